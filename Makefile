@@ -1,0 +1,91 @@
+# Everything a developer or CI runs. Bare `make` lists the targets.
+# Set CLUSTER=current to use the cluster of your KUBECONFIG instead of the one that devcluster/ brings up.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export CLUSTER ?= dev
+export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
+DATA ?=
+
+# uv comes from the machine, or else from PyPI into a folder of its own.
+UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
+UV := $(or $(shell command -v uv 2>/dev/null),$(UV_HOME)/bin/uv)
+RUN := $(UV) run --frozen --all-extras
+PYTEST := $(RUN) pytest
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9_-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV_HOME)/bin/uv:
+	@echo "uv is not installed; installing it into $(UV_HOME)"
+	python3 -m venv $(UV_HOME)
+	$(UV_HOME)/bin/pip install --quiet "uv>=0.9"
+
+.PHONY: setup
+setup: $(UV) ## Install the locked Python dependencies into .venv
+	@$(UV) sync --frozen --all-extras --quiet
+
+.PHONY: generate
+generate: setup ## Regenerate crds/, schemas/ and the chart's CRD template from dino_api
+	$(RUN) python -m dino_api.generate
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict on api/ and operator/, import arrows, generated files up to date
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) python -m dino_api.generate --check
+
+.PHONY: format
+format: setup ## Let ruff format and fix what it can
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: test
+test: lint test-unit test-model test-api test-e2e ## Lint and every test: unit, model, API server, cluster
+
+.PHONY: test-unit
+test-unit: setup ## Unit tests; no cluster needed
+	$(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster"
+
+.PHONY: test-model
+test-model: setup ## The detector against the published model's numbers
+	$(PYTEST) tests/model
+	$(RUN) python tests/model/golden.py
+
+.PHONY: test-api
+test-api: setup ## Admission and the operator against a real API server, without kubelet
+	$(PYTEST) tests/api
+
+.PHONY: test-e2e
+test-e2e: setup ## Real trainings and failures on the cluster (brings it up, builds the images)
+	$(PYTEST) tests/e2e tests/reliability
+
+.PHONY: cluster-up
+cluster-up: ## Bring up the one-node development cluster with S3 (Debian, root)
+	devcluster/cluster up
+	devcluster/cluster s3
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave no process, mount, interface or iptables rule
+	devcluster/cluster down
+
+.PHONY: images
+images: ## Build the operator's and the trainer's image and load them into the cluster
+	devcluster/cluster images
+
+.PHONY: demo
+demo: setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
+	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
+
+.PHONY: bench
+bench: setup ## Measure; prints one JSON object per bench
+	$(RUN) python -m tests.bench
+
+.PHONY: clean
+clean: ## Remove what builds and tests left in the checkout
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
