@@ -1,0 +1,112 @@
+"""Base classes of the models and `key`, which states a field once for every reader of it.
+
+A field's type, range, default and description stand here; the CRD, the JSON Schemas, the spec
+template, the loader and `kubectl explain` are all derived from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+# Caps that keep the CRD's CEL rules within the API server's cost budget.
+NAME = 63
+SHORT = 256
+URI = 1024
+TEXT = 4096
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a field means beyond its type.
+
+    dead: why the key is accepted and does nothing.
+    resource: the field of the DinoJob that decides this instead (refused inside spec.experiment).
+    decides: whether the value can change the trained weights or the reported numbers.
+    """
+
+    dead: str = ""
+    resource: str = ""
+    decides: bool = True
+
+
+@dataclass(frozen=True)
+class IntOrString:
+    """Marks a text that manifests may write as a number, such as `cpu: 2`."""
+
+
+@dataclass(frozen=True)
+class SchemaOf:
+    """Marks a mapping whose CRD schema is that of a model, though it is read as a mapping."""
+
+    model: type[BaseModel]
+
+
+class Section(BaseModel):
+    """One mapping of the experiment spec. Unknown keys are errors, as in TAO."""
+
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Camel(BaseModel):
+    """Part of a Kubernetes object: camelCase on the wire, snake_case in Python.
+
+    Unknown fields are ignored: a newer API server may know more than this program.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", protected_namespaces=()
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as JSON types, by wire names, without fields that are None."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def _not_bool(value: object) -> object:
+    """Pydantic would read true as 1; a flag in a number's place is a mistake worth naming."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_not_bool)]
+Float = Annotated[float, BeforeValidator(_not_bool)]
+
+
+def key(
+    default: Any,
+    text: str,
+    *,
+    dead: str = "",
+    resource: str = "",
+    decides: bool = True,
+    size: int | None = None,
+    **limits: Any,
+) -> Any:
+    """A field of a Section: default, teaching text, and pydantic limits (ge, gt, le, lt, …).
+
+    size: maxLength of a string or maxItems of a list.
+    """
+    note = Note(dead=dead, resource=resource, decides=decides and not dead)
+    if size is not None:
+        limits["max_length"] = size
+    if callable(default):
+        factory: Callable[[], Any] = default
+        limits["default_factory"] = factory
+    else:
+        limits["default"] = default
+    return Field(description=text, json_schema_extra={"note": note}, **limits)  # type: ignore[dict-item]
+
+
+def note_of(field: Any) -> Note:
+    """The Note of a pydantic FieldInfo; an empty one where the field was made without `key`."""
+    extra = field.json_schema_extra
+    note = extra.get("note") if isinstance(extra, dict) else None
+    return note if isinstance(note, Note) else Note()

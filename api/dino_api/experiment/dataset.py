@@ -1,0 +1,184 @@
+"""`dataset.*`: where the images are, how they are batched and augmented."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dino_api.base import URI, Float, Int, Section, key
+
+Side = Annotated[Int, Field(ge=32, le=8192)]
+Mean = Annotated[Float, Field(ge=0, le=1)]
+Deviation = Annotated[Float, Field(gt=0, le=10)]
+Fraction = Annotated[Float, Field(gt=0, le=1)]
+ClassId = Annotated[Int, Field(ge=0, le=100000)]
+Path = Annotated[str, Field(max_length=URI)]
+
+_DATASETS = "spec.datasets"
+
+
+class DataSource(Section):
+    """One folder or archive of images with its COCO annotation file."""
+
+    image_dir: str = key(
+        "", "Folder or archive (.tar.gz, .tgz, .tar) of images; local or s3://.", size=URI
+    )
+    json_file: str = key("", "COCO annotation file; local or s3://.", size=URI)
+
+
+class InferDataSource(Section):
+    """Images without annotations, read by `dino inference`."""
+
+    image_dir: list[Path] = key(list, "Folders of images.", size=100)
+    classmap: str = key("", "Text file with one class name a line.", size=URI)
+
+
+class AugmentationConfig(Section):
+    """Geometry and normalisation of the images. Sizes are in pixels of the resized image."""
+
+    scales: list[Side] = key(
+        lambda: [480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800],
+        "Training: the shorter side is resized to one of these at random.",
+        min_length=1,
+        size=64,
+    )
+    input_mean: list[Mean] = key(
+        lambda: [0.485, 0.456, 0.406],
+        "Subtracted from the RGB values (0 to 1); ImageNet's by default. "
+        "timm/tf_efficientnet_lite0 was trained with [0.498, 0.498, 0.498].",
+        min_length=3,
+        size=3,
+    )
+    input_std: list[Deviation] = key(
+        lambda: [0.229, 0.224, 0.225],
+        "Divides the RGB values after the mean was subtracted; ImageNet's by default. "
+        "timm/tf_efficientnet_lite0 was trained with [0.502, 0.502, 0.502].",
+        min_length=3,
+        size=3,
+    )
+    train_random_resize: list[Side] = key(
+        lambda: [400, 500, 600],
+        "Training, every second image on average: shorter side before the random crop.",
+        min_length=1,
+        size=64,
+    )
+    horizontal_flip_prob: Float = key(
+        0.5,
+        "Probability that a training image is mirrored left to right. 0 where sides have a "
+        "meaning, such as digits or text.",
+        ge=0,
+        le=1,
+    )
+    train_random_crop_min: Int = key(
+        384,
+        "Smallest side of the random crop. At most the smallest of train_random_resize.",
+        ge=32,
+        le=1024,
+    )
+    train_random_crop_max: Int = key(
+        600, "Largest side of the random crop; at least train_random_crop_min.", ge=32, le=1333
+    )
+    random_resize_max_size: Int = key(
+        1333, "The longer side never exceeds this, in training and validation.", ge=32, le=8192
+    )
+    test_random_resize: Int = key(
+        800, "Validation: the shorter side is resized to this.", ge=32, le=8192
+    )
+    fixed_padding: bool = key(
+        True,
+        "True pads every batch to the largest possible size (equal shapes, more work); False "
+        "only to the largest image of the batch.",
+    )
+    fixed_random_crop: Int | None = key(
+        None,
+        "TAO's large-scale jitter, which replaces all other training augmentation. Not built: "
+        "leave it out, and use zoom_crop or train_random_crop_min and _max.",
+        ge=1,
+        le=8192,
+    )
+    fixed_size: list[Side] | None = key(
+        None,
+        "[height, width] that every image is resized to exactly, in training and validation, "
+        "without keeping the aspect ratio. Replaces scales, train_random_resize, random crops and "
+        "padding. Absent by default. Multiples of 32 waste nothing.",
+        min_length=2,
+        size=2,
+    )
+    zoom_crop: list[Fraction] | None = key(
+        None,
+        "[low, high] share of each side that a random training crop keeps before it is resized, "
+        "such as [0.7, 1.0]. Needs fixed_size. Absent by default: no such crop.",
+        min_length=2,
+        size=2,
+    )
+
+
+class DatasetConfig(Section):
+    """Data sources, batching and augmentation."""
+
+    train_data_sources: list[DataSource] | None = key(
+        None, "Training data.", resource=f"{_DATASETS}.train", size=100
+    )
+    val_data_sources: list[DataSource] | None = key(
+        None,
+        "Validation data. Absent: the training data is used, which flatters the result.",
+        resource=f"{_DATASETS}.validation",
+        size=100,
+    )
+    test_data_sources: DataSource | None = key(
+        None, "Data of `dino evaluate`.", resource=f"{_DATASETS}.validation", decides=False
+    )
+    infer_data_sources: InferDataSource | None = key(
+        None, "Data of `dino inference`.", resource=_DATASETS, decides=False
+    )
+    quant_calibration_data_sources: DataSource | None = key(
+        None, "Data of `dino quantize`.", resource=_DATASETS, decides=False
+    )
+    num_classes: Int | None = key(
+        None,
+        "Number of classes: the largest category id plus one. Absent: derived from the training "
+        "annotations (TAO assumes 91).",
+        resource="spec.numClasses",
+        ge=1,
+        le=100000,
+    )
+    batch_size: Int = key(
+        4,
+        "Images per optimiser step on one GPU. More is steadier and takes more memory; scale "
+        "train.optim.lr with it.",
+        ge=1,
+        le=4096,
+    )
+    workers: Int = key(
+        8,
+        "Processes that load and augment images; 0 loads in the training process. No effect on "
+        "the result. At most the pod's CPUs is sensible.",
+        decides=False,
+        ge=0,
+        le=256,
+    )
+    pin_memory: bool = key(
+        True, "Page-locked host memory for faster copies to a GPU; no effect on CPU.", decides=False
+    )
+    eval_class_ids: list[ClassId] | None = key(
+        None,
+        "Category ids that validation scores. Absent: all. TAO's template says [1], which scores "
+        "one class only.",
+        min_length=1,
+        size=1000,
+    )
+    augmentation: AugmentationConfig = Field(
+        default_factory=AugmentationConfig,
+        description="Resizing, cropping, flipping and normalisation of images.",
+    )
+    dataset_type: Literal["serialized", "default"] = key(
+        "serialized",
+        "How TAO keeps annotations in memory.",
+        dead="annotations are always held once, in flat arrays",
+    )
+    train_sampler: Literal["default_sampler", "non_uniform_sampler", "uniform_sampler"] = key(
+        "default_sampler",
+        "How TAO shares images among GPUs.",
+        dead="every image is seen once an epoch",
+    )

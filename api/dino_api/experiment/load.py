@@ -1,0 +1,141 @@
+"""From a mapping to a checked ExperimentSpec, with every problem at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dino_api.base import Section, note_of
+from dino_api.experiment.overrides import apply_overrides
+from dino_api.experiment.paths import Loc, dotted, nearest
+from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
+from dino_api.problem import Problem, SpecErrors
+from dino_api.rules import check
+
+_RULES = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys",
+    "model_type": "must be a section with keys below it",
+}
+
+
+def load(
+    mapping: Mapping[str, Any], overrides: Iterable[str] = ()
+) -> tuple[ExperimentSpec, list[Problem]]:
+    """The spec, and warnings. Raises SpecErrors with all problems where one is an error.
+
+    mapping: what the YAML file held. overrides: `key=value` texts, applied before the check.
+    """
+    data, problems = apply_overrides(mapping, overrides)
+    spec, found = _validate(data)
+    problems += found
+    broken = {problem.path for problem in problems}
+    problems += [one for one in check(spec) if not broken.intersection({one.path})]
+    problems += list(_without_effect(spec, ()))
+    if any(problem.severity == "error" for problem in problems):
+        raise SpecErrors(problems)
+    return spec, problems
+
+
+def _validate(data: dict[str, Any]) -> tuple[ExperimentSpec, list[Problem]]:
+    """The spec without its invalid keys, and a problem for each of those.
+
+    Keys that fail are taken out and the rest is read again, so that the rules about several keys
+    can still be checked in the same pass.
+    """
+    problems: list[Problem] = []
+    while True:
+        try:
+            return ExperimentSpec.model_validate(data), problems
+        except ValidationError as error:
+            data = copy.deepcopy(data)
+            for detail in error.errors():
+                problems.append(_problem(detail))
+                _discard(data, detail["loc"])
+
+
+def _problem(detail: Any) -> Problem:
+    path, kind, got = dotted(detail["loc"]), detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    rule = _RULES.get(kind, "").format(**detail.get("ctx", {}))
+    rule = rule or detail["msg"].removeprefix("Value error, ")
+    return Problem(path, got, rule, _remedy(detail["loc"]), id="value")
+
+
+def _unknown(path: str) -> Problem:
+    close = nearest(path)
+    remedy = f"Did you mean {' or '.join(close)}?" if close else "Remove it."
+    return Problem(path, None, "there is no such key", remedy, id="unknown-key")
+
+
+def _remedy(loc: Loc) -> str:
+    """What the key is for and its default, which is most often the way out."""
+    section: Any = ExperimentSpec
+    field = None
+    for part in loc:
+        if isinstance(part, int) or not _is_section(section) or part not in section.model_fields:
+            break
+        field = section.model_fields[part]
+        section = _inner(field.annotation)
+    if field is None or _is_section(section):
+        return "See schemas/spec_template_train.yaml."
+    default = field.get_default(call_default_factory=True)
+    return f"The default is {default}." if default not in (None, "") else "Leave it out."
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Section)
+
+
+def _inner(annotation: Any) -> Any:
+    from dino_api.experiment.paths import section_of
+
+    return section_of(annotation)
+
+
+def _discard(data: Any, loc: Loc) -> None:
+    """Removes the deepest mapping key on the way to loc; a list with a bad entry goes whole."""
+    parent, name = data, loc[0]
+    here = data
+    for part in loc:
+        if isinstance(here, dict) and part in here:
+            parent, name, here = here, part, here[part]
+        else:
+            break
+    parent.pop(name, None)
+
+
+def _without_effect(section: BaseModel, prefix: tuple[str, ...]) -> Iterable[Problem]:
+    """A warning for every key that was given and does nothing."""
+    for name in sorted(section.model_fields_set):
+        field, value = type(section).model_fields[name], getattr(section, name)
+        path = dotted((*prefix, name))
+        if not prefix and name in OTHER_SECTIONS:
+            if value is not None:
+                yield Problem(path, None, OTHER_SECTIONS[name], "", "warning", "other-action")
+        elif note_of(field).dead:
+            rule = f"this key has no effect: {note_of(field).dead}"
+            yield Problem(path, value, rule, "Leave it out.", "warning", "dead-key")
+        elif isinstance(value, Section):
+            yield from _without_effect(value, (*prefix, name))

@@ -1,0 +1,72 @@
+"""The dotted paths of the spec: walking them, and finding the nearest to a misspelt one."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from dino_api.base import Section
+from dino_api.experiment.spec import ExperimentSpec
+
+Loc = tuple[str | int, ...]
+
+
+def dotted(loc: Loc) -> str:
+    """("a", "b", 0) -> "a.b[0]"."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The Section behind an annotation such as `EmaConfig | None` or `list[DataSource]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, list, Annotated):
+        found = (section_of(part) for part in get_args(annotation))
+        return next((section for section in found if section), None)
+    return None
+
+
+def walk(
+    section: type[Section] = ExperimentSpec, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every key below a section with its field, sections before their keys."""
+    for name, field in section.model_fields.items():
+        path = (*prefix, name)
+        yield path, field
+        inner = section_of(field.annotation)
+        if inner is not None:
+            yield from walk(inner, path)
+
+
+@cache
+def known_paths() -> tuple[str, ...]:
+    """Every dotted path of the spec, `distill.teacher.*` left out (it repeats `model.*`)."""
+    paths = (".".join(path) for path, _ in walk())
+    return tuple(path for path in paths if not path.startswith("distill.teacher."))
+
+
+def nearest(path: str, limit: int = 3) -> list[str]:
+    """Up to three known paths like this one; the same key at another level comes first."""
+    parent, _, leaf = path.rpartition(".")
+    scored = [(_likeness(parent, leaf, known), known) for known in known_paths()]
+    best = sorted((pair for pair in scored if pair[0] >= 0.7), key=lambda pair: -pair[0])
+    if not best:
+        return []
+    # A near-certain match is not diluted by far ones.
+    return [known for score, known in best[:limit] if score >= best[0][0] - 0.15]
+
+
+def _likeness(parent: str, leaf: str, known: str) -> float:
+    """0 to 1.1: how alike the last names are, and a little for the same or a near section."""
+    known_parent, _, known_leaf = known.rpartition(".")
+    names = SequenceMatcher(None, leaf.lower(), known_leaf.lower()).ratio()
+    shared = SequenceMatcher(None, parent, known_parent).ratio() if parent != known_parent else 1
+    return names + 0.1 * shared

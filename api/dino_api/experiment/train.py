@@ -1,0 +1,207 @@
+"""`train.*`: epochs, optimiser, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dino_api.base import SHORT, URI, Float, Int, Section, key
+
+Device = Annotated[Int, Field(ge=0, le=1024)]
+Epoch = Annotated[Int, Field(ge=1, le=100000)]
+ModuleName = Annotated[str, Field(max_length=SHORT)]
+
+
+class OptimConfig(Section):
+    """Optimiser and learning rate schedule."""
+
+    optimizer: Literal["AdamW", "SGD"] = key(
+        "AdamW", "AdamW, which transformers need, or SGD with momentum."
+    )
+    lr: Float = key(
+        0.0002,
+        "Learning rate of everything but the backbone: the step size of the optimiser. Useful "
+        "values are 1e-5 to 1e-3; the default 2e-4 suits a batch of 4 per GPU. Scale it with the "
+        "batch; too high ends in NaN (reason Diverged).",
+        gt=0,
+        le=1,
+    )
+    lr_backbone: Float = key(
+        0.00002,
+        "Learning rate of the backbone; the default is a tenth of lr's, which keeps pretrained "
+        "features.",
+        gt=0,
+        le=1,
+    )
+    weight_decay: Float = key(
+        0.0001, "Pull of the weights towards zero; 1e-6 to 1e-2 is usual.", ge=0, le=1
+    )
+    momentum: Float = key(0.9, "Momentum of SGD; AdamW does not read it.", gt=0, lt=1)
+    lr_scheduler: Literal["MultiStep", "StepLR", "Linear"] = key(
+        "MultiStep",
+        "MultiStep multiplies the rate by lr_decay at each epoch of lr_steps; StepLR every "
+        "lr_step_size epochs; Linear keeps it flat until lr_decay_start, then falls to 0 at the "
+        "end, the best choice for short trainings.",
+    )
+    lr_steps: list[Epoch] = key(
+        lambda: [11],
+        "MultiStep: epochs after which the rate drops. Epochs beyond train.num_epochs never come, "
+        "so with the defaults (11, and 10 epochs) it never drops.",
+        size=100,
+    )
+    lr_step_size: Int = key(11, "StepLR: epochs between two drops.", ge=1, le=10000)
+    lr_decay: Float = key(0.1, "Factor of each drop (MultiStep, StepLR).", gt=0, le=1)
+    lr_decay_start: Float = key(
+        0.6, "Linear: the share of training, 0 to 1, after which the rate falls.", ge=0, lt=1
+    )
+    warmup_steps: Int = key(
+        0,
+        "Optimiser steps during which the rate rises linearly from 0. 20 to 1000 steadies the "
+        "start; 0 is TAO's behaviour.",
+        ge=0,
+        le=1000000,
+    )
+    layer_decay_rate: Float = key(
+        0.65,
+        "Rate per layer of a ViT.",
+        dead="it concerns ViT backbones, which are not built",
+        gt=0,
+        le=1,
+    )
+    lr_linear_proj_mult: Float = key(
+        0.1, "Rate of projections.", dead="TAO never reads it for DINO", gt=0, le=1
+    )
+    monitor_name: Literal["val_loss", "train_loss"] = key(
+        "val_loss", "What a plateau scheduler watches.", dead="there is no such scheduler"
+    )
+
+
+class CudnnConfig(Section):
+    """How cuDNN chooses its algorithms; read on a GPU only."""
+
+    benchmark: bool = key(
+        False,
+        "True lets cuDNN time its algorithms: faster with fixed image sizes, slower with changing "
+        "ones. No effect on CPU.",
+    )
+    deterministic: bool = key(
+        True,
+        "True asks for deterministic GPU algorithms where they exist, which is slower. No effect "
+        "on CPU.",
+    )
+
+
+class EmaConfig(Section):
+    """Exponential moving average of the weights."""
+
+    enabled: bool = key(
+        False,
+        "True validates and publishes averaged weights: steadier, usually better, and a second "
+        "copy of the weights in memory.",
+    )
+    decay: Float = key(
+        0.9997,
+        "Share of the average kept each step. 0.9997 averages over thousands of steps; short "
+        "trainings of some hundred steps need about 0.98.",
+        ge=0,
+        lt=1,
+    )
+
+
+class TrainConfig(Section):
+    """Length of training, optimiser, checkpoints."""
+
+    num_epochs: Int = key(10, "Passes over the training data.", ge=1, le=100000)
+    seed: Int = key(
+        1234,
+        "Seed of initial weights, order and augmentation; -1 draws a new one each time.",
+        ge=-1,
+        le=2147483647,
+    )
+    validation_interval: Int = key(
+        1, "Epochs between validations; at most num_epochs.", ge=1, le=100000
+    )
+    checkpoint_interval: Int = key(
+        1,
+        "Epochs or steps (see checkpoint_interval_unit) between checkpoints: what a killed job "
+        "loses at most. In epochs, at most num_epochs.",
+        decides=False,
+        ge=1,
+        le=10000000,
+    )
+    checkpoint_interval_unit: Literal["epoch", "step"] = key(
+        "epoch", "Whether checkpoint_interval counts epochs or optimiser steps.", decides=False
+    )
+    clip_grad_norm: Float = key(
+        0.1, "The norm of all gradients together is cut to this.", gt=0, le=1000000
+    )
+    freeze: list[ModuleName] = key(
+        list,
+        "Parts whose weights stay as they are, by dotted module name: backbone, "
+        "transformer.encoder. Empty trains everything.",
+        size=64,
+    )
+    pretrained_model_path: str = key(
+        "",
+        "A whole detector to start from: a path or an s3:// URI of a checkpoint of this trainer, "
+        "of TAO or of the published code. Layers of another shape are skipped with a warning.",
+        size=URI,
+    )
+    resume_training_checkpoint_path: str = key(
+        "",
+        "A checkpoint of this training to continue from. Empty: the latest in results_dir.",
+        resource="spec.output.uri (a job resumes from its own output)",
+        decides=False,
+        size=URI,
+    )
+    results_dir: str = key(
+        "",
+        "Where results go. Empty: <results_dir>/train.",
+        resource="spec.output.uri",
+        decides=False,
+        size=URI,
+    )
+    optim: OptimConfig = Field(
+        default_factory=OptimConfig, description="Optimiser and learning rate schedule."
+    )
+    ema: EmaConfig = Field(
+        default_factory=EmaConfig, description="Exponential moving average of the weights."
+    )
+    cudnn: CudnnConfig = Field(
+        default_factory=CudnnConfig, description="How cuDNN chooses its algorithms (GPU only)."
+    )
+    activation_checkpoint: bool = key(
+        False,
+        "True recomputes activations in the backward pass: much less memory, about a third more "
+        "time, equal results. (TAO's default is True.)",
+        decides=False,
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = key(
+        "fp32", "Number format of the computation. Only fp32 is built."
+    )
+    distributed_strategy: Literal["ddp", "fsdp"] = key(
+        "ddp", "How several GPUs share the work. Only ddp is accepted.", decides=False
+    )
+    num_gpus: Int = key(
+        1,
+        "GPUs on this node: 0 (CPU) or 1.",
+        resource="spec.resources.gpus",
+        decides=False,
+        ge=0,
+        le=64,
+    )
+    num_nodes: Int = key(
+        1, "Nodes. Only 1 is built.", resource="spec.resources", decides=False, ge=1, le=1024
+    )
+    gpu_ids: list[Device] = key(
+        lambda: [0],
+        "Device numbers in TAO; CUDA_VISIBLE_DEVICES decides here.",
+        resource="spec.resources.gpus",
+        decides=False,
+        size=64,
+    )
+    conf_threshold: Float = key(
+        0.0, "Score threshold.", dead="TAO never reads it while training", ge=0, le=1
+    )
+    is_dry_run: bool = key(False, "TAO's one-batch trial run. Only False is built.", decides=False)

@@ -1,0 +1,154 @@
+"""The failure catalogue: exit code, reason, whether to retry, and what the user does about it.
+
+The trainer exits with these codes, the operator reads them, status.failure shows the remedy.
+Codes follow sysexits where one fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dino_api.names import FailureReason
+
+Retry = Literal["never", "counted", "free"]
+
+
+@dataclass(frozen=True)
+class FailureRule:
+    """One kind of failure.
+
+    exit_code: the trainer's, or None where there is none to see.
+    retry: never; counted against runPolicy.maxRetries; free (does not count).
+    """
+
+    exit_code: int | None
+    reason: FailureReason
+    retry: Retry
+    remedy: str
+
+    @property
+    def when(self) -> str:
+        """The sentence that says when this failure is reported."""
+        return self.reason.when
+
+
+TABLE: tuple[FailureRule, ...] = (
+    FailureRule(
+        64,
+        FailureReason.INVALID_SPEC,
+        "never",
+        "Correct the named key and create the job again under a new output or a new name.",
+    ),
+    FailureRule(
+        65,
+        FailureReason.INVALID_DATASET,
+        "never",
+        "Correct the named file of the dataset, upload it again and create a new job.",
+    ),
+    FailureRule(
+        66,
+        FailureReason.INPUT_NOT_FOUND,
+        "never",
+        "Check the named URI for a typing error, or upload the file, and create a new job.",
+    ),
+    FailureRule(
+        69,
+        FailureReason.STORAGE_UNAVAILABLE,
+        "counted",
+        "Check spec.storage.endpoint and that pods can reach it (DNS, network policy, TLS).",
+    ),
+    FailureRule(
+        70,
+        FailureReason.INTERNAL_ERROR,
+        "counted",
+        "Read the pod's log; if the cause is not in your data, report it with that log.",
+    ),
+    FailureRule(
+        71,
+        FailureReason.DEVICE_OUT_OF_MEMORY,
+        "counted",
+        "Lower dataset.batch_size or the image size, or set train.activation_checkpoint: true.",
+    ),
+    FailureRule(
+        74,
+        FailureReason.DISK_FULL,
+        "counted",
+        "Give the node or the pod more ephemeral storage, or train on fewer images.",
+    ),
+    FailureRule(
+        76,
+        FailureReason.DIVERGED,
+        "never",
+        "Lower train.optim.lr (a third is a good start) or add train.optim.warmup_steps; "
+        "the last good checkpoint is kept.",
+    ),
+    FailureRule(
+        77,
+        FailureReason.ACCESS_DENIED,
+        "never",
+        "Check the secret named by spec.storage.secretName and what its keys may read and write.",
+    ),
+    FailureRule(
+        137,
+        FailureReason.OUT_OF_MEMORY,
+        "counted",
+        "Raise spec.resources.memory, or lower dataset.batch_size or dataset.workers.",
+    ),
+    FailureRule(
+        143,
+        FailureReason.PREEMPTED,
+        "free",
+        "Nothing to do: the next attempt resumes from the checkpoint.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.CRASHED,
+        "counted",
+        "Read the pod's log (kubectl logs); a library or the driver ended the process.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.DEADLINE_EXCEEDED,
+        "never",
+        "Raise spec.runPolicy.activeDeadlineSeconds, or train fewer epochs, and create it again; "
+        "with the same experiment and output it resumes from the checkpoint.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.IMAGE_PULL_FAILED,
+        "never",
+        "Check the image name in the operator's Helm values and spec.podTemplate.imagePullSecrets.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.POD_LOST,
+        "counted",
+        "Look at the node (kubectl describe node); the next attempt resumes from the checkpoint.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.BACKOFF_LIMIT_EXCEEDED,
+        "never",
+        "Read the last attempt's failure above; raise spec.runPolicy.maxRetries if it is passing.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.CHILD_NAME_CONFLICT,
+        "never",
+        "Delete or rename the named object, or create the DinoJob under another name.",
+    ),
+)
+
+_BY_CODE = {rule.exit_code: rule for rule in TABLE if rule.exit_code is not None}
+_BY_REASON = {rule.reason.value: rule for rule in TABLE}
+
+
+def by_exit_code(code: int) -> FailureRule | None:
+    """The rule of an exit code, or None for 0 and codes that the trainer does not use."""
+    return _BY_CODE.get(code)
+
+
+def by_reason(reason: str) -> FailureRule:
+    """The rule of a reason. Raises KeyError for a reason that is not in the table."""
+    return _BY_REASON[reason]

@@ -1,0 +1,154 @@
+"""Every name that is written into a cluster, once.
+
+Conditions, reasons, events, labels, environment variables and field managers. Each reason carries
+a sentence that says when it appears; `docs` and `kubectl describe` readers rely on these words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, Self
+
+GROUP: Final = "dino-operator.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "DinoJob"
+PLURAL: Final = "dinojobs"
+SINGULAR: Final = "dinojob"
+SHORT_NAMES: Final = ("dj",)
+CATEGORY: Final = "dino"
+
+FIELD_MANAGER: Final = "dino-operator"
+PROGRESS_FIELD_MANAGER: Final = "dino-trainer"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "dino-operator"
+
+TRAINER_SERVICE_ACCOUNT: Final = "dino-trainer"
+PROGRESS_CLUSTER_ROLE: Final = "dino-trainer-progress"
+
+SPEC_KEY: Final = "spec.yaml"
+SPEC_PATH: Final = "/etc/dino/spec.yaml"
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+
+
+class Described(StrEnum):
+    """A name with the sentence that says when it is used."""
+
+    when: str
+
+    def __new__(cls, value: str, when: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.when = when
+        return member
+
+
+class Action(StrEnum):
+    """What a DinoJob does; the name of `dino <action>`."""
+
+    TRAIN = "train"
+
+
+class Label(StrEnum):
+    """Labels of the children; the operator selects by JOB_UID, people by JOB."""
+
+    JOB = f"{GROUP}/job"
+    JOB_UID = f"{GROUP}/job-uid"
+    ATTEMPT = f"{GROUP}/attempt"
+    ACTION = f"{GROUP}/action"
+
+
+class Env(StrEnum):
+    """Environment variables of the trainer's container."""
+
+    JOB_NAME = "DINO_JOB_NAME"
+    JOB_NAMESPACE = "DINO_JOB_NAMESPACE"
+    JOB_UID = "DINO_JOB_UID"
+    POD_NAME = "DINO_POD_NAME"
+    ATTEMPT = "DINO_ATTEMPT"
+    WORK_DIR = "DINO_WORK_DIR"
+    HOME = "HOME"
+    TOKEN_DIR = "DINO_TOKEN_DIR"
+    S3_PATH_STYLE = "DINO_S3_PATH_STYLE"
+    S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
+    S3_REGION = "AWS_REGION"
+    S3_ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+    S3_SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
+    OMP_NUM_THREADS = "OMP_NUM_THREADS"
+
+
+class Phase(Described):
+    """One word for `kubectl get`; derived from the conditions, never read by the operator."""
+
+    PENDING = "Pending", "the operator has not yet created the job's first pod"
+    QUEUED = "Queued", "a pod exists and does not run yet: scheduling, pulling, or backing off"
+    RUNNING = "Running", "the trainer's pod runs"
+    SUSPENDED = "Suspended", "spec.runPolicy.suspend is true and no pod is left"
+    COMPLETE = "Complete", "the trainer succeeded and published its result"
+    FAILED = "Failed", "the job ended without success and is not tried again"
+
+
+class ConditionType(Described):
+    """The conditions of a DinoJob; each has status True, False or Unknown."""
+
+    SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
+    RUNNING = "Running", "True while the trainer's pod runs"
+    COMPLETE = "Complete", "True once the trainer succeeded; never changes afterwards"
+    FAILED = "Failed", "True once the job failed for good; never changes afterwards"
+
+
+class FailureReason(Described):
+    """Why a pod, or in the end the job, failed. `failures.TABLE` holds retry and remedy."""
+
+    INVALID_SPEC = "InvalidSpec", "the experiment, or an option in it, cannot be run"
+    INVALID_DATASET = "InvalidDataset", "the data was read and is not what training needs"
+    INPUT_NOT_FOUND = "InputNotFound", "a dataset, checkpoint or weights file does not exist"
+    STORAGE_UNAVAILABLE = "StorageUnavailable", "the object store did not answer, after retries"
+    INTERNAL_ERROR = "InternalError", "the trainer hit an error that it has no other name for"
+    DEVICE_OUT_OF_MEMORY = "DeviceOutOfMemory", "the GPU's memory did not suffice"
+    DISK_FULL = "DiskFull", "the pod's disk or its ephemeral storage limit is full"
+    DIVERGED = "Diverged", "the loss became NaN or infinite"
+    ACCESS_DENIED = "AccessDenied", "the object store refused the credentials"
+    PREEMPTED = "Preempted", "the pod was asked to stop and saved a checkpoint first"
+    OUT_OF_MEMORY = "OutOfMemory", "the kernel killed the container at its memory limit"
+    CRASHED = "Crashed", "the trainer ended with an exit code that it does not use itself"
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "spec.runPolicy.activeDeadlineSeconds passed"
+    IMAGE_PULL_FAILED = "ImagePullFailed", "the trainer's image cannot be pulled"
+    POD_LOST = "PodLost", "the pod, or its node, went away without an exit code"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "every retry of runPolicy.maxRetries failed"
+    CHILD_NAME_CONFLICT = "ChildNameConflict", "an object of another owner has a child's name"
+
+
+class ConditionReason(Described):
+    """Reasons of conditions that are not failures; a Failed condition carries a FailureReason."""
+
+    ACCEPTED = "Accepted", "the operator has read the resource and creates its children"
+    QUEUED = "Queued", "the pod waits for a node, an image or its turn"
+    PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
+    STARTED = "Started", "the trainer's pod runs"
+    RETRYING = "Retrying", "an attempt failed and the next one is being created"
+    WAITING_FOR_CHILD = "WaitingForChild", "the children of a resource of this name must go first"
+    SUSPENDING = "Suspending", "suspend was set; the pod is saving a checkpoint"
+    SUSPENDED = "Suspended", "suspend is set and no pod is left"
+    RESUMED = "Resumed", "suspend was cleared; the next attempt resumes from the checkpoint"
+    NOT_SUSPENDED = "NotSuspended", "suspend was never set"
+    COMPLETED = "Completed", "the trainer published its result"
+    FINISHED = "Finished", "the job ended; the other conditions say how"
+    NOT_FINISHED = "NotFinished", "the job has not ended yet"
+    ENDED_WITHOUT_SUCCESS = "EndedWithoutSuccess", "the job failed, so it can never be Complete"
+
+
+class EventReason(Described):
+    """Reasons of the Kubernetes events on a DinoJob."""
+
+    CREATED = "JobCreated", "a child Job of one attempt was created"
+    STARTED = "TrainingStarted", "the trainer's pod of an attempt runs"
+    RETRYING = "AttemptFailed", "an attempt failed and another follows"
+    UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node for the pod"
+    SUSPENDED = "Suspended", "the job was suspended"
+    RESUMED = "Resumed", "the job was resumed"
+    COMPLETED = "Completed", "the job succeeded"
+    FAILED = "Failed", "the job failed for good; the message holds the remedy"
+    WARNING = "SpecWarning", "the spec holds a key that has no effect"
+    CHILD_NAME_CONFLICT = "ChildNameConflict", "an object of another owner has a child's name"
