@@ -1,0 +1,150 @@
+"""COCO annotations, checked once and kept as flat arrays.
+
+What would break or mislead training is refused (InvalidDataset, naming file, place and remedy) or
+dropped and counted in `CocoDataset.warnings`. Decisions:
+
+- The label of a box is its COCO category id, unchanged, and `num_classes` is the largest id + 1.
+- Only images that the annotations list exist for us; other files in the folder are ignored.
+- Boxes without area, or wholly outside their image, are dropped and counted. Boxes that reach over
+  the edge stay as they are: the scorer needs them so, the transforms clip.
+- Crowd boxes stay and are flagged: the scorer ignores matches with them, training drops them.
+- Several sources become one. An image id that is in more than one of them makes all ids be numbered
+  anew from 1 (counted as a warning), since two files that each count from 1 are the usual case and
+  no mistake. Within one file a repeated id is a mistake and refused. The same category id under two
+  names is refused: it would train one class on two meanings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_trainer.data.coco_file import CocoFile, read_coco
+from dino_trainer.data.stage import StagedSource
+from dino_trainer.errors import invalid_dataset
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CocoImage:
+    """One image and its n boxes; the arrays are views into arrays that the whole source shares.
+
+    boxes: [n, 4] x, y, width, height in pixels. labels: [n] category ids. areas: [n] the
+    annotations' areas in square pixels. crowd: [n] True where the box stands for many objects.
+    """
+
+    id: int
+    path: Path
+    width: int
+    height: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    areas: NDArray[np.float32]
+    crowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CocoDataset:
+    """All sources of one split, in the order of the files.
+
+    categories: name by id. digest: changes with the images and annotations, not with their place.
+    warnings: what is odd and was not an error, one sentence each.
+    """
+
+    images: tuple[CocoImage, ...]
+    categories: dict[int, str]
+    sources: tuple[StagedSource, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """The largest category id plus one, as TAO counts."""
+        return max(self.categories) + 1
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name by id, "" for ids that are not in use; `num_classes` long."""
+        return [self.categories.get(i, "") for i in range(self.num_classes)]
+
+    @property
+    def annotations(self) -> int:
+        """Number of boxes, crowd included."""
+        return sum(len(image.labels) for image in self.images)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the sources' digests, in hex."""
+        joined = "\n".join(source.digest for source in self.sources)
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
+    """Reads and checks all sources of one split. Raises InvalidDataset; see the module."""
+    images: list[CocoImage] = []
+    categories: dict[int, str] = {}
+    warnings: list[str] = []
+    for source in staged:
+        parsed = read_coco(source.annotations)
+        _merge_categories(categories, parsed, source)
+        warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
+        images += _images(parsed, source)
+    if not any(len(image.labels) for image in images):
+        names = ", ".join(str(source.annotations) for source in staged) or "the sources"
+        raise invalid_dataset(f"{names}: there is not one usable box.")
+    if max(Counter(image.id for image in images).values()) > 1:
+        warnings.append("image ids repeat across the sources; all were numbered anew")
+        images = [replace(image, id=number) for number, image in enumerate(images, start=1)]
+    return CocoDataset(tuple(images), categories, tuple(staged), tuple(warnings))
+
+
+def _merge_categories(known: dict[int, str], parsed: CocoFile, source: StagedSource) -> None:
+    for number, name in parsed.categories.items():
+        if known.setdefault(number, name) != name:
+            raise invalid_dataset(
+                f"{source.annotations}: category {number} is {name!r} here and "
+                f"{known[number]!r} in another source.",
+                "Give the sources one common list of categories.",
+            )
+
+
+def _images(parsed: CocoFile, source: StagedSource) -> list[CocoImage]:
+    paths = [source.image_dir / name for name in parsed.file_names]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise _missing_images(missing, len(paths), source)
+    ends = np.searchsorted(parsed.image_index, np.arange(len(paths) + 1))
+    images = []
+    for i, path in enumerate(paths):
+        own = slice(ends[i], ends[i + 1])
+        width, height = parsed.sizes[i].tolist()
+        images.append(
+            CocoImage(
+                id=parsed.image_ids[i],
+                path=path,
+                width=width,
+                height=height,
+                boxes=parsed.boxes[own],
+                labels=parsed.labels[own],
+                areas=parsed.areas[own],
+                crowd=parsed.crowd[own],
+            )
+        )
+    return images
+
+
+def _missing_images(missing: list[Path], total: int, source: StagedSource) -> Exception:
+    first = ", ".join(str(path.relative_to(source.image_dir)) for path in missing[:_SHOWN])
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    return invalid_dataset(
+        f"{len(missing)} of {total} images that {source.annotations} lists are not in "
+        f"{source.image_dir}: {first}{more}.",
+        "Put the files there under the names in the annotations' file_name, or take the images "
+        "out of the annotations.",
+    )

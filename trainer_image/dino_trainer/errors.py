@@ -1,0 +1,100 @@
+"""The one exception a user of the trainer can meet, and what it means for the process.
+
+Every failure that somebody outside this program can cause or cure is a `TrainerError`. Its reason
+is one of the reasons in `dino_api.failures`, which also decides the exit code, whether the operator
+tries again, and what to do about it. `failure_of` turns any other exception into one.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from dino_api import failures
+from dino_api.names import FailureReason
+from dino_api.result import Failure
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class TrainerError(Exception):
+    """A failure with a reason, a sentence and a remedy.
+
+    reason: a reason of `dino_api.failures`; KeyError for any other, since that is our own mistake.
+    message: what happened and where, as full sentences.
+    remedy: what to do; left out, the failure table's remedy for the reason is used.
+    """
+
+    def __init__(self, reason: str, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.rule = failures.by_reason(reason)
+        self.reason = str(reason)
+        self.message = message
+        self.remedy = remedy or self.rule.remedy
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit code of this reason (1 for a reason that no process ends with)."""
+        code = self.rule.exit_code
+        return 1 if code is None else code
+
+    def as_failure(self) -> Failure:
+        """The same failure in the form of the resource's status."""
+        return Failure(
+            reason=self.reason, message=self.message, remedy=self.remedy, exit_code=self.exit_code
+        )
+
+
+def invalid_spec(message: str, remedy: str | None = None) -> TrainerError:
+    """The experiment asks for something that cannot be done."""
+    return TrainerError(FailureReason.INVALID_SPEC, message, remedy)
+
+
+def invalid_dataset(message: str, remedy: str | None = None) -> TrainerError:
+    """The images or annotations are there but cannot be used."""
+    return TrainerError(FailureReason.INVALID_DATASET, message, remedy)
+
+
+def from_os_error(error: OSError, where: str) -> TrainerError:
+    """An operating system error about `where` (a path or URI) with the reason that fits it."""
+    what = f"{where}: {error.strerror or error}."
+    if error.errno in _FULL:
+        return TrainerError(FailureReason.DISK_FULL, f"No space left while writing {what}")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no {where}.")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return TrainerError(FailureReason.ACCESS_DENIED, f"Not allowed to use {what}")
+    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, f"Input or output failed on {what}")
+
+
+def failure_of(error: BaseException) -> TrainerError:
+    """Whatever ended the run, as a TrainerError.
+
+    Torch is looked up only if something already imported it: a spec error must not wait for it.
+    """
+    if isinstance(error, TrainerError):
+        return error
+    if _is_device_memory(error):
+        return TrainerError(
+            FailureReason.DEVICE_OUT_OF_MEMORY, f"The GPU ran out of memory: {_first_line(error)}"
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return from_os_error(error, error.filename or "the disk")
+    if isinstance(error, KeyboardInterrupt):
+        return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")
+    return TrainerError(
+        FailureReason.INTERNAL_ERROR,
+        f"Unexpected {type(error).__name__}: {_first_line(error)}",
+    )
+
+
+def _is_device_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else "no message"

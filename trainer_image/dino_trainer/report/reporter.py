@@ -1,0 +1,175 @@
+"""The one object that the actions report to."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dino_api.names import FailureReason
+from dino_api.result import Failure, Metrics, Progress, Result
+from dino_trainer.errors import TrainerError
+from dino_trainer.output import Output
+from dino_trainer.report.cluster import ProgressPush
+from dino_trainer.report.status_file import Status, StatusFile
+from dino_trainer.report.terminal import Terminal, open_terminal
+from dino_trainer.storage import replacing
+
+STATUS_FILE = "status.json"
+RESULT_FILE = "result.json"
+TERMINATION_LOG = Path("/dev/termination-log")
+
+
+class Reporter:
+    """Terminal, `status.json`, the resource in the cluster, and the result.
+
+    An action calls `event`, `progress` and `validated`; the command calls `finished` or `failed`
+    once, at the end, and `close`. A report that cannot be written is said once and costs nothing
+    else, except `result.json`: without it a finished run would be run again.
+
+    output: where `status.json` and `result.json` go. total_epochs: for positions without one.
+    push: the way to the resource, None outside a cluster.
+    termination_log: the file that Kubernetes reads; left alone where it does not exist.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        total_epochs: int,
+        *,
+        terminal: Terminal | None = None,
+        push: ProgressPush | None = None,
+        termination_log: Path = TERMINATION_LOG,
+    ) -> None:
+        self._output = output
+        self._epochs = total_epochs
+        self._terminal = terminal or open_terminal()
+        self._push = push
+        self._termination_log = termination_log
+        self._status = StatusFile(output.dir / STATUS_FILE)
+        self._last = Progress(epochs=total_epochs)
+        self._epoch_started = time.monotonic()
+        self._broken: set[str] = set()
+
+    def say(self, text: str) -> None:
+        """One line for people only."""
+        self._terminal.line(text)
+
+    def event(self, message: str, status: Status = "RUNNING") -> None:
+        """A line for people, and one in `status.json`."""
+        self.say(message)
+        self._note(status, message)
+
+    def progress(self, progress: Progress) -> None:
+        """The newest position. Cheap: call it every step."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        progress = progress.model_copy(
+            update={"updated_at": now, "epochs": progress.epochs or self._epochs}
+        )
+        self._terminal.progress(progress)
+        if self._push:
+            self._push.offer(progress)
+        previous, self._last = self._last, progress
+        if previous.epoch is not None and progress.epoch != previous.epoch:
+            self._end_epoch(progress)
+
+    def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
+        """A validation after `epoch` finished epochs; best: the best so far.
+
+        Prints the lines that TAO prints and that a search over parameters reads.
+        """
+        values = {"mAP": metrics.mAP, "mAP50": metrics.mAP50, "mAP75": metrics.mAP75}
+        known = {name: value for name, value in values.items() if value is not None}
+        for name in ("mAP", "mAP50"):
+            if name in known:
+                self.say(f"Validation {name} : {known[name]:.4f}")
+        self.say(f"Validated after epoch {epoch}{', the best so far' if best else ''}.")
+        at = self._last.model_copy(
+            update={"epoch": epoch, "mAP": metrics.mAP, "mAP50": metrics.mAP50}
+        )
+        kpi = {f"val_{name}": round(value, 6) for name, value in known.items()}
+        self._note("RUNNING", "Eval metrics generated.", kpi, at)
+        self.progress(at)
+        self._publish_status()
+
+    def finished(self, result: Result) -> None:
+        """Success: `result.json`, the last status line, the termination message.
+
+        Raises TrainerError if `result.json` cannot be published.
+        """
+        self._terminal.close()
+        action = result.action.value
+        self.event(f"{action.capitalize()} finished successfully.", "SUCCESS")
+        self._publish_status()
+        self._write_result(result)
+        self._terminate(result)
+
+    def failed(self, failure: Failure, result: Result | None = None) -> None:
+        """The end without success. result: what is known besides, such as the last checkpoint.
+
+        A run that was only stopped leaves no `result.json`: its next attempt will.
+        """
+        self._terminal.close()
+        result = (result or Result()).model_copy(update={"failure": failure})
+        stopped = failure.reason == FailureReason.PREEMPTED
+        self._note("RUNNING" if stopped else "FAILURE", f"{failure.reason}: {failure.message}")
+        self._terminate(result)
+        self._publish_status()
+        if not stopped:
+            try:
+                self._write_result(result)
+            except (TrainerError, OSError) as error:
+                self._complain(RESULT_FILE, error)
+
+    def close(self) -> None:
+        """Sends the last progress and gives the terminal back. Safe to call twice."""
+        self._terminal.close()
+        if self._push:
+            self._push.close()
+            self._push = None
+
+    def _end_epoch(self, progress: Progress) -> None:
+        now = time.monotonic()
+        seconds, self._epoch_started = now - self._epoch_started, now
+        kpi = {} if progress.loss is None else {"train_loss": round(progress.loss, 6)}
+        self._note("RUNNING", "Training loop in progress", kpi, progress, seconds)
+
+    def _note(
+        self,
+        status: Status,
+        message: str,
+        kpi: dict[str, float] | None = None,
+        progress: Progress | None = None,
+        time_per_epoch: float | None = None,
+    ) -> None:
+        try:
+            self._status.write(status, message, kpi, progress, time_per_epoch)
+        except OSError as error:
+            self._complain(STATUS_FILE, error)
+
+    def _publish_status(self) -> None:
+        try:
+            self._output.publish(STATUS_FILE)
+        except (TrainerError, OSError) as error:
+            self._complain(STATUS_FILE, error)
+
+    def _write_result(self, result: Result) -> None:
+        with replacing(self._output.dir / RESULT_FILE) as aside:
+            aside.write_text(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        self._output.publish(RESULT_FILE)
+
+    def _terminate(self, result: Result) -> None:
+        write_termination(result, self._termination_log)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Once for each file: a full disk would otherwise be reported at every step."""
+        if what not in self._broken:
+            self._broken.add(what)
+            self.say(f"{what} cannot be written ({error}); going on without it.")
+
+
+def write_termination(result: Result, path: Path = TERMINATION_LOG) -> None:
+    """Leaves the result where the operator reads it; does nothing outside a pod."""
+    if path.exists():
+        path.write_text(result.to_termination_message(), encoding="utf-8")

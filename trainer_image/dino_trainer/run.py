@@ -1,0 +1,29 @@
+"""What an action is given besides its spec."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from dino_trainer.output import Output
+from dino_trainer.report import Reporter
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run of one action.
+
+    output: where results go. reporter: who is told. work_dir: scratch space for staged data.
+    stop: set when the process was asked to end; the action saves a checkpoint and raises Preempted.
+    digest: the spec's digest (`dino_api.experiment.digest`). It does not cover the data's content:
+    data that changes under the same URI is the same run, as for any other resume.
+    run_id: the resource's uid in a cluster, else a random name.
+    """
+
+    output: Output
+    reporter: Reporter
+    work_dir: Path
+    stop: threading.Event
+    digest: str
+    run_id: str

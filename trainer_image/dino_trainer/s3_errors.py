@@ -1,0 +1,100 @@
+"""What boto3's exceptions mean to the person who owns the bucket."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from dino_api.names import Env, FailureReason
+from dino_trainer.errors import TrainerError
+
+_DENIED = {
+    "403",
+    "Forbidden",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "AllAccessDisabled",
+}
+_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+_ELSEWHERE = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed"}
+    "301",
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+_BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
+_CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
+
+
+def translate(
+    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, server: str
+) -> TrainerError:
+    """The TrainerError of a failed request for `uri` at `server`."""
+    if isinstance(error, RetriesExceededError):
+        return _away(error.last_exception, uri, server)
+    if isinstance(error, ClientError):
+        return _refused(error, uri, server)
+    if isinstance(error, _CREDENTIALS):
+        return TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"There are no S3 credentials to read or write {uri} with.",
+            f"Name a secret in spec.storage.secretName, or set {Env.S3_ACCESS_KEY} and "
+            f"{Env.S3_SECRET_KEY}.",
+        )
+    if isinstance(error, ParamValidationError):
+        return TrainerError(
+            FailureReason.INVALID_SPEC, f"{uri} is not a valid S3 address: {_one_line(error)}"
+        )
+    return _away(error, uri, server)
+
+
+def _refused(error: ClientError, uri: str, server: str) -> TrainerError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _ABSENT or status == 404:
+        return _absent(code, uri, server)
+    if code in _DENIED or status in (401, 403):
+        return TrainerError(
+            FailureReason.ACCESS_DENIED, f"{server} refused access to {uri} ({code or status})."
+        )
+    if code in _ELSEWHERE or status == 301:
+        return TrainerError(
+            FailureReason.INVALID_SPEC,
+            f"The bucket of {uri} is not in the region that was asked ({code}).",
+            f"Set spec.storage.region ({Env.S3_REGION}) to the bucket's region.",
+        )
+    if code in _BUSY or status >= 500:
+        return TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE, f"{server} answered {code or status} for {uri}."
+        )
+    return TrainerError(
+        FailureReason.INVALID_SPEC, f"{server} refused the request for {uri}: {_one_line(error)}"
+    )
+
+
+def _absent(code: str, uri: str, server: str) -> TrainerError:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    what = (
+        f"no bucket {bucket}" if code == "NoSuchBucket" else f"no object {key} in bucket {bucket}"
+    )
+    return TrainerError(FailureReason.INPUT_NOT_FOUND, f"{server} has {what} (asked for {uri}).")
+
+
+def _away(error: Exception, uri: str, server: str) -> TrainerError:
+    return TrainerError(
+        FailureReason.STORAGE_UNAVAILABLE,
+        f"{server} did not answer a request for {uri}: {_one_line(error)}",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".") + "."
