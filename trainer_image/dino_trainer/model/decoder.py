@@ -1,0 +1,132 @@
+"""The decoder: boxes refined layer by layer, predictions that look forward twice.
+
+Shapes: b batch, n queries (denoising first, then matching), s tokens, d hidden size,
+k decoder layers, c classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dino_trainer.model.attention import DeformableAttention, SelfAttention
+from dino_trainer.model.boxes import inverse_sigmoid
+from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.encoder import Tokens
+from dino_trainer.model.layers import FeedForward, Mlp, make_dropout
+from dino_trainer.model.position import query_positions
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention (norm2), attention to the image (norm1), feed-forward (norm3)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        d, dropout = cfg.hidden_dim, cfg.dropout_ratio
+        points = (d, cfg.num_feature_levels, cfg.nheads, cfg.dec_n_points)
+        self.looks_at_image = cfg.decoder_sa_type == "ca_content"
+        self.self_attention = (
+            DeformableAttention(*points)
+            if self.looks_at_image
+            else SelfAttention(d, cfg.nheads, dropout)
+        )
+        self.cross_attention = DeformableAttention(*points)
+        self.feed_forward = FeedForward(
+            d, cfg.dim_feedforward, dropout, cfg.transformer_activation
+        )
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d) for _ in range(3))
+        self.dropout = make_dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        references: Tensor,
+        memory: Tensor,
+        tokens: Tokens,
+        allowed: Tensor | None,
+    ) -> Tensor:
+        """Return float[b, n, d].
+
+        Args:
+            x, positions: float[b, n, d].
+            references: float[b, n, l, 4] boxes on each level's padded area.
+            memory: float[b, s, d].
+            allowed: bool[n, n], see SelfAttention.
+        """
+        image = (memory, tokens.shapes, tokens.sizes, tokens.padding)
+        if self.looks_at_image:
+            attended = self.self_attention(x + positions, references, *image)
+        else:
+            attended = self.self_attention(x, positions, allowed)
+        x = self.norm2(x + self.dropout(attended))
+        attended = self.cross_attention(x + positions, references, *image)
+        x = self.norm1(x + self.dropout(attended))
+        return self.norm3(x + self.dropout(self.feed_forward(x)))
+
+
+class Decoder(nn.Module):
+    """All decoder layers with the heads that read them.
+
+    ``class_head`` and ``box_head`` hold one module if all layers share it, else one per layer.
+    """
+
+    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+        super().__init__()
+        d, k = cfg.hidden_dim, cfg.dec_layers
+        self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(k))
+        self.norm = nn.LayerNorm(d)
+        self.ref_point_head = Mlp(2 * d, d, d, 2)
+        classes, boxes = (
+            1 if shared else k
+            for shared in (cfg.dec_pred_class_embed_share, cfg.dec_pred_bbox_embed_share)
+        )
+        self.class_head = nn.ModuleList(nn.Linear(d, num_classes) for _ in range(classes))
+        self.box_head = nn.ModuleList(Mlp(d, d, 4, 3) for _ in range(boxes))
+
+    def forward(
+        self, x: Tensor, boxes: Tensor, memory: Tensor, tokens: Tokens, allowed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits float[k, b, n, c] and boxes float[k, b, n, 4] (cxcywh, 0..1).
+
+        Args:
+            x: float[b, n, d], content of the queries.
+            boxes: float[b, n, 4], their first boxes, cxcywh in 0..1.
+            memory: float[b, s, d].
+            tokens: where the memory's tokens lie.
+            allowed: bool[n, n], which query may look at which; None: all at all.
+
+        A layer starts from detached boxes, while its prediction adds to the same boxes with
+        their gradient: each box head is thus trained by two layers ("look forward twice").
+        Boxes for the next layer come from the layer's output as it is, predictions from its
+        normalised output.
+        """
+        states, references = [], []
+        stored = boxes
+        ratios = torch.cat((tokens.valid_ratios, tokens.valid_ratios), -1)[:, None]  # [b, 1, l, 4]
+        for index, layer in enumerate(self.layers):
+            current = stored.detach()
+            scaled = current[:, :, None] * ratios  # [b, n, l, 4]
+            positions = self.ref_point_head(query_positions(scaled[:, :, 0], x.shape[-1]))
+            x = layer(x, positions, scaled, memory, tokens, allowed)
+            states.append(self.norm(x))
+            references.append(stored)
+            if index + 1 < len(self.layers):
+                stored = (self._head(self.box_head, index)(x) + inverse_sigmoid(current)).sigmoid()
+        return self._predict(torch.stack(states), torch.stack(references))
+
+    def _predict(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+        """Read normalised states float[k, b, n, d], adding boxes to references [k, b, n, 4]."""
+        logits = self._read(self.class_head, states)
+        boxes = (self._read(self.box_head, states) + inverse_sigmoid(references)).sigmoid()
+        return logits, boxes
+
+    @staticmethod
+    def _head(heads: nn.ModuleList, index: int) -> nn.Module:
+        return heads[index if len(heads) > 1 else 0]
+
+    @staticmethod
+    def _read(heads: nn.ModuleList, states: Tensor) -> Tensor:
+        if len(heads) == 1:
+            return heads[0](states)
+        return torch.stack([head(state) for head, state in zip(heads, states, strict=True)])

