@@ -1,0 +1,131 @@
+"""The command line: one subcommand per thing a person does with the dev cluster."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from lib import build, current, up
+from lib.paths import API_ONLY, FULL, Instance, home, program
+from lib.processes import is_running
+from lib.say import ClusterError, say, tail
+
+DESCRIPTION = """\
+A real one-node Kubernetes on this machine, built from its Go modules. No container engine needed.
+
+  devcluster/cluster up                        the whole cluster: pods run
+  devcluster/cluster up --control-plane-only   API server, controllers, scheduler: ready in seconds,
+                                               for tests; runs beside the whole one, needs no root
+  eval "$(devcluster/cluster env)"             point kubectl at it and put kubectl and helm in PATH
+  devcluster/cluster build-image NAME DIR      build an image with buildah ...
+  devcluster/cluster load NAME                 ... and give it to the cluster
+  devcluster/cluster s3                        an S3 server in the cluster, for the host and for pods
+  devcluster/cluster down [--purge]            end everything; --purge forgets all objects too
+"""
+EPILOGUE = """\
+State lies in $DINO_DEVCLUSTER_HOME (default ~/.cache/dino-devcluster): programs, images, objects,
+logs, kubeconfigs (node/kubeconfig for the whole cluster, api/kubeconfig for the control plane).
+CLUSTER=current with KUBECONFIG: `up`, `env` and `status` use your own cluster, nothing is started.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, or 1 after a sentence on standard error."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ClusterError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("Interrupted. Run the same command again to go on from here.")
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands with their help."""
+    whole = argparse.ArgumentParser(
+        prog="devcluster/cluster",
+        description=DESCRIPTION,
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: object, teaches: str, *, instance: bool = False) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=teaches, description=teaches)
+        command.set_defaults(run=run)
+        if instance:
+            command.add_argument(
+                "--control-plane-only",
+                action="store_const",
+                dest="instance",
+                const=API_ONLY,
+                default=FULL,
+                help="the control plane without a node, which runs beside the whole cluster",
+            )
+        return command
+
+    add("up", run_up, "start the cluster, from whatever state it is in", instance=True)
+    command = add("down", run_down, "end the cluster and undo what it did to this machine", instance=True)
+    command.add_argument("--purge", action="store_true", help="forget all objects and volumes too")
+    add("status", run_status, "which processes run, and the nodes")
+    add("build", run_build, "build all Go programs, which `up` else does when it needs them")
+    add("env", run_env, "print shell lines that point kubectl at the cluster", instance=True)
+    command = add("logs", run_logs, "print a process's log", instance=True)
+    command.add_argument("name", help="etcd, kube-apiserver, kubelet, containerd, ...")
+    return whole
+
+
+def run_up(options: argparse.Namespace) -> None:
+    if current.chosen():
+        current.check()
+        return
+    up.up(options.instance)
+
+
+def run_down(options: argparse.Namespace) -> None:
+    current.refuse("down")
+    up.down(options.instance, purge=options.purge)
+
+
+def run_build(options: argparse.Namespace) -> None:
+    build.ensure(*build.PROGRAMS)
+    say(f"The programs are in {home() / 'bin'}.")
+
+
+def run_env(options: argparse.Namespace) -> None:
+    if current.chosen():
+        current.check()
+        return
+    instance: Instance = options.instance
+    if not instance.kubeconfig.exists():
+        raise ClusterError("The cluster was never up: run `devcluster/cluster up` first.")
+    print(f"export KUBECONFIG={instance.kubeconfig}")
+    print(f'export PATH="{home() / "bin"}:$PATH"')
+
+
+def run_status(options: argparse.Namespace) -> None:
+    if current.chosen():
+        current.check()
+        return
+    for instance in up.instances():
+        if not instance.run.exists():
+            continue
+        print(f"{up.label(instance)} ({instance.server})")
+        for path in sorted(instance.run.glob("*.pid")):
+            state = "runs" if is_running(instance, path.stem) else "ended"
+            print(f"  {path.stem:<25}{state:<8}{instance.logs / path.stem}.log")
+    if up.works(FULL):
+        command = [program("kubectl"), "--kubeconfig", FULL.kubeconfig, "get", "nodes", "-o", "wide"]
+        subprocess.run(command, check=False)
+
+
+def run_logs(options: argparse.Namespace) -> None:
+    path = options.instance.logs / f"{options.name}.log"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in options.instance.logs.glob("*.log")))
+        raise ClusterError(f"There is no log of {options.name}. There are: {known or 'none'}.")
+    sys.stdout.write(tail(str(path), lines=200) + "\n")

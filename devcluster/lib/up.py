@@ -1,0 +1,145 @@
+"""Brings an instance up from whatever state it is in, and down."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+from lib import build, certs, cleanup, control_plane, doctor, network, node
+from lib.health import answers, kubectl, node_is_ready
+from lib.lock import locked
+from lib.paths import API_ONLY, FULL, NODE_NAME, Instance
+from lib.processes import Service, is_running, start, stop, wait_healthy
+from lib.say import ClusterError, say, stage
+
+CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+NODE = ("coredns", "kube-proxy", "kubelet")
+
+
+def up(instance: Instance) -> None:
+    """Build what is missing, start what does not run, and wait until it works."""
+    doctor.check_platform(node=instance.has_node)
+    doctor.ensure_packages(doctor.NODE_NEEDS if instance.has_node else doctor.CONTROL_PLANE_NEEDS)
+    build.ensure(build.KUBE, *((build.PAUSE,) if instance.has_node else ()))
+    with locked(instance.name, wait=120):
+        if works(instance):
+            say(f"The cluster is up already: {instance.server}.")
+        else:
+            with stage("Starting the cluster", "10 s, 30 s the first time"):
+                bring_up(instance)
+    say(f"export KUBECONFIG={instance.kubeconfig}")
+
+
+def works(instance: Instance) -> bool:
+    """Whether every process runs and the API server answers."""
+    names = CONTROL_PLANE + ((*NODE, "containerd") if instance.has_node else ())
+    return all(is_running(instance, name) for name in names) and answers(
+        f"{instance.server}/readyz"
+    )()
+
+
+def bring_up(instance: Instance) -> None:
+    """Start in the order of need; what does not need each other starts side by side."""
+    if instance.has_node and not is_running(instance, "containerd"):
+        stop(instance, NODE)
+        cleanup.node(instance)
+    certs.ensure(instance)
+    check_ports(instance)
+    if instance.has_node:
+        network.up(instance)
+        start(instance, node.containerd(instance))
+    store, server = control_plane.etcd(instance), control_plane.apiserver(instance)
+    start(instance, store)
+    wait_healthy(instance, [store])
+    start(instance, server)
+    if instance.has_node:
+        node.load_pause(instance)
+    wait_healthy(instance, [server])
+    rest = [control_plane.controller_manager(instance), control_plane.scheduler(instance)]
+    since = time.time()
+    if instance.has_node:
+        node.apply_manifests(instance)
+        rest += [node.kubelet(instance), node.kube_proxy(instance), node.coredns(instance)]
+    for service in rest:
+        start(instance, service)
+    wait_healthy(instance, rest)
+    wait_usable(instance, since)
+
+
+def wait_usable(instance: Instance, since: float) -> None:
+    """Wait for what pods need: the default service account, and a node that is ready."""
+    wait_for("the default service account", lambda: has_service_account(instance), 30)
+    if instance.has_node:
+        wait_for(
+            f"node {NODE_NAME} to be ready", lambda: node_is_ready(instance, NODE_NAME, since), 90
+        )
+
+
+def has_service_account(instance: Instance) -> bool:
+    """Whether the controller manager has given the default namespace its account."""
+    try:
+        kubectl(instance, "get", "serviceaccount", "default", "-n", "default")
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def wait_for(what: str, ready: Callable[[], bool], within: float) -> None:
+    """Poll until something is ready. Raises ClusterError that names the next command."""
+    deadline = time.monotonic() + within
+    while not ready():
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"Waited {within:.0f} s for {what}: `devcluster/cluster status` and "
+                "`devcluster/cluster logs NAME` say more."
+            )
+        time.sleep(0.1)
+
+
+def check_ports(instance: Instance) -> None:
+    """Refuse, by name, a port that somebody else's process holds."""
+    wanted = {"etcd": instance.ports.etcd, "kube-apiserver": instance.ports.api}
+    wanted |= {
+        "kube-controller-manager": instance.ports.controllers,
+        "kube-scheduler": instance.ports.scheduler,
+    }
+    for name, port in wanted.items():
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        if taken and not is_running(instance, name):
+            raise ClusterError(
+                f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
+                "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
+            )
+
+
+def down(instance: Instance, *, purge: bool) -> None:
+    """End all of an instance's processes and undo what it did to the machine."""
+    with locked(instance.name, wait=120), stage(f"Ending the {label(instance)}", "5 s"):
+        if instance.has_node:
+            stop(instance, NODE)
+            cleanup.node(instance)
+        stop(instance, CONTROL_PLANE)
+        if purge:
+            drop_state(instance)
+
+
+def drop_state(instance: Instance) -> None:
+    """Forget all objects, volumes and certificates. Programs and images stay."""
+    for path in instance.root.iterdir() if instance.root.exists() else ():
+        if path.name not in {"images", "containerd"}:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def label(instance: Instance) -> str:
+    """How messages call an instance."""
+    return "cluster" if instance is FULL else "control plane"
+
+
+def instances() -> tuple[Instance, ...]:
+    """Both instances: the whole cluster, and the control plane alone."""
+    return (FULL, API_ONLY)
