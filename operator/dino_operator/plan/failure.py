@@ -1,0 +1,109 @@
+"""Why an attempt failed: from the Job's conditions and its pods to one row of the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dino_api import failures
+from dino_api.names import FailureReason
+from dino_api.result import Failure, Result
+from dino_operator.plan import observe
+from dino_operator.plan.model import Object
+from dino_operator.plan.names import Annotation
+
+KILLED = 137
+STOPPED = 143
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A catalogue row and what was seen."""
+
+    rule: failures.FailureRule
+    message: str
+    remedy: str = ""
+    exit_code: int | None = None
+
+    def to_status(self) -> Object:
+        """As status.failure."""
+        return Failure(
+            reason=self.rule.reason.value,
+            message=self.message[:4096],
+            remedy=(self.remedy or self.rule.remedy)[:4096],
+            exit_code=self.exit_code,
+        ).to_dict()
+
+
+def cause(reason: FailureReason, message: str, exit_code: int | None = None) -> Cause:
+    """The cause with that reason."""
+    return Cause(failures.by_reason(reason.value), message, exit_code=exit_code)
+
+
+def of_job(job: Object, pods: list[Object]) -> Cause:
+    """Why this finished, failed Job failed. `pods` are its own, oldest first."""
+    stopped_for = observe.annotation(job, Annotation.STOPPED_FOR)
+    if stopped_for:
+        said = observe.annotation(job, Annotation.STOPPED_MESSAGE)
+        return Cause(failures.by_reason(stopped_for), said)
+    failed = observe.condition(job, "Failed") or {}
+    if failed.get("reason") == "DeadlineExceeded":
+        return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
+    dead = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    if not dead:
+        said = str(failed.get("message", "")) or "no pod is left to ask"
+        return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
+    return of_pod(dead[-1])
+
+
+def of_pod(pod: Object) -> Cause:
+    """Why this failed pod failed."""
+    if pod["status"].get("reason") == "Evicted":
+        return _evicted(pod)
+    ended = observe.container_state(pod, "terminated")
+    if ended is None:
+        said = pod["status"].get("message") or "its node does not answer"
+        return cause(FailureReason.POD_LOST, f"pod {observe.name_of(pod)}: {said}")
+    return _exited(pod, ended)
+
+
+def _evicted(pod: Object) -> Cause:
+    said = str(pod["status"].get("message", "the node evicted the pod"))
+    if "ephemeral" in said or "disk" in said.lower():
+        return cause(FailureReason.DISK_FULL, said)
+    if "memory" in said:
+        return cause(FailureReason.OUT_OF_MEMORY, said)
+    return cause(FailureReason.PREEMPTED, said)
+
+
+def _exited(pod: Object, ended: Object) -> Cause:
+    code = int(ended.get("exitCode", 1))
+    if ended.get("reason") == "OOMKilled":
+        said = "the kernel killed the container at its memory limit"
+        return cause(FailureReason.OUT_OF_MEMORY, said, code)
+    if code in (KILLED, STOPPED):
+        return _signalled(pod, code)
+    rule = failures.by_exit_code(code)
+    told = Result.from_termination_message(str(ended.get("message", "")))
+    if told is None or told.failure is None:
+        said = f"the trainer ended with exit code {code}"
+        return Cause(rule or _crashed(), _with_log(said, ended), exit_code=code)
+    return Cause(rule or _crashed(), told.failure.message, told.failure.remedy or "", code)
+
+
+def _signalled(pod: Object, code: int) -> Cause:
+    """SIGTERM or SIGKILL: someone took the pod away, or something killed the process."""
+    asked = "deletionTimestamp" in pod["metadata"] or observe.is_true(pod, "DisruptionTarget")
+    if code == STOPPED or asked:
+        return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
+    said = "the process was killed (SIGKILL), and not for reaching its memory limit"
+    return cause(FailureReason.CRASHED, said, code)
+
+
+def _crashed() -> failures.FailureRule:
+    return failures.by_reason(FailureReason.CRASHED.value)
+
+
+def _with_log(said: str, ended: Object) -> str:
+    """Adds the end of the log, which the kubelet leaves where the trainer left no message."""
+    log = str(ended.get("message", "")).strip()
+    return f"{said}; its log ends: …{log[-1000:]}" if log else said

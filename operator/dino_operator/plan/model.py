@@ -1,0 +1,115 @@
+"""The words in which a plan is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one, as the API server sends it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the installation decides for every job. Durations are in seconds."""
+
+    trainer_image: str
+    image_pull_policy: str = "IfNotPresent"
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_path_style: bool = True
+    s3_secret: str = ""
+    retry_backoff: float = 10
+    retry_backoff_max: float = 300
+    image_pull_timeout: float = 600
+    recheck: float = 30
+    """How often a job that waits for something outside its own children is looked at again."""
+    pod_missing_after: float = 60
+    """A Job without a pod for this long gets its service account and ConfigMap made again."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """What exists around a resource.
+
+    jobs, pods: those with its job label in its namespace, whoever owns them.
+    strangers: objects that hold the name of a child and are not labelled as ours.
+    known: (kind, name) of shared objects that are known to exist in the namespace.
+    """
+
+    jobs: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    strangers: tuple[Object, ...] = ()
+    known: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A JSON merge patch of one Job. Refused by the API server if the uid has changed."""
+
+    name: str
+    uid: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A background delete of one Job with its uid as precondition."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event. `key` makes its name: posting it twice leaves one event."""
+
+    reason: str
+    message: str
+    key: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now, in this order: creates, patches, deletes, events, status.
+
+    creates: whole objects to POST; one that exists already is left as it is.
+    status: everything the operator owns in the status; None leaves it alone.
+    requeue_after: seconds until time alone may change the plan; None for never.
+    """
+
+    creates: tuple[Object, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    status: Object | None = None
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = field(default=None)
+
+    @property
+    def irrevocable(self) -> bool:
+        """Whether it must be decided on objects read from the API server, not from a cache.
+
+        A second GPU Job, a deleted Job, a false last word or a false event cannot be taken back.
+        """
+        jobs = any(each["kind"] == "Job" for each in self.creates)
+        return jobs or bool(self.deletes or self.events) or self.stops_a_job or self.is_last_word
+
+    @property
+    def stops_a_job(self) -> bool:
+        """Whether a patch ends a running attempt."""
+        return any("annotations" in patch.body.get("metadata", {}) for patch in self.patches)
+
+    @property
+    def is_last_word(self) -> bool:
+        """Whether the status says Complete or Failed."""
+        conditions = (self.status or {}).get("conditions", [])
+        return any(
+            c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing. It may still ask to be made again later."""
+        return not (self.creates or self.patches or self.deletes or self.status or self.events)

@@ -1,0 +1,107 @@
+"""The resolved spec: checked, and written as the YAML file that the trainer reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dino_api.experiment import SpecErrors, digest, load, render
+from dino_api.resources import DinoJob, resolve
+from dino_operator.plan.model import Object
+
+INDENT = "  "
+
+
+class InvalidSpec(ValueError):
+    """The spec cannot be run; `problems` has a sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec that can be run."""
+
+    job: DinoJob
+    content: str
+    digest: str
+    warnings: tuple[str, ...]
+
+
+def read_spec(resource: Object) -> Resolved:
+    """The resource's spec, checked and resolved. Raises InvalidSpec with all problems."""
+    try:
+        job = DinoJob.model_validate({"metadata": resource["metadata"], "spec": resource["spec"]})
+    except ValidationError as error:
+        problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
+        raise InvalidSpec(problems) from error
+    mapping = resolve(job)
+    try:
+        spec, warnings = load(mapping)
+    except SpecErrors as error:
+        raise InvalidSpec([f"spec.experiment.{render(each)}" for each in error.problems]) from error
+    told = tuple(f"spec.experiment.{each.path}: {each.rule}" for each in warnings)
+    return Resolved(job, to_yaml(mapping), digest(spec), told)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """Block YAML of JSON types. Raises TypeError for anything else.
+
+    JSON itself would nearly do, but YAML 1.1 reads 1e-05 as text; 1.0e-05 is a number.
+    """
+    return "".join(f"{line}\n" for line in _mapping(value, "")) or "{}\n"
+
+
+def _mapping(value: Mapping[str, Any], pad: str) -> Iterator[str]:
+    for key, item in value.items():
+        yield from _entry(f"{pad}{_scalar(str(key))}:", item, pad)
+
+
+def _sequence(value: Sequence[Any], pad: str) -> Iterator[str]:
+    for item in value:
+        yield from _entry(f"{pad}-", item, pad)
+
+
+def _entry(head: str, item: Any, pad: str) -> Iterator[str]:
+    if isinstance(item, Mapping) and item:
+        yield head
+        yield from _mapping(item, pad + INDENT)
+    elif isinstance(item, (list, tuple)) and item:
+        yield head
+        yield from _sequence(item, pad + INDENT)
+    else:
+        yield f"{head} {_scalar(item)}"
+
+
+def _scalar(item: Any) -> str:
+    if isinstance(item, (Mapping, list, tuple)):
+        return "{}" if isinstance(item, Mapping) else "[]"
+    if isinstance(item, float) and not isinstance(item, bool):
+        return _number(item)
+    if item is None or isinstance(item, (bool, int)):
+        return json.dumps(item)
+    if isinstance(item, str):
+        return item if _is_plain(item) else json.dumps(item)
+    raise TypeError(f"a spec holds JSON types only, not {type(item).__name__}")
+
+
+def _number(item: float) -> str:
+    text = repr(item)
+    mantissa, mark, exponent = text.partition("e")
+    return f"{mantissa}.0e{exponent}" if mark and "." not in mantissa else text
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads the bare word as this text: identifiers that are not keywords."""
+    keywords = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+    return text.isascii() and text.isidentifier() and text.lower() not in keywords

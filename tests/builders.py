@@ -1,0 +1,280 @@
+"""Objects as the API server would send them, so that a test shows only its point.
+
+`a_job("x").suspended().obj()` is a DinoJob; `a_child(job).attempt(2).failed()` its second Job;
+`a_pod(child).exited(71)` a pod of that. Every builder returns itself; `obj()` gives a copy.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from dino_api import names as api
+from dino_operator.plan import names
+from dino_operator.plan.observe import CONTAINER, format_time
+
+Object = dict[str, Any]
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+"""The time of every test; `later(5)` is five seconds after it."""
+
+
+def later(seconds: float) -> datetime:
+    """Seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def at(seconds: float) -> str:
+    """The same, as the API server writes it."""
+    return format_time(later(seconds))
+
+
+class Builder:
+    """Holds an object under construction."""
+
+    def __init__(self, thing: Object) -> None:
+        self.thing = thing
+
+    def obj(self) -> Object:
+        """A copy of what was built."""
+        return copy.deepcopy(self.thing)
+
+    @property
+    def meta(self) -> Object:
+        """metadata."""
+        return self.thing["metadata"]
+
+    def uid(self, uid: str) -> Self:
+        """Another uid."""
+        self.meta["uid"] = uid
+        return self
+
+    def deleting(self) -> Self:
+        """Asked to go, and still there."""
+        self.meta["deletionTimestamp"] = at(0)
+        return self
+
+    def condition(self, kind: str, told: bool = True, **more: str) -> Self:
+        """Adds or replaces a condition."""
+        conditions = self.thing.setdefault("status", {}).setdefault("conditions", [])
+        conditions[:] = [each for each in conditions if each["type"] != kind]
+        conditions.append({"type": kind, "status": "True" if told else "False", **more})
+        return self
+
+
+class JobBuilder(Builder):
+    """A DinoJob."""
+
+    def suspended(self, on: bool = True) -> Self:
+        """spec.runPolicy.suspend."""
+        return self.policy(suspend=on)
+
+    def policy(self, **values: Any) -> Self:
+        """Fields of spec.runPolicy. Editing them is a new generation."""
+        self.thing["spec"]["runPolicy"].update(values)
+        return self
+
+    def spec(self, **values: Any) -> Self:
+        """Fields of spec."""
+        self.thing["spec"].update(values)
+        return self
+
+    def experiment(self, **sections: Any) -> Self:
+        """Sections of spec.experiment."""
+        return self.spec(experiment=sections)
+
+    def generation(self, number: int) -> Self:
+        """metadata.generation."""
+        self.meta["generation"] = number
+        return self
+
+    def status(self, status: Object | None) -> Self:
+        """The status that an earlier plan wrote."""
+        if status is not None:
+            progress = self.thing.get("status", {}).get("progress")
+            self.thing["status"] = copy.deepcopy(status)
+            if progress is not None:
+                self.thing["status"]["progress"] = progress
+        return self
+
+
+def a_job(name: str = "x") -> JobBuilder:
+    """A valid DinoJob, created at noon, that nobody has looked at yet."""
+    return JobBuilder(
+        {
+            "apiVersion": api.API_VERSION,
+            "kind": api.KIND,
+            "metadata": {
+                "name": name,
+                "namespace": "team",
+                "uid": f"uid-{name}",
+                "generation": 1,
+                "resourceVersion": "1",
+                "creationTimestamp": at(0),
+            },
+            "spec": {
+                "action": "train",
+                "automlPolicy": "Disabled",
+                "datasets": {"train": [{"uri": "s3://data/train"}]},
+                "output": {"uri": "s3://results/x"},
+                "runPolicy": {"maxRetries": 3},
+            },
+        }
+    )
+
+
+class ChildBuilder(Builder):
+    """A child Job."""
+
+    def attempt(self, number: int) -> Self:
+        """Of which attempt, under its name and with a uid of its own."""
+        owner = self.meta["ownerReferences"][0]["name"]
+        self.meta["name"] = names.job_name(owner, "train", number)
+        self.meta["uid"] += f"-{number}" if number > 1 else ""
+        self.meta["labels"][api.Label.ATTEMPT.value] = str(number)
+        return self.note(names.Annotation.RETRIES, str(number - 1))
+
+    def note(self, key: names.Annotation, value: str) -> Self:
+        """One of the operator's annotations."""
+        self.meta["annotations"][key.value] = value
+        return self
+
+    def suspended(self, on: bool = True) -> Self:
+        """spec.suspend."""
+        self.thing["spec"]["suspend"] = on
+        return self
+
+    def spec(self, **values: Any) -> Self:
+        """Fields of spec."""
+        self.thing["spec"].update(values)
+        return self
+
+    def ran(self, start: float = 0) -> Self:
+        """Started so many seconds after noon."""
+        self.thing["status"]["startTime"] = at(start)
+        return self
+
+    def complete(self, end: float = 60) -> Self:
+        """Succeeded."""
+        self.thing["status"]["completionTime"] = at(end)
+        return self.condition("Complete", lastTransitionTime=at(end))
+
+    def failed(self, reason: str = "PodFailurePolicy", end: float = 60, message: str = "") -> Self:
+        """Failed."""
+        return self.condition("Failed", reason=reason, message=message, lastTransitionTime=at(end))
+
+    def orphaned(self) -> Self:
+        """Without an owner, as `kubectl delete --cascade=orphan` leaves it."""
+        del self.meta["ownerReferences"]
+        return self
+
+
+def a_child(job: JobBuilder) -> ChildBuilder:
+    """The Job of the first attempt, active, without a pod so far."""
+    owner = job.meta
+    return ChildBuilder(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": names.job_name(owner["name"], "train", 1),
+                "namespace": owner["namespace"],
+                "uid": f"job-of-{owner['uid']}",
+                "resourceVersion": "2",
+                "creationTimestamp": at(0),
+                "labels": names.labels(job.thing, 1),
+                "annotations": {
+                    names.Annotation.RETRIES.value: "0",
+                    names.Annotation.SPENT.value: "0",
+                    names.Annotation.DIGEST.value: "digest",
+                    names.Annotation.IMAGE.value: "trainer:1",
+                },
+                "ownerReferences": [
+                    {
+                        "apiVersion": api.API_VERSION,
+                        "kind": api.KIND,
+                        "name": owner["name"],
+                        "uid": owner["uid"],
+                        "controller": True,
+                        "blockOwnerDeletion": True,
+                    }
+                ],
+            },
+            "spec": {},
+            "status": {"startTime": at(0)},
+        }
+    )
+
+
+class PodBuilder(Builder):
+    """A pod of a child Job."""
+
+    def named(self, name: str, born: float = 0) -> Self:
+        """Another name, created so many seconds after noon."""
+        self.meta.update(name=name, uid=f"uid-{name}", creationTimestamp=at(born))
+        return self
+
+    def running(self, start: float = 5) -> Self:
+        """The trainer runs."""
+        self.thing["status"]["phase"] = "Running"
+        self.condition("PodScheduled", lastTransitionTime=at(0))
+        return self._container(running={"startedAt": at(start)})
+
+    def succeeded(self, result: Any = None) -> Self:
+        """Exit code 0, with that result as termination message."""
+        self.thing["status"]["phase"] = "Succeeded"
+        return self._container(terminated=self._ended(0, "Completed", result))
+
+    def exited(self, code: int, reason: str = "Error", message: Any = None) -> Self:
+        """Another exit code; the message may be an object or text."""
+        self.thing["status"]["phase"] = "Failed"
+        return self._container(terminated=self._ended(code, reason, message))
+
+    def evicted(self, message: str) -> Self:
+        """Removed by the kubelet."""
+        self.thing["status"] = {"phase": "Failed", "reason": "Evicted", "message": message}
+        return self
+
+    def unschedulable(self, message: str) -> Self:
+        """No node fits."""
+        return self.condition("PodScheduled", False, reason="Unschedulable", message=message)
+
+    def scheduled(self, when: float = 0) -> Self:
+        """Placed on a node."""
+        return self.condition("PodScheduled", lastTransitionTime=at(when))
+
+    def stuck(self, reason: str, message: str = "") -> Self:
+        """Its container waits."""
+        return self.scheduled()._container(waiting={"reason": reason, "message": message})
+
+    def _container(self, **state: Any) -> Self:
+        self.thing["status"]["containerStatuses"] = [{"name": CONTAINER, "state": state}]
+        return self
+
+    def _ended(self, code: int, reason: str, message: Any) -> Object:
+        text = message if isinstance(message, str) else json.dumps(message)
+        ended = {"exitCode": code, "reason": reason, "startedAt": at(5), "finishedAt": at(55)}
+        return ended if message is None else {**ended, "message": text}
+
+
+def a_pod(child: ChildBuilder) -> PodBuilder:
+    """A pod of that Job that waits for a node."""
+    owner = child.meta
+    return PodBuilder(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{owner['name']}-aaaaa",
+                "namespace": owner["namespace"],
+                "uid": f"pod-of-{owner['uid']}",
+                "resourceVersion": "3",
+                "creationTimestamp": at(0),
+                "labels": dict(owner["labels"]),
+                "ownerReferences": [{"kind": "Job", "uid": owner["uid"], "controller": True}],
+            },
+            "status": {"phase": "Pending"},
+        }
+    )
