@@ -34,16 +34,14 @@ class Note:
     decides: bool = True
 
 
-@dataclass(frozen=True)
 class IntOrString:
     """Marks a text that manifests may write as a number, such as `cpu: 2`."""
 
-
-@dataclass(frozen=True)
-class SchemaOf:
-    """Marks a mapping whose CRD schema is that of a model, though it is read as a mapping."""
-
-    model: type[BaseModel]
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """The form that a CRD knows for such values."""
+        kinds = [{"type": "integer"}, {"type": "string"}]
+        return {"x-kubernetes-int-or-string": True, "anyOf": kinds}
 
 
 class Section(BaseModel):

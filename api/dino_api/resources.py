@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.base import NAME, SHORT, TEXT, URI, Camel, IntOrString, SchemaOf
-from dino_api.experiment.spec import ExperimentSpec
+from dino_api.base import NAME, SHORT, TEXT, URI, Camel, IntOrString
 from dino_api.names import API_VERSION, KIND, Action
 from dino_api.podtemplate import PodTemplate
 from dino_api.result import Artifact, Checkpoint, Dataset, Failure, Metrics, Progress
@@ -169,7 +168,7 @@ class DinoJobSpec(Camel):
         description="Number of classes: the largest category id plus one. Absent: derived from "
         "the training annotations.",
     )
-    experiment: Annotated[dict[str, Any], SchemaOf(ExperimentSpec)] = Field(
+    experiment: dict[str, Any] = Field(
         default_factory=dict,
         description="The TAO experiment spec, with TAO's keys. Absent keys have the defaults "
         "named in their descriptions.",
@@ -218,6 +217,7 @@ class DinoJobStatus(Camel):
         "Programs read conditions.",
     )
     attempts: int | None = Field(None, ge=0, description="Attempts started so far.")
+    gpus: int | None = Field(None, ge=0, description="GPUs that each attempt asks for.")
     reporter: str | None = Field(
         None, max_length=253, description="The pod that may write progress."
     )

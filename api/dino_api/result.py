@@ -7,7 +7,7 @@ The result travels through the pod's termination message (4096 bytes at most) an
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from dino_api.names import Action
 
 TERMINATION_LIMIT = 4096
 SCHEMA_VERSION = 1
+Line = Annotated[str, Field(max_length=URI)]
 
 
 class Metrics(Camel):
@@ -96,12 +97,16 @@ class Dataset(Camel):
     num_classes: int | None = Field(None, ge=1, description="Largest category id plus one.")
     images: int | None = Field(None, ge=0, description="Training images.")
     annotations: int | None = Field(None, ge=0, description="Training boxes.")
-    class_names: list[str] = Field(
-        default_factory=list, description="Names by category id; empty for ids not in use."
+    class_names: list[Line] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Names by category id; empty for ids not in use.",
     )
     digest: str | None = Field(None, max_length=128, description="Digest of images and boxes.")
-    warnings: list[str] = Field(
-        default_factory=list, description="What is odd about the data and was not an error."
+    warnings: list[Line] = Field(
+        default_factory=list,
+        max_length=100,
+        description="What is odd about the data and was not an error.",
     )
 
 

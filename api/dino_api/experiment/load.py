@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from dino_api.base import Section, note_of
 from dino_api.experiment.overrides import apply_overrides
-from dino_api.experiment.paths import Loc, dotted, nearest
+from dino_api.experiment.paths import Loc, dotted, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.problem import Problem, SpecErrors
 from dino_api.rules import check
@@ -49,8 +49,7 @@ def load(
     data, problems = apply_overrides(mapping, overrides)
     spec, found = _validate(data)
     problems += found
-    broken = {problem.path for problem in problems}
-    problems += [one for one in check(spec) if not broken.intersection({one.path})]
+    problems += check(spec, {problem.path.partition("[")[0] for problem in problems})
     problems += list(_without_effect(spec, ()))
     if any(problem.severity == "error" for problem in problems):
         raise SpecErrors(problems)
@@ -97,7 +96,7 @@ def _remedy(loc: Loc) -> str:
         if isinstance(part, int) or not _is_section(section) or part not in section.model_fields:
             break
         field = section.model_fields[part]
-        section = _inner(field.annotation)
+        section = section_of(field.annotation)
     if field is None or _is_section(section):
         return "See schemas/spec_template_train.yaml."
     default = field.get_default(call_default_factory=True)
@@ -106,12 +105,6 @@ def _remedy(loc: Loc) -> str:
 
 def _is_section(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Section)
-
-
-def _inner(annotation: Any) -> Any:
-    from dino_api.experiment.paths import section_of
-
-    return section_of(annotation)
 
 
 def _discard(data: Any, loc: Loc) -> None:

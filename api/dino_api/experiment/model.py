@@ -69,9 +69,8 @@ class ModelConfig(Section):
     )
     hidden_dim: Int = key(
         256,
-        "Width of the transformer. Must be a multiple of nheads, and even. Time and memory grow "
-        "with it.",
-        ge=8,
+        "Width of the transformer: a multiple of 32 and of nheads. Time and memory grow with it.",
+        ge=32,
         le=2048,
     )
     nheads: Int = key(8, "Attention heads; divides hidden_dim.", ge=1, le=64)

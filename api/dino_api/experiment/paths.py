@@ -70,3 +70,15 @@ def _likeness(parent: str, leaf: str, known: str) -> float:
     names = SequenceMatcher(None, leaf.lower(), known_leaf.lower()).ratio()
     shared = SequenceMatcher(None, parent, known_parent).ratio() if parent != known_parent else 1
     return names + 0.1 * shared
+
+
+def field_at(path: str) -> FieldInfo:
+    """The field of a dotted path. Raises KeyError for a path that is not in the spec."""
+    *parents, leaf = path.split(".")
+    section: type[Section] = ExperimentSpec
+    for name in parents:
+        inner = section_of(section.model_fields[name].annotation)
+        if inner is None:
+            raise KeyError(path)
+        section = inner
+    return section.model_fields[leaf]

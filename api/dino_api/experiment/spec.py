@@ -55,7 +55,7 @@ class ExperimentSpec(Section):
         "",
         "TAO's key for encrypted models.",
         dead="models are never encrypted",
-        resource="bucket encryption of the object store",
+        resource="the encryption of the bucket behind spec.output.uri",
     )
     model_name: Annotated[str | None, Field(max_length=SHORT)] = key(
         "", "TAO's name of the network.", dead="this trainer has one network"

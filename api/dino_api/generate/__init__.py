@@ -1,0 +1,4 @@
+"""Writes crds/, schemas/ and the chart's CRD template from the models. `python -m` runs it.
+
+Nothing here states a fact about a field: types, ranges, texts and rules come from the models.
+"""

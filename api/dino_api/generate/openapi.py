@@ -1,0 +1,92 @@
+"""From pydantic's JSON Schema to what a CRD accepts: structural, no references, no nulls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "description",
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+    "required",
+    "x-kubernetes-int-or-string",
+)
+_EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The model's schema in the form of a CRD's openAPIV3Schema, without defaults."""
+    schema = model.model_json_schema(by_alias=True)
+    return _node(schema, schema.get("$defs", {}))
+
+
+def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
+    node = _flat(node, defs)
+    result = {name: node[name] for name in _KEPT if name in node}
+    if node.get("x-kubernetes-int-or-string"):
+        result["anyOf"] = node["anyOf"]
+    for exclusive, bound in _EXCLUSIVE.items():
+        if exclusive in node:
+            result |= {bound: node[exclusive], exclusive: True}
+    if "const" in node:
+        result["enum"] = [node["const"]]
+    if "enum" in result and result.get("type") == "string":
+        result["maxLength"] = max(len(value) for value in result["enum"])
+    return result | _children(node, defs)
+
+
+def _children(node: Schema, defs: dict[str, Schema]) -> Schema:
+    result: Schema = {}
+    if "items" in node:
+        result["items"] = _node(node["items"], defs)
+    if isinstance(node.get("additionalProperties"), dict):
+        result["additionalProperties"] = _node(node["additionalProperties"], defs)
+    if "properties" in node:
+        properties: dict[str, Schema] = node["properties"]
+        result["properties"] = {name: _node(one, defs) for name, one in properties.items()}
+    return result
+
+
+def _flat(node: Schema, defs: dict[str, Schema]) -> Schema:
+    """Follows references and takes the one branch that is not null."""
+    while "$ref" in node or _nullable(node):
+        if "$ref" in node:
+            inner = defs[node["$ref"].rpartition("/")[2]]
+        else:
+            inner = next(branch for branch in node["anyOf"] if branch.get("type") != "null")
+        node = inner | {k: v for k, v in node.items() if k not in ("$ref", "anyOf")}
+    return node
+
+
+def _nullable(node: Schema) -> bool:
+    branches = node.get("anyOf", ())
+    return any(branch.get("type") == "null" for branch in branches)
+
+
+def unbounded(node: Schema, path: str = "") -> list[str]:
+    """Paths of strings, lists and maps without a cap; the CEL cost estimate needs caps."""
+    found = []
+    if node.get("type") == "string" and "maxLength" not in node:
+        found.append(f"{path}: maxLength")
+    if node.get("type") == "array" and "maxItems" not in node:
+        found.append(f"{path}: maxItems")
+    if "additionalProperties" in node and "maxProperties" not in node:
+        found.append(f"{path}: maxProperties")
+    for name, inner in node.get("properties", {}).items():
+        found += unbounded(inner, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if name in node:
+            found += unbounded(node[name], f"{path}[]")
+    return found

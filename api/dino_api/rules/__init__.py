@@ -1,0 +1,33 @@
+"""Rules that a single key's type and range cannot say.
+
+One flat list. `experiment.load` runs the Python half; the CRD carries the CEL half, and the API
+server refuses by the same sentence. To add a rule, add one entry to the file of its section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from dino_api.problem import Problem, Severity, SpecErrors, render, show
+from dino_api.rules.dataset import DATASET_RULES
+from dino_api.rules.model import MODEL_RULES
+from dino_api.rules.rule import Rule
+from dino_api.rules.train import TRAIN_RULES
+
+if TYPE_CHECKING:
+    from dino_api.experiment.spec import ExperimentSpec
+
+RULES: tuple[Rule, ...] = (*MODEL_RULES, *DATASET_RULES, *TRAIN_RULES)
+
+
+def check(spec: ExperimentSpec, invalid: Collection[str] = ()) -> list[Problem]:
+    """Every broken rule of the list, in its order.
+
+    invalid: keys that could not be read; rules that read them are not asked.
+    """
+    asked = (rule for rule in RULES if not rule.keys.intersection(invalid))
+    return [found for rule in asked if (found := rule.problem(spec)) is not None]
+
+
+__all__ = ["RULES", "Problem", "Rule", "Severity", "SpecErrors", "check", "render", "show"]

@@ -1,0 +1,156 @@
+"""Rules about `model.*`."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from dino_api.rules.rule import Rule, breaks, only
+
+if TYPE_CHECKING:
+    from dino_api.experiment.spec import ExperimentSpec
+
+SHIPPED_BACKBONE = "timm/tf_efficientnet_lite0"
+BACKBONE = r"^(resnet_(18|34|50|101|152)|timm/[A-Za-z0-9_.]+)$"
+
+_NOT_BUILT = (
+    "Names of TAO that are not built: fan_*, gc_vit_*, swin_*, efficientvit_*, vit_large_*; "
+    "timm/<name> reaches most of these families"
+)
+_S3 = "Write s3://bucket/path; the endpoint is configured apart"
+
+
+def bad_scheme(uri: str) -> bool:
+    """Whether the text names a store that cannot be read. Local paths and s3:// can."""
+    return "://" in uri and not uri.startswith("s3://")
+
+
+def _backbone(spec: ExperimentSpec) -> Any:
+    name = spec.model.backbone
+    return breaks(re.match(BACKBONE, name) is None, name)
+
+
+def _imagenet(spec: ExperimentSpec) -> Any:
+    model = spec.model
+    wrong = model.pretrained_backbone_path == "imagenet" and model.backbone != SHIPPED_BACKBONE
+    return breaks(wrong, model.backbone)
+
+
+def _backbone_path(spec: ExperimentSpec) -> Any:
+    path = spec.model.pretrained_backbone_path
+    return breaks(bad_scheme(path), path)
+
+
+def _levels(spec: ExperimentSpec) -> Any:
+    indices = spec.model.return_interm_indices
+    return breaks(len(indices) != spec.model.num_feature_levels, indices)
+
+
+def _rising(spec: ExperimentSpec) -> Any:
+    indices = spec.model.return_interm_indices
+    return breaks(any(a >= b for a, b in pairwise(indices)) or indices[:1] == [4], indices)
+
+
+def _heads(spec: ExperimentSpec) -> Any:
+    model = spec.model
+    return breaks(model.hidden_dim % model.nheads != 0, model.hidden_dim)
+
+
+def _groups(spec: ExperimentSpec) -> Any:
+    return breaks(spec.model.hidden_dim % 32 != 0, spec.model.hidden_dim)
+
+
+def _select(spec: ExperimentSpec) -> Any:
+    model, classes = spec.model, spec.dataset.num_classes
+    wrong = classes is not None and model.num_select >= model.num_queries * classes
+    return breaks(wrong, model.num_select)
+
+
+def _losses(spec: ExperimentSpec) -> Any:
+    kinds = spec.model.loss_types
+    return breaks(len(set(kinds)) != len(kinds), kinds)
+
+
+MODEL_RULES = (
+    Rule(
+        "backbone-known",
+        "model.backbone",
+        "must be resnet_18, resnet_34, resnet_50, resnet_101, resnet_152 or timm/<name>",
+        f"{_NOT_BUILT}.",
+        _backbone,
+        cel=f"{{backbone}}.matches('{BACKBONE}')",
+    ),
+    Rule(
+        "backbone-imagenet",
+        "model.pretrained_backbone_path",
+        f"may be imagenet only for the backbone {SHIPPED_BACKBONE}, whose weights are shipped",
+        "Upload the backbone's weights and give their s3:// URI, or leave it out.",
+        _imagenet,
+        cel=f"{{pretrained_backbone_path}} != 'imagenet' || {{backbone}} == '{SHIPPED_BACKBONE}'",
+    ),
+    Rule(
+        "backbone-uri",
+        "model.pretrained_backbone_path",
+        "must be a path or an s3:// URI",
+        f"{_S3}.",
+        _backbone_path,
+        cel="!{pretrained_backbone_path}.contains('://') || "
+        "{pretrained_backbone_path}.startsWith('s3://')",
+    ),
+    Rule(
+        "levels-agree",
+        "model.return_interm_indices",
+        "must have as many entries as num_feature_levels",
+        "Change one of the two; the default is [1, 2, 3, 4] with num_feature_levels 4.",
+        _levels,
+        cel="size({return_interm_indices}) == {num_feature_levels}",
+    ),
+    Rule(
+        "levels-rising",
+        "model.return_interm_indices",
+        "must rise without repeats and begin with a level of the backbone (0 to 3)",
+        "Write them like [1, 2, 3, 4].",
+        _rising,
+        cel="{return_interm_indices}[0] < 4 && {return_interm_indices}.all(a, "
+        "{return_interm_indices}.exists_one(b, b == a)) && "
+        "{return_interm_indices}.isSorted()",
+    ),
+    Rule(
+        "heads-divide",
+        "model.hidden_dim",
+        "must be a multiple of nheads",
+        "256 with 8 heads is usual.",
+        _heads,
+        cel="{hidden_dim} % {nheads} == 0",
+    ),
+    Rule(
+        "groups-divide",
+        "model.hidden_dim",
+        "must be a multiple of 32, the groups that feature levels are normalised in",
+        "256 is usual.",
+        _groups,
+        cel="{hidden_dim} % 32 == 0",
+    ),
+    Rule(
+        "select-below-candidates",
+        "model.num_select",
+        "must be less than num_queries x number of classes",
+        "Lower num_select, or raise num_queries.",
+        _select,
+        cel="!has(self.numClasses) || "
+        "{experiment.model.num_select} < {experiment.model.num_queries} * self.numClasses",
+        scope="spec",
+    ),
+    Rule(
+        "losses-once",
+        "model.loss_types",
+        "must not repeat a name",
+        "Write [labels, boxes].",
+        _losses,
+        cel="{loss_types}.all(a, {loss_types}.exists_one(b, b == a))",
+    ),
+    only("decoder-attention", "model.decoder_sa_type", "sa", "Leave it out."),
+    only("two-stage", "model.two_stage_type", "standard", "Leave it out."),
+    only("pre-norm", "model.pre_norm", False, "Leave it out."),
+)

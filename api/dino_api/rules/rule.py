@@ -1,0 +1,90 @@
+"""The form of a rule: one statement, told to Python and to the API server side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dino_api.problem import Problem, Severity
+
+if TYPE_CHECKING:
+    from dino_api.experiment.spec import ExperimentSpec
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z_.]+)\}")
+
+
+class _Holds:
+    """What a check returns where the rule holds; None may be a value worth showing."""
+
+
+HOLDS = _Holds()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One statement about the experiment.
+
+    path: the key it is about. must: what has to hold. remedy: what to write instead.
+    check: HOLDS, or the value that breaks the rule.
+    cel: the same statement in CEL, true where it holds; empty where the CRD's schema says it or
+    where it is a warning, which admission does not have. `{lr}` stands for the key `lr` of the
+    section, or its default where the object leaves it out.
+    scope: the section that CEL's `self` is; the section of `path` unless given.
+    """
+
+    id: str
+    path: str
+    must: str
+    remedy: str
+    check: Callable[[ExperimentSpec], Any]
+    cel: str = ""
+    scope: str | None = None
+    severity: Severity = "error"
+
+    def problem(self, spec: ExperimentSpec) -> Problem | None:
+        """The problem, or None where the rule holds."""
+        got = self.check(spec)
+        if got is HOLDS:
+            return None
+        return Problem(self.path, got, self.must, self.remedy, self.severity, self.id)
+
+    @property
+    def section(self) -> str:
+        """The dotted path of the section that the CEL text is attached to."""
+        return self.path.rpartition(".")[0] if self.scope is None else self.scope
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The dotted paths that the rule reads, as far as its CEL text names them."""
+        prefix = "" if self.scope == "spec" else f"{self.section}."
+        read = (prefix + name for name in PLACEHOLDER.findall(self.cel))
+        return frozenset({self.path, *(name.removeprefix("experiment.") for name in read)})
+
+    @property
+    def message(self) -> str:
+        """The sentence of the API server; it puts the path before it."""
+        leaf = self.path.rpartition(".")[2]
+        return f"{leaf} {self.must}. {self.remedy}".strip()
+
+
+def breaks(condition: bool, got: Any) -> Any:
+    """`got` where the condition (a broken rule) is true, else HOLDS."""
+    return got if condition else HOLDS
+
+
+def only(id: str, path: str, value: Any, remedy: str) -> Rule:
+    """An option that TAO has and this release does not: only `value` is accepted."""
+    section, _, leaf = path.rpartition(".")
+    text = str(value).lower() if isinstance(value, bool) else f"'{value}'"
+
+    def check(spec: ExperimentSpec) -> Any:
+        node: Any = spec
+        for part in section.split("."):
+            node = getattr(node, part)
+        return breaks(getattr(node, leaf) != value, getattr(node, leaf))
+
+    shown = text.strip("'")
+    must = f"must be {shown} in this release"
+    return Rule(id, path, must, remedy, check, cel=f"{{{leaf}}} == {text}")

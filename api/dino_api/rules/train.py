@@ -1,0 +1,166 @@
+"""Rules about `train.*` and the root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dino_api.rules.model import bad_scheme
+from dino_api.rules.rule import HOLDS, Rule, breaks, only
+
+if TYPE_CHECKING:
+    from dino_api.experiment.spec import ExperimentSpec
+
+_EPOCHS = "must not exceed num_epochs"
+_S3 = "Write s3://bucket/path; the endpoint is configured apart."
+# Which keys each choice reads; the others have no effect beside it.
+_READ_BY = {
+    "momentum": ("optimizer", "SGD"),
+    "lr_steps": ("lr_scheduler", "MultiStep"),
+    "lr_step_size": ("lr_scheduler", "StepLR"),
+    "lr_decay_start": ("lr_scheduler", "Linear"),
+}
+
+
+def _validation(spec: ExperimentSpec) -> Any:
+    train = spec.train
+    return breaks(train.validation_interval > train.num_epochs, train.validation_interval)
+
+
+def _checkpoint(spec: ExperimentSpec) -> Any:
+    train = spec.train
+    epochs = train.checkpoint_interval_unit == "epoch"
+    return breaks(
+        epochs and train.checkpoint_interval > train.num_epochs, train.checkpoint_interval
+    )
+
+
+def _never_drops(spec: ExperimentSpec) -> Any:
+    optim, epochs = spec.train.optim, spec.train.num_epochs
+    first = {"MultiStep": min(optim.lr_steps, default=epochs), "StepLR": optim.lr_step_size}
+    return breaks(first.get(optim.lr_scheduler, 0) >= epochs, optim.lr_scheduler)
+
+
+def _steps_rise(spec: ExperimentSpec) -> Any:
+    steps = spec.train.optim.lr_steps
+    return breaks(steps != sorted(set(steps)), steps)
+
+
+def _unread(leaf: str) -> Any:
+    choice, value = _READ_BY[leaf]
+
+    def check(spec: ExperimentSpec) -> Any:
+        optim = spec.train.optim
+        given = leaf in optim.model_fields_set
+        return breaks(given and getattr(optim, choice) != value, getattr(optim, leaf))
+
+    return check
+
+
+def _devices(spec: ExperimentSpec) -> Any:
+    return breaks(spec.train.num_gpus > 1, spec.train.num_gpus)
+
+
+def _uri(section: str, leaf: str) -> Any:
+    def check(spec: ExperimentSpec) -> Any:
+        uri = getattr(getattr(spec, section) if section else spec, leaf)
+        return uri if bad_scheme(uri) else HOLDS
+
+    return check
+
+
+def _store(section: str, leaf: str) -> Rule:
+    """A path or an s3:// URI. The CRD needs no CEL where the resource decides the key."""
+    path = f"{section}.{leaf}" if section else leaf
+    cel = "!{%s}.contains('://') || {%s}.startsWith('s3://')" % (leaf, leaf)  # noqa: UP031
+    refused = leaf != "pretrained_model_path"
+    return Rule(
+        f"{leaf.replace('_', '-')}-uri" if section else "root-results-dir-uri",
+        path,
+        "must be a path or an s3:// URI",
+        _S3,
+        _uri(section, leaf),
+        cel="" if refused else cel,
+    )
+
+
+TRAIN_RULES = (
+    Rule(
+        "validation-in-time",
+        "train.validation_interval",
+        _EPOCHS,
+        "Otherwise nothing is ever validated, and no best checkpoint exists.",
+        _validation,
+        cel="{validation_interval} <= {num_epochs}",
+    ),
+    Rule(
+        "checkpoint-in-time",
+        "train.checkpoint_interval",
+        f"{_EPOCHS} where checkpoint_interval_unit is epoch",
+        "Otherwise no checkpoint is saved before the end.",
+        _checkpoint,
+        cel="{checkpoint_interval_unit} != 'epoch' || {checkpoint_interval} <= {num_epochs}",
+    ),
+    Rule(
+        "rate-drops",
+        "train.optim.lr_scheduler",
+        "never lowers the learning rate: its first drop is not before train.num_epochs",
+        "Put lr_steps (MultiStep) or lr_step_size (StepLR) below train.num_epochs, or use Linear.",
+        _never_drops,
+        severity="warning",
+    ),
+    Rule(
+        "steps-rise",
+        "train.optim.lr_steps",
+        "must rise without repeats",
+        "Write them like [8, 11].",
+        _steps_rise,
+        cel="{lr_steps}.isSorted() && {lr_steps}.all(a, {lr_steps}.exists_one(b, b == a))",
+    ),
+    *(
+        Rule(
+            f"{leaf.replace('_', '-')}-unread",
+            f"train.optim.{leaf}",
+            f"has no effect unless {choice} is {value}",
+            "Leave it out.",
+            _unread(leaf),
+            severity="warning",
+        )
+        for leaf, (choice, value) in _READ_BY.items()
+    ),
+    only(
+        "precision",
+        "train.precision",
+        "fp32",
+        "fp16 and bf16 are not built yet; leave it out.",
+    ),
+    only(
+        "strategy",
+        "train.distributed_strategy",
+        "ddp",
+        "fsdp is not built; leave it out.",
+    ),
+    only(
+        "dry-run",
+        "train.is_dry_run",
+        False,
+        "Leave it out; train.num_epochs: 1 on a few images is the nearest.",
+    ),
+    Rule(
+        "one-gpu",
+        "train.num_gpus",
+        "must be 0 or 1: several GPUs are not built yet",
+        "Write 1, or 0 for CPU.",
+        _devices,
+    ),
+    Rule(
+        "one-node",
+        "train.num_nodes",
+        "must be 1: several nodes are not built yet",
+        "Leave it out.",
+        lambda spec: breaks(spec.train.num_nodes > 1, spec.train.num_nodes),
+    ),
+    _store("train", "pretrained_model_path"),
+    _store("train", "resume_training_checkpoint_path"),
+    _store("train", "results_dir"),
+    _store("", "results_dir"),
+)
