@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import sys
+import traceback
+from pathlib import Path
 
 from dino_api import failures
 from dino_api.names import FailureReason
@@ -31,6 +33,10 @@ class TrainerError(Exception):
         self.reason = str(reason)
         self.message = message
         self.remedy = remedy or self.rule.remedy
+
+    def __reduce__(self) -> tuple[type[TrainerError], tuple[str, str, str]]:
+        """Survives the way from a worker process."""
+        return type(self), (self.reason, self.message, self.remedy)
 
     @property
     def exit_code(self) -> int:
@@ -78,7 +84,7 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY, f"The GPU ran out of memory: {_first_line(error)}"
         )
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+    if isinstance(error, MemoryError) or _is_host_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
     if isinstance(error, OSError) and error.errno in _FULL:
         return from_os_error(error, error.filename or "the disk")
@@ -86,13 +92,26 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")
     return TrainerError(
         FailureReason.INTERNAL_ERROR,
-        f"Unexpected {type(error).__name__}: {_first_line(error)}",
+        f"Unexpected {type(error).__name__} in {_place(error)}: {_first_line(error)}",
     )
 
 
 def _is_device_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _is_host_memory(error: BaseException) -> bool:
+    """What torch raises where the host's memory, or that of /dev/shm, does not suffice."""
+    text = str(error)
+    killed = "killed by signal: Killed" in text or "killed by signal: Bus error" in text
+    return isinstance(error, RuntimeError) and (killed or "DefaultCPUAllocator" in text)
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame: what a bug report needs most."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
 def _first_line(error: BaseException) -> str:

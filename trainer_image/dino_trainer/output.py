@@ -39,20 +39,27 @@ class Output:
 
     results_dir: a folder or s3:// URI. work_dir: where files are made if that is not local.
     say: hears of retries, slow uploads and damaged files.
+    folder: used as it is in place of `<results_dir>/<action>` (TAO's `train.results_dir`).
     Raises InvalidSpec without a results_dir, AccessDenied where the folder cannot be made.
     """
 
     def __init__(
-        self, results_dir: str, action: str, work_dir: Path, say: Say = print_line
+        self,
+        results_dir: str,
+        action: str,
+        work_dir: Path,
+        say: Say = print_line,
+        *,
+        folder: str = "",
     ) -> None:
-        if not results_dir:
+        if not (results_dir or folder):
             raise invalid_spec(
                 "results_dir is not set.", "Add results_dir: /path or s3://bucket/path."
             )
-        self._base = f"{results_dir.rstrip('/')}/{action}"
+        self._base = folder.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
         self._store = open_store(self._base, say)
         self._say = say
-        self._remote = is_remote(results_dir)
+        self._remote = is_remote(self._base)
         self._manifest: dict[str, Any] | None = None
         if self._remote:
             place = hashlib.sha256(self._base.encode()).hexdigest()[:16]
@@ -72,14 +79,28 @@ class Output:
         Raises InvalidSpec, having changed nothing, if another spec's files are here: a training
         that overwrote them would lose its owner's checkpoint.
         """
-        owner = self._read_manifest().get("specDigest")
-        if owner not in (None, digest):
+        manifest = self._read_manifest()
+        owner = manifest.get("specDigest")
+        worth = any(name.endswith(".pth") for name in manifest["files"])
+        if worth and owner not in (None, digest):
             raise invalid_spec(
                 f"{self._base} holds the results of another experiment (spec digest "
                 f"{owner[:12]}…, this one has {digest[:12]}…).",
                 "Choose another output (results_dir), or delete that one first.",
             )
-        self._read_manifest()["specDigest"] = digest
+        if owner not in (None, digest):
+            # What an attempt without a checkpoint left behind says nothing about this experiment.
+            manifest["files"] = {}
+        manifest["specDigest"] = digest
+
+    def published(self) -> dict[str, Stored]:
+        """What the manifest lists, by name."""
+        files = self._read_manifest()["files"]
+        return {n: Stored(self.uri(n), f["sha256"], f["bytes"]) for n, f in files.items()}
+
+    def exists(self, name: str) -> bool:
+        """Whether `name` lies at its final place."""
+        return self._store.exists(name)
 
     def publish(self, name: str) -> Stored:
         """Makes `dir/name` safe at its final place; the file itself stays.

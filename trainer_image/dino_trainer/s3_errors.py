@@ -26,11 +26,6 @@ _DENIED = {
 }
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 _ELSEWHERE = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed"}
-    "301",
-    "PermanentRedirect",
-    "AuthorizationHeaderMalformed",
-    "IllegalLocationConstraintException",
-}
 _BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
 

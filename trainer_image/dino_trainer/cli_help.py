@@ -1,0 +1,74 @@
+"""The texts of `dino --help`: what a user needs to run the command without other reading."""
+
+from __future__ import annotations
+
+from dino_api import failures
+from dino_api.names import Env
+
+_EXAMPLES = """\
+examples:
+  dino train -e spec.yaml
+  dino train -e spec.yaml results_dir=/tmp/run train.num_epochs=3 dataset.batch_size=2
+  dino train -e spec.yaml train.num_gpus=0            train on the CPU
+  dino train -e spec.yaml results_dir=s3://bucket/run results go to S3
+
+a smallest spec.yaml (every key has TAO's name and default; COCO annotations):
+  results_dir: ./results
+  dataset:
+    train_data_sources: [{image_dir: train/images, json_file: train/annotations.json}]
+    val_data_sources: [{image_dir: val/images.tar.gz, json_file: val/annotations.json}]
+  train: {num_epochs: 12}
+
+image_dir is a folder, an archive (.tar.gz, .tgz, .tar), or either of them on S3 (s3://…).
+"""
+
+_RESULTS = """\
+results, in <results_dir>/train/:
+  dino_model_latest.pth   to resume from: run the same command again
+  dino_model_best.pth     the best validation so far
+  result.json             metrics, checkpoint, or the failure with its remedy
+  status.json             one line an event, in TAO's form
+  experiment.yaml         the spec with every default filled in
+  manifest.json           sizes and SHA-256 of the files above
+A finished run is not run again: the same spec with the same results_dir ends at once, with 0.
+Ctrl-C or SIGTERM finishes the step, saves a checkpoint and ends with 143.
+"""
+
+_VARIABLES = (
+    (Env.WORK_DIR, "where data is copied and unpacked (default: ~/.cache/dino)"),
+    (Env.S3_ENDPOINT, "URL of the S3 server (default: AWS)"),
+    (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
+    (Env.S3_PATH_STYLE, "true for servers that want http://host/bucket"),
+    (Env.S3_ACCESS_KEY, f"credentials, with {Env.S3_SECRET_KEY}"),
+    ("DINO_STORAGE_PATIENCE", "seconds to wait for a server that is away (default: 60)"),
+    ("DINO_DEBUG", "1 shows the traceback of an unexpected error"),
+)
+
+
+def exit_codes() -> str:
+    """The table of exit codes, from the failure catalogue."""
+    lines = ["exit codes:", "    0  done"]
+    lines += [
+        f"  {rule.exit_code:>3}  {rule.reason}: {rule.when}"
+        for rule in failures.TABLE
+        if rule.exit_code is not None
+    ]
+    return "\n".join(lines)
+
+
+def environment() -> str:
+    """The environment variables that the command reads."""
+    lines = [f"  {name:<22} {text}" for name, text in _VARIABLES]
+    return "\n".join(["environment:", *lines])
+
+
+def train_epilog() -> str:
+    """Everything below the options of `dino train --help`."""
+    return "\n\n".join([_EXAMPLES.rstrip(), _RESULTS.rstrip(), exit_codes(), environment()])
+
+
+def main_epilog() -> str:
+    """Everything below the options of `dino --help`."""
+    return (
+        f"{_EXAMPLES.rstrip()}\n\n`dino train --help` says more: results, exit codes, environment."
+    )

@@ -1,0 +1,111 @@
+"""From the file behind `-e` to a checked experiment, or to every problem in it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, load, render
+from dino_api.experiment.overrides import apply_overrides
+from dino_api.names import FailureReason
+from dino_trainer.errors import TrainerError, invalid_spec
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML itself silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read_spec(path: Path, overrides: Sequence[str]) -> tuple[ExperimentSpec, list[str]]:
+    """The checked spec with overrides applied, and warnings as sentences.
+
+    Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
+    """
+    mapping = _read_mapping(path)
+    problems = _for_running(apply_overrides(mapping, overrides)[0])
+    try:
+        spec, warnings = load(mapping, overrides)
+    except SpecErrors as errors:
+        problems += [problem for problem in errors.problems if problem.severity == "error"]
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"  {render(problem)}" for problem in problems)
+        raise invalid_spec(f"{path} has {count}:\n{lines}", _CORRECT)
+    return spec, [render(warning) for warning in warnings]
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.", "Check the path after -e."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid_spec(
+            f"{path} cannot be read: {error}.", "Check the path after -e."
+        ) from error
+    except yaml.YAMLError as error:
+        raise invalid_spec(f"{path} is not YAML: {_yaml_place(error)}.", _INDENT) from error
+    if not isinstance(content, dict):
+        kind = "empty" if content is None else f"a {type(content).__name__}"
+        raise invalid_spec(f"{path} is {kind}, not a mapping of keys.", _INDENT)
+    return content
+
+
+_CORRECT = "Correct these keys; schemas/spec_template_train.yaml shows every key with its meaning."
+_INDENT = "Compare it with schemas/spec_template_train.yaml; indent with spaces, not tabs."
+
+
+def _yaml_place(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}"
+
+
+def _for_running(data: dict[str, Any]) -> list[Problem]:
+    """What running needs and a valid spec may lack: data, and a place for results."""
+    train, dataset = data.get("train"), data.get("dataset")
+    results = data.get("results_dir") or (train.get("results_dir") if _is_map(train) else None)
+    sources = dataset.get("train_data_sources") if _is_map(dataset) else None
+    problems = []
+    if not results:
+        problems.append(_missing("results_dir", "/path or s3://bucket/path"))
+    if not sources:
+        form = "[{image_dir: images, json_file: annotations.json}]"
+        problems.append(_missing("dataset.train_data_sources", form))
+    for key in ("train_data_sources", "val_data_sources"):
+        problems += _incomplete(key, dataset.get(key) if _is_map(dataset) else None)
+    return problems
+
+
+def _incomplete(key: str, sources: Any) -> list[Problem]:
+    if not isinstance(sources, list):
+        return []
+    return [
+        _missing(f"dataset.{key}[{i}].{part}", "a path or s3:// URI")
+        for i, source in enumerate(sources)
+        for part in ("image_dir", "json_file")
+        if _is_map(source) and not source.get(part)
+    ]
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _missing(path: str, form: str) -> Problem:
+    return Problem(path, None, "is needed to train", f"Write {form}.", id="needed")
