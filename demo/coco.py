@@ -46,11 +46,19 @@ class Scene:
 
 
 def write_split(folder: Path, scenes: Sequence[Scene], categories: list[dict[str, Any]]) -> None:
-    """Write images.tar.gz and annotations.json of one split. Raises OSError where the disk refuses."""
+    """Write images.tar.gz and annotations.json of one split.
+
+    Raises OSError where the disk refuses.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     document = {
         "images": [
-            {"id": i, "file_name": s.file_name, "width": s.picture.width, "height": s.picture.height}
+            {
+                "id": i,
+                "file_name": s.file_name,
+                "width": s.picture.width,
+                "height": s.picture.height,
+            }
             for i, s in enumerate(scenes, 1)
         ],
         "categories": categories,

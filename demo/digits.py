@@ -1,6 +1,7 @@
-"""A detection dataset from real handwriting: scikit-learn's 1,797 bundled digits, composed into scenes with boxes.
+"""A detection dataset from real handwriting: scikit-learn's 1,797 digits in scenes with boxes.
 
-Writers differ between the splits: the training scenes use the first part of the collection, the validation scenes the rest.
+Writers differ between the splits: training scenes use the first part of the collection, validation
+scenes the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Handwriting:
 
 
 def make_digits(folder: Path, seed: int = 0) -> None:
-    """Write `train/` and `val/` with images.tar.gz and annotations.json under `folder`; the same seed, the same bytes."""
+    """Write `train/` and `val/` with images.tar.gz and annotations.json under `folder`; the same
+    seed, the same bytes.
+    """
     train, validation = load_handwriting()
     for name, writing, count in (
         ("train", train, TRAIN_SCENES),
@@ -56,7 +59,9 @@ def load_handwriting() -> tuple[Handwriting, Handwriting]:
 
 
 def make_scene(writing: Handwriting, rng: np.random.Generator, file_name: str) -> Scene:
-    """One photograph-like sheet with two to six digits of various sizes, turned a little, on a shaded background."""
+    """One photograph-like sheet with two to six digits of various sizes, turned a little, on a
+    shaded background.
+    """
     picture = paper(rng)
     boxes: list[Box] = []
     for _ in range(int(rng.integers(2, 7))):
@@ -65,13 +70,19 @@ def make_scene(writing: Handwriting, rng: np.random.Generator, file_name: str) -
         corner = free_corner(ink.size, boxes, rng)
         if corner is None:
             continue
-        picture.paste(ink_colour(rng), (*corner, corner[0] + ink.width, corner[1] + ink.height), ink)
+        picture.paste(
+            ink_colour(rng), (*corner, corner[0] + ink.width, corner[1] + ink.height), ink
+        )
         boxes.append(Box(*corner, ink.width, ink.height, category=int(writing.labels[which]) + 1))
-    return Scene(file_name, picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.8))), tuple(boxes))
+    return Scene(
+        file_name, picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.8))), tuple(boxes)
+    )
 
 
 def paper(rng: np.random.Generator) -> Image.Image:
-    """A light sheet: two tints, a gradient in a random direction, faint ruled lines half of the time, grain."""
+    """A light sheet: two tints, a gradient in a random direction, faint ruled lines half of the
+    time, grain.
+    """
     one, other = rng.uniform(150, 250, 3), rng.uniform(150, 250, 3)
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -99,12 +110,15 @@ def ink_colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def draw_digit(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """An ink mask (mode L) cropped to its ink, 32 to 110 pixels high before the turn of at most 15 degrees."""
+    """An ink mask (mode L) cropped to its ink, 32 to 110 pixels high before the turn of at most 15
+    degrees.
+    """
     height = int(rng.uniform(32, 110))
     small = Image.fromarray((pixels * 255).astype(np.uint8))
     large = small.resize((height, height), Image.Resampling.BICUBIC)
     turned = large.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True)
-    # Bicubic edges of an 8x8 source are soft for many pixels: steepen them, so that ink has an outline to box.
+    # Bicubic edges of an 8x8 source are soft for many pixels: steepen them, so that ink has an
+    # outline to box.
     sharp = turned.point([min(255, max(0, (value - 70) * 3)) for value in range(256)])
     return sharp.crop(sharp.getbbox() or (0, 0, height, height))
 

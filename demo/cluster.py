@@ -1,0 +1,147 @@
+"""The cluster as the demo sees it: kubectl, Helm, and where the object store is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.errors import DemoError
+from demo.stages import Work
+from demo.storage import Storage
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "dino-operator"
+RELEASE, SYSTEM_NAMESPACE, NAMESPACE, SECRET = (
+    "dino-operator",
+    "dino-system",
+    "dino-demo",
+    "dino-s3",
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Programs and their environment for one cluster."""
+
+    kubectl_path: str
+    helm_path: str
+    kubeconfig: str  # empty: as kubectl finds it
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": self.kubeconfig} if self.kubeconfig else {}
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        """Run kubectl in the demo's namespace. Raises DemoError with what it said."""
+        command = [self.kubectl_path, "-n", NAMESPACE, *arguments]
+        done = subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.env},
+            check=False,
+        )
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+            raise DemoError(
+                f"`kubectl {' '.join(arguments)}` failed: {said}", self.typed("get", "events")
+            )
+        return done.stdout
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """`kubectl apply` of some objects."""
+        for one in objects:
+            self.kubectl("apply", "-f", "-", given=json.dumps(one))
+
+    def typed(self, *arguments: str) -> str:
+        """The command as a user would type it."""
+        config = f"KUBECONFIG={self.kubeconfig} " if self.kubeconfig else ""
+        return f"{config}{self.kubectl_path} -n {NAMESPACE} {' '.join(arguments)}"
+
+    def logs_command(self, job: str) -> str:
+        return self.typed("logs", "-l", f"dino-operator.io/job={job}", "--tail=50")
+
+    def describe_command(self, job: str) -> str:
+        return self.typed("describe", "dinojob,pods")
+
+    def operator_command(self) -> str:
+        config = f"KUBECONFIG={self.kubeconfig} " if self.kubeconfig else ""
+        return f"{config}{self.kubectl_path} -n {SYSTEM_NAMESPACE} logs deployment/{RELEASE}"
+
+
+def find(program: str, folder: Path | None = None) -> str:
+    """A program in `folder`, else in PATH. Raises DemoError where there is none."""
+    if folder is not None and (folder / program).exists():
+        return str(folder / program)
+    found = shutil.which(program)
+    if not found:
+        raise DemoError(f"{program} is needed and there is none in PATH: install it")
+    return found
+
+
+def install(
+    work: Work, cluster: Cluster, storage: Storage, operator_image: str, trainer_image: str
+) -> None:
+    """Install or upgrade the chart by Helm and wait until the operator is ready."""
+    values = {
+        "image": image_values(operator_image),
+        "trainer": {"image": image_values(trainer_image)},
+        "s3": {
+            "endpoint": storage.inside,
+            "region": storage.region,
+            "pathStyle": storage.path_style,
+            "secretName": SECRET,
+        },
+    }
+    path = work.log.with_name("values.json")
+    path.write_text(json.dumps(values, indent=2))
+    command = [
+        cluster.helm_path,
+        "upgrade",
+        "--install",
+        RELEASE,
+        CHART,
+        "--namespace",
+        SYSTEM_NAMESPACE,
+    ]
+    try:
+        work.run(
+            [*command, "--create-namespace", "--values", path, "--wait", "--timeout", "3m"],
+            cluster.env,
+        )
+    except DemoError as error:
+        raise DemoError(str(error), cluster.operator_command()) from error
+
+
+def image_values(reference: str) -> dict[str, str]:
+    """repository and tag (or digest) of an image reference, as the chart takes them."""
+    repository, at, digest = reference.partition("@")
+    if at:
+        return {"repository": repository, "tag": digest}
+    repository, _, tag = reference.rpartition(":")
+    if not repository or "/" in tag:
+        raise DemoError(f"the image {reference} has no tag: write it as name:tag or name@sha256:…")
+    return {"repository": repository, "tag": tag}
+
+
+def prepare_namespace(cluster: Cluster, storage: Storage) -> None:
+    """The demo's namespace, and in it the Secret of examples/s3-secret.yaml with the real keys."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET},
+            "stringData": {
+                "AWS_ACCESS_KEY_ID": storage.access_key,
+                "AWS_SECRET_ACCESS_KEY": storage.secret_key,
+            },
+        }
+    )

@@ -1,0 +1,60 @@
+"""The DinoJob of the demo: `examples/digits-train.yaml`, as it is or turned to a user's data."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MANIFEST = Path(__file__).parents[1] / "examples" / "digits-train.yaml"
+DATA_PREFIX = "digits"
+STEPS = (
+    450  # about four minutes on two cores; enough for a first detector from the ImageNet backbone
+)
+Manifest = dict[str, Any]
+
+
+def example() -> Manifest:
+    """The manifest of the digits."""
+    document: Manifest = yaml.safe_load(MANIFEST.read_text())
+    return document
+
+
+def for_bucket(manifest: Manifest, bucket: str) -> Manifest:
+    """The same manifest with its s3:// addresses in another bucket."""
+    ours = "s3://dino/"
+    text = yaml.safe_dump(manifest, sort_keys=False).replace(ours, f"s3://{bucket}/")
+    document: Manifest = yaml.safe_load(text)
+    return document
+
+
+def for_data(images: int) -> Manifest:
+    """The digits' recipe for a user's pictures: its own name and places, epochs for about STEPS
+    steps, flips allowed.
+    """
+    manifest = copy.deepcopy(example())
+    manifest["metadata"]["name"] = "my-data"
+    spec = manifest["spec"]
+    spec["datasets"] = {
+        "train": [{"uri": "s3://dino/my-data/train"}],
+        "validation": [{"uri": "s3://dino/my-data/val"}],
+    }
+    spec["output"] = {"uri": "s3://dino/results/my-data"}
+    experiment = spec["experiment"]
+    experiment["dataset"]["augmentation"]["horizontal_flip_prob"] = 0.5
+    steps = math.ceil(images / experiment["dataset"]["batch_size"])
+    epochs = max(1, math.ceil(STEPS / steps))
+    experiment["train"].update(num_epochs=epochs, validation_interval=max(1, epochs // 2))
+    return manifest
+
+
+def name(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
+
+
+def key_of(uri: str) -> str:
+    """s3://bucket/some/key -> some/key."""
+    return uri.split("/", 3)[3]

@@ -1,0 +1,171 @@
+"""Runs stages side by side, each as soon as the ones it needs are done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.errors import DemoError, Stopped
+from demo.screen import Screen, clock
+
+GRACE_SECONDS = 15.0  # for a program to end after an interrupt, before it is killed
+
+
+class Work:
+    """What a stage is handed: its log file, a way to run programs into it, and the news that all
+    must stop.
+    """
+
+    def __init__(self, name: str, log: Path, stop: threading.Event) -> None:
+        self.name, self.log, self.stop = name, log, stop
+
+    def run(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
+        """Run a program with its output in the log.
+
+        Raises DemoError when it fails, Stopped when the demo ends.
+        """
+        words = [str(word) for word in command]
+        with self.log.open("a") as out:
+            print("$", *words, file=out, flush=True)
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,  # Ctrl-C reaches the demo, which ends what it started
+            )
+            self._wait(process)
+        if process.returncode != 0:
+            raise DemoError(f"`{' '.join(words)}` failed: {self.last_line()}", f"less {self.log}")
+
+    def note(self, text: str) -> None:
+        """A line for the log."""
+        with self.log.open("a") as out:
+            print(text, file=out)
+
+    def last_line(self) -> str:
+        """The last line of the log that says something; an `error:` among the last ones is
+        preferred.
+        """
+        if not self.log.exists():
+            return ""
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()[-20:]]
+        errors = [line for line in lines if line.lower().startswith("error")]
+        return next((line for line in reversed(errors or lines) if line), "")
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None:
+            if self.stop.wait(0.2):
+                end(process)
+                raise Stopped(self.name)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a program and all it started, and kill what does not end in time."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the demo. `takes` tells the user what to expect, first time and again."""
+
+    name: str
+    does: str
+    takes: str
+    run: Callable[[Work], None]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a stage ran, in seconds since the demo's start."""
+
+    name: str
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+class Runner:
+    """Runs a set of stages once and keeps their times."""
+
+    def __init__(self, stages: Sequence[Stage], logs: Path, screen: Screen) -> None:
+        unknown = {need for s in stages for need in s.needs} - {s.name for s in stages}
+        if unknown:
+            raise ValueError(f"stages need what is not there: {', '.join(sorted(unknown))}")
+        self._stages, self._logs, self._screen = list(stages), logs, screen
+        self._stop = threading.Event()
+        self._start = time.monotonic()
+        self._running: dict[str, tuple[Work, float]] = {}
+        self.timings: list[Timing] = []
+
+    def run(self) -> None:
+        """Run all. The first failure ends the others and is raised as it was."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(len(self._stages)) as pool:
+            try:
+                self._loop(pool)
+            finally:
+                self._stop.set()  # before the pool waits for its threads
+                self._screen.live("")
+
+    def _loop(self, pool: ThreadPoolExecutor) -> None:
+        waiting, futures = list(self._stages), dict[Future[None], str]()
+        done: set[str] = set()
+        while waiting or futures:
+            for stage in [s for s in waiting if done.issuperset(s.needs)]:
+                waiting.remove(stage)
+                futures[pool.submit(self._one, stage)] = stage.name
+            finished, _ = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                done.add(futures.pop(future))
+            self._screen.live(self._status())
+
+    def _one(self, stage: Stage) -> None:
+        log = self._logs / f"{stage.name.replace(' ', '-')}.log"
+        log.write_text("")
+        work = Work(stage.name, log, self._stop)
+        began = time.monotonic() - self._start
+        self._running[stage.name] = (work, began)
+        self._screen.say(f"[{clock(began)}] {stage.name} ...")
+        try:
+            stage.run(work)
+        finally:
+            ended = time.monotonic() - self._start
+            del self._running[stage.name]
+        self.timings.append(Timing(stage.name, began, ended))
+        self._screen.say(f"[{clock(ended)}] {stage.name}: done in {ended - began:.0f} s")
+
+    def _status(self) -> str:
+        now = time.monotonic() - self._start
+        parts = [
+            f"{name} {now - began:.0f} s" for name, (_, began) in sorted(self._running.items())
+        ]
+        return f"[{clock(now)}] at work: {', '.join(parts)}" if parts else ""
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """The seconds of every stage, in the order they began, and of all together."""
+    rows = sorted(timings, key=lambda timing: timing.began)
+    width = max(len(row.name) for row in rows)
+    lines = [f"  {'stage':<{width}}  {'began':>6}  {'seconds':>8}"]
+    lines += [f"  {r.name:<{width}}  {clock(r.began):>6}  {r.seconds:>8.0f}" for r in rows]
+    total = max(row.ended for row in rows)
+    return "\n".join([*lines, f"  {'all, side by side':<{width}}  {'':>6}  {total:>8.0f}"])

@@ -1,0 +1,129 @@
+"""Follows a DinoJob on one line, and shows what came out of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from demo.cluster import Cluster
+from demo.errors import DemoError, Stopped
+from demo.screen import Screen, clock
+from demo.storage import Storage, download
+
+POLL_SECONDS = 2.0
+START_SECONDS = (
+    600.0  # a pod that does not run after this will not: image, node or quota is missing
+)
+Job = dict[str, Any]
+
+
+def follow(cluster: Cluster, name: str, screen: Screen, stop: threading.Event) -> Job:
+    """Show progress until the job ends.
+
+    Returns the finished resource; raises DemoError when it failed.
+    """
+    began = time.monotonic()
+    try:
+        while True:
+            job = get(cluster, name)
+            if condition(job, "Complete"):
+                return job
+            if condition(job, "Failed"):
+                raise DemoError(f"the training failed: {why(job)}", cluster.logs_command(name))
+            waited = time.monotonic() - began
+            if waited > START_SECONDS and not job.get("status", {}).get("startTime"):
+                raise DemoError(
+                    f"no training pod runs after {waited:.0f} s: {waiting_for(job)}",
+                    cluster.describe_command(name),
+                )
+            screen.live(line(job))
+            if stop.wait(POLL_SECONDS):
+                raise Stopped(name)
+    finally:
+        screen.live("")
+
+
+def get(cluster: Cluster, name: str) -> Job:
+    """The resource as the API server has it."""
+    job: Job = json.loads(cluster.kubectl("get", "dinojob", name, "-o", "json"))
+    return job
+
+
+def condition(job: Job, kind: str) -> dict[str, Any] | None:
+    """The condition of that type if its status is True."""
+    found = job.get("status", {}).get("conditions", [])
+    return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
+
+
+def why(job: Job) -> str:
+    """Reason, message and remedy of a failed job in one sentence."""
+    failure = job["status"].get("failure") or condition(job, "Failed") or {}
+    words = [
+        f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}",
+        failure.get("remedy") or "",
+    ]
+    return ". ".join(word.strip().rstrip(".") for word in words if word.strip())
+
+
+def waiting_for(job: Job) -> str:
+    """What the operator says of a job whose pod does not run yet."""
+    found = job.get("status", {}).get("conditions", [])
+    running = next((c for c in found if c["type"] == "Running"), None)
+    return (
+        running["message"] or running["reason"] if running else "the operator has not seen it yet"
+    )
+
+
+def line(job: Job) -> str:
+    """Phase, epoch, step, percent, loss, mAP50 so far and the time left, as far as known."""
+    status = job.get("status", {})
+    phase = status.get("phase", "Pending")
+    progress = status.get("progress")
+    if phase != "Running" or not progress:
+        return f"{phase}: {waiting_for(job)}" if phase != "Running" else "Running: reading the data"
+    parts = [
+        phase,
+        pair("epoch", progress, "epoch", "epochs"),
+        pair("step", progress, "step", "steps"),
+        number(progress, "percent", "{:.0f} %"),
+        number(progress, "loss", "loss {:.2f}"),
+        number(progress, "mAP50", "mAP50 {:.3f}"),
+        number(progress, "imagesPerSecond", "{:.1f} images/s"),
+    ]
+    if progress.get("etaSeconds") is not None:
+        parts.append(f"{clock(progress['etaSeconds'])} left")
+    return "  ".join(part for part in parts if part)
+
+
+def pair(word: str, progress: dict[str, Any], part: str, whole: str) -> str:
+    if progress.get(part) is None:
+        return ""
+    return (
+        f"{word} {progress[part]}/{progress[whole]}"
+        if progress.get(whole)
+        else f"{word} {progress[part]}"
+    )
+
+
+def number(progress: dict[str, Any], key: str, form: str) -> str:
+    return form.format(progress[key]) if progress.get(key) is not None else ""
+
+
+def show(cluster: Cluster, storage: Storage, job: Job, folder: Path, screen: Screen) -> None:
+    """The finished resource, its mAP50, its checkpoint, and the picture of what it finds."""
+    name, status = job["metadata"]["name"], job["status"]
+    picture = next(
+        (a for a in status.get("artifacts", []) if a["name"].endswith("validation.png")), None
+    )
+    if picture is None:
+        raise DemoError("the job published no validation.png", cluster.logs_command(name))
+    path = folder / f"{name}-validation.png"
+    download(storage, picture["uri"], path)
+    screen.say(cluster.kubectl("get", "dinojob", name, "-o", "wide").rstrip())
+    screen.say()
+    screen.say(f"mAP50:       {status['metrics']['mAP50']:.3f}")
+    screen.say(f"checkpoint:  {status['checkpoint']['uri']}")
+    screen.say(f"pictures:    {path} (boxes: predicted and true)")

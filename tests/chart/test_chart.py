@@ -1,0 +1,283 @@
+"""What the chart promises, asserted on what real Helm renders from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from dino_api import names
+
+from .conftest import CHART, KUBE_VERSION, Helm, Objects
+
+Render = Callable[..., Objects]
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def of_kind(objects: Objects, *kinds: str) -> Objects:
+    return [one for one in objects if one["kind"] in kinds]
+
+
+def deployment(objects: Objects) -> dict[str, Any]:
+    (found,) = of_kind(objects, "Deployment")
+    return found
+
+
+def environment(objects: Objects) -> dict[str, str]:
+    (container,) = deployment(objects)["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container["env"]}
+
+
+def rules(objects: Objects) -> Iterator[dict[str, Any]]:
+    for role in of_kind(objects, "Role", "ClusterRole"):
+        yield from role["rules"]
+
+
+def test_helm_lint_finds_nothing(helm: Helm) -> None:
+    done = helm("lint", str(CHART), "--strict", "--kube-version", KUBE_VERSION)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("values", [(), ("watchNamespaces={red,blue}",)])
+def test_no_rule_has_a_wildcard_or_touches_secrets(render: Render, values: tuple[str, ...]) -> None:
+    found = list(rules(render(*values)))
+    assert found
+    for rule in found:
+        for words in (rule["apiGroups"], rule["resources"], rule["verbs"]):
+            assert not any("*" in word for word in words), rule
+        assert "secrets" not in rule["resources"], rule
+        assert not {"escalate", "impersonate"}.intersection(rule["verbs"]), rule
+
+
+def test_the_operator_may_hand_out_one_role_only(render: Render) -> None:
+    binds = [rule for rule in rules(render()) if "bind" in rule["verbs"]]
+    assert [rule["resourceNames"] for rule in binds] == [[names.PROGRESS_CLUSTER_ROLE]]
+    assert all("clusterroles" not in rule["resources"] or rule in binds for rule in rules(render()))
+
+
+def test_the_trainers_role_is_one_verb_on_one_resource(render: Render) -> None:
+    (role,) = (
+        one
+        for one in of_kind(render(), "ClusterRole")
+        if one["metadata"]["name"] == names.PROGRESS_CLUSTER_ROLE
+    )
+    assert role["rules"] == [
+        {"apiGroups": [names.GROUP], "resources": [f"{names.PLURAL}/status"], "verbs": ["patch"]}
+    ]
+
+
+def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None:
+    objects = render("watchNamespaces={red,blue}")
+    assert [one["metadata"]["namespace"] for one in of_kind(objects, "Role")] == ["red", "blue"]
+    assert [one["metadata"]["namespace"] for one in of_kind(objects, "RoleBinding")] == [
+        "red",
+        "blue",
+    ]
+    assert [one["metadata"]["name"] for one in of_kind(objects, "ClusterRole")] == [
+        names.PROGRESS_CLUSTER_ROLE
+    ]
+    assert not of_kind(objects, "ClusterRoleBinding")
+    assert environment(objects)["DINO_WATCH_NAMESPACES"] == "red,blue"
+    assert of_kind(objects, "Role")[0]["rules"] == of_kind(render(), "ClusterRole")[-1]["rules"]
+
+
+def test_the_pod_passes_the_restricted_standard(render: Render) -> None:
+    pod = deployment(render())["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "fsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"requests", "limits"} == set(container["resources"])
+    assert container["livenessProbe"]
+    assert container["readinessProbe"]
+
+
+def test_never_two_operators_at_once(render: Render) -> None:
+    spec = deployment(render())["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_crds_come_with_the_chart_and_stay_after_it(render: Render) -> None:
+    crds = of_kind(render(), "CustomResourceDefinition")
+    assert [one["spec"]["names"]["kind"] for one in crds] == [names.KIND]
+    assert all(one["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for one in crds)
+
+
+def test_crds_can_be_left_out_and_can_go(render: Render) -> None:
+    assert not of_kind(render("crds.enabled=false"), "CustomResourceDefinition")
+    for crd in of_kind(render("crds.keep=false"), "CustomResourceDefinition"):
+        assert "helm.sh/resource-policy" not in (crd["metadata"].get("annotations") or {})
+
+
+def test_the_chart_carries_the_generated_crd(render: Render) -> None:
+    (rendered,) = of_kind(render("crds.keep=false"), "CustomResourceDefinition")
+    (path,) = (CHART.parents[1] / "crds").glob("*.yaml")
+    assert rendered["spec"] == yaml.safe_load(path.read_text())["spec"]
+
+
+def test_values_reach_the_operator(render: Render) -> None:
+    found = environment(
+        render(
+            "s3.endpoint=http://s3.storage:7070",
+            "s3.region=eu-north-1",
+            "s3.pathStyle=true",
+            "s3.secretName=keys",
+            "trainer.image.repository=registry.example/trainer",
+            "trainer.image.tag=v2",
+            "trainer.image.pullPolicy=Always",
+            "log.level=debug",
+            "log.format=json",
+        )
+    )
+    assert found == {
+        "DINO_TRAINER_IMAGE": "registry.example/trainer:v2",
+        "DINO_IMAGE_PULL_POLICY": "Always",
+        "DINO_S3_ENDPOINT": "http://s3.storage:7070",
+        "DINO_S3_REGION": "eu-north-1",
+        "DINO_S3_PATH_STYLE": "true",
+        "DINO_S3_SECRET": "keys",
+        "DINO_WATCH_NAMESPACES": "",
+        "DINO_LOG_LEVEL": "debug",
+        "DINO_LOG_FORMAT": "json",
+    }
+
+
+def test_a_digest_pins_an_image(render: Render) -> None:
+    digest = "sha256:" + "0" * 64
+    (container,) = deployment(render(f"image.tag={digest}"))["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["image"] == f"{VALUES['image']['repository']}@{digest}"
+
+
+def test_the_metrics_service_is_off_until_asked_for(render: Render) -> None:
+    assert not of_kind(render(), "Service")
+    (service,) = of_kind(
+        render("metrics.service.enabled=true", "metrics.service.port=9100"), "Service"
+    )
+    assert service["spec"]["ports"] == [{"name": "metrics", "port": 9100, "targetPort": "metrics"}]
+    labels = deployment(render())["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+PLACEMENT = {
+    "podLabels.team=vision": lambda spec: spec["metadata"]["labels"]["team"] == "vision",
+    "podAnnotations.note=x": lambda spec: spec["metadata"]["annotations"] == {"note": "x"},
+    "nodeSelector.disk=ssd": lambda spec: spec["spec"]["nodeSelector"] == {"disk": "ssd"},
+    "tolerations[0].operator=Exists": lambda spec: (
+        spec["spec"]["tolerations"] == [{"operator": "Exists"}]
+    ),
+    "affinity.nodeAffinity.x=y": lambda spec: (
+        spec["spec"]["affinity"] == {"nodeAffinity": {"x": "y"}}
+    ),
+    "priorityClassName=high": lambda spec: spec["spec"]["priorityClassName"] == "high",
+    "imagePullSecrets[0].name=r": lambda spec: spec["spec"]["imagePullSecrets"] == [{"name": "r"}],
+    "image.pullPolicy=Never": lambda spec: (
+        spec["spec"]["containers"][0]["imagePullPolicy"] == "Never"
+    ),
+    "resources.limits.memory=1Gi": lambda spec: (
+        spec["spec"]["containers"][0]["resources"]["limits"]["memory"] == "1Gi"
+    ),
+}
+
+
+@pytest.mark.parametrize("value", PLACEMENT)
+def test_where_and_how_the_operator_runs(render: Render, value: str) -> None:
+    assert PLACEMENT[value](deployment(render(value))["spec"]["template"])
+
+
+def test_the_service_account_takes_annotations(render: Render) -> None:
+    (account,) = of_kind(render("serviceAccount.annotations.role=reader"), "ServiceAccount")
+    assert account["metadata"]["annotations"] == {"role": "reader"}
+
+
+REFUSED = {
+    "a key that does not exist": ("typo=1", "typo"),
+    "one below the top": ("s3.endpont=http://x", "endpont"),
+    "an endpoint without a scheme": ("s3.endpoint=s3.storage:7070", "/s3/endpoint"),
+    "a pull policy in lower case": ("image.pullPolicy=always", "/image/pullPolicy"),
+    "text for a switch": ("crds.enabled=maybe", "/crds/enabled"),
+    "a log level of other programs": ("log.level=trace", "/log/level"),
+    "a namespace that cannot exist": ("watchNamespaces={Red}", "/watchNamespaces/0"),
+    "an image without a name": ("image.repository=", "/image/repository"),
+    "more replicas": ("replicas=2", "replicas"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_schema_refuses(helm: Helm, case: str) -> None:
+    value, named = REFUSED[case]
+    done = helm("template", "x", str(CHART), "--kube-version", KUBE_VERSION, "--set", value)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_an_older_kubernetes_is_refused(helm: Helm) -> None:
+    done = helm("template", "x", str(CHART), "--kube-version", "1.29.0")
+    assert done.returncode != 0
+    assert "kubeVersion" in done.stderr
+
+
+def test_every_value_has_a_comment_and_a_place_in_the_schema() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    check_closed(schema, VALUES, "")
+    for text in (CHART / "values.yaml").read_text().splitlines():
+        key, colon, rest = text.strip().partition(":")
+        if colon and not key.startswith("#") and rest.strip() and not rest.strip().startswith("#"):
+            assert " # " in text, f"{key} has no comment on its line"
+
+
+def check_closed(schema: dict[str, Any], values: dict[str, Any], path: str) -> None:
+    """Every key of values.yaml is in the schema, whose objects take no other key."""
+    assert schema["additionalProperties"] is False, path
+    for key, value in values.items():
+        below = schema["properties"][key]
+        if isinstance(value, dict) and "properties" in below:
+            check_closed(below, value, f"{path}.{key}")
+
+
+def test_the_notes_teach_the_next_command(helm: Helm) -> None:
+    done = helm(
+        "install",
+        "x",
+        str(CHART),
+        "--dry-run=client",
+        "--kube-version",
+        KUBE_VERSION,
+        "--set",
+        "s3.secretName=k",
+    )
+    text = done.stdout
+    assert "kubectl create secret generic k" in text, done.stderr
+    assert "kubectl apply -f examples/" in text
+    assert "kubectl explain dinojob" in text
+
+
+def test_the_policy_covers_the_status_of_the_crds_version(render: Render) -> None:
+    (policy,) = of_kind(render(), "ValidatingAdmissionPolicy")
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert policy["spec"]["matchConstraints"]["resourceRules"] == [
+        {
+            "apiGroups": [names.GROUP],
+            "apiVersions": [names.VERSION],
+            "resources": [f"{names.PLURAL}/status"],
+            "operations": ["UPDATE"],
+        }
+    ]
+    (binding,) = of_kind(render(), "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"] == {
+        "policyName": policy["metadata"]["name"],
+        "validationActions": ["Deny"],
+    }
