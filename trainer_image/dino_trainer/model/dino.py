@@ -90,12 +90,15 @@ class ProposalHead(nn.Module):
         box_head = self.box_head or decoder.box_head[0]
         boxes, usable = propose_boxes(tokens)
         with torch.no_grad():
-            scores = class_head(self._embed(memory, usable)).amax(-1)  # [b, s]
-            chosen = scores.topk(self.queries, dim=1).indices[..., None]  # [b, q, 1]
+            chosen = self.choose(class_head(self._embed(memory, usable)))[..., None]  # [b, q, 1]
         memory = memory.gather(1, chosen.expand(-1, -1, memory.shape[-1]))
         content = self._embed(memory, usable.gather(1, chosen))
         boxes = boxes.gather(1, chosen.expand(-1, -1, 4))
         return content, box_head(content) + boxes, class_head(content)
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """Return int64[b, q], the tokens whose best class logit of [b, s, c] is highest."""
+        return logits.amax(-1).topk(self.queries, dim=1).indices
 
     def _embed(self, memory: Tensor, usable: Tensor) -> Tensor:
         return self.norm(self.project(memory.masked_fill(~usable, 0.0)))
