@@ -144,7 +144,8 @@ def _running(view: View, job: Object, pod: Object) -> Plan:
     name = observe.name_of(pod)
     started = view.resource.get("status", {}).get("startTime") or observe.started_at(pod)
     facts = {"reporter": name, "startTime": started or observe.format_time(view.now)}
-    return _say(view, job, status.running(name), **facts)
+    warnings = observe.annotation(job, Annotation.WARNINGS)
+    return _say(view, job, status.running(name, warnings), **facts)
 
 
 def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:

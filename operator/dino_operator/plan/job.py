@@ -113,7 +113,7 @@ def _create(
         },
         requeue_after=view.settings.pod_missing_after,
     )
-    events = _failure_events(view, last) + told.events + _warnings(resolved, attempt)
+    events = _failure_events(view, last) + told.events
     return replace(told, creates=(*children, job), events=events)
 
 
@@ -121,13 +121,6 @@ def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
     """Facts of a job without a running pod; a failure that was retried stays until the end."""
     kept = view.resource.get("status", {}).get("failure")
     return {"reporter": None, "failure": last.to_status() if last else kept}
-
-
-def _warnings(resolved: specfile.Resolved, attempt: pods.Attempt) -> tuple[Event, ...]:
-    if not resolved.warnings or attempt.number > 1:
-        return ()
-    said = "; ".join(resolved.warnings)
-    return (Event(EventReason.WARNING, said, "spec", warning=True),)
 
 
 def _obstacle(view: View, attempt: pods.Attempt) -> State | None:

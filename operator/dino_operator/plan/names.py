@@ -21,6 +21,8 @@ class Annotation(StrEnum):
     """Seconds of runPolicy.activeDeadlineSeconds that earlier attempts used."""
     DIGEST = f"{GROUP}/spec-digest"
     IMAGE = f"{GROUP}/image"
+    WARNINGS = f"{GROUP}/warnings"
+    """What is odd about the spec and was no error."""
     STOPPED_FOR = f"{GROUP}/stopped-for"
     """The failure reason for which the operator stopped the attempt, and what it saw."""
     STOPPED_MESSAGE = f"{GROUP}/stopped-message"

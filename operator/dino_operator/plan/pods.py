@@ -93,6 +93,8 @@ def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settin
         names.Annotation.DIGEST.value: resolved.digest,
         names.Annotation.IMAGE.value: settings.trainer_image,
     }
+    if resolved.warnings:
+        metadata["annotations"][names.Annotation.WARNINGS.value] = " ".join(resolved.warnings)
     spec: Object = {
         "backoffLimit": 0,
         "completions": 1,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from dino_api.experiment import SpecErrors, digest, load, render
+from dino_api.experiment import Problem, SpecErrors, digest, load, render
 from dino_api.resources import DinoJob, resolve
 from dino_operator.plan.model import Object
 
@@ -45,9 +45,13 @@ def read_spec(resource: Object) -> Resolved:
     try:
         spec, warnings = load(mapping)
     except SpecErrors as error:
-        raise InvalidSpec([f"spec.experiment.{render(each)}" for each in error.problems]) from error
-    told = tuple(f"spec.experiment.{each.path}: {each.rule}" for each in warnings)
-    return Resolved(job, to_yaml(mapping), digest(spec), told)
+        raise InvalidSpec(_sentences(error.problems)) from error
+    return Resolved(job, to_yaml(mapping), digest(spec), tuple(_sentences(warnings)))
+
+
+def _sentences(problems: list[Problem]) -> list[str]:
+    """With the paths of the resource."""
+    return [render(replace(each, path=f"spec.experiment.{each.path}")) for each in problems]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -51,9 +51,10 @@ def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
     return State(phase, Verdict(False, reason, message))
 
 
-def running(pod: str) -> State:
-    """The trainer's pod runs."""
-    return State(Phase.RUNNING, Verdict(True, Reason.STARTED, f"pod {pod} runs"))
+def running(pod: str, warnings: str = "") -> State:
+    """The trainer's pod runs; what is odd about the spec is said while it can be mended."""
+    said = f"pod {pod} runs; {warnings}" if warnings else f"pod {pod} runs"
+    return State(Phase.RUNNING, Verdict(True, Reason.STARTED, said))
 
 
 def suspending(message: str) -> State:

@@ -1,0 +1,371 @@
+"""The whole plan for a DinoJob, case by case: a surplus action fails as a missing one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from dino_operator.plan import attempts, pods, specfile
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
+from dino_operator.plan.names import Annotation
+from tests.builders import (
+    ATTEMPT,
+    COMPLETE,
+    QUEUED,
+    RESULT,
+    RUNNING,
+    Builder,
+    ChildBuilder,
+    JobBuilder,
+    Object,
+    PodBuilder,
+    a_child,
+    a_job,
+    a_pod,
+    at,
+    changed_at,
+    later,
+    told,
+    told_at,
+)
+
+SETTINGS = Settings(trainer_image="trainer:1", s3_endpoint="http://s3", s3_secret="s3-keys")
+HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last checkpoint"
+
+
+def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tuple[Object, ...]:
+    """The objects that creating an attempt takes; tests of the renderer look inside them."""
+    resource = job.obj()
+    resolved = specfile.read_spec(resource)
+    made = [pods.config_map(resource, resolved), pods.job(resource, resolved, attempt, SETTINGS)]
+    return (*(pods.shared(resource) if shared else []), *made)
+
+
+def digest_of(job: JobBuilder) -> str:
+    return specfile.read_spec(job.obj()).digest
+
+
+@dataclass
+class Case:
+    """At `now` seconds after noon this job with these children needs this plan."""
+
+    job: JobBuilder
+    plan: Plan
+    jobs: list[ChildBuilder] = field(default_factory=list)
+    pods: list[PodBuilder] = field(default_factory=list)
+    strangers: list[Builder] = field(default_factory=list)
+    known: frozenset[tuple[str, str]] = frozenset()
+    now: float = 60
+
+
+def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
+    """The plan that creates an attempt and says so."""
+    attempt = more.pop("attempt", pods.Attempt(number))
+    shared = more.pop("shared", True)
+    events, changed = more.pop("events", ()), more.pop("changed", {})
+    facts = {"attempts": number, "specDigest": digest_of(job), "image": "trainer:1", **more}
+    when = facts.pop("when", 60)
+    status = told("Queued", running=("Queued", attempts.NO_POD), when=when, **facts)
+    made = rendered(job, attempt, shared)
+    status = changed_at(status, **changed)
+    return Plan(creates=made, status=status, events=events, requeue_after=60)
+
+
+def _begin() -> dict[str, Case]:
+    job = a_job()
+    known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", pods.ROLE_BINDING)})
+    return {
+        "a new job gets its account, its right, its spec and one Job": Case(job, created(job)),
+        "what its namespace is known to have is not made again": Case(
+            job, created(job, shared=False), known=known
+        ),
+        "a job being deleted is left to the garbage collector": Case(a_job().deleting(), Plan()),
+        "a job created suspended gets nothing until it is resumed": Case(
+            a_job().suspended(),
+            Plan(
+                status=told(
+                    "Suspended",
+                    when=60,
+                    running=("Suspended", ""),
+                    suspended=("Suspended", HOLD, 60),
+                ),
+                events=(Event("Suspended", HOLD, "1"),),
+            ),
+        ),
+        "a deadline goes to the Job": Case(
+            a_job().policy(activeDeadlineSeconds=90),
+            created(
+                a_job().policy(activeDeadlineSeconds=90),
+                attempt=pods.Attempt(1, seconds_left=90),
+            ),
+        ),
+        "a lost Job is made again under its number": Case(
+            a_job().status({**RUNNING, "attempts": 2}),
+            created(
+                job,
+                2,
+                attempt=pods.Attempt(2, retries=1),
+                when=0,
+                startTime=at(5),
+                changed={"Running": 60},
+            ),
+        ),
+    }
+
+
+def _obstacles() -> dict[str, Case]:
+    job, before = a_job(), a_job().uid("uid-before")
+    old = a_child(before)
+    waits = (
+        "Job x-train-1 of an earlier DinoJob of this name still exists; it is waited for "
+        "(kubectl delete job removes one that was orphaned)"
+    )
+
+    def waiting(reason: str, said: str) -> Plan:
+        return Plan(status=told("Pending", when=60, running=(reason, said)), requeue_after=30)
+
+    pod_waits = "pod x-train-1-aaaaa of an earlier Job has not ended yet; it is waited for"
+    conflict = (
+        "Job x-train-1 belongs to someone else; delete or rename it, "
+        "or create the DinoJob under another name"
+    )
+    third = a_child(before).attempt(3)
+    return {
+        "the running Job of a deleted namesake is waited for": Case(
+            job, waiting("WaitingForChild", waits), jobs=[old]
+        ),
+        "its finished Job too, while it holds the name": Case(
+            job, waiting("WaitingForChild", waits), jobs=[a_child(before).complete()]
+        ),
+        "its running Job of another attempt too: two would hold GPUs": Case(
+            job, waiting("WaitingForChild", waits.replace("train-1", "train-3")), jobs=[third]
+        ),
+        "its finished Job of another name is none of our business": Case(
+            job, created(job), jobs=[a_child(before).attempt(3).complete()]
+        ),
+        "an orphan of it too": Case(
+            job, waiting("WaitingForChild", waits), jobs=[a_child(before).orphaned()]
+        ),
+        "its pod that is still saving is waited for": Case(
+            job, waiting("WaitingForChild", pod_waits), pods=[a_pod(old).running().deleting()]
+        ),
+        "its pod that ended is not": Case(job, created(job), pods=[a_pod(old).succeeded()]),
+        "a stranger under the child's name is named": Case(
+            job,
+            waiting("ChildNameConflict", conflict),
+            strangers=[a_child(before).orphaned()],
+        ),
+        "a lost Job is not made again beside its own last pod": Case(
+            a_job().status(QUEUED),
+            Plan(
+                status=told("Pending", running=("WaitingForChild", pod_waits), **ATTEMPT),
+                requeue_after=30,
+            ),
+            pods=[a_pod(a_child(job)).running().deleting()],
+        ),
+    }
+
+
+def _lifecycle() -> dict[str, Case]:
+    job = a_job()
+    child = a_child(job)
+    done = [a_child(job).complete()]
+    why = "no node has what the pod needs: Insufficient memory, Insufficient nvidia.com/gpu"
+    said = (
+        "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient memory. "
+        "preemption: 0/3 nodes are available: 3 No preemption victims found."
+    )
+    quota = "no pod is created; kubectl describe job x-train-1 says why"
+    silent = "the trainer left no message; its result is in s3://results/x/train/result.json"
+    return {
+        "a Job without a pod yet needs nothing": Case(
+            a_job().status(QUEUED), Plan(requeue_after=50), jobs=[child], now=10
+        ),
+        "a Job whose status was never written gets one": Case(
+            job, Plan(status=told_at(QUEUED, 10), requeue_after=50), jobs=[child], now=10
+        ),
+        "a Job that gets no pod has what a pod needs made again": Case(
+            a_job().status(QUEUED),
+            Plan(
+                creates=rendered(job, pods.Attempt(1))[:3],
+                status=told("Queued", running=("Queued", quota), **ATTEMPT),
+                requeue_after=90,
+            ),
+            jobs=[child],
+            now=90,
+        ),
+        "a pod that waits for a node is queued": Case(
+            a_job().status(QUEUED),
+            Plan(
+                status=told("Queued", running=("Queued", attempts.STARTING), **ATTEMPT),
+                requeue_after=300 - 60,
+            ),
+            jobs=[child],
+            pods=[a_pod(child)],
+        ),
+        "an unschedulable pod says what is missing": Case(
+            a_job().status(QUEUED),
+            Plan(status=told("Queued", running=("PodsUnschedulable", why), **ATTEMPT)),
+            jobs=[child],
+            pods=[a_pod(child).unschedulable(said)],
+        ),
+        "a pod that starts for long may lack its ConfigMap": Case(
+            a_job().status(told("Queued", running=("Queued", attempts.STARTING), **ATTEMPT)),
+            Plan(creates=rendered(job, pods.Attempt(1))[:3], requeue_after=301),
+            jobs=[child],
+            pods=[a_pod(child).scheduled()],
+            now=301,
+        ),
+        "a running pod becomes the reporter": Case(
+            a_job().status(QUEUED),
+            Plan(status=RUNNING),
+            jobs=[child],
+            pods=[a_pod(child).running()],
+            now=5,
+        ),
+        "what is odd about the spec is said while it can be mended": Case(
+            a_job().status(QUEUED),
+            Plan(
+                status=changed_at(
+                    told(
+                        "Running",
+                        running=("Started", "pod x-train-1-aaaaa runs; warning: a, b", True),
+                        reporter="x-train-1-aaaaa",
+                        startTime=at(5),
+                        **ATTEMPT,
+                    ),
+                    Running=60,
+                )
+            ),
+            jobs=[a_child(job).note(Annotation.WARNINGS, "warning: a, b")],
+            pods=[a_pod(child).running()],
+        ),
+        "the newest of two pods reports": Case(
+            a_job().status(RUNNING),
+            Plan(
+                status=changed_at(
+                    told(
+                        "Running",
+                        running=("Started", "pod new runs", True),
+                        reporter="new",
+                        startTime=at(5),
+                        **ATTEMPT,
+                    ),
+                    Running=5,
+                )
+            ),
+            jobs=[child],
+            pods=[a_pod(child).named("new", 30).running(40), a_pod(child).running().deleting()],
+        ),
+        "a running job needs nothing": Case(
+            a_job().status(RUNNING), Plan(), jobs=[child], pods=[a_pod(child).running()]
+        ),
+        "a pod that ended well waits for its Job to say so": Case(
+            a_job().status(RUNNING),
+            Plan(requeue_after=55),
+            jobs=[child],
+            pods=[a_pod(child).succeeded(RESULT)],
+        ),
+        "a completed Job ends it with the trainer's result": Case(
+            a_job().status(RUNNING),
+            Plan(
+                status=changed_at(COMPLETE, Running=60, Complete=60),
+                events=(
+                    Event("Completed", "mAP50 0.7500; results are in s3://results/x/train", "end"),
+                ),
+            ),
+            jobs=done,
+            pods=[a_pod(child).succeeded(RESULT)],
+        ),
+        "a lost message is no failure: the result lies beside the artifacts": Case(
+            a_job().status(QUEUED),
+            Plan(
+                status=changed_at(
+                    told(
+                        "Complete",
+                        complete=("Completed", silent, True),
+                        failed=("Completed", ""),
+                        completionTime=at(60),
+                        **ATTEMPT,
+                    ),
+                    Complete=60,
+                ),
+                events=(Event("Completed", silent, "end"),),
+            ),
+            jobs=done,
+        ),
+        "after the end an edit is only noticed": Case(
+            a_job().generation(2).status(COMPLETE),
+            Plan(status={**COMPLETE, "observedGeneration": 2}),
+            jobs=done,
+        ),
+        "after the end nothing is run again": Case(a_job().status(COMPLETE), Plan()),
+        "not even on resume": Case(
+            a_job().suspended().generation(1).status(COMPLETE), Plan(), jobs=done
+        ),
+        "after the end the Job gets its time to live": Case(
+            a_job().policy(ttlSecondsAfterFinished=0).status(COMPLETE),
+            Plan(
+                patches=(
+                    Patch("x-train-1", "job-of-uid-x", {"spec": {"ttlSecondsAfterFinished": 0}}),
+                )
+            ),
+            jobs=done,
+        ),
+        "once": Case(
+            a_job().policy(ttlSecondsAfterFinished=0).status(COMPLETE),
+            Plan(),
+            jobs=[a_child(job).complete().spec(ttlSecondsAfterFinished=0)],
+        ),
+        "a Job that runs after the end is deleted": Case(
+            a_job().status(COMPLETE),
+            Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),)),
+            jobs=[child],
+        ),
+        "of two running Jobs the older goes": Case(
+            a_job().status(RUNNING),
+            Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),), requeue_after=1),
+            jobs=[child, a_child(job).attempt(2)],
+        ),
+        "a running Job beside a completed one goes": Case(
+            a_job().status(RUNNING),
+            Plan(deletes=(Delete("x-train-2", "job-of-uid-x-2"),), requeue_after=1),
+            jobs=[a_child(job).complete(), a_child(job).attempt(2)],
+        ),
+    }
+
+
+CASES = {**_begin(), **_obstacles(), **_lifecycle()}
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_plan(sentence: str) -> None:
+    case = CASES[sentence]
+    children = Children(
+        tuple(each.obj() for each in case.jobs),
+        tuple(each.obj() for each in case.pods),
+        tuple(each.obj() for each in case.strangers),
+        case.known,
+    )
+    assert plan(case.job.obj(), children, later(case.now), SETTINGS) == case.plan
+
+
+def test_irrevocable_plans_are_those_that_cannot_be_taken_back() -> None:
+    sure = {sentence for sentence, case in CASES.items() if case.plan.irrevocable}
+    assert "a new job gets its account, its right, its spec and one Job" in sure
+    assert "a completed Job ends it with the trainer's result" in sure
+    assert "of two running Jobs the older goes" in sure
+    assert "a running pod becomes the reporter" not in sure
+    assert "the running Job of a deleted namesake is waited for" not in sure
+
+
+def test_a_note_on_the_child_survives_the_operator() -> None:
+    job = a_job().policy(maxRetries=1)
+    made = rendered(job, pods.Attempt(2, retries=1, spent=40, seconds_left=20))[-1]
+    notes = made["metadata"]["annotations"]
+    assert notes[Annotation.RETRIES.value] == "1"
+    assert notes[Annotation.SPENT.value] == "40"
+    assert made["spec"]["activeDeadlineSeconds"] == 20
