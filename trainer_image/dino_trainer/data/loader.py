@@ -1,0 +1,203 @@
+"""Images and boxes in batches.
+
+Pixels stay uint8 until they are on the device: `normalise` there reads a quarter of the bytes.
+Pictures of different sizes are padded to the right and below; a mask says where.
+
+Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the batch's size.
+"""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dino_api.experiment import AugmentationConfig, DatasetConfig
+from dino_trainer.data import transforms
+from dino_trainer.data.coco import CocoDataset, CocoImage
+from dino_trainer.data.sampler import AUGMENT, SampleKey, StepSampler, TrainPlan, generator_for
+from dino_trainer.model.targets import Targets
+from dino_trainer.train.machine import cores
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture ready for a batch. Boxes are (cx, cy, w, h) as shares of the picture."""
+
+    index: int
+    image: torch.Tensor  # uint8[3, h, w]
+    boxes: torch.Tensor  # float32[n, 4]
+    labels: torch.Tensor  # int64[n]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one step.
+
+    `indices` are places in the dataset, by which names and original sizes are found.
+    """
+
+    indices: tuple[int, ...]
+    images: torch.Tensor  # uint8[b, 3, h, w]
+    mask: torch.Tensor | None  # bool[b, h, w], True on padding; None if there is none
+    targets: Targets
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on `device`; from pinned memory the copy does not wait."""
+        return Batch(
+            self.indices,
+            self.images.to(device, non_blocking=True),
+            None if self.mask is None else self.mask.to(device, non_blocking=True),
+            self.targets.to(device),
+        )
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory; the DataLoader calls this where pinning is on."""
+        return Batch(
+            self.indices,
+            self.images.pin_memory(),
+            None if self.mask is None else self.mask.pin_memory(),
+            self.targets.pin_memory(),
+        )
+
+
+class TrainImages(Dataset[Sample]):
+    """Augmented training images; crowd boxes are left out, as in the published training."""
+
+    def __init__(self, images: Sequence[CocoImage], config: AugmentationConfig, seed: int) -> None:
+        self.images, self.config, self.seed = images, config, seed
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        image = self.images[key.index]
+        generator = generator_for(AUGMENT, self.seed, key.epoch, key.index)
+        geometry = transforms.draw_train(self.config, (image.height, image.width), generator)
+        return load_sample(key.index, image, geometry)
+
+
+class EvalImages(Dataset[Sample]):
+    """Validation images, nothing random."""
+
+    def __init__(self, images: Sequence[CocoImage], config: AugmentationConfig) -> None:
+        self.images, self.config = images, config
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.images[index]
+        geometry = transforms.draw_eval(self.config, (image.height, image.width))
+        return load_sample(index, image, geometry)
+
+
+def load_sample(index: int, image: CocoImage, geometry: transforms.Geometry) -> Sample:
+    """Read one image and take it and its boxes, crowds excepted, through `geometry`."""
+    pixels = transforms.apply(
+        transforms.read_image(image.path, image.width, image.height), geometry
+    )
+    wanted = ~image.crowd
+    left_top, sides = image.boxes[wanted, :2], image.boxes[wanted, 2:]
+    corners = np.concatenate([left_top, left_top + sides], axis=1)
+    boxes, keep = transforms.apply_boxes(corners, (image.height, image.width), geometry)
+    return Sample(
+        index,
+        pixels,
+        relative(torch.from_numpy(boxes), geometry.size),
+        torch.from_numpy(image.labels[wanted][keep]),
+    )
+
+
+def relative(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(left, top, right, bottom) in pixels to (cx, cy, w, h) as shares of `size` (h, w)."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    sides = torch.tensor([size[1], size[0]] * 2, dtype=boxes.dtype)
+    return torch.cat([(low + high) / 2, high - low], dim=1) / sides
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Joins samples. `at_least`: (short, long) side that every batch is padded to, or None."""
+
+    at_least: tuple[int, int] | None = None
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        sizes = [self._padded(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
+        height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
+        images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+        mask = torch.ones(len(samples), height, width, dtype=torch.bool)
+        for place, sample in enumerate(samples):
+            _, h, w = sample.image.shape
+            images[place, :, :h, :w] = sample.image
+            mask[place, :h, :w] = False
+        padding = mask if mask.any() else None
+        targets = Targets.collate([(sample.labels, sample.boxes) for sample in samples])
+        return Batch(tuple(sample.index for sample in samples), images, padding, targets)
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        if self.at_least is None:
+            return height, width
+        short, long = self.at_least
+        low = (long, short) if height > width else (short, long)
+        return max(height, low[0]), max(width, low[1])
+
+
+def normalise(
+    images: torch.Tensor, mask: torch.Tensor | None, mean: Sequence[float], std: Sequence[float]
+) -> torch.Tensor:
+    """uint8[b, 3, h, w] to float32: (value / 255 - mean) / std, and zero on padding."""
+    shape = (1, 3, 1, 1)
+    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(shape)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device)
+    values = torch.addcmul(shift.view(shape), images.float(), scale)
+    return values if mask is None else values.masked_fill_(mask[:, None], 0.0)
+
+
+def train_loader(
+    dataset: CocoDataset, config: DatasetConfig, plan: TrainPlan, first_step: int, pin: bool
+) -> DataLoader[Sample]:
+    """Batches of `plan` from `first_step` to the end of training, through all epochs.
+
+    One set of workers serves the whole training: nothing restarts between epochs.
+    """
+    return DataLoader(
+        TrainImages(dataset.images, config.augmentation, plan.seed),
+        batch_sampler=StepSampler(plan, first_step),
+        collate_fn=collate_for(config.augmentation),
+        **_worker_options(config, pin),
+    )
+
+
+def eval_loader(
+    dataset: CocoDataset, config: DatasetConfig, batch_size: int, pin: bool
+) -> DataLoader[Sample]:
+    """Every image once, in the dataset's order."""
+    return DataLoader(
+        EvalImages(dataset.images, config.augmentation),
+        batch_size=batch_size,
+        collate_fn=collate_for(config.augmentation),
+        **_worker_options(config, pin),
+    )
+
+
+def collate_for(config: AugmentationConfig) -> Collate:
+    """TAO's fixed padding unless all pictures have one size anyway."""
+    if not config.fixed_padding or config.fixed_size is not None:
+        return Collate()
+    short = max(*config.scales, config.test_random_resize)
+    return Collate((short, max(short, config.random_resize_max_size)))
+
+
+def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:
+    workers = min(config.workers, cores())
+    options: dict[str, object] = {"num_workers": workers, "pin_memory": pin and config.pin_memory}
+    if workers:
+        options |= {"worker_init_fn": quiet_worker, "prefetch_factor": 4}
+    return options
+
+
+def quiet_worker(_: int) -> None:
+    """Leave Ctrl-C to the training process, and die at once when it says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

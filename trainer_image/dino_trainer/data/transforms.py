@@ -1,0 +1,198 @@
+"""From an image file to a picture of the size the model sees, boxes in step.
+
+An augmentation is drawn first and applied afterwards. `draw_train` and `draw_eval` decide a
+`Geometry` from the image's size alone, without touching a pixel, so the final size of every image
+can be known before it is read. `apply` then does what the geometry says.
+
+Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture they belong to.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dino_api.experiment import AugmentationConfig
+from dino_trainer.errors import invalid_dataset
+
+Size = tuple[int, int]  # (height, width)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Resize to `first`, cut out `crop` (left, top, right, bottom), resize to `size`, mirror."""
+
+    size: Size
+    first: Size | None = None
+    crop: tuple[int, int, int, int] | None = None
+    flip: bool = False
+
+
+def read_image(path: Path, width: int, height: int) -> Image.Image:
+    """Decode a file to 8-bit RGB in the orientation its annotations use.
+
+    Greyscale, palette, CMYK and 16-bit files become RGB; transparency is dropped. The EXIF
+    orientation is applied, as viewers do, unless only the unrotated file has the annotated size:
+    then the boxes were drawn on the unrotated pixels.
+
+    Raises:
+        TrainerError: InvalidDataset if the file is not a readable image or has another size.
+    """
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file)
+            keep_raw = file.size == (width, height) != upright.size
+            image = to_rgb(file if keep_raw else upright)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise invalid_dataset(
+            f"{path.name} cannot be read as an image: {error}.",
+            "Replace the file, or remove it and its entry in the annotations.",
+        ) from error
+    if image.size != (width, height):
+        raise invalid_dataset(
+            f"{path.name} is {image.width}x{image.height} pixels, its annotation says "
+            f"{width}x{height}.",
+            "Correct width and height in the annotations, or put the original image back.",
+        )
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB from any mode; 16-bit values keep their upper eight bits."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if image.mode == "P":  # by way of RGBA, where Pillow resolves palette transparency
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def keep_aspect(size: Size, short_side: int, longest: int | None = None) -> Size:
+    """The size whose short side is `short_side`, or less so that the long one fits `longest`."""
+    low, high = min(size), max(size)
+    if longest is not None and high / low * short_side > longest:
+        short_side = round(longest * low / high)
+    long_side = int(short_side * high / low)
+    return (short_side, long_side) if size[0] <= size[1] else (long_side, short_side)
+
+
+def draw_train(config: AugmentationConfig, size: Size, generator: torch.Generator) -> Geometry:
+    """The geometry of a training image of `size` (height, width).
+
+    A mirror with probability `horizontal_flip_prob`, and one of
+      - `fixed_size`: exactly that size, after an optional zoom crop;
+      - half of the time a short side from `scales`; the other half a short side from
+        `train_random_resize`, a random crop, then a short side from `scales`.
+    """
+    flip = uniform(generator) < config.horizontal_flip_prob
+    first, crop = None, None
+    if config.fixed_size is not None:
+        if config.zoom_crop is not None:
+            crop = draw_zoom_crop(size, tuple(config.zoom_crop), generator)
+        return Geometry(tuple(config.fixed_size), crop=crop, flip=flip)
+    if uniform(generator) >= 0.5:
+        first = keep_aspect(size, choose(config.train_random_resize, generator))
+        crop = draw_size_crop(
+            first, config.train_random_crop_min, config.train_random_crop_max, generator
+        )
+        size = (crop[3] - crop[1], crop[2] - crop[0])
+    final = keep_aspect(size, choose(config.scales, generator), config.random_resize_max_size)
+    return Geometry(final, first, crop, flip)
+
+
+def draw_eval(config: AugmentationConfig, size: Size) -> Geometry:
+    """The geometry of a validation image: nothing random."""
+    if config.fixed_size is not None:
+        return Geometry(tuple(config.fixed_size))
+    return Geometry(keep_aspect(size, config.test_random_resize, config.random_resize_max_size))
+
+
+def draw_zoom_crop(
+    size: Size, fraction: tuple[float, float], generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """A window of one random fraction of both sides, anywhere in the picture."""
+    low, high = fraction
+    part = low + (high - low) * uniform(generator)
+    return place(size, max(1, round(size[0] * part)), max(1, round(size[1] * part)), generator)
+
+
+def draw_size_crop(
+    size: Size, low: int, high: int, generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """A window whose sides are drawn apart from `low` to `high` pixels, the picture permitting."""
+    height, width = (integer(min(low, side), min(side, high), generator) for side in size)
+    return place(size, height, width, generator)
+
+
+def place(
+    size: Size, height: int, width: int, generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """A window of `height` by `width` at a random place inside `size`."""
+    top = integer(0, size[0] - height, generator)
+    left = integer(0, size[1] - width, generator)
+    return left, top, left + width, top + height
+
+
+def apply(image: Image.Image, geometry: Geometry) -> torch.Tensor:
+    """The picture as uint8[3, height, width] after `geometry`."""
+    if geometry.first is not None:
+        image = resize(image, geometry.first)
+    image = resize(image, geometry.size, geometry.crop)
+    if geometry.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def apply_boxes(boxes: np.ndarray, size: Size, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Carry boxes of a picture of `size` through `geometry`.
+
+    Returns:
+        The boxes, clipped to the new picture, float32[m, 4], and keep, bool[n]: which of the n
+        given ones they are. A box with no area left is dropped.
+    """
+    boxes = boxes.astype(np.float64)
+    height, width = size
+    if geometry.first is not None:
+        boxes = boxes * scale(size, geometry.first)
+        height, width = geometry.first
+    if geometry.crop is not None:
+        left, top, right, bottom = geometry.crop
+        boxes = boxes - np.array([left, top, left, top])
+        height, width = bottom - top, right - left
+    boxes = boxes.clip(0, np.array([width, height, width, height]))
+    keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
+    boxes = boxes[keep] * scale((height, width), geometry.size)
+    if geometry.flip:
+        boxes = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [geometry.size[1], 0] * 2
+    return boxes.astype(np.float32), keep
+
+
+def scale(old: Size, new: Size) -> np.ndarray:
+    """What (left, top, right, bottom) are multiplied by when `old` becomes `new`."""
+    return np.array([new[1] / old[1], new[0] / old[0]] * 2)
+
+
+def resize(
+    image: Image.Image, size: Size, box: tuple[int, int, int, int] | None = None
+) -> Image.Image:
+    """Antialiased bilinear resize of the window `box` (default: all of it)."""
+    if box is None and image.size == (size[1], size[0]):
+        return image
+    if box is not None:  # cropped first: a resize with a window also reads pixels outside it
+        image = image.crop(box)
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+
+
+def uniform(generator: torch.Generator) -> float:
+    return torch.rand((), generator=generator).item()
+
+
+def integer(low: int, high: int, generator: torch.Generator) -> int:
+    """A whole number from `low` to `high`, both included."""
+    return int(torch.randint(low, high + 1, (), generator=generator).item())
+
+
+def choose(values: list[int], generator: torch.Generator) -> int:
+    return values[integer(0, len(values) - 1, generator)]

@@ -1,0 +1,145 @@
+"""Finding objects in a data set, and scoring what was found the way COCO does.
+
+The twelve statistics equal pycocotools' to the last bit; hotcoco computes them about two hundred
+times as fast. Boxes are scored in pixels of the original images.
+"""
+
+from dataclasses import dataclass
+from threading import Event
+
+import hotcoco
+import numpy as np
+import torch
+from torch import nn
+
+from dino_api.experiment import ExperimentSpec
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.loader import Batch, eval_loader, normalise
+from dino_trainer.model import Detections, postprocess
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections in a whole data set, n in all, image after image, best score first in each.
+
+    images: int64[n], places in the data set. labels: int64[n], category ids.
+    scores: float32[n]. boxes: float32[n, 4], (left, top, right, bottom) in original pixels.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+
+    def of(self, image: int) -> "Found":
+        """Those of one image."""
+        chosen = slice(*np.searchsorted(self.images, [image, image + 1]))
+        return Found(
+            self.images[chosen], self.labels[chosen], self.scores[chosen], self.boxes[chosen]
+        )
+
+
+def detect(
+    model: nn.Module, dataset: CocoDataset, spec: ExperimentSpec, stop: Event | None = None
+) -> Found | None:
+    """The `model.num_select` best detections of every image, in batches as large as training's.
+
+    The model runs in evaluation mode, without any loss, and is left in the mode it was in.
+
+    Returns:
+        None if `stop` was set before the last batch.
+    """
+    device = next(model.parameters()).device
+    loader = eval_loader(dataset, spec.dataset, spec.dataset.batch_size, device.type == "cuda")
+    parts: list[Found] = []
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in loader:
+            if stop is not None and stop.is_set():
+                return None
+            parts += detect_batch(model, batch.to(device), dataset, spec)
+    finally:
+        model.train(was_training)
+    return join(parts)
+
+
+@torch.inference_mode()
+def detect_batch(
+    model: nn.Module, batch: Batch, dataset: CocoDataset, spec: ExperimentSpec
+) -> list[Found]:
+    """The detections of one batch, which is on the model's device; one entry an image."""
+    config = spec.dataset.augmentation
+    pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
+    images = [dataset.images[index] for index in batch.indices]
+    sizes = torch.tensor([[image.height, image.width] for image in images])
+    detections = postprocess(model(pixels, batch.mask), sizes, spec.model.num_select)
+    return [_found(index, one) for index, one in zip(batch.indices, detections, strict=True)]
+
+
+def _found(index: int, one: Detections) -> Found:
+    scores, labels, boxes = (part.cpu().numpy() for part in (one.scores, one.labels, one.boxes))
+    return Found(np.full(len(scores), index, np.int64), labels, scores, boxes)
+
+
+def join(parts: list[Found]) -> Found:
+    """Detections of several images as one."""
+    return Found(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.boxes for part in parts]),
+    )
+
+
+class Scorer:
+    """COCO statistics against one data set's boxes, which are prepared once.
+
+    Args:
+        dataset: the true boxes, crowds included (a detection inside a crowd counts as neither
+            right nor wrong).
+        class_ids: the categories that count; all if None.
+    """
+
+    def __init__(self, dataset: CocoDataset, class_ids: list[int] | None = None) -> None:
+        images = dataset.images
+        self._categories = sorted(dataset.categories)
+        self._class_ids = class_ids
+        # The file's own ids where they are unique: they decide between equal scores.
+        ids = np.array([image.id for image in images], np.int64)
+        self._ids = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
+        counts = [len(image.labels) for image in images]
+        self._truth = hotcoco.COCO.from_arrays(
+            [
+                {"id": int(id), "width": image.width, "height": image.height}
+                for id, image in zip(self._ids, images, strict=True)
+            ],
+            [{"id": id, "name": dataset.categories[id]} for id in self._categories],
+            np.repeat(self._ids, counts),
+            np.concatenate([image.labels for image in images]),
+            np.concatenate([image.boxes for image in images]).astype(np.float64),
+            area=np.concatenate([image.areas for image in images]).astype(np.float64),
+            iscrowd=np.concatenate([image.crowd for image in images]),
+        )
+
+    def score(self, found: Found) -> np.ndarray:
+        """The statistics in pycocotools' order, float64[12]; -1 where there is nothing to find."""
+        known = np.isin(found.labels, self._categories)
+        boxes = found.boxes[known].astype(np.float64)
+        rows = np.concatenate(
+            [
+                self._ids[found.images[known], None].astype(np.float64),
+                boxes[:, :2],
+                boxes[:, 2:] - boxes[:, :2],
+                found.scores[known, None].astype(np.float64),
+                found.labels[known, None].astype(np.float64),
+            ],
+            axis=1,
+        )
+        evaluation = hotcoco.COCOeval(self._truth, self._truth.load_res(rows), "bbox")
+        if self._class_ids is not None:
+            evaluation.params.cat_ids = sorted(self._class_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summary_lines()  # fills stats, and unlike summarize() prints nothing
+        return np.asarray(evaluation.stats)

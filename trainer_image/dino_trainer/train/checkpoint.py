@@ -1,0 +1,59 @@
+"""Checkpoints that survive a kill at any moment.
+
+Two files. `dino_model_latest.pth` holds all that exact resume needs. `dino_model_best.pth` holds
+the weights that validated best and what is needed to use them, without the optimiser. Both carry
+the resolved spec and the class names, and load with `weights_only=True`: no code is run.
+
+Random numbers need no place in a checkpoint: every draw is a function of (seed, step).
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dino_trainer.storage import named, replacing
+
+LATEST = "dino_model_latest.pth"
+PREVIOUS = "dino_model_previous.pth"
+BEST = "dino_model_best.pth"
+FORMAT = 1
+
+Content = dict[str, Any]
+
+
+def write(content: Content, path: Path, previous: Path | None = None) -> None:
+    """Write a checkpoint so that `path` is always a whole one: aside, flushed, then renamed.
+
+    Args:
+        content: tensors and plain Python values only.
+        path: replaced in one move.
+        previous: where the file now at `path` is kept, if anywhere.
+
+    Raises:
+        TrainerError: DiskFull or AccessDenied; what was at `path` is still there.
+    """
+    with named(path), replacing(path) as aside:
+        with aside.open("wb") as file:  # by way of Python, or a full disk has no errno
+            torch.save({"format": FORMAT, **content}, file)
+        if previous is not None and path.exists():
+            path.replace(previous)
+
+
+def read(path: Path) -> Content:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        ValueError: if the file is truncated, damaged or not a checkpoint.
+        TrainerError: InputNotFound or AccessDenied.
+    """
+    try:
+        with named(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path.name} is not a whole checkpoint: {reason}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no checkpoint, but a {type(content).__name__}.")
+    return content

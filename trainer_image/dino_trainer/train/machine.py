@@ -1,0 +1,74 @@
+"""What to train on, and how to use a CPU well."""
+
+import ctypes
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from dino_api.experiment import CudnnConfig
+
+# Parameters of glibc's mallopt(3).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+
+
+def pick_device(gpus: int) -> torch.device:
+    """A GPU if the spec asks for one and there is one, else the CPU."""
+    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> str:
+    """The device in words: "NVIDIA A100" or "the CPU with 2 threads"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"the CPU with {torch.get_num_threads()} thread(s)"
+
+
+def tune(cudnn: CudnnConfig) -> None:
+    """Set up this process for training; call before the first tensor is made."""
+    tune_cpu()
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = cudnn.benchmark
+        torch.backends.cudnn.deterministic = cudnn.deterministic
+
+
+def tune_cpu() -> None:
+    """Keep freed memory in the process, and start no more threads than there are cores.
+
+    A training step frees and takes the same hundreds of megabytes each time. glibc hands large
+    blocks back to the kernel at once and pays with page faults for every one of them, a sixth of
+    a small model's step. Other C libraries lack mallopt and are left alone.
+
+    In a container torch sees all cores of the node; more threads than the container's quota
+    wait for each other. OMP_NUM_THREADS, where set, is respected.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_TOP_PAD, 64 << 20)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may use: its affinity, or its control group's quota where smaller."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    available = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(available, math.ceil(cpu_quota(cgroup))))
+
+
+def cpu_quota(cgroup: Path) -> float:
+    """The control group's quota in cores, infinite (the machine's size) where there is none."""
+    try:
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+    except OSError:
+        return float(os.cpu_count() or 1)
+    if quota in ("max", "-1"):
+        return float(os.cpu_count() or 1)
+    return int(quota) / int(period)

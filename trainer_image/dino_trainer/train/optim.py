@@ -1,0 +1,73 @@
+"""Optimiser and learning-rate schedule.
+
+The schedule is a function of the step, so a resumed run needs no scheduler state, and the rate
+at any step can be asked for without having trained up to it.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dino_api.experiment import OptimConfig
+
+BACKBONE = "backbone."
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The factor by which both base learning rates are multiplied at each step."""
+
+    config: OptimConfig
+    steps_per_epoch: int
+    steps: int
+
+    def factor(self, step: int) -> float:
+        """The factor of the 0-based optimiser step `step`: warm-up times decay."""
+        warmup = self.config.warmup_steps
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return rise * self._decay(step)
+
+    def _decay(self, step: int) -> float:
+        config, epoch = self.config, step // self.steps_per_epoch
+        if config.lr_scheduler == "MultiStep":
+            return config.lr_decay ** bisect_right(sorted(config.lr_steps), epoch)
+        if config.lr_scheduler == "StepLR":
+            return config.lr_decay ** (epoch // config.lr_step_size)
+        start = config.lr_decay_start * self.steps  # Linear: flat, then down to zero
+        return min(1.0, max(0.0, (self.steps - step) / max(self.steps - start, 1.0)))
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
+        """Set the learning rates of `step`; returns that of the transformer."""
+        factor = self.factor(step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        return optimizer.param_groups[0]["lr"]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over two groups: the backbone at `lr_backbone`, all else at `lr`.
+
+    Two groups only: the optimiser then updates hundreds of tensors in a few kernels. Frozen
+    parameters are left out.
+
+    Raises:
+        ValueError: if everything is frozen.
+    """
+    backbone, others = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (backbone if name.startswith(BACKBONE) else others).append(parameter)
+    if not backbone and not others:
+        raise ValueError("train.freeze leaves nothing to train: remove a name from it.")
+    groups = [
+        {"params": parameters, "lr": lr, "base_lr": lr}
+        for parameters, lr in ((others, config.lr), (backbone, config.lr_backbone))
+        if parameters
+    ]
+    if config.optimizer == "SGD":
+        return torch.optim.SGD(
+            groups, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+        )
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)

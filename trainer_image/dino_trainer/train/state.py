@@ -1,0 +1,158 @@
+"""From a run to a checkpoint and back.
+
+Everything that decides the rest of a training is here: weights, their average, optimiser, position,
+best result. Random numbers are not: every draw is a function of (seed, step).
+"""
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+import torchvision
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.result import Metrics
+from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
+from dino_trainer.run import RunContext
+from dino_trainer.train import checkpoint
+from dino_trainer.train.checkpoint import Content
+from dino_trainer.train.loop import Best, Run
+from dino_trainer.train.weights import fetch
+
+NEEDED = {"model", "optimizer", "step", "seed", "spec_digest", "dataset_digest"}
+
+
+def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> Content:
+    """What every checkpoint says about itself."""
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "spec_digest": digest,
+        "class_names": class_names,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "timm": str(timm.__version__),
+        },
+    }
+
+
+def whole(run: Run, about: Content, dataset_digest: str) -> Content:
+    """All that exact resume needs."""
+    return {
+        **about,
+        "dataset_digest": dataset_digest,
+        "seed": run.plan.seed,
+        "step": run.step,
+        "epoch": run.epoch,
+        "validated_step": run.validated_step,
+        "last": _plain(run.last),
+        "best": {"epoch": run.best.epoch, "metrics": _plain(run.best.metrics)}
+        if run.best
+        else None,
+        "model": run.model.state_dict(),
+        "ema": run.ema.model.state_dict() if run.ema else None,
+        "optimizer": run.optimizer.state_dict(),
+    }
+
+
+def weights_only(run: Run, about: Content) -> Content:
+    """The weights that were validated, and how they did."""
+    metrics = _plain(run.best.metrics) if run.best else None
+    return {
+        **about,
+        "step": run.step,
+        "epoch": run.epoch,
+        "metrics": metrics,
+        "model": run.scored.state_dict(),
+    }
+
+
+def restore(run: Run, saved: Mapping[str, Any]) -> None:
+    """Put `run` where it was when `saved` was made.
+
+    Raises:
+        TrainerError: InvalidSpec if the checkpoint is of another model.
+    """
+    try:
+        run.model.load_state_dict(saved["model"])
+        if run.ema:
+            run.ema.model.load_state_dict(saved["ema"] or saved["model"])
+        run.optimizer.load_state_dict(saved["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise invalid_spec(
+            f"The checkpoint to resume from is of another model: {str(error).splitlines()[0]}",
+            "Resume with the spec that the checkpoint was trained with, or name it as "
+            "train.pretrained_model_path to take over only the weights that fit.",
+        ) from error
+    run.step, run.validated_step = saved["step"], saved["validated_step"]
+    run.last = Metrics(**saved["last"]) if saved["last"] else None
+    if saved["best"]:
+        run.best = Best(saved["best"]["epoch"], Metrics(**saved["best"]["metrics"]))
+
+
+def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Content | None:
+    """The checkpoint to go on from: the one the spec names, else the newest whole one.
+
+    Raises:
+        TrainerError: InvalidSpec if the checkpoint in the output is of another experiment, or the
+            named one is not a training checkpoint; InvalidDataset if the data is not the same.
+    """
+    named = spec.train.resume_training_checkpoint_path
+    if named:
+        saved = _read_named(named, context)
+    else:
+        saved = _newest(context)
+        if saved is None:
+            return None
+        _refuse_other_spec(saved, context)
+    if saved["dataset_digest"] != dataset_digest:
+        raise invalid_dataset(
+            "The training data is not the data that the checkpoint was trained on.",
+            "Put the data back; or choose another output and name the checkpoint as "
+            "train.pretrained_model_path.",
+        )
+    context.reporter.event(f"Resuming after step {saved['step']}.")
+    return saved
+
+
+def _read_named(uri: str, context: RunContext) -> Content:
+    try:
+        saved = checkpoint.read(fetch(uri, context.work_dir))
+    except ValueError as error:
+        raise invalid_spec(f"train.resume_training_checkpoint_path: {error}") from error
+    missing = NEEDED - saved.keys()
+    if missing:
+        raise invalid_spec(
+            f"train.resume_training_checkpoint_path: {uri} lacks {', '.join(sorted(missing))}.",
+            f"Name a {checkpoint.LATEST}, or use train.pretrained_model_path for weights alone.",
+        )
+    return saved
+
+
+def _newest(context: RunContext) -> Content | None:
+    """The latest checkpoint of the output, or the one before where that is damaged."""
+    for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
+        path = context.output.fetch(name)
+        if path is None:
+            continue
+        try:
+            return checkpoint.read(path)
+        except (ValueError, TrainerError) as error:
+            context.reporter.event(f"{error} Looking for the one before it.")
+    return None
+
+
+def _refuse_other_spec(saved: Content, context: RunContext) -> None:
+    if saved.keys() >= NEEDED and saved["spec_digest"] == context.digest:
+        return
+    raise invalid_spec(
+        f"{context.output.uri(checkpoint.LATEST)} is of another experiment.",
+        "Choose another output (results_dir), or delete that checkpoint.",
+    )
+
+
+def _plain(metrics: Metrics | None) -> dict[str, float | None] | None:
+    return metrics.model_dump(by_alias=False) if metrics else None
