@@ -15,6 +15,20 @@ from dino_api.experiment.spec import ExperimentSpec
 
 Loc = tuple[str | int, ...]
 
+# What other trainers call these keys; no likeness of letters would find them.
+SYNONYMS = {
+    "learning_rate": ("train.optim.lr",),
+    "max_epochs": ("train.num_epochs",),
+    "warmup": ("train.optim.warmup_steps",),
+    "amp": ("train.precision",),
+    "gradient_clip": ("train.clip_grad_norm",),
+    "resume": ("train.resume_training_checkpoint_path",),
+    "pretrained": ("train.pretrained_model_path", "model.pretrained_backbone_path"),
+    "checkpoint": ("train.pretrained_model_path",),
+    "image_size": ("dataset.augmentation.fixed_size",),
+    "num_workers": ("dataset.workers",),
+}
+
 
 def dotted(loc: Loc) -> str:
     """("a", "b", 0) -> "a.b[0]"."""
@@ -56,6 +70,8 @@ def known_paths() -> tuple[str, ...]:
 def nearest(path: str, limit: int = 3) -> list[str]:
     """Up to three known paths like this one; the same key at another level comes first."""
     parent, _, leaf = path.rpartition(".")
+    if leaf in SYNONYMS:
+        return list(SYNONYMS[leaf])
     scored = [(_likeness(parent, leaf, known), known) for known in known_paths()]
     best = sorted((pair for pair in scored if pair[0] >= 0.7), key=lambda pair: -pair[0])
     if not best:

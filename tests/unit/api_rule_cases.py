@@ -1,0 +1,134 @@
+"""One breaking and one holding experiment per rule, for the loader and for the API server alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Experiment = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment that breaks the rule and its nearest neighbour that does not."""
+
+    broken: Experiment
+    fine: Experiment
+    classes: int | None = None
+
+    def loaded(self, experiment: Experiment) -> Experiment:
+        """As `load` takes it: the number of classes stands in the dataset."""
+        if self.classes is None:
+            return experiment
+        dataset = experiment.get("dataset", {}) | {"num_classes": self.classes}
+        return experiment | {"dataset": dataset}
+
+
+def model(**keys: Any) -> Experiment:
+    return {"model": keys}
+
+
+def augment(**keys: Any) -> Experiment:
+    return {"dataset": {"augmentation": keys}}
+
+
+def train(**keys: Any) -> Experiment:
+    return {"train": keys}
+
+
+def optim(**keys: Any) -> Experiment:
+    return {"train": {"optim": keys}}
+
+
+def source(uri: str) -> list[Experiment]:
+    return [{"image_dir": uri, "json_file": "ann.json"}]
+
+
+S3, AWS = "s3://bucket/x", "aws://bucket/x"
+
+CASES: dict[str, Case] = {
+    "backbone-known": Case(
+        model(backbone="fan_tiny"), model(backbone="timm/convnext_tiny.fb_in1k")
+    ),
+    "backbone-imagenet": Case(
+        model(pretrained_backbone_path="imagenet"),
+        model(pretrained_backbone_path="imagenet", backbone="timm/tf_efficientnet_lite0"),
+    ),
+    "backbone-uri": Case(
+        model(pretrained_backbone_path=AWS), model(pretrained_backbone_path="/weights/r50.pth")
+    ),
+    "levels-agree": Case(
+        model(num_feature_levels=5),
+        model(num_feature_levels=5, return_interm_indices=[0, 1, 2, 3, 4]),
+    ),
+    "levels-rising": Case(
+        model(return_interm_indices=[1, 3, 3, 4]), model(return_interm_indices=[0, 1, 2, 3])
+    ),
+    "heads-divide": Case(model(nheads=7), model(nheads=16)),
+    "groups-divide": Case(model(hidden_dim=200), model(hidden_dim=192)),
+    "select-below-candidates": Case(
+        model(num_queries=10, num_select=40), model(num_queries=10, num_select=39), classes=4
+    ),
+    "losses-once": Case(model(loss_types=["boxes", "boxes"]), model(loss_types=["labels"])),
+    "decoder-attention": Case(model(decoder_sa_type="ca_label"), model(decoder_sa_type="sa")),
+    "two-stage": Case(model(two_stage_type="no"), model(two_stage_type="standard")),
+    "pre-norm": Case(model(pre_norm=True), model(pre_norm=False)),
+    "train-uri": Case(
+        {"dataset": {"train_data_sources": source(AWS)}},
+        {"dataset": {"train_data_sources": source(S3)}},
+    ),
+    "val-uri": Case(
+        {"dataset": {"val_data_sources": source(AWS)}},
+        {"dataset": {"val_data_sources": source("local/images")}},
+    ),
+    "crop-order": Case(
+        augment(train_random_crop_min=400, train_random_crop_max=399),
+        augment(train_random_crop_min=400, train_random_crop_max=400),
+    ),
+    "crop-fits": Case(
+        augment(train_random_crop_min=401),
+        augment(train_random_crop_min=401, fixed_size=[64, 64]),
+    ),
+    "jitter-not-built": Case(augment(fixed_random_crop=1024), augment(fixed_padding=False)),
+    "zoom-order": Case(
+        augment(fixed_size=[64, 64], zoom_crop=[1.0, 0.7]),
+        augment(fixed_size=[64, 64], zoom_crop=[0.7, 0.7]),
+    ),
+    "zoom-needs-size": Case(
+        augment(zoom_crop=[0.7, 1.0]), augment(fixed_size=[64, 96], zoom_crop=[0.7, 1.0])
+    ),
+    "eval-ids-known": Case(
+        {"dataset": {"eval_class_ids": [1, 4]}},
+        {"dataset": {"eval_class_ids": [1, 3]}},
+        classes=4,
+    ),
+    "validation-in-time": Case(train(validation_interval=11), train(validation_interval=10)),
+    "checkpoint-in-time": Case(
+        train(num_epochs=4, checkpoint_interval=5),
+        train(num_epochs=4, checkpoint_interval=5, checkpoint_interval_unit="step"),
+    ),
+    "rate-drops": Case(optim(lr_steps=[10]), optim(lr_steps=[9, 11])),
+    "steps-rise": Case(optim(lr_steps=[8, 8]), optim(lr_steps=[7, 8])),
+    "momentum-unread": Case(optim(momentum=0.8), optim(momentum=0.8, optimizer="SGD")),
+    "lr-steps-unread": Case(optim(lr_steps=[5], lr_scheduler="Linear"), optim(lr_steps=[5])),
+    "lr-step-size-unread": Case(
+        optim(lr_step_size=5), optim(lr_step_size=5, lr_scheduler="StepLR")
+    ),
+    "lr-decay-start-unread": Case(
+        optim(lr_decay_start=0.5), optim(lr_decay_start=0.5, lr_scheduler="Linear")
+    ),
+    "precision": Case(train(precision="bf16"), train(precision="fp32")),
+    "strategy": Case(train(distributed_strategy="fsdp"), train(distributed_strategy="ddp")),
+    "dry-run": Case(train(is_dry_run=True), train(is_dry_run=False)),
+    "one-gpu": Case(train(num_gpus=2), train(num_gpus=0)),
+    "one-node": Case(train(num_nodes=2), train(num_nodes=1)),
+    "pretrained-model-path-uri": Case(
+        train(pretrained_model_path="http://x/y.pth"), train(pretrained_model_path=S3)
+    ),
+    "resume-training-checkpoint-path-uri": Case(
+        train(resume_training_checkpoint_path=AWS),
+        train(resume_training_checkpoint_path="runs/dino_model_latest.pth"),
+    ),
+    "results-dir-uri": Case(train(results_dir=AWS), train(results_dir="/results")),
+    "root-results-dir-uri": Case({"results_dir": AWS}, {"results_dir": S3}),
+}

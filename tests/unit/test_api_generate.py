@@ -1,0 +1,181 @@
+"""The generated files are what the models say, and fit what Kubernetes and people need."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dino_api.base import note_of
+from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment.paths import walk
+from dino_api.experiment.spec import OTHER_SECTIONS
+from dino_api.generate.__main__ import main
+from dino_api.generate.cel import literal
+from dino_api.generate.crd import crd, root_schema
+from dino_api.generate.files import files
+from dino_api.generate.openapi import unbounded
+from dino_api.rules import RULES
+from dino_api.rules.resource import RESOURCE_RULES
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = files()
+CRD_FILE = "crds/dino-operator.io_dinojobs.yaml"
+
+
+def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below a schema, with its path."""
+    yield path, node
+    for name, inner in node.get("properties", {}).items():
+        yield from nodes(inner, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if isinstance(node.get(name), dict):
+            yield from nodes(node[name], f"{path}[]")
+
+
+NODES = dict(nodes(root_schema()))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_generated_file_is_up_to_date(path: str) -> None:
+    assert (ROOT / path).read_text() == FILES[path], "run `make generate`"
+
+
+def test_check_names_what_is_stale_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    (tmp_path / CRD_FILE).write_text("stale")
+    capsys.readouterr()
+    assert main(["--check"], tmp_path) == 1
+    assert CRD_FILE in capsys.readouterr().err
+    assert (tmp_path / CRD_FILE).read_text() == "stale"
+
+
+def test_the_crd_is_small_enough_for_client_side_apply() -> None:
+    assert len(FILES[CRD_FILE].encode()) < 100_000
+    assert len(json.dumps(crd())) < 100_000
+
+
+@pytest.mark.parametrize("word", ["$ref", "x-kubernetes-preserve-unknown-fields", "default"])
+def test_the_crd_has_no(word: str) -> None:
+    assert not [path for path, node in NODES.items() if word in node]
+
+
+def test_every_text_list_and_map_has_a_cap() -> None:
+    assert unbounded(root_schema()) == []
+
+
+def test_no_field_is_nullable_or_a_choice_of_types() -> None:
+    quantities = {".spec.resources.cpu", ".spec.resources.memory"}
+    assert {path for path, node in NODES.items() if "anyOf" in node} == quantities
+
+
+def test_every_field_is_described() -> None:
+    bare = [p for p, node in NODES.items() if "description" not in node and not p.endswith("[]")]
+    assert set(bare) <= {".apiVersion", ".kind", ".metadata"}
+
+
+def test_the_crd_has_every_key_that_training_reads() -> None:
+    for path, _ in walk():
+        if path[0] not in OTHER_SECTIONS:
+            assert any(
+                known.replace("[]", "") == ".spec.experiment." + ".".join(path) for known in NODES
+            ), path
+
+
+def test_a_dead_key_says_so_and_a_live_one_says_its_default() -> None:
+    for path, field in walk():
+        node = NODES.get(".spec.experiment." + ".".join(path))
+        if node is None or "properties" in node:
+            continue
+        if note_of(field).dead:
+            assert "No effect: " in node["description"]
+        default = field.get_default(call_default_factory=True)
+        if default is not None:
+            assert "Default: " in node["description"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.cel], ids=lambda rule: rule.id)
+def test_a_rule_is_in_the_crd_at_its_key(rule: Any) -> None:
+    found = [
+        path + one.get("fieldPath", "")
+        for path, node in NODES.items()
+        for one in node.get("x-kubernetes-validations", ())
+        if one["message"] == rule.message
+    ]
+    assert found == [f".spec.experiment.{rule.path}"]
+
+
+@pytest.mark.parametrize("rule", RESOURCE_RULES, ids=lambda rule: rule.id)
+def test_a_resource_rule_is_in_the_crd(rule: Any) -> None:
+    node = NODES["." + rule.scope if rule.scope else ""]
+    assert rule.message in [one["message"] for one in node["x-kubernetes-validations"]]
+
+
+def test_no_placeholder_is_left_in_any_cel_rule() -> None:
+    for node in NODES.values():
+        for one in node.get("x-kubernetes-validations", ()):
+            assert not re.search(r"\{[A-Za-z_.]+\}", one["rule"])
+            assert len(one["message"]) < 400
+
+
+def test_a_value_without_a_cel_literal_is_refused() -> None:
+    with pytest.raises(TypeError, match="no CEL literal"):
+        literal(None)
+
+
+def test_the_template_loads_and_has_the_defaults() -> None:
+    text = FILES["schemas/spec_template_train.yaml"]
+    assert text.startswith("# dino train -e ")
+    given = yaml.safe_load(text)
+    spec, _ = load(given)
+    for name in ("model", "train"):
+        assert getattr(spec, name) == getattr(ExperimentSpec(), name)
+    assert spec.dataset.augmentation == ExperimentSpec().dataset.augmentation
+
+
+def test_the_template_explains_every_key_it_shows() -> None:
+    lines = FILES["schemas/spec_template_train.yaml"].splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r" *([a-zA-Z_]+: .|# [a-z_]+: [\[\d])", line):
+            assert before.lstrip().startswith("#"), line
+
+
+def test_the_examples_in_comments_of_the_template_load_too() -> None:
+    text = FILES["schemas/spec_template_train.yaml"]
+    opened = re.sub(r"^( *)# ([a-zA-Z_]+: [\[\d])", r"\1\2", text, flags=re.MULTILINE)
+    assert opened != text
+    spec, _ = load(yaml.safe_load(opened))
+    assert spec.dataset.augmentation.zoom_crop == [0.7, 1.0]
+
+
+def test_the_manifest_names_files_that_exist() -> None:
+    manifest = json.loads(FILES["schemas/manifest.json"])
+    for action in manifest["actions"]:
+        assert f"schemas/{action['schema']}" in FILES
+        assert f"schemas/{action['template']}" in FILES
+
+
+def test_the_json_schema_has_defaults_and_no_python() -> None:
+    schema = json.loads(FILES["schemas/train.schema.json"])
+    levels = schema["$defs"]["ModelConfig"]["properties"]["return_interm_indices"]
+    assert levels["default"] == [1, 2, 3, 4]
+    assert '"note"' not in FILES["schemas/train.schema.json"]
+
+
+def test_the_chart_wraps_the_crd_in_its_switches() -> None:
+    text = FILES["charts/dino-operator/templates/crds.yaml"]
+    assert text.startswith("{{- if .Values.crds.enabled }}\n")
+    assert "helm.sh/resource-policy: keep" in text
+    plain = re.sub(r"^ *\{\{-.*\}\}\n", "", text, flags=re.MULTILINE)
+    rendered = yaml.safe_load(plain)
+    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert rendered == yaml.safe_load(FILES[CRD_FILE])

@@ -1,0 +1,216 @@
+"""Loading an experiment: every problem at once, nearest names, warnings, overrides, digest."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from dino_api.experiment import ExperimentSpec, SpecErrors, digest, load, render
+from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
+from dino_api.problem import Problem
+from dino_api.rules import RULES
+from tests.unit.api_rule_cases import CASES, Case
+
+
+def problems_of(mapping: dict[str, Any], *overrides: str) -> list[Problem]:
+    """All problems, whether they are errors or warnings."""
+    try:
+        return load(mapping, overrides)[1]
+    except SpecErrors as errors:
+        return errors.problems
+
+
+def ids_of(mapping: dict[str, Any]) -> set[str]:
+    return {problem.id for problem in problems_of(mapping)}
+
+
+def test_an_empty_spec_has_tao_s_defaults() -> None:
+    spec, _ = load({})
+    assert spec.model.backbone == "resnet_50"
+    assert spec.model.num_queries == 300
+    assert spec.model.return_interm_indices == [1, 2, 3, 4]
+    assert spec.train.optim.lr == 2e-4
+    assert spec.train.clip_grad_norm == 0.1
+    assert spec.dataset.augmentation.fixed_random_crop is None
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {rule.id for rule in RULES} == CASES.keys()
+    assert len({rule.id for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_a_rule_sees_the_broken_spec_and_leaves_its_neighbour(id: str) -> None:
+    case: Case = CASES[id]
+    assert id in ids_of(case.loaded(case.broken))
+    assert id not in ids_of(case.loaded(case.fine))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_a_rule_names_keys_that_exist(rule: Any) -> None:
+    for path in rule.keys:
+        field_at(path)
+
+
+UNKNOWN = {
+    "a misspelt key": ("train.optim.lr_backbne", ["train.optim.lr_backbone"]),
+    "a key at another level": ("dataset.num_queries", ["model.num_queries"]),
+    "a key at the root": ("batch_size", ["dataset.batch_size"]),
+    "another project's word": ("train.optim.learning_rate", ["train.optim.lr"]),
+    "a misspelt section": ("trian", ["train"]),
+    "epochs without num": ("train.epochs", ["train.num_epochs"]),
+}
+
+
+@pytest.mark.parametrize(("path", "wanted"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_the_nearest_name_is_suggested(path: str, wanted: list[str]) -> None:
+    [problem] = [one for one in problems_of({}, f"{path}=1") if one.id == "unknown-key"]
+    assert problem.path == path
+    assert nearest(path)[: len(wanted)] == wanted
+    assert f"Did you mean {wanted[0]}" in render(problem)
+
+
+def test_at_most_three_names_and_none_for_nonsense() -> None:
+    assert all(len(nearest(path + "x")) <= 3 for path in known_paths()[::8])
+    assert nearest("xyzzy.plugh") == []
+
+
+def test_synonyms_lead_to_keys() -> None:
+    assert {path for paths in SYNONYMS.values() for path in paths} <= set(known_paths())
+
+
+VALUES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a rate of zero": ({"train": {"optim": {"lr": 0}}}, "train.optim.lr", "greater than 0"),
+    "a rate above one": ({"train": {"optim": {"lr": 2}}}, "train.optim.lr", "at most 1"),
+    "a flag for a number": ({"train": {"num_epochs": True}}, "train.num_epochs", "number"),
+    "text for a number": ({"train": {"num_epochs": "ten"}}, "train.num_epochs", "whole number"),
+    "half an epoch": ({"train": {"num_epochs": 1.5}}, "train.num_epochs", "whole number"),
+    "not a number": ({"train": {"optim": {"lr": float("nan")}}}, "train.optim.lr", "number"),
+    "a choice that does not exist": (
+        {"train": {"optim": {"lr_scheduler": "cosine"}}},
+        "train.optim.lr_scheduler",
+        "'MultiStep', 'StepLR' or 'Linear'",
+    ),
+    "a value where a section is": ({"train": 3}, "train", "section"),
+    "null where a section is": ({"train": None}, "train", "section"),
+    "a bad entry of a list": (
+        {"model": {"return_interm_indices": [1, 2, 9]}},
+        "model.return_interm_indices[2]",
+        "at most 4",
+    ),
+    "a number for a list": ({"train": {"optim": {"lr_steps": 3}}}, "train.optim.lr_steps", "list"),
+    "an empty list": (
+        {"dataset": {"augmentation": {"scales": []}}},
+        "dataset.augmentation.scales",
+        "at least 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mapping", "path", "rule"), VALUES.values(), ids=VALUES.keys())
+def test_a_bad_value_is_named_with_its_rule(mapping: dict[str, Any], path: str, rule: str) -> None:
+    errors = [one for one in problems_of(mapping) if one.severity == "error"]
+    assert [one.path for one in errors] == [path]
+    assert rule in errors[0].rule
+    assert errors[0].remedy
+
+
+def test_all_problems_come_at_once_and_rules_skip_keys_that_are_wrong_themselves() -> None:
+    mapping = {
+        "model": {"hidden_dim": 200, "num_feature_levels": 9, "widht": 3},
+        "train": {"precision": "fp16", "validation_interval": 20, "optim": {"lr": -1}},
+    }
+    found = {problem.path: problem.id for problem in problems_of(mapping, "nonsense")}
+    assert found == {
+        "nonsense": "override-form",
+        "model.hidden_dim": "groups-divide",
+        "model.num_feature_levels": "value",
+        "model.widht": "unknown-key",
+        "train.precision": "precision",
+        "train.validation_interval": "validation-in-time",
+        "train.optim.lr": "value",
+        "train.optim.lr_scheduler": "rate-drops",
+    }
+
+
+def test_a_dead_key_and_another_action_s_section_warn() -> None:
+    spec, warnings = load(
+        {
+            "model": {"clip_max_norm": 0.5},
+            "export": {"input_width": 960},
+            "train": {"optim": {"lr_steps": [5]}},
+        }
+    )
+    assert [(one.path, one.severity) for one in warnings] == [
+        ("export", "warning"),
+        ("model.clip_max_norm", "warning"),
+    ]
+    assert "train.clip_grad_norm" in render(warnings[1])
+    assert spec.export is not None
+    assert spec.export.input_width == 960
+
+
+def test_the_input_is_left_alone() -> None:
+    mapping = {"train": {"optim": {"lr": 0.1}, "nope": 1}}
+    before = copy.deepcopy(mapping)
+    problems_of(mapping, "train.optim.lr=0.2", "~train.nope")
+    assert mapping == before
+
+
+OVERRIDES = {
+    "a number": ("train.optim.lr=1e-3", lambda spec: spec.train.optim.lr, 1e-3),
+    "a list": (
+        "model.return_interm_indices=[0,1,2,3]",
+        lambda spec: spec.model.return_interm_indices,
+        [0, 1, 2, 3],
+    ),
+    "a flag": ("train.ema.enabled=true", lambda spec: spec.train.ema.enabled, True),
+    "text with an equals sign": ("results_dir=/a=b", lambda spec: spec.results_dir, "/a=b"),
+    "empty text": ("results_dir=", lambda spec: spec.results_dir, ""),
+    "an added key": ("+train.seed=7", lambda spec: spec.train.seed, 7),
+    "a forced key": ("++train.seed=8", lambda spec: spec.train.seed, 8),
+    "a removed key": ("~train.num_epochs", lambda spec: spec.train.num_epochs, 10),
+    "null": ("dataset.num_classes=null", lambda spec: spec.dataset.num_classes, None),
+}
+
+
+@pytest.mark.parametrize(("text", "read", "wanted"), OVERRIDES.values(), ids=OVERRIDES.keys())
+def test_an_override_is_read_as_yaml(text: str, read: Any, wanted: object) -> None:
+    spec, _ = load({"train": {"num_epochs": 50}, "dataset": {"num_classes": 5}}, [text])
+    assert read(spec) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "=1", "a..b=1", "train.num_epochs", "train.seed=[1"])
+def test_a_malformed_override_is_a_problem(text: str) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        load({}, [text])
+    assert any(one.id.startswith("override") for one in caught.value.problems)
+
+
+def test_an_override_below_a_value_is_a_problem() -> None:
+    with pytest.raises(SpecErrors, match="is a value, not a section"):
+        load({"train": {"seed": 1}}, ["train.seed.x=1"])
+
+
+SAME = ["dataset.workers=0", "results_dir=/x", "train.num_gpus=0", "train.checkpoint_interval=2"]
+SAME += ["model.clip_max_norm=1", "wandb.enable=true", "train.activation_checkpoint=true"]
+OTHER = ["train.optim.lr=0.1", "train.seed=1", "model.num_queries=50", "dataset.batch_size=8"]
+OTHER += ["dataset.train_data_sources=[{image_dir: a, json_file: b}]", "train.ema.enabled=true"]
+
+
+@pytest.mark.parametrize("override", SAME)
+def test_the_digest_ignores_what_cannot_change_the_result(override: str) -> None:
+    assert digest(load({}, [override])[0]) == digest(ExperimentSpec())
+
+
+@pytest.mark.parametrize("override", OTHER)
+def test_the_digest_sees_what_can(override: str) -> None:
+    assert digest(load({}, [override])[0]) != digest(ExperimentSpec())
+
+
+def test_a_digest_does_not_depend_on_how_a_default_was_given() -> None:
+    given = yaml.safe_load("train: {optim: {lr: 2e-4}, num_epochs: 10}")
+    assert digest(load(given)[0]) == digest(ExperimentSpec())

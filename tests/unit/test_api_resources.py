@@ -1,0 +1,140 @@
+"""Reading resources, resolving the pod's spec, and the result's way through 4096 bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dino_api.experiment import load
+from dino_api.resources import DinoJob, DinoJobStatus, resolve
+from dino_api.result import (
+    TERMINATION_LIMIT,
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Failure,
+    Metrics,
+    Progress,
+    Result,
+)
+
+
+def a_job(**spec: Any) -> DinoJob:
+    base = {
+        "action": "train",
+        "automlPolicy": "Disabled",
+        "datasets": {"train": [{"uri": "s3://b/train/"}]},
+        "output": {"uri": "s3://b/out"},
+    }
+    return DinoJob.model_validate({"metadata": {"name": "x"}, "spec": base | spec})
+
+
+def test_the_resolved_spec_is_the_user_s_with_what_the_resource_decides() -> None:
+    job = a_job(
+        experiment={"train": {"num_epochs": 2}},
+        numClasses=4,
+        resources={"gpus": 0},
+        datasets={
+            "train": [{"uri": "s3://b/t"}, {"uri": "s3://b/u", "format": "coco_raw"}],
+            "validation": [{"uri": "s3://b/v", "images": "v.tgz", "annotations": "v.json"}],
+        },
+    )
+    assert resolve(job) == {
+        "dataset": {
+            "train_data_sources": [
+                {"image_dir": "s3://b/t/images.tar.gz", "json_file": "s3://b/t/annotations.json"},
+                {"image_dir": "s3://b/u/images", "json_file": "s3://b/u/annotations.json"},
+            ],
+            "val_data_sources": [
+                {"image_dir": "s3://b/v/v.tgz", "json_file": "s3://b/v/v.json"},
+            ],
+            "num_classes": 4,
+        },
+        "train": {"num_epochs": 2, "num_gpus": 0},
+        "results_dir": "s3://b/out",
+    }
+
+
+def test_validation_left_out_is_the_training_data_and_defaults_are_not_written() -> None:
+    job = a_job()
+    resolved = resolve(job)
+    dataset = resolved["dataset"]
+    assert dataset["val_data_sources"] == dataset["train_data_sources"]
+    assert dataset["train_data_sources"][0]["image_dir"] == "s3://b/train/images.tar.gz"
+    assert resolved["train"] == {"num_gpus": 1}
+    assert "num_classes" not in dataset
+    assert job.spec.experiment == {}
+    load(resolved)
+
+
+def test_quantities_may_be_numbers_and_newer_fields_are_ignored() -> None:
+    job = a_job(resources={"cpu": 2, "memory": "4Gi", "later": 1}, soon={"x": 1})
+    assert job.spec.resources.cpu == "2"
+    assert job.spec.run_policy.max_retries == 3
+    assert job.spec.resources.gpus == 1
+
+
+def test_status_goes_out_in_camel_case_and_finds_its_conditions() -> None:
+    status = DinoJobStatus.model_validate(
+        {"conditions": [{"type": "Complete", "status": "True", "reason": "Completed"}]}
+    )
+    found = status.condition("Complete")
+    assert found is not None
+    assert found.reason == "Completed"
+    assert status.condition("Failed") is None
+    assert DinoJobStatus(observed_generation=3).to_dict()["observedGeneration"] == 3
+
+
+def test_progress_prints_percent_and_metrics_keep_coco_s_order() -> None:
+    assert Progress(percent=37, eta_seconds=9).to_dict() == {
+        "percent": 37,
+        "display": "37%",
+        "etaSeconds": 9,
+    }
+    metrics = Metrics.from_coco([n / 100 for n in range(12)])
+    assert (metrics.mAP, metrics.mAP50, metrics.mAPSmall) == (0.0, 0.01, 0.03)
+    assert (metrics.AR1, metrics.AR100, metrics.ARLarge) == (0.06, 0.08, 0.11)
+    assert Metrics(mAP=0.123456).rounded().to_dict() == {"mAP": 0.1235}
+    with pytest.raises(ValueError, match="longer than argument"):
+        Metrics.from_coco([0.1] * 13)
+
+
+def full_result(**parts: Any) -> Result:
+    return Result(
+        metrics=Metrics(mAP=0.5, mAP50=0.7),
+        checkpoint=Checkpoint(uri="s3://b/best.pth", sha256="0" * 64, epoch=3),
+        **parts,
+    )
+
+
+LONG: dict[str, dict[str, Any]] = {
+    "nothing long": {},
+    "many artifacts": {"artifacts": [Artifact(name="a", uri="s3://" + "x" * 99)] * 60},
+    "many names": {"dataset": Dataset(class_names=["name" * 9] * 500, warnings=["w" * 99] * 90)},
+    "a long failure": {
+        "failure": Failure(reason="InternalError", message="\u20ac" * 4000, remedy="r" * 4000)
+    },
+}
+
+
+@pytest.mark.parametrize("parts", LONG.values(), ids=LONG.keys())
+def test_a_result_survives_the_termination_message(parts: dict[str, Any]) -> None:
+    result = full_result(**parts)
+    text = result.to_termination_message()
+    assert len(text.encode()) <= TERMINATION_LIMIT
+    back = Result.from_termination_message(text)
+    assert back is not None
+    assert back.metrics == result.metrics
+    assert back.checkpoint == result.checkpoint
+    if result.failure:
+        assert back.failure is not None
+        assert back.failure.reason == result.failure.reason
+        assert back.failure.message.startswith("\u20ac\u20ac")
+    assert json.loads(text)["schema"] == 1
+
+
+@pytest.mark.parametrize("text", ["", "Traceback ...", "[]", '{"metrics": 3}', "null"])
+def test_another_message_is_no_result(text: str) -> None:
+    assert Result.from_termination_message(text) is None
