@@ -248,23 +248,6 @@ def check_closed(schema: dict[str, Any], values: dict[str, Any], path: str) -> N
             check_closed(below, value, f"{path}.{key}")
 
 
-def test_the_notes_teach_the_next_command(helm: Helm) -> None:
-    done = helm(
-        "install",
-        "x",
-        str(CHART),
-        "--dry-run=client",
-        "--kube-version",
-        KUBE_VERSION,
-        "--set",
-        "s3.secretName=k",
-    )
-    text = done.stdout
-    assert "kubectl create secret generic k" in text, done.stderr
-    assert "kubectl apply -f examples/" in text
-    assert "kubectl explain dinojob" in text
-
-
 def test_the_policy_covers_the_status_of_the_crds_version(render: Render) -> None:
     (policy,) = of_kind(render(), "ValidatingAdmissionPolicy")
     assert policy["spec"]["failurePolicy"] == "Fail"

@@ -1,0 +1,64 @@
+"""The chart before a real API server: every object is taken, and the notes teach."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from .conftest import HOME, ROOT, Kubectl
+
+CHART = str(ROOT / "charts" / "dino-operator")
+
+
+def helm(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
+    own = HOME / "bin" / "helm"
+    program = str(own) if own.exists() else shutil.which("helm")
+    assert program, "helm is neither in the dev cluster's folder nor on the PATH"
+    env = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
+    command = [program, *arguments, "--namespace", kubectl.namespace]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("metrics.service.enabled=true", "s3.secretName=keys", "log.format=json"),
+        ("watchNamespaces={default}", "crds.keep=false"),
+    ],
+)
+def test_the_server_takes_every_object(kubectl: Kubectl, values: tuple[str, ...]) -> None:
+    sets = [word for value in values for word in ("--set", value)]
+    rendered = helm(kubectl, "template", "x", CHART, "--kube-version", "1.34.0", *sets)
+    assert rendered.returncode == 0, rendered.stderr
+    arguments = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    done = Kubectl(kubectl.program, kubectl.kubeconfig)(*arguments, stdin=rendered.stdout)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_the_pod_is_admitted_where_only_restricted_pods_are(kubectl: Kubectl) -> None:
+    label = "pod-security.kubernetes.io/warn=restricted"
+    assert (
+        Kubectl(kubectl.program, kubectl.kubeconfig)(
+            "label", "namespace", kubectl.namespace, label
+        ).returncode
+        == 0
+    )
+    template = ("template", "x", CHART, "--kube-version", "1.34.0")
+    rendered = helm(kubectl, *template, "--show-only", "templates/deployment.yaml")
+    done = kubectl("apply", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
+    assert done.returncode == 0, done.stderr
+    assert "PodSecurity" not in done.stderr
+
+
+def test_the_notes_teach_the_next_command(kubectl: Kubectl) -> None:
+    words = ("install", "x", CHART, "--dry-run=server", "--take-ownership")
+    done = helm(kubectl, *words, "--set", "s3.secretName=keys")
+    assert done.returncode == 0, done.stderr
+    assert "kubectl create secret generic keys" in done.stdout
+    assert "kubectl apply -f examples/" in done.stdout
+    assert "kubectl explain dinojob" in done.stdout
