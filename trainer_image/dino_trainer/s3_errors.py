@@ -5,9 +5,12 @@ from __future__ import annotations
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    ReadTimeoutError,
 )
 from s3transfer.exceptions import RetriesExceededError
 
@@ -23,10 +26,17 @@ _DENIED = {
     "ExpiredToken",
     "InvalidToken",
     "AllAccessDisabled",
+    # versitygw, with status 404, for an access key that it does not know.
+    "XAdminUserNotFound",
 }
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 _ELSEWHERE = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed"}
 _BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
+_PLAIN = (
+    (EndpointConnectionError, "no connection (refused, or the name is unknown)."),
+    (ConnectTimeoutError, "connecting took too long."),
+    (ReadTimeoutError, "the answer took too long."),
+)
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
 
 
@@ -55,12 +65,12 @@ def translate(
 def _refused(error: ClientError, uri: str, server: str) -> TrainerError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _ABSENT or status == 404:
-        return _absent(code, uri, server)
     if code in _DENIED or status in (401, 403):
         return TrainerError(
             FailureReason.ACCESS_DENIED, f"{server} refused access to {uri} ({code or status})."
         )
+    if code in _ABSENT or status == 404:
+        return _absent(code, uri, server)
     if code in _ELSEWHERE or status == 301:
         return TrainerError(
             FailureReason.INVALID_SPEC,
@@ -85,9 +95,10 @@ def _absent(code: str, uri: str, server: str) -> TrainerError:
 
 
 def _away(error: Exception, uri: str, server: str) -> TrainerError:
+    plain = [words for kind, words in _PLAIN if isinstance(error, kind)]
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
-        f"{server} did not answer a request for {uri}: {_one_line(error)}",
+        f"{server} did not answer a request for {uri}: {[*plain, _one_line(error)][0]}",
     )
 
 

@@ -82,8 +82,8 @@ def open_store(uri: str, say: Say = print_line) -> Store:
 
     `say` hears about retries. Raises InvalidSpec for any other scheme. Opens no connection.
     """
-    scheme, _, rest = uri.partition("://")
-    if not rest or scheme == "file":
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme == "file":
         return LocalStore(local_path(uri))
     if scheme != "s3":
         raise invalid_spec(
@@ -209,7 +209,7 @@ class LocalStore:
 
     def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
         target = self.root / key
-        if not (target.exists() and target.samefile(path)):
+        if target.resolve() != path.resolve():
             self._copy(path, target, progress)
         with named(target):
             return Stored(str(target), sha256_of(target), target.stat().st_size)

@@ -238,7 +238,9 @@ def _download_all(store: Store, entries: list[Entry], into: Path, meter: ByteMet
 def _required(store: Store, key: str) -> Entry:
     entry = store.head(key)
     if entry is None:
-        raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no {store.uri(key)}.")
+        # An answer to HEAD has no body; reading says whether key, bucket or user is unknown.
+        store.read_bytes(key)
+        raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There was no {store.uri(key)} just now.")
     return entry
 
 

@@ -1,0 +1,54 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3_server as server_module
+from s3_server import BUCKET, S3Server
+
+
+@pytest.fixture(scope="session")
+def s3_binary() -> Path:
+    """The S3 server's program."""
+    if why := server_module.missing():
+        print(why)
+        pytest.skip(why)
+    return server_module.build()
+
+
+@pytest.fixture(scope="session")
+def _running_s3(s3_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(s3_binary, tmp_path_factory.mktemp("s3"))
+    server.start()
+    server.client().create_bucket(Bucket=BUCKET)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(_running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A running S3 server with one bucket, and the environment that leads to it.
+
+    One server for the whole session: tests keep apart by prefixes of their own.
+    """
+    for name, value in _running_s3.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DINO_STORAGE_PATIENCE", "2")
+    return _running_s3
+
+
+@pytest.fixture
+def own_s3_server(
+    s3_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Server]:
+    """A server that a test may stop and start."""
+    server = S3Server(s3_binary, tmp_path / "s3")
+    server.start()
+    server.client().create_bucket(Bucket=BUCKET)
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
