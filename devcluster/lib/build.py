@@ -47,14 +47,24 @@ class Program:
         return home() / "programs" / f"{self.name}-{self.key()}"
 
     def ldflags(self) -> str:
-        """Without a version stamped in, kubectl cannot parse what the server says it is."""
-        flags = "-s -w"
-        if version := kubernetes_version(self.source):
-            major, minor = version.lstrip("v").split(".")[:2]
+        """Stamp the versions in: without them kubectl cannot parse the server's, nor Helm its own."""
+        flags = ["-s", "-w"]
+        if kubernetes := pinned(self.source, "k8s.io/kubernetes"):
+            major, minor = kubernetes.lstrip("v").split(".")[:2]
             for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
-                flags += f" -X {package}.gitVersion={version}"
-                flags += f" -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-        return flags
+                stamps = {"gitVersion": kubernetes, "gitMajor": major, "gitMinor": minor}
+                flags += [f"-X {package}.{name}={value}" for name, value in stamps.items()]
+            helm = {
+                "internal/version.version": pinned(self.source, "helm.sh/helm/v4"),
+                "internal/version.kubeClientVersionMajor": major,
+                "internal/version.kubeClientVersionMinor": minor,
+                "pkg/chart/common.k8sVersionMajor": major,
+                "pkg/chart/common.k8sVersionMinor": minor,
+                "pkg/chart/v2/lint/rules.k8sVersionMajor": major,
+                "pkg/chart/v2/lint/rules.k8sVersionMinor": minor,
+            }
+            flags += [f"-X helm.sh/helm/v4/{name}={value}" for name, value in helm.items()]
+        return " ".join(flags)
 
     def key(self) -> str:
         """A hash of all that decides the binary, so that a fresh clone finds the one built before."""
@@ -71,9 +81,9 @@ PAUSE = Program("pause", ("pause",), "2 s")
 PROGRAMS = (KUBE, S3, PAUSE)
 
 
-def kubernetes_version(source: Path) -> str | None:
-    """The pinned version of k8s.io/kubernetes in a module's go.mod, if it has one."""
-    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (source / "go.mod").read_text(), re.M)
+def pinned(source: Path, module: str) -> str | None:
+    """The version of a module that a go.mod requires, None when it does not."""
+    found = re.search(rf"^\s*{re.escape(module)} (v\S+)", (source / "go.mod").read_text(), re.M)
     return found[1] if found else None
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from lib import build, current, up
+from lib import build, current, images, s3, up
 from lib.paths import API_ONLY, FULL, Instance, home, program
 from lib.processes import is_running
 from lib.say import ClusterError, say, tail
@@ -76,7 +78,23 @@ def parser() -> argparse.ArgumentParser:
     add("env", run_env, "print shell lines that point kubectl at the cluster", instance=True)
     command = add("logs", run_logs, "print a process's log", instance=True)
     command.add_argument("name", help="etcd, kube-apiserver, kubelet, containerd, ...")
+    add_image_commands(add)
     return whole
+
+
+def add_image_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The subcommands for images and for S3."""
+    command = add("load", run_load, "give images that buildah built to the cluster's node")
+    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command = add("build-image", run_build_image, "build an image with buildah, its layers cached")
+    command.add_argument("name", help="for example dino-trainer:dev")
+    command.add_argument("context", type=Path, help="the folder that COPY lines start from")
+    command.add_argument("-f", "--file", type=Path, help="the Dockerfile, else the context's")
+    command.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
+    command.add_argument("--quiet", action="store_true", help="keep buildah's output in a log")
+    add("base-image", run_base_image, f"make {images.BASE_IMAGE}: Debian with Python, cached")
+    command = add("s3", run_s3, "start an S3 server in the cluster; print its address and keys")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_up(options: argparse.Namespace) -> None:
@@ -129,3 +147,25 @@ def run_logs(options: argparse.Namespace) -> None:
         known = ", ".join(sorted(found.stem for found in options.instance.logs.glob("*.log")))
         raise ClusterError(f"There is no log of {options.name}. There are: {known or 'none'}.")
     sys.stdout.write(tail(str(path), lines=200) + "\n")
+
+
+def run_load(options: argparse.Namespace) -> None:
+    current.refuse("load")
+    for name in options.images:
+        images.load(name)
+
+
+def run_build_image(options: argparse.Namespace) -> None:
+    images.build_image(
+        options.name, options.context, options.file, options.build_arg, quiet=options.quiet
+    )
+
+
+def run_base_image(options: argparse.Namespace) -> None:
+    images.base_image()
+    print(images.BASE_IMAGE)
+
+
+def run_s3(options: argparse.Namespace) -> None:
+    current.refuse("s3")
+    s3.up(as_json=options.json)

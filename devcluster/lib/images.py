@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
+import os
 import platform
+import shutil
 import subprocess
-import tarfile
+import tempfile
 from pathlib import Path
 
-from lib.say import ClusterError
+from lib import archive, storage
+from lib.doctor import IMAGE_NEEDS, check_platform, ensure_packages
+from lib.lock import locked
+from lib.paths import home
+from lib.say import ClusterError, say, stage, tail
 
 SOCKET = Path("/run/dino-devcluster/containerd.sock")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+BASE_IMAGE = "localhost/dino-base:bookworm"
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+MIRROR = "http://deb.debian.org/debian"
+
+
+def ctr_command(*arguments: str) -> list[str]:
+    """containerd's client in Kubernetes' namespace."""
+    return ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments]
 
 
 def ctr(*arguments: str, given: bytes | None = None) -> str:
-    """Run containerd's client in Kubernetes' namespace."""
-    command = ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments]
+    """Run containerd's client and return what it prints."""
+    command = ctr_command(*arguments)
     done = subprocess.run(command, input=given, capture_output=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"`{' '.join(command)}` failed: {done.stderr.decode().strip()}")
@@ -32,34 +44,110 @@ def has(image: str) -> bool:
 
 def load_program(image: str, binary: Path, path: str) -> None:
     """Make an image of one static program and nothing else, and give it to containerd."""
-    ctr("images", "import", "-", given=program_archive(image, binary, path))
+    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+    given = archive.of_program(image, binary, path, architecture)
+    ctr("images", "import", "-", given=given)
 
 
-def program_archive(image: str, binary: Path, path: str) -> bytes:
-    """A docker-archive whose one layer holds one program, run as a user that is not root."""
-    layer = _tar({path.lstrip("/"): (binary.read_bytes(), 0o755)})
-    config = {
-        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Entrypoint": [path], "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
-        "history": [{"created_by": "dino-devcluster"}],
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [image], "Layers": ["layer.tar"]}]
-    return _tar(
-        {
-            "layer.tar": (layer, 0o644),
-            "config.json": (json.dumps(config).encode(), 0o644),
-            "manifest.json": (json.dumps(manifest).encode(), 0o644),
-        }
-    )
+def load(name: str) -> None:
+    """Give an image that buildah has to containerd, sending only the layers it lacks."""
+    check_platform(node=True)
+    ensure_packages(IMAGE_NEEDS)
+    if not SOCKET.exists():
+        raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
+    image = storage.find(storage.graph_root(), name)
+    present = set(ctr("content", "list", "-q").split())
+    missing = [layer for layer in image.layers if layer.digest not in present]
+    size = sum(layer.size for layer in missing)
+    about = f"{size / 1e6:.0f} MB in {len(missing)} of {len(image.layers)} layers"
+    about += f", {max(1, size // 45_000_000)} s"
+    with locked("images", wait=1800), stage(f"Loading {image.name}", about):
+        process = subprocess.Popen(
+            ctr_command("images", "import", "-"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin and process.stderr
+        try:
+            with process.stdin as output:
+                archive.write_image(output, image, missing)
+        except BrokenPipeError:
+            pass  # containerd's own words follow
+        said = process.stderr.read().decode().strip()
+        if process.wait() != 0:
+            raise ClusterError(f"containerd refused {image.name}: {said}")
 
 
-def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w") as archive:
-        for name, (content, mode) in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), mode
-            archive.addfile(entry, io.BytesIO(content))
-    return output.getvalue()
+def build_image(
+    name: str, context: Path, dockerfile: Path | None, build_args: list[str], *, quiet: bool
+) -> None:
+    """Build an image with buildah, as root without a daemon, reusing cached layers."""
+    check_platform(node=True)
+    ensure_packages(IMAGE_NEEDS)
+    if not context.is_dir():
+        raise ClusterError(f"The build context {context} is not a folder.")
+    command = ["buildah", "bud", "--isolation", "chroot", "--layers", "--format", "oci"]
+    # RUN lines that fetch must trust what this machine trusts.
+    command += ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
+    command += [word for pair in build_args for word in ("--build-arg", pair)]
+    command += ["-f", str(dockerfile)] if dockerfile else []
+    command += ["-t", name, str(context)]
+    with stage(f"Building the image {name}", "seconds when only our code changed, else minutes"):
+        run_logged(command, home() / "images" / f"build-{name.replace('/', '_')}.log", quiet=quiet)
+
+
+def base_image() -> None:
+    """Make the base image of our Dockerfiles: Debian's smallest system with Python."""
+    check_platform(node=True)
+    ensure_packages(IMAGE_NEEDS)
+    recipe = f"{MIRROR} bookworm minbase {BASE_PACKAGES} 1"
+    label = f"dino.base={hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    with locked("base-image", wait=900):
+        if buildah("images", "-q", "--filter", f"label={label}", BASE_IMAGE):
+            say(f"The base image is there already: {BASE_IMAGE}")
+            return
+        with stage(f"Making the base image {BASE_IMAGE} with debootstrap", "30 s"):
+            make_base_image(label)
+
+
+def make_base_image(label: str) -> None:
+    """debootstrap into a folder, which becomes the image's only layer."""
+    log = home() / "images" / "base-image.log"
+    with tempfile.TemporaryDirectory(prefix="dino-base-", dir=_image_folder()) as folder:
+        root = Path(folder, "root")
+        command = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"]
+        run_logged([*command, "bookworm", str(root), MIRROR], log, quiet=True)
+        for leftover in ("var/cache/apt/archives", "var/lib/apt/lists", "var/log"):
+            shutil.rmtree(root / leftover, ignore_errors=True)
+            (root / leftover).mkdir(parents=True)
+        dockerfile = Path(folder, "Dockerfile")
+        dockerfile.write_text(f"FROM scratch\nCOPY root /\nLABEL {label}\nCMD [\"/bin/bash\"]\n")
+        build = ["buildah", "bud", "--isolation", "chroot", "--format", "oci", "-t", BASE_IMAGE]
+        run_logged([*build, "-f", str(dockerfile), folder], log, quiet=True)
+
+
+def _image_folder() -> Path:
+    folder = home() / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def buildah(*arguments: str) -> str:
+    """Run buildah and return what it prints; nothing when it fails, as for an unknown image."""
+    done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def run_logged(command: list[str], log: Path, *, quiet: bool) -> None:
+    """Run a command with its output in a log, or on the terminal. Raises with the log's end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        output = file if quiet else None
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
+            env={**os.environ, "BUILDAH_HISTORY": "true"},
+        )  # fmt: skip
+    if done.returncode != 0:
+        said = f" Its log, {log}, ends with:\n{tail(str(log))}" if quiet else ""
+        raise ClusterError(f"`{' '.join(command)}` failed.{said}")

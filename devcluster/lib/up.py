@@ -123,7 +123,9 @@ def down(instance: Instance, *, purge: bool) -> None:
         if instance.has_node:
             stop(instance, NODE)
             cleanup.node(instance)
-        stop(instance, CONTROL_PLANE)
+        # The API server would wait for its watchers; all it knows is in etcd.
+        stop(instance, CONTROL_PLANE[:-1], grace=1.5)
+        stop(instance, CONTROL_PLANE[-1:])
         if purge:
             drop_state(instance)
 

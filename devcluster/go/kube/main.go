@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/coredns/coredns/coremain"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	helm "helm.sh/helm/v4/pkg/cmd"
+	helmkube "helm.sh/helm/v4/pkg/kube"
 	_ "k8s.io/client-go/plugin/pkg/client/auth/exec"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
@@ -74,12 +76,16 @@ func runKubectl() int {
 }
 
 func runHelm() int {
+	helmkube.ManagedFieldsManager = "helm" // else named after this program, and an upgrade by another Helm conflicts
 	root, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
 	if err == nil {
 		err = root.Execute()
 	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
+	var failed helm.CommandError
+	if errors.As(err, &failed) {
+		return failed.ExitCode
+	}
+	if err != nil { // cobra has printed it
 		return 1
 	}
 	return 0

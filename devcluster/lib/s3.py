@@ -1,0 +1,107 @@
+"""The S3 server: versitygw as a pod, reachable from pods and from this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import string
+from dataclasses import asdict, dataclass
+
+from lib import build, images
+from lib.health import answers, kubectl
+from lib.paths import CLUSTER_DOMAIN, FULL, MANIFESTS
+from lib.say import ClusterError, say, stage
+from lib.up import wait_for, works
+
+NAMESPACE = "dino-s3"
+SERVICE = "s3"
+SECRET = "s3-credentials"
+PORT = 9000
+REGION = "us-east-1"
+LETTERS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to reach the server: `endpoint` from this machine, `inside` from pods."""
+
+    endpoint: str
+    inside: str
+    region: str
+    accessKey: str  # noqa: N815 -- the name in the JSON that users read
+    secretKey: str  # noqa: N815
+
+
+def up(*, as_json: bool) -> None:
+    """Start the server, wait until it answers, and print where it is."""
+    if not works(FULL):
+        raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
+    build.ensure(build.S3)
+    image = f"localhost/dino-s3:{build.S3.key()}"
+    with stage("Starting the S3 server", "5 s"):
+        if not images.has(image):
+            images.load_program(image, build.S3.binary, "/s3")
+        apply(image)
+        found = describe()
+        wait_for("the S3 server", answers(f"{found.endpoint}/healthz"), 60)
+    show(found, as_json=as_json)
+
+
+def apply(image: str) -> None:
+    """Apply the manifest, and keys unless there are some."""
+    text = (MANIFESTS / "s3.yaml").read_text().replace("IMAGE", image)
+    text = text.replace("FOLDER", str(FULL.root / "s3"))
+    kubectl(FULL, "apply", "--server-side", "--force-conflicts", "-f", "-", given=text)
+    if not credentials():
+        make_credentials()
+
+
+def make_credentials() -> None:
+    """Draw new keys. They are for this machine's dev cluster only."""
+    values = {
+        "AWS_ACCESS_KEY_ID": "dino" + "".join(secrets.choice(LETTERS) for _ in range(12)),
+        "AWS_SECRET_ACCESS_KEY": "".join(secrets.choice(LETTERS) for _ in range(40)),
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "stringData": values,
+    }
+    kubectl(FULL, "create", "-f", "-", given=json.dumps(secret))
+
+
+def credentials() -> dict[str, str]:
+    """The server's keys, empty when it was never started."""
+    command = ("get", "secret", SECRET, "-n", NAMESPACE, "-o", "json", "--ignore-not-found")
+    said = kubectl(FULL, *command)
+    data = json.loads(said)["data"] if said.strip() else {}
+    return {name: base64.b64decode(value).decode() for name, value in data.items()}
+
+
+def describe() -> Endpoint:
+    """Where the server is and its keys. The Service's address works from this machine too."""
+    address = kubectl(
+        FULL, "get", "service", SERVICE, "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"
+    )
+    keys = credentials()
+    return Endpoint(
+        endpoint=f"http://{address}:{PORT}",
+        inside=f"http://{SERVICE}.{NAMESPACE}.svc.{CLUSTER_DOMAIN}:{PORT}",
+        region=REGION,
+        accessKey=keys["AWS_ACCESS_KEY_ID"],
+        secretKey=keys["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def show(found: Endpoint, *, as_json: bool) -> None:
+    """Print the endpoint as JSON, or as shell lines that any S3 client understands."""
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    print(f"export AWS_ENDPOINT_URL_S3={found.endpoint}   # from pods: {found.inside}")
+    print(f"export AWS_REGION={found.region}")
+    print(f"export AWS_ACCESS_KEY_ID={found.accessKey}")
+    print(f"export AWS_SECRET_ACCESS_KEY={found.secretKey}")
+    say(f"The keys lie in Secret {SECRET} of namespace {NAMESPACE}. Buckets are addressed by path.")
