@@ -335,7 +335,7 @@ def told_at(status: Object, seconds: float) -> Object:
 
 
 KINDS = ("Suspended", "Running", "Complete", "Failed")
-QUEUED = told("Queued", running=("Queued", attempts.NO_POD), **ATTEMPT)
+QUEUED = told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)
 RUNNING = changed_at(
     told(
         "Running",

@@ -101,7 +101,7 @@ def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
 
 def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
     digest = specfile.read_spec(job.obj()).digest
-    said = ("Queued", attempts.NO_POD)
+    said = ("Queued", attempts.WAITING)
     facts = {"specDigest": digest, "image": "trainer:1", **facts}
     return told("Queued", running=said, attempts=number, **facts)
 

@@ -68,7 +68,7 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
     events, changed = more.pop("events", ()), more.pop("changed", {})
     facts = {"attempts": number, "specDigest": digest_of(job), "image": "trainer:1", **more}
     when = facts.pop("when", 60)
-    status = told("Queued", running=("Queued", attempts.NO_POD), when=when, **facts)
+    status = told("Queued", running=("Queued", attempts.WAITING), when=when, **facts)
     made = rendered(job, attempt, shared)
     status = changed_at(status, **changed)
     return Plan(creates=made, status=status, events=events, requeue_after=60)
@@ -199,12 +199,16 @@ def _lifecycle() -> dict[str, Case]:
         ),
         "a pod that waits for a node is queued": Case(
             a_job().status(QUEUED),
-            Plan(
-                status=told("Queued", running=("Queued", attempts.STARTING), **ATTEMPT),
-                requeue_after=300 - 60,
-            ),
+            Plan(requeue_after=300 - 60),
             jobs=[child],
             pods=[a_pod(child)],
+        ),
+        "a pod that finds no node at first may find one soon": Case(
+            a_job().status(QUEUED),
+            Plan(requeue_after=4),
+            jobs=[child],
+            pods=[a_pod(child).unschedulable(said)],
+            now=6,
         ),
         "an unschedulable pod says what is missing": Case(
             a_job().status(QUEUED),
@@ -213,7 +217,7 @@ def _lifecycle() -> dict[str, Case]:
             pods=[a_pod(child).unschedulable(said)],
         ),
         "a pod that starts for long may lack its ConfigMap": Case(
-            a_job().status(told("Queued", running=("Queued", attempts.STARTING), **ATTEMPT)),
+            a_job().status(told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)),
             Plan(creates=rendered(job, pods.Attempt(1))[:3], requeue_after=301),
             jobs=[child],
             pods=[a_pod(child).scheduled()],

@@ -12,8 +12,8 @@ from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
 from dino_operator.plan.view import View
 
-NO_POD = "the Job exists; its pod is not created yet"
-STARTING = "the pod waits for a node and its image"
+WAITING = "the Job exists; its pod waits for a node and an image"
+"""One sentence for all that passes by itself: each change of words would cost a write."""
 LONGEST_WAIT = 3600.0
 STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""
@@ -81,7 +81,7 @@ def _without_pod(view: View, job: Object) -> Plan:
         return _renew(view, told, missing)
     if observe.pods_of(job, view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=wait - missing)  # what the status says is still true
-    told = _say(view, job, status.waiting(ConditionReason.QUEUED, NO_POD))
+    told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
     return replace(told, requeue_after=wait - missing)
 
 
@@ -130,14 +130,23 @@ def _with_pod(view: View, job: Object, pod: Object) -> Plan:
         return _cannot_start(view, job, pod, *problem)
     missing = observe.missing_for_scheduling(pod)
     if missing:
-        said = f"no node has what the pod needs: {missing}"
-        return _say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
-    told = _say(view, job, status.waiting(ConditionReason.QUEUED, STARTING))
+        return _unschedulable(view, job, pod, missing)
+    told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
     waited = (view.now - observe.waiting_since(pod)).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
     if observe.is_true(pod, "PodScheduled") and waited >= patience:
         return _renew(view, told, waited)
     return replace(told, requeue_after=max(1.0, patience - waited))
+
+
+def _unschedulable(view: View, job: Object, pod: Object, missing: str) -> Plan:
+    """Told once it lasts: most pods that find no node at first find one within seconds."""
+    waited = (view.now - observe.unplaced_since(pod)).total_seconds()
+    if waited < view.settings.unschedulable_after:
+        told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
+        return replace(told, requeue_after=view.settings.unschedulable_after - waited)
+    said = f"no node has what the pod needs: {missing}"
+    return _say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
 
 
 def _running(view: View, job: Object, pod: Object) -> Plan:

@@ -101,7 +101,7 @@ def _create(
 ) -> Plan:
     job = pods.job(view.resource, resolved, attempt, view.settings)
     children = attempts.inputs(view, resolved)
-    state = status.waiting(ConditionReason.QUEUED, attempts.NO_POD)
+    state = status.waiting(ConditionReason.QUEUED, attempts.WAITING)
     told = write(
         view,
         state,

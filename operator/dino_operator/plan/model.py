@@ -25,6 +25,7 @@ class Settings:
     image_pull_timeout: float = 600
     recheck: float = 30
     """How often a job that waits for something outside its own children is looked at again."""
+    unschedulable_after: float = 10
     pod_missing_after: float = 60
     """A Job without a pod for this long gets its service account and ConfigMap made again."""
 

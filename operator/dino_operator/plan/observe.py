@@ -144,6 +144,12 @@ def missing_for_scheduling(pod: Object) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def unplaced_since(pod: Object) -> datetime:
+    """When the scheduler first found no node, or else when the pod was created."""
+    placed = condition(pod, "PodScheduled") or {}
+    return parse_time(str(placed.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]))
+
+
 def cannot_start(pod: Object) -> tuple[str, str] | None:
     """(reason, message) of a container that waits for more than time, or None."""
     waiting = container_state(pod, "waiting") or {}

@@ -1,0 +1,204 @@
+"""The requests the operator makes, on the asyncio half of the official `kubernetes` package.
+
+Objects stay dicts: typed models would drop fields that the package does not know yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio import client as kube
+from kubernetes.aio import config
+
+from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION, Label
+from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.runtime.cache import Key, Kind
+from dino_operator.runtime.metrics import Metrics
+
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+PAGE = 500
+TIMEOUT = 30.0
+
+_BASES = {
+    "dinojobs": f"/apis/{GROUP}/{VERSION}",
+    "jobs": "/apis/batch/v1",
+    "pods": "/api/v1",
+    "configmaps": "/api/v1",
+    "serviceaccounts": "/api/v1",
+    "events": "/api/v1",
+    "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
+}
+_SELECTORS = {
+    Kind.DINOJOBS: "",
+    Kind.JOBS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
+    Kind.PODS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
+}
+
+
+class ApiError(Exception):
+    """The API server refused a request, or did not answer (status 0)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status, self.reason, self.message = status, reason, message
+
+    @property
+    def exists(self) -> bool:
+        """Whether a create was refused because the name is taken."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+
+def path(plural: str, namespace: str | None, name: str = "", sub: str = "") -> str:
+    """The URL path of a collection, an object or a subresource."""
+    parts = [_BASES[plural]]
+    if namespace:
+        parts.append(f"namespaces/{quote(namespace)}")
+    parts += [plural, quote(name), sub]
+    return "/".join(part for part in parts if part)
+
+
+async def configuration() -> kube.Configuration:
+    """From the pod's service account, or else from KUBECONFIG. Raises ConfigException."""
+    found = kube.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
+    return found
+
+
+class Client:
+    """Few verbs, counted, and never more than `concurrency` requests at once."""
+
+    def __init__(
+        self, settings: kube.Configuration, metrics: Metrics, concurrency: int = 32
+    ) -> None:
+        self._api = kube.ApiClient(settings)
+        self._api.user_agent = "dino-operator"
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(concurrency)
+        self._timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def request(
+        self,
+        verb: str,
+        where: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        content: str = "application/json",
+    ) -> Object:
+        """One request. Raises ApiError."""
+        headers = {"Accept": "application/json", "Content-Type": content}
+        async with self._slots:
+            try:
+                prepared = await self._api.param_serialize(
+                    verb,
+                    where,
+                    query_params=list((query or {}).items()),
+                    header_params=headers,
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                answer = await self._api.call_api(*prepared, _request_timeout=self._timeout)
+                raw = await answer.read()  # type: ignore[no-untyped-call]
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._metrics.requests.labels(verb, "0").inc()
+                raise ApiError(0, "Unreachable", f"{verb} {where}: {error!r}") from error
+        self._metrics.requests.labels(verb, str(answer.status)).inc()
+        return _decode(answer.status, raw)
+
+    async def served(self) -> bool:
+        """Whether the API server knows DinoJobs."""
+        try:
+            found = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(each["name"] == Kind.DINOJOBS for each in found.get("resources", []))
+
+    async def list_all(
+        self, kind: Kind, namespace: str | None, selector: str = ""
+    ) -> tuple[list[Object], int]:
+        """All objects that the operator watches, page by page, and the version of the list."""
+        chosen = ",".join(part for part in (_SELECTORS[kind], selector) if part)
+        query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
+        found: list[Object] = []
+        while True:
+            page = await self.request("GET", path(kind, namespace), query=query)
+            found += page.get("items") or []
+            token = page["metadata"].get("continue")
+            if not token:
+                return found, int(page["metadata"]["resourceVersion"])
+            query["continue"] = token
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The object, or None."""
+        try:
+            return await self.request("GET", path(kind, namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
+        """Jobs or pods with the job label of the key."""
+        return await self.list_all(kind, key[0], f"{Label.JOB.value}={key[1]}")
+
+    async def create(self, thing: Object) -> Object:
+        """Creates it. Raises ApiError; `exists` where the name is taken."""
+        where = path(f"{thing['kind'].lower()}s", thing["metadata"]["namespace"])
+        return await self.request("POST", where, query=_MANAGER, body=thing)
+
+    async def patch_job(self, namespace: str, patch: Patch) -> Object:
+        """A merge patch of the Job with that uid. Raises ApiError 409 for another uid."""
+        where = path(Kind.JOBS, namespace, patch.name)
+        meta = {**patch.body.get("metadata", {}), "uid": patch.uid}
+        body = {**patch.body, "metadata": meta}
+        return await self.request("PATCH", where, query=_MANAGER, body=body, content=MERGE)
+
+    async def delete_job(self, namespace: str, delete: Delete) -> None:
+        """Deletes the Job with that uid, its pods after it. Already gone is fine."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": delete.uid}}
+        try:
+            await self.request("DELETE", path(Kind.JOBS, namespace, delete.name), body=body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def apply_status(self, resource: Object, status: Object) -> Object:
+        """Applies the status to the resource with that uid; what others own in it stays."""
+        meta = resource["metadata"]
+        named = {key: meta[key] for key in ("name", "namespace", "uid")}
+        body = {
+            "apiVersion": resource["apiVersion"],
+            "kind": resource["kind"],
+            "metadata": named,
+            "status": status,
+        }
+        where = path(Kind.DINOJOBS, meta["namespace"], meta["name"], "status")
+        query = {**_MANAGER, "force": "true"}
+        return await self.request("PATCH", where, query=query, body=body, content=APPLY)
+
+
+_MANAGER = {"fieldManager": FIELD_MANAGER}
+
+
+def _decode(status: int, raw: bytes) -> Object:
+    try:
+        answer = json.loads(raw or b"{}")
+    except ValueError:
+        answer = {"message": raw[:300].decode(errors="replace")}
+    if 200 <= status <= 299:
+        return dict(answer)
+    raise ApiError(status, str(answer.get("reason", "")), str(answer.get("message", "")))

@@ -1,0 +1,45 @@
+"""The HTTP side: liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dino_operator.runtime.loop import Operator
+
+
+class Server:
+    """Serves /healthz, /readyz and /metrics on one port. Port 0 takes any free one."""
+
+    def __init__(self, operator: Operator, port: int, host: str = "0.0.0.0") -> None:
+        self._operator, self._host, self.port = operator, host, port
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises OSError where the port is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _health(self, _: web.Request) -> web.Response:
+        trouble = self._operator.trouble
+        return web.Response(text=trouble or "ok", status=500 if trouble else 200)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        ready = self._operator.ready
+        said = "ok" if ready else "waiting for the API server, the CRD and the first list"
+        return web.Response(text=said, status=200 if ready else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        text = self._operator.metrics.text()
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
