@@ -1,0 +1,178 @@
+"""Staging: from folders, archives and a real S3 server to local folders."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from coco_builders import a_folder, an_archive, jpeg
+from s3_server import BUCKET, S3Server
+
+from dino_trainer.data.coco import load_coco
+from dino_trainer.data.stage import StagedSource, stage
+from dino_trainer.errors import TrainerError
+from dino_trainer.storage import open_store
+
+
+@dataclass
+class Source:
+    """What a spec's data source looks like."""
+
+    image_dir: str
+    json_file: str
+
+
+class Bucket:
+    """A dataset on S3 under a prefix of its own."""
+
+    def __init__(self, prefix: str) -> None:
+        self.uri = f"s3://{BUCKET}/{prefix}"
+        self.store = open_store(self.uri)
+
+    def put(self, key: str, path: Path) -> str:
+        self.store.upload(path, key)
+        return f"{self.uri}/{key}"
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path.name)
+
+
+def run(work: Path, *sources: Source, said: list[str] | None = None) -> list[StagedSource]:
+    """`stage`, with what it says collected."""
+    lines: list[str] = [] if said is None else said
+    return stage(sources, work, lines.append)
+
+
+def test_local_folders_are_used_where_they_are(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    source = Source(str(folder / "images"), str(folder / "annotations.json"))
+    said: list[str] = []
+    [staged] = run(tmp_path / "work", source, said=said)
+    assert staged.image_dir == folder / "images"
+    assert staged.annotations == folder / "annotations.json"
+        folder / "images",
+        folder / "annotations.json",
+    )
+    assert said == []
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_local_archive_is_unpacked_once(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    archive = an_archive(tmp_path / "images.tar.gz")
+    source = Source(str(archive), str(folder / "annotations.json"))
+    said: list[str] = []
+    [first] = run(tmp_path / "work", source, said=said)
+    assert said == [f"Unpacking {archive}"]
+    assert len(load_coco([first]).images) == 3
+    assert run(tmp_path / "work", source, said=said) == [first]
+    assert len(said) == 1, "the second time nothing is unpacked"
+    archive.unlink()
+    an_archive(archive, count=4)
+    [changed] = run(tmp_path / "work", source, said=said)
+    assert len(said) == 2
+    assert (changed.image_dir / "4.jpg").exists()
+    assert changed.digest != first.digest
+
+
+def test_an_s3_archive_is_downloaded_and_unpacked(bucket: Bucket, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    source = Source(
+        bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz")),
+        bucket.put("t/annotations.json", folder / "annotations.json"),
+    )
+    said: list[str] = []
+    [staged] = run(tmp_path / "work", source, said=said)
+    assert len(load_coco([staged]).images) == 3
+    assert not list((tmp_path / "work").rglob("*.tar.gz")), "the archive itself is gone"
+    assert said == [
+        f"Downloading {source.json_file}",
+        f"Downloading {source.image_dir}",
+        f"Unpacking {source.image_dir}",
+    ]
+    again = run(tmp_path / "work", source, source, said=said)
+    assert again == [staged, staged]
+    assert len(said) == 3
+    local = Source(str(tmp_path / "images.tar.gz"), str(folder / "annotations.json"))
+    assert run(tmp_path / "w2", local)[0].digest == staged.digest, "the place does not matter"
+
+
+def test_of_an_s3_folder_only_the_listed_images_come(bucket: Bucket, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data", 30)
+    for path in sorted((folder / "images").iterdir()):
+        bucket.put(f"raw/images/{path.name}", path)
+    (tmp_path / "other").write_bytes(jpeg())
+    bucket.put("raw/images/other.jpg", tmp_path / "other")
+    annotations = bucket.put("raw/annotations.json", folder / "annotations.json")
+    source = Source(f"{bucket.uri}/raw/images/", annotations)
+    said: list[str] = []
+    [staged] = run(tmp_path / "work", source, said=said)
+    assert len(load_coco([staged]).images) == 30
+    assert len(list(staged.image_dir.iterdir())) == 30
+    assert run(tmp_path / "work", source, said=said) == [staged]
+    assert len(said) == 2, said
+    bucket.put("raw/images/7.jpg", tmp_path / "other")
+    run(tmp_path / "work", source, said=said)
+    assert "Downloading 1 images" in said[-1]
+    assert (staged.image_dir / "7.jpg").read_bytes() == jpeg()
+
+
+def test_an_image_that_is_missing_on_s3_is_named(bucket: Bucket, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data", 3)
+    for i in (1, 3):
+        bucket.put(f"raw/images/{i}.jpg", folder / "images" / f"{i}.jpg")
+    source = Source(f"{bucket.uri}/raw/images", str(folder / "annotations.json"))
+    with pytest.raises(TrainerError, match=r"1 of 3 images.*2\.jpg"):
+        load_coco(run(tmp_path / "work", source))
+
+
+def test_a_stop_ends_the_copying(bucket: Bucket, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    archive = bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz"))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(TrainerError, match="Stopped while downloading") as caught:
+        stage([Source(archive, str(folder / "annotations.json"))], tmp_path / "work", print, stop)
+    assert caught.value.exit_code == 143
+    assert not list((tmp_path / "work").rglob("*.jpg"))
+
+
+def test_a_full_disk_is_noticed_before_the_download(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = a_folder(tmp_path / "data")
+    archive = bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz"))
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("dino_trainer.storage.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(TrainerError, match="has 100 free") as caught:
+        run(tmp_path / "work", Source(archive, str(folder / "annotations.json")))
+    assert caught.value.exit_code == 74
+
+
+REFUSED = {
+    "no images named": ("", "{data}/annotations.json", 64, "has no image_dir"),
+    "no annotations named": ("{data}/images", "", 64, "has no json_file"),
+    "no such folder": ("{data}/pictures", "{data}/annotations.json", 66, "no folder or archive"),
+    "no such archive": ("{data}/x.tar.gz", "{data}/annotations.json", 66, "x.tar.gz"),
+    "no such annotations": ("{data}/images", "{data}/x.json", 66, "no file"),
+    "annotations are a folder": ("{data}/images", "{data}/images", 66, "no file"),
+    "images are a file": ("{data}/annotations.json", "{data}/annotations.json", 65, "neither a"),
+    "no such S3 archive": (f"s3://{BUCKET}/no.tar.gz", "{data}/annotations.json", 66, "no object"),
+    "no such S3 folder": (f"s3://{BUCKET}/no", "{data}/annotations.json", 66, "holds none of the"),
+    "no such bucket": ("s3://gone/a.tar.gz", "{data}/annotations.json", 66, "no bucket gone"),
+    "another scheme": ("aws://b/a.tar.gz", "{data}/annotations.json", 64, "not supported"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_staged(case: str, tmp_path: Path, s3_server: S3Server) -> None:
+    images, annotations, code, words = REFUSED[case]
+    data = a_folder(tmp_path / "data")
+    source = Source(images.format(data=data), annotations.format(data=data))
+    with pytest.raises(TrainerError, match=words) as caught:
+        run(tmp_path / "work", source)
+    assert caught.value.exit_code == code
