@@ -102,7 +102,7 @@ def install(
     }
     path = work.log.with_name("values.json")
     path.write_text(json.dumps(values, indent=2))
-    command = [
+    command: list[str | Path] = [
         cluster.helm_path,
         "upgrade",
         "--install",

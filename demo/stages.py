@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from demo.errors import DemoError, Stopped
 from demo.screen import Screen, clock
@@ -31,14 +33,27 @@ class Work:
 
         Raises DemoError when it fails, Stopped when the demo ends.
         """
+        with self.log.open("ab") as out:
+            self._spawn(command, env, out)
+
+    def read(self, command: Sequence[str | Path]) -> str:
+        """Run a program with its complaints in the log, and return what it prints."""
+        with tempfile.TemporaryFile() as out:
+            self._spawn(command, None, out)
+            out.seek(0)
+            return out.read().decode(errors="replace")
+
+    def _spawn(
+        self, command: Sequence[str | Path], env: Mapping[str, str] | None, out: IO[bytes]
+    ) -> None:
         words = [str(word) for word in command]
-        with self.log.open("a") as out:
-            print("$", *words, file=out, flush=True)
+        self.note(f"$ {' '.join(words)}")
+        with self.log.open("ab") as log:
             process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,  # Ctrl-C reaches the demo, which ends what it started
             )
@@ -78,14 +93,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+Run = Callable[[Work], None]
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A step of the demo. `takes` tells the user what to expect, first time and again."""
+    """A step of the demo. `first` and `again` are the seconds it takes without and with caches."""
 
     name: str
     does: str
-    takes: str
-    run: Callable[[Work], None]
+    first: int
+    again: int
+    run: Run
     needs: tuple[str, ...] = ()
 
 
@@ -121,6 +140,10 @@ class Runner:
         with ThreadPoolExecutor(len(self._stages)) as pool:
             try:
                 self._loop(pool)
+            except KeyboardInterrupt:
+                # make and a terminal may both send it: the stages below get their time to end.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                raise
             finally:
                 self._stop.set()  # before the pool waits for its threads
                 self._screen.live("")

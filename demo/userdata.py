@@ -42,19 +42,19 @@ def read(folder: Path) -> Coco:
     """The COCO annotations of a folder. Raises DemoError where there are none."""
     path = folder / ANNOTATIONS
     try:
-        document = json.loads(path.read_text())
+        document: Any = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise DemoError(f"{path} does not exist; {EXPECTED}") from error
     except (OSError, ValueError) as error:
         raise DemoError(f"{path} cannot be read as JSON: {error}") from error
-    missing = [
+    missing: list[str] = [
         k
         for k in ("images", "annotations", "categories")
         if not isinstance(document, dict) or k not in document
     ]
     if missing:
         raise DemoError(f"{path} is not a COCO file: it has no {', '.join(missing)}")
-    return document
+    return dict(document)
 
 
 def split(document: Coco, seed: int = 0) -> tuple[Coco, Coco]:
