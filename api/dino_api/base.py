@@ -34,14 +34,21 @@ class Note:
     decides: bool = True
 
 
+@dataclass(frozen=True)
 class IntOrString:
     """Marks a text that manifests may write as a number, such as `cpu: 2`."""
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """The form that a CRD knows for such values."""
+    pattern: str
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """The form that a CRD knows for such values; a number must be positive."""
         kinds = [{"type": "integer"}, {"type": "string"}]
-        return {"x-kubernetes-int-or-string": True, "anyOf": kinds}
+        return {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": kinds,
+            "pattern": self.pattern,
+            "minimum": 1,
+        }
 
 
 class Section(BaseModel):
@@ -74,8 +81,10 @@ def _not_bool(value: object) -> object:
     return value
 
 
-Int = Annotated[int, BeforeValidator(_not_bool)]
-Float = Annotated[float, BeforeValidator(_not_bool)]
+# Put it after Field(...) in an Annotated: pydantic loses limits that come behind a validator.
+NotBool = BeforeValidator(_not_bool)
+Int = Annotated[int, NotBool]
+Float = Annotated[float, NotBool]
 
 
 def key(

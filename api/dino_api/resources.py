@@ -19,7 +19,7 @@ from dino_api.result import Artifact, Checkpoint, Dataset, Failure, Metrics, Pro
 
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"
-Quantity = Annotated[str, BeforeValidator(str), IntOrString(), Field(pattern=QUANTITY)]
+Quantity = Annotated[str, BeforeValidator(str), IntOrString(QUANTITY)]
 
 _ARCHIVE, _FOLDER = "images.tar.gz", "images"
 

@@ -85,13 +85,13 @@ def api_client(kubeconfig: Path) -> kubernetes.client.ApiClient:
 
 
 @pytest.fixture
-def namespace(cluster_kubectl: Kubectl) -> Iterator[str]:
-    """A fresh namespace, deleted afterwards."""
+def namespace(cluster_kubectl: Kubectl, api_client: kubernetes.client.ApiClient) -> Iterator[str]:
+    """A fresh namespace with the CRDs installed, deleted afterwards."""
+    core = kubernetes.client.CoreV1Api(api_client)
     name = f"test-{uuid.uuid4().hex[:10]}"
-    created = cluster_kubectl("create", "namespace", name)
-    assert created.returncode == 0, created.stderr
+    core.create_namespace({"metadata": {"name": name}})
     yield name
-    cluster_kubectl("delete", "namespace", name, "--wait=false")
+    core.delete_namespace(name)
 
 
 @pytest.fixture

@@ -73,6 +73,16 @@ def test_every_text_list_and_map_has_a_cap() -> None:
     assert unbounded(root_schema()) == []
 
 
+def test_every_number_of_the_experiment_has_a_range() -> None:
+    numbers = {
+        path: node
+        for path, node in NODES.items()
+        if path.startswith(".spec.experiment") and node.get("type") in ("integer", "number")
+    }
+    assert len(numbers) > 60
+    assert not [path for path, node in numbers.items() if not {"minimum", "maximum"} <= {*node}]
+
+
 def test_no_field_is_nullable_or_a_choice_of_types() -> None:
     quantities = {".spec.resources.cpu", ".spec.resources.memory"}
     assert {path for path, node in NODES.items() if "anyOf" in node} == quantities

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dino_api.base import NAME, SHORT, URI, Float, Int, Section, key
+from dino_api.base import NAME, SHORT, URI, Float, Int, NotBool, Section, key
 from dino_api.experiment.model import ModelConfig
 
 Text = Annotated[str, Field(max_length=SHORT)]
-Device = Annotated[Int, Field(ge=0, le=1024)]
+Width = Annotated[int, Field(ge=1), NotBool]
+Pixels = Annotated[int, Field(ge=32), NotBool]
+Device = Annotated[int, Field(ge=0, le=1024), NotBool]
 
 
 class EvaluateConfig(Section):
@@ -23,8 +25,8 @@ class EvaluateConfig(Section):
     trt_engine: str = key("", "TensorRT engine to evaluate instead.", size=URI)
     results_dir: str = key("", "Where results go.", size=URI)
     batch_size: Int = key(-1, "Images at once; -1 takes dataset.batch_size.", ge=-1)
-    input_width: Int | None = key(None, "Exact width of the input, in pixels.", ge=1)
-    input_height: Int | None = key(None, "Exact height of the input, in pixels.", ge=1)
+    input_width: Width | None = key(None, "Exact width of the input, in pixels.")
+    input_height: Width | None = key(None, "Exact height of the input, in pixels.")
     conf_threshold: Float = key(0.0, "Detections below this score are dropped.", ge=0, le=1)
     num_gpus: Int = key(1, "GPUs.", ge=0)
     num_nodes: Int = key(1, "Nodes.", ge=1)
@@ -40,8 +42,8 @@ class InferenceConfig(Section):
     batch_size: Int = key(-1, "Images at once; -1 takes dataset.batch_size.", ge=-1)
     color_map: dict[str, str] | None = key(None, "Colour by class name.")
     conf_threshold: Float = key(0.5, "Detections below this score are dropped.", ge=0, le=1)
-    input_width: Int | None = key(None, "Exact width of the input, in pixels.", ge=32)
-    input_height: Int | None = key(None, "Exact height of the input, in pixels.", ge=32)
+    input_width: Pixels | None = key(None, "Exact width of the input, in pixels.")
+    input_height: Pixels | None = key(None, "Exact height of the input, in pixels.")
     is_internal: bool = key(False, "TAO's internal folder layout.")
     outline_width: Int = key(3, "Width of drawn boxes, in pixels.", ge=1)
     num_gpus: Int = key(1, "GPUs.", ge=0)

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import URI, Float, Int, Section, key
+from dino_api.base import URI, Float, Int, NotBool, Section, key
 
-Side = Annotated[Int, Field(ge=32, le=8192)]
-Mean = Annotated[Float, Field(ge=0, le=1)]
-Deviation = Annotated[Float, Field(gt=0, le=10)]
-Fraction = Annotated[Float, Field(gt=0, le=1)]
-ClassId = Annotated[Int, Field(ge=0, le=100000)]
+Side = Annotated[int, Field(ge=32, le=8192), NotBool]
+Mean = Annotated[float, Field(ge=0, le=1), NotBool]
+Deviation = Annotated[float, Field(gt=0, le=10), NotBool]
+Fraction = Annotated[float, Field(gt=0, le=1), NotBool]
+Classes = Annotated[int, Field(ge=1, le=100000), NotBool]
+Crop = Annotated[int, Field(ge=1, le=8192), NotBool]
+ClassId = Annotated[int, Field(ge=0, le=100000), NotBool]
 Path = Annotated[str, Field(max_length=URI)]
 
 _DATASETS = "spec.datasets"
@@ -90,12 +92,10 @@ class AugmentationConfig(Section):
         "True pads every batch to the largest possible size (equal shapes, more work); False "
         "only to the largest image of the batch.",
     )
-    fixed_random_crop: Int | None = key(
+    fixed_random_crop: Crop | None = key(
         None,
         "TAO's large-scale jitter, which replaces all other training augmentation. Not built: "
         "leave it out, and use zoom_crop or train_random_crop_min and _max.",
-        ge=1,
-        le=8192,
     )
     fixed_size: list[Side] | None = key(
         None,
@@ -135,13 +135,11 @@ class DatasetConfig(Section):
     quant_calibration_data_sources: DataSource | None = key(
         None, "Data of `dino quantize`.", resource=_DATASETS, decides=False
     )
-    num_classes: Int | None = key(
+    num_classes: Classes | None = key(
         None,
         "Number of classes: the largest category id plus one. Absent: derived from the training "
         "annotations (TAO assumes 91).",
         resource="spec.numClasses",
-        ge=1,
-        le=100000,
     )
     batch_size: Int = key(
         4,

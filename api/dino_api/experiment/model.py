@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Float, Int, Section, key
+from dino_api.base import SHORT, URI, Float, Int, NotBool, Section, key
 
-LevelIndex = Annotated[Int, Field(ge=0, le=4)]
+LevelIndex = Annotated[int, Field(ge=0, le=4), NotBool]
 LossName = Literal["labels", "boxes"]
 Name = Annotated[str, Field(max_length=SHORT)]
 

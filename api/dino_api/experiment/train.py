@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Float, Int, Section, key
+from dino_api.base import SHORT, URI, Float, Int, NotBool, Section, key
 
-Device = Annotated[Int, Field(ge=0, le=1024)]
-Epoch = Annotated[Int, Field(ge=1, le=100000)]
+Device = Annotated[int, Field(ge=0, le=1024), NotBool]
+Epoch = Annotated[int, Field(ge=1, le=100000), NotBool]
 ModuleName = Annotated[str, Field(max_length=SHORT)]
 
 

@@ -1,0 +1,263 @@
+"""A valid manifest and the ways to spoil it, each with the field and the words of the refusal."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiException
+
+GONE = object()
+
+VALID: dict[str, Any] = {
+    "apiVersion": "dino-operator.io/v1alpha1",
+    "kind": "DinoJob",
+    "metadata": {"name": "cells"},
+    "spec": {
+        "action": "train",
+        "automlPolicy": "Disabled",
+        "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+        "output": {"uri": "s3://bucket/results"},
+    },
+}
+
+
+def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """The valid manifest with values set at dotted paths, or removed where they are GONE."""
+    manifest = copy.deepcopy(VALID)
+    for path, value in changes:
+        *parents, leaf = path.split(".")
+        node: Any = manifest
+        for name in parents:
+            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
+        if value is GONE:
+            del node[leaf]
+        else:
+            node[leaf] = value
+    return manifest
+
+
+MODEL, TRAIN = "spec.experiment.model", "spec.experiment.train"
+DATASET = "spec.experiment.dataset"
+AUGMENT = f"{DATASET}.augmentation"
+POD = "spec.podTemplate"
+
+# sentence: (path, value, field named by the refusal, part of its message)
+BAD: dict[str, tuple[str, Any, str, str]] = {
+    "a misspelt key": (f"{MODEL}.num_querys", 9, f"{MODEL}.num_querys", "unknown field"),
+    "a key at another level": (f"{DATASET}.num_queries", 9, f"{DATASET}.num_queries", "unknown"),
+    "a misspelt field of the resource": ("spec.dataset", {}, "spec.dataset", "unknown field"),
+    "an action that does not exist": ("spec.action", "tune", "spec.action", "Unsupported value"),
+    "a search, which is not built": (
+        "spec.automlPolicy",
+        "Auto",
+        "spec.automlPolicy",
+        '"Disabled"',
+    ),
+    "automlPolicy: off, which YAML reads as false": (
+        "spec.automlPolicy",
+        False,
+        "spec.automlPolicy",
+        "must be of type string",
+    ),
+    "no action": ("spec.action", GONE, "spec.action", "Required value"),
+    "no automlPolicy": ("spec.automlPolicy", GONE, "spec.automlPolicy", "Required value"),
+    "no datasets": ("spec.datasets", GONE, "spec.datasets", "Required value"),
+    "no training data": ("spec.datasets.train", GONE, "spec.datasets.train", "Required value"),
+    "an empty list of training data": (
+        "spec.datasets.train",
+        [],
+        "spec.datasets.train",
+        "at least 1 items",
+    ),
+    "no output": ("spec.output", GONE, "spec.output", "Required value"),
+    "aws:// training data": (
+        "spec.datasets.train.0.uri",
+        "aws://bucket/train",
+        "spec.datasets.train[0].uri",
+        "write s3://bucket/path",
+    ),
+    "aws:// validation data": (
+        "spec.datasets.validation",
+        [{"uri": "aws://bucket/val"}],
+        "spec.datasets.validation[0].uri",
+        "write s3://bucket/path",
+    ),
+    "a local path as output": (
+        "spec.output.uri",
+        "/results",
+        "spec.output.uri",
+        "write s3://bucket/path",
+    ),
+    "an s3 URI without bucket": ("spec.output.uri", "s3://", "spec.output.uri", "with a bucket"),
+    "annotations outside of the dataset": (
+        "spec.datasets.train.0.annotations",
+        "../other.json",
+        "spec.datasets.train[0].annotations",
+        "without ..",
+    ),
+    "a dataset format that does not exist": (
+        "spec.datasets.train.0.format",
+        "voc",
+        "spec.datasets.train[0].format",
+        '"coco", "coco_raw"',
+    ),
+    "no class": ("spec.numClasses", 0, "spec.numClasses", "greater than or equal to 1"),
+    "fewer than no GPUs": ("spec.resources.gpus", -1, "spec.resources.gpus", "equal to 0"),
+    "two GPUs, which is not built": ("spec.resources.gpus", 2, "spec.resources.gpus", "equal to 1"),
+    "memory that is not a quantity": (
+        "spec.resources.memory",
+        "16 GB",
+        "spec.resources.memory",
+        "should match",
+    ),
+    "fewer than no CPUs": ("spec.resources.cpu", -2, "spec.resources.cpu", "equal to 1"),
+    "a negative quantity": ("spec.resources.cpu", "-2", "spec.resources.cpu", "should match"),
+    "fewer than no retries": (
+        "spec.runPolicy.maxRetries",
+        -1,
+        "spec.runPolicy.maxRetries",
+        "equal to 0",
+    ),
+    "a deadline of zero": (
+        "spec.runPolicy.activeDeadlineSeconds",
+        0,
+        "spec.runPolicy.activeDeadlineSeconds",
+        "equal to 1",
+    ),
+    "an endpoint without http": (
+        "spec.storage",
+        {"endpoint": "minio:9000"},
+        "spec.storage.endpoint",
+        "http:// or https://",
+    ),
+    "an environment variable of the operator": (
+        f"{POD}.env",
+        [{"name": "DINO_ATTEMPT", "value": "7"}],
+        f"{POD}.env[0].name",
+        "the operator sets",
+    ),
+    "credentials in the open": (
+        f"{POD}.env",
+        [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}],
+        f"{POD}.env[0].name",
+        "use spec.storage",
+    ),
+    "a label of the operator": (
+        f"{POD}.labels",
+        {"dino-operator.io/job": "other"},
+        f"{POD}.labels",
+        "the operator sets",
+    ),
+    "a service account, which progress needs": (
+        f"{POD}.serviceAccountName",
+        "mine",
+        f"{POD}.serviceAccountName",
+        "unknown field",
+    ),
+    "a name that leaves no room for its Jobs": (
+        "metadata.name",
+        "x" * 51,
+        "metadata.name",
+        "at most 50",
+    ),
+    "a rate of zero": (f"{TRAIN}.optim.lr", 0, f"{TRAIN}.optim.lr", "greater than 0"),
+    "a rate above one": (f"{TRAIN}.optim.lr", 1.5, f"{TRAIN}.optim.lr", "less than or equal to 1"),
+    "a scheduler that does not exist": (
+        f"{TRAIN}.optim.lr_scheduler",
+        "cosine",
+        f"{TRAIN}.optim.lr_scheduler",
+        '"MultiStep", "StepLR", "Linear"',
+    ),
+    "half an epoch": (f"{TRAIN}.num_epochs", 1.5, f"{TRAIN}.num_epochs", "of type integer"),
+    "text for a number": (f"{TRAIN}.num_epochs", "10", f"{TRAIN}.num_epochs", "of type integer"),
+    "no epoch": (f"{TRAIN}.num_epochs", 0, f"{TRAIN}.num_epochs", "equal to 1"),
+    "a level beyond the last": (
+        f"{MODEL}.return_interm_indices",
+        [1, 2, 3, 5],
+        f"{MODEL}.return_interm_indices[3]",
+        "less than or equal to 4",
+    ),
+    "six levels": (f"{MODEL}.num_feature_levels", 6, f"{MODEL}.num_feature_levels", "equal to 5"),
+    "a probability above one": (
+        f"{AUGMENT}.horizontal_flip_prob",
+        2,
+        f"{AUGMENT}.horizontal_flip_prob",
+        "equal to 1",
+    ),
+    "a mean of two channels": (
+        f"{AUGMENT}.input_mean",
+        [0.5, 0.5],
+        f"{AUGMENT}.input_mean",
+        "at least 3 items",
+    ),
+    "an empty batch": (f"{DATASET}.batch_size", 0, f"{DATASET}.batch_size", "equal to 1"),
+    "results inside the experiment": (
+        "spec.experiment.results_dir",
+        "/results",
+        "spec.experiment.results_dir",
+        "use spec.output.uri",
+    ),
+    "data inside the experiment": (
+        f"{DATASET}.train_data_sources",
+        [{"image_dir": "a", "json_file": "b"}],
+        f"{DATASET}.train_data_sources",
+        "use spec.datasets.train",
+    ),
+    "classes inside the experiment": (
+        f"{DATASET}.num_classes",
+        4,
+        f"{DATASET}.num_classes",
+        "use spec.numClasses",
+    ),
+    "GPUs inside the experiment": (
+        f"{TRAIN}.num_gpus",
+        1,
+        f"{TRAIN}.num_gpus",
+        "use spec.resources.gpus",
+    ),
+    "device numbers inside the experiment": (
+        f"{TRAIN}.gpu_ids",
+        [0],
+        f"{TRAIN}.gpu_ids",
+        "use spec.resources.gpus",
+    ),
+    "a checkpoint to resume inside the experiment": (
+        f"{TRAIN}.resume_training_checkpoint_path",
+        "x.pth",
+        f"{TRAIN}.resume_training_checkpoint_path",
+        "use spec.output.uri",
+    ),
+    "an encryption key": (
+        "spec.experiment.encryption_key",
+        "secret",
+        "spec.experiment.encryption_key",
+        "decided by the resource",
+    ),
+    "a section of another action": (
+        "spec.experiment.export",
+        {},
+        "spec.experiment.export",
+        "unknown field",
+    ),
+}
+
+
+def causes(error: ApiException) -> list[tuple[str, str]]:
+    """Field and message of each cause; a strict decoding error has its message alone."""
+    body = json.loads(error.body)
+    listed = (body.get("details") or {}).get("causes") or [{"field": "", "message": ""}]
+    return [(one.get("field", ""), one["message"] + body["message"]) for one in listed]
+
+
+def is_refused(dinojobs: Any, manifest: dict[str, Any], field: str, part: str) -> None:
+    with pytest.raises(ApiException) as caught:
+        dinojobs.create(manifest)
+    assert caught.value.status in (400, 422)
+    found = causes(caught.value)
+    named = [message for where, message in found if where == field or f'"{field}"' in message]
+    # A rule at the root has no field of its own to name.
+    named = named or [message for _, message in found if field.rpartition(".")[2] in message]
+    assert any(part in message for message in named), found
