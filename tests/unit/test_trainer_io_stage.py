@@ -54,9 +54,6 @@ def test_local_folders_are_used_where_they_are(tmp_path: Path) -> None:
     [staged] = run(tmp_path / "work", source, said=said)
     assert staged.image_dir == folder / "images"
     assert staged.annotations == folder / "annotations.json"
-        folder / "images",
-        folder / "annotations.json",
-    )
     assert said == []
     assert list((tmp_path / "work").iterdir()) == []
 

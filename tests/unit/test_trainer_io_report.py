@@ -1,0 +1,242 @@
+"""What a run tells: terminal lines, status.json, result.json, the termination message."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dino_api.result import Checkpoint, Failure, Metrics, Progress, Result
+from dino_trainer.byte_meter import ByteMeter, human_bytes, human_seconds
+from dino_trainer.errors import TrainerError
+from dino_trainer.output import Output
+from dino_trainer.report import Reporter
+from dino_trainer.report.status_file import StatusFile
+from dino_trainer.report.terminal import BarTerminal, PlainTerminal, describe, open_terminal
+
+METRICS = Metrics(mAP=0.4912345, mAP50=0.7812345, mAP75=0.5)
+
+
+class Desk:
+    """A reporter whose every ear is at hand."""
+
+    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+        self.output = Output(str(folder), "train", folder)
+        self.stream = io.StringIO()
+        self.termination = folder / "termination-log"
+        self.termination.touch()
+        self.reporter = Reporter(
+            self.output,
+            4,
+            terminal=PlainTerminal(self.stream, seconds),
+            termination_log=self.termination,
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
+
+    @property
+    def status(self) -> list[dict[str, Any]]:
+        text = (self.output.dir / "status.json").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def result(self) -> Any:
+        return json.loads((self.output.dir / "result.json").read_text())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_a_whole_run_in_status_json(desk: Desk) -> None:
+    report = desk.reporter
+    report.event("Starting DINO train.", "STARTED")
+    for step in range(1, 5):
+        report.progress(
+            Progress(epoch=step // 2, step=step, steps=4, percent=25 * step, loss=9 - step)
+        )
+    report.validated(2, METRICS, best=True)
+    report.finished(Result(metrics=METRICS))
+    assert [(line["status"], line["message"]) for line in desk.status] == [
+        ("STARTED", "Starting DINO train."),
+        ("RUNNING", "Training loop in progress"),
+        ("RUNNING", "Training loop in progress"),
+        ("RUNNING", "Eval metrics generated."),
+        ("SUCCESS", "Train finished successfully."),
+    ]
+    evaluated = desk.status[3]
+    assert evaluated["kpi"] == {
+        "train_loss": 5,
+        "val_mAP": 0.491235,
+        "val_mAP50": 0.781235,
+        "val_mAP75": 0.5,
+    }
+    assert (evaluated["epoch"], evaluated["max_epoch"]) == (2, 4)
+    assert (evaluated["step"], evaluated["max_step"]) == (4, 4)
+    assert desk.status[4]["kpi"] == evaluated["kpi"], "as in TAO, every line repeats the last kpi"
+    assert desk.status[1]["time_per_epoch"] == "0:00:00"
+    assert desk.result["metrics"]["mAP50"] == METRICS.mAP50
+    assert Result.from_termination_message(desk.termination.read_text()) == Result(metrics=METRICS)
+
+
+def test_the_lines_that_tao_prints(desk: Desk) -> None:
+    desk.reporter.validated(1, METRICS, best=False)
+    assert "Validation mAP : 0.4912" in desk.lines
+    assert "Validation mAP50 : 0.7812" in desk.lines
+
+
+def test_status_lines_have_taos_form(tmp_path: Path) -> None:
+    file = StatusFile(tmp_path / "s", clock=lambda: datetime(2026, 6, 9, 9, 5, 3))
+    file.write("FAILURE", "oh", progress=Progress(epoch=1, eta_seconds=3661))
+    assert json.loads((tmp_path / "s").read_text()) == {
+        "date": "6/9/2026",
+        "time": "9:5:3",
+        "status": "FAILURE",
+        "verbosity": "ERROR",
+        "message": "oh",
+        "epoch": 1,
+        "eta": "1:01:01",
+    }
+
+
+def test_progress_is_a_line_now_and_then(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, seconds=60)
+    for step in range(100):
+        desk.reporter.progress(Progress(epoch=0, step=step, steps=100))
+    assert desk.lines == ["epoch 0/4  step 0/100"]
+
+
+def test_progress_as_a_sentence() -> None:
+    progress = Progress(
+        epoch=3,
+        epochs=12,
+        step=120,
+        steps=480,
+        percent=25,
+        eta_seconds=200,
+        loss=5.43,
+        learning_rate=4e-4,
+        images_per_second=9.13,
+        mAP50=0.5,
+    )
+    assert describe(progress) == (
+        "epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  mAP50 0.500  "
+        "3 min 20 s left"
+    )
+    assert describe(Progress()) == ""
+
+
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines() -> None:
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        terminal = open_terminal(stream)
+        assert isinstance(terminal, BarTerminal)
+        terminal.line("a line [not markup]")
+        terminal.progress(Progress(epoch=1, epochs=2, step=5, steps=10))
+        terminal.progress(Progress(epoch=1, epochs=2, step=6, steps=10))
+        terminal.line("a line above the bar")
+        terminal.close()
+        terminal.close()
+        shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "a line [not markup]" in shown
+    assert "step 6/10" in shown
+    assert "a line above the bar" in shown
+    assert isinstance(open_terminal(io.StringIO()), PlainTerminal)
+
+
+def test_a_failure_reaches_everybody(desk: Desk) -> None:
+    failure = Failure(reason="DiskFull", message="No space.", remedy="More disk.", exit_code=74)
+    kept = Result(checkpoint=Checkpoint(uri="s3://b/best.pth"))
+    desk.reporter.failed(failure, kept)
+    assert desk.status[-1]["status"] == "FAILURE"
+    assert desk.status[-1]["message"] == "DiskFull: No space."
+    want = {"reason": "DiskFull", "message": "No space.", "remedy": "More disk.", "exitCode": 74}
+    assert desk.result["failure"] == want
+    assert desk.result["checkpoint"] == {"uri": "s3://b/best.pth"}
+    told = Result.from_termination_message(desk.termination.read_text())
+    assert told is not None
+    assert told.failure == failure
+
+
+def test_a_run_that_was_stopped_has_not_failed(desk: Desk) -> None:
+    failure = Failure(reason="Preempted", message="Stopped.", exit_code=143)
+    desk.reporter.failed(failure)
+    assert desk.status[-1]["status"] == "RUNNING"
+    assert not (desk.output.dir / "result.json").exists()
+    assert "Preempted" in desk.termination.read_text()
+
+
+def test_outside_a_pod_there_is_no_termination_message(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.termination.unlink()
+    desk.reporter.finished(Result())
+    assert not desk.termination.exists()
+
+
+def test_a_status_file_that_cannot_be_written_is_said_once(desk: Desk) -> None:
+    (desk.output.dir / "status.json").mkdir()
+    for _ in range(3):
+        desk.reporter.event("hello")
+    complaints = [line for line in desk.lines if "cannot be written" in line]
+    assert len(complaints) == 1
+    assert "status.json" in complaints[0]
+
+
+def test_a_result_that_cannot_be_published_is_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise TrainerError("StorageUnavailable", f"no {name}")
+
+    monkeypatch.setattr(desk.output, "publish", refuse)
+    with pytest.raises(TrainerError, match="no result"):
+        desk.reporter.finished(Result())
+    desk.reporter.failed(Failure(reason="StorageUnavailable", message="no"))
+
+
+def test_a_meter_is_quiet_about_short_things_and_exact_about_long_ones() -> None:
+    said: list[str] = []
+    quick = ByteMeter("copying x", 100, said.append)
+    quick(100)
+    assert said == []
+    slow = ByteMeter("copying x", 4096, said.append, quiet=0)
+    slow(1024)
+    assert said[0].startswith("copying x: 1.0 KB of 4.0 KB (25 %), ")
+    ByteMeter("copying x", 0, said.append, quiet=0)(10)
+    assert said[1].startswith("copying x: 10 B, ")
+
+
+def test_a_meter_stops_a_copy() -> None:
+    stop = threading.Event()
+    meter = ByteMeter("copying x", 100, print, stop)
+    meter(1)
+    stop.set()
+    with pytest.raises(TrainerError, match="Stopped while copying x"):
+        meter(1)
+
+
+def test_units() -> None:
+    assert [human_bytes(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KB",
+        "5.0 MB",
+        "3.0 TB",
+    ]
+    assert [human_seconds(n) for n in (0, 59.6, 61, 3700)] == [
+        "0 s",
+        "1 min 0 s",
+        "1 min 1 s",
+        "1 h 1 min",
+    ]
