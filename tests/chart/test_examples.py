@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from dino_api.experiment import load
 from dino_api.names import API_VERSION, KIND
 from dino_api.resources import DinoJob, resolve

@@ -1,0 +1,84 @@
+"""What the Dockerfiles promise, read from them and from the lock file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = ("operator/Dockerfile", "trainer_image/Dockerfile")
+
+
+def instructions(path: str) -> list[tuple[str, str]]:
+    """Every instruction and its words, continuation lines joined."""
+    text = (ROOT / path).read_text().replace("\\\n", " ")
+    lines = (line.strip() for line in text.splitlines())
+    return [
+        (line.split(maxsplit=1)[0], line.split(maxsplit=1)[1])
+        for line in lines
+        if line and not line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_nothing_runs_as_root(path: str) -> None:
+    assert [words for name, words in instructions(path) if name == "USER"] == ["65532:65532"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_the_base_is_an_argument(path: str) -> None:
+    found = instructions(path)
+    assert found[0] == ("ARG", "BASE_IMAGE=python:3.12-slim-bookworm")
+    assert all(words.startswith("${BASE_IMAGE}") for name, words in found if name == "FROM")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_our_code_comes_last(path: str) -> None:
+    """So that a change of it rebuilds these layers only."""
+    found = instructions(path)
+    assert [name for name, _ in found[-2:]] == ["COPY", "COPY"]
+    assert {"api/dino_api"} <= {words.split()[0] for _, words in found[-2:]}
+    assert not any("dino_" in words for name, words in found[:-2] if name == "COPY")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_every_copied_path_is_in_the_context(path: str) -> None:
+    """.dockerignore starts from nothing and lets in what is copied."""
+    let_in = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    ]
+    for name, words in instructions(path):
+        if name == "COPY" and not words.startswith("--from"):
+            for source in words.split()[:-1]:
+                assert source in let_in, f"{source} is not in .dockerignore"
+                assert (ROOT / source).exists()
+
+
+def locked_for(extra: str) -> set[str]:
+    """The packages that the lock file names for an extra."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    packages: dict[str, Any] = {package["name"]: package for package in lock["package"]}
+    own = packages["dino-operator"]
+    found: set[str] = set()
+    waiting = [*own["dependencies"], *own["optional-dependencies"][extra]]
+    while waiting:
+        name = waiting.pop()["name"]
+        if name not in found:
+            found.add(name)
+            waiting += packages[name].get("dependencies", [])
+    return found
+
+
+def test_the_operators_image_has_no_torch() -> None:
+    found = locked_for("operator")
+    assert {"kopf", "kubernetes", "pydantic"} <= found
+    assert not {"torch", "torchvision", "numpy", "boto3"} & found
+
+
+def test_the_trainers_image_has_no_kopf() -> None:
+    found = locked_for("trainer")
+    assert {"torch", "timm", "boto3"} <= found
+    assert not {"kopf", "kubernetes"} & found
