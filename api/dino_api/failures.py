@@ -68,7 +68,7 @@ TABLE: tuple[FailureRule, ...] = (
         71,
         FailureReason.DEVICE_OUT_OF_MEMORY,
         "counted",
-        "Lower dataset.batch_size or the image size, or set train.activation_checkpoint: true.",
+        "Lower dataset.batch_size, the image size, or model.num_feature_levels.",
     ),
     FailureRule(
         74,

@@ -21,6 +21,8 @@ DESCRIBED = (
 # Words that are also Kubernetes' own for pods and Jobs, or S3's for its errors.
 ORDINARY = {"Failed", "Running", "Complete", "Pending", "Suspended", "Queued", "Completed"}
 ORDINARY |= {"Started", "Finished", "DeadlineExceeded", "BackoffLimitExceeded", "AccessDenied"}
+# The operator has an option of this name itself.
+ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
 
 def reserved() -> set[str]:

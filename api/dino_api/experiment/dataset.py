@@ -127,13 +127,22 @@ class DatasetConfig(Section):
         size=100,
     )
     test_data_sources: DataSource | None = key(
-        None, "Data of `dino evaluate`.", resource=f"{_DATASETS}.validation", decides=False
+        None,
+        "Data of `dino evaluate`.",
+        dead="only `dino evaluate` reads it, which is not built yet",
+        resource=f"{_DATASETS}.validation",
     )
     infer_data_sources: InferDataSource | None = key(
-        None, "Data of `dino inference`.", resource=_DATASETS, decides=False
+        None,
+        "Data of `dino inference`.",
+        dead="only `dino inference` reads it, which is not built yet",
+        resource=_DATASETS,
     )
     quant_calibration_data_sources: DataSource | None = key(
-        None, "Data of `dino quantize`.", resource=_DATASETS, decides=False
+        None,
+        "Data of `dino quantize`.",
+        dead="only `dino quantize` reads it, which is not built yet",
+        resource=_DATASETS,
     )
     num_classes: Classes | None = key(
         None,

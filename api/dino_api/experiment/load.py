@@ -128,6 +128,8 @@ def _without_effect(section: BaseModel, prefix: tuple[str, ...]) -> Iterable[Pro
             if value is not None:
                 yield Problem(path, None, OTHER_SECTIONS[name], "", "warning", "other-action")
         elif note_of(field).dead:
+            if value in (None, "", []):
+                continue
             rule = f"this key has no effect: {note_of(field).dead}"
             yield Problem(path, value, rule, "Leave it out.", "warning", "dead-key")
         elif isinstance(value, Section):

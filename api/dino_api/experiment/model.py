@@ -113,7 +113,10 @@ class ModelConfig(Section):
         le=10000,
     )
     dn_label_noise_ratio: Float = key(
-        0.5, "Share of denoising queries given a wrong label, times two.", ge=0, le=2
+        0.5,
+        "Half of this share of the denoising labels is replaced by a random class.",
+        ge=0,
+        le=2,
     )
     dn_box_noise_scale: Float = key(
         1.0,

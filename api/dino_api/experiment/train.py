@@ -173,9 +173,8 @@ class TrainConfig(Section):
     )
     activation_checkpoint: bool = key(
         False,
-        "True recomputes activations in the backward pass: much less memory, about a third more "
-        "time, equal results. (TAO's default is True.)",
-        decides=False,
+        "Recomputes activations in the backward pass to save memory.",
+        dead="it is not built yet; activations are kept, with equal results and more memory",
     )
     precision: Literal["fp32", "fp16", "bf16"] = key(
         "fp32", "Number format of the computation. Only fp32 is built."
@@ -196,9 +195,9 @@ class TrainConfig(Section):
     )
     gpu_ids: list[Device] = key(
         lambda: [0],
-        "Device numbers in TAO; CUDA_VISIBLE_DEVICES decides here.",
+        "Device numbers.",
+        dead="CUDA_VISIBLE_DEVICES chooses the device",
         resource="spec.resources.gpus",
-        decides=False,
         size=64,
     )
     conf_threshold: Float = key(
