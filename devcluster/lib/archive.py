@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
-from lib.storage import Image, Layer
+from lib.storage import Image
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -17,15 +17,13 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 Described = list[dict[str, object]]
 
 
-def write_image(output: BinaryIO, image: Image, layers: list[Layer]) -> None:
-    """Write an archive of an image with only some of its layers; the reader has the others."""
-    described: Described = [describe(LAYER, x.digest, x.size) for x in image.layers]
-    write_index(output, image.name, image.config, described)
-    for layer in layers:
-        write_header(output, blob(layer.digest), layer.size)
-        layer.write(output)
-        write_padding(output, layer.size)
+def of_names(image: Image) -> bytes:
+    """An archive of an image without its layers, which the reader has already."""
+    output = io.BytesIO()
+    layers = [describe(LAYER, layer.digest, layer.size) for layer in image.layers]
+    write_index(output, image.name, image.config, layers)
     finish(output)
+    return output.getvalue()
 
 
 def of_program(name: str, binary: Path, path: str, architecture: str) -> bytes:
@@ -71,21 +69,10 @@ def write_index(output: BinaryIO, name: str, config: bytes, layers: Described) -
 
 def write_file(output: BinaryIO, name: str, content: bytes, mode: int = 0o644) -> None:
     """Write one file of a tar archive."""
-    write_header(output, name, len(content), mode)
-    output.write(content)
-    write_padding(output, len(content))
-
-
-def write_header(output: BinaryIO, name: str, size: int, mode: int = 0o644) -> None:
-    """Write the header of a file whose content follows."""
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = size, mode
-    output.write(entry.tobuf(tarfile.GNU_FORMAT))
-
-
-def write_padding(output: BinaryIO, size: int) -> None:
-    """Fill the last block of a file of some size."""
-    output.write(bytes(-size % tarfile.BLOCKSIZE))
+    entry.size, entry.mode = len(content), mode
+    padding = bytes(-len(content) % tarfile.BLOCKSIZE)
+    output.write(entry.tobuf(tarfile.GNU_FORMAT) + content + padding)
 
 
 def finish(output: BinaryIO) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib import network
-from lib.node import CGROUP, CNI_NETWORK, RUNTIME, SOCKET
+from lib.containerd import RUNTIME, SOCKET
+from lib.node import CGROUP, CNI_NETWORK
 from lib.paths import Instance
 from lib.processes import Running, end_all, start_time, stop
 

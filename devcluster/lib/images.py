@@ -10,43 +10,26 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lib import archive, storage
+from lib import archive, share, storage
+from lib.containerd import SOCKET, Containerd
 from lib.doctor import IMAGE_NEEDS, check_platform, ensure_packages
 from lib.lock import locked
 from lib.paths import home
 from lib.say import ClusterError, say, stage, tail
 
-SOCKET = Path("/run/dino-devcluster/containerd.sock")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 BASE_IMAGE = "localhost/dino-base:bookworm"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 MIRROR = "http://deb.debian.org/debian"
 
 
-def ctr_command(*arguments: str) -> list[str]:
-    """containerd's client in Kubernetes' namespace."""
-    return ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments]
-
-
-def ctr(*arguments: str, given: bytes | None = None) -> str:
-    """Run containerd's client and return what it prints."""
-    command = ctr_command(*arguments)
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise ClusterError(f"`{' '.join(command)}` failed: {done.stderr.decode().strip()}")
-    return done.stdout.decode()
-
-
-def has(image: str) -> bool:
-    """Whether containerd has an image of this name."""
-    return image in ctr("images", "list", "-q", f"name=={image}").split()
-
-
 def load_program(image: str, binary: Path, path: str) -> None:
     """Make an image of one static program and nothing else, and give it to containerd."""
-    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-    given = archive.of_program(image, binary, path, architecture)
-    ctr("images", "import", "-", given=given)
+    client = Containerd()
+    if not client.has_image(image):
+        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+        given = archive.of_program(image, binary, path, architecture)
+        client.run("images", "import", "-", given=given)
 
 
 def load(name: str) -> None:
@@ -55,28 +38,14 @@ def load(name: str) -> None:
     ensure_packages(IMAGE_NEEDS)
     if not SOCKET.exists():
         raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
+    client = Containerd()
     image = storage.find(storage.graph_root(), name)
-    present = set(ctr("content", "list", "-q").split())
-    missing = [layer for layer in image.layers if layer.digest not in present]
-    size = sum(layer.size for layer in missing)
-    about = f"{size / 1e6:.0f} MB in {len(missing)} of {len(image.layers)} layers"
-    about += f", {max(1, size // 45_000_000)} s"
-    with locked("images", wait=1800), stage(f"Loading {image.name}", about):
-        process = subprocess.Popen(
-            ctr_command("images", "import", "-"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdin and process.stderr
-        try:
-            with process.stdin as output:
-                archive.write_image(output, image, missing)
-        except BrokenPipeError:
-            pass  # containerd's own words follow
-        said = process.stderr.read().decode().strip()
-        if process.wait() != 0:
-            raise ClusterError(f"containerd refused {image.name}: {said}")
+    with locked("images", wait=1800):
+        layers = share.missing(client, image)
+        size = sum(layer.size for layer in layers) / 1e6
+        what = f"Loading {image.name}: {len(layers)} of {len(image.layers)} layers, {size:.0f} MB"
+        with stage(what, "10 s"):
+            share.load(client, image)
 
 
 def build_image(

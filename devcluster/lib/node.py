@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lib import images
 from lib.build import PAUSE
+from lib.containerd import RUNTIME, SOCKET
 from lib.control_plane import command
 from lib.health import answers, kubectl, listens
 from lib.paths import (
@@ -21,9 +22,6 @@ from lib.paths import (
 )
 from lib.processes import Service
 
-# A short path that a reboot clears: unix sockets allow about a hundred characters.
-RUNTIME = Path("/run/dino-devcluster")
-SOCKET = RUNTIME / "containerd.sock"
 CGROUP = "dino-devcluster"
 CNI_NETWORK = "dino-devcluster"
 PAUSE_IMAGE = "localhost/dino-pause:1"
@@ -188,8 +186,7 @@ def corefile(instance: Instance, resolv_conf: Path) -> str:
 
 def load_pause(instance: Instance) -> None:
     """Give containerd the image that holds pods' namespaces."""
-    if not images.has(PAUSE_IMAGE):
-        images.load_program(PAUSE_IMAGE, PAUSE.binary, "/pause")
+    images.load_program(PAUSE_IMAGE, PAUSE.binary, "/pause")
 
 
 def apply_manifests(instance: Instance) -> None:

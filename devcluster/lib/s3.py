@@ -40,8 +40,7 @@ def up(*, as_json: bool) -> None:
     build.ensure(build.S3)
     image = f"localhost/dino-s3:{build.S3.key()}"
     with stage("Starting the S3 server", "5 s"):
-        if not images.has(image):
-            images.load_program(image, build.S3.binary, "/s3")
+        images.load_program(image, build.S3.binary, "/s3")
         apply(image)
         found = describe()
         wait_for("the S3 server", answers(f"{found.endpoint}/healthz"), 60)

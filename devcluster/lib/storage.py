@@ -1,20 +1,16 @@
-"""Reads images out of buildah's storage (containers/storage, driver overlay).
+"""Reads what images buildah has, straight from its storage (containers/storage, driver overlay).
 
-`buildah push` would write the whole image again and compress it, minutes for torch; here a layer is streamed as
-the very tar file it was made from: its headers are kept in <layer>.tar-split.gz, its files in the layer's folder.
+`buildah push` would write a whole image again, and compress it: minutes for torch. See share.py for what is done instead.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import json
-import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lib.say import ClusterError
 
@@ -28,30 +24,10 @@ class Layer:
     digest: str
     size: int
 
-    def write(self, output: BinaryIO) -> None:
-        """Write the layer's tar file."""
-        folder = self.root / "overlay" / self.id / "diff"
-        for piece in self._pieces():
-            if piece["type"] == 2:  # headers and padding
-                output.write(base64.b64decode(piece["payload"]))
-            elif piece.get("size"):
-                with open(folder / _name(piece), "rb") as file:
-                    shutil.copyfileobj(file, output, 1 << 20)
-
-    def _pieces(self) -> Iterator[dict[str, Any]]:
-        path = self.root / "overlay-layers" / f"{self.id}.tar-split.gz"
-        with gzip.open(path, "rt") as lines:
-            yield from map(json.loads, lines)
-
-
-def _name(piece: dict[str, Any]) -> str | bytes:
-    """The file a piece stands for; names that are no UTF-8 are kept in base64."""
-    name: str = piece["name"] if "name" in piece else _raw(piece["name_raw"])
-    return name.lstrip("/")
-
-
-def _raw(encoded: str) -> str:
-    return base64.b64decode(encoded).decode("utf-8", "surrogateescape")
+    @property
+    def folder(self) -> Path:
+        """The layer's files, as an overlay file system takes them."""
+        return self.root / "overlay" / self.id / "diff"
 
 
 @dataclass(frozen=True)
