@@ -29,6 +29,26 @@ def test_survives_the_way_from_a_worker_process() -> None:
     assert (back.reason, back.message, back.remedy) == (error.reason, error.message, error.remedy)
 
 
+def test_torch_loses_neither_reason_nor_remedy_of_a_workers_error() -> None:
+    utilities = pytest.importorskip("torch._utils")
+    for error in (TrainerError("InvalidDataset", "two\nlines", "mend it"), OSError(28, "No space")):
+        try:
+            raise error
+        except Exception:  # noqa: BLE001 - as the data loader's worker does
+            wrapped = utilities.ExceptionWrapper(where="in DataLoader worker process 0")
+        with pytest.raises((RuntimeError, OSError)) as caught:
+            wrapped.reraise()
+        failure = failure_of(caught.value)
+        if isinstance(error, TrainerError):
+            assert (failure.reason, failure.message, failure.remedy) == (
+                "InvalidDataset",
+                "two\nlines",
+                "mend it",
+            )
+        else:
+            assert failure.reason == "DiskFull"
+
+
 def raised(error: Exception) -> Exception:
     """As it looks to who catches it."""
     try:

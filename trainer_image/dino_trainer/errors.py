@@ -8,6 +8,7 @@ tries again, and what to do about it. `failure_of` turns any other exception int
 from __future__ import annotations
 
 import errno
+import json
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +17,7 @@ from dino_api import failures
 from dino_api.names import FailureReason
 from dino_api.result import Failure
 
+_NOTE = "dino-failure: "
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -29,6 +31,8 @@ class TrainerError(Exception):
 
     def __init__(self, reason: str, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
+        # Torch raises a worker's exception again by its text alone, so the text must hold it all.
+        self.add_note(_NOTE + json.dumps([reason, message, remedy]))
         self.rule = failures.by_reason(reason)
         self.reason = str(reason)
         self.message = message
@@ -80,20 +84,32 @@ def failure_of(error: BaseException) -> TrainerError:
     """
     if isinstance(error, TrainerError):
         return error
+    if from_worker := _noted(error):
+        return from_worker
     if _is_device_memory(error):
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY, f"The GPU ran out of memory: {_first_line(error)}"
         )
     if isinstance(error, MemoryError) or _is_host_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return from_os_error(error, error.filename or "the disk")
+    if isinstance(error, OSError) and (error.errno in _FULL or "[Errno 28]" in str(error)):
+        return TrainerError(
+            FailureReason.DISK_FULL, f"No space left while writing {error.filename or 'a file'}."
+        )
     if isinstance(error, KeyboardInterrupt):
         return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")
     return TrainerError(
         FailureReason.INTERNAL_ERROR,
         f"Unexpected {type(error).__name__} in {_place(error)}: {_first_line(error)}",
     )
+
+
+def _noted(error: BaseException) -> TrainerError | None:
+    """The TrainerError that a data loader's worker ended with."""
+    for line in str(error).splitlines():
+        if line.startswith(_NOTE):
+            return TrainerError(*json.loads(line.removeprefix(_NOTE)))
+    return None
 
 
 def _is_device_memory(error: BaseException) -> bool:

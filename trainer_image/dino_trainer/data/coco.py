@@ -44,9 +44,9 @@ class CocoImage:
     path: Path
     width: int
     height: int
-    boxes: NDArray[np.float32]
+    boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
-    areas: NDArray[np.float32]
+    areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
 
 

@@ -33,9 +33,9 @@ class CocoFile:
     sizes: NDArray[np.int64]
     categories: dict[int, str]
     image_index: NDArray[np.int64]
-    boxes: NDArray[np.float32]
+    boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
-    areas: NDArray[np.float32]
+    areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     warnings: list[str]
 
@@ -59,8 +59,8 @@ def read_coco(path: Path) -> CocoFile:
         categories=classes,
         image_index=kept[:, 0].astype(np.int64),
         labels=kept[:, 1].astype(np.int64),
-        boxes=kept[:, 2:6].astype(np.float32),
-        areas=kept[:, 6].astype(np.float32),
+        boxes=kept[:, 2:6].copy(),
+        areas=kept[:, 6].copy(),
         crowd=kept[:, 7].astype(np.bool_),
         warnings=warnings,
     )

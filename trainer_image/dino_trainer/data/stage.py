@@ -119,7 +119,14 @@ def stage(
     """
     with named(into):
         into.mkdir(parents=True, exist_ok=True)
-    work = _Stage(into, say, stop)
+
+    def say_unless_stopped(line: str) -> None:
+        # Waiting for a server that is away is announced, too: a good moment to give up.
+        if stop is not None and stop.is_set():
+            raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
+        say(line)
+
+    work = _Stage(into, say_unless_stopped, stop)
     return [_stage_source(source, work) for source in sources]
 
 

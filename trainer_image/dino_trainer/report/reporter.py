@@ -30,7 +30,8 @@ class Reporter:
 
     output: where `status.json` and `result.json` go. total_epochs: for positions without one.
     push: the way to the resource, None outside a cluster.
-    termination_log: the file that Kubernetes reads; left alone where it does not exist.
+    termination_log: the file that Kubernetes reads (TERMINATION_LOG); left alone where it does not
+    exist.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Reporter:
         *,
         terminal: Terminal | None = None,
         push: ProgressPush | None = None,
-        termination_log: Path = TERMINATION_LOG,
+        termination_log: Path | None = None,
     ) -> None:
         self._output = output
         self._epochs = total_epochs
@@ -169,7 +170,8 @@ class Reporter:
             self.say(f"{what} cannot be written ({error}); going on without it.")
 
 
-def write_termination(result: Result, path: Path = TERMINATION_LOG) -> None:
+def write_termination(result: Result, path: Path | None = None) -> None:
     """Leaves the result where the operator reads it; does nothing outside a pod."""
+    path = path or TERMINATION_LOG
     if path.exists():
         path.write_text(result.to_termination_message(), encoding="utf-8")
