@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dino_api.experiment import ExperimentSpec, SpecErrors, digest, load, render
 from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
@@ -35,6 +37,10 @@ def test_an_empty_spec_has_tao_s_defaults() -> None:
     assert spec.train.optim.lr == 2e-4
     assert spec.train.clip_grad_norm == 0.1
     assert spec.dataset.augmentation.fixed_random_crop is None
+
+
+def test_an_empty_file_is_an_empty_spec() -> None:
+    assert load(None)[0] == ExperimentSpec()
 
 
 def test_every_rule_has_a_case() -> None:
@@ -100,6 +106,21 @@ VALUES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"model": {"return_interm_indices": [1, 2, 9]}},
         "model.return_interm_indices[2]",
         "at most 4",
+    ),
+    "a key that YAML reads as true": ({True: {"lr": 1}}, "True", "must be text"),
+    "a key that YAML reads as null": ({"train": {None: 1}}, "train.None", "must be text"),
+    "a key that is a number": ({"train": {1.5: 1}}, "train.1.5", "must be text"),
+    "a text for the whole": ("train", "the spec", "sections"),
+    "a list for the whole": ([{"train": 1}], "the spec", "sections"),
+    "a misspelt key of a source": (
+        {"dataset": {"train_data_sources": [{"image_dir": "a", "json": "b"}]}},
+        "dataset.train_data_sources[0].json",
+        "no such key",
+    ),
+    "one source for a list of them": (
+        {"dataset": {"val_data_sources": {"image_dir": "a"}}},
+        "dataset.val_data_sources",
+        "must be a list",
     ),
     "a number for a list": ({"train": {"optim": {"lr_steps": 3}}}, "train.optim.lr_steps", "list"),
     "an empty list": (
@@ -193,6 +214,27 @@ def test_a_malformed_override_is_a_problem(text: str) -> None:
 def test_an_override_below_a_value_is_a_problem() -> None:
     with pytest.raises(SpecErrors, match="is a value, not a section"):
         load({"train": {"seed": 1}}, ["train.seed.x=1"])
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+VALUE = LEAF | st.lists(LEAF, max_size=3) | st.dictionaries(LEAF, LEAF, max_size=2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(known_paths()), VALUE), max_size=4))
+def test_whatever_is_given_ends_in_a_spec_or_in_sentences(pairs: list[tuple[str, Any]]) -> None:
+    mapping: dict[str, Any] = {}
+    for path, value in pairs:
+        *parents, leaf = path.split(".")
+        node: Any = mapping
+        for name in parents:
+            node = node.setdefault(name, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict):
+            node[leaf] = value
+    for problem in problems_of(mapping):
+        assert problem.path
+        assert problem.rule
+        assert render(problem)
 
 
 SAME = ["dataset.workers=0", "results_dir=/x", "train.num_gpus=0", "train.checkpoint_interval=2"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dino_api.base import NAME, SHORT, URI, Float, Int, NotBool, Section, key
 from dino_api.experiment.model import ModelConfig
@@ -69,10 +69,18 @@ class ExportConfig(Section):
     gpu_id: Int = key(0, "Device number.", ge=0)
 
 
+def _as_list(value: object) -> object:
+    """TAO's specs give one folder as text, or ??? for one that must be filled in."""
+    return [value] if isinstance(value, str) else value
+
+
+Folders = Annotated[list[Text], BeforeValidator(_as_list)]
+
+
 class CalibrationConfig(Section):
     """INT8 calibration of the TensorRT engine."""
 
-    cal_image_dir: list[Text] | Text = key(list, "Folders of calibration images.")
+    cal_image_dir: Folders = key(list, "Folders of calibration images.", size=100)
     cal_cache_file: str = key("", "Calibration cache.", size=URI)
     cal_batch_size: Int = key(1, "Images at once.", ge=1)
     cal_batches: Int = key(1, "Batches.", ge=1)

@@ -39,14 +39,22 @@ _RULES = {
 }
 
 
+_TEMPLATE = "See schemas/spec_template_train.yaml."
+
+
 def load(
-    mapping: Mapping[str, Any], overrides: Iterable[str] = ()
+    mapping: Mapping[str, Any] | None, overrides: Iterable[str] = ()
 ) -> tuple[ExperimentSpec, list[Problem]]:
     """The spec, and warnings. Raises SpecErrors with all problems where one is an error.
 
-    mapping: what the YAML file held. overrides: `key=value` texts, applied before the check.
+    mapping: what the YAML file held, None for an empty one. overrides: `key=value` texts, applied
+    before the check.
     """
-    data, problems = apply_overrides(mapping, overrides)
+    if not isinstance(mapping, Mapping | None):
+        rule = "must be sections with keys below them"
+        raise SpecErrors([Problem("the spec", mapping, rule, _TEMPLATE, id="value")])
+    data, problems = apply_overrides(mapping or {}, overrides)
+    problems += _drop_odd_keys(data, ())
     spec, found = _validate(data)
     problems += found
     problems += check(spec, {problem.path.partition("[")[0] for problem in problems})
@@ -54,6 +62,19 @@ def load(
     if any(problem.severity == "error" for problem in problems):
         raise SpecErrors(problems)
     return spec, problems
+
+
+def _drop_odd_keys(node: Any, prefix: Loc) -> list[Problem]:
+    """Takes out keys that YAML read as something else than text, such as 1, null or on."""
+    problems = []
+    for name in list(node) if isinstance(node, dict) else ():
+        if isinstance(name, str):
+            problems += _drop_odd_keys(node[name], (*prefix, name))
+        else:
+            del node[name]
+            path = dotted((*prefix, str(name)))
+            problems.append(Problem(path, None, "a key must be text", "Remove it.", id="value"))
+    return problems
 
 
 def _validate(data: dict[str, Any]) -> tuple[ExperimentSpec, list[Problem]]:
@@ -98,7 +119,7 @@ def _remedy(loc: Loc) -> str:
         field = section.model_fields[part]
         section = section_of(field.annotation)
     if field is None or _is_section(section):
-        return "See schemas/spec_template_train.yaml."
+        return _TEMPLATE
     default = field.get_default(call_default_factory=True)
     return f"The default is {default}." if default not in (None, "") else "Leave it out."
 
