@@ -1,0 +1,71 @@
+"""The cluster with the operator on it, brought up once for all tests of a session."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo import plan, storage
+from demo.cluster import Cluster, prepare_namespace
+from demo.coco import write_split
+from demo.digits import CATEGORIES, load_handwriting, make_scene
+from demo.screen import Screen
+from demo.stages import Runner
+from demo.storage import Storage
+from tests.e2e.jobs import Lab
+
+DEMO_ONLY = ("dataset", "upload")  # the demo's data; the tests bring their own
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The dev cluster with S3, images and the chart, or with CLUSTER=current the user's.
+
+    The same stages as `make demo` has; what is there already is used.
+    """
+    folder = tmp_path_factory.mktemp("lab")
+    mine = os.environ.get("CLUSTER") == "current"
+    demo, stages = plan.current(folder, None, os.environ) if mine else plan.dev(folder, None)
+    Runner([s for s in stages if s.name not in DEMO_ONLY], folder / "logs", Screen()).run()
+    clean(demo.cluster, demo.storage)
+    return Lab(demo.cluster, demo.storage)
+
+
+def clean(cluster: Cluster, store: Storage) -> None:
+    """Take away what earlier runs left."""
+    prepare_namespace(cluster, store)
+    # The chart's CRD may be seconds old.
+    cluster.kubectl("wait", "--for=condition=Established", "crd/dinojobs.dino-operator.io")
+    cluster.kubectl("delete", "dinojob", "--all", "--cascade=foreground", "--timeout=180s")
+    storage.make_bucket(store)
+    storage.clear(store, "results")
+
+
+@pytest.fixture(scope="session")
+def small_data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 training and 8 validation pictures of digits, also at s3://dino/small."""
+    folder = tmp_path_factory.mktemp("small")
+    train, validation = load_handwriting()
+    for split, writing, count in (("train", train, 24), ("val", validation, 8)):
+        rng = np.random.default_rng([7, len(split)])
+        scenes = [make_scene(writing, rng, f"{split}_{i:02d}.jpg") for i in range(count)]
+        write_split(folder / split, scenes, CATEGORIES)
+    lab.put(folder, "small")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_data_is_there(small_data: Path) -> None:
+    """Every job of `small_job` reads it."""
+
+
+@pytest.fixture(scope="session")
+def wrong_keys(lab: Lab) -> None:
+    """A secret whose keys the store does not know."""
+    keys = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": f"wrong-{time.time()}"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong-keys"}}
+    lab.cluster.apply({**secret, "stringData": keys})

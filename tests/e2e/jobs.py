@@ -1,0 +1,186 @@
+"""DinoJobs on a real cluster as tests see them: apply, watch, wait, read results back from S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo.cluster import Cluster
+from demo.storage import Storage, download, upload
+
+Object = dict[str, Any]
+TERMINAL = ("Complete", "Failed")
+ENDED = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A cluster with the operator, an object store, and a namespace for the tests."""
+
+    cluster: Cluster
+    storage: Storage
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        """kubectl in the tests' namespace; raises DemoError with what it said."""
+        return self.cluster.kubectl(*arguments, given=given)
+
+    def apply(self, manifest: Object) -> None:
+        """`kubectl apply -f`, as a user does it."""
+        self.kubectl("apply", "-f", "-", given=yaml.safe_dump(manifest))
+
+    def get(self, kind: str, name: str) -> Object:
+        """One object."""
+        found: Object = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def list(self, kind: str, job: str) -> list[Object]:
+        """The Jobs or pods of a DinoJob."""
+        text = self.kubectl("get", kind, "-l", f"dino-operator.io/job={job}", "-o", "json")
+        found: list[Object] = json.loads(text)["items"]
+        return found
+
+    def delete(self, name: str, *flags: str) -> None:
+        """Delete a DinoJob; its children follow."""
+        self.kubectl("delete", "dinojob", name, "--ignore-not-found", *flags)
+
+    def status(self, name: str) -> Object:
+        """The DinoJob's status, empty before the operator wrote one."""
+        status: Object = self.get("dinojob", name).get("status", {})
+        return status
+
+    def wait(self, name: str, seconds: float, until: Callable[[Object], bool], what: str) -> Object:
+        """Poll the status until it is so; the failure says how far it came."""
+        ends = time.monotonic() + seconds
+        status: Object = {}
+        while time.monotonic() < ends:
+            status = self.status(name)
+            if until(status):
+                return status
+            time.sleep(1)
+        raise AssertionError(f"{name}: no {what} after {seconds:.0f} s; {self.story(name, status)}")
+
+    def finished(self, name: str, seconds: float) -> Object:
+        """The status once the job is Complete or Failed."""
+        return self.wait(name, seconds, lambda s: any(is_true(s, t) for t in TERMINAL), "end")
+
+    def complete(self, name: str, seconds: float) -> Object:
+        """The status once the job is Complete; a failed job fails the test with its reason."""
+        status = self.finished(name, seconds)
+        assert is_true(status, "Complete"), self.story(name, status)
+        return status
+
+    def training(self, name: str, seconds: float = 180) -> Object:
+        """The status once the pod has reported a training step."""
+        return self.wait(
+            name, seconds, lambda s: s.get("progress", {}).get("step", 0) > 0, "training step"
+        )
+
+    def live_pods(self, name: str) -> list[str]:
+        """Names of the job's pods that have not ended."""
+        pods = self.list("pods", name)
+        return [p["metadata"]["name"] for p in pods if p["status"]["phase"] not in ENDED]
+
+    def story(self, name: str, status: Object) -> str:
+        """What a reader of a failed test needs: status and the end of the pods' logs."""
+        selector = f"dino-operator.io/job={name}"
+        logs = self.kubectl("logs", "-l", selector, "--tail=15", "--prefix")
+        return f"status: {json.dumps(status, indent=1)}\nlogs:\n{logs}"
+
+    def put(self, folder: Path, key: str) -> None:
+        """Upload a folder's files below a key of the tests' bucket."""
+        upload(self.storage, folder, key)
+
+    def fetch(self, uri: str, path: Path) -> bytes:
+        """An object of the store."""
+        download(self.storage, uri, path)
+        return path.read_bytes()
+
+
+def is_true(status: Object, kind: str) -> bool:
+    """Whether that condition is True."""
+    return any(c["type"] == kind and c["status"] == "True" for c in status.get("conditions", []))
+
+
+def sha256(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Census:
+    """The most pods of one DinoJob that were alive at one time, and the names of all."""
+
+    most: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def census(lab: Lab, name: str, every: float = 0.3) -> Iterator[Census]:
+    """Count the job's live pods, by its label, several times a second while the block runs."""
+    count, done = Census(), threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            alive = lab.live_pods(name)
+            count.most = max(count.most, len(alive))
+            count.seen.update(alive)
+            done.wait(every)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield count
+    finally:
+        done.set()
+        thread.join()
+
+
+def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
+    """A training of seconds: 24 small pictures of digits, a detector of one layer each."""
+    return {
+        "apiVersion": "dino-operator.io/v1alpha1",
+        "kind": "DinoJob",
+        "metadata": {"name": name},
+        "spec": {
+            "action": "train",
+            "automlPolicy": "Disabled",
+            "datasets": {
+                "train": [{"uri": "s3://dino/small/train"}],
+                "validation": [{"uri": "s3://dino/small/val"}],
+            },
+            "output": {"uri": f"s3://dino/results/{name}"},
+            "resources": {"gpus": 0, "memory": "3Gi"},
+            "experiment": {
+                "model": {
+                    "backbone": "timm/tf_efficientnet_lite0",
+                    "pretrained_backbone_path": "imagenet",
+                    "return_interm_indices": [2, 3, 4],
+                    "num_feature_levels": 3,
+                    "hidden_dim": 64,
+                    "nheads": 4,
+                    "enc_layers": 1,
+                    "dec_layers": 1,
+                    "dim_feedforward": 64,
+                    "num_queries": 20,
+                    "num_select": 20,
+                    "dn_number": 10,
+                },
+                "dataset": {
+                    "batch_size": 4,
+                    "workers": 1,
+                    "augmentation": {"fixed_size": [96, 128], "horizontal_flip_prob": 0.0},
+                },
+                "train": {"num_epochs": epochs, "validation_interval": 1},
+            },
+            **spec,
+        },
+    }

@@ -1,0 +1,154 @@
+"""Bad input on a real cluster: each ends with the documented exit code, a reason and a remedy."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dino_api import failures
+from tests.e2e.jobs import Lab, Object, small_job
+
+pytestmark = [pytest.mark.cluster, pytest.mark.level0]
+
+# What is done to the small training data: a function of the folder that is then uploaded.
+Spoil = Callable[[Path], None]
+
+
+def without_images(folder: Path) -> None:
+    (folder / "images.tar.gz").unlink()
+
+
+def truncated(folder: Path) -> None:
+    archive = folder / "images.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:3000])
+
+
+def escaping(name: str, link: str = "") -> Spoil:
+    """An archive with one member that would leave the folder."""
+
+    def spoil(folder: Path) -> None:
+        with tarfile.open(folder / "images.tar.gz", "w:gz") as tar:
+            member = tarfile.TarInfo(name)
+            if link:
+                member.type, member.linkname = tarfile.SYMTYPE, link
+                tar.addfile(member)
+            else:
+                member.size = 4
+                tar.addfile(member, io.BytesIO(b"evil"))
+
+    return spoil
+
+
+def not_coco(folder: Path) -> None:
+    (folder / "annotations.json").write_text(json.dumps({"pictures": []}))
+
+
+def an_image_less(folder: Path) -> None:
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    document["images"][0]["file_name"] = "not_there.jpg"
+    path.write_text(json.dumps(document))
+
+
+DATA_CASES: dict[str, tuple[Spoil, str, str]] = {
+    "a missing archive": (without_images, "InputNotFound", "images.tar.gz"),
+    "a truncated archive": (truncated, "InvalidDataset", "images.tar.gz"),
+    "an archive member with ..": (escaping("../evil.jpg"), "InvalidDataset", "../evil.jpg"),
+    "an absolute archive member": (escaping("/etc/evil.jpg"), "InvalidDataset", "/etc/evil.jpg"),
+    "a symbolic link in the archive": (
+        escaping("images/link.jpg", "/etc/passwd"),
+        "InvalidDataset",
+        "link.jpg",
+    ),
+    "annotations that are not COCO": (not_coco, "InvalidDataset", "annotations.json"),
+    "an image that is not in the archive": (an_image_less, "InvalidDataset", "not_there.jpg"),
+}
+
+
+@pytest.mark.parametrize("sentence", DATA_CASES)
+def test_bad_data(sentence: str, lab: Lab, small_data: Path, tmp_path: Path) -> None:
+    """The job fails once, is not retried, and says what is wrong and what to do."""
+    spoil, reason, names = DATA_CASES[sentence]
+    key = "bad/" + sentence.replace(" ", "-").replace(".", "")
+    folder = copy_of(small_data / "train", tmp_path)
+    spoil(folder)
+    lab.put(folder, key)
+    name = "bad-data-" + str(list(DATA_CASES).index(sentence))
+    job = small_job(name)
+    job["spec"]["datasets"]["train"] = [{"uri": f"s3://dino/{key}"}]
+
+    lab.apply(job)
+
+    check(lab.finished(name, seconds=240), reason, names)
+
+
+def with_bucket(job: Object) -> None:
+    job["spec"]["datasets"]["train"] = [{"uri": "s3://no-such-bucket/train"}]
+
+
+def with_wrong_keys(job: Object) -> None:
+    job["spec"]["storage"] = {"secretName": "wrong-keys"}
+
+
+def with_dead_endpoint(job: Object) -> None:
+    job["spec"]["storage"] = {"endpoint": "http://127.0.0.1:9"}
+    job["spec"]["runPolicy"] = {"maxRetries": 0}
+
+
+def with_wild_rate(job: Object) -> None:
+    job["spec"]["experiment"]["train"]["optim"] = {"lr": 1.0, "lr_backbone": 1.0}
+    job["spec"]["experiment"]["train"]["clip_grad_norm"] = 1e30
+    job["spec"]["experiment"]["train"]["num_epochs"] = 50
+
+
+def with_small_memory(job: Object) -> None:
+    job["spec"]["resources"]["memory"] = "200Mi"
+    job["spec"]["runPolicy"] = {"maxRetries": 0}
+
+
+SPEC_CASES: dict[str, tuple[Callable[[Object], None], str, str]] = {
+    "a bucket that is not there": (with_bucket, "InputNotFound", "no-such-bucket"),
+    "keys that the store refuses": (with_wrong_keys, "AccessDenied", "s3://dino"),
+    "an endpoint where nothing listens": (with_dead_endpoint, "StorageUnavailable", "127.0.0.1:9"),
+    "a learning rate that diverges": (with_wild_rate, "Diverged", "step"),
+    "less memory than torch needs": (with_small_memory, "OutOfMemory", "memory"),
+}
+
+
+@pytest.mark.parametrize("sentence", SPEC_CASES)
+def test_bad_spec(sentence: str, lab: Lab, wrong_keys: None) -> None:
+    """What only the pod can find out ends with a reason and a remedy too."""
+    change, reason, names = SPEC_CASES[sentence]
+    name = "bad-spec-" + str(list(SPEC_CASES).index(sentence))
+    job = small_job(name)
+    change(job)
+
+    lab.apply(job)
+
+    check(lab.finished(name, seconds=300), reason, names)
+
+
+def check(status: Object, reason: str, names: str) -> None:
+    """One attempt, the documented exit code, the thing named, a remedy."""
+    failure = status["failure"]
+    rule = failures.by_reason(reason)
+    assert failure["reason"] == reason, failure
+    assert failure["exitCode"] == rule.exit_code
+    assert names in failure["message"] + failure["remedy"], failure
+    assert failure["remedy"]
+    assert "Traceback" not in failure["message"]
+    assert status["attempts"] == 1
+
+
+def copy_of(folder: Path, into: Path) -> Path:
+    """A copy of the files of one split."""
+    target = into / folder.name
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
