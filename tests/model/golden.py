@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{folder}: {error}", file=sys.stderr)
             status = 2
             continue
-        print(render(folder, checks))
+        print(render(folder, checks), flush=True)
         if not all(check.passed for check in checks):
             status = max(status, 1)
     print({0: "All numbers agree.", 1: "Some numbers differ."}.get(status, "Not all could be run."))

@@ -13,6 +13,8 @@ from typing import Any
 import golden_inputs
 import numpy as np
 import torch
+from torch import Tensor
+
 from dino_trainer.model import (
     Criterion,
     Detections,
@@ -25,7 +27,6 @@ from dino_trainer.model import (
     load_checkpoint_weights,
     postprocess,
 )
-from torch import Tensor
 
 # Keys of the published configuration that we name otherwise.
 RENAMED = {"dropout": "dropout_ratio"}

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from dino_trainer.model import Predictions, Targets
 from golden_case import Result
 from torch import Tensor
 
+from dino_trainer.model import Predictions, Targets
 
+
+@torch.no_grad()
 def diagnostics(result: Result, targets: Targets) -> dict[str, float]:
     """Return class_error, and loss_xy, loss_hw and cardinality_error of every set."""
     boxes = max(targets.total, 1)

@@ -134,6 +134,10 @@ class ModelConfig:
             )
         if self.dec_layers < 1:
             problems.append(f"model.dec_layers is {self.dec_layers}. Use 1 or more.")
+        if self.use_dn and self.dn_number < 1:
+            problems.append(
+                f"model.dn_number is {self.dn_number}. Use 1 or more, or model.use_dn false."
+            )
         return problems
 
     def _choice_problems(self) -> list[str]:
