@@ -1,0 +1,376 @@
+"""The operator as a process before a real API server, and the test in the kubelet's place.
+
+There is no kubelet: the real Job controller makes pods, and the test says what becomes of them.
+The operator has the chart's rights and nothing else, so what it may not do fails here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import kubernetes
+import yaml
+
+from dino_api.names import Label
+from dino_operator.plan.observe import CONTAINER, is_finished
+
+from .conftest import HOME, ROOT, DinoJobs, Kubectl
+
+Object = dict[str, Any]
+T = TypeVar("T")
+CHART = ROOT / "charts" / "dino-operator"
+ACCOUNT = "dino-operator"
+PATIENCE = 30.0
+JOB = Label.JOB.value
+WRITES = ["create", "update", "patch", "delete", "deletecollection"]
+READS = ["get", "list", "watch"]
+RESULT = {
+    "schema": 1,
+    "action": "train",
+    "metrics": {"mAP": 0.5, "mAP50": 0.75},
+    "checkpoint": {"uri": "s3://bucket/out/train/dino_model_best.pth", "epoch": 3},
+    "dataset": {"numClasses": 4, "images": 10, "annotations": 20, "classNames": ["", "cell"]},
+}
+
+
+def eventually(question: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """The first true answer. Fails with `what` when none comes in time."""
+    end = time.monotonic() + patience
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"after {patience:.0f} s: not {what}"
+        time.sleep(0.1)
+
+
+def stamp() -> str:
+    """Now, as the API server writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def a_manifest(name: str = "x", **spec: Any) -> Object:
+    """A DinoJob on CPU."""
+    return {
+        "apiVersion": "dino-operator.io/v1alpha1",
+        "kind": "DinoJob",
+        "metadata": {"name": name},
+        "spec": {
+            "action": "train",
+            "automlPolicy": "Disabled",
+            "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+            "output": {"uri": "s3://bucket/out"},
+            "resources": {"gpus": 0},
+            **spec,
+        },
+    }
+
+
+@dataclass
+class Process:
+    """The `dino-operator` command, serving one namespace."""
+
+    kubeconfig: Path
+    namespace: str
+    log: Path
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> Process:
+        """Starts it and waits until it has read everything."""
+        command = [sys.executable, "-m", "dino_operator.main", "--metrics-port", "0"]
+        command += ["--trainer-image", "trainer:1", "--watch-namespaces", self.namespace]
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments], stdout=log, stderr=log, env=env
+            )
+        eventually(lambda: self._port(offset), f"listening:\n{self.log.read_text()}")
+        eventually(self._is_ready, "ready")
+        return self
+
+    def _port(self, offset: int) -> int:
+        found = re.search(r"listening on port (\d+)", self.log.read_text()[offset:])
+        self.port = int(found[1]) if found else 0
+        return self.port
+
+    def _is_ready(self) -> bool:
+        return self.read("readyz") == "ok"
+
+    def read(self, page: str) -> str:
+        """A page of its HTTP server."""
+        command = ["curl", "--silent", f"http://127.0.0.1:{self.port}/{page}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+
+    def writes(self) -> int:
+        """Requests other than reads, by its own count."""
+        found = re.findall(
+            r'dino_operator_apiserver_requests_total\{code="\d+",verb="(\w+)"\} ([\d.]+)',
+            self.read("metrics"),
+        )
+        return sum(int(float(count)) for verb, count in found if verb != "GET")
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time for a last word."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(timeout=10)
+            self.process = None
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=20)
+        self.process = None
+        return status
+
+
+@dataclass
+class Cluster:
+    """One namespace, with the rights of the chart for the operator in it."""
+
+    kubectl: Kubectl
+    dinojobs: DinoJobs
+    client: kubernetes.client.ApiClient
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.namespace = self.dinojobs.namespace
+        self.batch = kubernetes.client.BatchV1Api(self.client)
+        self.core = kubernetes.client.CoreV1Api(self.client)
+
+    def grant(self) -> Path:
+        """Applies the chart's account and rights; returns a kubeconfig that has no others."""
+        own = HOME / "bin" / "helm"
+        helm = str(own) if own.exists() else shutil.which("helm")
+        assert helm, "helm is neither in the dev cluster's folder nor on the PATH"
+        command = [helm, "template", ACCOUNT, str(CHART), "--namespace", self.namespace]
+        command += ["--set", f"watchNamespaces={{{self.namespace}}}"]
+        for name in ("serviceaccount", "rbac", "progress-role"):
+            command += ["--show-only", f"templates/{name}.yaml"]
+        rendered = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert rendered.returncode == 0, rendered.stderr
+        apply = Kubectl(self.kubectl.program, self.kubectl.kubeconfig)
+        words = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+        applied = apply(*words, stdin=rendered.stdout)
+        assert applied.returncode == 0, applied.stderr
+        return self._kubeconfig()
+
+    def _kubeconfig(self) -> Path:
+        token = self.kubectl("create", "token", ACCOUNT).stdout.strip()
+        known = yaml.safe_load(self.kubectl.kubeconfig.read_text())
+        known["users"] = [{"name": "operator", "user": {"token": token}}]
+        for context in known["contexts"]:
+            context["context"]["user"] = "operator"
+        path = self.folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(known))
+        return path
+
+    def count_requests(self) -> None:
+        """Has the API server count the operator's requests, by flow schemas of their own."""
+        account = {"namespace": self.namespace, "name": ACCOUNT}
+        for kind, verbs in (("reads", READS), ("writes", WRITES)):
+            everything = {"apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}
+            rule = {
+                "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
+                "resourceRules": [{**everything, "verbs": verbs, "clusterScope": True}],
+            }
+            schema = {
+                "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+                "kind": "FlowSchema",
+                "metadata": {"name": f"{self.namespace}-{kind}"},
+                "spec": {
+                    "matchingPrecedence": 100,
+                    "priorityLevelConfiguration": {"name": "workload-high"},
+                    "rules": [rule],
+                },
+            }
+            applied = self.kubectl("apply", "-f", "-", stdin=json.dumps(schema))
+            assert applied.returncode == 0, applied.stderr
+
+    def stop_counting(self) -> None:
+        """Removes the flow schemas."""
+        for kind in ("reads", "writes"):
+            self.kubectl("delete", "flowschema", f"{self.namespace}-{kind}", "--ignore-not-found")
+
+    def counted(self, kind: str) -> int:
+        """Requests of the operator that the API server has seen; kind: reads or writes."""
+        name = "apiserver_flowcontrol_dispatched_requests_total"
+        pattern = name + r'\{flow_schema="' + self.namespace + "-" + kind + r'".*\} ([\d.e+]+)'
+        text = self.kubectl("get", "--raw", "/metrics").stdout
+        return sum(int(float(count)) for count in re.findall(pattern, text))
+
+    def jobs(self) -> list[Object]:
+        """The Jobs, as dicts."""
+        return self._list(self.batch.list_namespaced_job)
+
+    def pods(self) -> list[Object]:
+        """The pods, as dicts."""
+        return self._list(self.core.list_namespaced_pod)
+
+    def events(self, name: str) -> list[str]:
+        """The reasons of the operator's events about that DinoJob, in order."""
+        found = self._list(self.core.list_namespaced_event)
+        ours = [each for each in found if each["source"].get("component") == "dino-operator"]
+        ours.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
+        return [each["reason"] for each in ours if each["involvedObject"]["name"] == name]
+
+    def _list(self, listing: Callable[..., Any]) -> list[Object]:
+        answer = listing(self.namespace, _preload_content=False)
+        return list(json.loads(answer.data)["items"])
+
+    def job(self, name: str) -> Object:
+        """The Job of that name, once it exists. Also sees to it that only one is active."""
+        return eventually(lambda: self._find(self.watched_jobs(), name), f"a Job {name}")
+
+    def jobs_of(self, name: str) -> list[Object]:
+        """The Jobs of that DinoJob."""
+        found = self.watched_jobs()
+        return [each for each in found if each["metadata"]["labels"].get(JOB) == name]
+
+    def watched_jobs(self) -> list[Object]:
+        """The Jobs; fails where two of one DinoJob's name are unfinished."""
+        jobs = self.jobs()
+        active: dict[str, list[str]] = {}
+        for each in jobs:
+            name = each["metadata"].get("labels", {}).get(JOB)
+            if name and not is_finished(each):
+                active.setdefault(name, []).append(each["metadata"]["name"])
+        assert all(len(names) == 1 for names in active.values()), active
+        return jobs
+
+    @staticmethod
+    def _find(things: list[Object], name: str) -> Object | None:
+        return next((each for each in things if each["metadata"]["name"] == name), None)
+
+    def pod_of(self, job: str, other_than: str = "") -> str:
+        """The name of a live pod of that Job, once the Job controller has made it."""
+
+        def find() -> str:
+            for pod in self.pods():
+                of = pod["metadata"]["labels"].get("batch.kubernetes.io/job-name")
+                live = pod["status"].get("phase") in ("Pending", "Running")
+                name = str(pod["metadata"]["name"])
+                if of == job and live and name != other_than:
+                    return name
+            return ""
+
+        return eventually(find, f"a pod of Job {job}")
+
+    def pod_of_any(self, name: str, other_than: str) -> str:
+        """A live pod of any Job of that DinoJob, other than that one."""
+
+        def find() -> str:
+            for pod in self.pods():
+                live = pod["status"].get("phase") in ("Pending", "Running")
+                own = pod["metadata"]["labels"].get(JOB) == name
+                if own and live and pod["metadata"]["name"] != other_than:
+                    return str(pod["metadata"]["name"])
+            return ""
+
+        return eventually(find, f"another pod of {name}")
+
+    def run(self, job: str) -> str:
+        """Has the Job's pod run; returns its name."""
+        pod = self.pod_of(job)
+        self.set_pod(pod, "Running", running={"startedAt": stamp()})
+        return pod
+
+    def finish(self, pod: str, code: int = 0, message: Any = None, reason: str = "") -> None:
+        """Ends the pod with that exit code and termination message."""
+        ended = {
+            "exitCode": code,
+            "reason": reason or ("Error" if code else "Completed"),
+            "startedAt": stamp(),
+            "finishedAt": stamp(),
+        }
+        if message is not None:
+            ended["message"] = message if isinstance(message, str) else json.dumps(message)
+        self.set_pod(pod, "Failed" if code else "Succeeded", terminated=ended)
+
+    def set_pod(self, pod: str, phase: str, **state: Object) -> None:
+        """What a kubelet would report."""
+        container = {
+            "name": CONTAINER,
+            "state": state,
+            "image": "trainer:1",
+            "imageID": "",
+            "ready": "running" in state,
+            "restartCount": 0,
+        }
+        body = {"status": {"phase": phase, "containerStatuses": [container]}}
+        if phase == "Pending":
+            scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp()}
+            body["status"]["conditions"] = [scheduled]
+        self.core.patch_namespaced_pod_status(pod, self.namespace, body)
+
+    def bind(self, pod: str) -> None:
+        """Puts the pod on a node without a kubelet: then deleting it does not end it."""
+        target = kubernetes.client.V1ObjectReference(kind="Node", name="nowhere")
+        meta = kubernetes.client.V1ObjectMeta(name=pod)
+        body = kubernetes.client.V1Binding(metadata=meta, target=target)
+        self.core.create_namespaced_pod_binding(pod, self.namespace, body, _preload_content=False)
+
+    def phase(self, name: str, phase: str, patience: float = PATIENCE) -> Object:
+        """The DinoJob once it is in that phase."""
+
+        def reached() -> Object | None:
+            self.watched_jobs()
+            found = self.dinojobs.get(name)
+            return found if found.get("status", {}).get("phase") == phase else None
+
+        return eventually(reached, f"DinoJob {name} {phase}", patience)
+
+    def condition(self, name: str, kind: str) -> Object:
+        """A condition of the DinoJob; empty where it has none."""
+        found = self.dinojobs.get(name).get("status", {}).get("conditions", [])
+        return next((each for each in found if each["type"] == kind), {})
+
+    def reason(self, name: str, reason: str) -> Object:
+        """The DinoJob once its Running condition has that reason."""
+        eventually(
+            lambda: self.condition(name, "Running").get("reason") == reason,
+            f"DinoJob {name} {reason}",
+        )
+        return self.dinojobs.get(name)
+
+
+@contextmanager
+def operated(
+    kubectl: Kubectl, client: kubernetes.client.ApiClient, folder: Path
+) -> Iterator[tuple[Cluster, Process]]:
+    """A namespace of its own and an operator that serves it, both gone afterwards."""
+    name = f"operated-{uuid.uuid4().hex[:8]}"
+    created = kubectl("create", "namespace", name)
+    assert created.returncode == 0, created.stderr
+    here = Kubectl(kubectl.program, kubectl.kubeconfig, name)
+    dinojobs = DinoJobs(kubernetes.client.CustomObjectsApi(client), name)
+    cluster = Cluster(here, dinojobs, client, folder)
+    process = Process(cluster.grant(), name, folder / "log")
+    try:
+        yield cluster, process.start()
+    finally:
+        process.kill()
+        cluster.stop_counting()
+        kubectl("delete", "namespace", name, "--wait=false")

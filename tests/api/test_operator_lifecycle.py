@@ -1,0 +1,191 @@
+"""A DinoJob's life before a real API server and Job controller, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import kubernetes
+import pytest
+
+from .conftest import Kubectl
+from .operator_cluster import RESULT, Cluster, Process, a_manifest, eventually, operated
+
+WRITE_BUDGET = 8
+IDLE_SECONDS = 61
+
+
+@pytest.fixture(scope="module")
+def served(
+    cluster_kubectl: Kubectl,
+    api_client: kubernetes.client.ApiClient,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Cluster, Process]]:
+    with operated(cluster_kubectl, api_client, tmp_path_factory.mktemp("operator")) as both:
+        yield both
+
+
+@pytest.fixture
+def cluster(served: tuple[Cluster, Process]) -> Cluster:
+    return served[0]
+
+
+@pytest.fixture
+def operator(served: tuple[Cluster, Process]) -> Process:
+    """The running process; one that a test left dead is started again."""
+    return served[1] if served[1].runs else served[1].start()
+
+
+def test_from_apply_to_complete(cluster: Cluster, operator: Process) -> None:
+    cluster.count_requests()
+    time.sleep(2)  # the API server takes flow schemas up within a second or so
+    before = cluster.counted("writes")
+    cluster.dinojobs.create(a_manifest())
+    queued = cluster.phase("x", "Queued")
+    assert queued["status"]["attempts"] == 1
+    pod = cluster.run("x-train-1")
+    running = cluster.phase("x", "Running")
+    assert running["status"]["reporter"] == pod
+    assert "startTime" in running["status"]
+    cluster.dinojobs.patch_status("x", {"progress": {"epoch": 1, "percent": 10}})
+    cluster.finish(pod, message=RESULT)
+    done = cluster.phase("x", "Complete")
+    waited = cluster.kubectl("wait", "--for=condition=Complete", "dinojob/x", "--timeout=5s")
+    assert waited.returncode == 0, waited.stderr
+    assert done["status"]["metrics"] == {"mAP": 0.5, "mAP50": 0.75}
+    assert done["status"]["checkpoint"] == RESULT["checkpoint"]
+    assert done["status"]["dataset"]["classNames"] == ["", "cell"]
+    assert done["status"]["progress"] == {"epoch": 1, "percent": 10}, "the pod's own field"
+    assert "reporter" not in done["status"]
+    assert cluster.events("x") == ["Completed"]
+    assert operator.writes() == WRITE_BUDGET, "account, right, ConfigMap, Job, event, 3 statuses"
+    assert cluster.counted("writes") - before == WRITE_BUDGET, "kopf writes nothing itself"
+
+
+def test_the_second_job_of_a_namespace_costs_two_writes_less(
+    cluster: Cluster, operator: Process
+) -> None:
+    before = operator.writes()
+    cluster.dinojobs.create(a_manifest("second"))
+    cluster.phase("second", "Queued")
+    pod = cluster.run("second-train-1")
+    cluster.phase("second", "Running")
+    cluster.finish(pod, message=RESULT)
+    cluster.phase("second", "Complete")
+    assert operator.writes() - before == WRITE_BUDGET - 2
+
+
+def test_at_rest_it_writes_nothing_and_hardly_reads(cluster: Cluster, operator: Process) -> None:
+    cluster.dinojobs.create(a_manifest("done"))
+    cluster.finish(cluster.run("done-train-1"), message=RESULT)
+    cluster.phase("done", "Complete")
+    cluster.dinojobs.create(a_manifest("busy"))
+    cluster.run("busy-train-1")
+    cluster.phase("busy", "Running")
+    cluster.count_requests()
+    time.sleep(3)
+    writes, reads = cluster.counted("writes"), cluster.counted("reads")
+    time.sleep(IDLE_SECONDS)
+    assert cluster.counted("writes") == writes
+    assert cluster.counted("reads") - reads <= 2 * 3, "two requests a minute for each of 3 kinds"
+
+
+def test_restarting_it_writes_nothing(cluster: Cluster, operator: Process) -> None:
+    cluster.dinojobs.create(a_manifest("restarted"))
+    cluster.run("restarted-train-1")
+    cluster.phase("restarted", "Running")
+    assert operator.stop() == 0
+    operator.start()
+    time.sleep(2)
+    assert operator.writes() == 0
+
+
+def test_what_happened_while_it_was_down_is_found(cluster: Cluster, operator: Process) -> None:
+    cluster.dinojobs.create(a_manifest("early"))
+    pod = cluster.run("early-train-1")
+    cluster.phase("early", "Running")
+    operator.kill()
+    cluster.finish(pod, message=RESULT)
+    cluster.dinojobs.create(a_manifest("late"))
+    operator.start()
+    cluster.phase("early", "Complete")
+    cluster.job("late-train-1")
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.15])
+def test_killed_while_it_creates(cluster: Cluster, operator: Process, moment: float) -> None:
+    name = f"killed-{int(moment * 100)}"
+    cluster.dinojobs.create(a_manifest(name))
+    time.sleep(moment)
+    operator.kill()
+    operator.start()
+    cluster.finish(cluster.run(f"{name}-train-1"), message=RESULT)
+    done = cluster.phase(name, "Complete")
+    assert done["status"]["attempts"] == 1
+    assert [each["metadata"]["name"] for each in cluster.jobs_of(name)] == [f"{name}-train-1"]
+    assert cluster.events(name) == ["Completed"]
+
+
+def test_recreated_while_the_old_job_lives(cluster: Cluster, operator: Process) -> None:
+    """The old pod is on a node and takes its time: the new Job has to wait for it."""
+    cluster.dinojobs.create(a_manifest("again"))
+    pod = cluster.pod_of("again-train-1")
+    cluster.bind(pod)
+    cluster.run("again-train-1")
+    old = cluster.job("again-train-1")["metadata"]["uid"]
+    cluster.phase("again", "Running")
+    assert cluster.kubectl("delete", "dinojob", "again", "--wait=false").returncode == 0
+    eventually(lambda: cluster.kubectl("get", "dinojob", "again").returncode, "deleted")
+    cluster.dinojobs.create(a_manifest("again"))
+    cluster.reason("again", "WaitingForChild")
+    eventually(lambda: old not in _uids(cluster, "again"), "the old Job collected")
+    time.sleep(2)
+    assert not _uids(cluster, "again"), "no new Job beside a pod that may hold a GPU"
+    cluster.finish(pod, 143)
+    new = cluster.job("again-train-1")["metadata"]["uid"]
+    assert new != old
+    cluster.finish(cluster.run("again-train-1"), message=RESULT)
+    assert cluster.phase("again", "Complete")["status"]["attempts"] == 1
+
+
+def _uids(cluster: Cluster, name: str) -> list[str]:
+    return [each["metadata"]["uid"] for each in cluster.jobs_of(name)]
+
+
+def test_deleting_it_deletes_its_children(cluster: Cluster, operator: Process) -> None:
+    cluster.dinojobs.create(a_manifest("gone"))
+    cluster.pod_of("gone-train-1")
+    assert cluster.kubectl("delete", "dinojob", "gone").returncode == 0
+
+    def left() -> str:
+        chosen = ("pods,jobs,configmaps", "-l", "dino-operator.io/job=gone", "-o", "name")
+        return cluster.kubectl("get", *chosen).stdout.strip()
+
+    eventually(lambda: not left(), "all children gone")
+    time.sleep(1)
+    assert not left()
+
+
+def test_a_deleted_job_is_made_again(cluster: Cluster, operator: Process) -> None:
+    cluster.dinojobs.create(a_manifest("lost"))
+    old = cluster.job("lost-train-1")["metadata"]["uid"]
+    cluster.phase("lost", "Queued")
+    assert cluster.kubectl("delete", "job", "lost-train-1").returncode == 0
+    eventually(lambda: [uid for uid in _uids(cluster, "lost") if uid != old], "a new Job")
+    cluster.finish(cluster.run("lost-train-1"), message=RESULT)
+    assert cluster.phase("lost", "Complete")["status"]["attempts"] == 1
+
+
+def test_a_stranger_under_the_childs_name(cluster: Cluster, operator: Process) -> None:
+    pod = {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}
+    stranger = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "taken-train-1"},
+        "spec": {"suspend": True, "template": {"spec": pod}},
+    }
+    cluster.batch.create_namespaced_job(cluster.namespace, stranger)
+    cluster.dinojobs.create(a_manifest("taken"))
+    told = cluster.reason("taken", "ChildNameConflict")
+    assert told["status"]["phase"] == "Pending"
+    assert "taken-train-1" in cluster.condition("taken", "Running")["message"]
