@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import s3_server as server_module
 from s3_server import BUCKET, S3Server
+from trainer_command import Command
+
+from dino_trainer.report import reporter
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +56,17 @@ def own_s3_server(
         monkeypatch.setenv(name, value)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """The `dino` command as in a pod, with a spec that is good as it is."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    made = Command(tmp_path, capsys, monkeypatch)
+    monkeypatch.setenv("DINO_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setattr(reporter, "TERMINATION_LOG", made.termination)
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)

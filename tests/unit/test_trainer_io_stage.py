@@ -131,11 +131,17 @@ def test_a_stop_ends_the_copying(bucket: Bucket, tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "data")
     archive = bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz"))
     stop = threading.Event()
-    stop.set()
+
+    def stopped_when_it_starts(line: str) -> None:
+        assert line.startswith("Downloading")
+        stop.set()
+
+    source = Source(archive, str(folder / "annotations.json"))
     with pytest.raises(TrainerError, match="Stopped while downloading") as caught:
-        stage([Source(archive, str(folder / "annotations.json"))], tmp_path / "work", print, stop)
+        stage([source], tmp_path / "work", stopped_when_it_starts, stop)
     assert caught.value.exit_code == 143
     assert not list((tmp_path / "work").rglob("*.jpg"))
+    assert not list((tmp_path / "work").rglob("*.tar.gz"))
 
 
 def test_a_full_disk_is_noticed_before_the_download(

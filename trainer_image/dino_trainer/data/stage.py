@@ -247,7 +247,9 @@ def _required(store: Store, key: str) -> Entry:
     if entry is None:
         # An answer to HEAD has no body; reading says whether key, bucket or user is unknown.
         store.read_bytes(key)
-        raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There was no {store.uri(key)} just now.")
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND, f"There was no {store.uri(key)} a moment ago."
+        )
     return entry
 
 

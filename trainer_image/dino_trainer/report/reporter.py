@@ -50,7 +50,7 @@ class Reporter:
         self._termination_log = termination_log
         self._status = StatusFile(output.dir / STATUS_FILE)
         self._last = Progress(epochs=total_epochs)
-        self._epoch_started = time.monotonic()
+        self._epoch_started: float | None = None
         self._broken: set[str] = set()
 
     def say(self, text: str) -> None:
@@ -72,8 +72,11 @@ class Reporter:
         if self._push:
             self._push.offer(progress)
         previous, self._last = self._last, progress
-        if previous.epoch is not None and progress.epoch != previous.epoch:
-            self._end_epoch(progress)
+        if self._epoch_started is None:
+            # The first step has just ended: staging and loading before it are no training.
+            self._epoch_started = time.monotonic()
+        elif progress.epoch != previous.epoch:
+            self._end_epoch(progress, self._epoch_started)
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """A validation after `epoch` finished epochs; best: the best so far.
@@ -130,9 +133,9 @@ class Reporter:
             self._push.close()
             self._push = None
 
-    def _end_epoch(self, progress: Progress) -> None:
-        now = time.monotonic()
-        seconds, self._epoch_started = now - self._epoch_started, now
+    def _end_epoch(self, progress: Progress, started: float) -> None:
+        self._epoch_started = time.monotonic()
+        seconds = self._epoch_started - started
         kpi = {} if progress.loss is None else {"train_loss": round(progress.loss, 6)}
         self._note("RUNNING", "Training loop in progress", kpi, progress, seconds)
 
