@@ -37,7 +37,7 @@ def test_a_small_dataset(tmp_path: Path) -> None:
     assert first.areas.tolist() == [80]
     assert first.crowd.tolist() == [False]
     kinds = (first.boxes.dtype, first.labels.dtype, first.areas.dtype, first.crowd.dtype)
-    assert kinds == (np.float32, np.int64, np.float32, np.bool_)
+    assert kinds == (np.float64, np.int64, np.float64, np.bool_)
 
 
 def a_box(image: int, box: list[float], **more: Any) -> dict[str, Any]:
