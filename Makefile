@@ -75,16 +75,13 @@ cluster-down: ## Stop it and leave no process, mount, interface or iptables rule
 	devcluster/cluster down
 
 .PHONY: images
-images: ## Build the operator's and the trainer's image and load them into the cluster
-	devcluster/cluster images
+images: setup ## Build the operator's and the trainer's image and load them into the cluster
+	$(RUN) python -m demo.images
 
 .PHONY: demo
 demo: setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
 	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
 
-.PHONY: bench
-bench: setup ## Measure; prints one JSON object per bench
-	$(RUN) python -m tests.bench
 
 .PHONY: clean
 clean: ## Remove what builds and tests left in the checkout
