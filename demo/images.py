@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ class Image:
     dockerfile: str
     sources: tuple[str, ...]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Repository and tag. The tag is a digest of the sources: new code, new name, so that Helm
         sees a change and an unchanged image is not loaded again."""

@@ -59,7 +59,8 @@ class Work:
             )
             self._wait(process)
         if process.returncode != 0:
-            raise DemoError(f"`{' '.join(words)}` failed: {self.last_line()}", f"less {self.log}")
+            short = " ".join([Path(words[0]).name, *words[1:3]])
+            raise DemoError(f"`{short}` failed: {self.last_line()}", f"less {self.log}")
 
     def note(self, text: str) -> None:
         """A line for the log."""

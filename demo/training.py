@@ -62,7 +62,7 @@ def why(job: Job) -> str:
     """Reason, message and remedy of a failed job in one sentence."""
     failure = job["status"].get("failure") or condition(job, "Failed") or {}
     words = [
-        f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}",
+        f"{failure.get('reason', 'unknown')}: {shorten(failure.get('message', ''), 400)}",
         failure.get("remedy") or "",
     ]
     return ". ".join(word.strip().rstrip(".") for word in words if word.strip())
@@ -72,9 +72,15 @@ def waiting_for(job: Job) -> str:
     """What the operator says of a job whose pod does not run yet."""
     found = job.get("status", {}).get("conditions", [])
     running = next((c for c in found if c["type"] == "Running"), None)
-    return (
-        running["message"] or running["reason"] if running else "the operator has not seen it yet"
-    )
+    if running is None:
+        return "the operator has not seen it yet"
+    return shorten(running["message"] or running["reason"])
+
+
+def shorten(text: str, most: int = 160) -> str:
+    """One line of it: a message may quote the end of a log."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
 def line(job: Job) -> str:
