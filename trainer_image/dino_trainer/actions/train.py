@@ -140,7 +140,7 @@ def prepare(
         stop=context.stop,
     )
     if saved:
-        state.restore(training, saved)
+        state.restore(training, saved, best_is_here=context.output.fetch(BEST) is not None)
     return training
 
 

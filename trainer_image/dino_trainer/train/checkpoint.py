@@ -35,10 +35,23 @@ def write(content: Content, path: Path, previous: Path | None = None) -> None:
         TrainerError: DiskFull or AccessDenied; what was at `path` is still there.
     """
     with named(path), replacing(path) as aside:
-        with aside.open("wb") as file:  # by way of Python, or a full disk has no errno
-            torch.save({"format": FORMAT, **content}, file)
+        _save({"format": FORMAT, **content}, aside)
         if previous is not None and path.exists():
             path.replace(previous)
+
+
+def _save(content: Content, path: Path) -> None:
+    """`torch.save`, but a full disk is the OSError that it is.
+
+    Torch's own writer knows no errno, and closing a half-written file hides Python's.
+    """
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read(path: Path) -> Content:
@@ -48,12 +61,13 @@ def read(path: Path) -> Content:
         ValueError: if the file is truncated, damaged or not a checkpoint.
         TrainerError: InputNotFound or AccessDenied.
     """
-    try:
-        with named(path):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path.name} is not a whole checkpoint: {reason}") from error
+    with named(path), path.open("rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        # What torch raises depends on where the file was cut.
+        except (RuntimeError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path.name} is not a whole checkpoint: {reason}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no checkpoint, but a {type(content).__name__}.")
     return content

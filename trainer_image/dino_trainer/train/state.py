@@ -70,8 +70,11 @@ def weights_only(run: Run, about: Content) -> Content:
     }
 
 
-def restore(run: Run, saved: Mapping[str, Any]) -> None:
+def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
     """Put `run` where it was when `saved` was made.
+
+    Without the best checkpoint (the run goes on in another output) its metrics are worth nothing:
+    the next validation, or a second one of the same weights, finds the best anew.
 
     Raises:
         TrainerError: InvalidSpec if the checkpoint is of another model.
@@ -87,9 +90,10 @@ def restore(run: Run, saved: Mapping[str, Any]) -> None:
             "Resume with the spec that the checkpoint was trained with, or name it as "
             "train.pretrained_model_path to take over only the weights that fit.",
         ) from error
-    run.step, run.validated_step = saved["step"], saved["validated_step"]
+    run.step = saved["step"]
     run.last = Metrics(**saved["last"]) if saved["last"] else None
-    if saved["best"]:
+    if saved["best"] and best_is_here:
+        run.validated_step = saved["validated_step"]
         run.best = Best(saved["best"]["epoch"], Metrics(**saved["best"]["metrics"]))
 
 

@@ -1,0 +1,187 @@
+"""Transforms: pictures arrive whole, and boxes stay on what they enclose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from dino_api.experiment import AugmentationConfig
+from dino_trainer.data import transforms
+from dino_trainer.data.sampler import generator_for
+from dino_trainer.data.transforms import Geometry
+from dino_trainer.errors import TrainerError
+
+SIZE = (120, 160)  # height, width
+BOX = (30, 40, 90, 100)
+
+
+def a_picture() -> Image.Image:
+    """Grey with one white rectangle at BOX."""
+    image = Image.new("RGB", (SIZE[1], SIZE[0]), (90, 90, 90))
+    left, top, right, bottom = BOX
+    ImageDraw.Draw(image).rectangle((left, top, right - 1, bottom - 1), fill=(255, 255, 255))
+    return image
+
+
+def find_white(picture: torch.Tensor) -> tuple[float, ...]:
+    """(left, top, right, bottom) of what is white in uint8[3, h, w]."""
+    rows, columns = np.where(picture.numpy().min(axis=0) > 172)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+SPECS = {
+    "resize or crop, as published": AugmentationConfig(
+        scales=[96, 128],
+        train_random_resize=[100, 140],
+        train_random_crop_min=90,
+        train_random_crop_max=130,
+        random_resize_max_size=200,
+    ),
+    "a fixed size": AugmentationConfig(fixed_size=[96, 192]),
+    "a fixed size after a zoom": AugmentationConfig(fixed_size=[96, 192], zoom_crop=[0.6, 1.0]),
+}
+
+
+@pytest.mark.parametrize("config", SPECS.values(), ids=SPECS)
+def test_the_box_stays_on_the_rectangle(config: AugmentationConfig) -> None:
+    shapes = set()
+    for index in range(60):
+        geometry = transforms.draw_train(config, SIZE, generator_for(7, index))
+        picture = transforms.apply(a_picture(), geometry)
+        boxes, keep = transforms.apply_boxes(np.array([BOX], np.float32), SIZE, geometry)
+        assert picture.dtype == torch.uint8
+        assert tuple(picture.shape) == (3, *geometry.size)
+        assert keep.tolist() == [True]
+        np.testing.assert_allclose(boxes[0], find_white(picture), atol=1.6)
+        shapes.add((geometry.crop is None, geometry.flip))
+    assert {flip for _, flip in shapes} == {True, False}
+
+
+def test_half_of_the_images_are_cropped_as_published() -> None:
+    config = SPECS["resize or crop, as published"]
+    drawn = [transforms.draw_train(config, SIZE, generator_for(i)) for i in range(400)]
+    cropped = [g for g in drawn if g.crop is not None]
+    assert 0.4 < len(cropped) / len(drawn) < 0.6
+    for g in cropped:
+        sides = g.crop[2] - g.crop[0], g.crop[3] - g.crop[1]
+        assert all(90 <= side <= 130 for side in sides)
+        assert min(g.first) in (100, 140)
+    assert {min(g.size) for g in drawn} >= {96, 128}
+    assert max(max(g.size) for g in drawn) <= 200
+
+
+def test_a_crop_larger_than_the_picture_takes_the_whole_side() -> None:
+    crop = transforms.draw_size_crop((50, 200), 384, 600, generator_for(1))
+    assert crop == (0, 0, 200, 50)
+
+
+def test_boxes_are_clipped_and_those_outside_dropped() -> None:
+    geometry = Geometry((50, 50), crop=(50, 50, 100, 100))
+    given = np.array([[40, 60, 70, 120], [0, 0, 50, 50], [60, 60, 60, 90]], np.float32)
+    boxes, keep = transforms.apply_boxes(given, SIZE, geometry)
+    assert keep.tolist() == [True, False, False]
+    assert boxes.tolist() == [[0, 10, 20, 50]]
+    assert boxes.dtype == np.float32
+
+
+SIZES = {
+    "short side to 800": ((480, 640), 800, 1333, (800, 1066)),
+    "long side at most 1333": ((300, 1000), 800, 1333, (400, 1333)),
+    "portrait": ((640, 480), 800, 1333, (1066, 800)),
+    "already right": ((800, 1000), 800, 1333, (800, 1000)),
+    "no limit": ((100, 1000), 400, None, (400, 4000)),
+}
+
+
+@pytest.mark.parametrize("size, short, longest, want", SIZES.values(), ids=SIZES)
+def test_resize_keeps_the_aspect(size, short, longest, want) -> None:
+    assert transforms.keep_aspect(size, short, longest) == want
+
+
+def test_validation_geometry() -> None:
+    config = AugmentationConfig(test_random_resize=64, random_resize_max_size=70)
+    assert transforms.draw_eval(config, (120, 160)) == Geometry((52, 69))
+    assert transforms.draw_eval(SPECS["a fixed size after a zoom"], SIZE) == Geometry((96, 192))
+
+
+def test_the_same_key_draws_the_same_geometry() -> None:
+    config = SPECS["resize or crop, as published"]
+    first = [transforms.draw_train(config, SIZE, generator_for(3, 1, i)) for i in range(20)]
+    again = [transforms.draw_train(config, SIZE, generator_for(3, 1, i)) for i in range(20)]
+    other = [transforms.draw_train(config, SIZE, generator_for(3, 2, i)) for i in range(20)]
+    assert first == again != other
+
+
+RAMP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+MODES = {
+    "grey": Image.fromarray(RAMP),
+    "grey with alpha": Image.fromarray(RAMP).convert("LA"),
+    "palette": Image.fromarray(RAMP).convert("P"),
+    "rgba": Image.fromarray(RAMP).convert("RGBA"),
+    "16 bit": Image.fromarray(RAMP.astype(np.uint16) * 256),
+}
+
+
+@pytest.mark.parametrize("image", MODES.values(), ids=MODES)
+def test_every_mode_becomes_rgb(image: Image.Image, tmp_path: Path) -> None:
+    image.save(tmp_path / "a.png")
+    read = transforms.read_image(tmp_path / "a.png", 3, 2)
+    assert read.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(read), np.repeat(RAMP[..., None], 3, axis=2))
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (200, 30, 30)).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    pixel = transforms.read_image(tmp_path / "a.jpg", 16, 16).getpixel((8, 8))
+    np.testing.assert_allclose(pixel, (200, 30, 30), atol=6)
+
+
+def an_exif_image(path: Path) -> None:
+    """Stored 20 wide and 10 high, its left half white; shown turned: 10 wide and 20 high."""
+    image = Image.new("RGB", (20, 10))
+    ImageDraw.Draw(image).rectangle((0, 0, 9, 9), fill=(255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    "size, white",
+    {
+        "annotated as shown: turned": ((10, 20), (5, 2)),
+        "annotated as stored: left as it is": ((20, 10), (2, 5)),
+    }.values(),
+)
+def test_exif_orientation_follows_the_annotation(tmp_path: Path, size, white) -> None:
+    an_exif_image(tmp_path / "a.png")
+    read = transforms.read_image(tmp_path / "a.png", *size)
+    assert read.size == size
+    assert read.getpixel(white) == (255, 255, 255)
+    opposite = (size[0] - 1 - white[0], size[1] - 1 - white[1])
+    assert read.getpixel(opposite) == (0, 0, 0)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(TrainerError, match=r"a\.jpg cannot be read as an image") as caught:
+        transforms.read_image(tmp_path / "a.jpg", 3, 2)
+    assert caught.value.reason == "InvalidDataset"
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainerError, match=r"a\.jpg cannot be read as an image"):
+        transforms.read_image(tmp_path / "a.jpg", 64, 64)
+
+
+def test_a_size_that_is_not_annotated_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with pytest.raises(TrainerError, match="is 30x20 pixels, its annotation says 31x20"):
+        transforms.read_image(tmp_path / "a.png", 31, 20)

@@ -1,0 +1,133 @@
+"""Small real data sets and small real experiments for tests of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.result import Metrics, Progress
+from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.stage import StagedSource
+from dino_trainer.output import Output
+from dino_trainer.run import RunContext
+
+SIZE = (96, 64)  # width, height
+COLOURS = {1: (220, 40, 40), 3: (40, 40, 220)}
+
+
+def a_dataset(at: Path, images: int = 8, seed: int = 0) -> Path:
+    """`at`/images/*.png with one to three coloured rectangles each, and `at`/annotations.json."""
+    rng = np.random.default_rng(seed)
+    (at / "images").mkdir(parents=True)
+    entries, annotations = [], []
+    for number in range(1, images + 1):
+        picture = Image.new("RGB", SIZE, (128, 128, 128))
+        for _ in range(rng.integers(1, 4)):
+            w, h = rng.integers(12, 40, 2).tolist()
+            x, y = int(rng.integers(0, SIZE[0] - w)), int(rng.integers(0, SIZE[1] - h))
+            label = int(rng.choice([1, 3]))
+            ImageDraw.Draw(picture).rectangle((x, y, x + w - 1, y + h - 1), fill=COLOURS[label])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label,
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
+            )
+        picture.save(at / "images" / f"{number}.png")
+        name = f"{number}.png"
+        entries.append({"id": number, "file_name": name, "width": SIZE[0], "height": SIZE[1]})
+    categories = [{"id": 1, "name": "red"}, {"id": 3, "name": "blue"}]
+    document = {"images": entries, "annotations": annotations, "categories": categories}
+    (at / "annotations.json").write_text(json.dumps(document))
+    return at
+
+
+def load_folder(folder: Path) -> CocoDataset:
+    """The data set that `a_dataset` made."""
+    return load_coco([StagedSource(folder / "images", folder / "annotations.json", "digest")])
+
+
+def source(folder: Path) -> dict[str, str]:
+    """The folder as an entry of a spec's data sources."""
+    return {"image_dir": str(folder / "images"), "json_file": str(folder / "annotations.json")}
+
+
+def a_spec(train: Path, validation: Path, *overrides: str) -> ExperimentSpec:
+    """A very small model, and 2 epochs of 4 steps on 8 images; `overrides` as for the command."""
+    spec: dict[str, Any] = {
+        "results_dir": str(train.parent / "results"),
+        "model": {
+            "backbone": "timm/test_efficientnet",
+            "return_interm_indices": [2, 3],
+            "num_feature_levels": 2,
+            "hidden_dim": 32,
+            "nheads": 2,
+            "enc_layers": 1,
+            "dec_layers": 1,
+            "dim_feedforward": 32,
+            "num_queries": 10,
+            "num_select": 10,
+            "dn_number": 50,
+        },
+        "dataset": {
+            "train_data_sources": [source(train)],
+            "val_data_sources": [source(validation)],
+            "batch_size": 2,
+            "workers": 0,
+            "augmentation": {"fixed_size": [64, 96], "zoom_crop": [0.7, 1.0]},
+        },
+        "train": {
+            "num_gpus": 0,
+            "num_epochs": 2,
+            "optim": {"lr_scheduler": "Linear", "warmup_steps": 2},
+            "ema": {"enabled": True, "decay": 0.9},
+        },
+    }
+    return load(spec, overrides)[0]
+
+
+class Recorder:
+    """A reporter that remembers. `at_step` is called with every step's number."""
+
+    def __init__(self, at_step: Any = None) -> None:
+        self.at_step = at_step
+        self.steps: list[Progress] = []
+        self.validations: list[tuple[int, Metrics, bool]] = []
+        self.events: list[str] = []
+
+    def progress(self, progress: Progress) -> None:
+        self.steps.append(progress)
+        if self.at_step:
+            self.at_step(progress.step)
+
+    def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
+        self.validations.append((epoch, metrics, best))
+
+    def event(self, message: str, status: str = "RUNNING") -> None:
+        self.events.append(message)
+
+    def say(self, text: str) -> None:
+        self.events.append(text)
+
+
+def a_context(spec: ExperimentSpec, recorder: Recorder, stop: Event | None = None) -> RunContext:
+    """The context that the command would give an action."""
+    work = Path(spec.results_dir).parent / "work"
+    return RunContext(
+        output=Output(spec.results_dir, "train", work),
+        reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
+        work_dir=work,
+        stop=stop or Event(),
+        digest=digest(spec),
+        run_id="test",
+    )
