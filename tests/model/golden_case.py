@@ -112,7 +112,8 @@ class Case:
 
     def state(self) -> dict[str, Tensor]:
         """The weights in the published layout, shared ones tied."""
-        state = {name: torch.from_numpy(v) for name, v in self.inputs.make_state(self.shapes).items()}
+        made = self.inputs.make_state(self.shapes)
+        state = {name: torch.from_numpy(value) for name, value in made.items()}
         for alias, source in self.expected["tied_parameters"].items():
             state[alias] = state[source]
         return state
@@ -173,9 +174,7 @@ class Case:
             memory=seen["memory"],
             features=seen["features"],
             evaluated=evaluated,
-            detections=postprocess(
-                evaluated, torch.tensor(self.sizes), self.config.num_select
-            ),
+            detections=postprocess(evaluated, torch.tensor(self.sizes), self.config.num_select),
             trained=trained,
             losses=losses,
             all_losses=all_losses,

@@ -134,9 +134,8 @@ def _assignments(case: Case, result: Result) -> Iterator[Check]:
     """Compare the last layer's pairs; other pairs of the same total cost are a tie."""
     trained, padded = result.trained, case.targets.padded
     last = result.all_losses.queries[case.config.dec_layers - 1]  # [b, m]
-    cost = pairing_cost(
-        trained.logits[None], trained.boxes[None], padded, case.config.costs, case.config.focal_alpha
-    )[0].detach()
+    cfg, logits, boxes = case.config, trained.logits[None], trained.boxes[None]
+    cost = pairing_cost(logits, boxes, padded, cfg.costs, cfg.focal_alpha)[0].detach()
     for image, count in enumerate(case.targets.counts):
         if f"match{image}_query" not in case.tensors:
             continue

@@ -25,9 +25,7 @@ def diagnostics(result: Result, targets: Targets) -> dict[str, float]:
     return values
 
 
-def _sets(
-    result: Result, targets: Targets
-) -> Iterator[tuple[str, Predictions, list[Tensor], int]]:
+def _sets(result: Result, targets: Targets) -> Iterator[tuple[str, Predictions, list[Tensor], int]]:
     """Yield suffix, predictions [b, q, …], matched queries per target, and the divisor."""
     trained, queries = result.trained, result.all_losses.queries
     layers = trained.layers

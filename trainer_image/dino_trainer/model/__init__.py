@@ -4,6 +4,7 @@ Start at ``dino.py`` (the network), ``losses.py`` (training) and ``postprocess.p
 May import: torch, torchvision, timm, scipy. Knows nothing of files, storage or Kubernetes, but
 for ``weights.py``, which reads checkpoints.
 """
+
 from dino_trainer.model.backbone import check_backbone, list_backbones
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.dino import Dino, Outputs, Predictions, build_dino

@@ -1,13 +1,14 @@
 """Attention: multi-scale deformable attention and the decoder's self-attention.
 
 Shapes: b batch, q queries, s tokens of all levels, d hidden size, m heads, e = d / m,
-l levels, p points per level and head.
+v levels, p points per level and head.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,25 +18,26 @@ LevelShapes = tuple[tuple[int, int], ...]  # (height, width) of each level, on t
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
 
 
-def sample_by_grid(value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor) -> Tensor:
+def sample_by_grid(
+    value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
+) -> Tensor:
     """Sample with torch's ``grid_sample``, level by level: runs on every device.
 
     The value is transposed once and the levels are joined once, which copies less than stacking
     them; the result is the same to the last bit.
     """
-    b, _, m, e = value.shape
-    q, p = locations.shape[1], locations.shape[4]
-    planes = value.permute(0, 2, 3, 1).flatten(0, 1)  # [b*m, e, s]
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).reshape(-1, b * m, q, p, 2)
+    b, _, d = value.shape
+    q, m, _, p = locations.shape[1:5]
+    planes = value.transpose(1, 2).reshape(b * m, d // m, -1)  # [b*m, e, s]
+    grids = locations.permute(3, 0, 2, 1, 4, 5).reshape(-1, b * m, q, p, 2).unbind()
+    levels = planes.split([h * w for h, w in shapes], dim=-1)
     sampled = [
-        F.grid_sample(plane.unflatten(-1, shape), grid, align_corners=False)
-        for plane, shape, grid in zip(
-            planes.split([h * w for h, w in shapes], dim=-1), shapes, grids, strict=True
-        )
-    ]  # l tensors [b*m, e, q, p]
-    weights = weights.transpose(1, 2).reshape(b * m, 1, q, -1)  # [b*m, 1, q, l*p]
+        F.grid_sample(level.unflatten(-1, shape), grid, align_corners=False)
+        for level, shape, grid in zip(levels, shapes, grids, strict=True)
+    ]  # v tensors [b*m, e, q, p]
+    weights = weights.transpose(1, 2).reshape(b * m, 1, q, -1)  # [b*m, 1, q, v*p]
     mixed = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # [b*m, e, q]
-    return mixed.view(b, m * e, q).transpose(1, 2)
+    return mixed.view(b, d, q).transpose(1, 2)
 
 
 SAMPLERS: dict[str, Sampler] = {"grid_sample": sample_by_grid}
@@ -51,19 +53,41 @@ def ms_deform_attn(
     """Mix bilinear samples of all levels: the core of deformable attention.
 
     Args:
-        value: float[b, s, m, e], the levels one after another.
+        value: float[b, s, d], the levels one after another, the heads side by side.
         shapes: (height, width) of each level; their products sum to s.
-        locations: float[b, q, m, l, p, 2], x and y in 0..1 of the padded level. Samples
-            outside a level are zero.
-        weights: float[b, q, m, l, p], summing to one over l and p.
+        locations: float[b, q, m, v, p, 2], x and y: -1 and 1 are the outer edges of the padded
+            level. Samples outside a level are zero.
+        weights: float[b, q, m, v * p], summing to one over all samples of a head.
         backend: a key of ``SAMPLERS``; all give the same numbers.
 
     Returns:
-        float[b, q, m * e].
+        float[b, q, d].
 
     Zhu et al. 2021, Deformable DETR, equation 3.
     """
     return SAMPLERS[backend](value, shapes, locations, weights)
+
+
+@dataclass(frozen=True)
+class References:
+    """Where offsets start and how far a unit of them reaches, as ``ms_deform_attn`` counts."""
+
+    origin: Tensor  # float[b, q, 1, v, 1, 2]
+    unit: Tensor  # float[v, 1, 2] or [b, q, 1, v, 1, 2]
+
+    @classmethod
+    def points(cls, points: Tensor, sizes: Tensor) -> References:
+        """Around points float[b, q, v, 2] in 0..1, a unit is one cell of the level.
+
+        ``sizes`` float[v, 2] holds (width, height) of each level.
+        """
+        return cls(2 * points[:, :, None, :, None] - 1, 2 / sizes[:, None])
+
+    @classmethod
+    def boxes(cls, boxes: Tensor, points: int) -> References:
+        """Around boxes float[b, q, v, 4] (cxcywh, 0..1), ``points`` units are half the box."""
+        centres, sizes = boxes[:, :, None, :, None].split(2, dim=-1)
+        return cls(2 * centres - 1, sizes / points)
 
 
 class DeformableAttention(nn.Module):
@@ -96,40 +120,32 @@ class DeformableAttention(nn.Module):
     def forward(
         self,
         query: Tensor,
-        references: Tensor,
+        references: References,
         memory: Tensor,
         shapes: LevelShapes,
-        sizes: Tensor,
         padding: Tensor | None,
     ) -> Tensor:
-        """Attend from ``query`` to ``memory``.
+        """Attend from ``query`` float[b, q, d] to ``memory`` float[b, s, d].
 
         Args:
-            query: float[b, q, d].
-            references: float[b, q, l, 2] points or [b, q, l, 4] cxcywh boxes, in 0..1 of the
-                padded level. Offsets count in cells around points, in box sizes around boxes.
-            memory: float[b, s, d].
+            query: what decides where to look and how much.
+            references: around what, for each query and level.
+            memory: tokens of all levels.
             shapes: (height, width) of each level.
-            sizes: float32[l, 2], (width, height) of each level on the device.
-            padding: bool[b, s], True on padding, or None if there is none.
+            padding: bool[b, s, 1], True on padding, or None if there is none.
 
         Returns:
             float[b, q, d].
         """
-        m, l, p = self.heads, self.levels, self.points
+        b, q, d = query.shape
+        rows = query.reshape(b * q, d)
         value = self.value_proj(memory)
         if padding is not None:
-            value = value.masked_fill(padding[..., None], 0.0)
-        offsets = self.sampling_offsets(query).unflatten(-1, (m, l, p, 2))
-        weights = self.attention_weights(query).unflatten(-1, (m, l * p))
-        weights = weights.softmax(-1).unflatten(-1, (l, p))
-        reference = references[:, :, None, :, None]  # [b, q, 1, l, 1, 2 or 4]
-        if references.shape[-1] == 2:
-            locations = reference + offsets / sizes[:, None]
-        else:
-            locations = reference[..., :2] + offsets / p * reference[..., 2:] * 0.5
-        mixed = ms_deform_attn(value.unflatten(-1, (m, -1)), shapes, locations, weights)
-        return self.output_proj(mixed)
+            value = value.masked_fill(padding, 0.0)
+        offsets = self.sampling_offsets(rows).view(b, q, self.heads, self.levels, self.points, 2)
+        weights = self.attention_weights(rows).view(b, q, self.heads, -1).softmax(-1)
+        locations = torch.addcmul(references.origin, offsets, references.unit)
+        return self.output_proj(ms_deform_attn(value, shapes, locations, weights))
 
 
 class SelfAttention(nn.Module):
@@ -149,14 +165,14 @@ class SelfAttention(nn.Module):
         ``allowed`` bool[q, q] is True where a row may look at a column; None: everywhere.
         """
         d = x.shape[-1]
-        weight, bias = self.in_proj.weight, self.in_proj.bias
-        qk = F.linear(x + positions, weight[: 2 * d], bias[: 2 * d])
-        v = F.linear(x, weight[2 * d :], bias[2 * d :])
-        q, k = (self._split(part) for part in qk.split(d, dim=-1))
+        sizes = (2 * d, d)
+        (qk_weight, v_weight), (qk_bias, v_bias) = (
+            t.split(sizes) for t in (self.in_proj.weight, self.in_proj.bias)
+        )
+        qk = F.linear(x + positions, qk_weight, qk_bias)
+        q, k = qk.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        v = F.linear(x, v_weight, v_bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(
-            q, k, self._split(v), allowed, dropout_p=self.dropout if self.training else 0.0
+            q, k, v, allowed, dropout_p=self.dropout if self.training else 0.0
         )  # [b, m, q, e]
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -15,14 +15,30 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dino_trainer.model.config import ModelConfig
 
 RESNETS = ("resnet_18", "resnet_34", "resnet_50", "resnet_101", "resnet_152")
 TIMM = "timm/"
 STRIDES = (4, 8, 16, 32)  # of C2..C5
+
+
+class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
+    """BatchNorm that uses, and keeps, the statistics it was loaded with; all four are buffers.
+
+    ``after`` is what timm's layers do behind the norm, such as an activation.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, after: nn.Module | None = None) -> None:
+        super().__init__(channels, eps)
+        self.after = after or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float[b, c, h, w]. One operation; torchvision's own takes eleven."""
+        statistics = (self.running_mean, self.running_var, self.weight, self.bias)
+        return self.after(F.batch_norm(x, *statistics, training=False, eps=self.eps))
 
 
 class Backbone(nn.Module):
@@ -119,7 +135,7 @@ def _build_resnet(cfg: ModelConfig) -> Backbone:
     net = torchvision.models.get_model(
         cfg.backbone.replace("_", ""),
         weights=None,
-        norm_layer=torchvision.ops.FrozenBatchNorm2d,
+        norm_layer=FrozenBatchNorm2d,
         **({"replace_stride_with_dilation": [False, False, True]} if cfg.dilation else {}),
     )
     widths = (64, 128, 256, 512)
@@ -138,8 +154,22 @@ def _build_timm(cfg: ModelConfig) -> Backbone:
     net = timm.create_model(
         cfg.backbone.removeprefix(TIMM), pretrained=False, features_only=True, out_indices=indices
     )
-    body = TimmBody(freeze_batch_norm_2d(net))
-    return Backbone(body, tuple(net.feature_info.channels()))
+    _freeze_batch_norm(net)
+    return Backbone(TimmBody(net), tuple(net.feature_info.channels()))
+
+
+def _freeze_batch_norm(module: nn.Module) -> None:
+    """Replace every BatchNorm inside ``module``, keeping what timm's own do behind it."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            after = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
+            setattr(
+                module,
+                name,
+                FrozenBatchNorm2d(child.num_features, child.eps, nn.Sequential(*after)),
+            )
+        else:
+            _freeze_batch_norm(child)
 
 
 @lru_cache(maxsize=1)

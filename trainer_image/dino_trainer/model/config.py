@@ -7,6 +7,7 @@ them. Keys that the published code has beyond the spec stand last, with the publ
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 LEVEL_OF_C5 = 3
@@ -112,8 +113,13 @@ class ModelConfig:
                 f"model.num_feature_levels is {levels}. Make the two agree."
             ]
         extra = tuple(range(LEVEL_OF_C5 + 1, LEVEL_OF_C5 + 1 + levels - len(self.stages)))
-        rising = all(a < b for a, b in zip(indices, indices[1:], strict=False))
-        if not self.stages or min(indices) < 0 or not rising or indices[len(self.stages) :] != extra:
+        rising = all(a < b for a, b in pairwise(indices))
+        if (
+            not self.stages
+            or min(indices) < 0
+            or not rising
+            or indices[len(self.stages) :] != extra
+        ):
             return [
                 f"model.return_interm_indices is {list(indices)}. Name backbone stages 0..3 in "
                 "rising order, then 4, 5, … for extra levels, for example [1, 2, 3, 4]."

@@ -1,7 +1,7 @@
 """The decoder: boxes refined layer by layer, predictions that look forward twice.
 
 Shapes: b batch, n queries (denoising first, then matching), s tokens, d hidden size,
-k decoder layers, c classes.
+k decoder layers, c classes, v levels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, SelfAttention
+from dino_trainer.model.attention import DeformableAttention, References, SelfAttention
 from dino_trainer.model.boxes import inverse_sigmoid
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.encoder import Tokens
@@ -31,9 +31,7 @@ class DecoderLayer(nn.Module):
             else SelfAttention(d, cfg.nheads, dropout)
         )
         self.cross_attention = DeformableAttention(*points)
-        self.feed_forward = FeedForward(
-            d, cfg.dim_feedforward, dropout, cfg.transformer_activation
-        )
+        self.feed_forward = FeedForward(d, cfg.dim_feedforward, dropout, cfg.transformer_activation)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d) for _ in range(3))
         self.dropout = make_dropout(dropout)
 
@@ -41,7 +39,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         positions: Tensor,
-        references: Tensor,
+        boxes: Tensor,
         memory: Tensor,
         tokens: Tokens,
         allowed: Tensor | None,
@@ -50,11 +48,12 @@ class DecoderLayer(nn.Module):
 
         Args:
             x, positions: float[b, n, d].
-            references: float[b, n, l, 4] boxes on each level's padded area.
+            boxes: float[b, n, v, 4], cxcywh on each level's padded area.
             memory: float[b, s, d].
             allowed: bool[n, n], see SelfAttention.
         """
-        image = (memory, tokens.shapes, tokens.sizes, tokens.padding)
+        references = References.boxes(boxes, self.cross_attention.points)
+        image = (memory, tokens.shapes, tokens.padding)
         if self.looks_at_image:
             attended = self.self_attention(x + positions, references, *image)
         else:
@@ -102,17 +101,17 @@ class Decoder(nn.Module):
         normalised output.
         """
         states, references = [], []
-        stored = boxes
-        ratios = torch.cat((tokens.valid_ratios, tokens.valid_ratios), -1)[:, None]  # [b, 1, l, 4]
+        stored = current = boxes
+        ratios = torch.cat((tokens.valid_ratios, tokens.valid_ratios), -1)[:, None]  # [b, 1, v, 4]
         for index, layer in enumerate(self.layers):
-            current = stored.detach()
-            scaled = current[:, :, None] * ratios  # [b, n, l, 4]
+            scaled = current[:, :, None] * ratios  # [b, n, v, 4]
             positions = self.ref_point_head(query_positions(scaled[:, :, 0], x.shape[-1]))
             x = layer(x, positions, scaled, memory, tokens, allowed)
             states.append(self.norm(x))
             references.append(stored)
             if index + 1 < len(self.layers):
                 stored = (self._head(self.box_head, index)(x) + inverse_sigmoid(current)).sigmoid()
+                current = stored.detach()
         return self._predict(torch.stack(states), torch.stack(references))
 
     def _predict(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:

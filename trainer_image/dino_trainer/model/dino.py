@@ -218,7 +218,8 @@ class Dino(nn.Module):
         b = memory.shape[0]
         learned = None if self.query_embed is None else self.query_embed.weight.expand(b, -1, -1)
         if self.proposals is None:
-            assert learned is not None and self.query_boxes is not None
+            assert learned is not None
+            assert self.query_boxes is not None
             return learned, self.query_boxes.weight.expand(b, -1, -1), None
         content, boxes, logits = self.proposals(memory, tokens, self.decoder)
         x = content.detach() if learned is None else learned

@@ -1,6 +1,6 @@
 """The deformable encoder and the geometry of its tokens.
 
-Shapes: b batch, l levels, s tokens of all levels, d hidden size.
+Shapes: b batch, v levels, s tokens of alv levels, d hidden size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, LevelShapes
+from dino_trainer.model.attention import DeformableAttention, LevelShapes, References
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.layers import FeedForward, make_dropout
 from dino_trainer.model.position import image_positions
@@ -25,9 +25,9 @@ class Tokens:
     """Where the tokens of a batch lie. Depends on sizes and padding alone, not on weights."""
 
     shapes: LevelShapes
-    sizes: Tensor  # float32[l, 2], (width, height) of each level
-    padding: Tensor | None  # bool[b, s], True on padding
-    valid_ratios: Tensor  # float32[b, l, 2], unpadded part of width and height
+    sizes: Tensor  # float32[v, 2], (width, height) of each level
+    padding: Tensor | None  # bool[b, s, 1], True on padding
+    valid_ratios: Tensor  # float32[b, v, 2], unpadded part of width and height
     positions: Tensor  # float32[b, s, d], sine encoding
     centres: Tensor  # float32[b, s, 2], x and y relative to the unpadded image
 
@@ -35,7 +35,7 @@ class Tokens:
 def locate_tokens(
     shapes: LevelShapes, mask: Tensor | None, b: int, cfg: ModelConfig, device: torch.device
 ) -> Tokens:
-    """Compute the geometry of all levels.
+    """Compute the geometry of alv levels.
 
     ``mask`` bool[b, height, width] is True on padded pixels; None says that there are none.
     """
@@ -43,12 +43,12 @@ def locate_tokens(
     positions = [
         image_positions(m, cfg.hidden_dim, cfg.pe_temperatureH, cfg.pe_temperatureW) for m in masks
     ]
-    cells = torch.stack([_valid_cells(m) for m in masks], dim=1)  # [b, l, 2]
+    cells = torch.stack([_valid_cells(m) for m in masks], dim=1)  # [b, v, 2]
     sizes = torch.stack([_size(shape, device) for shape in shapes])
     centres = [
         _cell_centres(shape, device) / cells[:, None, level] for level, shape in enumerate(shapes)
     ]
-    padding = None if mask is None else torch.cat([m.flatten(1) for m in masks], dim=1)
+    padding = None if mask is None else torch.cat([m.flatten(1) for m in masks], dim=1)[..., None]
     return Tokens(
         shapes=shapes,
         sizes=sizes,
@@ -98,7 +98,7 @@ def propose_boxes(tokens: Tokens) -> tuple[Tensor, Tensor]:
     boxes = torch.cat((tokens.centres, wh), dim=-1)
     usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1, keepdim=True)
     if tokens.padding is not None:
-        usable = usable & ~tokens.padding[..., None]
+        usable = usable & ~tokens.padding
     logits = torch.log(boxes / (1 - boxes))
     return logits.masked_fill(~usable, float("inf")), usable
 
@@ -119,11 +119,11 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(d)
         self.dropout = make_dropout(cfg.dropout_ratio)
 
-    def forward(self, x: Tensor, positions: Tensor, references: Tensor, tokens: Tokens) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, references: References, tokens: Tokens
+    ) -> Tensor:
         """Return float[b, s, d] from ``x`` and ``positions`` float[b, s, d]."""
-        attended = self.attention(
-            x + positions, references, x, tokens.shapes, tokens.sizes, tokens.padding
-        )
+        attended = self.attention(x + positions, references, x, tokens.shapes, tokens.padding)
         x = self.norm1(x + self.dropout(attended))
         return self.norm2(x + self.dropout(self.feed_forward(x)))
 
@@ -140,12 +140,13 @@ class Encoder(nn.Module):
         """Return the memory float[b, s, d].
 
         Args:
-            x: float[b, s, d], projected features of all levels.
+            x: float[b, s, d], projected features of alv levels.
             positions: float[b, s, d], sine encoding plus the level's embedding.
             tokens: where the tokens lie.
         """
-        # A point relative to the unpadded image, on each level's padded area: [b, s, l, 2]
-        references = tokens.centres[:, :, None] * tokens.valid_ratios[:, None]
+        # A point relative to the unpadded image, on each level's padded area: [b, s, v, 2]
+        points = tokens.centres[:, :, None] * tokens.valid_ratios[:, None]
+        references = References.points(points, tokens.sizes)
         for layer in self.layers:
             x = layer(x, positions, references, tokens)
         return self.norm(x)

@@ -5,6 +5,8 @@ Shapes: b batch, n tokens or queries, d hidden size, f feed-forward size.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,15 +19,14 @@ class Mlp(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, depth: int) -> None:
         super().__init__()
         sizes = [inputs, *[hidden] * (depth - 1), outputs]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float[..., outputs]."""
+        rows = x.flatten(0, -2)  # linear layers reshape anything else to rows, and back, each time
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
+            rows = F.relu(layer(rows))
+        return self.layers[-1](rows).view(*x.shape[:-1], -1)
 
 
 class FeedForward(nn.Module):
@@ -40,7 +41,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float[b, n, d]."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        rows = self.linear1(x.flatten(0, -2))
+        return self.linear2(self.dropout(self.activation(rows))).view(x.shape)
 
 
 def make_dropout(ratio: float) -> nn.Module:

@@ -64,7 +64,7 @@ def pairing_cost(
 
     Class costs are computed for the targets' classes alone, not for all c.
     """
-    b, m = targets.labels.shape
+    m = targets.labels.shape[1]
     labels = targets.labels[None, :, None].expand(*logits.shape[:3], m)
     x = logits.float().gather(-1, labels)  # [g, b, q, m]
     p = x.sigmoid()

@@ -40,6 +40,4 @@ def postprocess(outputs: Outputs, sizes: Tensor, num_select: int) -> list[Detect
     height, width = sizes.to(logits.device, non_blocking=True).unbind(1)
     scale = torch.stack((width, height, width, height), dim=1)[:, None]  # [b, 1, 4]
     boxes = cxcywh_to_xyxy(outputs.boxes.float()).gather(1, query) * scale
-    return [
-        Detections(*image) for image in zip(scores, index % classes, boxes, strict=True)
-    ]
+    return [Detections(*image) for image in zip(scores, index % classes, boxes, strict=True)]

@@ -16,7 +16,7 @@ from dino_trainer.model.weights import IGNORED, LoadReport, read_state
 IMAGENET = "imagenet"
 SHIPPED = "timm/tf_efficientnet_lite0"
 # What detectors and self-supervised checkpoints put before a backbone's own names.
-PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.0\.body\.|backbone\.body\.|backbone\.)*(?:net\.)?")
+PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
 
 
 def load_backbone_weights(model: Dino, source: str | Path) -> LoadReport:

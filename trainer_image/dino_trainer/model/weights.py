@@ -36,7 +36,6 @@ RENAMES = [
         (r"^(?:transformer\.decoder\.)?class_embed\.", "decoder.class_head."),
         (r"^(?:transformer\.decoder\.)?bbox_embed\.", "decoder.box_head."),
         (r"^transformer\.(encoder\.layers\.\d+)\.self_attn\.", r"\1.attention."),
-        (r"^transformer\.(decoder\.layers\.\d+)\.self_attn\.in_proj_", r"\1.self_attention.in_proj."),
         (r"^transformer\.(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
         (r"^transformer\.(decoder\.layers\.\d+)\.cross_attn\.", r"\1.cross_attention."),
         (r"^transformer\.((?:en|de)coder\.layers\.\d+)\.linear", r"\1.feed_forward.linear"),
@@ -80,7 +79,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"There is no file {path}. {remedy}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
         first_line = str(error).split("\n", 1)[0]
-        raise ValueError(f"{path} cannot be read as a checkpoint ({first_line}). {remedy}") from error
+        raise ValueError(f"{path} is not a readable checkpoint ({first_line}). {remedy}") from error
     state = find_tensors(content)
     if not state:
         raise ValueError(f"{path} holds no tensors. {remedy}")
@@ -102,8 +101,10 @@ def our_name(name: str) -> str:
     name = WRAPPERS.sub("", name)
     for pattern, ours in RENAMES:
         if pattern.search(name):
-            return pattern.sub(ours, name, count=1)
-    return name
+            name = pattern.sub(ours, name, count=1)
+            break
+    # torch's own attention stores its packed projection as in_proj_weight, in_proj_bias.
+    return name.replace(".in_proj_", ".in_proj.")
 
 
 def load_checkpoint_weights(
