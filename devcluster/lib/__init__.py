@@ -1,1 +1,1 @@
-"""The dev cluster: a real one-node Kubernetes for machines that have none. Start reading at cli.py, then up.py."""
+"""The dev cluster: a real one-node Kubernetes. Start reading at cli.py, then up.py."""

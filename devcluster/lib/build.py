@@ -47,7 +47,7 @@ class Program:
         return home() / "programs" / f"{self.name}-{self.key()}"
 
     def ldflags(self) -> str:
-        """Stamp the versions in: without them kubectl cannot parse the server's, nor Helm its own."""
+        """Stamp the versions in: without them kubectl cannot parse the server's."""
         flags = ["-s", "-w"]
         if kubernetes := pinned(self.source, "k8s.io/kubernetes"):
             major, minor = kubernetes.lstrip("v").split(".")[:2]
@@ -67,7 +67,7 @@ class Program:
         return " ".join(flags)
 
     def key(self) -> str:
-        """A hash of all that decides the binary, so that a fresh clone finds the one built before."""
+        """A hash of all that decides the binary: a fresh clone finds the one built before."""
         digest = hashlib.sha256(f"{platform.machine()} {self.ldflags()}".encode())
         for path in sorted(self.source.iterdir()):
             if path.suffix in {".go", ".mod", ".sum"}:

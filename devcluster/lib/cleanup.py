@@ -12,9 +12,11 @@ from pathlib import Path
 
 from lib import network
 from lib.containerd import RUNTIME, SOCKET
+from lib.health import listens
 from lib.node import CGROUP, CNI_NETWORK
 from lib.paths import Instance
 from lib.processes import Running, end_all, start_time, stop
+from lib.say import ClusterError
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 CNI_RESULTS = Path("/var/lib/cni/results")
@@ -22,15 +24,24 @@ CONTAINER_LOGS = Path("/var/log/containers")
 
 
 def node(instance: Instance) -> None:
-    """Leave no container, mount, interface or rule of this node. Images and objects stay."""
+    """Leave no container, mount, interface or rule of this node. Images and objects stay.
+
+    Raises ClusterError when the node on this machine is that of another state folder: there is
+    one bridge, one control group and one runtime folder for all of them.
+    """
     stop(instance, ["containerd"])
+    if listens(SOCKET)():
+        raise ClusterError(
+            "A dev cluster with another DINO_DEVCLUSTER_HOME runs on this machine: end it with "
+            "that setting first."
+        )
     kill_containers()
     unmount(mounts_under((RUNTIME, instance.root)))
     forget_sockets()
     shutil.rmtree(RUNTIME, ignore_errors=True)
     remove_cgroups()
     remove_stray_files(instance)
-    network.down(instance)
+    network.down()
 
 
 def kill_containers() -> None:

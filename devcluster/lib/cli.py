@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from lib import build, current, images, s3, up
-from lib.paths import API_ONLY, FULL, Instance, home, program
+from lib.health import kubectl
+from lib.paths import API_ONLY, FULL, Instance, home
 from lib.processes import is_running
 from lib.say import ClusterError, say, tail
 
@@ -22,7 +22,7 @@ A real one-node Kubernetes on this machine, built from its Go modules. No contai
   eval "$(devcluster/cluster env)"             point kubectl at it and put kubectl and helm in PATH
   devcluster/cluster build-image NAME DIR      build an image with buildah ...
   devcluster/cluster load NAME                 ... and give it to the cluster
-  devcluster/cluster s3                        an S3 server in the cluster, for the host and for pods
+  devcluster/cluster s3                        an S3 server in the cluster, for host and pods
   devcluster/cluster down [--purge]            end everything; --purge forgets all objects too
 """
 EPILOGUE = """\
@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run: object, teaches: str, *, instance: bool = False) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: object, teaches: str, *, instance: bool = False
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=teaches, description=teaches)
         command.set_defaults(run=run)
         if instance:
@@ -71,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("up", run_up, "start the cluster, from whatever state it is in", instance=True)
-    command = add("down", run_down, "end the cluster and undo what it did to this machine", instance=True)
+    command = add(
+        "down", run_down, "end the cluster and undo what it did to this machine", instance=True
+    )
     command.add_argument("--purge", action="store_true", help="forget all objects and volumes too")
     add("status", run_status, "which processes run, and the nodes")
     add("build", run_build, "build all Go programs, which `up` else does when it needs them")
@@ -129,16 +133,16 @@ def run_status(options: argparse.Namespace) -> None:
     if current.chosen():
         current.check()
         return
-    for instance in up.instances():
-        if not instance.run.exists():
-            continue
+    started = [instance for instance in up.instances() if instance.run.exists()]
+    if not started:
+        print("Nothing was ever started here: `devcluster/cluster up` does.")
+    for instance in started:
         print(f"{up.label(instance)} ({instance.server})")
         for path in sorted(instance.run.glob("*.pid")):
             state = "runs" if is_running(instance, path.stem) else "ended"
             print(f"  {path.stem:<25}{state:<8}{instance.logs / path.stem}.log")
     if up.works(FULL):
-        command = [program("kubectl"), "--kubeconfig", FULL.kubeconfig, "get", "nodes", "-o", "wide"]
-        subprocess.run(command, check=False)
+        print(kubectl(FULL, "get", "nodes", "-o", "wide"), end="")
 
 
 def run_logs(options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ def etcd(instance: Instance) -> Service:
 
 
 def apiserver(instance: Instance) -> Service:
-    """The API server with the admission plug-ins of a default cluster, and Node and RBAC authorizers."""
+    """The API server as kubeadm sets it up: default admission, Node and RBAC authorizers."""
     pki, ports = instance.pki, instance.ports
     flags = {
         "bind-address": instance.address,

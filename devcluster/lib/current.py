@@ -12,7 +12,7 @@ from lib.say import ClusterError, say
 
 
 def chosen() -> bool:
-    """Whether the user asked for their own cluster. Raises ClusterError for a value unknown here."""
+    """Whether the user asked for their own cluster. Raises ClusterError for other values."""
     value = os.environ.get("CLUSTER", "")
     if value not in {"", "dev", "current"}:
         raise ClusterError(
@@ -24,10 +24,11 @@ def chosen() -> bool:
 
 def kubectl() -> str:
     """The user's kubectl, else the one that was built here."""
-    found = shutil.which("kubectl") or (str(program("kubectl")) if program("kubectl").exists() else None)
-    if not found:
-        raise ClusterError("CLUSTER=current needs kubectl and there is none in PATH: install it.")
-    return found
+    if found := shutil.which("kubectl"):
+        return found
+    if program("kubectl").exists():
+        return str(program("kubectl"))
+    raise ClusterError("CLUSTER=current needs kubectl and there is none in PATH: install it.")
 
 
 def check() -> None:

@@ -91,7 +91,7 @@ def make_base_image(label: str) -> None:
             shutil.rmtree(root / leftover, ignore_errors=True)
             (root / leftover).mkdir(parents=True)
         dockerfile = Path(folder, "Dockerfile")
-        dockerfile.write_text(f"FROM scratch\nCOPY root /\nLABEL {label}\nCMD [\"/bin/bash\"]\n")
+        dockerfile.write_text(f'FROM scratch\nCOPY root /\nLABEL {label}\nCMD ["/bin/bash"]\n')
         build = ["buildah", "bud", "--isolation", "chroot", "--format", "oci", "-t", BASE_IMAGE]
         run_logged([*build, "-f", str(dockerfile), folder], log, quiet=True)
 

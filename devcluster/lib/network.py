@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib.paths import BRIDGE, BRIDGE_ADDRESS, POD_CIDR, SERVICE_CIDR, Instance
+from lib.paths import BRIDGE, BRIDGE_ADDRESS, POD_CIDR, SERVICE_CIDR
 from lib.say import ClusterError
 
+# How the machine was before. A reboot forgets it, as it forgets the changes.
+BEFORE = Path("/run/dino-devcluster-before.json")
 # What the kubelet, kube-proxy and this file set, and `down` sets back.
 SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -40,9 +42,9 @@ COMMIT
 """
 
 
-def up(instance: Instance) -> None:
+def up() -> None:
     """Make the bridge and its rules, after writing down how the machine was before."""
-    remember(instance)
+    remember()
     ip("link", "add", BRIDGE, "type", "bridge", unless="File exists")
     ip("address", "replace", f"{BRIDGE_ADDRESS}/16", "dev", BRIDGE)
     ip("link", "set", BRIDGE, "up")
@@ -53,38 +55,38 @@ def up(instance: Instance) -> None:
         restore("iptables", RULES)
 
 
-def remember(instance: Instance) -> None:
+def remember() -> None:
     """Write down, once per life of the cluster, the settings and chains to be kept at the end."""
-    path = instance.run / "machine-before.json"
-    if path.exists():
+    if BEFORE.exists():
         return
     chains = {family: sorted(_chains(saved_rules(family))) for family in families()}
-    if any(name.startswith("KUBE-") for names in chains.values() for name in names):
+    if any(name.startswith("KUBE-SERVICES") for names in chains.values() for name in names):
         raise ClusterError(
             "Another Kubernetes has its rules in this machine's iptables: end that one, or use "
             "it with CLUSTER=current."
         )
     settings = {name: read_sysctl(name) for name in SYSCTLS}
-    instance.run.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"chains": chains, "sysctls": settings}, indent=1))
+    unfinished = BEFORE.with_suffix(".new")
+    unfinished.write_text(json.dumps({"chains": chains, "sysctls": settings}, indent=1))
+    unfinished.rename(BEFORE)
 
 
-def down(instance: Instance) -> None:
+def down() -> None:
     """Take away the rules, the interfaces and the settings; what was there before stays."""
-    path = instance.run / "machine-before.json"
-    before = json.loads(path.read_text()) if path.exists() else {"chains": {}, "sysctls": {}}
-    if before["chains"]:
-        for family in families():
-            undo = undoing(saved_rules(family), set(before["chains"].get(family, ())))
-            if undo:
-                restore(family, undo)
     for name in ports_of_bridge():
         ip("link", "delete", name, unless="Cannot find device")
     ip("link", "delete", BRIDGE, unless="Cannot find device")
+    if not BEFORE.exists():
+        return
+    before = json.loads(BEFORE.read_text())
+    for family in families():
+        undo = undoing(saved_rules(family), set(before["chains"].get(family, ())))
+        if undo:
+            restore(family, undo)
     for name, value in before["sysctls"].items():
         if value is not None and read_sysctl(name) != value:
             write_sysctl(name, value)
-    path.unlink(missing_ok=True)
+    BEFORE.unlink()
 
 
 def undoing(saved: str, keep: set[str]) -> str:
@@ -107,7 +109,7 @@ def undoing(saved: str, keep: set[str]) -> str:
 
 
 def _tables(saved: str) -> Iterable[tuple[str, list[str]]]:
-    table, lines = "", []
+    table, lines = "", list[str]()
     for line in saved.splitlines():
         if line.startswith("*"):
             table, lines = line, []

@@ -79,9 +79,7 @@ def cni_config() -> dict[str, object]:
 def kubelet(instance: Instance) -> Service:
     """The kubelet, in a control group of its own so that all of its pods can be found."""
     make_cgroup()
-    config = write(
-        instance.root / "kubelet.json", json.dumps(kubelet_config(instance), indent=1)
-    )
+    config = write(instance.root / "kubelet.json", json.dumps(kubelet_config(instance), indent=1))
     flags = {
         "config": config,
         "kubeconfig": instance.pki / "kubelet.kubeconfig",
@@ -184,7 +182,7 @@ def corefile(instance: Instance, resolv_conf: Path) -> str:
 """
 
 
-def load_pause(instance: Instance) -> None:
+def load_pause() -> None:
     """Give containerd the image that holds pods' namespaces."""
     images.load_program(PAUSE_IMAGE, PAUSE.binary, "/pause")
 

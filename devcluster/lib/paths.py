@@ -67,6 +67,25 @@ class Ports:
     def dns_health(self) -> int:
         return self.base + 253
 
+    def of_programs(self, *, node: bool) -> list[tuple[str, int]]:
+        """Which program needs which port."""
+        control_plane = [
+            ("etcd", self.etcd),
+            ("etcd", self.etcd_peer),
+            ("etcd", self.etcd_metrics),
+            ("kube-apiserver", self.api),
+            ("kube-controller-manager", self.controllers),
+            ("kube-scheduler", self.scheduler),
+        ]
+        of_node = [
+            ("kubelet", self.kubelet),
+            ("kubelet", self.kubelet_health),
+            ("kube-proxy", self.proxy_health),
+            ("kube-proxy", self.proxy_metrics),
+            ("coredns", self.dns_health),
+        ]
+        return control_plane + (of_node if node else [])
+
 
 @dataclass(frozen=True)
 class Instance:

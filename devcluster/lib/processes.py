@@ -36,7 +36,7 @@ class Running:
 
 
 def start_time(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot; None when there is none or it is a zombie."""
+    """When a process began, in clock ticks since boot; None for no process or a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -84,7 +84,7 @@ def start(instance: Instance, service: Service) -> None:
 
 
 def wait_healthy(instance: Instance, services: Iterable[Service], within: float = 90) -> None:
-    """Wait until every service answers. Raises ClusterError with the log of the one that does not."""
+    """Wait until every service answers. Raises ClusterError with the log of one that does not."""
     deadline = time.monotonic() + within
     for service in services:
         while not service.healthy():

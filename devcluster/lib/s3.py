@@ -29,8 +29,8 @@ class Endpoint:
     endpoint: str
     inside: str
     region: str
-    accessKey: str  # noqa: N815 -- the name in the JSON that users read
-    secretKey: str  # noqa: N815
+    accessKey: str
+    secretKey: str
 
 
 def up(*, as_json: bool) -> None:

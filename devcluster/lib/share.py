@@ -1,9 +1,10 @@
 """Gives containerd the layers that buildah has by hard links instead of copies.
 
-Both keep a layer as a folder of the same form (overlay file systems' whiteouts included), and neither ever writes to
-the files of a finished layer. So 6 GB of torch arrive in seconds and lie on the disk once. Besides the folder, containerd
-wants each layer's tar file, which nobody reads again after unpacking: it gets an empty file of the right size. The price
-is that an image cannot be exported from the dev cluster's containerd; buildah still has it.
+Both keep a layer as a folder of the same form (overlay file systems' whiteouts included), and
+neither ever writes to the files of a finished layer. So 6 GB of torch arrive in seconds and lie on
+the disk once. Besides the folder, containerd wants each layer's tar file, which nobody reads again
+after unpacking: it gets an empty file of the right size. The price is that an image cannot be
+exported from the dev cluster's containerd; buildah still has it.
 """
 
 from __future__ import annotations

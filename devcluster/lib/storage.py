@@ -1,6 +1,7 @@
 """Reads what images buildah has, straight from its storage (containers/storage, driver overlay).
 
-`buildah push` would write a whole image again, and compress it: minutes for torch. See share.py for what is done instead.
+`buildah push` would write a whole image again, and compress it: minutes for torch. share.py says
+what is done instead.
 """
 
 from __future__ import annotations

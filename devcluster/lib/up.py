@@ -28,7 +28,7 @@ def up(instance: Instance) -> None:
         if works(instance):
             say(f"The cluster is up already: {instance.server}.")
         else:
-            with stage("Starting the cluster", "10 s, 30 s the first time"):
+            with stage(f"Starting the {label(instance)}", "5 s"):
                 bring_up(instance)
     say(f"export KUBECONFIG={instance.kubeconfig}")
 
@@ -36,37 +36,42 @@ def up(instance: Instance) -> None:
 def works(instance: Instance) -> bool:
     """Whether every process runs and the API server answers."""
     names = CONTROL_PLANE + ((*NODE, "containerd") if instance.has_node else ())
-    return all(is_running(instance, name) for name in names) and answers(
-        f"{instance.server}/readyz"
-    )()
+    return (
+        all(is_running(instance, name) for name in names) and answers(f"{instance.server}/readyz")()
+    )
 
 
 def bring_up(instance: Instance) -> None:
     """Start in the order of need; what does not need each other starts side by side."""
+    check_ports(instance)
     if instance.has_node and not is_running(instance, "containerd"):
         stop(instance, NODE)
         cleanup.node(instance)
     certs.ensure(instance)
-    check_ports(instance)
-    if instance.has_node:
-        network.up(instance)
-        start(instance, node.containerd(instance))
     store, server = control_plane.etcd(instance), control_plane.apiserver(instance)
-    start(instance, store)
-    wait_healthy(instance, [store])
+    runtime = []
+    if instance.has_node:
+        network.up()
+        runtime = [node.containerd(instance)]
+    start_all(instance, [store, *runtime])
     start(instance, server)
     if instance.has_node:
-        node.load_pause(instance)
+        node.load_pause()
     wait_healthy(instance, [server])
     rest = [control_plane.controller_manager(instance), control_plane.scheduler(instance)]
     since = time.time()
     if instance.has_node:
         node.apply_manifests(instance)
         rest += [node.kubelet(instance), node.kube_proxy(instance), node.coredns(instance)]
-    for service in rest:
-        start(instance, service)
-    wait_healthy(instance, rest)
+    start_all(instance, rest)
     wait_usable(instance, since)
+
+
+def start_all(instance: Instance, services: list[Service]) -> None:
+    """Start some services side by side and wait until all of them work."""
+    for service in services:
+        start(instance, service)
+    wait_healthy(instance, services)
 
 
 def wait_usable(instance: Instance, since: float) -> None:
@@ -101,20 +106,23 @@ def wait_for(what: str, ready: Callable[[], bool], within: float) -> None:
 
 def check_ports(instance: Instance) -> None:
     """Refuse, by name, a port that somebody else's process holds."""
-    wanted = {"etcd": instance.ports.etcd, "kube-apiserver": instance.ports.api}
-    wanted |= {
-        "kube-controller-manager": instance.ports.controllers,
-        "kube-scheduler": instance.ports.scheduler,
-    }
-    for name, port in wanted.items():
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        if taken and not is_running(instance, name):
+    for name, port in instance.ports.of_programs(node=instance.has_node):
+        if not is_running(instance, name) and is_taken(port):
             raise ClusterError(
                 f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
                 "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
             )
+
+
+def is_taken(port: int) -> bool:
+    """Whether some process listens on a TCP port, on whatever address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
 
 
 def down(instance: Instance, *, purge: bool) -> None:

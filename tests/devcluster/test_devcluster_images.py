@@ -1,0 +1,138 @@
+"""Images on their way from buildah's storage to containerd."""
+
+import base64
+import io
+import json
+import os
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+from lib import archive, share, storage
+from lib.say import ClusterError
+
+NAMES = {
+    "dino-trainer": "localhost/dino-trainer:latest",
+    "dino-trainer:dev": "localhost/dino-trainer:dev",
+    "localhost/dino-trainer": "localhost/dino-trainer:latest",
+    "team/dino:1": "localhost/team/dino:1",
+    "registry.example.com/dino": "registry.example.com/dino:latest",
+    "registry:5000/dino": "registry:5000/dino:latest",
+}
+
+
+@pytest.mark.parametrize("given", NAMES)
+def test_names_are_filled_in_as_buildah_does(given: str) -> None:
+    assert storage.full_name(given) == NAMES[given]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A storage folder with one image of two layers, in the form that buildah keeps them."""
+    layers = [
+        {"id": "top", "parent": "low", "diff-digest": "sha256:bb", "diff-size": 2},
+        {"id": "low", "diff-digest": "sha256:aa", "diff-size": 1},
+    ]
+    config = json.dumps({"rootfs": {"diff_ids": ["sha256:aa", "sha256:bb"]}})
+    images = [{"id": "c0ffee", "names": ["localhost/dino:1"], "layer": "top"}]
+    for name, content in (("overlay-layers/layers", layers), ("overlay-images/images", images)):
+        path = tmp_path / f"{name}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content))
+    key = base64.b64encode(b"sha256:c0ffee").decode()
+    path = tmp_path / "overlay-images" / "c0ffee" / f"={key}"
+    path.parent.mkdir()
+    path.write_text(config)
+    return tmp_path
+
+
+def test_an_image_is_found_with_its_layers_lowest_first(store: Path) -> None:
+    image = storage.find(store, "dino:1")
+    assert [layer.digest for layer in image.layers] == ["sha256:aa", "sha256:bb"]
+    assert image.layers[1].folder == store / "overlay" / "top" / "diff"
+
+
+def test_an_unknown_image_names_those_there_are(store: Path) -> None:
+    with pytest.raises(ClusterError, match=r"no image localhost/dono:1. It has: localhost/dino:1"):
+        storage.find(store, "dono:1")
+
+
+def test_records_that_contradict_each_other_are_refused(store: Path) -> None:
+    path = store / "overlay-layers" / "layers.json"
+    path.write_text(path.read_text().replace("sha256:bb", "sha256:cc"))
+    with pytest.raises(ClusterError, match="contradict"):
+        storage.find(store, "dino:1")
+
+
+def test_chain_ids_follow_the_image_specification() -> None:
+    low, high = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    assert share.chain_ids([low]) == [low]
+    assert share.chain_ids([low, high])[1] == archive.digest(f"{low} {high}".encode())
+
+
+def test_the_folder_of_a_fresh_snapshot_is_the_upper_one() -> None:
+    bind = [{"Type": "bind", "Source": "/snap/1/fs", "Options": ["rw", "rbind"]}]
+    overlay = [
+        {
+            "Type": "overlay",
+            "Source": "overlay",
+            "Options": ["workdir=/snap/2/work", "upperdir=/snap/2/fs", "lowerdir=/snap/1/fs"],
+        }
+    ]
+    assert share.writable_folder(bind) == "/snap/1/fs"
+    assert share.writable_folder(overlay) == "/snap/2/fs"
+
+
+def test_layers_are_linked_with_all_they_carry(tmp_path: Path) -> None:
+    source, target = tmp_path / "diff", tmp_path / "fs"
+    (source / "bin").mkdir(parents=True)
+    (source / "bin" / "python").write_text("program")
+    (source / "bin" / "python").chmod(0o755)
+    (source / "bin" / "py").symlink_to("python")
+    (source / "bin").chmod(0o750)
+    target.mkdir()
+    share.copy_linked(source, target)
+    assert (target / "bin" / "python").samefile(source / "bin" / "python")
+    assert os.readlink(target / "bin" / "py") == "python"
+    assert stat.S_IMODE((target / "bin").stat().st_mode) == 0o750
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="devices and trusted attributes are root's")
+def test_whiteouts_of_overlay_file_systems_arrive(tmp_path: Path) -> None:
+    source, target = tmp_path / "diff", tmp_path / "fs"
+    (source / "opaque").mkdir(parents=True)
+    os.setxattr(source / "opaque", "trusted.overlay.opaque", b"y")
+    os.mknod(source / "gone", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
+    target.mkdir()
+    share.copy_linked(source, target)
+    assert stat.S_ISCHR((target / "gone").stat().st_mode)
+    assert (target / "gone").stat().st_rdev == 0
+    assert os.getxattr(target / "opaque", "trusted.overlay.opaque") == b"y"
+
+
+def test_a_programs_image_is_whole_and_not_roots(tmp_path: Path) -> None:
+    program = tmp_path / "s3"
+    program.write_bytes(b"\x7fELF" + bytes(1000))
+    blob = archive.of_program("localhost/dino-s3:1", program, "/s3", "amd64")
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        content = {member.name: _read(tar, member) for member in tar.getmembers()}
+    for name, data in content.items():
+        if name.startswith("blobs/"):
+            assert archive.blob(archive.digest(data)) == name
+    index = json.loads(content["index.json"])["manifests"][0]
+    assert index["annotations"] == {"io.containerd.image.name": "localhost/dino-s3:1"}
+    manifest = json.loads(content[archive.blob(index["digest"])])
+    config = json.loads(content[archive.blob(manifest["config"]["digest"])])
+    assert config["config"] == {"Entrypoint": ["/s3"], "User": "65532:65532"}
+    assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
+    layer = content[archive.blob(manifest["layers"][0]["digest"])]
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        (member,) = tar.getmembers()
+        assert (member.name, member.mode, _read(tar, member)) == ("s3", 0o755, program.read_bytes())
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()

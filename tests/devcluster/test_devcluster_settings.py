@@ -1,0 +1,83 @@
+"""Certificates, settings files and what scripts read."""
+
+import json
+import shutil
+import stat
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from lib import certs, node, s3
+from lib.paths import API_ONLY, FULL
+
+needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+
+
+def openssl(*arguments: str) -> str:
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@needs_openssl
+def test_certificates_are_signed_and_name_whom_they_serve(state: Path) -> None:
+    certs.ensure(FULL)
+    pki = FULL.pki
+    for leaf in (*certs.CONTROL_PLANE, *certs.NODE):
+        openssl("verify", "-CAfile", f"{pki}/{leaf.authority}.crt", f"{pki}/{leaf.file}.crt")
+    served = openssl("x509", "-in", f"{pki}/apiserver.crt", "-noout", "-ext", "subjectAltName")
+    for name in ("kubernetes.default.svc", "IP Address:127.0.0.1", "IP Address:10.178.0.1"):
+        assert name in served
+    who = openssl("x509", "-in", f"{pki}/kubelet.crt", "-noout", "-subject")
+    assert "system:nodes" in who
+    assert "system:node:dino-node" in who
+
+
+@needs_openssl
+def test_keys_are_private_and_made_once(state: Path) -> None:
+    certs.ensure(API_ONLY)
+    before = API_ONLY.kubeconfig.read_text()
+    certs.ensure(API_ONLY)
+    assert API_ONLY.kubeconfig.read_text() == before
+    assert "https://127.0.0.1:17443" in before
+    assert stat.S_IMODE(API_ONLY.kubeconfig.stat().st_mode) == 0o600
+    assert stat.S_IMODE(API_ONLY.root.stat().st_mode) == 0o700
+
+
+def test_both_instances_can_run_side_by_side() -> None:
+    ports = [
+        port for one in (FULL, API_ONLY) for _, port in one.ports.of_programs(node=one.has_node)
+    ]
+    assert len(ports) == len(set(ports))
+    assert all(1024 < port < 32768 for port in ports), "ephemeral ports may be taken by anyone"
+    assert FULL.root != API_ONLY.root
+
+
+@pytest.mark.parametrize("upstream", [True, False])
+def test_names_outside_go_where_the_machine_asks(
+    upstream: bool, state: Path, tmp_path: Path
+) -> None:
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text("nameserver 192.0.2.53\n" if upstream else "search example.com\n")
+    assert (f"forward . {resolv}" in node.corefile(FULL, resolv)) == upstream
+
+
+def test_containerd_disturbs_no_other(state: Path) -> None:
+    config = tomllib.loads(node.containerd_config(state / "containerd", state / "cni"))
+    for place in (config["state"], config["grpc"]["address"]):
+        assert place.startswith("/run/dino-devcluster/")
+    assert config["root"] == str(state / "containerd")
+
+
+def test_s3_prints_what_scripts_read(capsys: pytest.CaptureFixture[str]) -> None:
+    found = s3.Endpoint("http://10.178.0.9:9000", "http://s3:9000", "us-east-1", "id", "secret")
+    s3.show(found, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "endpoint": "http://10.178.0.9:9000",
+        "inside": "http://s3:9000",
+        "region": "us-east-1",
+        "accessKey": "id",
+        "secretKey": "secret",
+    }
+    s3.show(found, as_json=False)
+    assert "export AWS_ENDPOINT_URL_S3=http://10.178.0.9:9000" in capsys.readouterr().out
