@@ -8,14 +8,20 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from dino_api.experiment import ExperimentSpec, digest, load
-from dino_api.result import Metrics, Progress
+from dino_api.result import Metrics, Progress, Result
+from dino_trainer.actions import train
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.stage import StagedSource
+from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.train import checkpoint
+from dino_trainer.train.checkpoint import LATEST
 
 SIZE = (96, 64)  # width, height
 COLOURS = {1: (220, 40, 40), 3: (40, 40, 220)}
@@ -131,3 +137,48 @@ def a_context(spec: ExperimentSpec, recorder: Recorder, stop: Event | None = Non
         digest=digest(spec),
         run_id="test",
     )
+
+
+def spec_for(folder: Path, *overrides: str) -> ExperimentSpec:
+    """A spec over data sets in `folder`, made once."""
+    if not (folder / "train").exists():
+        a_dataset(folder / "train", 8, seed=0)
+        a_dataset(folder / "val", 4, seed=1)
+    return a_spec(folder / "train", folder / "val", *overrides)
+
+
+def run(spec: ExperimentSpec, recorder: Recorder | None = None) -> Result:
+    recorder = recorder or Recorder()
+    return train.run(spec, a_context(spec, recorder))
+
+
+def interrupted(spec: ExperimentSpec, at: int) -> Recorder:
+    """Train until the stop event is set during step `at`."""
+    stop = Event()
+    recorder = Recorder(lambda step: stop.set() if step == at else None)
+    with pytest.raises(TrainerError, match=rf"after step {at} of 8; a checkpoint is saved") as why:
+        train.run(spec, a_context(spec, recorder, stop))
+    assert why.value.reason == "Preempted"
+    assert recorder.steps[-1].step == at
+    return recorder
+
+
+def latest(spec: ExperimentSpec, name: str = LATEST) -> dict:
+    return checkpoint.read(Path(spec.results_dir) / "train" / name)
+
+
+def assert_same(one: object, other: object, where: str = "") -> None:
+    """Equal to the last bit, tensors and all."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key, value in one.items():
+            assert_same(value, other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for place, value in enumerate(one):
+            assert_same(value, other[place], f"{where}[{place}]")
+    else:
+        assert one == other, where
