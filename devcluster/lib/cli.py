@@ -74,13 +74,13 @@ def parser() -> argparse.ArgumentParser:
 
     add("up", run_up, "start the cluster, from whatever state it is in", instance=True)
     command = add(
-        "down", run_down, "end the cluster and undo what it did to this machine", instance=True
+        "down", run_down, "end everything and undo what it did to this machine", instance=True
     )
     command.add_argument("--purge", action="store_true", help="forget all objects and volumes too")
     add("status", run_status, "which processes run, and the nodes")
     add("build", run_build, "build all Go programs, which `up` else does when it needs them")
     add("env", run_env, "print shell lines that point kubectl at the cluster", instance=True)
-    command = add("logs", run_logs, "print a process's log", instance=True)
+    command = add("logs", run_logs, "print the end of a process's log", instance=True)
     command.add_argument("name", help="etcd, kube-apiserver, kubelet, containerd, ...")
     add_image_commands(add)
     return whole
@@ -110,7 +110,8 @@ def run_up(options: argparse.Namespace) -> None:
 
 def run_down(options: argparse.Namespace) -> None:
     current.refuse("down")
-    up.down(options.instance, purge=options.purge)
+    for instance in up.instances() if options.instance is FULL else (options.instance,):
+        up.down(instance, purge=options.purge)
 
 
 def run_build(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lib.lock import locked
 from lib.say import ClusterError, stage
 
 ELSEWHERE = "use kind or any other cluster: set KUBECONFIG and CLUSTER=current"
@@ -79,6 +80,14 @@ def ensure_packages(needs: dict[str, str]) -> None:
         raise ClusterError(
             f"The packages {', '.join(packages)} are missing: install them, or {ELSEWHERE}."
         )
+    with locked("packages", wait=900):  # apt-get itself refuses a second one
+        install_packages(missing_packages(needs))
+
+
+def install_packages(packages: list[str]) -> None:
+    """apt-get install, with fresh lists of packages only when it fails with those there are."""
+    if not packages:
+        return
     with stage(f"Installing Debian's packages {', '.join(packages)}", "30 s"):
         install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
         if _quietly(install) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -114,9 +113,8 @@ def run_logged(command: list[str], log: Path, *, quiet: bool) -> None:
     with open(log, "w") as file:
         output = file if quiet else None
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
-            env={**os.environ, "BUILDAH_HISTORY": "true"},
-        )  # fmt: skip
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        )
     if done.returncode != 0:
         said = f" Its log, {log}, ends with:\n{tail(str(log))}" if quiet else ""
         raise ClusterError(f"`{' '.join(command)}` failed.{said}")

@@ -127,6 +127,8 @@ def is_taken(port: int) -> bool:
 
 def down(instance: Instance, *, purge: bool) -> None:
     """End all of an instance's processes and undo what it did to the machine."""
+    if not instance.run.exists() and not (instance.has_node and network.BEFORE.exists()):
+        return
     with locked(instance.name, wait=120), stage(f"Ending the {label(instance)}", "5 s"):
         if instance.has_node:
             stop(instance, NODE)

@@ -165,6 +165,29 @@ def test_an_unknown_choice_of_cluster_is_refused(monkeypatch: pytest.MonkeyPatch
         current.chosen()
 
 
+@pytest.mark.parametrize(
+    "flags, ended", [([], ["node", "api"]), (["--control-plane-only"], ["api"])]
+)
+def test_down_ends_everything_unless_told_otherwise(
+    flags: list[str], ended: list[str], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.delenv("CLUSTER", raising=False)
+    monkeypatch.setattr(cli.up, "down", lambda instance, *, purge: seen.append(instance.name))
+    assert cli.main(["down", *flags]) == 0
+    assert seen == ended
+
+
+def test_down_of_what_was_never_up_does_nothing(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.up.network, "BEFORE", state / "before.json")
+    monkeypatch.delenv("CLUSTER", raising=False)
+    assert cli.main(["down"]) == 0
+    assert capsys.readouterr().err == ""
+    assert not state.exists()
+
+
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
