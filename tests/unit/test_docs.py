@@ -27,5 +27,7 @@ def test_the_map_names_paths_at_all() -> None:
 def test_every_make_target_that_documents_name_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
-        named = set(re.findall(r"^    make ([a-z0-9-]+)|`make ([a-z0-9-]+)", page.read_text(), re.M))
+        named = set(
+            re.findall(r"^    make ([a-z0-9-]+)|`make ([a-z0-9-]+)", page.read_text(), re.M)
+        )
         assert {a or b for a, b in named} <= targets, page
