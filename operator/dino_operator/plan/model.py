@@ -92,15 +92,11 @@ class Plan:
     def irrevocable(self) -> bool:
         """Whether it must be decided on objects read from the API server, not from a cache.
 
-        A second GPU Job, a deleted Job, a false last word or a false event cannot be taken back.
+        A second GPU Job, a deleted or resumed Job, a false last word or a false event cannot be
+        taken back.
         """
         jobs = any(each["kind"] == "Job" for each in self.creates)
-        return jobs or bool(self.deletes or self.events) or self.stops_a_job or self.is_last_word
-
-    @property
-    def stops_a_job(self) -> bool:
-        """Whether a patch ends a running attempt."""
-        return any("annotations" in patch.body.get("metadata", {}) for patch in self.patches)
+        return jobs or bool(self.patches or self.deletes or self.events) or self.is_last_word
 
     @property
     def is_last_word(self) -> bool:

@@ -177,9 +177,12 @@ class Client:
                 raise
 
     async def apply_status(self, resource: Object, status: Object) -> Object:
-        """Applies the status to the resource with that uid; what others own in it stays."""
+        """Applies the status to the version that it was planned from; what others own stays.
+
+        Raises ApiError 409 for another version or uid: a late plan must not take back a later one.
+        """
         meta = resource["metadata"]
-        named = {key: meta[key] for key in ("name", "namespace", "uid")}
+        named = {key: meta[key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body = {
             "apiVersion": resource["apiVersion"],
             "kind": resource["kind"],
