@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -9,7 +10,8 @@ import time
 from collections.abc import Callable
 
 from lib import build, certs, cleanup, control_plane, doctor, network, node
-from lib.health import answers, kubectl, node_is_ready
+from lib.containerd import SOCKET
+from lib.health import answers, kubectl, listens, node_is_ready
 from lib.lock import locked
 from lib.paths import API_ONLY, FULL, NODE_NAME, Instance
 from lib.processes import Service, is_running, start, stop, wait_healthy
@@ -127,7 +129,7 @@ def is_taken(port: int) -> bool:
 
 def down(instance: Instance, *, purge: bool) -> None:
     """End all of an instance's processes and undo what it did to the machine."""
-    if not instance.run.exists() and not (instance.has_node and network.BEFORE.exists()):
+    if not left_anything(instance):
         return
     with locked(instance.name, wait=120), stage(f"Ending the {label(instance)}", "5 s"):
         if instance.has_node:
@@ -138,6 +140,14 @@ def down(instance: Instance, *, purge: bool) -> None:
         stop(instance, CONTROL_PLANE[-1:])
         if purge:
             drop_state(instance)
+
+
+def left_anything(instance: Instance) -> bool:
+    """Whether an instance was ever up, here or in a state folder that somebody deleted since."""
+    if instance.run.exists():
+        return True
+    ours_to_clean = os.geteuid() == 0 and network.BEFORE.exists() and not listens(SOCKET)()
+    return instance.has_node and ours_to_clean
 
 
 def drop_state(instance: Instance) -> None:
