@@ -95,7 +95,7 @@ def _scalar(item: Any) -> str:
     if item is None or isinstance(item, (bool, int)):
         return json.dumps(item)
     if isinstance(item, str):
-        return item if _is_plain(item) else json.dumps(item)
+        return item if _is_plain(item) else _quoted(item)
     raise TypeError(f"a spec holds JSON types only, not {type(item).__name__}")
 
 
@@ -103,6 +103,12 @@ def _number(item: float) -> str:
     text = repr(item)
     mantissa, mark, exponent = text.partition("e")
     return f"{mantissa}.0e{exponent}" if mark and "." not in mantissa else text
+
+
+def _quoted(text: str) -> str:
+    """As JSON, but for what JSON writes as two surrogates: YAML would read two characters."""
+    parts = (json.dumps(each)[1:-1] if each <= "\uffff" else f"\\U{ord(each):08x}" for each in text)
+    return f'"{"".join(parts)}"'
 
 
 def _is_plain(text: str) -> bool:

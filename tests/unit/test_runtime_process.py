@@ -1,0 +1,184 @@
+"""The command's options, its logs, its HTTP pages, and the renderer's YAML and names."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import ClientSession
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dino_operator import handlers, main
+from dino_operator.plan import names
+from dino_operator.plan.model import Settings
+from dino_operator.plan.specfile import to_yaml
+from dino_operator.runtime.client import ApiError, path
+from dino_operator.runtime.loop import Operator, Options
+from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.server import Server
+from tests.builders import RUNNING, a_job
+
+
+def test_the_environment_holds_the_defaults() -> None:
+    known = {
+        "DINO_TRAINER_IMAGE": "trainer:2",
+        "DINO_S3_PATH_STYLE": "false",
+        "DINO_WATCH_NAMESPACES": "a, b",
+        "DINO_METRICS_PORT": "9",
+    }
+    options = main.parser(known).parse_args([])
+    assert options.trainer_image == "trainer:2"
+    assert options.s3_path_style is False
+    assert options.watch_namespaces == ("a", "b")
+    assert options.metrics_port == 9
+    assert main.parser(known).parse_args(["--trainer-image", "x"]).trainer_image == "x"
+
+
+def test_empty_variables_are_as_good_as_none() -> None:
+    options = main.parser({"DINO_WATCH_NAMESPACES": "", "DINO_S3_REGION": ""}).parse_args([])
+    assert options.watch_namespaces == ()
+    assert options.s3_region == "us-east-1"
+
+
+def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.parser({}).parse_args(["--help"])
+    text = capsys.readouterr().out
+    for word in ("DINO_TRAINER_IMAGE", "DINO_S3_SECRET", "DINO_METRICS_PORT", "Ctrl-C"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "no trainer image"),
+        (["--s3-path-style", "maybe"], "neither true nor false"),
+        (["--metrics-port", "many"], "invalid int value"),
+    ],
+)
+def test_wrong_options_end_in_a_sentence(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DINO_TRAINER_IMAGE", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main.main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_cluster_it_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert main.main(["--trainer-image", "x", "--metrics-port", "0"]) == 1
+    assert "cannot reach a cluster" in capsys.readouterr().err
+
+
+def test_json_logs_are_one_object_a_line() -> None:
+    record = logging.LogRecord("a", logging.INFO, "f", 1, "said %s", ("this",), None)
+    line = main.JsonLines().format(record)
+    assert json.loads(line)["message"] == "said this"
+    assert "\n" not in line
+
+
+def test_kopf_is_kept_quiet_and_frugal() -> None:
+    made = handlers.settings()
+    assert made.posting.enabled is False
+    assert made.scanning.disabled is True
+    assert made.queueing.worker_limit is None
+    assert made.peering.standalone is True
+
+
+class NoApi:
+    """An API server that is not there."""
+
+    async def served(self) -> bool:
+        raise ApiError(0, "Unreachable", "nobody")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_pages() -> None:
+    operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
+    job = a_job().status(RUNNING).obj()
+    operator.cache.put(handlers.Kind.DINOJOBS, job)
+    server = Server(operator, 0, "127.0.0.1")
+    await server.start()
+    try:
+        async with ClientSession(f"http://127.0.0.1:{server.port}") as session:
+            async with session.get("/healthz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok")
+            async with session.get("/readyz") as answer:
+                assert answer.status == 503
+            async with session.get("/metrics") as answer:
+                text = await answer.text()
+    finally:
+        await server.stop()
+    assert 'dino_jobs{phase="Running"} 1.0' in text
+    for name in (
+        "dino_operator_reconcile_total",
+        "dino_operator_reconcile_duration_seconds",
+        "dino_operator_queue_depth",
+        "dino_operator_queue_oldest_seconds",
+        "dino_operator_apiserver_requests_total",
+        "dino_job_duration_seconds",
+        "dino_job_failures_total",
+        "dino_watch_last_event_timestamp_seconds",
+    ):
+        assert name in text
+
+
+async def test_a_stuck_key_is_trouble() -> None:
+    options = Options(stuck_after=-1)
+    operator = Operator(NoApi(), Settings("t"), options, Metrics())  # type: ignore[arg-type]
+    assert "has waited" in operator.trouble
+    await operator.stop()
+
+
+def test_paths() -> None:
+    assert path("jobs", "n", "x") == "/apis/batch/v1/namespaces/n/jobs/x"
+    assert path("pods", None) == "/api/v1/pods"
+    status = path("dinojobs", "n", "x", "status")
+    assert status == "/apis/dino-operator.io/v1alpha1/namespaces/n/dinojobs/x/status"
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=253))
+def test_child_names_are_short_distinct_and_stable(name: str) -> None:
+    first, second = names.job_name(name, "train", 1), names.job_name(name, "train", 2)
+    assert first == names.job_name(name, "train", 1) != second
+    assert len(first) <= 63
+    assert first.endswith("-train-1")
+    assert names.job_name(f"{name}a", "train", 1) != first
+    assert len(names.config_name(name, "train", "uid", "text")) <= 63
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_every_yaml_reader_reads_what_was_written(value: dict[str, Any]) -> None:
+    assert yaml.safe_load(to_yaml(value)) == value
+
+
+def test_a_learning_rate_stays_a_number() -> None:
+    text = to_yaml({"train": {"optim": {"lr": 1e-05, "steps": [11]}}, "name": "on"})
+    assert text == 'train:\n  optim:\n    lr: 1.0e-05\n    steps:\n      - 11\nname: "on"\n'
+    with pytest.raises(TypeError, match="JSON types"):
+        to_yaml({"x": object()})

@@ -1,0 +1,198 @@
+"""Plans carried out: cut off anywhere, on a stale cache, and against someone else's objects."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from dino_operator.plan import observe
+from dino_operator.plan.model import Settings
+from dino_operator.runtime.cache import Cache, Kind
+from dino_operator.runtime.client import ApiError
+from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.reconcile import Reconciler
+from tests.builders import a_child, a_job
+from tests.unit.plan_world import Crash, World
+
+KEY = ("team", "x")
+BUDGET = 8
+"""Account, right, ConfigMap, Job, three statuses, one event."""
+
+
+class Bench:
+    """A world and an operator that has read it."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.metrics = Metrics()
+        self.restart()
+
+    def restart(self) -> None:
+        self.cache = Cache()
+        self.reconciler = Reconciler(
+            self.cache, self.world, Settings("trainer:1"), self.metrics, lambda: self.world.now
+        )
+        self.see()
+
+    def see(self, *kinds: Kind) -> None:
+        """The cache catches up; with kinds, for those only."""
+        for kind in kinds or tuple(Kind):
+            things = copy.deepcopy(list(self.world.things[kind].values()))
+            self.cache.replace(kind, things, self.world.version)
+
+    async def work(self) -> None:
+        """What the queue would do: again and again, whatever becomes of the process."""
+        for _ in range(4):
+            self.see()
+            try:
+                await self.reconciler.reconcile(KEY)
+            except Crash:
+                self.world.crash = lambda moment: None
+                self.restart()
+            except ApiError:
+                self.world.crash = lambda moment: None
+
+    async def live(self) -> None:
+        """From creation to the end, with a pod that succeeds."""
+        self.world.submit()
+        await self.work()
+        self.world.control_jobs()
+        await self.work()
+        self.world.start_pod()
+        await self.work()
+        self.world.end_pod(0)
+        await self.work()
+        self.world.control_jobs()
+        await self.work()
+
+
+async def test_a_life_costs_eight_writes() -> None:
+    bench = Bench()
+    await bench.live()
+    assert bench.world.writes == BUDGET
+    assert bench.world.dinojob is not None
+    assert bench.world.dinojob["status"]["metrics"] == {"mAP50": 0.75}
+    bench.restart()
+    await bench.work()
+    assert bench.world.writes == BUDGET, "a new process at rest writes nothing"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, BUDGET + 1))
+@pytest.mark.parametrize("error", [Crash("killed"), ApiError(0, "Unreachable", "lost")])
+async def test_cut_off_at_any_write_it_ends_the_same(
+    number: int, moment: str, error: Exception
+) -> None:
+    bench = Bench()
+    left = [number]
+
+    def crash(now: str) -> None:
+        if now == moment:
+            left[0] -= 1
+            if left[0] == 0:
+                raise error
+
+    bench.world.crash = crash
+    await bench.live()
+    assert left[0] <= 0, "it was cut off"
+    assert bench.world.created_jobs == ["x-train-1"]
+    assert bench.world.dinojob is not None
+    assert observe.is_true(bench.world.dinojob, "Complete")
+    events = [name for kind, name in bench.world.others if kind == "Event"]
+    assert len(events) == 1, "told once"
+    maps = [name for kind, name in bench.world.others if kind == "ConfigMap"]
+    assert len(maps) == 1
+
+
+async def running() -> Bench:
+    bench = Bench()
+    bench.world.submit()
+    await bench.work()
+    bench.world.control_jobs()
+    bench.world.start_pod()
+    await bench.work()
+    return bench
+
+
+async def test_a_pod_that_the_cache_has_not_seen_holds_the_next_job_back() -> None:
+    bench = Bench()
+    bench.world.submit()
+    await bench.work()
+    bench.world.control_jobs()
+    bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-train-1"])
+    bench.see(Kind.JOBS)
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.created_jobs == ["x-train-1"], "its pod still lives"
+    assert bench.world.dinojob is not None
+    said = observe.condition(bench.world.dinojob, "Running")
+    assert said is not None
+    assert said["reason"] == "WaitingForChild"
+
+
+async def test_a_failure_is_not_judged_before_its_pod_was_seen() -> None:
+    bench = await running()
+    bench.world.end_pod(76)
+    bench.world.control_jobs()
+    bench.see(Kind.JOBS)
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.dinojob is not None
+    assert bench.world.dinojob["status"]["failure"]["reason"] == "Diverged"
+
+
+async def test_a_late_plan_does_not_take_back_the_end() -> None:
+    bench = await running()
+    past = copy.deepcopy(bench.world.dinojob)
+    bench.world.end_pod(0)
+    bench.world.control_jobs()
+    await bench.work()
+    bench.restart()
+    late = Cache()
+    late.put(Kind.DINOJOBS, past)
+    late.put(Kind.JOBS, a_child(a_job().uid(past["metadata"]["uid"])).obj())
+    bench.reconciler._cache = late
+    with pytest.raises(ApiError, match="another version"):
+        await bench.reconciler.reconcile(KEY)
+    assert await bench.reconciler.reconcile(KEY) is None
+    assert bench.world.dinojob is not None
+    assert observe.is_true(bench.world.dinojob, "Complete")
+
+
+async def test_a_resource_that_is_gone_costs_nothing() -> None:
+    bench = Bench()
+    bench.world.submit()
+    bench.see()
+    bench.world.remove(Kind.DINOJOBS, bench.world.things[Kind.DINOJOBS]["x"])
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.writes == 0
+
+
+async def test_the_job_of_a_stranger_is_left_alone() -> None:
+    bench = Bench()
+    bench.world.submit()
+    stranger = a_child(a_job()).orphaned().complete().obj()
+    stranger["metadata"]["labels"] = {"dino-operator.io/job": "other"}
+    bench.world._store(Kind.JOBS, stranger)
+    bench.see()
+    again = await bench.reconciler.reconcile(KEY)
+    assert again == Settings("").recheck
+    assert bench.world.created_jobs == []
+    assert bench.world.dinojob is not None
+    said = observe.condition(bench.world.dinojob, "Running")
+    assert said is not None
+    assert said["reason"] == "ChildNameConflict"
+    await bench.work()
+    bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-train-1"])
+    await bench.work()
+    assert bench.world.created_jobs == ["x-train-1"]
+
+
+async def test_ends_are_counted() -> None:
+    bench = await running()
+    bench.world.wait(60)
+    bench.world.end_pod(64)
+    bench.world.control_jobs()
+    await bench.work()
+    text = bench.metrics.text().decode()
+    assert 'dino_job_failures_total{reason="InvalidSpec"} 1.0' in text
+    assert 'dino_job_duration_seconds_count{phase="Failed"} 1.0' in text
