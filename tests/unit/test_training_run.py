@@ -14,7 +14,7 @@ from training_builders import Recorder, interrupted, latest, run, spec_for
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST
+from dino_trainer.train.checkpoint import BEST, LATEST
 
 
 @pytest.fixture
@@ -35,6 +35,9 @@ def test_a_run_from_start_to_end(spec: ExperimentSpec) -> None:
     assert last.images_per_second > 0
     assert math.isfinite(last.loss)
     assert [epoch for epoch, _, _ in recorder.validations] == [1, 2]
+
+    names = {path.name for path in folder.glob("*.pth")}
+    assert names == {BEST, LATEST}
 
     best = checkpoint.read(folder / BEST)
     assert best["class_names"] == ["", "red", "", "blue"]

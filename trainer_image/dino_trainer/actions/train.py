@@ -188,6 +188,7 @@ def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     """Publish the picture and say what came out."""
     best = published(context, BEST)
     picture = draw_picture(run, context, data)
+    (context.output.dir / PREVIOUS).unlink(missing_ok=True)  # nothing is left to resume
     metrics = run.best.metrics if run.best else Metrics()
     return Result(
         spec_digest=context.digest,
