@@ -172,7 +172,7 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
                     "dim_feedforward": 64,
                     "num_queries": 20,
                     "num_select": 20,
-                    "dn_number": 10,
+                    "dn_number": 50,
                 },
                 "dataset": {
                     "batch_size": 4,

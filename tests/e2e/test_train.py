@@ -18,10 +18,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason=f"the BCCD photographs are not at {BCCD}")
 def test_real_photographs_train_to_a_good_detector(lab: Lab, tmp_path: Path) -> None:
-    """Blood cells: about 450 steps from an ImageNet backbone reach mAP50 0.45 and more."""
+    """Blood cells: 306 steps, about 3 minutes, from an ImageNet backbone reach mAP50 0.45."""
     for split in ("train", "val"):
         lab.put(BCCD / split, f"bccd/{split}")
     manifest = yaml.safe_load((ROOT / "examples" / "bccd-train.yaml").read_text())
+    manifest["spec"]["experiment"]["train"].update(num_epochs=6, validation_interval=3)
     lab.apply(manifest)
 
     running = lab.training("bccd")
