@@ -187,6 +187,16 @@ async def test_the_job_of_a_stranger_is_left_alone() -> None:
     assert bench.world.created_jobs == ["x-train-1"]
 
 
+async def test_it_remembers_its_own_writes_before_their_events_come() -> None:
+    bench = Bench()
+    bench.world.submit()
+    bench.see(Kind.DINOJOBS)
+    await bench.reconciler.reconcile(KEY)
+    before = bench.world.writes
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.writes == before
+
+
 async def test_ends_are_counted() -> None:
     bench = await running()
     bench.world.wait(60)
