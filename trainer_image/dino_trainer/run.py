@@ -16,8 +16,8 @@ class RunContext:
 
     output: where results go. reporter: who is told. work_dir: scratch space for staged data.
     stop: set when the process was asked to end; the action saves a checkpoint and raises Preempted.
-    digest: the spec's digest (`dino_api.experiment.digest`). It does not cover the data's content:
-    data that changes under the same URI is the same run, as for any other resume.
+    digest: the spec's digest (`dino_api.experiment.digest`). It does not cover the data's content,
+    which the checkpoint remembers: resuming on other data under the same URI is refused.
     run_id: the resource's uid in a cluster, else a random name.
     """
 

@@ -6,6 +6,7 @@ Pictures of different sizes are padded to the right and below; a mask says where
 Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the batch's size.
 """
 
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,7 +198,9 @@ def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:
 
 
 def quiet_worker(_: int) -> None:
-    """Leave Ctrl-C to the training process, and die at once when it says so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """A session of its own: Ctrl-C, `timeout` and others signal the whole group of the training
+    process, which needs its workers to finish the step. It ends them itself, by SIGTERM.
+    """
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the training process's handler
     torch.set_num_threads(1)
