@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
-from dino_operator.plan import attempts, names
+from dino_operator.plan import names
 from dino_operator.plan.observe import CONTAINER, format_time
 
 Object = dict[str, Any]
@@ -278,85 +278,3 @@ def a_pod(child: ChildBuilder) -> PodBuilder:
             "status": {"phase": "Pending"},
         }
     )
-
-
-RESULT = {
-    "schema": 1,
-    "action": "train",
-    "metrics": {"mAP": 0.5, "mAP50": 0.75},
-    "checkpoint": {"uri": "s3://results/x/train/best.pth"},
-    "artifacts": [],
-    "dataset": {"numClasses": 4, "images": 10, "classNames": ["", "cell"], "warnings": []},
-}
-RESULT_IN_STATUS = {key: RESULT[key] for key in ("metrics", "checkpoint", "artifacts", "dataset")}
-ATTEMPT = {"attempts": 1, "specDigest": "digest", "image": "trainer:1"}
-
-
-def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Object:
-    """A status: `running=("Queued", "why")` gives reason and message, a third part makes it true.
-
-    when: seconds after noon at which every condition changed; see `changed_at` for one of them.
-    """
-    defaults = {
-        "suspended": ("NotSuspended", ""),
-        "running": ("Finished", ""),
-        "complete": ("NotFinished", ""),
-        "failed": ("NotFinished", ""),
-    }
-    conditions = []
-    for name, default in defaults.items():
-        reason, message, *true = more.pop(name, default)
-        conditions.append(
-            {
-                "type": name.capitalize(),
-                "status": "True" if true else "False",
-                "reason": reason,
-                "message": message,
-                "observedGeneration": generation,
-                "lastTransitionTime": at(when),
-            }
-        )
-    status = {"observedGeneration": generation, "phase": phase, "conditions": conditions}
-    return {**status, **more}
-
-
-def changed_at(status: Object, **seconds: float) -> Object:
-    """The same, with those conditions changed then."""
-    conditions = [dict(each) for each in status["conditions"]]
-    for each in conditions:
-        if each["type"] in seconds:
-            each["lastTransitionTime"] = at(seconds[each["type"]])
-    return {**status, "conditions": conditions}
-
-
-def told_at(status: Object, seconds: float) -> Object:
-    """The same, said for the first time then."""
-    return changed_at(status, **dict.fromkeys(KINDS, seconds))
-
-
-KINDS = ("Suspended", "Running", "Complete", "Failed")
-QUEUED = told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)
-RUNNING = changed_at(
-    told(
-        "Running",
-        running=("Started", "pod x-train-1-aaaaa runs", True),
-        reporter="x-train-1-aaaaa",
-        startTime=at(5),
-        **ATTEMPT,
-    ),
-    Running=5,
-)
-DONE = "mAP50 0.7500; results are in s3://results/x/train"
-COMPLETE = changed_at(
-    told(
-        "Complete",
-        complete=("Completed", DONE, True),
-        failed=("Completed", ""),
-        startTime=at(5),
-        completionTime=at(60),
-        **RESULT_IN_STATUS,
-        **ATTEMPT,
-    ),
-    Running=60,
-    Complete=60,
-)

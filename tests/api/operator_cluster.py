@@ -1,4 +1,4 @@
-"""The operator as a process before a real API server, and the test in the kubelet's place.
+"""A real API server and Job controller, with the test in the kubelet's place.
 
 There is no kubelet: the real Job controller makes pods, and the test says what becomes of them.
 The operator has the chart's rights and nothing else, so what it may not do fails here.
@@ -7,20 +7,16 @@ The operator has the chart's rights and nothing else, so what it may not do fail
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import kubernetes
 import yaml
@@ -29,12 +25,11 @@ from dino_api.names import Label
 from dino_operator.plan.observe import CONTAINER, is_finished
 
 from .conftest import HOME, ROOT, DinoJobs, Kubectl
+from .operator_process import PATIENCE, Process, eventually
 
 Object = dict[str, Any]
-T = TypeVar("T")
 CHART = ROOT / "charts" / "dino-operator"
 ACCOUNT = "dino-operator"
-PATIENCE = 30.0
 JOB = Label.JOB.value
 WRITES = ["create", "update", "patch", "delete", "deletecollection"]
 READS = ["get", "list", "watch"]
@@ -45,17 +40,6 @@ RESULT = {
     "checkpoint": {"uri": "s3://bucket/out/train/dino_model_best.pth", "epoch": 3},
     "dataset": {"numClasses": 4, "images": 10, "annotations": 20, "classNames": ["", "cell"]},
 }
-
-
-def eventually(question: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
-    """The first true answer. Fails with `what` when none comes in time."""
-    end = time.monotonic() + patience
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"after {patience:.0f} s: not {what}"
-        time.sleep(0.1)
 
 
 def stamp() -> str:
@@ -78,72 +62,6 @@ def a_manifest(name: str = "x", **spec: Any) -> Object:
             **spec,
         },
     }
-
-
-@dataclass
-class Process:
-    """The `dino-operator` command, serving one namespace."""
-
-    kubeconfig: Path
-    namespace: str
-    log: Path
-    arguments: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is there."""
-        return self.process is not None and self.process.poll() is None
-
-    def start(self) -> Process:
-        """Starts it and waits until it has read everything."""
-        command = [sys.executable, "-m", "dino_operator.main", "--metrics-port", "0"]
-        command += ["--trainer-image", "trainer:1", "--watch-namespaces", self.namespace]
-        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
-        offset = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *self.arguments], stdout=log, stderr=log, env=env
-            )
-        eventually(lambda: self._port(offset), f"listening:\n{self.log.read_text()}")
-        eventually(self._is_ready, "ready")
-        return self
-
-    def _port(self, offset: int) -> int:
-        found = re.search(r"listening on port (\d+)", self.log.read_text()[offset:])
-        self.port = int(found[1]) if found else 0
-        return self.port
-
-    def _is_ready(self) -> bool:
-        return self.read("readyz") == "ok"
-
-    def read(self, page: str) -> str:
-        """A page of its HTTP server."""
-        command = ["curl", "--silent", f"http://127.0.0.1:{self.port}/{page}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
-
-    def writes(self) -> int:
-        """Requests other than reads, by its own count."""
-        found = re.findall(
-            r'dino_operator_apiserver_requests_total\{code="\d+",verb="(\w+)"\} ([\d.]+)',
-            self.read("metrics"),
-        )
-        return sum(int(float(count)) for verb, count in found if verb != "GET")
-
-    def kill(self) -> None:
-        """SIGKILL: it has no time for a last word."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(timeout=10)
-            self.process = None
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=20)
-        self.process = None
-        return status
 
 
 @dataclass

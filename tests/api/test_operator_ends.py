@@ -10,7 +10,8 @@ import kubernetes
 import pytest
 
 from .conftest import Kubectl
-from .operator_cluster import RESULT, Cluster, Process, a_manifest, eventually, operated
+from .operator_cluster import RESULT, Cluster, a_manifest, operated
+from .operator_process import Process, eventually
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import kubernetes
 import pytest
 
 from .conftest import Kubectl
-from .operator_cluster import RESULT, Cluster, Process, a_manifest, eventually, operated
+from .operator_cluster import RESULT, Cluster, a_manifest, operated
+from .operator_process import Process, eventually
 
 WRITE_BUDGET = 8
 IDLE_SECONDS = 61

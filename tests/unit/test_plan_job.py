@@ -12,11 +12,6 @@ from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.names import Annotation
 from tests.builders import (
-    ATTEMPT,
-    COMPLETE,
-    QUEUED,
-    RESULT,
-    RUNNING,
     Builder,
     ChildBuilder,
     JobBuilder,
@@ -26,8 +21,15 @@ from tests.builders import (
     a_job,
     a_pod,
     at,
-    changed_at,
     later,
+)
+from tests.statuses import (
+    ATTEMPT,
+    COMPLETE,
+    QUEUED,
+    RESULT,
+    RUNNING,
+    changed_at,
     told,
     told_at,
 )

@@ -20,7 +20,10 @@ from dino_operator.runtime.client import ApiError, path
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.server import Server
-from tests.builders import RUNNING, a_job
+from tests.builders import a_job
+from tests.statuses import (
+    RUNNING,
+)
 
 
 def test_the_environment_holds_the_defaults() -> None:
@@ -168,11 +171,13 @@ SCALARS = st.one_of(
     st.text(),
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=50), inner),
+    max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), VALUES))
+@given(st.dictionaries(st.text(max_size=50), VALUES))
 def test_every_yaml_reader_reads_what_was_written(value: dict[str, Any]) -> None:
     assert yaml.safe_load(to_yaml(value)) == value
 

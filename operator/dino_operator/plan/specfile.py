@@ -106,9 +106,13 @@ def _number(item: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As JSON, but for what JSON writes as two surrogates: YAML would read two characters."""
-    parts = (json.dumps(each)[1:-1] if each <= "\uffff" else f"\\U{ord(each):08x}" for each in text)
-    return f'"{"".join(parts)}"'
+    """In double quotes, all but printable ASCII escaped: no reader disputes the rest."""
+    plain = (each if " " <= each <= "~" and each not in '"\\' else _escape(each) for each in text)
+    return f'"{"".join(plain)}"'
+
+
+def _escape(character: str) -> str:
+    return f"\\U{ord(character):08x}"
 
 
 def _is_plain(text: str) -> bool:

@@ -1,0 +1,94 @@
+"""The operator as a process before a real API server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+PATIENCE = 30.0
+
+
+def eventually(question: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """The first true answer. Fails with `what` when none comes in time."""
+    end = time.monotonic() + patience
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"after {patience:.0f} s: not {what}"
+        time.sleep(0.1)
+
+
+@dataclass
+class Process:
+    """The `dino-operator` command, serving one namespace."""
+
+    kubeconfig: Path
+    namespace: str
+    log: Path
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> Process:
+        """Starts it and waits until it has read everything."""
+        command = [sys.executable, "-m", "dino_operator.main", "--metrics-port", "0"]
+        command += ["--trainer-image", "trainer:1", "--watch-namespaces", self.namespace]
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments], stdout=log, stderr=log, env=env
+            )
+        eventually(lambda: self._port(offset), f"listening:\n{self.log.read_text()}")
+        eventually(self._is_ready, "ready")
+        return self
+
+    def _port(self, offset: int) -> int:
+        found = re.search(r"listening on port (\d+)", self.log.read_text()[offset:])
+        self.port = int(found[1]) if found else 0
+        return self.port
+
+    def _is_ready(self) -> bool:
+        return self.read("readyz") == "ok"
+
+    def read(self, page: str) -> str:
+        """A page of its HTTP server."""
+        command = ["curl", "--silent", f"http://127.0.0.1:{self.port}/{page}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+
+    def writes(self) -> int:
+        """Requests other than reads, by its own count."""
+        found = re.findall(
+            r'dino_operator_apiserver_requests_total\{code="\d+",verb="(\w+)"\} ([\d.]+)',
+            self.read("metrics"),
+        )
+        return sum(int(float(count)) for verb, count in found if verb != "GET")
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time for a last word."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(timeout=10)
+            self.process = None
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=20)
+        self.process = None
+        return status

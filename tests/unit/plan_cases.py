@@ -1,0 +1,106 @@
+"""What the tables of plans are made of: a case, and the plans of failed attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dino_operator.plan import attempts, pods, specfile
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Event, Plan, Settings
+from tests.builders import (
+    ChildBuilder,
+    JobBuilder,
+    Object,
+    PodBuilder,
+    a_child,
+    a_pod,
+    at,
+    later,
+)
+from tests.statuses import (
+    changed_at,
+    told,
+)
+
+SETTINGS = Settings(trainer_image="trainer:1", image_pull_timeout=600)
+HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last checkpoint"
+SILENT = "S3 does not answer"
+TOLD_69 = {"reason": "StorageUnavailable", "message": SILENT, "remedy": "Start S3."}
+MESSAGE_69 = {"schema": 1, "action": "train", "failure": TOLD_69}
+FAILURE_69 = {**TOLD_69, "exitCode": 69}
+
+
+@dataclass
+class Case:
+    """At `now` seconds after noon this job with these children needs this plan."""
+
+    job: JobBuilder
+    plan: Plan
+    jobs: list[ChildBuilder] = field(default_factory=list)
+    pods: list[PodBuilder] = field(default_factory=list)
+    now: float = 60
+
+
+def attempt_of(job: JobBuilder, number: int, code: int = 69, end: float = 60) -> dict[str, Any]:
+    """A failed attempt and its pod."""
+    child = a_child(job).attempt(number).failed(end=end)
+    message = MESSAGE_69 if code == 69 else None
+    return {"jobs": [child], "pods": [a_pod(child).exited(code, message=message)]}
+
+
+def ended(reason: str, said: str, failed: Object, end: float = 60, **facts: Any) -> Plan:
+    """The plan that says Failed, for a job that ran."""
+    facts = {"attempts": 1, "startTime": at(5), "completionTime": at(end), **facts}
+    status = told(
+        "Failed",
+        complete=("EndedWithoutSuccess", ""),
+        failed=(reason, said, True),
+        failure=failed,
+        specDigest="digest",
+        image="trainer:1",
+        **facts,
+    )
+    words = f"{reason}: {said} {failed['remedy']}"
+    event = Event("Failed", words, "end", warning=True)
+    return Plan(status=changed_at(status, Running=60, Failed=60), events=(event,))
+
+
+def retrying(number: int, ready: float, when: float = 60, **facts: Any) -> Object:
+    said = f"attempt {number} failed (StorageUnavailable: {SILENT}); "
+    said += f"attempt {number + 1} starts at {at(ready)}"
+    facts = {"attempts": number, "failure": FAILURE_69, "startTime": at(5), **facts}
+    status = told(
+        "Queued",
+        running=("Retrying", said),
+        specDigest="digest",
+        image="trainer:1",
+        **facts,
+    )
+    return changed_at(status, Running=when)
+
+
+def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> Event:
+    words = f"attempt {number} failed: {said}"
+    return Event("AttemptFailed", words, f"attempt-{number}", warning=True)
+
+
+def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
+    resource = job.obj()
+    resolved = specfile.read_spec(resource)
+    needed = [*pods.shared(resource), pods.config_map(resource, resolved)]
+    return (*needed, pods.job(resource, resolved, attempt, SETTINGS))
+
+
+def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
+    digest = specfile.read_spec(job.obj()).digest
+    said = ("Queued", attempts.WAITING)
+    facts = {"specDigest": digest, "image": "trainer:1", **facts}
+    return told("Queued", running=said, attempts=number, **facts)
+
+
+def check(case: Case) -> None:
+    """Compares the whole plan."""
+    jobs = tuple(each.obj() for each in case.jobs)
+    children = Children(jobs, tuple(each.obj() for each in case.pods))
+    assert plan(case.job.obj(), children, later(case.now), SETTINGS) == case.plan
