@@ -31,12 +31,12 @@ def run_with_ties(case: Case, model: Dino) -> Result:
     same = (proposals.logits - expected).abs().amax() < TIE
     if same and (proposals.boxes - boxes).abs().amax() < TIE:
         return result
-    head = _Replay(model.proposals, expected)
+    head = Replay(model.proposals, expected)
     model.proposals.choose = head.choose  # type: ignore[method-assign]
     return case.run(model)
 
 
-class _Replay:
+class Replay:
     """Chooses tokens in the expected order, as far as that is a matter of ties."""
 
     def __init__(self, head: ProposalHead, expected: Tensor) -> None:

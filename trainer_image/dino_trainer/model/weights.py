@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,6 +44,14 @@ RENAMES = [
     ]
 ]
 WRAPPERS = re.compile(r"^(?:model\.|module\.)+")
+UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    OSError,
+)
 # Counters of BatchNorm layers; frozen ones have none.
 IGNORED = "num_batches_tracked"
 CONTAINERS = ("model", "state_dict")
@@ -77,7 +86,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"There is no file {path}. {remedy}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except UNREADABLE as error:
         first_line = str(error).split("\n", 1)[0]
         raise ValueError(f"{path} is not a readable checkpoint ({first_line}). {remedy}") from error
     state = find_tensors(content)
