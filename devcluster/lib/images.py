@@ -43,7 +43,7 @@ def load(name: str) -> None:
         layers = share.missing(client, image)
         size = sum(layer.size for layer in layers) / 1e6
         what = f"Loading {image.name}: {len(layers)} of {len(image.layers)} layers, {size:.0f} MB"
-        with stage(what, f"{1 + size / 300:.0f} s"):
+        with stage(what, f"{1 + size / 200:.0f} s"):
             share.load(client, image)
 
 
