@@ -10,7 +10,7 @@ from tests.builders import Object, at
 RESULT = {
     "schema": 1,
     "action": "train",
-    "metrics": {"mAP": 0.5, "mAP50": 0.75},
+    "metrics": {"mAP": 0.5, "mAP50": 0.75},  # as many digits as the status keeps
     "checkpoint": {"uri": "s3://results/x/train/best.pth"},
     "artifacts": [],
     "dataset": {"numClasses": 4, "images": 10, "classNames": ["", "cell"], "warnings": []},
@@ -44,6 +44,7 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
             }
         )
     status = {"observedGeneration": generation, "phase": phase, "conditions": conditions}
+    status["gpus"] = 1
     return {**status, **more}
 
 

@@ -123,7 +123,6 @@ class FailureReason(Described):
 class ConditionReason(Described):
     """Reasons of conditions that are not failures; a Failed condition carries a FailureReason."""
 
-    ACCEPTED = "Accepted", "the operator has read the resource and creates its children"
     QUEUED = "Queued", "the pod waits for a node, an image or its turn"
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
     STARTED = "Started", "the trainer's pod runs"
@@ -142,13 +141,8 @@ class ConditionReason(Described):
 class EventReason(Described):
     """Reasons of the Kubernetes events on a DinoJob."""
 
-    CREATED = "JobCreated", "a child Job of one attempt was created"
-    STARTED = "TrainingStarted", "the trainer's pod of an attempt runs"
     RETRYING = "AttemptFailed", "an attempt failed and another follows"
-    UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node for the pod"
     SUSPENDED = "Suspended", "the job was suspended"
     RESUMED = "Resumed", "the job was resumed"
     COMPLETED = "Completed", "the job succeeded"
     FAILED = "Failed", "the job failed for good; the message holds the remedy"
-    WARNING = "SpecWarning", "the spec holds a key that has no effect"
-    CHILD_NAME_CONFLICT = "ChildNameConflict", "an object of another owner has a child's name"

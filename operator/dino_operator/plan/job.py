@@ -228,6 +228,8 @@ def _completed(view: View, job: Object) -> Plan:
     said = f"results are in {where}"
     if score is not None:
         said = f"mAP50 {score:.4f}; {said}"
+    if told.metrics:
+        told = told.model_copy(update={"metrics": told.metrics.rounded()})
     facts = told.to_dict()
     return _end(
         view,

@@ -9,6 +9,7 @@ from typing import Any
 from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
+from dino_api.resources import Resources
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import condition, format_time
 
@@ -99,6 +100,8 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
     new = {key: value for key, value in old.items() if key not in NOT_OURS}
     new["observedGeneration"] = resource["metadata"].get("generation", 0)
     new["phase"] = state.phase.value
+    # For the printer column: the spec has no default written into it.
+    new["gpus"] = resource["spec"].get("resources", {}).get("gpus", Resources().gpus)
     new["conditions"] = _conditions(resource, state, now)
     for name, value in facts.items():
         new.pop(name, None)
