@@ -68,7 +68,7 @@ test-e2e: setup ## Real trainings and failures on the cluster (brings it up, bui
 .PHONY: cluster-up
 cluster-up: ## Bring up the one-node development cluster with S3 (Debian, root)
 	devcluster/cluster up
-	devcluster/cluster s3
+	[ "$(CLUSTER)" = current ] || devcluster/cluster s3
 
 .PHONY: cluster-down
 cluster-down: ## Stop it and leave no process, mount, interface or iptables rule

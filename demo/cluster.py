@@ -32,14 +32,15 @@ class Cluster:
     kubectl_path: str
     helm_path: str
     kubeconfig: str  # empty: as kubectl finds it
+    namespace: str = NAMESPACE  # of jobs and their secret
 
     @property
     def env(self) -> dict[str, str]:
         return {"KUBECONFIG": self.kubeconfig} if self.kubeconfig else {}
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """Run kubectl in the demo's namespace. Raises DemoError with what it said."""
-        command = [self.kubectl_path, "-n", NAMESPACE, *arguments]
+        """Run kubectl in the namespace of the jobs. Raises DemoError with what it said."""
+        command = [self.kubectl_path, "-n", self.namespace, *arguments]
         done = subprocess.run(
             command,
             input=given,
@@ -63,7 +64,7 @@ class Cluster:
     def typed(self, *arguments: str) -> str:
         """The command as a user would type it."""
         config = f"KUBECONFIG={self.kubeconfig} " if self.kubeconfig else ""
-        return f"{config}{self.kubectl_path} -n {NAMESPACE} {' '.join(arguments)}"
+        return f"{config}{self.kubectl_path} -n {self.namespace} {' '.join(arguments)}"
 
     def logs_command(self, job: str) -> str:
         return self.typed("logs", "-l", f"dino-operator.io/job={job}", "--tail=50")
@@ -132,8 +133,8 @@ def image_values(reference: str) -> dict[str, str]:
 
 
 def prepare_namespace(cluster: Cluster, storage: Storage) -> None:
-    """The demo's namespace, and in it the Secret of examples/s3-secret.yaml with the real keys."""
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    """The namespace of the jobs, and in it the Secret of examples/s3-secret.yaml with the real keys."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}})
     cluster.apply(
         {
             "apiVersion": "v1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from demo.storage import Storage
 from tests.e2e.jobs import Lab
 
 DEMO_ONLY = ("dataset", "upload")  # the demo's data; the tests bring their own
+RESULTS = "test-results"
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +33,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     mine = os.environ.get("CLUSTER") == "current"
     demo, stages = plan.current(folder, None, os.environ) if mine else plan.dev(folder, None)
     Runner([s for s in stages if s.name not in DEMO_ONLY], folder / "logs", Screen()).run()
-    clean(demo.cluster, demo.storage)
-    return Lab(demo.cluster, demo.storage)
+    cluster = replace(demo.cluster, namespace="dino-test")
+    clean(cluster, demo.storage)
+    return Lab(cluster, demo.storage)
 
 
 def clean(cluster: Cluster, store: Storage) -> None:
@@ -42,7 +45,7 @@ def clean(cluster: Cluster, store: Storage) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "crd/dinojobs.dino-operator.io")
     cluster.kubectl("delete", "dinojob", "--all", "--cascade=foreground", "--timeout=180s")
     storage.make_bucket(store)
-    storage.clear(store, "results")
+    storage.clear(store, RESULTS)
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,7 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
                 "train": [{"uri": "s3://dino/small/train"}],
                 "validation": [{"uri": "s3://dino/small/val"}],
             },
-            "output": {"uri": f"s3://dino/results/{name}"},
+            "output": {"uri": f"s3://dino/test-results/{name}"},
             "resources": {"gpus": 0, "memory": "3Gi"},
             "experiment": {
                 "model": {

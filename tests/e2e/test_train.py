@@ -23,6 +23,7 @@ def test_real_photographs_train_to_a_good_detector(lab: Lab, tmp_path: Path) -> 
         lab.put(BCCD / split, f"bccd/{split}")
     manifest = yaml.safe_load((ROOT / "examples" / "bccd-train.yaml").read_text())
     manifest["spec"]["experiment"]["train"].update(num_epochs=6, validation_interval=3)
+    manifest["spec"]["output"]["uri"] = "s3://dino/test-results/bccd"
     lab.apply(manifest)
 
     running = lab.training("bccd")

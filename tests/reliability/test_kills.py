@@ -57,7 +57,7 @@ def test_the_operator_is_gone_while_the_training_ends(lab: Lab) -> None:
         lab.kubectl(*scale, "--replicas=1")
 
     status = lab.complete(name, seconds=120)
-    assert status["checkpoint"]["uri"].startswith("s3://dino/results/operator-away/train/")
+    assert status["checkpoint"]["uri"].startswith("s3://dino/test-results/operator-away/train/")
     assert status["attempts"] == 1
 
 
@@ -86,10 +86,10 @@ def test_recreated_under_the_same_name_while_the_old_job_still_runs(lab: Lab) ->
         lab.training(name)
         lab.delete(name, "--wait=false", "--cascade=background")
         successor = small_job(name, epochs=2)
-        successor["spec"]["output"]["uri"] = f"s3://dino/results/{name}-2"
+        successor["spec"]["output"]["uri"] = f"s3://dino/test-results/{name}-2"
         lab.apply(successor)
         status = lab.complete(name, seconds=400)
 
     assert pods.most == 1
     assert len(pods.seen) == 2
-    assert status["checkpoint"]["uri"].startswith(f"s3://dino/results/{name}-2/")
+    assert status["checkpoint"]["uri"].startswith(f"s3://dino/test-results/{name}-2/")
