@@ -133,8 +133,9 @@ def image_values(reference: str) -> dict[str, str]:
 
 
 def prepare_namespace(cluster: Cluster, storage: Storage) -> None:
-    """The namespace of the jobs, and in it the Secret of examples/s3-secret.yaml with the real keys."""
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}})
+    """The jobs' namespace, and in it the Secret of examples/s3-secret.yaml with the real keys."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}}
+    cluster.apply(namespace)
     cluster.apply(
         {
             "apiVersion": "v1",
