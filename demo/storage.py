@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ class Storage:
     region: str
     path_style: bool
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     bucket: str
 
     def client(self) -> Any:

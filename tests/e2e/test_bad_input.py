@@ -70,20 +70,23 @@ DATA_CASES: dict[str, tuple[Spoil, str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def data_jobs(lab: Lab, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All jobs with bad data at once: most of their time is waiting."""
+    for number, (spoil, _, _) in enumerate(DATA_CASES.values()):
+        folder = copy_of(small_data / "train", tmp_path_factory.mktemp("bad"))
+        spoil(folder)
+        lab.put(folder, f"bad/{number}")
+        job = small_job(f"bad-data-{number}")
+        job["spec"]["datasets"]["train"] = [{"uri": f"s3://dino/bad/{number}"}]
+        lab.apply(job)
+
+
 @pytest.mark.parametrize("sentence", DATA_CASES)
-def test_bad_data(sentence: str, lab: Lab, small_data: Path, tmp_path: Path) -> None:
+def test_bad_data(sentence: str, lab: Lab, data_jobs: None) -> None:
     """The job fails once, is not retried, and says what is wrong and what to do."""
-    spoil, reason, names = DATA_CASES[sentence]
-    key = "bad/" + sentence.replace(" ", "-").replace(".", "")
-    folder = copy_of(small_data / "train", tmp_path)
-    spoil(folder)
-    lab.put(folder, key)
-    name = "bad-data-" + str(list(DATA_CASES).index(sentence))
-    job = small_job(name)
-    job["spec"]["datasets"]["train"] = [{"uri": f"s3://dino/{key}"}]
-
-    lab.apply(job)
-
+    _, reason, names = DATA_CASES[sentence]
+    name = f"bad-data-{list(DATA_CASES).index(sentence)}"
     check(lab.finished(name, seconds=240), reason, names)
 
 
@@ -101,9 +104,8 @@ def with_dead_endpoint(job: Object) -> None:
 
 
 def with_wild_rate(job: Object) -> None:
-    job["spec"]["experiment"]["train"]["optim"] = {"lr": 1.0, "lr_backbone": 1.0}
-    job["spec"]["experiment"]["train"]["clip_grad_norm"] = 1e30
-    job["spec"]["experiment"]["train"]["num_epochs"] = 50
+    optim = {"optimizer": "SGD", "lr": 1.0, "lr_backbone": 1.0}
+    job["spec"]["experiment"]["train"].update(optim=optim, clip_grad_norm=1e6, num_epochs=50)
 
 
 def with_small_memory(job: Object) -> None:
@@ -120,16 +122,20 @@ SPEC_CASES: dict[str, tuple[Callable[[Object], None], str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def spec_jobs(lab: Lab, small_data: Path, wrong_keys: None) -> None:
+    """All jobs with a bad spec at once."""
+    for number, (change, _, _) in enumerate(SPEC_CASES.values()):
+        job = small_job(f"bad-spec-{number}")
+        change(job)
+        lab.apply(job)
+
+
 @pytest.mark.parametrize("sentence", SPEC_CASES)
-def test_bad_spec(sentence: str, lab: Lab, wrong_keys: None) -> None:
+def test_bad_spec(sentence: str, lab: Lab, spec_jobs: None) -> None:
     """What only the pod can find out ends with a reason and a remedy too."""
-    change, reason, names = SPEC_CASES[sentence]
-    name = "bad-spec-" + str(list(SPEC_CASES).index(sentence))
-    job = small_job(name)
-    change(job)
-
-    lab.apply(job)
-
+    _, reason, names = SPEC_CASES[sentence]
+    name = f"bad-spec-{list(SPEC_CASES).index(sentence)}"
     check(lab.finished(name, seconds=300), reason, names)
 
 
