@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import yaml
 
 from demo.cluster import Cluster
@@ -124,24 +125,30 @@ class Census:
 
 
 @contextmanager
-def census(lab: Lab, name: str, every: float = 0.3) -> Iterator[Census]:
-    """Count the job's live pods, by its label, several times a second while the block runs."""
-    count, done = Census(), threading.Event()
+def census(lab: Lab, name: str) -> Iterator[Census]:
+    """Follow the job's pods, by its label, by a watch of the API server while the block runs."""
+    count = Census()
+    client = kubernetes.config.new_client_from_config(lab.cluster.kubeconfig or None)
+    watch = kubernetes.watch.Watch()
 
-    def look() -> None:
-        while not done.is_set():
-            alive = lab.live_pods(name)
+    def follow() -> None:
+        alive: set[str] = set()
+        for event in watch.stream(
+            kubernetes.client.CoreV1Api(client).list_namespaced_pod,
+            lab.cluster.namespace,
+            label_selector=f"dino-operator.io/job={name}",
+        ):
+            pod = event["object"]
+            if event["type"] == "DELETED" or pod.status.phase in ENDED:
+                alive.discard(pod.metadata.name)
+            else:
+                alive.add(pod.metadata.name)
             count.most = max(count.most, len(alive))
             count.seen.update(alive)
-            done.wait(every)
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield count
-    finally:
-        done.set()
-        thread.join()
+    threading.Thread(target=follow, daemon=True).start()
+    yield count
+    watch.stop()
 
 
 def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
