@@ -67,4 +67,19 @@ def test_operations_of_a_published_step() -> None:
     batch_targets = targets(3, 5)
     with Count() as count:
         criterion(model(batch, mask, batch_targets), batch_targets).total.backward()
-    assert sum(count.seen.values()) <= 4950, count.seen.most_common(20)
+    assert sum(count.seen.values()) <= 4930, count.seen.most_common(20)
+
+
+def test_the_model_compiles_without_a_graph_break() -> None:
+    """``fullgraph`` raises at the first one; the published code has 31."""
+    model = a_detector().train()
+    batch, mask = images((96, 128), (64, 100))
+
+    def whole(names: tuple[str, ...]) -> list[Any]:
+        return [torch.compile(getattr(model, n), backend="eager", fullgraph=True) for n in names]
+
+    project, locate, encode, decode = whole(("_project", "_locate", "_encode", "_decode"))
+    maps = project(batch)
+    tokens = locate(maps, mask)
+    outputs = decode(encode(maps, tokens), tokens, model._denoise(targets(3, 1), None))
+    assert outputs.denoising is not None
