@@ -67,7 +67,7 @@ def test_operations_of_a_published_step() -> None:
     batch_targets = targets(3, 5)
     with Count() as count:
         criterion(model(batch, mask, batch_targets), batch_targets).total.backward()
-    assert sum(count.seen.values()) <= 4930, count.seen.most_common(20)
+    assert sum(count.seen.values()) <= 5000, count.seen.most_common(20)
 
 
 def test_the_model_compiles_without_a_graph_break() -> None:
