@@ -46,7 +46,7 @@ format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff format .
 
 .PHONY: test
-test: lint test-unit test-model test-api test-e2e ## Lint and every test: unit, model, API server, cluster
+test: lint test-unit test-model test-api test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
 
 .PHONY: test-unit
 test-unit: setup ## Unit tests; no cluster needed
@@ -60,6 +60,10 @@ test-model: setup ## The detector against the published model's numbers
 .PHONY: test-api
 test-api: setup ## Admission and the operator against a real API server, without kubelet
 	$(PYTEST) tests/api
+
+.PHONY: test-cluster
+test-cluster: setup ## The dev cluster's own life: up, killed, up again, down without a trace
+	$(PYTEST) tests/devcluster -m cluster
 
 .PHONY: test-e2e
 test-e2e: setup ## Real trainings and failures on the cluster (brings it up, builds the images)
