@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,14 @@ def command(
     yield made
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Commands set up logging for their process, which here is every test's process."""
+    root = logging.getLogger()
+    handlers, level, kopf = root.handlers[:], root.level, logging.getLogger("kopf").level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("kopf").setLevel(kopf)

@@ -54,7 +54,7 @@ class Command:
         """`dino train -e spec.yaml …`; returns the exit code."""
         code = main(["train", "-e", str(self.spec_path), *overrides])
         self.out, self.err = self.capture.readouterr()
-        assert "Traceback" not in self.out + self.err
+        assert "Traceback" not in self.out + self.err, self.err
         return code
 
     @property
