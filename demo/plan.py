@@ -118,7 +118,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(operator.build_command()), ("base image",),
         ),
         Stage(
-            "trainer image", "Python, torch from PyPI", 240, 5,
+            "trainer image", "Python, torch from PyPI", 150, 5,
             lambda work: work.run(trainer.build_command()), ("base image",),
         ),
         Stage("cluster", "one node", 20, 8, command("up"), ("programs",)),
@@ -129,7 +129,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(operator.load_command()), ("operator image", "cluster"),
         ),
         Stage(
-            "load trainer", "6 GB into the node", 130, 2,
+            "load trainer", "6 GB into the node", 10, 1,
             lambda work: work.run(trainer.load_command()), ("trainer image", "cluster"),
         ),
         Stage("operator", "Helm installs it", 15, 10, demo.install, ("load operator", "S3")),
