@@ -64,7 +64,7 @@ class Target:
         )
 
     def body(self, progress: Progress) -> bytes:
-        """The apply configuration; the uid makes it fail for a namesake made later."""
+        """The apply configuration. Writing to a namesake is refused: it has another reporter."""
         metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         document = {
             "apiVersion": names.API_VERSION,
