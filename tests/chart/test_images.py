@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from demo import images
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = ("operator/Dockerfile", "trainer_image/Dockerfile")
 
@@ -82,3 +84,11 @@ def test_the_trainers_image_has_no_kopf() -> None:
     found = locked_for("trainer")
     assert {"torch", "timm", "boto3"} <= found
     assert not {"kopf", "kubernetes"} & found
+
+
+def test_a_users_cluster_gets_its_images_from_a_registry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLUSTER", "current")
+    assert images.main() == 1
+    assert "push both images as README.md says" in capsys.readouterr().err
