@@ -124,7 +124,7 @@ def examples() -> Iterator[Any]:
                 yield pytest.param(document, id=path.name)
 
 
-@pytest.mark.parametrize("manifest", examples())
+@pytest.mark.parametrize("manifest", list(examples()))
 def test_an_example_is_accepted(kubectl: Any, manifest: dict[str, Any]) -> None:
     applied = kubectl.apply(manifest)
     assert applied.returncode == 0, applied.stderr
