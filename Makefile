@@ -86,6 +86,9 @@ images: setup ## Build the operator's and the trainer's image and load them into
 demo: setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
 	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
 
+.PHONY: bench
+bench: setup ## Time and count against the published code, torchvision and pycocotools; writes docs/benchmarks.md
+	$(RUN) python -m tests.bench
 
 .PHONY: clean
 clean: ## Remove what builds and tests left in the checkout
