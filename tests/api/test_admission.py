@@ -41,9 +41,9 @@ def test_every_problem_of_a_manifest_is_listed_at_once(kubectl: Any) -> None:
         changed(
             (f"{MODEL}.hidden_dim", 200),
             (f"{TRAIN}.validation_interval", 20),
-            (f"{TRAIN}.precision", "fp16"),
+            (f"{TRAIN}.distributed_strategy", "fsdp"),
             ("spec.output.uri", "aws://bucket/x"),
         )
     )
-    for field in ("hidden_dim", "validation_interval", "precision", "spec.output.uri"):
+    for field in ("hidden_dim", "validation_interval", "distributed_strategy", "spec.output.uri"):
         assert field in applied.stderr

@@ -117,11 +117,18 @@ CASES: dict[str, Case] = {
     "lr-decay-start-unread": Case(
         optim(lr_decay_start=0.5), optim(lr_decay_start=0.5, lr_scheduler="Linear")
     ),
-    "precision": Case(train(precision="bf16"), train(precision="fp32")),
+    "early-stopping-in-time": Case(
+        train(early_stopping={"enabled": True, "patience": 9}),
+        train(early_stopping={"enabled": True, "patience": 8}),
+    ),
+    "early-stopping-off": Case(
+        train(early_stopping={"patience": 3}),
+        train(early_stopping={"patience": 3, "enabled": True}),
+    ),
+    "half-on-cpu": Case(train(precision="fp16", num_gpus=0), train(precision="bf16", num_gpus=0)),
     "strategy": Case(train(distributed_strategy="fsdp"), train(distributed_strategy="ddp")),
     "dry-run": Case(train(is_dry_run=True), train(is_dry_run=False)),
-    "one-gpu": Case(train(num_gpus=2), train(num_gpus=0)),
-    "one-node": Case(train(num_nodes=2), train(num_nodes=1)),
+    "processes-on-cpu": Case(train(num_processes=2), train(num_processes=1)),
     "pretrained-model-path-uri": Case(
         train(pretrained_model_path="http://x/y.pth"), train(pretrained_model_path=S3)
     ),

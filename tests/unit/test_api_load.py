@@ -98,7 +98,7 @@ VALUES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a choice that does not exist": (
         {"train": {"optim": {"lr_scheduler": "cosine"}}},
         "train.optim.lr_scheduler",
-        "'MultiStep', 'StepLR' or 'Linear'",
+        "'MultiStep', 'StepLR', 'Linear' or 'Cosine'",
     ),
     "a value where a section is": ({"train": 3}, "train", "section"),
     "null where a section is": ({"train": None}, "train", "section"),
@@ -142,7 +142,7 @@ def test_a_bad_value_is_named_with_its_rule(mapping: dict[str, Any], path: str, 
 def test_all_problems_come_at_once_and_rules_skip_keys_that_are_wrong_themselves() -> None:
     mapping = {
         "model": {"hidden_dim": 200, "num_feature_levels": 9, "widht": 3},
-        "train": {"precision": "fp16", "validation_interval": 20, "optim": {"lr": -1}},
+        "train": {"distributed_strategy": "fsdp", "validation_interval": 20, "optim": {"lr": -1}},
     }
     found = {problem.path: problem.id for problem in problems_of(mapping, "nonsense")}
     assert found == {
@@ -150,7 +150,7 @@ def test_all_problems_come_at_once_and_rules_skip_keys_that_are_wrong_themselves
         "model.hidden_dim": "groups-divide",
         "model.num_feature_levels": "value",
         "model.widht": "unknown-key",
-        "train.precision": "precision",
+        "train.distributed_strategy": "strategy",
         "train.validation_interval": "validation-in-time",
         "train.optim.lr": "value",
         "train.optim.lr_scheduler": "rate-drops",

@@ -38,11 +38,11 @@ class OptimConfig(Section):
         0.0001, "Pull of the weights towards zero; 1e-6 to 1e-2 is usual.", ge=0, le=1
     )
     momentum: Float = key(0.9, "Momentum of SGD; AdamW does not read it.", gt=0, lt=1)
-    lr_scheduler: Literal["MultiStep", "StepLR", "Linear"] = key(
+    lr_scheduler: Literal["MultiStep", "StepLR", "Linear", "Cosine"] = key(
         "MultiStep",
         "MultiStep multiplies the rate by lr_decay at each epoch of lr_steps; StepLR every "
         "lr_step_size epochs; Linear keeps it flat until lr_decay_start, then falls to 0 at the "
-        "end, the best choice for short trainings.",
+        "end, the best choice for short trainings; Cosine falls to 0 along half a cosine.",
     )
     lr_steps: list[Epoch] = key(
         lambda: [11],
@@ -109,6 +109,36 @@ class EmaConfig(Section):
     )
 
 
+class CheckpointerConfig(Section):
+    """Which weights are kept."""
+
+    monitor: Literal["val_mAP", "val_mAP50"] = key(
+        "val_mAP", "What the best checkpoint, and early stopping, go by."
+    )
+    save_top_k: Int = key(
+        1,
+        "1 keeps the best weights alone; more keeps those of the k best validations besides, as "
+        "model_epoch_NNN.pth.",
+        decides=False,
+        ge=1,
+        le=100,
+    )
+
+
+class EarlyStoppingConfig(Section):
+    """Ends a training that no longer gets better."""
+
+    enabled: bool = key(
+        False, "True ends training after patience validations without a better result."
+    )
+    patience: Int = key(
+        5, "Validations without a better result that are waited for.", ge=1, le=100000
+    )
+    min_delta: Float = key(
+        0.0, "A result is better if it is higher than the best by more than this.", ge=0, le=1
+    )
+
+
 class TrainConfig(Section):
     """Length of training, optimiser, checkpoints."""
 
@@ -135,6 +165,13 @@ class TrainConfig(Section):
     )
     clip_grad_norm: Float = key(
         0.1, "The norm of all gradients together is cut to this.", gt=0, le=1000000
+    )
+    accumulate_grad_batches: Int = key(
+        1,
+        "Batches per optimiser step: k batches have the effect of one that is k times as large, "
+        "in the memory of one.",
+        ge=1,
+        le=10000,
     )
     freeze: list[ModuleName] = key(
         list,
@@ -168,30 +205,54 @@ class TrainConfig(Section):
     ema: EmaConfig = Field(
         default_factory=EmaConfig, description="Exponential moving average of the weights."
     )
+    checkpointer: CheckpointerConfig = Field(
+        default_factory=CheckpointerConfig, description="Which weights are kept."
+    )
+    early_stopping: EarlyStoppingConfig = Field(
+        default_factory=EarlyStoppingConfig,
+        description="Ends a training that no longer gets better.",
+    )
+    tensorboard: bool = key(
+        True,
+        "Event files for TensorBoard under tensorboard/, published at each validation. MLflow is "
+        "told too where the environment names MLFLOW_TRACKING_URI.",
+        decides=False,
+    )
     cudnn: CudnnConfig = Field(
         default_factory=CudnnConfig, description="How cuDNN chooses its algorithms (GPU only)."
     )
     activation_checkpoint: bool = key(
         False,
-        "Recomputes activations in the backward pass to save memory.",
-        dead="it is not built yet; activations are kept, with equal results and more memory",
+        "Recomputes the encoder's activations in the backward pass: equal results, about a third "
+        "more computation, much less memory.",
+        decides=False,
     )
     precision: Literal["fp32", "fp16", "bf16"] = key(
-        "fp32", "Number format of the computation. Only fp32 is built."
+        "fp32",
+        "Number format of matrix products and convolutions; weights and losses stay fp32. bf16 "
+        "is about twice as fast on GPUs since Ampere and on recent CPUs; fp16 is for older GPUs.",
     )
     distributed_strategy: Literal["ddp", "fsdp"] = key(
         "ddp", "How several GPUs share the work. Only ddp is accepted.", decides=False
     )
     num_gpus: Int = key(
         1,
-        "GPUs on this node: 0 (CPU) or 1.",
+        "GPUs on each node, a process each; 0 trains on the CPU.",
         resource="spec.resources.gpus",
         decides=False,
         ge=0,
         le=64,
     )
     num_nodes: Int = key(
-        1, "Nodes. Only 1 is built.", resource="spec.resources", decides=False, ge=1, le=1024
+        1,
+        "Machines that train together.",
+        resource="spec.resources.nodes",
+        decides=False,
+        ge=1,
+        le=1024,
+    )
+    num_processes: Int = key(
+        1, "Processes on each node where num_gpus is 0.", decides=False, ge=1, le=64
     )
     gpu_ids: list[Device] = key(
         lambda: [0],

@@ -56,8 +56,26 @@ def _unread(leaf: str) -> Any:
     return check
 
 
-def _devices(spec: ExperimentSpec) -> Any:
-    return breaks(spec.train.num_gpus > 1, spec.train.num_gpus)
+def _half_on_cpu(spec: ExperimentSpec) -> Any:
+    train = spec.train
+    return breaks(train.precision == "fp16" and train.num_gpus == 0, train.precision)
+
+
+def _processes(spec: ExperimentSpec) -> Any:
+    train = spec.train
+    return breaks(train.num_processes > 1 and train.num_gpus > 0, train.num_processes)
+
+
+def _stops_early(spec: ExperimentSpec) -> Any:
+    train, early = spec.train, spec.train.early_stopping
+    first = train.validation_interval * (1 + early.patience)
+    return breaks(early.enabled and first >= train.num_epochs, early.patience)
+
+
+def _early_unread(spec: ExperimentSpec) -> Any:
+    early = spec.train.early_stopping
+    given = early.model_fields_set & {"patience", "min_delta"}
+    return breaks(bool(given) and not early.enabled, False)
 
 
 def _uri(section: str, leaf: str) -> Any:
@@ -104,7 +122,8 @@ TRAIN_RULES = (
         "rate-drops",
         "train.optim.lr_scheduler",
         "never lowers the learning rate: its first drop is not before train.num_epochs",
-        "Put lr_steps (MultiStep) or lr_step_size (StepLR) below train.num_epochs, or use Linear.",
+        "Put lr_steps (MultiStep) or lr_step_size (StepLR) below train.num_epochs, or use Linear or "
+        "Cosine.",
         _never_drops,
         severity="warning",
     ),
@@ -127,11 +146,30 @@ TRAIN_RULES = (
         )
         for leaf, (choice, value) in _READ_BY.items()
     ),
-    only(
-        "precision",
+    Rule(
+        "early-stopping-in-time",
+        "train.early_stopping.patience",
+        "is too long for early stopping to happen: the first validation and patience more take "
+        "all of train.num_epochs",
+        "Lower patience or train.validation_interval.",
+        _stops_early,
+        severity="warning",
+    ),
+    Rule(
+        "early-stopping-off",
+        "train.early_stopping.enabled",
+        "is false, so that patience and min_delta have no effect",
+        "Add enabled: true, or leave them out.",
+        _early_unread,
+        severity="warning",
+    ),
+    Rule(
+        "half-on-cpu",
         "train.precision",
-        "fp32",
-        "fp16 and bf16 are not built yet; leave it out.",
+        "is slower than fp32 on a CPU",
+        "Use bf16, which recent CPUs compute fast, or fp32.",
+        _half_on_cpu,
+        severity="warning",
     ),
     only(
         "strategy",
@@ -146,18 +184,14 @@ TRAIN_RULES = (
         "Leave it out; train.num_epochs: 1 on a few images is the nearest.",
     ),
     Rule(
-        "one-gpu",
-        "train.num_gpus",
-        "must be 0 or 1: several GPUs are not built yet",
-        "Write 1, or 0 for CPU.",
-        _devices,
-    ),
-    Rule(
-        "one-node",
-        "train.num_nodes",
-        "must be 1: several nodes are not built yet",
-        "Leave it out.",
-        lambda spec: breaks(spec.train.num_nodes > 1, spec.train.num_nodes),
+        "processes-on-cpu",
+        "train.num_processes",
+        "must be 1 where there are GPUs: each GPU has a process of its own",
+        "Leave it out, or set the number of GPUs to 0.",
+        _processes,
+        cel="{experiment.train.num_processes} == 1 || "
+        "(has(self.resources) && has(self.resources.gpus) && self.resources.gpus == 0)",
+        scope="spec",
     ),
     _store("train", "pretrained_model_path"),
     _store("train", "resume_training_checkpoint_path"),
