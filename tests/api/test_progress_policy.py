@@ -202,8 +202,7 @@ def target_of(kubectl: Kubectl, jobs: DinoJobs, job: str, folder: Path) -> Targe
     (folder / "token").write_text(bearer)
     shutil.copyfile(client.configuration.ssl_ca_cert, folder / "ca.crt")
     host, port = client.configuration.host.removeprefix("https://").split(":")
-    uid = jobs.get(job)["metadata"]["uid"]
-    return Target(host, int(port), folder, jobs.namespace, job, uid)
+    return Target(host, int(port), folder, jobs.namespace, job)
 
 
 def test_no_other_status_field(kubectl: Kubectl, dinojobs: DinoJobs, job: str) -> None:
@@ -243,8 +242,8 @@ def test_no_other_job(
 def test_no_namesake_made_later(
     kubectl: Kubectl, dinojobs: DinoJobs, job: str, manifest: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The uid in the pod's patch does not save the namesake: the API server drops metadata from
-    writes to a status. The reporter's name does."""
+    """What saves the namesake is the reporter's name: metadata, and with it a uid, is dropped from
+    writes to a status."""
     old = target_of(kubectl, dinojobs, job, tmp_path)
     assert kubectl("delete", "dinojob", job).returncode == 0
     dinojobs.create(manifest)

@@ -38,7 +38,7 @@ class ApiServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         (folder / "token").write_text("first-token\n")
         port = self._server.server_address[1]
-        self.target = Target("127.0.0.1", port, folder, "team", "digits", "uid-1")
+        self.target = Target("127.0.0.1", port, folder, "team", "digits")
 
     def close(self) -> None:
         self.released.set()
@@ -97,7 +97,7 @@ def test_one_push_is_a_server_side_apply_of_progress_alone(api: ApiServer) -> No
     assert body == {
         "apiVersion": "dino-operator.io/v1alpha1",
         "kind": "DinoJob",
-        "metadata": {"name": "digits", "namespace": "team", "uid": "uid-1"},
+        "metadata": {"name": "digits", "namespace": "team"},
         "status": {"progress": {"epoch": 1, "epochs": 2, "percent": 50, "display": "50%"}},
     }
 
@@ -201,12 +201,11 @@ def test_who_is_no_pod_of_a_job_has_no_target(tmp_path: Path) -> None:
     env = {
         "DINO_JOB_NAME": "digits",
         "DINO_JOB_NAMESPACE": "team",
-        "DINO_JOB_UID": "uid-1",
         "DINO_TOKEN_DIR": str(tmp_path),
         "KUBERNETES_SERVICE_HOST": "10.0.0.1",
         "KUBERNETES_SERVICE_PORT": "6443",
     }
-    assert Target.from_env(env) == Target("10.0.0.1", 6443, tmp_path, "team", "digits", "uid-1")
+    assert Target.from_env(env) == Target("10.0.0.1", 6443, tmp_path, "team", "digits")
     for name in env:
         without = {key: value for key, value in env.items() if key != name}
         target = Target.from_env(without)

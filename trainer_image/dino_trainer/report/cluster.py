@@ -41,18 +41,17 @@ class Target:
     token_dir: Path
     namespace: str
     name: str
-    uid: str
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Target | None:
         """None outside a pod that the operator made."""
-        needed = (Env.JOB_NAME, Env.JOB_NAMESPACE, Env.JOB_UID, Env.TOKEN_DIR)
+        needed = (Env.JOB_NAME, Env.JOB_NAMESPACE, Env.TOKEN_DIR)
         values = [env.get(name, "") for name in (*needed, "KUBERNETES_SERVICE_HOST")]
         if not all(values):
             return None
-        name, namespace, uid, token_dir, host = values
+        name, namespace, token_dir, host = values
         port = int(env.get("KUBERNETES_SERVICE_PORT", "443"))
-        return cls(host, port, Path(token_dir), namespace, name, uid)
+        return cls(host, port, Path(token_dir), namespace, name)
 
     @property
     def path(self) -> str:
@@ -65,11 +64,10 @@ class Target:
 
     def body(self, progress: Progress) -> bytes:
         """The apply configuration. Writing to a namesake is refused: it has another reporter."""
-        metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
         document = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": metadata,
+            "metadata": {"name": self.name, "namespace": self.namespace},
             "status": {"progress": progress.to_dict()},
         }
         return json.dumps(document).encode()
