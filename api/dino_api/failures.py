@@ -77,6 +77,13 @@ TABLE: tuple[FailureRule, ...] = (
         "Give the node or the pod more ephemeral storage, or train on fewer images.",
     ),
     FailureRule(
+        75,
+        FailureReason.PEER_LOST,
+        "counted",
+        "Look at the job's other pods: the one that ended first says why. If none does, check that "
+        "pods reach each other on port 29400 (DNS, network policy).",
+    ),
+    FailureRule(
         76,
         FailureReason.DIVERGED,
         "never",
@@ -88,6 +95,13 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.ACCESS_DENIED,
         "never",
         "Check the secret named by spec.storage.secretName and what its keys may read and write.",
+    ),
+    FailureRule(
+        78,
+        FailureReason.NO_GPU,
+        "never",
+        "Check the node's driver, set spec.podTemplate.runtimeClassName: nvidia where the cluster "
+        "needs it, use a trainer image built with CUDA, or set spec.resources.gpus: 0.",
     ),
     FailureRule(
         137,

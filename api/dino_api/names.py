@@ -30,6 +30,8 @@ PROGRESS_CLUSTER_ROLE: Final = "dino-trainer-progress"
 SPEC_KEY: Final = "spec.yaml"
 SPEC_PATH: Final = "/etc/dino/spec.yaml"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
+KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+RENDEZVOUS_PORT: Final = 29400
 
 
 class Described(StrEnum):
@@ -48,6 +50,12 @@ class Action(StrEnum):
     """What a DinoJob does; the name of `dino <action>`."""
 
     TRAIN = "train"
+
+
+class Stage(StrEnum):
+    """What a Job of a DinoJob does besides its action; stands in the ACTION label of the Job."""
+
+    PREFLIGHT = "preflight"
 
 
 class Label(StrEnum):
@@ -76,12 +84,19 @@ class Env(StrEnum):
     S3_ACCESS_KEY = "AWS_ACCESS_KEY_ID"
     S3_SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
     OMP_NUM_THREADS = "OMP_NUM_THREADS"
+    CACHE_DIR = "DINO_CACHE_DIR"
+    MICRO_BATCH = "DINO_MICRO_BATCH"
+    NODES = "DINO_NODES"
+    RDZV_ENDPOINT = "DINO_RDZV_ENDPOINT"
+    RDZV_ID = "DINO_RDZV_ID"
+    COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
 
 
 class Phase(Described):
     """One word for `kubectl get`; derived from the conditions, never read by the operator."""
 
     PENDING = "Pending", "the operator has not yet created the job's first pod"
+    PREPARING = "Preparing", "the preflight Job checks the data; no GPU is asked for yet"
     QUEUED = "Queued", "a pod exists and does not run yet: scheduling, pulling, or backing off"
     RUNNING = "Running", "the trainer's pod runs"
     SUSPENDED = "Suspended", "spec.runPolicy.suspend is true and no pod is left"
@@ -93,6 +108,7 @@ class ConditionType(Described):
     """The conditions of a DinoJob; each has status True, False or Unknown."""
 
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
+    DATA_READY = "DataReady", "True once the preflight found nothing wrong; stays True"
     RUNNING = "Running", "True while the trainer's pod runs"
     COMPLETE = "Complete", "True once the trainer succeeded; never changes afterwards"
     FAILED = "Failed", "True once the job failed for good; never changes afterwards"
@@ -110,6 +126,8 @@ class FailureReason(Described):
     DISK_FULL = "DiskFull", "the pod's disk or its ephemeral storage limit is full"
     DIVERGED = "Diverged", "the loss became NaN or infinite"
     ACCESS_DENIED = "AccessDenied", "the object store refused the credentials"
+    PEER_LOST = "PeerLost", "another process of the training ended or could not be reached"
+    NO_GPU = "NoGPU", "the pod asked for GPUs and PyTorch finds none in it"
     PREEMPTED = "Preempted", "the pod was asked to stop and saved a checkpoint first"
     OUT_OF_MEMORY = "OutOfMemory", "the kernel killed the container at its memory limit"
     CRASHED = "Crashed", "the trainer ended with an exit code that it does not use itself"
@@ -125,6 +143,9 @@ class ConditionReason(Described):
 
     QUEUED = "Queued", "the pod waits for a node, an image or its turn"
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
+    CHECKING = "Checking", "the preflight Job checks the data"
+    DATA_CHECKED = "DataChecked", "the preflight found no error in the data"
+    WAITING_FOR_QUEUE = "WaitingForQueue", "the Job waits until Kueue admits it"
     STARTED = "Started", "the trainer's pod runs"
     RETRYING = "Retrying", "an attempt failed and the next one is being created"
     WAITING_FOR_CHILD = "WaitingForChild", "the children of a resource of this name must go first"
