@@ -7,7 +7,7 @@ The result travels through the pod's termination message (4096 bytes at most) an
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,8 @@ from dino_api.names import Action
 
 TERMINATION_LIMIT = 4096
 SCHEMA_VERSION = 1
+PREFLIGHT = "preflight"
+_WARNINGS, _WARNING = 12, 120
 Line = Annotated[str, Field(max_length=URI)]
 
 
@@ -123,7 +125,7 @@ class Result(Camel):
     """The end of one attempt, in one object."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
-    action: Action = Action.TRAIN
+    action: Action | Literal["preflight"] = Action.TRAIN
     spec_digest: str | None = None
     metrics: Metrics | None = None
     checkpoint: Checkpoint | None = None
@@ -132,9 +134,14 @@ class Result(Camel):
     failure: Failure | None = None
 
     def to_termination_message(self) -> str:
-        """JSON of at most 4096 bytes; drops artifacts, names, warnings, then long messages."""
+        """JSON of at most 4096 bytes.
+
+        Leaves out, as far as it must: class names, all but the start of warnings, artifacts, what
+        else is known of the data, then the end of long messages. `result.json` has it all.
+        """
         full = self.to_dict()
-        for shorten in (_as_is, _no_artifacts, _no_names, _no_dataset, _short_failure):
+        steps = (_as_is, _no_names, _few_warnings, _no_artifacts, _no_dataset, _short_failure)
+        for shorten in steps:
             full = shorten(full)
             text = _compact(full)
             if len(text.encode()) <= TERMINATION_LIMIT:
@@ -158,13 +165,23 @@ def _as_is(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _no_names(value: dict[str, Any]) -> dict[str, Any]:
+    dataset = value.get("dataset")
+    return {**value, "dataset": {**dataset, "classNames": []}} if dataset else value
+
+
+def _few_warnings(value: dict[str, Any]) -> dict[str, Any]:
+    dataset = value.get("dataset")
+    if not dataset:
+        return value
+    said = dataset.get("warnings", [])
+    cut = [text if len(text) <= _WARNING else f"{text[: _WARNING - 1]}…" for text in said]
+    more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
+    return {**value, "dataset": {**dataset, "warnings": cut[:_WARNINGS] + more}}
+
+
 def _no_artifacts(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "artifacts": []}
-
-
-def _no_names(value: dict[str, Any]) -> dict[str, Any]:
-    dataset = value.get("dataset") or {}
-    return {**value, "dataset": {**dataset, "classNames": [], "warnings": []}}
 
 
 def _no_dataset(value: dict[str, Any]) -> dict[str, Any]:

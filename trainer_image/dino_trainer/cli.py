@@ -1,4 +1,4 @@
-"""The `dino` command: `dino train -e spec.yaml [key=value …]`.
+"""The `dino` command: `dino train -e spec.yaml [key=value …]`, `dino preflight`, `dino rules`.
 
 Reads and checks the spec, prepares the output, runs the action, and turns whatever happens into an
 exit code, a sentence and a remedy. Torch is imported only once the spec is known to be good.
@@ -18,13 +18,18 @@ from types import FrameType
 from typing import NoReturn
 
 from dino_api.names import Action
-from dino_api.result import Result
+from dino_api.result import PREFLIGHT, Result
 from dino_trainer import cli_help
 from dino_trainer.errors import failure_of
 from dino_trainer.launch import explain, launch
 from dino_trainer.report.reporter import write_termination
+from dino_trainer.rules_list import print_rules
 
 _USAGE_ERROR = 64
+_GOODBYE = {
+    Action.TRAIN: "finishing this step, then saving a checkpoint",
+    PREFLIGHT: "stopping",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +58,31 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=cli_help.train_epilog(),
         formatter_class=raw,
     )
-    train.add_argument(
+    _add_spec(train)
+    preflight = actions.add_parser(
+        PREFLIGHT,
+        help="check the data of a training, all of it, before a GPU is used",
+        description="Stage and check the data of a training spec; write a report.",
+        epilog=cli_help.preflight_epilog(),
+        formatter_class=raw,
+    )
+    _add_spec(preflight)
+    preflight.add_argument(
+        "--report",
+        metavar="DIR",
+        help="folder or s3:// URI for the report (default: <results_dir>/preflight)",
+    )
+    rules = actions.add_parser(
+        "rules",
+        help="list everything that is checked, and what to do about it",
+        description="Every rule and failure: id, severity, where it is checked, remedy.",
+    )
+    rules.add_argument("--json", action="store_true", help="as a JSON list")
+    return parser
+
+
+def _add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "-e",
         "--experiment",
         dest="spec",
@@ -62,31 +91,42 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the experiment spec (YAML)",
     )
-    train.add_argument(
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
         help="overrides of the spec: dotted key, YAML value",
     )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = build_parser().parse_args(argv)
+    if arguments.action == "rules":
+        return print_rules(arguments.json)
+    action = PREFLIGHT if arguments.action == PREFLIGHT else Action(arguments.action)
     stop = threading.Event()
-    _stop_on_signals(stop)
+    _stop_on_signals(stop, _GOODBYE[action])
     try:
-        return launch(Action(arguments.action), arguments.spec, arguments.overrides, stop)
+        return _run(action, arguments, stop)
     # The one place where every exception becomes an exit code; nothing is swallowed.
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
         explain(failure, error)
-        write_termination(Result(failure=failure.as_failure()))
+        write_termination(Result(action=action, failure=failure.as_failure()))
         return failure.exit_code
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> int:
+    if action == PREFLIGHT:
+        # Pillow and numpy, which nothing else here needs.
+        from dino_trainer.actions.preflight import run
+
+        return run(arguments.spec, arguments.overrides, arguments.report, stop)
+    return launch(Action(action), arguments.spec, arguments.overrides, stop)
+
+
+def _stop_on_signals(stop: threading.Event, goodbye: str) -> None:
     """SIGTERM and SIGINT ask the action to stop after its step; a second Ctrl-C ends at once.
 
     A second SIGTERM changes nothing: some process managers send several, and the checkpoint that
@@ -99,7 +139,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
         if not stop.is_set():
             # Not print: the signal may have arrived in the middle of one.
             name = signal.Signals(number).name
-            os.write(2, f"{name}: finishing this step, then saving a checkpoint.\n".encode())
+            os.write(2, f"{name}: {goodbye}.\n".encode())
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

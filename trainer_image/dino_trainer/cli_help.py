@@ -11,6 +11,8 @@ examples:
   dino train -e spec.yaml results_dir=/tmp/run train.num_epochs=3 dataset.batch_size=2
   dino train -e spec.yaml train.num_gpus=0            train on the CPU
   dino train -e spec.yaml results_dir=s3://bucket/run results go to S3
+  dino preflight -e spec.yaml                         check the data first, all of it
+  dino rules                                          everything that is checked
 
 a smallest spec.yaml (every key has TAO's name and default; COCO annotations):
   results_dir: ./results
@@ -34,13 +36,28 @@ A finished run is not run again: the same spec with the same results_dir ends at
 Ctrl-C or SIGTERM finishes the step, saves a checkpoint and ends with 143.
 """
 
+_PREFLIGHT = """\
+Training and validation sources are staged as training does, and every annotation and every image is
+checked. All findings are listed, errors first, each with a count, examples and what to do. Training
+on the same machine, or with the same DINO_CACHE_DIR, uses what was staged here.
+
+results, in <results_dir>/preflight/ or in the folder of --report:
+  report.html   findings, classes, box sizes, boxes per image, augmented samples with their boxes
+  report.json   the same for programs
+  result.json   what training will be told: classes, images, boxes, warnings, or the failure
+
+exit codes: 0 where there are at most warnings; 65 for data that cannot be trained on; 66 where data
+is missing altogether; 64 for a spec that cannot be run; 69, 74, 77 and 143 as for training.
+"""
+
 _VARIABLES = (
     (Env.WORK_DIR, "where data is copied and unpacked (default: ~/.cache/dino)"),
+    ("DINO_CACHE_DIR", "where staged data is kept and shared (default: data/ in the above)"),
     (Env.S3_ENDPOINT, "URL of the S3 server (default: AWS)"),
     (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
     (Env.S3_PATH_STYLE, "true for servers that want http://host/bucket"),
     (Env.S3_ACCESS_KEY, f"credentials, with {Env.S3_SECRET_KEY}"),
-    ("DINO_STORAGE_PATIENCE", "seconds to wait for a server that is away (default: 60)"),
+    ("DINO_STORAGE_PATIENCE", "seconds to wait for a server that is away (default: 120)"),
     ("DINO_DEBUG", "1 shows the traceback of an unexpected error"),
 )
 
@@ -65,6 +82,11 @@ def environment() -> str:
 def train_epilog() -> str:
     """Everything below the options of `dino train --help`."""
     return "\n\n".join([_EXAMPLES.rstrip(), _RESULTS.rstrip(), exit_codes(), environment()])
+
+
+def preflight_epilog() -> str:
+    """Everything below the options of `dino preflight --help`."""
+    return "\n\n".join([_PREFLIGHT.rstrip(), environment()])
 
 
 def main_epilog() -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dino_api.base import note_of
-from dino_api.experiment.paths import field_at, walk
+from dino_api.experiment.paths import field_at
 from dino_api.rules import RULES, Rule
-from dino_api.rules.resource import RESOURCE_RULES, ResourceRule, immutable
+from dino_api.rules.catalogue import decided, immutables
+from dino_api.rules.resource import RESOURCE_RULES, ResourceRule
 from dino_api.rules.rule import PLACEHOLDER
 
 Schema = dict[str, Any]
-_EDITABLE = "runPolicy"
 _FORBIDDEN = "FieldValueForbidden"
 
 
@@ -51,7 +50,7 @@ def add_rules(root: Schema) -> None:
     for rule in RULES:
         if rule.cel:
             _add_experiment_rule(root, experiment, rule)
-    for one in (*RESOURCE_RULES, *_immutables(root["properties"]["spec"])):
+    for one in (*RESOURCE_RULES, *immutables()):
         _add_resource_rule(root, one)
 
 
@@ -66,17 +65,9 @@ def _add_experiment_rule(root: Schema, experiment: Schema, rule: Rule) -> None:
 
 def _refuse_decided(experiment: Schema) -> None:
     """Refuses, inside the experiment, what the resource itself decides."""
-    for path, field in walk():
-        decided_by, (*parents, leaf) = note_of(field).resource, path
-        if decided_by:
-            message = f"{leaf} is decided by the resource: use {decided_by}"
-            node = _at(experiment, ".".join(parents))
-            _add(node, f"!has(self.{leaf})", message, f".{leaf}", reason=_FORBIDDEN)
-
-
-def _immutables(spec: Schema) -> list[ResourceRule]:
-    required = spec["required"]
-    return [immutable(name, name in required) for name in spec["properties"] if name != _EDITABLE]
+    for (*parents, leaf), message in decided():
+        node = _at(experiment, ".".join(parents))
+        _add(node, f"!has(self.{leaf})", message, f".{leaf}", reason=_FORBIDDEN)
 
 
 def _add_resource_rule(root: Schema, rule: ResourceRule) -> None:

@@ -14,6 +14,7 @@ from dino_api.experiment.spec import ExperimentSpec
 from dino_api.generate.crd import CRD_NAME, crd
 from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
+from dino_api.generate.rules_page import rules_page
 from dino_api.generate.template import template
 from dino_api.names import Action
 
@@ -42,6 +43,7 @@ def files() -> dict[str, str]:
         _CHART: _chart(text),
         **schemas,
         "schemas/manifest.json": _json(_manifest(schemas)),
+        "docs/rules.md": rules_page(),
     }
 
 

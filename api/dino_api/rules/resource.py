@@ -34,7 +34,12 @@ def _sources(part: str) -> tuple[ResourceRule, ...]:
     scope = f"spec.datasets.{part}[]"
     return (
         ResourceRule(
-            f"{part}-uri", scope, "uri", "must be an s3:// URI with a bucket", _S3, _is_s3("uri")
+            f"datasets-{part}-uri",
+            scope,
+            "uri",
+            "must be an s3:// URI with a bucket",
+            _S3,
+            _is_s3("uri"),
         ),
         *(
             ResourceRule(

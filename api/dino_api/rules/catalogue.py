@@ -1,0 +1,105 @@
+"""Every rule and failure in one list: what is checked, where, how bad it is, and the way out.
+
+The API server, `dino preflight`, the command and the pages of documentation read the same entries.
+Entries come from the tables of their kind; only what no table holds stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from dino_api import failures
+from dino_api.base import note_of
+from dino_api.experiment.paths import walk
+from dino_api.problem import Severity
+from dino_api.resources import DinoJobSpec
+from dino_api.rules import RULES
+from dino_api.rules.data import DATA_RULES
+from dino_api.rules.resource import RESOURCE_RULES, ResourceRule, immutable
+
+Where = Literal["admission", "cli", "preflight", "runtime"]
+_EDITABLE = "runPolicy"
+_BOTH: tuple[Where, ...] = ("admission", "cli")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rule or failure.
+
+    where: admission (the API server refuses the object), cli (the command refuses the spec),
+    preflight (the data is looked at), runtime (an attempt ends with it).
+    """
+
+    id: str
+    severity: Severity
+    where: tuple[Where, ...]
+    message: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"where": list(self.where)}
+
+
+# What reading a spec finds before any rule about several keys can be asked.
+_READING = (
+    Entry("unknown-key", "error", _BOTH, "A key that does not exist", "Use the nearest name."),
+    Entry("value", "error", _BOTH, "A value of the wrong type or out of its range", "See the key."),
+    Entry("needed", "error", _BOTH, "A key that training needs is not given", "Give it."),
+    Entry("dead-key", "warning", ("cli",), "A key of TAO that has no effect", "Leave it out."),
+    Entry("other-action", "warning", ("cli",), "A section that this action does not read", ""),
+)
+
+
+def immutables() -> list[ResourceRule]:
+    """The fields of a DinoJob's spec that cannot be edited."""
+    fields = DinoJobSpec.model_fields.items()
+    names = ((field.alias or name, field.is_required()) for name, field in fields)
+    return [immutable(name, required) for name, required in names if name != _EDITABLE]
+
+
+def decided() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and sentence of every key of the experiment that the resource itself decides."""
+    for path, field in walk():
+        if by := note_of(field).resource:
+            yield path, f"{path[-1]} is decided by the resource: use {by}"
+
+
+def catalogue() -> list[Entry]:
+    """All entries: spec, resource, data, runtime. Ids are unique within each of the four."""
+    return [*_READING, *_spec(), *_resource(), *_data(), *_runtime()]
+
+
+def _spec() -> Iterator[Entry]:
+    for rule in RULES:
+        where: tuple[Where, ...] = _BOTH if rule.cel else ("cli",)
+        yield Entry(rule.id, rule.severity, where, f"{rule.path} {rule.must}", rule.remedy)
+
+
+def _resource() -> Iterator[Entry]:
+    for rule in (*RESOURCE_RULES, *immutables()):
+        path = ".".join(part for part in (rule.scope, rule.path) if part)
+        yield Entry(rule.id, "error", ("admission",), f"{path} {rule.must}", _sentence(rule.remedy))
+    for key, sentence in decided():
+        message, _, remedy = sentence.partition(": ")
+        message = ".".join(("spec.experiment", *key[:-1], message))
+        id = "-".join(key).replace("_", "-")
+        yield Entry(f"{id}-decided", "error", ("admission",), message, _sentence(remedy))
+
+
+def _data() -> Iterator[Entry]:
+    for rule in DATA_RULES:
+        yield Entry(rule.id, rule.severity, ("preflight",), rule.title, rule.remedy)
+
+
+def _runtime() -> Iterator[Entry]:
+    for rule in failures.TABLE:
+        message = f"{rule.when[0].upper()}{rule.when[1:]}"
+        code = "" if rule.exit_code is None else f" (exit code {rule.exit_code})"
+        yield Entry(rule.reason.value, "error", ("runtime",), f"{message}{code}", rule.remedy)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -1,0 +1,26 @@
+"""`dino rules`: the catalogue of rules and failures, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+from dino_api.rules.catalogue import Entry, catalogue
+
+
+def print_rules(as_json: bool) -> int:
+    """Prints every entry on standard output; returns the exit code."""
+    entries = catalogue()
+    if as_json:
+        told = [entry.to_dict() for entry in entries]
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_paragraph(entry) for entry in entries))
+    return 0
+
+
+def _paragraph(entry: Entry) -> str:
+    head = f"{entry.id}  [{entry.severity}; {', '.join(entry.where)}]"
+    text = textwrap.fill(entry.message, 96, initial_indent="    ", subsequent_indent="    ")
+    remedy = textwrap.fill(entry.remedy, 96, initial_indent="    -> ", subsequent_indent="       ")
+    return "\n".join(part for part in (head, text, remedy) if part.strip())
