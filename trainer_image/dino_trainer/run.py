@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_trainer.distributed.world import World
 from dino_trainer.output import Output
 from dino_trainer.report import Reporter
 
@@ -19,6 +20,7 @@ class RunContext:
     digest: the spec's digest (`dino_api.experiment.digest`). It does not cover the data's content,
     which the checkpoint remembers: resuming on other data under the same URI is refused.
     run_id: the resource's uid in a cluster, else a random name.
+    world: the processes that share the work; the reporter of all but rank 0 says nothing.
     """
 
     output: Output
@@ -27,3 +29,4 @@ class RunContext:
     stop: threading.Event
     digest: str
     run_id: str
+    world: World = World()
