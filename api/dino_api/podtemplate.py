@@ -66,7 +66,7 @@ class NodeAffinity(Camel):
 
 
 class Affinity(Camel):
-    """Only node affinity: a job is one pod."""
+    """Only node affinity."""
 
     node_affinity: NodeAffinity | None = Field(None, description="Nodes that the pod may run on.")
 

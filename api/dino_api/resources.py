@@ -1,4 +1,4 @@
-"""The Kubernetes objects: DinoJob, its spec and its status, and `resolve` for the pod's spec.
+"""The Kubernetes objects: DinoJob and its spec, and `resolve` for the pod's spec.
 
 Reading is tolerant (unknown fields are ignored, the experiment stays a mapping), because the API
 server has already refused what the CRD refuses; `experiment.load` judges the experiment.
@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.base import NAME, SHORT, TEXT, URI, Camel, IntOrString
+from dino_api.base import NAME, SHORT, URI, Camel, IntOrString
 from dino_api.names import API_VERSION, KIND, Action
 from dino_api.podtemplate import PodTemplate
-from dino_api.result import Artifact, Checkpoint, Dataset, Failure, Metrics, Progress
+from dino_api.status import DinoJobStatus
 
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"
@@ -109,15 +109,44 @@ class Resources(Camel):
     """What one pod of the job gets."""
 
     gpus: int = Field(
-        1, ge=0, le=1, description="GPUs: 1 (default) or 0, which trains on CPU, for small tests."
+        1,
+        ge=0,
+        le=16,
+        description="GPUs of each pod, with one process for each. Default 1; 0 trains on CPU, for "
+        "small tests.",
+    )
+    nodes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Pods that train together, each with the GPUs, CPUs and memory given here. "
+        "Default 1.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Processes of each pod where gpus is 0. Default 1.",
     )
     cpu: Quantity | None = Field(
-        None, description="CPUs requested and allowed, such as 4 or 500m. Absent: not limited."
+        None,
+        description="CPUs requested and allowed, such as 4 or 500m. Absent: 500m requested, not "
+        "limited.",
     )
     memory: Quantity | None = Field(
         None,
         description="Memory requested and allowed, such as 16Gi. A job that needs more is ended "
         "with reason OutOfMemory. Absent: not limited.",
+    )
+
+
+class Cache(Camel):
+    """Where staged data is kept for later jobs."""
+
+    claim_name: str = Field(
+        max_length=253,
+        description="PersistentVolumeClaim in the job's namespace. Jobs that name the same one "
+        "fetch the same data once; ReadWriteMany where pods run on several nodes.",
     )
 
 
@@ -175,8 +204,20 @@ class DinoJobSpec(Camel):
     )
     output: OutputTarget = Field(description="Where results go.")
     storage: Storage | None = Field(None, description="How to reach the object store.")
+    cache: Cache | None = Field(
+        None,
+        description="Where staged data is kept. Absent: the operator's (Helm value "
+        "cache.claimName), or else each pod fetches the data itself.",
+    )
     resources: Resources = Field(
-        default_factory=Resources, description="What the pod gets: GPUs, CPUs, memory."
+        default_factory=Resources, description="What each pod gets: GPUs, CPUs, memory; how many."
+    )
+    queue_name: str | None = Field(
+        None,
+        max_length=NAME,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="LocalQueue of Kueue in the job's namespace. The training waits until Kueue "
+        "admits it. Absent: it does not wait.",
     )
     run_policy: RunPolicy = Field(
         default_factory=RunPolicy, description="Suspending, retries and time limits; editable."
@@ -187,61 +228,6 @@ class DinoJobSpec(Camel):
     pod_template: PodTemplate = Field(
         default_factory=PodTemplate, description="Where and how the pod runs."
     )
-
-
-class Condition(Camel):
-    """One condition, in Kubernetes' usual form."""
-
-    type: str = Field(max_length=NAME, description="Suspended, Running, Complete or Failed.")
-    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
-    reason: str = Field(max_length=SHORT, description="One word for why.")
-    message: str = Field("", max_length=TEXT, description="The same for people.")
-    last_transition_time: str | None = Field(
-        None, max_length=NAME, description="When status last changed."
-    )
-    observed_generation: int | None = Field(
-        None, ge=0, description="The generation of the spec that this was true for."
-    )
-
-
-class DinoJobStatus(Camel):
-    """What the operator and the pod report."""
-
-    observed_generation: int | None = Field(
-        None, ge=0, description="The generation of the spec that the operator last acted on."
-    )
-    phase: str | None = Field(
-        None,
-        max_length=NAME,
-        description="For printing only: Pending, Queued, Running, Suspended, Complete or Failed. "
-        "Programs read conditions.",
-    )
-    attempts: int | None = Field(None, ge=0, description="Attempts started so far.")
-    gpus: int | None = Field(None, ge=0, description="GPUs that each attempt asks for.")
-    reporter: str | None = Field(
-        None, max_length=253, description="The pod that may write progress."
-    )
-    start_time: str | None = Field(None, max_length=NAME, description="Start of the first pod.")
-    completion_time: str | None = Field(None, max_length=NAME, description="End of the job.")
-    conditions: list[Condition] = Field(
-        default_factory=list, max_length=16, description="Suspended, Running, Complete, Failed."
-    )
-    progress: Progress | None = Field(None, description="Where the training is.")
-    dataset: Dataset | None = Field(None, description="What the trainer found in the data.")
-    metrics: Metrics | None = Field(None, description="Metrics of the best checkpoint.")
-    checkpoint: Checkpoint | None = Field(None, description="The checkpoint to use.")
-    artifacts: list[Artifact] = Field(
-        default_factory=list, max_length=64, description="Files under the output."
-    )
-    failure: Failure | None = Field(None, description="Why the latest attempt failed.")
-    spec_digest: str | None = Field(
-        None, max_length=128, description="Digest of the resolved experiment spec."
-    )
-    image: str | None = Field(None, max_length=URI, description="Image of the trainer.")
-
-    def condition(self, kind: str) -> Condition | None:
-        """The condition of that type, or None."""
-        return next((found for found in self.conditions if found.type == kind), None)
 
 
 class Metadata(Camel):
@@ -280,9 +266,19 @@ def resolve(job: DinoJob) -> dict[str, Any]:
     dataset["val_data_sources"] = _sources(data.validation or data.train)
     if job.spec.num_classes is not None:
         dataset["num_classes"] = job.spec.num_classes
-    mapping.setdefault("train", {})["num_gpus"] = job.spec.resources.gpus
+    mapping.setdefault("train", {}).update(_processes(job.spec.resources))
     mapping["results_dir"] = job.spec.output.uri
     return mapping
+
+
+def _processes(wished: Resources) -> dict[str, int]:
+    """Where a pod is one process on one node, only the GPUs need saying."""
+    told = {"num_gpus": wished.gpus}
+    if wished.nodes > 1:
+        told["num_nodes"] = wished.nodes
+    if wished.processes > 1:
+        told["num_processes"] = wished.processes
+    return told
 
 
 def _sources(sources: list[DatasetSource]) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ import yaml
 from kubernetes.client import ApiException
 
 from dino_api import names
-from dino_api.resources import DinoJobStatus
+from dino_api.status import DinoJobStatus
 from dino_api.result import Progress
 from dino_trainer.report.cluster import PushError, Target, push
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dino_api.experiment import load
-from dino_api.resources import DinoJob, DinoJobStatus, resolve
+from dino_api.resources import DinoJob, resolve
+from dino_api.status import DinoJobStatus
 from dino_api.result import (
     TERMINATION_LIMIT,
     Artifact,

@@ -10,7 +10,8 @@ from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.generate.cel import add_rules
 from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
-from dino_api.resources import DinoJobSpec, DinoJobStatus
+from dino_api.resources import DinoJobSpec
+from dino_api.status import DinoJobStatus
 
 Schema = dict[str, Any]
 

@@ -115,6 +115,14 @@ RESOURCE_RULES: tuple[ResourceRule, ...] = (
         "!has(self.endpoint) || self.endpoint.matches('^https?://[^/ ]+')",
     ),
     ResourceRule(
+        "processes-on-cpu",
+        "spec.resources",
+        "processes",
+        "must be 1 where the job has GPUs",
+        "leave it out, as each GPU has a process of its own; or set gpus: 0",
+        "!has(self.processes) || self.processes == 1 || (has(self.gpus) && self.gpus == 0)",
+    ),
+    ResourceRule(
         "env-reserved",
         "spec.podTemplate.env[]",
         "name",

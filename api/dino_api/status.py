@@ -1,0 +1,79 @@
+"""The status of a DinoJob: what the operator and the pod report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dino_api.base import NAME, SHORT, TEXT, URI, Camel
+from dino_api.result import Artifact, Checkpoint, Dataset, Failure, Metrics, Progress
+
+
+class Condition(Camel):
+    """One condition, in Kubernetes' usual form."""
+
+    type: str = Field(
+        max_length=NAME, description="Suspended, DataReady, Running, Complete or Failed."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(max_length=SHORT, description="One word for why.")
+    message: str = Field("", max_length=TEXT, description="The same for people.")
+    last_transition_time: str | None = Field(
+        None, max_length=NAME, description="When status last changed."
+    )
+    observed_generation: int | None = Field(
+        None, ge=0, description="The generation of the spec that this was true for."
+    )
+
+
+class DinoJobStatus(Camel):
+    """What the operator and the pod report."""
+
+    observed_generation: int | None = Field(
+        None, ge=0, description="The generation of the spec that the operator last acted on."
+    )
+    phase: str | None = Field(
+        None,
+        max_length=NAME,
+        description="For printing only: Pending, Preparing, Queued, Running, Suspended, Complete "
+        "or Failed. Programs read conditions.",
+    )
+    attempts: int | None = Field(None, ge=0, description="Attempts to train so far.")
+    gpus: int | None = Field(None, ge=0, description="GPUs that each attempt asks for, in all.")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Images per forward pass, once memory did not suffice for the whole batch.",
+    )
+    accumulation: int | None = Field(
+        None, ge=1, description="Forward passes per optimiser step at that size."
+    )
+    reporter: str | None = Field(
+        None, max_length=253, description="The pod that may write progress."
+    )
+    start_time: str | None = Field(
+        None, max_length=NAME, description="Start of the first training pod."
+    )
+    completion_time: str | None = Field(None, max_length=NAME, description="End of the job.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Suspended, DataReady, Running, Complete, Failed.",
+    )
+    progress: Progress | None = Field(None, description="Where the training is.")
+    dataset: Dataset | None = Field(None, description="What the preflight found in the data.")
+    metrics: Metrics | None = Field(None, description="Metrics of the best checkpoint.")
+    checkpoint: Checkpoint | None = Field(None, description="The checkpoint to use.")
+    artifacts: list[Artifact] = Field(
+        default_factory=list, max_length=64, description="Files under the output."
+    )
+    failure: Failure | None = Field(None, description="Why the latest attempt failed.")
+    spec_digest: str | None = Field(
+        None, max_length=128, description="Digest of the resolved experiment spec."
+    )
+    image: str | None = Field(None, max_length=URI, description="Image of the trainer.")
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None."""
+        return next((found for found in self.conditions if found.type == kind), None)
