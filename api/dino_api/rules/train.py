@@ -122,8 +122,7 @@ TRAIN_RULES = (
         "rate-drops",
         "train.optim.lr_scheduler",
         "never lowers the learning rate: its first drop is not before train.num_epochs",
-        "Put lr_steps (MultiStep) or lr_step_size (StepLR) below train.num_epochs, or use Linear or "
-        "Cosine.",
+        "Put lr_steps (MultiStep) or lr_step_size (StepLR) below train.num_epochs, or use Cosine.",
         _never_drops,
         severity="warning",
     ),
