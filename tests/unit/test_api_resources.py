@@ -9,7 +9,6 @@ import pytest
 
 from dino_api.experiment import load
 from dino_api.resources import DinoJob, resolve
-from dino_api.status import DinoJobStatus
 from dino_api.result import (
     TERMINATION_LIMIT,
     Artifact,
@@ -20,6 +19,7 @@ from dino_api.result import (
     Progress,
     Result,
 )
+from dino_api.status import DinoJobStatus
 
 
 def a_job(**spec: Any) -> DinoJob:
