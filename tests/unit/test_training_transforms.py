@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data import transforms
-from dino_trainer.data.sampler import generator_for
+from dino_trainer.data.streams import Draws
 from dino_trainer.data.transforms import Geometry
 from dino_trainer.errors import TrainerError
 
@@ -50,7 +50,7 @@ SPECS = {
 def test_the_box_stays_on_the_rectangle(config: AugmentationConfig) -> None:
     shapes = set()
     for index in range(60):
-        geometry = transforms.draw_train(config, SIZE, generator_for(7, index))
+        geometry = transforms.draw_train(config, SIZE, Draws(7, index))
         picture = transforms.apply(a_picture(), geometry)
         boxes, keep = transforms.apply_boxes(np.array([BOX], np.float32), SIZE, geometry)
         assert picture.dtype == torch.uint8
@@ -63,7 +63,7 @@ def test_the_box_stays_on_the_rectangle(config: AugmentationConfig) -> None:
 
 def test_half_of_the_images_are_cropped_as_published() -> None:
     config = SPECS["resize or crop, as published"]
-    drawn = [transforms.draw_train(config, SIZE, generator_for(i)) for i in range(400)]
+    drawn = [transforms.draw_train(config, SIZE, Draws(i)) for i in range(400)]
     cropped = [g for g in drawn if g.crop is not None]
     assert 0.4 < len(cropped) / len(drawn) < 0.6
     for g in cropped:
@@ -75,7 +75,7 @@ def test_half_of_the_images_are_cropped_as_published() -> None:
 
 
 def test_a_crop_larger_than_the_picture_takes_the_whole_side() -> None:
-    crop = transforms.draw_size_crop((50, 200), 384, 600, generator_for(1))
+    crop = transforms.draw_size_crop((50, 200), 384, 600, Draws(1))
     assert crop == (0, 0, 200, 50)
 
 
@@ -110,9 +110,9 @@ def test_validation_geometry() -> None:
 
 def test_the_same_key_draws_the_same_geometry() -> None:
     config = SPECS["resize or crop, as published"]
-    first = [transforms.draw_train(config, SIZE, generator_for(3, 1, i)) for i in range(20)]
-    again = [transforms.draw_train(config, SIZE, generator_for(3, 1, i)) for i in range(20)]
-    other = [transforms.draw_train(config, SIZE, generator_for(3, 2, i)) for i in range(20)]
+    first = [transforms.draw_train(config, SIZE, Draws(3, 1, i)) for i in range(20)]
+    again = [transforms.draw_train(config, SIZE, Draws(3, 1, i)) for i in range(20)]
+    other = [transforms.draw_train(config, SIZE, Draws(3, 2, i)) for i in range(20)]
     assert first == again != other
 
 

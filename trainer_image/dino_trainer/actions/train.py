@@ -50,7 +50,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     saved = state.find(spec, context, data.train.digest)
     training = prepare(spec, context, data, saved)
     pin = training.device.type == "cuda"
-    batches = train_loader(data.train, spec.dataset, training.plan, training.step, pin)
+    position = training.plan.position(training.step)
+    batches = train_loader(data.train, spec.dataset, training.plan, position=position, pin=pin)
     context.reporter.event(
         f"Training {training.plan.steps - training.step} of {training.plan.steps} steps, "
         f"{training.plan.steps_per_epoch} an epoch, on {machine.describe(training.device)}."

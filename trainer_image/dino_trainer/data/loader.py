@@ -8,8 +8,9 @@ Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the ba
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.coco import CocoDataset, CocoImage
-from dino_trainer.data.sampler import AUGMENT, SampleKey, StepSampler, TrainPlan, generator_for
+from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, TrainPlan
+from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.model.targets import Targets
 from dino_trainer.train.machine import cores
 
@@ -69,11 +71,12 @@ class TrainImages(Dataset[Sample]):
 
     def __init__(self, images: Sequence[CocoImage], config: AugmentationConfig, seed: int) -> None:
         self.images, self.config, self.seed = images, config, seed
+        self._draws = Draws()
 
     def __getitem__(self, key: SampleKey) -> Sample:
         image = self.images[key.index]
-        generator = generator_for(AUGMENT, self.seed, key.epoch, key.index)
-        geometry = transforms.draw_train(self.config, (image.height, image.width), generator)
+        draws = self._draws.turn(AUGMENT, self.seed, key.epoch, key.index)
+        geometry = transforms.draw_train(self.config, (image.height, image.width), draws)
         return load_sample(key.index, image, geometry)
 
 
@@ -154,19 +157,48 @@ def normalise(
     return values if mask is None else values.masked_fill_(mask[:, None], 0.0)
 
 
-def train_loader(
-    dataset: CocoDataset, config: DatasetConfig, plan: TrainPlan, first_step: int, pin: bool
-) -> DataLoader[Sample]:
-    """Batches of `plan` from `first_step` to the end of training, through all epochs.
+class TrainLoader:
+    """The steps of one process, each as the list of its micro-batches.
+
+        loader = train_loader(data, spec.dataset, plan, rank, pin)
+        for micro_batches in loader:        # one optimiser step
+            for batch in micro_batches:     # one forward pass, `plan.passes` of them
 
     One set of workers serves the whole training: nothing restarts between epochs.
     """
-    return DataLoader(
+
+    def __init__(self, micro_batches: DataLoader[Sample], plan: TrainPlan) -> None:
+        self._micro_batches, self._plan = micro_batches, plan
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        batches = iter(self._micro_batches)
+        while step := list(islice(batches, self._plan.passes)):
+            yield step
+
+    def __len__(self) -> int:
+        return len(self._micro_batches) // self._plan.passes
+
+
+def train_loader(
+    dataset: CocoDataset,
+    config: DatasetConfig,
+    plan: TrainPlan,
+    rank: int = 0,
+    position: Position | None = None,
+    pin: bool = False,
+) -> TrainLoader:
+    """What process `rank` trains on, from `position` (default: `plan.start`) to the end.
+
+    See `TrainLoader` for how it is used.
+    """
+    plan = plan.resumed(position or plan.start)
+    micro_batches: DataLoader[Sample] = DataLoader(
         TrainImages(dataset.images, config.augmentation, plan.seed),
-        batch_sampler=StepSampler(plan, first_step),
+        batch_sampler=MicroBatchSampler(plan, rank),
         collate_fn=collate_for(config.augmentation),
         **_worker_options(config, pin),
     )
+    return TrainLoader(micro_batches, plan)
 
 
 def eval_loader(

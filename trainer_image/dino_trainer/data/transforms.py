@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dino_api.experiment import AugmentationConfig
+from dino_trainer.data.streams import Draws
 from dino_trainer.errors import invalid_dataset
 
 Size = tuple[int, int]  # (height, width)
@@ -78,7 +79,7 @@ def keep_aspect(size: Size, short_side: int, longest: int | None = None) -> Size
     return (short_side, long_side) if size[0] <= size[1] else (long_side, short_side)
 
 
-def draw_train(config: AugmentationConfig, size: Size, generator: torch.Generator) -> Geometry:
+def draw_train(config: AugmentationConfig, size: Size, draws: Draws) -> Geometry:
     """The geometry of a training image of `size` (height, width).
 
     A mirror with probability `horizontal_flip_prob`, and one of
@@ -86,19 +87,19 @@ def draw_train(config: AugmentationConfig, size: Size, generator: torch.Generato
       - half of the time a short side from `scales`; the other half a short side from
         `train_random_resize`, a random crop, then a short side from `scales`.
     """
-    flip = uniform(generator) < config.horizontal_flip_prob
+    flip = draws.uniform() < config.horizontal_flip_prob
     first, crop = None, None
     if config.fixed_size is not None:
         if config.zoom_crop is not None:
-            crop = draw_zoom_crop(size, tuple(config.zoom_crop), generator)
+            crop = draw_zoom_crop(size, tuple(config.zoom_crop), draws)
         return Geometry(tuple(config.fixed_size), crop=crop, flip=flip)
-    if uniform(generator) >= 0.5:
-        first = keep_aspect(size, choose(config.train_random_resize, generator))
+    if draws.uniform() >= 0.5:
+        first = keep_aspect(size, draws.choose(config.train_random_resize))
         crop = draw_size_crop(
-            first, config.train_random_crop_min, config.train_random_crop_max, generator
+            first, config.train_random_crop_min, config.train_random_crop_max, draws
         )
         size = (crop[3] - crop[1], crop[2] - crop[0])
-    final = keep_aspect(size, choose(config.scales, generator), config.random_resize_max_size)
+    final = keep_aspect(size, draws.choose(config.scales), config.random_resize_max_size)
     return Geometry(final, first, crop, flip)
 
 
@@ -110,28 +111,24 @@ def draw_eval(config: AugmentationConfig, size: Size) -> Geometry:
 
 
 def draw_zoom_crop(
-    size: Size, fraction: tuple[float, float], generator: torch.Generator
+    size: Size, fraction: tuple[float, float], draws: Draws
 ) -> tuple[int, int, int, int]:
     """A window of one random fraction of both sides, anywhere in the picture."""
     low, high = fraction
-    part = low + (high - low) * uniform(generator)
-    return place(size, max(1, round(size[0] * part)), max(1, round(size[1] * part)), generator)
+    part = low + (high - low) * draws.uniform()
+    return place(size, max(1, round(size[0] * part)), max(1, round(size[1] * part)), draws)
 
 
-def draw_size_crop(
-    size: Size, low: int, high: int, generator: torch.Generator
-) -> tuple[int, int, int, int]:
+def draw_size_crop(size: Size, low: int, high: int, draws: Draws) -> tuple[int, int, int, int]:
     """A window whose sides are drawn apart from `low` to `high` pixels, the picture permitting."""
-    height, width = (integer(min(low, side), min(side, high), generator) for side in size)
-    return place(size, height, width, generator)
+    height, width = (draws.integer(min(low, side), min(side, high)) for side in size)
+    return place(size, height, width, draws)
 
 
-def place(
-    size: Size, height: int, width: int, generator: torch.Generator
-) -> tuple[int, int, int, int]:
+def place(size: Size, height: int, width: int, draws: Draws) -> tuple[int, int, int, int]:
     """A window of `height` by `width` at a random place inside `size`."""
-    top = integer(0, size[0] - height, generator)
-    left = integer(0, size[1] - width, generator)
+    top = draws.integer(0, size[0] - height)
+    left = draws.integer(0, size[1] - width)
     return left, top, left + width, top + height
 
 
@@ -183,16 +180,3 @@ def resize(
     if box is not None:  # cropped first: a resize with a window also reads pixels outside it
         image = image.crop(box)
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-
-
-def uniform(generator: torch.Generator) -> float:
-    return torch.rand((), generator=generator).item()
-
-
-def integer(low: int, high: int, generator: torch.Generator) -> int:
-    """A whole number from `low` to `high`, both included."""
-    return int(torch.randint(low, high + 1, (), generator=generator).item())
-
-
-def choose(values: list[int], generator: torch.Generator) -> int:
-    return values[integer(0, len(values) - 1, generator)]

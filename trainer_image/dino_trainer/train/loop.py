@@ -97,7 +97,7 @@ def train(run: Run, batches: DataLoader) -> None:
     config, augmentation = run.spec.train, run.spec.dataset.augmentation
     run.model.train()
     after_step(run)  # a run that was stopped between a step and its validation
-    for batch in batches:
+    for (batch,) in batches:
         rate = run.schedule.apply(run.optimizer, run.step)
         # All that is random in a step depends on its number alone, whatever happened before.
         torch.manual_seed(seed_of(STEP, run.plan.seed, run.step))
