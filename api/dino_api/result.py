@@ -7,16 +7,16 @@ The result travels through the pod's termination message (4096 bytes at most) an
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from dino_api.base import NAME, SHORT, TEXT, URI, Camel
-from dino_api.names import Action
+from dino_api.names import Action, Stage
 
 TERMINATION_LIMIT = 4096
 SCHEMA_VERSION = 1
-PREFLIGHT = "preflight"
+
 _WARNINGS, _WARNING = 12, 120
 Line = Annotated[str, Field(max_length=URI)]
 
@@ -125,7 +125,7 @@ class Result(Camel):
     """The end of one attempt, in one object."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
-    action: Action | Literal["preflight"] = Action.TRAIN
+    action: Action | Stage = Action.TRAIN
     spec_digest: str | None = None
     metrics: Metrics | None = None
     checkpoint: Checkpoint | None = None

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from dino_api.names import Action
-from dino_api.result import PREFLIGHT, Result
+from dino_api.names import Action, Stage
+from dino_api.result import Result
 from dino_trainer import cli_help
 from dino_trainer.errors import failure_of
 from dino_trainer.launch import explain, launch
@@ -28,7 +28,7 @@ from dino_trainer.rules_list import print_rules
 _USAGE_ERROR = 64
 _GOODBYE = {
     Action.TRAIN: "finishing this step, then saving a checkpoint",
-    PREFLIGHT: "stopping",
+    Stage.PREFLIGHT: "stopping",
 }
 
 
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_spec(train)
     preflight = actions.add_parser(
-        PREFLIGHT,
+        Stage.PREFLIGHT,
         help="check the data of a training, all of it, before a GPU is used",
         description="Stage and check the data of a training spec; write a report.",
         epilog=cli_help.preflight_epilog(),
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    action = PREFLIGHT if arguments.action == PREFLIGHT else Action(arguments.action)
+    action = Stage.PREFLIGHT if arguments.action == Stage.PREFLIGHT else Action(arguments.action)
     stop = threading.Event()
     _stop_on_signals(stop, _GOODBYE[action])
     try:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> int:
-    if action == PREFLIGHT:
+    if action == Stage.PREFLIGHT:
         # Pillow and numpy, which nothing else here needs.
         from dino_trainer.actions.preflight import run
 
