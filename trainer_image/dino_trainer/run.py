@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dino_trainer.distributed.world import World
@@ -29,4 +29,4 @@ class RunContext:
     stop: threading.Event
     digest: str
     run_id: str
-    world: World = World()
+    world: World = field(default_factory=World)
