@@ -41,7 +41,7 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
         terminal.line(warning)
     work_dir = _work_dir()
     folder = spec.train.results_dir
-    output = Output(spec.results_dir, action, work_dir, terminal.line, folder=folder)
+    output = Output(spec.results_dir, action, work_dir, terminal.line, folder=folder, stop=stop)
     fingerprint = digest(spec)
     output.claim(fingerprint)
     if earlier := _finished_earlier(output, fingerprint):
@@ -55,9 +55,19 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
     run_id = os.environ.get(Env.JOB_UID) or uuid.uuid4().hex
     context = RunContext(output, reporter, work_dir, stop, fingerprint, run_id)
     try:
-        return _run(action, spec, context)
+        code = _run(action, spec, context)
     finally:
         reporter.close()
+    if output.stuck:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once. Its usual end would wait for threads that hang in an upload."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(action: Action, spec: ExperimentSpec, context: RunContext) -> int:
@@ -68,10 +78,14 @@ def _run(action: Action, spec: ExperimentSpec, context: RunContext) -> int:
         _write_spec(spec, output)
         module = import_module(f"dino_trainer.actions.{action}")
         result: Result = module.run(spec, context)
+        output.settle()
         reporter.finished(result.model_copy(update={"spec_digest": context.digest}))
     # Whatever ends a run is reported to the resource with its reason before the process ends.
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
+        lost = output.finish()
+        if lost and lost not in failure.message:
+            failure.message = f"{failure.message} {lost}"
         _keep_traceback(error, failure, output)
         kept = Result(spec_digest=context.digest, checkpoint=_kept_checkpoint(output))
         reporter.failed(failure.as_failure(), kept)

@@ -1,24 +1,27 @@
 """The results folder of one action: local files, and their published copies.
 
 `Output.dir` is where files are made. `publish` makes one safe at its final place; with a local
-results folder that is the same file, with S3 it is uploaded. Beside the files lies `manifest.json`
-with the size and SHA-256 of each: it is written after the payload, so that it never promises what
-is not there, and `fetch` checks against it. An S3 object also carries its SHA-256 as metadata,
-written in one step with the content: when a run is killed between payload and manifest, the newer
-payload still proves itself.
+results folder that is the same file, with S3 it is uploaded. `publish_soon` uploads beside the
+training. Beside the files lies `manifest.json` with the size and SHA-256 of each, written after the
+payload; `fetch` checks against it. An S3 object also carries its SHA-256 as metadata, written in
+one step with the content: when a run is killed between payload and manifest, the newer payload
+still proves itself. What a file was before can be kept under a second name, copied by the server
+before the new content arrives, so that at every moment one of the two is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from threading import Event
 
 from dino_api.names import FailureReason
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.manifest import MANIFEST, Listed, Manifest
 from dino_trainer.storage import (
     Say,
     Stored,
@@ -29,17 +32,22 @@ from dino_trainer.storage import (
     print_line,
     sha256_of,
 )
+from dino_trainer.uploads import Job, Uploads
 
-MANIFEST = "manifest.json"
-_SCHEMA = 1
+__all__ = ["MANIFEST", "Output"]
+
+# Of a pod's 120 seconds of grace the rest is for the step, the checkpoint and the last words.
+STOP_SECONDS = 90.0
+_SLICE = 0.2
 
 
 class Output:
-    """Files of `<results_dir>/<action>/`. Not safe for use from several threads.
+    """Files of `<results_dir>/<action>/`. For use from one thread; it has one of its own.
 
     results_dir: a folder or s3:// URI. work_dir: where files are made if that is not local.
-    say: hears of retries, slow uploads and damaged files.
+    say: hears of retries, slow uploads and damaged files; called from both threads.
     folder: used as it is in place of `<results_dir>/<action>` (TAO's `train.results_dir`).
+    stop: once it is set, nothing waits longer than 90 seconds for an upload.
     Raises InvalidSpec without a results_dir, AccessDenied where the folder cannot be made.
     """
 
@@ -51,6 +59,7 @@ class Output:
         say: Say = print_line,
         *,
         folder: str = "",
+        stop: Event | None = None,
     ) -> None:
         if not (results_dir or folder):
             raise invalid_spec(
@@ -59,8 +68,9 @@ class Output:
         self._base = folder.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
         self._store = open_store(self._base, say)
         self._say = say
+        self._stop = stop or Event()
         self._remote = is_remote(self._base)
-        self._manifest: dict[str, Any] | None = None
+        self._manifest = Manifest(self._store, say)
         if self._remote:
             place = hashlib.sha256(self._base.encode()).hexdigest()[:16]
             self.dir = work_dir / "output" / place / action
@@ -68,6 +78,9 @@ class Output:
             self.dir = local_path(self._base)
         with named(self.dir):
             self.dir.mkdir(parents=True, exist_ok=True)
+        self._uploads = Uploads(self.dir / ".uploads", say)
+        self._ends: float | None = None
+        self.stuck = False
 
     def uri(self, name: str) -> str:
         """Where `name` lies once it is published."""
@@ -79,121 +92,204 @@ class Output:
         Raises InvalidSpec, having changed nothing, if another spec's files are here: a training
         that overwrote them would lose its owner's checkpoint.
         """
-        manifest = self._read_manifest()
-        owner = manifest.get("specDigest")
-        worth = any(name.endswith(".pth") for name in manifest["files"])
-        if worth and owner not in (None, digest):
+        owner, files = self._manifest.owner, self._manifest.files
+        theirs = owner not in (None, digest)
+        if theirs and any(name.endswith(".pth") for name in files):
             raise invalid_spec(
                 f"{self._base} holds the results of another experiment (spec digest "
-                f"{owner[:12]}…, this one has {digest[:12]}…).",
+                f"{str(owner)[:12]}…, this one has {digest[:12]}…).",
                 "Choose another output (results_dir), or delete that one first.",
             )
-        if owner not in (None, digest):
-            # What an attempt without a checkpoint left behind says nothing about this experiment.
-            manifest["files"] = {}
-        manifest["specDigest"] = digest
+        # What an attempt without a checkpoint left behind says nothing about this experiment.
+        self._manifest.own(digest, {} if theirs else files)
 
     def published(self) -> dict[str, Stored]:
         """What the manifest lists, by name."""
-        files = self._read_manifest()["files"]
+        files = self._manifest.files
         return {n: Stored(self.uri(n), f["sha256"], f["bytes"]) for n, f in files.items()}
 
     def exists(self, name: str) -> bool:
         """Whether `name` lies at its final place."""
         return self._store.exists(name)
 
-    def publish(self, name: str) -> Stored:
+    def publish(self, name: str, previous: str = "") -> Stored:
         """Makes `dir/name` safe at its final place; the file itself stays.
 
+        name: may hold folders. previous: the name that what is published there now is kept under.
         Raises StorageUnavailable, AccessDenied, InputNotFound (no such bucket) after retries; the
         message says where the local file is kept.
         """
-        path = self.dir / name
-        try:
-            stored = self._upload(path, name) if self._remote else self._hash(path, name)
-            self._record(name, stored, path)
-        except TrainerError as error:
+        self._uploads.withdraw(name)
+        return self._put(self.dir / name, name, previous)
+
+    def publish_soon(self, name: str, previous: str = "") -> None:
+        """Like `publish`, but an upload goes on beside the caller's work.
+
+        What is sent is the file as it is now; `dir/name` may be replaced, but not written to. Where
+        the one before still waits, it is left out. Raises what ended an upload before this one.
+        """
+        if not self._remote:
+            self.publish(name, previous)
+            return
+        self._uploads.raise_failure()
+        snapshot = self._uploads.snapshot(self.dir / name, copied=False)
+        job = Job(lambda outdated: self._put(snapshot, name, previous, outdated), snapshot)
+        self._uploads.put(name, job)
+
+    def offer(self, name: str) -> None:
+        """The same for a file of small size and worth: a failed upload is said and costs nothing.
+
+        The file may be written to afterwards. Raises TrainerError with a local results folder.
+        """
+        if not self._remote:
+            self.publish(name)
+            return
+        snapshot = self._uploads.snapshot(self.dir / name, copied=True)
+        job = Job(lambda outdated: self._put(snapshot, name, "", outdated), snapshot, vital=False)
+        self._uploads.put(name, job)
+
+    def remove(self, name: str) -> None:
+        """Makes `name` be gone, here and there; what was never there is gone already."""
+        with named(self.dir / name):
+            (self.dir / name).unlink(missing_ok=True)
+        if self._remote:
+            self._uploads.put(name, Job(lambda _: self._erase(name), vital=False))
+        elif name in self._manifest.files:
+            self._manifest.write({name: None})
+
+    def settle(self) -> None:
+        """Waits until all is published. Raises what ended an upload; Preempted at a stop."""
+        if left := self._wait():
             raise TrainerError(
-                error.reason, f"{error.message} {name} is kept at {path}.", error.remedy
-            ) from error
-        return stored
+                FailureReason.PREEMPTED, f"Stopped before {' and '.join(left)} was published."
+            )
+        self._uploads.raise_failure()
+
+    def finish(self) -> str:
+        """The same at the end of a run that failed or was stopped: what is lost, in a sentence.
+
+        After it nothing is waited for. `stuck` says that a thread may hang in an upload.
+        """
+        left = self._wait()
+        if left:
+            self.stuck = True
+            self._store.hurry()
+            return (
+                f"{' and '.join(left)} could not be published within {STOP_SECONDS:.0f} s: the "
+                "next attempt finds what was published before."
+            )
+        try:
+            self._uploads.raise_failure()
+        except TrainerError as error:
+            return error.message
+        return ""
 
     def fetch(self, name: str) -> Path | None:
         """The local path of a published file, checked; None where there is none to be trusted.
 
-        A file that differs from the manifest is reported through `say` and not used.
+        A file that differs from the manifest, or is gone, is reported through `say` and not used.
         """
+        self.settle()
         path = self.dir / name
-        expected = self._read_manifest()["files"].get(name)
-        if not self._remote:
-            return self._checked_local(path, expected) if path.is_file() else None
-        if expected and path.is_file() and sha256_of(path) == expected["sha256"]:
+        expected = self._manifest.files.get(name)
+        if self._remote and expected and path.is_file() and sha256_of(path) == expected["sha256"]:
             return path
-        return self._downloaded(name, path, expected)
+        found = self._downloaded(name, path, expected) if self._remote else None
+        if not self._remote and path.is_file():
+            found = self._checked_local(name, path, expected)
+        elif found is None and expected and not self._store.exists(name):
+            self._say(f"{self.uri(name)} was published and is gone.")
+            self._manifest.note({name: None})
+        return found
 
-    def _upload(self, path: Path, name: str) -> Stored:
-        with named(path):
-            meter = ByteMeter(f"uploading {name}", path.stat().st_size, self._say)
-        return self._store.upload(path, name, meter)
+    def reject(self, name: str) -> None:
+        """Keeps what is published as `name`, which is damaged, from replacing the one before it.
 
-    def _hash(self, path: Path, name: str) -> Stored:
-        with named(path):
-            return Stored(self.uri(name), sha256_of(path), path.stat().st_size)
+        A local file is set aside as `<name>.damaged`.
+        """
+        self._manifest.note({name: None})
+        path = self.dir / name
+        if path.is_file():
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
 
-    def _record(self, name: str, stored: Stored, path: Path) -> None:
-        entry: dict[str, Any] = {"sha256": stored.sha256, "bytes": stored.bytes}
+    def _put(self, path: Path, name: str, previous: str, outdated: Event | None = None) -> Stored:
+        """Publishes the content of `path` as `name`."""
+        try:
+            with named(path):
+                size = path.stat().st_size
+                kept = self._kept(name, previous) if previous else {}
+                if self._remote:
+                    meter = ByteMeter(f"uploading {name}", size, self._say, outdated)
+                    stored = self._store.upload(path, name, meter)
+                else:
+                    stored = Stored(self.uri(name), sha256_of(path), size)
+                self._manifest.write({**kept, name: self._listed(stored, path)})
+        except TrainerError as error:
+            where = f"{error.message} {name} is kept at {self.dir / name}."
+            raise TrainerError(error.reason, where, error.remedy) from error
+        return stored
+
+    def _listed(self, stored: Stored, path: Path) -> Listed:
+        entry: Listed = {"sha256": stored.sha256, "bytes": stored.bytes}
         if not self._remote:
             entry["mtimeNs"] = path.stat().st_mtime_ns
-        manifest = self._read_manifest()
-        manifest["files"][name] = entry
-        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-        self._store.write_bytes(text.encode(), MANIFEST)
+        return entry
 
-    def _checked_local(self, path: Path, expected: dict[str, Any] | None) -> Path | None:
+    def _kept(self, name: str, previous: str) -> Mapping[str, Listed]:
+        """The entry of what was `name`, now as `previous`; none where that is not worth keeping."""
+        entry = self._manifest.files.get(name)
+        if entry is None:
+            return {}
+        if self._remote:
+            found = self._store.head(name)
+            whole = found and found.size == entry["bytes"]
+            if not whole or self._store.digest_of(name) != entry["sha256"]:
+                return {}
+            self._store.copy(name, previous)
+        return {previous: entry}
+
+    def _erase(self, name: str) -> None:
+        if name in self._manifest.files:
+            self._manifest.write({name: None})
+        self._store.remove(name)
+
+    def _wait(self) -> list[str]:
+        """Waits for the uploads; the names of those that a stop leaves no time for."""
+        while left := self._uploads.wait(_SLICE):
+            if self._ends is None and self._stop.is_set():
+                self._ends = time.monotonic() + STOP_SECONDS
+            if self._ends is not None and time.monotonic() > self._ends:
+                return left
+        return []
+
+    def _checked_local(self, name: str, path: Path, expected: Listed | None) -> Path | None:
         if expected is None or path.stat().st_mtime_ns != expected.get("mtimeNs"):
             # Replaced since: by a run that was killed before it could note it, or by its owner.
             return path
         if sha256_of(path) == expected["sha256"]:
             return path
         self._say(_damaged(str(path), expected["bytes"], path.stat().st_size))
+        self.reject(name)
         return None
 
-    def _downloaded(self, name: str, path: Path, expected: dict[str, Any] | None) -> Path | None:
+    def _downloaded(self, name: str, path: Path, expected: Listed | None) -> Path | None:
         if not self._store.exists(name):
             return None
-        aside = path.with_name(f".{name}.fetched")
+        aside = path.with_name(f".{path.name}.fetched")
         try:
             self._store.download(name, aside, ByteMeter(f"downloading {name}", 0, self._say))
-            own = self._store.digest_of(name)
+            own, found = self._store.digest_of(name), sha256_of(aside)
             trusted = {own, expected and expected["sha256"]} - {None}
-            if trusted and sha256_of(aside) not in trusted:
+            if trusted and found not in trusted:
                 size = expected["bytes"] if expected else 0
                 self._say(_damaged(self.uri(name), size, aside.stat().st_size))
+                self.reject(name)
                 return None
+            self._manifest.note({name: {"sha256": found, "bytes": aside.stat().st_size}})
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
         return path
-
-    def _read_manifest(self) -> dict[str, Any]:
-        if self._manifest is None:
-            self._manifest = self._load_manifest()
-        return self._manifest
-
-    def _load_manifest(self) -> dict[str, Any]:
-        empty: dict[str, Any] = {"schema": _SCHEMA, "files": {}}
-        try:
-            manifest = json.loads(self._store.read_bytes(MANIFEST))
-        except TrainerError as error:
-            if error.reason != FailureReason.INPUT_NOT_FOUND:
-                raise
-            return empty
-        except ValueError:
-            self._say(f"{self.uri(MANIFEST)} is not readable and will be written anew.")
-            return empty
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            return empty
-        return manifest
 
 
 def _damaged(where: str, expected: int, found: int) -> str:

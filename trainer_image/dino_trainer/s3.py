@@ -30,7 +30,11 @@ from dino_trainer.storage import Entry, Moved, Say, Stored, named, replacing, sh
 PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
+# What the server copies by itself takes fewer requests in larger parts.
+_COPY = TransferConfig(multipart_threshold=256 << 20, multipart_chunksize=256 << 20)
 _CONNECTIONS = 32
+# A server that was away for a minute must not cost a training that took days.
+_PATIENCE = 120.0
 T = TypeVar("T")
 
 
@@ -38,14 +42,14 @@ T = TypeVar("T")
 class Settings:
     """How to reach the server.
 
-    patience: seconds for which a server that does not answer is asked again; it also caps the
-    wait for one answer, so that a stuck connection cannot outlast it by much.
+    patience: seconds for which a server that does not answer is asked again, with growing pauses;
+    it also caps the wait for one answer, so that a stuck connection cannot outlast it by much.
     """
 
     endpoint: str | None
     region: str
     path_style: bool
-    patience: float = 60.0
+    patience: float = _PATIENCE
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -54,7 +58,7 @@ class Settings:
             endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),
             region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or "us-east-1",
             path_style=_flag(env, Env.S3_PATH_STYLE),
-            patience=_seconds(env, PATIENCE_ENV, 60.0),
+            patience=_seconds(env, PATIENCE_ENV, _PATIENCE),
         )
 
 
@@ -81,7 +85,7 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
         value = -1.0
     if not (math.isfinite(value) and value >= 0):
         raise invalid_spec(
-            f"{name}={env[name]} is not a number of seconds.", f"Set {name} to 60, for example."
+            f"{name}={env[name]} is not a number of seconds.", f"Set {name} to 120, for example."
         )
     return value
 
@@ -130,6 +134,7 @@ class S3Store:
         self.prefix = f"{prefix}/" if prefix else ""
         self._settings = settings
         self._say = say
+        self._hopeless_until = 0.0
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{key}"
@@ -180,9 +185,27 @@ class S3Store:
             )
         return stored
 
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self.bucket, "Key": self.prefix + key}
+        # A copy in parts would leave the metadata behind.
+        digest = {"sha256": self.digest_of(key) or ""}
+        extra = {"Metadata": digest, "MetadataDirective": "REPLACE"}
+        self._transfer(
+            to,
+            None,
+            lambda manager, name, _: manager.copy(source, self.bucket, name, extra_args=extra),
+            _COPY,
+        )
+
+    def remove(self, key: str) -> None:
+        self._patiently(key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.prefix + key))
+
     def digest_of(self, key: str) -> str | None:
         found = self._head(key)
-        return found and found.get("Metadata", {}).get("sha256")
+        return (found and found.get("Metadata", {}).get("sha256")) or None
+
+    def hurry(self) -> None:
+        self._hopeless_until = math.inf
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         token: dict[str, str] = {}
@@ -208,12 +231,18 @@ class S3Store:
                 return None
             raise
 
-    def _transfer(self, key: str, moved: Moved | None, start: Callable[..., Any]) -> None:
+    def _transfer(
+        self,
+        key: str,
+        moved: Moved | None,
+        start: Callable[..., Any],
+        config: TransferConfig = _TRANSFER,
+    ) -> None:
         """Runs one managed transfer: large files go in parts, side by side."""
         watch = [_Count(moved)] if moved else []
 
         def once(s3: Any) -> None:
-            with create_transfer_manager(s3, _TRANSFER) as manager:
+            with create_transfer_manager(s3, config) as manager:
                 start(manager, self.prefix + key, watch).result()
 
         self._patiently(key, once)
@@ -221,7 +250,8 @@ class S3Store:
     def _patiently(self, key: str, ask: Callable[[Any], T]) -> T:
         """Asks again while the server is away, up to the settings' patience.
 
-        A checkpoint is worth waiting for: a server that restarts is back within seconds.
+        A checkpoint is worth waiting for: a server that restarts is back within seconds. But what
+        was given up a moment ago is not waited for again, so that a run ends soon after.
         """
         deadline = time.monotonic() + self._settings.patience
         wait = 1.0
@@ -229,8 +259,13 @@ class S3Store:
             try:
                 return self._ask(key, ask)
             except TrainerError as error:
-                away = error.reason == FailureReason.STORAGE_UNAVAILABLE
-                if not away or time.monotonic() + wait > deadline:
+                if error.reason != FailureReason.STORAGE_UNAVAILABLE:
+                    raise
+                now = time.monotonic()
+                if now < self._hopeless_until:
+                    raise
+                if now + wait > deadline:
+                    self._hopeless_until = now + self._settings.patience
                     raise
                 self._say(f"{error.message} Trying again in {wait:.0f} s.")
             time.sleep(wait)

@@ -65,8 +65,17 @@ class Store(Protocol):
     def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
         """Copies the local `path` to `key`, which changes only when it is whole."""
 
+    def copy(self, key: str, to: str) -> None:
+        """Makes `to` what `key` is now, without the bytes coming here."""
+
+    def remove(self, key: str) -> None:
+        """Makes `key` be gone, whether it was there or not."""
+
     def digest_of(self, key: str) -> str | None:
         """The sha256 that was written together with the content, where the store keeps one."""
+
+    def hurry(self) -> None:
+        """From now on nothing is asked for a second time: there is no time left to wait."""
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All files whose key starts with `prefix`, in no particular order."""
@@ -214,8 +223,18 @@ class LocalStore:
         with named(target):
             return Stored(str(target), sha256_of(target), target.stat().st_size)
 
+    def copy(self, key: str, to: str) -> None:
+        self._copy(self.root / key, self.root / to, None)
+
+    def remove(self, key: str) -> None:
+        with named(self.root / key):
+            (self.root / key).unlink(missing_ok=True)
+
     def digest_of(self, key: str) -> str | None:
         return None
+
+    def hurry(self) -> None:
+        """A disk is asked once anyway."""
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         for folder, _, names in os.walk(self.root):

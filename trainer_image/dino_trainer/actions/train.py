@@ -118,11 +118,11 @@ def prepare(
         content = state.whole(run, about, data.train.digest)
         folder = context.output.dir
         checkpoint.write(content, folder / LATEST, folder / PREVIOUS)
-        context.output.publish(LATEST)
+        context.output.publish_soon(LATEST, PREVIOUS)
 
     def save_best(run: loop.Run) -> None:
         checkpoint.write(state.weights_only(run, about), context.output.dir / BEST)
-        context.output.publish(BEST)
+        context.output.publish_soon(BEST)
 
     training = loop.Run(
         spec=spec,
@@ -189,7 +189,7 @@ def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     """Publish the picture and say what came out."""
     best = published(context, BEST)
     picture = draw_picture(run, context, data)
-    (context.output.dir / PREVIOUS).unlink(missing_ok=True)  # nothing is left to resume
+    context.output.remove(PREVIOUS)  # nothing is left to resume
     metrics = run.best.metrics if run.best else Metrics()
     return Result(
         spec_digest=context.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class Reporter:
         kpi = {f"val_{name}": round(value, 6) for name, value in known.items()}
         self._note("RUNNING", "Eval metrics generated.", kpi, at)
         self.progress(at)
-        self._publish_status()
+        self._publish_status(self._output.offer)
 
     def finished(self, result: Result) -> None:
         """Success: `result.json`, the last status line, the termination message.
@@ -152,9 +153,9 @@ class Reporter:
         except OSError as error:
             self._complain(STATUS_FILE, error)
 
-    def _publish_status(self) -> None:
+    def _publish_status(self, publish: Callable[[str], object] | None = None) -> None:
         try:
-            self._output.publish(STATUS_FILE)
+            (publish or self._output.publish)(STATUS_FILE)
         except (TrainerError, OSError) as error:
             self._complain(STATUS_FILE, error)
 

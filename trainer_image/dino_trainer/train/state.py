@@ -1,7 +1,7 @@
 """From a run to a checkpoint and back.
 
-Everything that decides the rest of a training is here: weights, their average, optimiser, position,
-best result. Random numbers are not: every draw is a function of (seed, step).
+Everything that decides the rest of a training is here: weights, their average, optimiser, gradient
+scaler, position, validations. Random numbers are not: every draw is a function of (seed, step).
 """
 
 import platform
@@ -13,12 +13,12 @@ import torch
 import torchvision
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.result import Metrics
-from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
+from dino_trainer.data.sampler import Position
+from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import Content
-from dino_trainer.train.loop import Best, Run
+from dino_trainer.train.loop import Run
 from dino_trainer.train.weights import fetch
 
 NEEDED = {"model", "optimizer", "step", "seed", "spec_digest", "dataset_digest"}
@@ -43,29 +43,29 @@ def whole(run: Run, about: Content, dataset_digest: str) -> Content:
     """All that exact resume needs."""
     return {
         **about,
+        **run.standing.plain(),
         "dataset_digest": dataset_digest,
         "seed": run.plan.seed,
         "step": run.step,
         "epoch": run.epoch,
-        "validated_step": run.validated_step,
-        "last": _plain(run.last),
-        "best": {"epoch": run.best.epoch, "metrics": _plain(run.best.metrics)}
-        if run.best
-        else None,
+        "position": run.plan.position(run.step).plain(),
+        "validated": run.validated,
         "model": run.model.state_dict(),
         "ema": run.ema.model.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "skipped": run.skipped,
+        "loggers": run.watcher.resumable(),
     }
 
 
 def weights_only(run: Run, about: Content) -> Content:
     """The weights that were validated, and how they did."""
-    metrics = _plain(run.best.metrics) if run.best else None
     return {
         **about,
         "step": run.step,
         "epoch": run.epoch,
-        "metrics": metrics,
+        "metrics": run.standing.plain()["last"],
         "model": run.scored.state_dict(),
     }
 
@@ -90,11 +90,20 @@ def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
             "Resume with the spec that the checkpoint was trained with, or name it as "
             "train.pretrained_model_path to take over only the weights that fit.",
         ) from error
-    run.step = saved["step"]
-    run.last = Metrics(**saved["last"]) if saved["last"] else None
-    if saved["best"] and best_is_here:
-        run.validated_step = saved["validated_step"]
-        run.best = Best(saved["best"]["epoch"], Metrics(**saved["best"]["metrics"]))
+    run.scaler.load_state_dict(saved.get("scaler") or {})
+    run.skipped = saved.get("skipped", 0)
+    run.standing.read(saved)
+    if best_is_here and run.standing.best:
+        run.validated = validated_in(saved)
+    else:
+        run.standing = replace(Standing(run.spec.train), last=run.standing.last)
+
+
+def position_in(saved: Content) -> Position:
+    """Where training goes on; older releases wrote a step of one process instead."""
+    if "position" in saved:
+        return Position.read(saved["position"])
+    epochs, seen = 
 
 
 def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Content | None:
@@ -138,14 +147,21 @@ def _read_named(uri: str, context: RunContext) -> Content:
 
 def _newest(context: RunContext) -> Content | None:
     """The latest checkpoint of the output, or the one before where that is damaged."""
+    output, event = context.output, context.reporter.event
+    lost = False
     for name in (checkpoint.LATEST, checkpoint.PREVIOUS):
-        path = context.output.fetch(name)
-        if path is None:
-            continue
-        try:
-            return checkpoint.read(path)
-        except (ValueError, TrainerError) as error:
-            context.reporter.event(f"{error} Looking for the one before it.")
+        promised = name in output.published()
+        if path := output.fetch(name):
+            try:
+                return checkpoint.read(path)
+            except ValueError as error:
+                event(str(error))
+                output.reject(name)
+        if (promised or path) and name == checkpoint.LATEST:
+            event(f"{output.uri(name)} cannot be used. Looking for the one before it.")
+        lost = lost or promised or path is not None
+    if lost:
+        event("No whole checkpoint is left: training starts again from its first step.")
     return None
 
 
