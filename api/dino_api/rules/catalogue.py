@@ -68,7 +68,7 @@ def decided() -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def catalogue() -> list[Entry]:
-    """All entries: spec, resource, data, runtime. Ids are unique within each of the four."""
+    """All entries: spec, resource, data, runtime. Ids are unique."""
     return [*_READING, *_spec(), *_resource(), *_data(), *_runtime()]
 
 
@@ -79,14 +79,16 @@ def _spec() -> Iterator[Entry]:
 
 
 def _resource() -> Iterator[Entry]:
+    taken = {rule.id for rule in RULES}
     for rule in (*RESOURCE_RULES, *immutables()):
         path = ".".join(part for part in (rule.scope, rule.path) if part)
-        yield Entry(rule.id, "error", ("admission",), f"{path} {rule.must}", _sentence(rule.remedy))
+        id = f"resource-{rule.id}" if rule.id in taken else rule.id
+        yield Entry(id, "error", ("admission",), f"{path} {rule.must}", _sentence(rule.remedy))
     for key, sentence in decided():
         message, _, remedy = sentence.partition(": ")
         message = ".".join(("spec.experiment", *key[:-1], message))
-        id = "-".join(key).replace("_", "-")
-        yield Entry(f"{id}-decided", "error", ("admission",), message, _sentence(remedy))
+        id = f"{'-'.join(key).replace('_', '-')}-decided"
+        yield Entry(id, "error", ("admission",), message, _sentence(remedy))
 
 
 def _data() -> Iterator[Entry]:
