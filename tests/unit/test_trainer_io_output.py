@@ -11,7 +11,8 @@ import pytest
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import MANIFEST, Output
+from dino_trainer.manifest import MANIFEST
+from dino_trainer.output import Output
 
 
 class Place:

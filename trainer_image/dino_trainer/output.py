@@ -21,7 +21,7 @@ from threading import Event
 from dino_api.names import FailureReason
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.manifest import MANIFEST, Listed, Manifest
+from dino_trainer.manifest import Listed, Manifest
 from dino_trainer.storage import (
     Say,
     Stored,
@@ -33,8 +33,6 @@ from dino_trainer.storage import (
     sha256_of,
 )
 from dino_trainer.uploads import Job, Uploads
-
-__all__ = ["MANIFEST", "Output"]
 
 # Of a pod's 120 seconds of grace the rest is for the step, the checkpoint and the last words.
 STOP_SECONDS = 90.0
@@ -245,7 +243,13 @@ class Output:
             whole = found and found.size == entry["bytes"]
             if not whole or self._store.digest_of(name) != entry["sha256"]:
                 return {}
-            self._store.copy(name, previous)
+            try:
+                self._store.copy(name, previous)
+            except TrainerError as error:
+                if error.reason == FailureReason.STORAGE_UNAVAILABLE:
+                    raise
+                self._say(f"The {name} before this one is not kept: {error.message}")
+                return {}
         return {previous: entry}
 
     def _erase(self, name: str) -> None:
@@ -293,7 +297,5 @@ class Output:
 
 
 def _damaged(where: str, expected: int, found: int) -> str:
-    return (
-        f"{where} differs from what was published ({found:,} bytes, {expected:,} expected, or "
-        "another SHA-256): it is not used."
-    )
+    what = f"({found:,} bytes, {expected:,} expected, or another SHA-256)"
+    return f"{where} differs from what was published {what}: it is not used."

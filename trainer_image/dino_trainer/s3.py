@@ -30,8 +30,8 @@ from dino_trainer.storage import Entry, Moved, Say, Stored, named, replacing, sh
 PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
-# What the server copies by itself takes fewer requests in larger parts.
-_COPY = TransferConfig(multipart_threshold=256 << 20, multipart_chunksize=256 << 20)
+# What the server copies by itself goes in one request, which S3 allows up to 5 GB.
+_COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)
 _CONNECTIONS = 32
 # A server that was away for a minute must not cost a training that took days.
 _PATIENCE = 120.0
