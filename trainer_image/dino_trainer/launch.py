@@ -39,7 +39,7 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
     terminal = open_terminal()
     for warning in warnings:
         terminal.line(warning)
-    work_dir = _work_dir()
+    work_dir = scratch_dir()
     folder = spec.train.results_dir
     output = Output(spec.results_dir, action, work_dir, terminal.line, folder=folder, stop=stop)
     fingerprint = digest(spec)
@@ -101,7 +101,8 @@ def explain(failure: TrainerError, error: BaseException) -> None:
     print(f"{failure.reason}: {failure.message}\n{failure.remedy}", file=sys.stderr, flush=True)
 
 
-def _work_dir() -> Path:
+def scratch_dir() -> Path:
+    """Where data and results are made: DINO_WORK_DIR, or the user's cache."""
     given = os.environ.get(Env.WORK_DIR)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(cache, "dino")
