@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dino_trainer.model import sampling
+
 LevelShapes = tuple[tuple[int, int], ...]  # (height, width) of each level, on the host
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
 
@@ -40,7 +42,19 @@ def sample_by_grid(
     return mixed.view(b, d, q).transpose(1, 2)
 
 
-SAMPLERS: dict[str, Sampler] = {"grid_sample": sample_by_grid}
+def sample_compiled(
+    value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Sample with our compiled CPU kernel, several times as fast and without the copies."""
+    return sampling.sample(value, [side for shape in shapes for side in shape], locations, weights)
+
+
+SAMPLERS: dict[str, Sampler] = {"grid_sample": sample_by_grid, "compiled": sample_compiled}
+
+
+def sampler_for(device: torch.device) -> str:
+    """The fastest sampler on ``device``, a key of ``SAMPLERS``."""
+    return "compiled" if device.type == "cpu" and sampling.available() else "grid_sample"
 
 
 def ms_deform_attn(
@@ -48,7 +62,7 @@ def ms_deform_attn(
     shapes: LevelShapes,
     locations: Tensor,
     weights: Tensor,
-    backend: str = "grid_sample",
+    backend: str | None = None,
 ) -> Tensor:
     """Mix bilinear samples of all levels: the core of deformable attention.
 
@@ -58,14 +72,14 @@ def ms_deform_attn(
         locations: float[b, q, m, v, p, 2], x and y: -1 and 1 are the outer edges of the padded
             level. Samples outside a level are zero.
         weights: float[b, q, m, v * p], summing to one over all samples of a head.
-        backend: a key of ``SAMPLERS``; all give the same numbers.
+        backend: a key of ``SAMPLERS``; all give the same numbers. None: the fastest here.
 
     Returns:
         float[b, q, d].
 
     Zhu et al. 2021, Deformable DETR, equation 3.
     """
-    return SAMPLERS[backend](value, shapes, locations, weights)
+    return SAMPLERS[backend or sampler_for(value.device)](value, shapes, locations, weights)
 
 
 @dataclass(frozen=True)
