@@ -127,6 +127,7 @@ class Result(Camel):
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
     action: Action | Stage = Action.TRAIN
     spec_digest: str | None = None
+    note: str | None = Field(None, description="What is special about the end, in a sentence.")
     metrics: Metrics | None = None
     checkpoint: Checkpoint | None = None
     artifacts: list[Artifact] = Field(default_factory=list)

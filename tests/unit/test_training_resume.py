@@ -68,7 +68,7 @@ def test_a_stop_during_validation_validates_again(spec: ExperimentSpec) -> None:
     run(spec, straight)
     shutil.rmtree(spec.results_dir)
     interrupted(spec, 8)  # the last step is done, its validation is not
-    assert latest(spec)["validated_step"] == 4
+    assert latest(spec)["validated"] == 1
     recorder = Recorder()
     result = run(spec, recorder)
     assert recorder.steps == []
@@ -118,5 +118,5 @@ def test_a_named_checkpoint_is_resumed(tmp_path: Path) -> None:
     assert result.metrics == recorder.validations[-1][1]  # the best one before lies elsewhere
 
     named = f"train.resume_training_checkpoint_path={tmp_path}/elsewhere/train/{BEST}"
-    with pytest.raises(TrainerError, match="lacks dataset_digest, optimizer, seed"):
+    with pytest.raises(TrainerError, match="lacks dataset_digest, optimizer, position, scaler, seed"):
         run(spec_for(tmp_path, "results_dir=" + str(tmp_path / "third"), named))

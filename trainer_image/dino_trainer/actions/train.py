@@ -1,42 +1,25 @@
 """`dino train`: from a resolved spec to a trained, scored and published detector."""
 
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import torch
-from torch import nn
-
-from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, Result
-from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.loader import train_loader
-from dino_trainer.data.sampler import INIT, TrainPlan, seed_of
-from dino_trainer.data.stage import stage
-from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
-from dino_trainer.evaluate import Scorer, detect
-from dino_trainer.model import Criterion, build_dino
+from dino_trainer.errors import TrainerError
+from dino_trainer.evaluate import detect
+from dino_trainer.report.sinks import recorded
 from dino_trainer.run import RunContext
-from dino_trainer.storage import sha256_of
-from dino_trainer.train import checkpoint, loop, machine, state, weights
+from dino_trainer.storage import Stored, sha256_of
+from dino_trainer.train import checkpoint, loop, machine, state
 from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS, Content
-from dino_trainer.train.ema import Ema
-from dino_trainer.train.optim import Schedule, build_optimizer
+from dino_trainer.train.inputs import Data, load_data
 from dino_trainer.train.picture import draw_grid
+from dino_trainer.train.precision import doubts
+from dino_trainer.train.setup import prepare
 
 PICTURE = "validation.png"
 PICTURED = 12
-
-
-@dataclass(frozen=True)
-class Data:
-    """Both splits. `warnings` is what is odd and was not an error."""
-
-    train: CocoDataset
-    validation: CocoDataset
-    num_classes: int
-    warnings: list[str]
 
 
 def run(spec: ExperimentSpec, context: RunContext) -> Result:
@@ -46,168 +29,80 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         TrainerError: with the reason that the failure catalogue has for it.
     """
     machine.tune(spec.train.cudnn)
-    data = load_data(spec, context)
-    saved = state.find(spec, context, data.train.digest)
-    training = prepare(spec, context, data, saved)
+    world = context.world
+    with world.first_here():
+        data = load_data(spec, context)
+    training = prepare(spec, context, data, saved_state(spec, context, data))
+    announce(training, context)
     pin = training.device.type == "cuda"
-    position = training.plan.position(training.step)
-    batches = train_loader(data.train, spec.dataset, training.plan, position=position, pin=pin)
-    context.reporter.event(
-        f"Training {training.plan.steps - training.step} of {training.plan.steps} steps, "
-        f"{training.plan.steps_per_epoch} an epoch, on {machine.describe(training.device)}."
-    )
-    loop.train(training, batches)
+    steps = train_loader(data.train, spec.dataset, training.plan, world.rank, pin=pin)
+    with recorded(spec, context, training.loggers, training.step) as training.watcher:
+        loop.train(training, steps)
+    if note := stopped_early(training):
+        context.reporter.event(note)
+    if not world.is_main:
+        return Result(spec_digest=context.digest)
     return conclude(training, context, data)
 
 
-def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
-    """Stage and read both splits; without validation data, training data stands in for it."""
-    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context)
-    warnings = list(train.warnings)
-    if spec.dataset.val_data_sources:
-        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context)
-        warnings += [text for text in validation.warnings if text not in warnings]
-    else:
-        validation = train
-        warnings.append("There is no validation data: metrics are those of the training data.")
-    num_classes = count_classes(spec.dataset.num_classes, train)
-    for text in warnings:
-        context.reporter.event(f"Warning: {text}")
-    return Data(train, validation, num_classes, warnings)
+def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Content | None:
+    """The checkpoint to go on from, read by one process for all."""
+    world = context.world
+    found = state.find(spec, context, data.train.digest) if world.is_main else None
+    return world.broadcast(found)
 
 
-def read_split(sources: Sequence[DataSource] | None, key: str, context: RunContext) -> CocoDataset:
-    """One split, copied to this machine if it is elsewhere."""
-    if not sources:
-        raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
-    into = context.work_dir / "data"
-    return load_coco(stage(sources, into, context.reporter.say, context.stop))
-
-
-def count_classes(asked: int | None, train: CocoDataset) -> int:
-    """The number of classes: what the spec says, or what the data needs.
-
-    Raises:
-        TrainerError: InvalidDataset if the spec says less than the data needs.
-    """
-    needed = train.num_classes
-    if asked is None:
-        return needed
-    if asked < needed:
-        raise invalid_dataset(
-            f"dataset.num_classes is {asked}, but the largest category id is {needed - 1}, which "
-            f"takes {needed}.",
-            f"Set it to {needed} (numClasses of a DinoJob), or leave it out.",
-        )
-    return asked
-
-
-def prepare(
-    spec: ExperimentSpec, context: RunContext, data: Data, saved: Content | None
-) -> loop.Run:
-    """Build everything that training needs and put it where `saved` left off."""
-    seed = saved["seed"] if saved else spec.train.seed
-    if seed < 0:
-        seed = secrets.randbelow(2**31)
-    plan = plan_for(spec, data.train, seed)
-    device = machine.pick_device(spec.train.num_gpus)
-    model = build_model(spec, context, data.num_classes, seed, fresh=saved is None).to(device)
-    about = state.describe(spec, context.digest, class_names(data))
-
-    def save_latest(run: loop.Run) -> None:
-        content = state.whole(run, about, data.train.digest)
-        folder = context.output.dir
-        checkpoint.write(content, folder / LATEST, folder / PREVIOUS)
-        context.output.publish_soon(LATEST, PREVIOUS)
-
-    def save_best(run: loop.Run) -> None:
-        checkpoint.write(state.weights_only(run, about), context.output.dir / BEST)
-        context.output.publish_soon(BEST)
-
-    training = loop.Run(
-        spec=spec,
-        plan=plan,
-        model=model,
-        criterion=Criterion(spec.model).to(device),
-        optimizer=build_optimizer(model, spec.train.optim),
-        schedule=Schedule(spec.train.optim, plan.steps_per_epoch, plan.steps),
-        ema=Ema(model, spec.train.ema.decay) if spec.train.ema.enabled else None,
-        device=device,
-        validate=validator(spec, context, data),
-        save_latest=save_latest,
-        save_best=save_best,
-        image_name=lambda index: data.train.images[index].path.name,
-        watcher=context.reporter,
-        stop=context.stop,
+def announce(run: loop.Run, context: RunContext) -> None:
+    """What is going to be trained, where, and what is doubtful about it."""
+    plan, processes = run.plan, run.world.size
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    context.reporter.event(
+        f"Training {plan.steps - run.step} of {plan.steps} steps, {plan.steps_per_epoch} an epoch, "
+        f"{plan.global_batch} images a step, on {machine.describe(run.device)}{each}."
     )
-    if saved:
-        state.restore(training, saved, best_is_here=context.output.fetch(BEST) is not None)
-    return training
+    if doubt := doubts(run.spec.train, run.device):
+        context.reporter.event(f"Warning: {doubt}")
 
 
-def plan_for(spec: ExperimentSpec, train: CocoDataset, seed: int) -> TrainPlan:
-    """The order of training. Raises InvalidDataset where there is not one batch of images."""
-    try:
-        return TrainPlan(len(train.images), spec.dataset.batch_size, spec.train.num_epochs, seed)
-    except ValueError as error:
-        raise invalid_dataset(str(error)) from error
-
-
-def build_model(
-    spec: ExperimentSpec, context: RunContext, num_classes: int, seed: int, fresh: bool
-) -> nn.Module:
-    """The model with its first weights, unless a checkpoint is going to replace them anyway."""
-    torch.manual_seed(seed_of(INIT, seed))
-    try:
-        model = build_dino(spec.model, num_classes)
-    except ValueError as error:
-        raise invalid_spec(str(error)) from error
-    if fresh:
-        for text in weights.load_initial(model, spec, context.work_dir):
-            context.reporter.event(f"Warning: {text}")
-    weights.freeze(model, spec.train.freeze)
-    return model
-
-
-def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
-    """What scores a model on the validation data, in TAO's way or in all categories."""
-    scorer = Scorer(data.validation, spec.dataset.eval_class_ids)
-
-    def validate(model: nn.Module) -> Metrics | None:
-        found = detect(model, data.validation, spec, stop=context.stop)
-        return None if found is None else Metrics.from_coco(scorer.score(found))
-
-    return validate
-
-
-def class_names(data: Data) -> list[str]:
-    """Name by label, "" where none is known, for all `num_classes`."""
-    return [data.train.categories.get(label, "") for label in range(data.num_classes)]
+def stopped_early(run: loop.Run) -> str | None:
+    """That early stopping ended the training, and why, in a sentence."""
+    best, early = run.standing.best, run.spec.train.early_stopping
+    if run.finished or best is None:
+        return None
+    return (
+        f"Stopped early after epoch {run.epoch} of {run.plan.epochs}: none of the last "
+        f"{early.patience} validations was better than that after epoch {best.epoch}"
+        + (f" by more than {early.min_delta:g}." if early.min_delta else ".")
+    )
 
 
 def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     """Publish the picture and say what came out."""
     best = published(context, BEST)
+    top = run.standing.best
+    listed = context.output.published()
+    kept = [artifact(one.name, listed[one.name]) for one in run.standing.kept]
     picture = draw_picture(run, context, data)
     context.output.remove(PREVIOUS)  # nothing is left to resume
-    metrics = run.best.metrics if run.best else Metrics()
+    metrics = top.metrics if top else Metrics()
     return Result(
         spec_digest=context.digest,
+        note=stopped_early(run),
         metrics=metrics,
         checkpoint=Checkpoint(
             uri=best.uri,
             latest_uri=context.output.uri(LATEST),
-            epoch=run.best.epoch if run.best else run.epoch,
+            epoch=top.epoch if top else run.epoch,
             metric=metrics.mAP,
             sha256=best.sha256,
             bytes=best.bytes,
         ),
-        artifacts=[best, picture],
+        artifacts=[best, *kept, picture],
         dataset=Dataset(
             num_classes=data.num_classes,
             images=len(data.train.images),
             annotations=data.train.annotations,
-            class_names=class_names(data),
+            class_names=data.class_names,
             digest=data.train.digest,
             warnings=data.warnings,
         ),
@@ -222,7 +117,12 @@ def published(context: RunContext, name: str) -> Artifact:
             FailureReason.INPUT_NOT_FOUND, f"{context.output.uri(name)} was there and is gone."
         )
     size = path.stat().st_size
-    return Artifact(name=name, uri=context.output.uri(name), sha256=sha256_of(path), bytes=size)
+    return artifact(name, Stored(context.output.uri(name), sha256_of(path), size))
+
+
+def artifact(name: str, stored: Stored) -> Artifact:
+    """A published file, as the result lists it."""
+    return Artifact(name=name, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes)
 
 
 def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
@@ -230,6 +130,5 @@ def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     found = detect(run.scored, shown, run.spec)
-    draw_grid(shown.images, found, class_names(data), context.output.dir / PICTURE)
-    stored = context.output.publish(PICTURE)
-    return Artifact(name=PICTURE, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes)
+    draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
+    return artifact(PICTURE, context.output.publish(PICTURE))

@@ -1,24 +1,33 @@
-"""The training loop. `train` reads from the forward pass to the checkpoint, top to bottom."""
+"""The training loop. `train` reads from the first batch to the last checkpoint, top to bottom.
+
+`step.py` holds what happens inside one step, `best.py` what is made of validations.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Event
 from typing import Protocol
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Metrics, Progress
-from dino_trainer.data.loader import Batch, normalise
-from dino_trainer.data.sampler import STEP, TrainPlan, generator_for, seed_of
+from dino_trainer.data.loader import Batch
+from dino_trainer.data.sampler import TrainPlan
+from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
+from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.meter import Meter
 from dino_trainer.train.optim import Schedule
+from dino_trainer.train.precision import OVERFLOWS, grad_scaler
+from dino_trainer.train.step import LossOf, accumulate, boxes_in, update
+
+NAMED = 16
 
 
 class Watcher(Protocol):
@@ -29,21 +38,35 @@ class Watcher(Protocol):
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None: ...
 
 
-# Scores a model; None if the stop event cut it short.
+class Keeper(Protocol):
+    """Who writes checkpoints; asked on the first of several processes alone."""
+
+    def latest(self, run: "Run") -> None:
+        """All that resuming needs."""
+
+    def best(self, run: "Run") -> None:
+        """The weights that were validated last."""
+
+    def epoch(self, run: "Run", kept: Kept) -> None:
+        """The same, as one of the k best."""
+
+    def drop(self, kept: Kept) -> None:
+        """It is not one of the k best any more."""
+
+
+# Scores a model; None if the stop event cut it short. All processes take part, all get the result.
 Validate = Callable[[nn.Module], Metrics | None]
 
 
 @dataclass
-class Best:
-    """The best validation so far. `epoch` counts finished epochs."""
-
-    epoch: int
-    metrics: Metrics
-
-
-@dataclass
 class Run:
-    """One training in progress: what it is made of, and where it stands."""
+    """One training in progress: what it is made of, and where it stands.
+
+    step: the number of the next step in `plan`, whose epoch e begins at e x `steps_per_epoch`.
+    validated: epochs after which the last validation was. saved: (step, validated) of the last
+    checkpoint. skipped: steps in a row that changed nothing, because gradients of fp16 overflowed.
+    loggers: what services that record trainings call this one.
+    """
 
     spec: ExperimentSpec
     plan: TrainPlan
@@ -54,20 +77,23 @@ class Run:
     ema: Ema | None
     device: torch.device
     validate: Validate
-    save_latest: Callable[["Run"], None]
-    save_best: Callable[["Run"], None]
+    keeper: Keeper
     image_name: Callable[[int], str]
     watcher: Watcher
     stop: Event
+    world: World = field(default_factory=World.alone)
     step: int = 0
-    validated_step: int = 0
-    last: Metrics | None = None
-    best: Best | None = None
-    meter: Meter = field(init=False)
+    validated: int = 0
+    saved: tuple[int, int] | None = None
+    skipped: int = 0
+    loggers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.plan.steps)
+        self.standing = Standing(self.spec.train)
+        self.scaler = grad_scaler(self.spec.train.precision, self.device)
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.parallel = self.world.wrap(LossOf(self.model, self.criterion, self.spec))
 
     @property
     def epoch(self) -> int:
@@ -79,99 +105,113 @@ class Run:
         return self.step == self.plan.steps
 
     @property
+    def over(self) -> bool:
+        """Nothing is left to do, so that a request to stop changes nothing."""
+        whole_epoch = self.step == self.validated * self.plan.steps_per_epoch
+        return whole_epoch and (self.finished or self.standing.hopeless)
+
+    @property
     def scored(self) -> nn.Module:
         """The weights that are validated and published."""
         return self.ema.model if self.ema else self.model
 
 
-def train(run: Run, batches: DataLoader) -> None:
-    """Train from `run.step` to the end of the plan.
+def train(run: Run, steps: Iterable[list[Batch]]) -> None:
+    """Train from `run.step` to the end of the plan, or until early stopping.
 
-    `batches` begin with the batch of step `run.step`. A step waits for the device twice: once in
-    the matcher, once for its own loss, after all of its work was handed over.
+    `steps` begin with the micro-batches that this process has in step `run.step`. A step waits for
+    the device once in each micro-batch's matcher, and once for its own loss, after all of its work
+    was handed over.
 
     Raises:
         TrainerError: Diverged as soon as the loss or the gradient is not finite, the checkpoint
             before it kept; Preempted when `run.stop` was set, after saving one.
     """
-    config, augmentation = run.spec.train, run.spec.dataset.augmentation
     run.model.train()
     after_step(run)  # a run that was stopped between a step and its validation
-    for (batch,) in batches:
+    if run.over:
+        return
+    for batches in steps:
+        boxes, stop = run.world.reduce([boxes_in(batches), run.stop.is_set()])
+        if stop:
+            raise stopped(run)
         rate = run.schedule.apply(run.optimizer, run.step)
-        # All that is random in a step depends on its number alone, whatever happened before.
-        torch.manual_seed(seed_of(STEP, run.plan.seed, run.step))
-        noise = generator_for(STEP, run.plan.seed, run.step, device=run.device)
+        losses = accumulate(run, batches, boxes / run.world.size)
+        norm = update(run)
 
-        on_device = batch.to(run.device)
-        pixels = normalise(
-            on_device.images, on_device.mask, augmentation.input_mean, augmentation.input_std
-        )
-        outputs = run.model(pixels, on_device.mask, on_device.targets, noise)
-        total = run.criterion(outputs, on_device.targets).total
-
-        run.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(run.trainable, config.clip_grad_norm)
-        run.optimizer.step()
-        if run.ema:
-            run.ema.update()
-
-        loss, norm = torch.stack((total.detach(), norm)).tolist()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise diverged(run, batch, loss, norm, rate)
+        *parts, norm = torch.cat((losses, norm[None])).tolist()
+        loss = run.world.reduce([sum(parts)])[0] / run.world.size
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        run.skipped = 0 if finite else run.skipped + 1
+        if not finite and not may_pass(run):
+            raise diverged(run, batches, parts, norm, rate)
+        run.meter.step(loss if finite else None)
         run.step += 1
-        run.meter.step(loss)
-        run.watcher.progress(progress_of(run, rate))
+        if run.world.is_main:
+            run.watcher.progress(progress_of(run, rate))
         after_step(run)
+        if run.over:
+            return
 
 
 def after_step(run: Run) -> None:
-    """Validate and save where it is time to, and stop where that was asked for."""
-    stopped = False
+    """Validate and save where it is time to."""
     if validation_due(run):
         metrics = run.validate(run.scored)
         if metrics is None:
-            stopped = True
-        else:
-            note_validation(run, metrics)
-    stopped = (stopped or run.stop.is_set()) and not done(run)
-    if run.step and (stopped or checkpoint_due(run)):
-        run.save_latest(run)
-    if stopped:
-        saved = "a checkpoint is saved" if run.step else "there was nothing to save yet"
-        raise TrainerError(
-            FailureReason.PREEMPTED,
-            f"Stopped on request after step {run.step} of {run.plan.steps}; {saved}.",
-        )
+            raise stopped(run)
+        note_validation(run, metrics)
+    if run.step and checkpoint_due(run):
+        save(run)
     run.meter.resume()
 
 
 def note_validation(run: Run, metrics: Metrics) -> None:
-    """Take in a validation's result; save the weights if they are the best so far."""
-    run.validated_step, run.last = run.step, metrics
-    better = run.best is None or score_of(metrics) > score_of(run.best.metrics)
+    """Take in a validation's result; save the weights if they are worth it."""
+    run.validated = run.epoch
+    better = run.standing.enter(run.epoch, metrics)
+    new, dropped = run.standing.rank(run.epoch)
+    if not run.world.is_main:
+        return
     if better:
-        run.best = Best(run.epoch, metrics)
-        run.save_best(run)
+        run.keeper.best(run)
+    if new:
+        run.keeper.epoch(run, new)
+    for kept in dropped:
+        run.keeper.drop(kept)
     run.watcher.validated(run.epoch, metrics, better)
 
 
-def score_of(metrics: Metrics) -> float:
-    """What "best" means: mAP, and nothing to find is worse than nothing found."""
-    return -1.0 if metrics.mAP is None else metrics.mAP
+def save(run: Run) -> None:
+    """Make what was done so far safe, unless it is."""
+    if run.saved == (run.step, run.validated):
+        return
+    run.saved = (run.step, run.validated)
+    if run.world.is_main:
+        run.keeper.latest(run)
+
+
+def stopped(run: Run) -> TrainerError:
+    """Save, and say where the training stopped."""
+    if run.step:
+        save(run)
+    state = "a checkpoint is saved" if run.step else "there was nothing to save yet"
+    return TrainerError(
+        FailureReason.PREEMPTED,
+        f"Stopped on request after step {run.step} of {run.plan.steps}; {state}.",
+    )
 
 
 def validation_due(run: Run) -> bool:
     """At the end of every `validation_interval`-th epoch and of the last, once each."""
-    if run.step == run.validated_step or run.step % run.plan.steps_per_epoch:
+    if run.epoch == run.validated or run.step % run.plan.steps_per_epoch:
         return False
     return run.finished or run.epoch % run.spec.train.validation_interval == 0
 
 
 def checkpoint_due(run: Run) -> bool:
     config = run.spec.train
-    if run.finished:
+    if run.over:
         return True
     if config.checkpoint_interval_unit == "step":
         return run.step % config.checkpoint_interval == 0
@@ -179,14 +219,9 @@ def checkpoint_due(run: Run) -> bool:
     return whole_epoch and run.epoch % config.checkpoint_interval == 0
 
 
-def done(run: Run) -> bool:
-    """Nothing is left to do, so that a request to stop changes nothing."""
-    return run.finished and run.validated_step == run.step
-
-
 def progress_of(run: Run, rate: float) -> Progress:
     """Where the run stands, for people and for the resource's status."""
-    speed = run.meter.step_seconds
+    speed, last = run.meter.step_seconds, run.standing.last
     return Progress(
         epoch=run.epoch,
         epochs=run.plan.epochs,
@@ -196,18 +231,40 @@ def progress_of(run: Run, rate: float) -> Progress:
         eta_seconds=run.meter.eta_seconds(run.step),
         loss=run.meter.loss,
         learning_rate=rate,
-        images_per_second=run.plan.batch_size / speed if speed else None,
-        mAP=run.last.mAP if run.last else None,
-        mAP50=run.last.mAP50 if run.last else None,
+        images_per_second=run.plan.global_batch / speed if speed else None,
+        mAP=last.mAP if last else None,
+        mAP50=last.mAP50 if last else None,
     )
 
 
-def diverged(run: Run, batch: Batch, loss: float, norm: float, rate: float) -> TrainerError:
-    """Names the step and its images: one of them may be the cause."""
+def may_pass(run: Run) -> bool:
+    """Whether a step without a finite result was only one whose gradients did not fit fp16."""
+    return run.scaler.is_enabled() and run.skipped < OVERFLOWS
+
+
+def diverged(
+    run: Run, batches: Sequence[Batch], parts: Sequence[float], norm: float, rate: float
+) -> TrainerError:
+    """Names the step and its images: one of them may be the cause.
+
+    All processes see the same loss and norm, so they all come here in the same step.
+    """
+    names = suspects(run, batches, parts)
+    loss = run.world.reduce([sum(parts)])[0]
     what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
-    names = ", ".join(run.image_name(index) for index in batch.indices)
     return TrainerError(
         FailureReason.DIVERGED,
         f"The {what} at epoch {run.epoch + 1}, step {run.step + 1} of {run.plan.steps} (learning "
         f"rate {rate:.3g}), on the images {names}. The last checkpoint is from before this step.",
     )
+
+
+def suspects(run: Run, batches: Sequence[Batch], parts: Sequence[float]) -> str:
+    """The images, of all processes, of the micro-batches whose loss is not finite, else all."""
+    bad = [batch for batch, part in zip(batches, parts, strict=True) if not math.isfinite(part)]
+    own = [[run.image_name(i) for batch in some for i in batch.indices] for some in (bad, batches)]
+    found = run.world.gather(own)
+    every = found and [list(chain.from_iterable(names)) for names in zip(*found, strict=True)]
+    names = run.world.broadcast(every and (every[0] or every[1])) or []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -3,19 +3,37 @@
 import ctypes
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from dino_api.experiment import CudnnConfig
+from dino_api.names import Env, FailureReason
+from dino_trainer.errors import TrainerError
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def pick_device(gpus: int) -> torch.device:
-    """A GPU if the spec asks for one and there is one, else the CPU."""
-    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+def pick_device(gpus: int, local_rank: int = 0) -> torch.device:
+    """The GPU of this process if the spec asks for GPUs and there are any, else the CPU.
+
+    Raises:
+        TrainerError: NoGPU in a pod, where the CPU would waste what was asked for, and where there
+            are fewer GPUs than processes.
+    """
+    found = torch.cuda.device_count() if gpus and torch.cuda.is_available() else 0
+    if gpus and found < gpus and (found or os.environ.get(Env.JOB_NAME)):
+        raise TrainerError(
+            FailureReason.NO_GPU,
+            f"train.num_gpus is {gpus}, but PyTorch {torch.__version__} finds {found or 'no'} GPU "
+            "here.",
+        )
+    if not found:
+        return torch.device("cpu")
+    # Without peers just "cuda": a checkpoint's device names then fit any machine.
+    return torch.device("cuda", local_rank) if gpus > 1 else torch.device("cuda")
 
 
 def describe(device: torch.device) -> str:
@@ -41,7 +59,8 @@ def tune_cpu() -> None:
     a small model's step. Other C libraries lack mallopt and are left alone.
 
     In a container torch sees all cores of the node; more threads than the container's quota
-    wait for each other. OMP_NUM_THREADS, where set, is respected.
+    wait for each other. Training processes share the cores. OMP_NUM_THREADS, where set, is
+    respected.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -49,7 +68,7 @@ def tune_cpu() -> None:
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_TOP_PAD, 64 << 20)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), cores()))
+        torch.set_num_threads(min(torch.get_num_threads(), cores_each()))
 
 
 def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -57,6 +76,11 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
     available = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(available, math.ceil(cpu_quota(cgroup))))
+
+
+def cores_each(env: Mapping[str, str] = os.environ) -> int:
+    """Cores for each of the training processes on this node."""
+    return max(1, cores() // int(env.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def cpu_quota(cgroup: Path) -> float:

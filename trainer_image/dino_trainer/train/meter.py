@@ -23,13 +23,14 @@ class Meter:
     def __post_init__(self) -> None:
         self._since = self.clock()
 
-    def step(self, loss: float) -> None:
-        """A step ended with this loss."""
+    def step(self, loss: float | None) -> None:
+        """A step ended with this loss; None if it had none worth telling."""
         now = self.clock()
         self.taken += 1
         weight = max(0.04, 1 / self.taken)  # a plain mean at first
         self.step_seconds = _smooth(self.step_seconds, now - self._since, weight)
-        self.loss = _smooth(self.loss, loss, weight)
+        if loss is not None:
+            self.loss = _smooth(self.loss, loss, weight)
         self._since = now
 
     def resume(self) -> None:

@@ -1,9 +1,11 @@
 """Optimiser and learning-rate schedule.
 
 The schedule is a function of the step, so a resumed run needs no scheduler state, and the rate
-at any step can be asked for without having trained up to it.
+at any step can be asked for without having trained up to it. Epochs begin at the same multiples of
+`steps_per_epoch` whatever was before, so it also holds where the number of processes changes.
 """
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
@@ -35,6 +37,8 @@ class Schedule:
             return config.lr_decay ** bisect_right(sorted(config.lr_steps), epoch)
         if config.lr_scheduler == "StepLR":
             return config.lr_decay ** (epoch // config.lr_step_size)
+        if config.lr_scheduler == "Cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
         start = config.lr_decay_start * self.steps  # Linear: flat, then down to zero
         return min(1.0, max(0.0, (self.steps - step) / max(self.steps - start, 1.0)))
 

@@ -13,15 +13,15 @@ import torch
 import torchvision
 
 from dino_api.experiment import ExperimentSpec
-from dino_trainer.data.sampler import Position
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint
+from dino_trainer.train.best import Standing
 from dino_trainer.train.checkpoint import Content
 from dino_trainer.train.loop import Run
 from dino_trainer.train.weights import fetch
 
-NEEDED = {"model", "optimizer", "step", "seed", "spec_digest", "dataset_digest"}
+NEEDED = {"model", "optimizer", "scaler", "position", "seed", "spec_digest", "dataset_digest"}
 
 
 def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> Content:
@@ -55,7 +55,7 @@ def whole(run: Run, about: Content, dataset_digest: str) -> Content:
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
         "skipped": run.skipped,
-        "loggers": run.watcher.resumable(),
+        "loggers": dict(run.loggers),
     }
 
 
@@ -90,20 +90,15 @@ def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
             "Resume with the spec that the checkpoint was trained with, or name it as "
             "train.pretrained_model_path to take over only the weights that fit.",
         ) from error
-    run.scaler.load_state_dict(saved.get("scaler") or {})
-    run.skipped = saved.get("skipped", 0)
+    if saved["scaler"]:
+        run.scaler.load_state_dict(saved["scaler"])
+    run.skipped = saved["skipped"]
+    run.loggers.update(saved["loggers"])
     run.standing.read(saved)
     if best_is_here and run.standing.best:
-        run.validated = validated_in(saved)
+        run.validated = saved["validated"]
     else:
-        run.standing = replace(Standing(run.spec.train), last=run.standing.last)
-
-
-def position_in(saved: Content) -> Position:
-    """Where training goes on; older releases wrote a step of one process instead."""
-    if "position" in saved:
-        return Position.read(saved["position"])
-    epochs, seen = 
+        run.standing = Standing(run.spec.train, last=run.standing.last)
 
 
 def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Content | None:
@@ -172,7 +167,3 @@ def _refuse_other_spec(saved: Content, context: RunContext) -> None:
         f"{context.output.uri(checkpoint.LATEST)} is of another experiment.",
         "Choose another output (results_dir), or delete that checkpoint.",
     )
-
-
-def _plain(metrics: Metrics | None) -> dict[str, float | None] | None:
-    return metrics.model_dump(by_alias=False) if metrics else None

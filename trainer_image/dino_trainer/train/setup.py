@@ -1,0 +1,128 @@
+"""Builds what a training is made of, and puts it where a checkpoint left off."""
+
+import os
+import secrets
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import Env
+from dino_api.result import Metrics
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.sampler import INIT, Position, TrainPlan, seed_of
+from dino_trainer.data.sizes import planned
+from dino_trainer.errors import invalid_dataset, invalid_spec
+from dino_trainer.evaluate import Scorer, detect
+from dino_trainer.model import Criterion, build_dino
+from dino_trainer.run import RunContext
+from dino_trainer.train import loop, machine, state, weights
+from dino_trainer.train.checkpoint import BEST, Content
+from dino_trainer.train.ema import Ema
+from dino_trainer.train.inputs import Data
+from dino_trainer.train.keeper import OutputKeeper
+from dino_trainer.train.optim import Schedule, build_optimizer
+
+
+def prepare(
+    spec: ExperimentSpec, context: RunContext, data: Data, saved: Content | None
+) -> loop.Run:
+    """Build everything that training needs and put it where `saved` left off."""
+    world = context.world
+    seed = saved["seed"] if saved else spec.train.seed
+    if seed < 0:
+        seed = world.broadcast(secrets.randbelow(2**31))
+    start = Position.read(saved["position"]) if saved else Position()
+    plan = plan_for(spec, data.train, seed, world.size).resumed(start)
+    device = machine.pick_device(spec.train.num_gpus)
+    with world.first_here():
+        model = build_model(spec, context, data.num_classes, seed, fresh=saved is None).to(device)
+    about = state.describe(spec, context.digest, data.class_names)
+    keeper = OutputKeeper(context.output, about, data.train.digest)
+    training = loop.Run(
+        spec=spec,
+        plan=plan,
+        model=model,
+        criterion=Criterion(spec.model).to(device),
+        optimizer=build_optimizer(model, spec.train.optim),
+        schedule=Schedule(spec.train.optim, plan.steps_per_epoch, plan.steps),
+        ema=Ema(model, spec.train.ema.decay) if spec.train.ema.enabled else None,
+        device=device,
+        validate=validator(spec, context, data),
+        keeper=keeper,
+        image_name=lambda index: data.train.images[index].path.name,
+        watcher=context.reporter,
+        stop=context.stop,
+        world=world,
+        step=plan.first_step,
+    )
+    if saved:
+        best_is_here = world.broadcast(world.is_main and context.output.fetch(BEST) is not None)
+        state.restore(training, saved, best_is_here)
+        if world.is_main:
+            keeper.tidy(training.standing)
+    return training
+
+
+def plan_for(spec: ExperimentSpec, train: CocoDataset, seed: int, world: int) -> TrainPlan:
+    """The order of training. Raises InvalidDataset where there is not one batch of images."""
+    dataset = spec.dataset
+    try:
+        return TrainPlan(
+            len(train.images),
+            dataset.batch_size,
+            spec.train.num_epochs,
+            seed,
+            accumulate=spec.train.accumulate_grad_batches,
+            world=world,
+            sizes=planned(train.images, dataset.augmentation, seed),
+            micro=micro_batch(dataset.batch_size),
+        )
+    except ValueError as error:
+        raise invalid_dataset(str(error)) from error
+
+
+def micro_batch(batch_size: int, env: Mapping[str, str] = os.environ) -> int | None:
+    """Images of a forward pass where an attempt before this one ran out of memory, else None.
+
+    Raises InvalidSpec for a DINO_MICRO_BATCH that is not a number from 1 to `batch_size`.
+    """
+    text = env.get(Env.MICRO_BATCH)
+    if not text:
+        return None
+    if not (text.isdecimal() and 1 <= int(text) <= batch_size):
+        raise invalid_spec(
+            f"{Env.MICRO_BATCH} is {text}, not a number from 1 to dataset.batch_size "
+            f"({batch_size}).",
+            "Leave it out; the operator sets it.",
+        )
+    return int(text)
+
+
+def build_model(
+    spec: ExperimentSpec, context: RunContext, num_classes: int, seed: int, fresh: bool
+) -> nn.Module:
+    """The model with its first weights, unless a checkpoint is going to replace them anyway."""
+    torch.manual_seed(seed_of(INIT, seed))
+    try:
+        model = build_dino(spec.model, num_classes)
+    except ValueError as error:
+        raise invalid_spec(str(error)) from error
+    model.activation_checkpoint = spec.train.activation_checkpoint
+    if fresh:
+        for text in weights.load_initial(model, spec, context.work_dir):
+            context.reporter.event(f"Warning: {text}")
+    weights.freeze(model, spec.train.freeze)
+    return model
+
+
+def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
+    """What scores a model on the validation data, in TAO's way or in all categories."""
+    scorer = Scorer(data.validation, spec.dataset.eval_class_ids)
+
+    def validate(model: nn.Module) -> Metrics | None:
+        found = detect(model, data.validation, spec, stop=context.stop)
+        return None if found is None else Metrics.from_coco(scorer.score(found))
+
+    return validate

@@ -1,0 +1,92 @@
+"""One optimiser step: forward and backward passes over its micro-batches, then the update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dino_api.experiment import ExperimentSpec
+from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.data.sampler import STEP, generator_for, seed_of
+from dino_trainer.train.precision import autocast
+
+if TYPE_CHECKING:
+    from dino_trainer.train.loop import Run
+
+
+class LossOf(nn.Module):
+    """A model and its criterion as one module: what a step differentiates.
+
+    Distributed training wraps it whole, since it then sees one tensor come out.
+    """
+
+    def __init__(self, model: nn.Module, criterion: nn.Module, spec: ExperimentSpec) -> None:
+        super().__init__()
+        self.model, self.criterion = model, criterion
+        self.precision = spec.train.precision
+        self.augmentation = spec.dataset.augmentation
+
+    def forward(self, batch: Batch, noise: torch.Generator, num_boxes: float) -> Tensor:
+        """The loss float32[] of one micro-batch, summed over its boxes, divided by `num_boxes`."""
+        mean, std = self.augmentation.input_mean, self.augmentation.input_std
+        pixels = normalise(batch.images, batch.mask, mean, std)
+        with autocast(self.precision, pixels.device):
+            outputs = self.model(pixels, batch.mask, batch.targets, noise)
+        return self.criterion(outputs, batch.targets, num_boxes).total
+
+
+def boxes_in(batches: Sequence[Batch]) -> int:
+    """True boxes of a process's part of a step."""
+    return sum(batch.targets.total for batch in batches)
+
+
+def random_numbers(run: Run) -> torch.Generator:
+    """All that is random in a step depends on its number and the process's rank alone."""
+    key = (STEP, run.plan.seed, run.step) + ((run.world.rank,) if run.world.rank else ())
+    torch.manual_seed(seed_of(*key))
+    return generator_for(*key, device=run.device)
+
+
+def accumulate(run: Run, batches: Sequence[Batch], num_boxes: float) -> Tensor:
+    """Add up the gradients of the step's micro-batches.
+
+    Args:
+        run: whose gradients; they are averaged over all processes in the last backward pass.
+        batches: this process's micro-batches.
+        num_boxes: boxes of all micro-batches of all processes, divided by the number of
+            processes. With it, the sum of parts is the loss of one large batch.
+
+    Returns:
+        float32[micro-batches], their parts of the loss, on the device.
+    """
+    noise = random_numbers(run)
+    run.optimizer.zero_grad(set_to_none=True)
+    losses = []
+    for place, batch in enumerate(batches, start=1):
+        alone = run.world.no_sync(run.parallel) if place < len(batches) else nullcontext()
+        with alone:
+            loss = run.parallel(batch.to(run.device), noise, num_boxes)
+            run.scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def update(run: Run) -> Tensor:
+    """Change the weights and their average.
+
+    Gradients of fp16 that overflowed change nothing: the scaler leaves the step out.
+
+    Returns:
+        float32[], the norm of all gradients before it was cut, on the device.
+    """
+    run.scaler.unscale_(run.optimizer)
+    norm = nn.utils.clip_grad_norm_(run.trainable, run.spec.train.clip_grad_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.ema:
+        run.ema.update()
+    return norm
