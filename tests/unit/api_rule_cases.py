@@ -89,7 +89,15 @@ CASES: dict[str, Case] = {
         augment(train_random_crop_min=401),
         augment(train_random_crop_min=401, fixed_size=[64, 64]),
     ),
-    "jitter-not-built": Case(augment(fixed_random_crop=1024), augment(fixed_padding=False)),
+    "jitter-or-size": Case(
+        augment(fixed_random_crop=1024, fixed_size=[64, 64]), augment(fixed_random_crop=1024)
+    ),
+    "jitter-replaces": Case(
+        augment(fixed_random_crop=1024, scales=[480]), augment(fixed_random_crop=1024)
+    ),
+    "planned-sizes-alike": Case(
+        augment(planned_sizes=True, fixed_size=[64, 64]), augment(planned_sizes=True)
+    ),
     "zoom-order": Case(
         augment(fixed_size=[64, 64], zoom_crop=[1.0, 0.7]),
         augment(fixed_size=[64, 64], zoom_crop=[0.7, 0.7]),

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import AugmentationConfig
-from dino_trainer.data.loader import Collate, Sample, collate_for, normalise, train_loader
+from dino_trainer.data.loader import (
+    Collate,
+    Sample,
+    eval_collate,
+    normalise,
+    train_collate,
+    train_loader,
+)
 from dino_trainer.data.plan import Position, SampleKey, TrainPlan
 from dino_trainer.data.sampler import ORDER, generator_for, seed_of
 from dino_trainer.data.streams import Draws
@@ -125,7 +132,9 @@ def together(plan: TrainPlan) -> list[list[int]]:
 def test_processes_share_every_step(plan: TrainPlan) -> None:
     alone = replace(plan, batch_size=plan.global_batch, accumulate=1, world=1, micro=None)
     steps = together(plan)
-    assert steps == together(alone)
+    other = together(alone)
+    assert [sorted(step) for step in steps] == [sorted(step) for step in other]
+    assert plan.sizes is not None or steps == other
     assert len(steps) == plan.steps
     for epoch in range(2):
         own = steps[epoch * plan.steps_per_epoch : (epoch + 1) * plan.steps_per_epoch]
@@ -239,7 +248,7 @@ def test_fixed_padding_follows_the_orientation() -> None:
     config = AugmentationConfig(
         scales=[32, 48], test_random_resize=40, random_resize_max_size=80, fixed_padding=True
     )
-    collate = collate_for(config)
+    collate = eval_collate(config)
     assert collate == Collate((48, 80))
     assert tuple(collate([a_sample(0, 32, 40)]).images.shape) == (1, 3, 48, 80)
     assert tuple(collate([a_sample(0, 40, 32)]).images.shape) == (1, 3, 80, 48)
@@ -247,9 +256,27 @@ def test_fixed_padding_follows_the_orientation() -> None:
     assert tuple(both.images.shape) == (2, 3, 80, 80)
 
 
-def test_a_fixed_size_needs_no_padding() -> None:
-    assert collate_for(AugmentationConfig(fixed_size=[64, 64])) == Collate()
-    assert collate_for(AugmentationConfig(fixed_padding=False)) == Collate()
+TAO_PADDING = Collate((800, 1333))
+HOW_PADDED = {  # configuration: in training, in validation
+    "as TAO does": ({}, TAO_PADDING, TAO_PADDING),
+    "to the largest of a batch": ({"fixed_padding": False}, Collate(), Collate()),
+    "one size": ({"fixed_size": [64, 64], "planned_sizes": True}, Collate(), Collate()),
+    "planned": ({"planned_sizes": True}, Collate(multiple=32), TAO_PADDING),
+    "jitter": ({"fixed_random_crop": 512}, Collate((512, 512)), TAO_PADDING),
+}
+
+
+@pytest.mark.parametrize("keys, training, validation", HOW_PADDED.values(), ids=HOW_PADDED)
+def test_how_batches_are_padded(keys, training: Collate, validation: Collate) -> None:
+    config = AugmentationConfig(**keys)
+    assert train_collate(config) == training
+    assert eval_collate(config) == validation
+
+
+def test_sides_are_padded_to_multiples() -> None:
+    batch = Collate(multiple=32)([a_sample(0, 20, 33), a_sample(1, 64, 10)])
+    assert tuple(batch.images.shape) == (2, 3, 64, 64)
+    assert batch.mask.sum(dim=(1, 2)).tolist() == [64 * 64 - 20 * 33, 64 * 64 - 640]
 
 
 def test_crowd_boxes_are_not_trained_on(tmp_path: Path) -> None:

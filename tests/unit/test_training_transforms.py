@@ -44,6 +44,7 @@ SPECS = {
     "a fixed size": AugmentationConfig(fixed_size=[96, 192]),
     "a fixed size after a zoom": AugmentationConfig(fixed_size=[96, 192], zoom_crop=[0.6, 1.0]),
 }
+JITTER = AugmentationConfig(fixed_random_crop=128)
 
 
 @pytest.mark.parametrize("config", SPECS.values(), ids=SPECS)
@@ -72,6 +73,44 @@ def test_half_of_the_images_are_cropped_as_published() -> None:
         assert min(g.first) in (100, 140)
     assert {min(g.size) for g in drawn} >= {96, 128}
     assert max(max(g.size) for g in drawn) <= 200
+
+
+def test_the_jitter_is_tao_s() -> None:
+    drawn = [transforms.draw_train(JITTER, SIZE, Draws(i)) for i in range(600)]
+    scales = np.array([g.first[1] / 128 for g in drawn])  # the longer side decides
+    np.testing.assert_allclose(np.quantile(scales, [0, 0.25, 0.5, 0.75, 1]), QUARTERS, atol=0.1)
+    assert 0.4 < np.mean([g.flip for g in drawn]) < 0.6
+    for g in drawn:
+        assert g.first[0] / g.first[1] == pytest.approx(SIZE[0] / SIZE[1], abs=0.05)
+        assert g.size == (min(128, g.first[0]), min(128, g.first[1]))
+        left, top, right, bottom = g.crop
+        assert (bottom - top, right - left) == g.size
+        assert 0 <= left < right <= g.first[1]
+        assert 0 <= top < bottom <= g.first[0]
+    offsets = [g.crop[0] / (g.first[1] - 128) for g in drawn if g.first[1] > 140]
+    np.testing.assert_allclose(np.quantile(offsets, [0, 0.5, 1]), [0, 0.5, 1], atol=0.1)
+
+
+QUARTERS = [0.1, 0.575, 1.05, 1.525, 2.0]
+
+
+def test_boxes_follow_the_jitter() -> None:
+    whole = 0
+    for index in range(80):
+        geometry = transforms.draw_train(JITTER, SIZE, Draws(index))
+        picture = transforms.apply(a_picture(), geometry)
+        assert tuple(picture.shape) == (3, *geometry.size)
+        boxes, keep = transforms.apply_boxes(np.array([BOX], np.float32), SIZE, geometry)
+        if keep.all() and (boxes[0, 2:] - boxes[0, :2]).min() > 8:
+            np.testing.assert_allclose(boxes[0], find_white(picture), atol=2.1)
+            whole += 1
+    assert whole > 40
+
+
+def test_a_jittered_picture_keeps_a_pixel() -> None:
+    config = AugmentationConfig(fixed_random_crop=8)
+    sizes = {transforms.draw_train(config, (4000, 40), Draws(i)).size for i in range(50)}
+    assert min(width for _, width in sizes) == 1
 
 
 def test_a_crop_larger_than_the_picture_takes_the_whole_side() -> None:

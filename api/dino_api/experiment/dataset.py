@@ -92,10 +92,16 @@ class AugmentationConfig(Section):
         "True pads every batch to the largest possible size (equal shapes, more work); False "
         "only to the largest image of the batch.",
     )
+    planned_sizes: bool = key(
+        False,
+        "Training: batches are made of images that come out of resizing and cropping alike, and "
+        "are padded to multiples of 32: half the pixels or fewer. fixed_padding then counts in "
+        "validation only.",
+    )
     fixed_random_crop: Crop | None = key(
         None,
-        "TAO's large-scale jitter, which replaces all other training augmentation. Not built: "
-        "leave it out, and use zoom_crop or train_random_crop_min and _max.",
+        "TAO's large-scale jitter instead of scales, train_random_resize and their crops: the "
+        "image is resized to 0.1 to 2 times this square, cut to it at random, padded to it.",
     )
     fixed_size: list[Side] | None = key(
         None,

@@ -33,9 +33,9 @@ _EXAMPLES = {
     "dataset.eval_class_ids": "[1, 2]",
     "dataset.augmentation.fixed_size": "[480, 640]",
     "dataset.augmentation.zoom_crop": "[0.7, 1.0]",
+    "dataset.augmentation.fixed_random_crop": "1024",
 }
 _LEFT_OUT = {
-    "dataset.augmentation.fixed_random_crop",
     "dataset.test_data_sources",
     "dataset.infer_data_sources",
     "dataset.quant_calibration_data_sources",

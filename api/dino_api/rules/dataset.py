@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec
 
 _AUGMENT = "dataset.augmentation"
+# Keys that are not read in training with fixed_random_crop.
+_REPLACED = (
+    "scales",
+    "train_random_resize",
+    "train_random_crop_min",
+    "train_random_crop_max",
+)
 
 
 def _crop(spec: ExperimentSpec) -> Any:
@@ -22,12 +29,27 @@ def _crop(spec: ExperimentSpec) -> Any:
 def _crop_fits(spec: ExperimentSpec) -> Any:
     augment = spec.dataset.augmentation
     wrong = augment.train_random_crop_min > min(augment.train_random_resize)
-    return breaks(wrong and augment.fixed_size is None, augment.train_random_crop_min)
+    read = augment.fixed_size is None and augment.fixed_random_crop is None
+    return breaks(wrong and read, augment.train_random_crop_min)
 
 
 def _jitter(spec: ExperimentSpec) -> Any:
-    crop = spec.dataset.augmentation.fixed_random_crop
-    return breaks(crop is not None, crop)
+    augment = spec.dataset.augmentation
+    crop = augment.fixed_random_crop
+    return breaks(crop is not None and augment.fixed_size is not None, crop)
+
+
+def _jitter_replaces(spec: ExperimentSpec) -> Any:
+    augment, default = spec.dataset.augmentation, type(spec.dataset.augmentation)()
+    replaced = [name for name in _REPLACED if getattr(augment, name) != getattr(default, name)]
+    wrong = augment.fixed_random_crop is not None and bool(replaced)
+    return breaks(wrong, augment.fixed_random_crop)
+
+
+def _planned(spec: ExperimentSpec) -> Any:
+    augment = spec.dataset.augmentation
+    alike = augment.fixed_size is not None or augment.fixed_random_crop is not None
+    return breaks(augment.planned_sizes and alike, True)
 
 
 def _zoom_order(spec: ExperimentSpec) -> Any:
@@ -80,12 +102,28 @@ DATASET_RULES = (
         severity="warning",
     ),
     Rule(
-        "jitter-not-built",
+        "jitter-or-size",
         f"{_AUGMENT}.fixed_random_crop",
-        "is not built in this release (it would replace all other training augmentation)",
-        "Leave it out; fixed_size with zoom_crop is the nearest.",
+        "contradicts fixed_size: each of them decides the size of every picture",
+        "Leave one of them out.",
         _jitter,
-        cel="!has(self.fixed_random_crop)",
+        cel="!has(self.fixed_random_crop) || !has(self.fixed_size)",
+    ),
+    Rule(
+        "jitter-replaces",
+        f"{_AUGMENT}.fixed_random_crop",
+        "replaces scales and train_random_*, which are set and not read in training",
+        "Leave those keys out, or this one.",
+        _jitter_replaces,
+        severity="warning",
+    ),
+    Rule(
+        "planned-sizes-alike",
+        f"{_AUGMENT}.planned_sizes",
+        "changes nothing where all pictures have one size (fixed_size, fixed_random_crop)",
+        "Leave it out.",
+        _planned,
+        severity="warning",
     ),
     Rule(
         "zoom-order",

@@ -20,6 +20,7 @@ from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, TrainPlan
+from dino_trainer.data.sizes import MULTIPLE
 from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.model.targets import Targets
 from dino_trainer.train.machine import cores
@@ -121,13 +122,17 @@ def relative(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Collate:
-    """Joins samples. `at_least`: (short, long) side that every batch is padded to, or None."""
+    """Joins samples.
+
+    at_least: (short, long) side that every batch is padded to, or None.
+    multiple: a batch's height and width are multiples of this.
+    """
 
     at_least: tuple[int, int] | None = None
+    multiple: int = 1
 
     def __call__(self, samples: list[Sample]) -> Batch:
-        sizes = [self._padded(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
-        height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
+        height, width = self._size([(s.image.shape[1], s.image.shape[2]) for s in samples])
         images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
         mask = torch.ones(len(samples), height, width, dtype=torch.bool)
         for place, sample in enumerate(samples):
@@ -137,6 +142,14 @@ class Collate:
         padding = mask if mask.any() else None
         targets = Targets.collate([(sample.labels, sample.boxes) for sample in samples])
         return Batch(tuple(sample.index for sample in samples), images, padding, targets)
+
+    def _size(self, sizes: list[tuple[int, int]]) -> tuple[int, int]:
+        """(height, width) of a batch of pictures of `sizes`."""
+        padded = [self._padded(*size) for size in sizes]
+        height, width = (max(sides) for sides in zip(*padded, strict=True))
+        return -(-height // self.multiple) * self.multiple, -(
+            -width // self.multiple
+        ) * self.multiple
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         if self.at_least is None:
@@ -195,7 +208,7 @@ def train_loader(
     micro_batches: DataLoader[Sample] = DataLoader(
         TrainImages(dataset.images, config.augmentation, plan.seed),
         batch_sampler=MicroBatchSampler(plan, rank),
-        collate_fn=collate_for(config.augmentation),
+        collate_fn=train_collate(config.augmentation),
         **_worker_options(config, pin),
     )
     return TrainLoader(micro_batches, plan)
@@ -208,12 +221,21 @@ def eval_loader(
     return DataLoader(
         EvalImages(dataset.images, config.augmentation),
         batch_size=batch_size,
-        collate_fn=collate_for(config.augmentation),
+        collate_fn=eval_collate(config.augmentation),
         **_worker_options(config, pin),
     )
 
 
-def collate_for(config: AugmentationConfig) -> Collate:
+def train_collate(config: AugmentationConfig) -> Collate:
+    """How training pads: to the square of the jitter, to planned sizes, or as validation does."""
+    if config.fixed_random_crop is not None:
+        return Collate((config.fixed_random_crop, config.fixed_random_crop))
+    if config.planned_sizes and config.fixed_size is None:
+        return Collate(multiple=MULTIPLE)
+    return eval_collate(config)
+
+
+def eval_collate(config: AugmentationConfig) -> Collate:
     """TAO's fixed padding unless all pictures have one size anyway."""
     if not config.fixed_padding or config.fixed_size is not None:
         return Collate()

@@ -9,25 +9,29 @@ Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture t
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.streams import Draws
 from dino_trainer.errors import invalid_dataset
 
+if TYPE_CHECKING:
+    import torch
+
 Size = tuple[int, int]  # (height, width)
+Box = tuple[int, int, int, int]  # (left, top, right, bottom)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Resize to `first`, cut out `crop` (left, top, right, bottom), resize to `size`, mirror."""
+    """Resize to `first`, cut out `crop`, resize to `size`, mirror."""
 
     size: Size
     first: Size | None = None
-    crop: tuple[int, int, int, int] | None = None
+    crop: Box | None = None
     flip: bool = False
 
 
@@ -84,6 +88,7 @@ def draw_train(config: AugmentationConfig, size: Size, draws: Draws) -> Geometry
 
     A mirror with probability `horizontal_flip_prob`, and one of
       - `fixed_size`: exactly that size, after an optional zoom crop;
+      - `fixed_random_crop`: see `draw_jitter`;
       - half of the time a short side from `scales`; the other half a short side from
         `train_random_resize`, a random crop, then a short side from `scales`.
     """
@@ -93,6 +98,9 @@ def draw_train(config: AugmentationConfig, size: Size, draws: Draws) -> Geometry
         if config.zoom_crop is not None:
             crop = draw_zoom_crop(size, tuple(config.zoom_crop), draws)
         return Geometry(tuple(config.fixed_size), crop=crop, flip=flip)
+    if config.fixed_random_crop is not None:
+        first, crop = draw_jitter(size, config.fixed_random_crop, draws)
+        return Geometry((crop[3] - crop[1], crop[2] - crop[0]), first, crop, flip)
     if draws.uniform() >= 0.5:
         first = keep_aspect(size, draws.choose(config.train_random_resize))
         crop = draw_size_crop(
@@ -110,36 +118,56 @@ def draw_eval(config: AugmentationConfig, size: Size) -> Geometry:
     return Geometry(keep_aspect(size, config.test_random_resize, config.random_resize_max_size))
 
 
-def draw_zoom_crop(
-    size: Size, fraction: tuple[float, float], draws: Draws
-) -> tuple[int, int, int, int]:
+def draw_zoom_crop(size: Size, fraction: tuple[float, float], draws: Draws) -> Box:
     """A window of one random fraction of both sides, anywhere in the picture."""
     low, high = fraction
     part = low + (high - low) * draws.uniform()
     return place(size, max(1, round(size[0] * part)), max(1, round(size[1] * part)), draws)
 
 
-def draw_size_crop(size: Size, low: int, high: int, draws: Draws) -> tuple[int, int, int, int]:
+def draw_jitter(size: Size, side: int, draws: Draws) -> tuple[Size, Box]:
+    """Large-scale jitter, as TAO's `fixed_random_crop`: a size, and a window in it.
+
+    A scale is drawn evenly from 0.1 to 2.0, and the picture resized, its aspect kept, to the
+    largest size that fits into a square of `side` times that scale. Of what is larger than `side`
+    a window of `side` is taken, each place as likely as any other. What is smaller stays whole;
+    the batch pads it to the square, on the right and below.
+    """
+    scale = 0.1 + 1.9 * draws.uniform()
+    ratio = side * scale / max(size)
+    first = (max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio)))
+    return first, place(first, min(side, first[0]), min(side, first[1]), draws)
+
+
+def draw_size_crop(size: Size, low: int, high: int, draws: Draws) -> Box:
     """A window whose sides are drawn apart from `low` to `high` pixels, the picture permitting."""
     height, width = (draws.integer(min(low, side), min(side, high)) for side in size)
     return place(size, height, width, draws)
 
 
-def place(size: Size, height: int, width: int, draws: Draws) -> tuple[int, int, int, int]:
+def place(size: Size, height: int, width: int, draws: Draws) -> Box:
     """A window of `height` by `width` at a random place inside `size`."""
     top = draws.integer(0, size[0] - height)
     left = draws.integer(0, size[1] - width)
     return left, top, left + width, top + height
 
 
-def apply(image: Image.Image, geometry: Geometry) -> torch.Tensor:
+def apply(image: Image.Image, geometry: Geometry) -> "torch.Tensor":
     """The picture as uint8[3, height, width] after `geometry`."""
+    import torch  # the preflight draws pictures without it
+
+    pixels = np.array(picture(image, geometry))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def picture(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """The picture after `geometry`."""
     if geometry.first is not None:
         image = resize(image, geometry.first)
     image = resize(image, geometry.size, geometry.crop)
     if geometry.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return image
 
 
 def apply_boxes(boxes: np.ndarray, size: Size, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
@@ -171,9 +199,7 @@ def scale(old: Size, new: Size) -> np.ndarray:
     return np.array([new[1] / old[1], new[0] / old[0]] * 2)
 
 
-def resize(
-    image: Image.Image, size: Size, box: tuple[int, int, int, int] | None = None
-) -> Image.Image:
+def resize(image: Image.Image, size: Size, box: Box | None = None) -> Image.Image:
     """Antialiased bilinear resize of the window `box` (default: all of it)."""
     if box is None and image.size == (size[1], size[0]):
         return image
