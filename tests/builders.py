@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from dino_api import names as api
 from dino_operator.plan import names
-from dino_operator.plan.observe import CONTAINER, format_time
+from dino_operator.plan.observe import CONTAINER, INDEX_LABEL, format_time
 
 Object = dict[str, Any]
 
@@ -131,7 +131,8 @@ class ChildBuilder(Builder):
     def attempt(self, number: int) -> Self:
         """Of which attempt, under its name and with a uid of its own."""
         owner = self.meta["ownerReferences"][0]["name"]
-        self.meta["name"] = names.job_name(owner, "train", number)
+        stage = self.meta["labels"][api.Label.ACTION.value]
+        self.meta["name"] = names.job_name(owner, stage, number)
         self.meta["uid"] += f"-{number}" if number > 1 else ""
         self.meta["labels"][api.Label.ATTEMPT.value] = str(number)
         return self.note(names.Annotation.RETRIES, str(number - 1))
@@ -171,7 +172,14 @@ class ChildBuilder(Builder):
         return self
 
 
-def a_child(job: JobBuilder) -> ChildBuilder:
+def a_preflight(job: JobBuilder) -> ChildBuilder:
+    """The Job that checks the data, active, without a pod so far."""
+    made = a_child(job, "preflight")
+    made.meta["uid"] = f"preflight-of-{job.meta['uid']}"
+    return made
+
+
+def a_child(job: JobBuilder, stage: str = "train") -> ChildBuilder:
     """The Job of the first attempt, active, without a pod so far."""
     owner = job.meta
     return ChildBuilder(
@@ -179,12 +187,12 @@ def a_child(job: JobBuilder) -> ChildBuilder:
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": {
-                "name": names.job_name(owner["name"], "train", 1),
+                "name": names.job_name(owner["name"], stage, 1),
                 "namespace": owner["namespace"],
                 "uid": f"job-of-{owner['uid']}",
                 "resourceVersion": "2",
                 "creationTimestamp": at(0),
-                "labels": names.labels(job.thing, 1),
+                "labels": names.labels(job.thing, stage, 1),
                 "annotations": {
                     names.Annotation.RETRIES.value: "0",
                     names.Annotation.SPENT.value: "0",
@@ -215,6 +223,12 @@ class PodBuilder(Builder):
         """Another name, created so many seconds after noon."""
         self.meta.update(name=name, uid=f"uid-{name}", creationTimestamp=at(born))
         return self
+
+    def index(self, number: int) -> Self:
+        """One of several, under a name and uid of its own."""
+        self.meta["labels"][INDEX_LABEL] = str(number)
+        job = self.meta["name"].removesuffix("-aaaaa")
+        return self.named(f"{job}-{number}-aaaaa")
 
     def running(self, start: float = 5) -> Self:
         """The trainer runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan import attempts
+from dino_operator.plan import attempts, preflight
 from tests.builders import Object, at
 
 RESULT = {
@@ -19,6 +19,10 @@ RESULT_IN_STATUS = {key: RESULT[key] for key in ("metrics", "checkpoint", "artif
 ATTEMPT = {"attempts": 1, "specDigest": "digest", "image": "trainer:1"}
 
 
+GOOD = "10 images, 4 classes"
+TYPES = {"data": "DataReady"}
+
+
 def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Object:
     """A status: `running=("Queued", "why")` gives reason and message, a third part makes it true.
 
@@ -26,6 +30,7 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
     """
     defaults = {
         "suspended": ("NotSuspended", ""),
+        "data": ("DataChecked", GOOD, True),
         "running": ("Finished", ""),
         "complete": ("NotFinished", ""),
         "failed": ("NotFinished", ""),
@@ -35,7 +40,7 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
         reason, message, *true = more.pop(name, default)
         conditions.append(
             {
-                "type": name.capitalize(),
+                "type": TYPES.get(name, name.capitalize()),
                 "status": "True" if true else "False",
                 "reason": reason,
                 "message": message,
@@ -62,7 +67,12 @@ def told_at(status: Object, seconds: float) -> Object:
     return changed_at(status, **dict.fromkeys(KINDS, seconds))
 
 
-KINDS = ("Suspended", "Running", "Complete", "Failed")
+KINDS = ("Suspended", "DataReady", "Running", "Complete", "Failed")
+UNCHECKED = ("Checking", preflight.CHECKING)
+CHECKING = told(
+    "Preparing", running=UNCHECKED, data=UNCHECKED, specDigest="digest", image="trainer:1"
+)
+CHECKED = told("Preparing", running=UNCHECKED)
 QUEUED = told("Queued", running=("Queued", attempts.WAITING), **ATTEMPT)
 RUNNING = changed_at(
     told(

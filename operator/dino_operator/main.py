@@ -65,6 +65,12 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     option("--s3-secret", "DINO_S3_SECRET", "", "secret with S3 keys, in each job's namespace")
     option(
+        "--cache-claim",
+        "DINO_CACHE_CLAIM",
+        "",
+        "claim, in each job's namespace, that keeps staged data",
+    )
+    option(
         "--watch-namespaces",
         "DINO_WATCH_NAMESPACES",
         "",
@@ -143,6 +149,7 @@ async def run(options: argparse.Namespace) -> None:
         s3_region=options.s3_region,
         s3_path_style=options.s3_path_style,
         s3_secret=options.s3_secret,
+        cache_claim=options.cache_claim,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)
     operator = Operator(Client(await configuration(), metrics), settings, how, metrics)

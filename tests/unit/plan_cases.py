@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dino_operator.plan import attempts, pods, specfile
+from dino_operator.plan import attempts, pods, render, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Event, Plan, Settings
 from tests.builders import (
@@ -88,8 +88,8 @@ def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> E
 def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
     resource = job.obj()
     resolved = specfile.read_spec(resource)
-    needed = [*pods.shared(resource), pods.config_map(resource, resolved)]
-    return (*needed, pods.job(resource, resolved, attempt, SETTINGS))
+    needed = [*render.shared(resource), render.config_map(resource, resolved)]
+    return (*needed, render.job(resource, resolved, attempt, SETTINGS))
 
 
 def queued(job: JobBuilder, number: int, **facts: Any) -> Object:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import attempts, pods, specfile
+from dino_operator.plan import attempts, pods, render, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.names import Annotation
@@ -42,8 +42,8 @@ def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tup
     """The objects that creating an attempt takes; tests of the renderer look inside them."""
     resource = job.obj()
     resolved = specfile.read_spec(resource)
-    made = [pods.config_map(resource, resolved), pods.job(resource, resolved, attempt, SETTINGS)]
-    return (*(pods.shared(resource) if shared else []), *made)
+    made = [render.config_map(resource, resolved), render.job(resource, resolved, attempt, SETTINGS)]
+    return (*(render.shared(resource) if shared else []), *made)
 
 
 def digest_of(job: JobBuilder) -> str:
@@ -78,7 +78,7 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
 
 def _begin() -> dict[str, Case]:
     job = a_job()
-    known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", pods.ROLE_BINDING)})
+    known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", render.ROLE_BINDING)})
     return {
         "a new job gets its account, its right, its spec and one Job": Case(job, created(job)),
         "what its namespace is known to have is not made again": Case(

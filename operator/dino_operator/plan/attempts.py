@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan import observe, pods, specfile, status
-from dino_operator.plan.model import Event, Object, Patch, Plan
+from dino_api.names import ConditionReason, ConditionType, FailureReason
+from dino_operator.plan import (
+    kueue,
+    memory,
+    observe,
+    preflight,
+    render,
+    scheduling,
+    specfile,
+    status,
+)
+from dino_operator.plan.model import Object, Patch, Plan
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
+from dino_operator.plan.telling import hold, say
 from dino_operator.plan.view import View
 
 WAITING = "the Job exists; its pod waits for a node and an image"
@@ -25,36 +35,47 @@ def follow(view: View, job: Object) -> Plan:
     if observe.annotation(job, Annotation.STOPPED_FOR):
         why = observe.annotation(job, Annotation.STOPPED_FOR)
         said = observe.annotation(job, Annotation.STOPPED_MESSAGE)
-        return _say(view, job, status.waiting(why, said))
-    if view.wants_suspend != observe.is_suspended(job):
-        return _switch(view, job, mine)
-    if view.wants_suspend:
-        return _hold(view, job, mine)
+        return say(view, job, status.waiting(why, said))
+    held = kueue.follow(view, job, mine) if view.queue else _follow_user(view, job, mine)
+    if held is not None:
+        return held
     deadline = _deadline(view, job)
     if deadline:
         return Plan(patches=deadline, requeue_after=1)
     if not mine:
         return _without_pod(view, job)
-    return _with_pod(view, job, mine[-1])
+    return _with_pods(view, job, observe.by_index(mine))
 
 
-def _switch(view: View, job: Object, mine: list[Object]) -> Plan:
-    """Suspends or resumes the Job; its template is never touched."""
+def first_words(view: View) -> State:
+    """What is said of a Job that was just created, and as long as nothing is wrong."""
+    if view.checks_data:
+        return preflight.is_checked()
+    if view.queue:
+        return kueue.waiting(view)
+    return status.waiting(ConditionReason.QUEUED, WAITING)
+
+
+def _passes(view: View) -> State:
+    """What is said while a pod that may run is awaited."""
+    if view.checks_data:
+        return preflight.is_checked()
+    return status.waiting(ConditionReason.QUEUED, WAITING)
+
+
+def _follow_user(view: View, job: Object, mine: list[Object]) -> Plan | None:
+    """Suspends or resumes the Job as the user wishes; None where it may run and does."""
+    if not view.wants_suspend and not observe.is_suspended(job):
+        return None
     patches = (_patch(job, {"spec": {"suspend": view.wants_suspend}}),)
-    if view.wants_suspend:
-        return replace(_hold(view, job, mine), patches=patches)
-    state = status.waiting(ConditionReason.RESUMED, "the attempt goes on from its checkpoint")
-    wait = view.settings.pod_missing_after
-    return replace(_say(view, job, state), patches=patches, requeue_after=wait)
-
-
-def _hold(view: View, job: Object, mine: list[Object]) -> Plan:
-    """A suspended Job: over once its last pod has ended, which may still report until then."""
-    if not mine:
-        return _say(view, job, status.suspended())
-    name = observe.name_of(mine[-1])
-    state = status.suspending(f"pod {name} saves a checkpoint and stops")
-    return _say(view, job, state, reporter=name)
+    if not view.wants_suspend:
+        again = "the check of the data starts again" if view.checks_data else ""
+        said = again or "the attempt goes on from its checkpoint"
+        told = say(view, job, status.waiting(ConditionReason.RESUMED, said))
+        return replace(told, patches=patches, requeue_after=view.settings.pod_missing_after)
+    state, facts = hold(view, mine)
+    told = say(view, job, state, **facts)
+    return told if observe.is_suspended(job) else replace(told, patches=patches)
 
 
 def _deadline(view: View, job: Object) -> tuple[Patch, ...]:
@@ -77,12 +98,11 @@ def _without_pod(view: View, job: Object) -> Plan:
     missing = (view.now - since).total_seconds()
     if missing >= wait:
         said = f"no pod is created; kubectl describe job {observe.name_of(job)} says why"
-        told = _say(view, job, status.waiting(ConditionReason.QUEUED, said))
+        told = say(view, job, status.waiting(ConditionReason.QUEUED, said))
         return _renew(view, told, missing)
     if observe.pods_of(job, view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=wait - missing)  # what the status says is still true
-    told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
-    return replace(told, requeue_after=wait - missing)
+    return replace(say(view, job, _passes(view)), requeue_after=wait - missing)
 
 
 def _was_resumed(view: View) -> bool:
@@ -106,32 +126,41 @@ def _renew(view: View, told: Plan, waited: float) -> Plan:
         resolved = specfile.read_spec(view.resource)
     except specfile.InvalidSpec:  # read by another version of the operator, which made the Job
         return replace(told, requeue_after=requeue)
-    needed = (*pods.shared(view.resource), pods.config_map(view.resource, resolved))
-    return replace(told, creates=needed, requeue_after=requeue)
+    needed = render.inputs(view.resource, resolved, view.checks_data)
+    return replace(told, creates=tuple(needed), requeue_after=requeue)
 
 
 def inputs(view: View, resolved: specfile.Resolved) -> tuple[Object, ...]:
-    """What a pod needs and may be missing: the shared account, its right, the resolved spec."""
-    needed = [*pods.shared(view.resource), pods.config_map(view.resource, resolved)]
+    """What a pod needs and may be missing: account and right, resolved spec, host names."""
+    needed = render.inputs(view.resource, resolved, view.checks_data)
     known = view.children.known
     return tuple(each for each in needed if (each["kind"], observe.name_of(each)) not in known)
 
 
+def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
+    """What is said of the newest live pod, or of several: they run once all do."""
+    if all(map(observe.is_running, pods)):
+        ended = [each for each in observe.pods_of(job, view.children.pods) if each not in pods]
+        if len(pods) == view.nodes:
+            return _running(view, job, pods)
+        if any(observe.index_of(each) not in map(observe.index_of, pods) for each in ended):
+            return Plan()  # they end, one after the other: what the status says is still true
+        return say(view, job, _passes(view))
+    late = [pod for pod in pods if not observe.is_running(pod)]
+    if any("deletionTimestamp" in pod["metadata"] for pod in late):
+        return _leaving(view, job, pods[0])
+    stuck = (pod for pod in late if observe.cannot_start(pod) or observe.unschedulable(pod))
+    return _with_pod(view, job, next(stuck, late[0]))
+
+
 def _with_pod(view: View, job: Object, pod: Object) -> Plan:
-    """The newest live pod decides what is said."""
-    if observe.is_running(pod):
-        return _running(view, job, pod)
-    if "deletionTimestamp" in pod["metadata"]:
-        name = observe.name_of(pod)
-        said = f"pod {name} was asked to go; it saves a checkpoint and another follows"
-        return _say(view, job, status.waiting(ConditionReason.QUEUED, said), reporter=name)
+    """A pod that does not run: it cannot start, finds no node, or only takes its time."""
     problem = observe.cannot_start(pod)
     if problem is not None:
         return _cannot_start(view, job, pod, *problem)
-    missing = observe.missing_for_scheduling(pod)
-    if missing:
-        return _unschedulable(view, job, pod, missing)
-    told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
+    if observe.unschedulable(pod):
+        return _unschedulable(view, job, pod)
+    told = say(view, job, _passes(view))
     waited = (view.now - observe.waiting_since(pod)).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
     if observe.is_true(pod, "PodScheduled") and waited >= patience:
@@ -139,22 +168,37 @@ def _with_pod(view: View, job: Object, pod: Object) -> Plan:
     return replace(told, requeue_after=max(1.0, patience - waited))
 
 
-def _unschedulable(view: View, job: Object, pod: Object, missing: str) -> Plan:
+def _leaving(view: View, job: Object, pod: Object) -> Plan:
+    """A pod goes, and where there are several all stop with it. The first one may still report."""
+    name = observe.name_of(pod)
+    if view.checks_data:
+        return say(view, job, preflight.is_checked())
+    said = f"pod {name} was asked to go; it saves a checkpoint and another follows"
+    return say(view, job, status.waiting(ConditionReason.QUEUED, said), reporter=name)
+
+
+def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
     """Told once it lasts: most pods that find no node at first find one within seconds."""
     waited = (view.now - observe.unplaced_since(pod)).total_seconds()
     if waited < view.settings.unschedulable_after:
-        told = _say(view, job, status.waiting(ConditionReason.QUEUED, WAITING))
+        told = say(view, job, _passes(view))
         return replace(told, requeue_after=view.settings.unschedulable_after - waited)
-    said = f"no node has what the pod needs: {missing}"
-    return _say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
+    said = scheduling.sentence(view, pod)
+    return say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
 
 
-def _running(view: View, job: Object, pod: Object) -> Plan:
-    name = observe.name_of(pod)
-    started = view.resource.get("status", {}).get("startTime") or observe.started_at(pod)
+def _running(view: View, job: Object, pods: list[Object]) -> Plan:
+    """All pods run; the first one reports."""
+    if view.checks_data:
+        return say(view, job, preflight.is_checked())
+    name = observe.name_of(pods[0])
+    started = view.resource.get("status", {}).get("startTime") or observe.started_at(pods[0])
     facts = {"reporter": name, "startTime": started or observe.format_time(view.now)}
+    runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
+    tried = memory.of_job(job)
+    after = f"{tried}, as more did not fit in memory" if tried else ""
     warnings = observe.annotation(job, Annotation.WARNINGS)
-    return _say(view, job, status.running(name, warnings), **facts)
+    return say(view, job, status.running(runs, after, warnings), **facts)
 
 
 def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:
@@ -162,7 +206,7 @@ def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) ->
     pulling = kind in observe.PULL_PROBLEMS
     reason: str = FailureReason.IMAGE_PULL_FAILED if pulling else ConditionReason.QUEUED
     said = f"pod {observe.name_of(pod)}: {said}"
-    told = _say(view, job, status.waiting(reason, said))
+    told = say(view, job, status.waiting(reason, said))
     if not pulling:
         return told
     give_up = observe.waiting_since(pod) + timedelta(seconds=view.settings.image_pull_timeout)
@@ -176,43 +220,3 @@ def _stop(job: Object, reason: FailureReason, said: str) -> Patch:
     and whoever looks at it later, also after a crash, reads the reason on it."""
     notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}
     return _patch(job, {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}})
-
-
-def _say(view: View, job: Object, state: State, **facts: object) -> Plan:
-    """The status of a Job that has not ended."""
-    told = {
-        "attempts": observe.attempt_of(job),
-        "specDigest": observe.annotation(job, Annotation.DIGEST) or None,
-        "image": observe.annotation(job, Annotation.IMAGE) or None,
-        "reporter": None,
-        **facts,
-    }
-    return write(view, state, facts=told)
-
-
-def write(view: View, state: State, *, facts: Object, requeue_after: float | None = None) -> Plan:
-    """A plan that only writes the status, with the events of what changes by it."""
-    desired = status.render(view.resource, state, view.now, **facts)
-    return Plan(
-        status=status.changed(view.resource, desired),
-        events=_transitions(view, state, facts),
-        requeue_after=requeue_after,
-    )
-
-
-def _transitions(view: View, state: State, facts: Object) -> tuple[Event, ...]:
-    """An event for each end, and for suspending and resuming: when it is first written."""
-    generation = str(view.resource["metadata"].get("generation", 0))
-    held = observe.is_true(view.resource, ConditionType.SUSPENDED)
-    events = []
-    if state.phase is Phase.COMPLETE:
-        events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
-    if state.phase is Phase.FAILED:
-        remedy = (facts.get("failure") or {}).get("remedy", "")
-        said = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
-        events.append(Event(EventReason.FAILED, said, "end", warning=True))
-    if state.suspended.is_true and not held:
-        events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    if held and state.suspended.reason == ConditionReason.NOT_SUSPENDED:
-        events.append(Event(EventReason.RESUMED, "the job goes on", generation))
-    return tuple(events)

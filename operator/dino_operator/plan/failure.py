@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dino_api import failures
@@ -13,6 +14,7 @@ from dino_operator.plan.names import Annotation
 
 KILLED = 137
 STOPPED = 143
+DISRUPTED = "DisruptionTarget"
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,31 @@ def of_job(job: Object, pods: list[Object]) -> Cause:
         return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
     dead = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     if not dead:
-        said = str(failed.get("message", "")) or "no pod is left to ask"
-        return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
-    return of_pod(dead[-1])
+        return _without_pod(str(failed.get("message", "")))
+    return min(map(of_pod, sorted(dead, key=_ended_at)), key=_importance)
+
+
+def _ended_at(pod: Object) -> str:
+    ended = observe.container_state(pod, "terminated") or {}
+    return str(ended.get("finishedAt") or "")
+
+
+def _importance(found: Cause) -> int:
+    """A reason of its own explains more than being stopped, and that more than a lost peer."""
+    late = (FailureReason.PREEMPTED, FailureReason.PEER_LOST)
+    return late.index(found.rule.reason) + 1 if found.rule.reason in late else 0
+
+
+def _without_pod(said: str) -> Cause:
+    """Pods that were asked to go leave nothing but the Job controller's sentence about them."""
+    if DISRUPTED in said:
+        return cause(FailureReason.PREEMPTED, f"the pod was evicted: {said}")
+    code = re.search(r"exit code (\d+)", said)
+    rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED else None
+    if code and rule:
+        return Cause(rule, f"no pod is left to ask: {said}", exit_code=int(code[1]))
+    said = said or "no pod is left to ask"
+    return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
 
 
 def of_pod(pod: Object) -> Cause:
@@ -62,6 +86,8 @@ def of_pod(pod: Object) -> Cause:
     ended = observe.container_state(pod, "terminated")
     if ended is None:
         said = pod["status"].get("message") or "its node does not answer"
+        if observe.is_true(pod, DISRUPTED):
+            return cause(FailureReason.PREEMPTED, f"pod {observe.name_of(pod)}: {said}")
         return cause(FailureReason.POD_LOST, f"pod {observe.name_of(pod)}: {said}")
     return _exited(pod, ended)
 
@@ -92,7 +118,7 @@ def _exited(pod: Object, ended: Object) -> Cause:
 
 def _signalled(pod: Object, code: int) -> Cause:
     """SIGTERM or SIGKILL: someone took the pod away, or something killed the process."""
-    asked = "deletionTimestamp" in pod["metadata"] or observe.is_true(pod, "DisruptionTarget")
+    asked = "deletionTimestamp" in pod["metadata"] or observe.is_true(pod, DISRUPTED)
     if code == STOPPED or asked:
         return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
     said = "the process was killed (SIGKILL), and not for reaching its memory limit"

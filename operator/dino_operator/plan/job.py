@@ -1,7 +1,8 @@
 """What to do about a DinoJob: the decision as early returns, worst first.
 
-Attempt n is the Job `<name>-<action>-<n>`. Which attempt it is, what failed before and how much of
-the deadline is left are read from the Jobs themselves; nothing in the operator's memory counts.
+A job has two stages: a preflight that checks the data, then attempts to train. Attempt n is the Job
+`<name>-<stage>-<n>`. Which attempt it is, what failed before and how much of the deadline is left
+are read from the Jobs themselves; nothing in the operator's memory counts.
 """
 
 from __future__ import annotations
@@ -10,11 +11,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
-from dino_api.result import Result
-from dino_operator.plan import attempts, failure, names, observe, pods, specfile, status
-from dino_operator.plan.attempts import write
+from dino_operator.plan import (
+    attempts,
+    failure,
+    memory,
+    names,
+    observe,
+    preflight,
+    render,
+    results,
+    specfile,
+    status,
+)
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
+from dino_operator.plan.pods import Attempt
 from dino_operator.plan.status import State
+from dino_operator.plan.telling import hold, of_attempt, write
 from dino_operator.plan.view import View
 
 NOTHING = Plan()
@@ -26,9 +38,16 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     resource: the DinoJob as stored. children: what carries its job label. now: aware, UTC.
     """
     view = View(resource, children, now, settings)
-    if "deletionTimestamp" in resource["metadata"]:
+    try:
+        return _plan(view)
+    except specfile.InvalidSpec as error:
+        return _failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
+
+
+def _plan(view: View) -> Plan:
+    if "deletionTimestamp" in view.resource["metadata"]:
         return NOTHING  # the garbage collector removes the children
-    if status.is_over(resource):
+    if status.is_over(view.resource):
         return _after_the_end(view)
     if view.surplus:
         return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
@@ -67,54 +86,73 @@ def _after_the_end(view: View) -> Plan:
     )
 
 
-def _missing_attempt(view: View) -> pods.Attempt:
-    """The attempt that status speaks of and that has no Job, or the first one.
+def _missing_attempt(view: View) -> Attempt:
+    """The attempt that status speaks of and that has no Job, or the first one of the stage.
 
     Someone deleted the Job. It is made again under its number: the trainer resumes, or publishes
     what it had finished.
     """
     number = max(1, view.attempts)
-    retries = view.retries_before(number)
-    return pods.Attempt(number, retries, view.seconds_spent(number), view.seconds_left(number))
+    before = view.job_of(number - 1)
+    if before is not None and observe.is_finished(before):
+        return _attempt_after(view, before, _cause(view, before))
+    return Attempt(
+        number,
+        view.retries_before(number),
+        view.seconds_spent(number),
+        view.seconds_left(number),
+        preflight=view.checks_data,
+        memory=None if view.checks_data else memory.of_status(view.resource),
+    )
 
 
-def _begin(view: View, attempt: pods.Attempt, last: failure.Cause | None = None) -> Plan:
-    """Creates the Job of an attempt, unless something forbids it."""
+def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
+    """The attempt that follows a failed one. Raises InvalidSpec."""
+    number = observe.attempt_of(job) + 1
+    used = view.retries_before(number - 1) + (cause.rule.retry == "counted")
+    tried = None if view.checks_data else memory.after(job, cause.rule.reason, view.resource)
+    return Attempt(
+        number,
+        used,
+        view.seconds_spent(number),
+        view.seconds_left(number),
+        preflight=view.checks_data,
+        memory=tried,
+    )
+
+
+def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> Plan:
+    """Creates the Job of an attempt, unless something forbids it. Raises InvalidSpec."""
     facts = _facts_of_wait(view, last)
     if view.wants_suspend:
-        return write(view, status.suspended(), facts=facts)
+        state, reporter = hold(view, view.own_live_pods)
+        return write(view, state, facts={**facts, **reporter})
     if attempt.seconds_left is not None and attempt.seconds_left <= 0:
         said = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
         return _failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, said))
     obstacle = _obstacle(view, attempt)
     if obstacle is not None:
         return write(view, obstacle, facts=facts, requeue_after=view.settings.recheck)
-    try:
-        resolved = specfile.read_spec(view.resource)
-    except specfile.InvalidSpec as error:
-        return _failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
-    return _create(view, attempt, resolved, last)
+    return _create(view, attempt, specfile.read_spec(view.resource), last)
 
 
 def _create(
-    view: View, attempt: pods.Attempt, resolved: specfile.Resolved, last: failure.Cause | None
+    view: View, attempt: Attempt, resolved: specfile.Resolved, last: failure.Cause | None
 ) -> Plan:
-    job = pods.job(view.resource, resolved, attempt, view.settings)
-    children = attempts.inputs(view, resolved)
-    state = status.waiting(ConditionReason.QUEUED, attempts.WAITING)
+    job = render.job(view.resource, resolved, attempt, view.settings)
     told = write(
         view,
-        state,
+        attempts.first_words(view),
         facts={
             **_facts_of_wait(view, last),
-            "attempts": attempt.number,
+            **of_attempt(view, attempt.number, attempt.memory),
             "specDigest": resolved.digest,
             "image": view.settings.trainer_image,
         },
         requeue_after=view.settings.pod_missing_after,
     )
     events = _failure_events(view, last) + told.events
-    return replace(told, creates=(*children, job), events=events)
+    return replace(told, creates=(*attempts.inputs(view, resolved), job), events=events)
 
 
 def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
@@ -123,10 +161,9 @@ def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
     return {"reporter": None, "failure": last.to_status() if last else kept}
 
 
-def _obstacle(view: View, attempt: pods.Attempt) -> State | None:
+def _obstacle(view: View, attempt: Attempt) -> State | None:
     """What must go before a Job may be created: exactly one GPU Job exists at any time."""
-    action = view.resource["spec"].get("action", "")
-    wanted = names.job_name(view.name, str(action), attempt.number)
+    wanted = names.job_name(view.name, view.stage, attempt.number)
     for other in view.children.strangers:
         said = (
             f"Job {observe.name_of(other)} belongs to someone else; delete or rename it, "
@@ -147,25 +184,26 @@ def _obstacle(view: View, attempt: pods.Attempt) -> State | None:
     return None
 
 
+def _cause(view: View, job: Object) -> failure.Cause:
+    return failure.of_job(job, observe.pods_of(job, view.children.pods))
+
+
 def _attempt_failed(view: View, job: Object) -> Plan:
-    """The end, or another attempt after a while, by the failure catalogue."""
-    cause = failure.of_job(job, observe.pods_of(job, view.children.pods))
-    number = observe.attempt_of(job)
-    used = view.retries_before(number)
+    """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
+    cause, ended = _cause(view, job), observe.finished_at(job)
     if cause.rule.retry == "never":
-        return _failed(view, cause, observe.finished_at(job))
-    if cause.rule.retry == "counted":
-        used += 1
-    if used > view.max_retries:
-        return _retries_used_up(view, cause, number, observe.finished_at(job))
-    left = view.policy.get("activeDeadlineSeconds")
-    spent = view.seconds_spent(number + 1)
-    attempt = pods.Attempt(number + 1, used, spent, None if left is None else int(left) - spent)
+        return _failed(view, cause, ended)
+    if memory.is_used_up(job, cause.rule.reason):
+        said = f"{cause.message}; twice in a row with one image per forward pass"
+        return _failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
+    attempt = _attempt_after(view, job, cause)
+    if attempt.retries > view.max_retries:
+        return _retries_used_up(view, cause, attempt.number - 1, ended)
     if view.wants_suspend:
         return _begin(view, attempt, cause)
-    ready = _ready_at(view, job, number)
+    ready = _ready_at(view, job, attempt.number - 1)
     if view.now < ready:
-        return _back_off(view, cause, number, ready)
+        return _back_off(view, cause, attempt, ready)
     return _begin(view, attempt, cause)
 
 
@@ -176,18 +214,23 @@ def _ready_at(view: View, job: Object, number: int) -> datetime:
     return observe.parse_time(observe.finished_at(job)) + timedelta(seconds=wait)
 
 
-def _back_off(view: View, cause: failure.Cause, number: int, ready: datetime) -> Plan:
-    said = f"attempt {number} failed ({cause.rule.reason}: {cause.message}); attempt {number + 1} "
-    state = status.waiting(
-        ConditionReason.RETRYING, f"{said}starts at {observe.format_time(ready)}"
-    )
+def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
+    failed, number = attempt.number - 1, attempt.number
+    said = f"{_named(view, failed)} failed ({cause.rule.reason}: {cause.message}); "
+    said += f"{_named(view, number)} starts at {observe.format_time(ready)}"
+    if cause.rule.reason in memory.REASONS and attempt.memory:
+        said += f" with {attempt.memory}"
     told = write(
         view,
-        state,
-        facts={**_facts_of_wait(view, cause), "attempts": number},
+        status.waiting(ConditionReason.RETRYING, said),
+        facts={**_facts_of_wait(view, cause), **of_attempt(view, failed, attempt.memory)},
         requeue_after=(ready - view.now).total_seconds(),
     )
     return replace(told, events=_failure_events(view, cause) + told.events)
+
+
+def _named(view: View, number: int) -> str:
+    return f"preflight attempt {number}" if view.checks_data else f"attempt {number}"
 
 
 def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...]:
@@ -196,18 +239,18 @@ def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...
         return ()
     number = view.attempts
     running = observe.condition(view.resource, "Running") or {}
-    told = view.resource.get("status", {}).get("attempts") == number
+    told = view.checks_data or view.resource.get("status", {}).get("attempts") == number
     if told and running.get("reason") == ConditionReason.RETRYING:
         return ()
-    said = f"attempt {number} failed: {cause.rule.reason}: {cause.message}"
-    return (Event(EventReason.RETRYING, said, f"attempt-{number}", warning=True),)
+    said = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
+    return (Event(EventReason.RETRYING, said, f"{view.stage}-{number}", warning=True),)
 
 
 def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) -> Plan:
     if view.max_retries == 0:
         return _failed(view, cause, ended)
-    said = f"attempt {number} was the last of runPolicy.maxRetries={view.max_retries}; it failed "
-    said += f"with {cause.rule.reason}: {cause.message}"
+    said = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "
+    said += f"failed with {cause.rule.reason}: {cause.message}"
     state = status.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, said)
     return _end(view, state, ended, failure=cause.to_status())
 
@@ -219,42 +262,24 @@ def _failed(view: View, cause: failure.Cause, ended: str = "") -> Plan:
 
 def _completed(view: View, job: Object) -> Plan:
     """The end, as the trainer told it in its termination message."""
-    told = _result_of(job, view)
-    where = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{_action(view)}"
+    told = results.of_job(job, view.children.pods)
+    where = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+    ended = observe.finished_at(job)
     if told is None:
         said = f"the trainer left no message; its result is in {where}/result.json"
-        return _end(view, status.complete(said), observe.finished_at(job), failure=None)
+        return _end(view, status.complete(said), ended, failure=None)
     score = told.metrics.mAP50 if told.metrics else None
     said = f"results are in {where}"
     if score is not None:
         said = f"mAP50 {score:.4f}; {said}"
-    if told.metrics:
-        told = told.model_copy(update={"metrics": told.metrics.rounded()})
-    facts = told.to_dict()
-    return _end(
-        view,
-        status.complete(said),
-        observe.finished_at(job),
-        failure=None,
-        **{key: facts.get(key) for key in ("metrics", "checkpoint", "artifacts", "dataset")},
-    )
-
-
-def _action(view: View) -> str:
-    return str(view.resource["spec"]["action"])
-
-
-def _result_of(job: Object, view: View) -> Result | None:
-    for pod in reversed(observe.pods_of(job, view.children.pods)):
-        ended = observe.container_state(pod, "terminated")
-        if ended is not None and ended.get("exitCode") == 0:
-            return Result.from_termination_message(str(ended.get("message", "")))
-    return None
+    known = {**view.resource.get("status", {}), **preflight.facts(view)}
+    facts = results.of_training(told, known)
+    return _end(view, status.complete(said), ended, failure=None, **facts)
 
 
 def _end(view: View, state: State, ended: str, **facts: object) -> Plan:
     facts = {
-        "attempts": view.attempts or None,
+        "attempts": None if view.checks_data else view.attempts or None,
         "completionTime": ended or observe.format_time(view.now),
         "reporter": None,
         **facts,

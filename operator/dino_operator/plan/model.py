@@ -20,6 +20,7 @@ class Settings:
     s3_region: str = "us-east-1"
     s3_path_style: bool = True
     s3_secret: str = ""
+    cache_claim: str = ""
     retry_backoff: float = 10
     retry_backoff_max: float = 300
     image_pull_timeout: float = 600

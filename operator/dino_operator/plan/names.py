@@ -9,6 +9,8 @@ from dino_api.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, Label
 from dino_operator.plan.model import Object
 
 LONGEST = 63
+LONGEST_JOB = 60
+"""A Job's name and the index of a pod, such as -63, make a host name."""
 HASH = 8
 
 
@@ -23,6 +25,12 @@ class Annotation(StrEnum):
     IMAGE = f"{GROUP}/image"
     WARNINGS = f"{GROUP}/warnings"
     """What is odd about the spec and was no error."""
+    MICRO_BATCH = f"{GROUP}/micro-batch"
+    """Images per forward pass, where memory did not suffice for the batch."""
+    ACCUMULATION = f"{GROUP}/accumulation"
+    """Forward passes per optimiser step at that size."""
+    OUT_OF_MEMORY = f"{GROUP}/out-of-memory"
+    """The attempt before ran out of memory with one image at a time."""
     STOPPED_FOR = f"{GROUP}/stopped-for"
     """The failure reason for which the operator stopped the attempt, and what it saw."""
     STOPPED_MESSAGE = f"{GROUP}/stopped-message"
@@ -45,14 +53,20 @@ def job_label(name: str) -> str:
     return fit(name)
 
 
-def job_name(name: str, action: str, attempt: int) -> str:
-    """The child Job of one attempt. A long name is cut before the attempt, never in it."""
-    tail = f"-{action}-{attempt}"
-    whole = f"{name}{tail}"
-    if len(whole) <= LONGEST:
-        return whole
-    keep = LONGEST - len(tail) - HASH - 1
-    return f"{name[:keep].rstrip('-.')}-{short_hash(name)}{tail}"
+def job_name(name: str, stage: str, attempt: int) -> str:
+    """The child Job of one attempt, fit for host names. A long name is cut before the attempt."""
+    tail = f"-{stage}-{attempt}"
+    plain = name if "." not in name else f"{name.replace('.', '-')}-{short_hash(name)}"
+    if len(plain + tail) <= LONGEST_JOB:
+        return plain + tail
+    keep = LONGEST_JOB - len(tail) - HASH - 1
+    return f"{plain[:keep].rstrip('-')}-{short_hash(name)}{tail}"
+
+
+def service_name(name: str, uid: str) -> str:
+    """The headless Service in which the pods of one DinoJob find each other: a host name, too."""
+    plain = f"dino-{name.replace('.', '-')}"
+    return f"{plain[: LONGEST - HASH - 1].rstrip('-')}-{short_hash(name, uid)}"
 
 
 def config_name(name: str, action: str, uid: str, content: str) -> str:
@@ -66,13 +80,13 @@ def event_name(name: str, uid: str, reason: str, key: str) -> str:
     return f"{fit(name)}.{short_hash(uid, reason, key)}"
 
 
-def labels(resource: Object, attempt: int) -> dict[str, str]:
+def labels(resource: Object, stage: str, attempt: int) -> dict[str, str]:
     """The labels by which a child is found again."""
     meta = resource["metadata"]
     return {
         MANAGED_BY_LABEL: MANAGED_BY,
         Label.JOB.value: job_label(meta["name"]),
         Label.JOB_UID.value: meta["uid"],
-        Label.ACTION.value: resource["spec"]["action"],
+        Label.ACTION.value: stage,
         Label.ATTEMPT.value: str(attempt),
     }

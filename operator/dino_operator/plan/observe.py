@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -11,6 +10,7 @@ from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 
 CONTAINER = "trainer"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 PULL_PROBLEMS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
@@ -101,6 +101,18 @@ def pods_of(job: Object, pods: Iterable[Object]) -> list[Object]:
     return sorted((pod for pod in pods if controller_uid(pod) == uid_of(job)), key=born)
 
 
+def index_of(pod: Object) -> int:
+    """Which of several pods of a Job it is; 0 where there is one."""
+    text = str(pod["metadata"].get("labels", {}).get(INDEX_LABEL, ""))
+    return int(text) if text.isdigit() else 0
+
+
+def by_index(pods: Iterable[Object]) -> list[Object]:
+    """The newest pod of each index, in their order. pods: oldest first."""
+    newest = {index_of(pod): pod for pod in pods}
+    return [newest[index] for index in sorted(newest)]
+
+
 def finished_at(job: Object) -> str:
     """When the Job ended, as text; empty while it runs."""
     for kind in ("Complete", "Failed"):
@@ -133,15 +145,12 @@ def started_at(pod: Object) -> str:
     return str(running.get("startedAt") or pod.get("status", {}).get("startTime") or "")
 
 
-def missing_for_scheduling(pod: Object) -> str:
-    """What no node has, without counts of nodes, which change by themselves; empty if placed."""
+def unschedulable(pod: Object) -> str:
+    """What the scheduler says of a pod that no node takes; empty where it says nothing."""
     placed = condition(pod, "PodScheduled")
     if placed is None or placed.get("status") != "False" or placed.get("reason") != "Unschedulable":
         return ""
-    said = str(placed.get("message", "")).split(" preemption:")[0]
-    wants = said.split("nodes are available:")[-1].strip().rstrip(".")
-    parts = sorted({re.sub(r"^\d+ ", "", part.strip()) for part in wants.split(", ")})
-    return ", ".join(part for part in parts if part)
+    return str(placed.get("message", ""))
 
 
 def unplaced_since(pod: Object) -> datetime:

@@ -1,17 +1,14 @@
-"""Rendering of the children: the ConfigMap, the Job of one attempt and its pod, shared objects.
-
-Everything here is created once and never applied again: a Job's template cannot change, and the
-ConfigMap's name holds a hash of its content.
-"""
+"""Rendering of the pod of one attempt: where it runs, what it gets, what its container is told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from dino_api import names as api
-from dino_api.names import Env
+from dino_api.names import Env, Stage
 from dino_api.resources import DinoJobSpec, Storage
-from dino_operator.plan import names
+from dino_operator.plan import names, quantities
+from dino_operator.plan.memory import MicroBatch
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observe import CONTAINER
 from dino_operator.plan.specfile import Resolved
@@ -21,129 +18,44 @@ GRACE_SECONDS = 120
 TOKEN_SECONDS = 3600
 WORK_DIR = "/workspace"
 TOKEN_DIR = "/var/run/secrets/dino"
-ROLE_BINDING = api.PROGRESS_CLUSTER_ROLE
+CACHE_DIR = "/cache"
+GPU_NODES = ("nodeSelector", "affinity", "runtimeClassName")
+EVERYWHERE = ("tolerations", "imagePullSecrets")
+JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which attempt to render, and what it must remember of those before it."""
+    """Which attempt to render, and what it must remember of those before it.
+
+    preflight: an attempt to check the data, not to train. memory: None for the whole batch.
+    """
 
     number: int
     retries: int = 0
     spent: int = 0
     seconds_left: int | None = None
+    preflight: bool = False
+    memory: MicroBatch | None = None
 
 
-def shared(resource: Object) -> list[Object]:
-    """The service account of the trainer and its right to write progress, one per namespace."""
-    meta = {
-        "namespace": resource["metadata"]["namespace"],
-        "labels": {api.MANAGED_BY_LABEL: api.MANAGED_BY},
-    }
-    account = {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": api.TRAINER_SERVICE_ACCOUNT, **meta},
-        "automountServiceAccountToken": False,
-    }
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": ROLE_BINDING, **meta},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": api.PROGRESS_CLUSTER_ROLE,
-        },
-        "subjects": [
-            {
-                "kind": "ServiceAccount",
-                "name": api.TRAINER_SERVICE_ACCOUNT,
-                "namespace": meta["namespace"],
-            }
-        ],
-    }
-    return [account, binding]
+def stage_of(resolved: Resolved, attempt: Attempt) -> str:
+    """What the attempt does: a word in names, the ACTION label, and the command of `dino`."""
+    return Stage.PREFLIGHT.value if attempt.preflight else resolved.job.spec.action.value
 
 
-def config_map(resource: Object, resolved: Resolved) -> Object:
-    """The resolved spec."""
+def config_name(resource: Object, resolved: Resolved) -> str:
+    """The name of the ConfigMap of this spec."""
     meta = resource["metadata"]
     action = resolved.job.spec.action.value
-    name = names.config_name(meta["name"], action, meta["uid"], resolved.content)
-    labels = names.labels(resource, 1)
-    del labels[api.Label.ATTEMPT.value]
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(resource, name, labels),
-        "immutable": True,
-        "data": {api.SPEC_KEY: resolved.content},
-    }
+    return names.config_name(meta["name"], action, meta["uid"], resolved.content)
 
 
-def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
-    """The Job of one attempt. Retries are the operator's business, so that it can say why."""
-    action = resolved.job.spec.action.value
-    name = names.job_name(resource["metadata"]["name"], action, attempt.number)
-    metadata = _metadata(resource, name, names.labels(resource, attempt.number))
-    metadata["annotations"] = {
-        names.Annotation.RETRIES.value: str(attempt.retries),
-        names.Annotation.SPENT.value: str(attempt.spent),
-        names.Annotation.DIGEST.value: resolved.digest,
-        names.Annotation.IMAGE.value: settings.trainer_image,
-    }
-    if resolved.warnings:
-        metadata["annotations"][names.Annotation.WARNINGS.value] = " ".join(resolved.warnings)
-    spec: Object = {
-        "backoffLimit": 0,
-        "completions": 1,
-        "parallelism": 1,
-        "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": _failure_rules()},
-        "template": _pod(resource, resolved, attempt, settings),
-    }
-    if attempt.seconds_left is not None:
-        spec["activeDeadlineSeconds"] = attempt.seconds_left
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
-
-
-def _metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
-    owner = resource["metadata"]
-    return {
-        "name": name,
-        "namespace": owner["namespace"],
-        "labels": labels,
-        "ownerReferences": [
-            {
-                "apiVersion": api.API_VERSION,
-                "kind": api.KIND,
-                "name": owner["name"],
-                "uid": owner["uid"],
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
-    }
-
-
-def _failure_rules() -> list[Object]:
-    """A pod that was taken away is replaced by the Job itself; any other end ends the attempt."""
-    return [
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": _exits("In")},
-        {"action": "FailJob", "onExitCodes": _exits("NotIn")},
-    ]
-
-
-def _exits(operator: str) -> Object:
-    return {"containerName": CONTAINER, "operator": operator, "values": [143]}
-
-
-def _pod(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def template(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+    """The pod template of the attempt's Job."""
     spec = resolved.job.spec
     wished = spec.pod_template.to_dict()
-    ours = names.labels(resource, attempt.number)
+    ours = names.labels(resource, stage_of(resolved, attempt), attempt.number)
     metadata: Object = {"labels": {**wished.get("labels", {}), **ours}}
     if wished.get("annotations"):
         metadata["annotations"] = wished["annotations"]
@@ -160,18 +72,35 @@ def _pod(resource: Object, resolved: Resolved, attempt: Attempt, settings: Setti
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(resource, spec, attempt, settings)],
-        "volumes": _volumes(config_map(resource, resolved)["metadata"]["name"]),
+        "containers": [_container(resource, resolved, attempt, settings)],
+        "volumes": _volumes(resource, resolved, attempt, settings),
     }
-    for key in ("nodeSelector", "tolerations", "affinity", "imagePullSecrets", "runtimeClassName"):
-        if wished.get(key):
-            pod[key] = wished[key]
+    pod |= {key: wished[key] for key in _chosen(spec, attempt) if wished.get(key)}
     if spec.priority_class_name:
         pod["priorityClassName"] = spec.priority_class_name
+    if _meets_others(spec, attempt):
+        pod["subdomain"] = _service(resource)
     return {"metadata": metadata, "spec": pod}
 
 
-def _container(resource: Object, spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> Object:
+def _chosen(spec: DinoJobSpec, attempt: Attempt) -> tuple[str, ...]:
+    """What of podTemplate holds. A check of data for GPUs need not take up one of their nodes."""
+    elsewhere = attempt.preflight and spec.resources.gpus
+    return EVERYWHERE if elsewhere else EVERYWHERE + GPU_NODES
+
+
+def _meets_others(spec: DinoJobSpec, attempt: Attempt) -> bool:
+    return spec.resources.nodes > 1 and not attempt.preflight
+
+
+def _service(resource: Object) -> str:
+    return names.service_name(resource["metadata"]["name"], resource["metadata"]["uid"])
+
+
+def _container(
+    resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings
+) -> Object:
+    spec = resolved.job.spec
     ours = _environment(resource, spec, attempt, settings)
     taken = {each["name"] for each in ours}
     wished = [each.to_dict() for each in spec.pod_template.env if each.name not in taken]
@@ -179,22 +108,16 @@ def _container(resource: Object, spec: DinoJobSpec, attempt: Attempt, settings: 
         "name": CONTAINER,
         "image": settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": ["dino", spec.action.value, "-e", api.SPEC_PATH],
+        "command": ["dino", stage_of(resolved, attempt), "-e", api.SPEC_PATH],
         "env": ours + wished,
-        "resources": _resources(spec),
+        "resources": quantities.of_preflight(spec) if attempt.preflight else quantities.of(spec),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "spec", "mountPath": api.SPEC_PATH.rpartition("/")[0], "readOnly": True},
-            {"name": "token", "mountPath": TOKEN_DIR, "readOnly": True},
-            {"name": "work", "mountPath": WORK_DIR},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "shm", "mountPath": "/dev/shm"},
-        ],
+        "volumeMounts": _mounts(spec, attempt, settings),
     }
 
 
@@ -209,14 +132,42 @@ def _environment(
         Env.ATTEMPT: str(attempt.number),
         Env.WORK_DIR: WORK_DIR,
         Env.HOME: WORK_DIR,
-        Env.TOKEN_DIR: TOKEN_DIR,
     }
+    if not attempt.preflight:
+        plain[Env.TOKEN_DIR] = TOKEN_DIR
+    if _cache(spec, settings):
+        plain[Env.CACHE_DIR] = CACHE_DIR
     if spec.resources.cpu is not None:
-        plain[Env.OMP_NUM_THREADS] = str(_threads(spec.resources.cpu))
-    rendered: list[Object] = [{"name": each.value, "value": text} for each, text in plain.items()]
-    pod_name = {"fieldRef": {"fieldPath": "metadata.name"}}
-    rendered.append({"name": Env.POD_NAME.value, "valueFrom": pod_name})
+        plain[Env.OMP_NUM_THREADS] = str(_threads(spec, attempt))
+    if attempt.memory is not None:
+        plain[Env.MICRO_BATCH] = str(attempt.memory.images)
+    rendered = [{"name": each.value, "value": text} for each, text in plain.items()]
+    rendered.append(_from_field(Env.POD_NAME, "metadata.name"))
+    if _meets_others(spec, attempt):
+        rendered += _rendezvous(resource, spec, attempt)
     return rendered + _storage(spec.storage or Storage(), settings)
+
+
+def _threads(spec: DinoJobSpec, attempt: Attempt) -> int:
+    """Whole CPUs for each process, at least one: PyTorch would count the node's instead."""
+    cpus = int(quantities.amount(spec.resources.cpu or "1"))
+    share = 1 if attempt.preflight else spec.resources.gpus or spec.resources.processes
+    return max(1, cpus // share)
+
+
+def _rendezvous(resource: Object, spec: DinoJobSpec, attempt: Attempt) -> list[Object]:
+    """Where the pods of an attempt meet: at the first one. Each Job's meeting has its own id."""
+    first = names.job_name(resource["metadata"]["name"], spec.action.value, attempt.number)
+    endpoint = f"{first}-0.{_service(resource)}:{api.RENDEZVOUS_PORT}"
+    return [
+        {"name": Env.NODES.value, "value": str(spec.resources.nodes)},
+        {"name": Env.RDZV_ENDPOINT.value, "value": endpoint},
+        _from_field(Env.RDZV_ID, f"metadata.labels['{JOB_UID_LABEL}']"),
+    ]
+
+
+def _from_field(variable: Env, path: str) -> Object:
+    return {"name": variable.value, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _storage(wished: Storage, settings: Settings) -> list[Object]:
@@ -237,38 +188,49 @@ def _storage(wished: Storage, settings: Settings) -> list[Object]:
     return rendered
 
 
-def _threads(cpu: str) -> int:
-    """Whole CPUs of a quantity, at least one: PyTorch would count the node's instead."""
-    number = float(cpu.rstrip("mkKMGTPEi"))
-    return max(1, int(number / 1000 if cpu.endswith("m") else number))
+def _cache(spec: DinoJobSpec, settings: Settings) -> str:
+    """The claim that staged data is kept in; empty where each pod fetches it."""
+    return spec.cache.claim_name if spec.cache else settings.cache_claim
 
 
-def _resources(spec: DinoJobSpec) -> Object:
-    """Requests equal limits: the pod gets what it asked for and is evicted last."""
-    wished = spec.resources
-    amounts = {
-        name: value
-        for name, value in (("cpu", wished.cpu), ("memory", wished.memory))
-        if value is not None
-    }
-    if wished.gpus:
-        amounts[api.GPU_RESOURCE] = str(wished.gpus)
-    return {"requests": dict(amounts), "limits": dict(amounts)} if amounts else {}
-
-
-def _volumes(config: str) -> list[Object]:
-    token = {"path": "token", "expirationSeconds": TOKEN_SECONDS}
-    ca = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
-    namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
-    sources = [
-        {"serviceAccountToken": token},
-        {"configMap": ca},
-        {"downwardAPI": {"items": [namespace]}},
+def _mounts(spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> list[Object]:
+    folder = api.SPEC_PATH.rpartition("/")[0]
+    mounts: list[Object] = [
+        {"name": "spec", "mountPath": folder, "readOnly": True},
+        {"name": "work", "mountPath": WORK_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
     ]
-    return [
-        {"name": "spec", "configMap": {"name": config}},
-        {"name": "token", "projected": {"sources": sources}},
+    if not attempt.preflight:
+        mounts.append({"name": "token", "mountPath": TOKEN_DIR, "readOnly": True})
+    if _cache(spec, settings):
+        mounts.append({"name": "cache", "mountPath": CACHE_DIR})
+    return mounts
+
+
+def _volumes(
+    resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings
+) -> list[Object]:
+    """A preflight gets no token: it has nothing to say to the API server."""
+    volumes: list[Object] = [
+        {"name": "spec", "configMap": {"name": config_name(resource, resolved)}},
         {"name": "work", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    if not attempt.preflight:
+        volumes.append({"name": "token", "projected": {"sources": _token()}})
+    claim = _cache(resolved.job.spec, settings)
+    if claim:
+        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": claim}})
+    return volumes
+
+
+def _token() -> list[Object]:
+    ca = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+    return [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": ca},
+        {"downwardAPI": {"items": [namespace]}},
     ]

@@ -26,12 +26,17 @@ class InvalidSpec(ValueError):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec that can be run."""
+    """A spec that can be run.
+
+    batch: images of one process for one forward pass. per_step: for one optimiser step.
+    """
 
     job: DinoJob
     content: str
     digest: str
     warnings: tuple[str, ...]
+    batch: int
+    per_step: int
 
 
 def read_spec(resource: Object) -> Resolved:
@@ -46,7 +51,15 @@ def read_spec(resource: Object) -> Resolved:
         spec, warnings = load(mapping)
     except SpecErrors as error:
         raise InvalidSpec(_sentences(error.problems)) from error
-    return Resolved(job, to_yaml(mapping), digest(spec), tuple(_sentences(warnings)))
+    batch = spec.dataset.batch_size
+    return Resolved(
+        job=job,
+        content=to_yaml(mapping),
+        digest=digest(spec),
+        warnings=tuple(_sentences(warnings)),
+        batch=batch,
+        per_step=batch * spec.train.accumulate_grad_batches,
+    )
 
 
 def _sentences(problems: list[Problem]) -> list[str]:

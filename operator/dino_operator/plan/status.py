@@ -29,10 +29,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class State:
-    """What the operator says of a job in one word and in four conditions."""
+    """What the operator says of a job in one word and in five conditions."""
 
     phase: Phase
     running: Verdict
+    data: Verdict = Verdict(False, Reason.CHECKING)
     suspended: Verdict = Verdict(False, Reason.NOT_SUSPENDED)
     complete: Verdict = Verdict(False, Reason.NOT_FINISHED)
     failed: Verdict = Verdict(False, Reason.NOT_FINISHED)
@@ -41,6 +42,7 @@ class State:
         """In the order in which people read them."""
         return (
             (Type.SUSPENDED, self.suspended),
+            (Type.DATA_READY, self.data),
             (Type.RUNNING, self.running),
             (Type.COMPLETE, self.complete),
             (Type.FAILED, self.failed),
@@ -52,10 +54,9 @@ def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
     return State(phase, Verdict(False, reason, message))
 
 
-def running(pod: str, warnings: str = "") -> State:
-    """The trainer's pod runs; what is odd about the spec is said while it can be mended."""
-    said = f"pod {pod} runs; {warnings}" if warnings else f"pod {pod} runs"
-    return State(Phase.RUNNING, Verdict(True, Reason.STARTED, said))
+def running(*said: str) -> State:
+    """The trainer's pods run, and what else is worth a look."""
+    return State(Phase.RUNNING, Verdict(True, Reason.STARTED, "; ".join(filter(None, said))))
 
 
 def suspending(message: str) -> State:
@@ -101,7 +102,8 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
     new["observedGeneration"] = resource["metadata"].get("generation", 0)
     new["phase"] = state.phase.value
     # For the printer column: the spec has no default written into it.
-    new["gpus"] = resource["spec"].get("resources", {}).get("gpus", Resources().gpus)
+    wished = resource["spec"].get("resources", {})
+    new["gpus"] = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
     new["conditions"] = _conditions(resource, state, now)
     for name, value in facts.items():
         new.pop(name, None)
@@ -111,7 +113,7 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
 
 
 def _conditions(resource: Object, state: State, now: datetime) -> list[Object]:
-    """All four; the time of each changes only when its truth does."""
+    """All five; the time of each changes only when its truth does."""
     conditions = []
     for kind, verdict in state.verdicts():
         told = "True" if verdict.is_true else "False"

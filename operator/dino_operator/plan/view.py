@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from dino_api.names import ConditionType, Label, Stage
+from dino_api.resources import Resources
 from dino_operator.plan import observe
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation
@@ -49,11 +50,53 @@ class View:
         """How many counted failures may be followed by another attempt."""
         return int(self.policy.get("maxRetries", DEFAULT_MAX_RETRIES))
 
+    @property
+    def nodes(self) -> int:
+        """How many pods one attempt of this stage has."""
+        return 1 if self.checks_data else int(self._resources.get("nodes", 1))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each pod that trains."""
+        return int(self._resources.get("gpus", Resources().gpus))
+
+    @property
+    def _resources(self) -> Object:
+        return dict(self.resource["spec"].get("resources") or {})
+
+    @property
+    def queue(self) -> str:
+        """The queue in which a Job of this stage waits; then Kueue alone starts and stops it."""
+        return "" if self.checks_data else str(self.resource["spec"].get("queueName") or "")
+
     @cached_property
     def own_jobs(self) -> list[Object]:
-        """Our Jobs by attempt."""
+        """All our Jobs: those of the preflight, then those that train, by attempt."""
         ours = [job for job in self.children.jobs if observe.controller_uid(job) == self.uid]
-        return sorted(ours, key=observe.attempt_of)
+        return sorted(ours, key=lambda job: (not _is_preflight(job), observe.attempt_of(job)))
+
+    @cached_property
+    def preflight(self) -> Object | None:
+        """The preflight Job that found no error, if there is one to see."""
+        checks = filter(_is_preflight, self.own_jobs)
+        return next((job for job in checks if observe.is_true(job, "Complete")), None)
+
+    @cached_property
+    def checks_data(self) -> bool:
+        """Whether the job is at its first stage. Once the data was found good, it stays good."""
+        if observe.is_true(self.resource, ConditionType.DATA_READY) or self.preflight:
+            return False
+        return all(map(_is_preflight, self.own_jobs))
+
+    @property
+    def stage(self) -> str:
+        """What the Jobs of this stage do: preflight, or the action."""
+        return Stage.PREFLIGHT if self.checks_data else str(self.resource["spec"].get("action"))
+
+    @cached_property
+    def stage_jobs(self) -> list[Object]:
+        """Our Jobs of this stage by attempt."""
+        return [job for job in self.own_jobs if _is_preflight(job) == self.checks_data]
 
     @cached_property
     def other_jobs(self) -> list[Object]:
@@ -66,22 +109,39 @@ class View:
         return sorted(filter(observe.is_live, self.children.pods), key=observe.born)
 
     @property
+    def own_live_pods(self) -> list[Object]:
+        """Those of them that are this resource's, also where their Job is gone."""
+        label = Label.JOB_UID.value
+        return [
+            pod
+            for pod in self.live_pods
+            if pod["metadata"].get("labels", {}).get(label) == self.uid
+        ]
+
+    @property
     def attempts(self) -> int:
-        """The newest attempt that ever had a Job."""
-        told = int(self.resource.get("status", {}).get("attempts", 0))
-        return max([told, *map(observe.attempt_of, self.own_jobs)])
+        """The newest attempt of this stage that ever had a Job."""
+        told = 0 if self.checks_data else int(self._status.get("attempts", 0))
+        return max([told, *map(observe.attempt_of, self.stage_jobs)])
+
+    @property
+    def _status(self) -> Object:
+        return dict(self.resource.get("status") or {})
 
     @property
     def current(self) -> Object | None:
         """The Job of the newest attempt, if it still exists."""
-        if not self.own_jobs or observe.attempt_of(self.own_jobs[-1]) < self.attempts:
-            return None
-        return self.own_jobs[-1]
+        return self.job_of(self.attempts)
+
+    def job_of(self, attempt: int) -> Object | None:
+        """The Job of that attempt of this stage, if it still exists."""
+        found = (job for job in self.stage_jobs if observe.attempt_of(job) == attempt)
+        return next(found, None)
 
     @property
     def succeeded(self) -> Object | None:
-        """The Job that completed, if one did."""
-        return next((job for job in self.own_jobs if observe.is_true(job, "Complete")), None)
+        """The Job that trained to the end, if one did."""
+        return next((job for job in self.stage_jobs if observe.is_true(job, "Complete")), None)
 
     @property
     def surplus(self) -> list[Object]:
@@ -90,13 +150,9 @@ class View:
         return [job for job in self.own_jobs if not observe.is_finished(job) and job is not keep]
 
     def retries_before(self, attempt: int) -> int:
-        """Counted failures before that attempt, from the Jobs; one each where none can say."""
-        noted = [
-            int(observe.annotation(job, Annotation.RETRIES) or 0)
-            for job in self.own_jobs
-            if observe.attempt_of(job) == attempt
-        ]
-        return noted[0] if noted else attempt - 1
+        """Counted failures before that attempt, as its Job remembers; one each where it is gone."""
+        job = self.job_of(attempt)
+        return attempt - 1 if job is None else int(observe.annotation(job, Annotation.RETRIES) or 0)
 
     def seconds_left(self, attempt: int) -> int | None:
         """Of the deadline, for that attempt; None without a deadline, 0 or less when used up."""
@@ -106,11 +162,13 @@ class View:
         return int(deadline) - self.seconds_spent(attempt)
 
     def seconds_spent(self, attempt: int) -> int:
-        """By earlier attempts. The attempt's own Job remembers it once it exists."""
-        for job in self.own_jobs:
-            if observe.attempt_of(job) == attempt:
-                return int(observe.annotation(job, Annotation.SPENT) or 0)
-        earlier: Iterable[Object] = (
-            job for job in self.own_jobs if observe.attempt_of(job) < attempt
-        )
-        return sum(map(observe.seconds_run, earlier))
+        """By what ran before. The attempt's own Job remembers it once it exists."""
+        job = self.job_of(attempt)
+        if job is not None:
+            return int(observe.annotation(job, Annotation.SPENT) or 0)
+        later = [each for each in self.stage_jobs if observe.attempt_of(each) >= attempt]
+        return sum(observe.seconds_run(each) for each in self.own_jobs if each not in later)
+
+
+def _is_preflight(job: Object) -> bool:
+    return bool(job["metadata"].get("labels", {}).get(Label.ACTION.value) == Stage.PREFLIGHT)

@@ -30,6 +30,7 @@ _BASES = {
     "pods": "/api/v1",
     "configmaps": "/api/v1",
     "serviceaccounts": "/api/v1",
+    "services": "/api/v1",
     "events": "/api/v1",
     "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 }

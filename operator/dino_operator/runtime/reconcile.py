@@ -16,7 +16,7 @@ from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.metrics import Metrics
 
 log = logging.getLogger(__name__)
-SHARED = frozenset({"ServiceAccount", "RoleBinding"})
+MADE_ONCE = frozenset({"ServiceAccount", "RoleBinding", "ConfigMap", "Service"})
 LONGEST_EVENT = 1000
 MOVED = (404, 409)
 
@@ -135,7 +135,7 @@ class Reconciler:
             made = await self._existing_job(resource, meta["name"]) if kind == "Job" else thing
         if kind == "Job":
             self._cache.put(Kind.JOBS, made)
-        elif kind in SHARED:
+        elif kind in MADE_ONCE:
             self._cache.know(meta["namespace"], kind, meta["name"])
 
     async def _existing_job(self, resource: Object, name: str) -> Object:

@@ -1,0 +1,63 @@
+"""The first stage: a Job without a GPU checks the data. What is said of it in the status.
+
+It is followed as an attempt to train is; `view.checks_data` says that the job is at this stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_operator.plan import observe, results
+from dino_operator.plan.model import Object
+from dino_operator.plan.status import State, Verdict, waiting
+from dino_operator.plan.view import View
+
+CHECKING = "a Job without a GPU checks the data; the training starts after it"
+"""One sentence for the whole stage: each change of words would cost a write."""
+
+
+def is_checked() -> State:
+    """The stage, as long as nothing is wrong."""
+    return waiting(ConditionReason.CHECKING, CHECKING)
+
+
+def told(view: View, state: State) -> State:
+    """The state with what is known of the data."""
+    if not view.checks_data:
+        return replace(state, data=_ready(view))
+    data = Verdict(False, ConditionReason.CHECKING, CHECKING)
+    if state.failed.is_true:
+        data = Verdict(False, state.failed.reason, state.failed.message)
+    early = state.phase in (Phase.QUEUED, Phase.RUNNING)
+    return replace(state, phase=Phase.PREPARING if early else state.phase, data=data)
+
+
+def _ready(view: View) -> Verdict:
+    """Said once, in words that stay."""
+    known = observe.condition(view.resource, ConditionType.DATA_READY) or {}
+    if known.get("status") == "True":
+        return Verdict(True, known["reason"], known.get("message", ""))
+    return Verdict(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
+
+
+def _sentence(dataset: Object) -> str:
+    """How much there is, and the first of what is odd about it."""
+    counts = [
+        f"{dataset[key]} {word}"
+        for key, word in (("images", "images"), ("annotations", "boxes"), ("numClasses", "classes"))
+        if key in dataset
+    ]
+    said = ", ".join(counts) or "no error was found"
+    warnings = dataset.get("warnings", [])
+    return f"{said}; {len(warnings)} warnings: {warnings[0]}" if warnings else said
+
+
+def facts(view: View) -> Object:
+    """What the preflight found, until it stands in the status: after its end, either way."""
+    if observe.is_true(view.resource, ConditionType.DATA_READY):
+        return {}
+    job = view.current if view.checks_data else view.preflight
+    if job is None or not observe.is_finished(job):
+        return {}
+    return results.of_preflight(job, view.children.pods)

@@ -1,0 +1,47 @@
+"""CPUs, memory and GPUs of a pod."""
+
+from __future__ import annotations
+
+from dino_api import names as api
+from dino_api.resources import DinoJobSpec
+from dino_operator.plan.model import Object
+
+CPU = "500m"
+"""Requested where nobody says: a pod without any request starves beside busy ones."""
+PREFLIGHT_MEMORY = "1Gi"
+
+_DECIMAL = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_BINARY = {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
+_SUFFIXES = _DECIMAL | _BINARY
+
+
+def amount(text: str) -> float:
+    """A quantity as a number of CPUs or bytes. Raises ValueError, KeyError for another text."""
+    digits = text.rstrip("mkKMGTPEi")
+    return float(digits) * _SUFFIXES[text[len(digits) :]]
+
+
+def of(spec: DinoJobSpec) -> Object:
+    """Requests equal limits: the pod gets what it asked for and is evicted last."""
+    limits = _limits(spec)
+    if spec.resources.gpus:
+        limits[api.GPU_RESOURCE] = str(spec.resources.gpus)
+    return _with_limits({"cpu": CPU, **limits}, limits)
+
+
+def of_preflight(spec: DinoJobSpec) -> Object:
+    """No GPU, and of the rest as much as reading data takes, within the same limits."""
+    limits = _limits(spec)
+    requests = {"cpu": min(CPU, limits.get("cpu", CPU), key=amount)}
+    if "memory" in limits:
+        requests["memory"] = min(PREFLIGHT_MEMORY, limits["memory"], key=amount)
+    return _with_limits(requests, limits)
+
+
+def _limits(spec: DinoJobSpec) -> dict[str, str]:
+    wished = (("cpu", spec.resources.cpu), ("memory", spec.resources.memory))
+    return {name: value for name, value in wished if value is not None}
+
+
+def _with_limits(requests: dict[str, str], limits: dict[str, str]) -> Object:
+    return {"requests": requests, "limits": limits} if limits else {"requests": requests}

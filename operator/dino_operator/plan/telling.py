@@ -1,0 +1,69 @@
+"""Plans that say something: the status, and the events of what changes by it."""
+
+from __future__ import annotations
+
+from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
+from dino_operator.plan import memory, observe, preflight, status
+from dino_operator.plan.model import Event, Object, Plan
+from dino_operator.plan.names import Annotation
+from dino_operator.plan.status import State
+from dino_operator.plan.view import View
+
+
+def say(view: View, job: Object, state: State, **facts: object) -> Plan:
+    """The status of a Job that has not ended."""
+    told = {
+        "specDigest": observe.annotation(job, Annotation.DIGEST) or None,
+        "image": observe.annotation(job, Annotation.IMAGE) or None,
+        "reporter": None,
+        **of_attempt(view, observe.attempt_of(job), memory.of_job(job)),
+        **facts,
+    }
+    return write(view, state, facts=told)
+
+
+def of_attempt(view: View, number: int, tried: memory.MicroBatch | None) -> Object:
+    """The facts of an attempt to train; a preflight leaves the status without them."""
+    if view.checks_data:
+        return {}
+    return {"attempts": number, **(tried.to_status() if tried else {})}
+
+
+def write(view: View, state: State, *, facts: Object, requeue_after: float | None = None) -> Plan:
+    """A plan that only writes the status, with the events of what changes by it."""
+    state = preflight.told(view, state)
+    told = {**preflight.facts(view), **facts}
+    desired = status.render(view.resource, state, view.now, **told)
+    return Plan(
+        status=status.changed(view.resource, desired),
+        events=_transitions(view, state, facts),
+        requeue_after=requeue_after,
+    )
+
+
+def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
+    """The state of a job that is held, and its reporter: it may speak until its pod has ended."""
+    if not pods:
+        return status.suspended(), {"reporter": None}
+    name = observe.name_of(observe.by_index(pods)[0])
+    if view.checks_data:
+        return status.suspending(f"pod {name} stops"), {"reporter": None}
+    return status.suspending(f"pod {name} saves a checkpoint and stops"), {"reporter": name}
+
+
+def _transitions(view: View, state: State, facts: Object) -> tuple[Event, ...]:
+    """An event for each end, and for suspending and resuming: when it is first written."""
+    generation = str(view.resource["metadata"].get("generation", 0))
+    held = observe.is_true(view.resource, ConditionType.SUSPENDED)
+    events = []
+    if state.phase is Phase.COMPLETE:
+        events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
+    if state.phase is Phase.FAILED:
+        remedy = (facts.get("failure") or {}).get("remedy", "")
+        said = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
+        events.append(Event(EventReason.FAILED, said, "end", warning=True))
+    if state.suspended.is_true and not held:
+        events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
+    if held and state.suspended.reason == ConditionReason.NOT_SUSPENDED:
+        events.append(Event(EventReason.RESUMED, "the job goes on", generation))
+    return tuple(events)
