@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import s3_server as server_module
+from durability import Place
+from s3_proxy import S3Proxy
 from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
@@ -82,3 +84,29 @@ def _logging_as_it_was() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("kopf").setLevel(kopf)
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A results_dir of each kind."""
+    if request.param == "local":
+        return Place(str(tmp_path / "results"), tmp_path, None)
+    s3_place: Place = request.getfixturevalue("s3_place")
+    return s3_place
+
+
+@pytest.fixture
+def s3_place(s3_server: S3Server, tmp_path: Path) -> Place:
+    """A results_dir on S3."""
+    return Place(f"s3://{BUCKET}/{tmp_path.name}", tmp_path, s3_server)
+
+
+@pytest.fixture
+def slow_place(
+    s3_place: Place, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """One whose server the trainer reaches through a proxy that holds the latest checkpoint."""
+    s3_place.proxy = S3Proxy(s3_server.port, hold="dino_model_latest.pth")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_place.proxy.endpoint)
+    yield s3_place
+    s3_place.proxy.close()

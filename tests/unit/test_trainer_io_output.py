@@ -3,58 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+from durability import Place
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.manifest import MANIFEST
 from dino_trainer.output import Output
-
-
-class Place:
-    """A results_dir, and a way to look at and damage what lies there without the trainer."""
-
-    def __init__(self, results_dir: str, tmp_path: Path, server: S3Server | None) -> None:
-        self.results_dir, self._tmp, self._server = results_dir, tmp_path, server
-        self._runs = 0
-
-    def open(self, said: list[str] | None = None) -> Output:
-        """As a new pod would: with an empty disk of its own."""
-        self._runs += 1
-        lines: list[str] = [] if said is None else said
-        return Output(self.results_dir, "train", self._tmp / f"work{self._runs}", lines.append)
-
-    def read(self, name: str) -> bytes:
-        if self._server is None:
-            return Path(self.results_dir, "train", name).read_bytes()
-        found = self._server.client().get_object(Bucket=BUCKET, Key=self._key(name))
-        return bytes(found["Body"].read())
-
-    def write(self, name: str, data: bytes, **extra: Any) -> None:
-        if self._server is None:
-            path = Path(self.results_dir, "train", name)
-            times = path.stat() if path.exists() else None
-            path.write_bytes(data)
-            if times:
-                # As a failing disk does: the content changes and nothing else.
-                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-            return
-        self._server.client().put_object(Bucket=BUCKET, Key=self._key(name), Body=data, **extra)
-
-    def _key(self, name: str) -> str:
-        return f"{self.results_dir.removeprefix(f's3://{BUCKET}/')}/train/{name}"
-
-
-@pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "local":
-        return Place(str(tmp_path / "results"), tmp_path, None)
-    server = request.getfixturevalue("s3_server")
-    return Place(f"s3://{BUCKET}/{tmp_path.name}", tmp_path, server)
 
 
 def save(output: Output, name: str, data: bytes) -> None:

@@ -51,6 +51,15 @@ def test_a_changed_file_has_another_etag(store: Store) -> None:
     assert before != store.head("x")
 
 
+def test_copies_and_removes(store: Store) -> None:
+    store.write_bytes(b"hello", "a/b.txt")
+    store.copy("a/b.txt", "c.txt")
+    store.remove("a/b.txt")
+    store.remove("a/b.txt")
+    assert store.read_bytes("c.txt") == b"hello"
+    assert not store.exists("a/b.txt")
+
+
 def test_lists_by_prefix(store: Store) -> None:
     for name in ("images/1.jpg", "images/sub/2.jpg", "other.txt"):
         store.write_bytes(b"x", name)

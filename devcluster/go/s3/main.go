@@ -57,7 +57,8 @@ func openFolder(folder string) (*posix.Posix, error) {
 	if err := os.MkdirAll(objects, 0o755); err != nil {
 		return nil, err
 	}
-	options := posix.PosixOpts{Concurrency: 1000}
+	// The largest copy in one request: S3's own limit.
+	options := posix.PosixOpts{Concurrency: 1000, CopyObjectThreshold: 5 << 30}
 	if err := syscall.Setxattr(objects, "user.dino.probe", []byte("1"), 0); err == nil {
 		return posix.New(objects, meta.XattrMeta{}, options)
 	}
