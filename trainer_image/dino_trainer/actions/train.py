@@ -60,6 +60,11 @@ def announce(run: loop.Run, context: RunContext) -> None:
         f"Training {plan.steps - run.step} of {plan.steps} steps, {plan.steps_per_epoch} an epoch, "
         f"{plan.global_batch} images a step, on {machine.describe(run.device)}{each}."
     )
+    if padding := plan.padding():
+        context.reporter.event(
+            f"Planned sizes: batches of {padding.shapes} shapes in an epoch, "
+            f"{100 * padding.share:.1f} % of their pixels padding."
+        )
     if doubt := doubts(run.spec.train, run.device):
         context.reporter.event(f"Warning: {doubt}")
 
