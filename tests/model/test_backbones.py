@@ -101,7 +101,7 @@ def test_parameters_of_the_backbone_are_named_so() -> None:
         ("resnet50", r"Did you mean .*resnet_50"),
         ("tf_efficientnet_lite0", f"Did you mean {LITE0}"),
         ("timm/no_such_network_at_all", "does not exist"),
-        ("timm/vit_tiny_patch16_224", r"strides \[16, 16, 16\], but 4, 8, 16 and 32"),
+        ("timm/deit_tiny_patch16_224", r"strides \[16, 16, 16\], but 4, 8, 16 and 32"),
     ],
 )
 def test_names_that_cannot_be_built(name: str, message: str) -> None:

@@ -1,9 +1,9 @@
-"""Backbones: torchvision's ResNets, and timm's convolutional and hierarchical networks.
+"""Backbones: torchvision's ResNets and timm's networks, convolutional, hierarchical or plain ViT.
 
 Shapes: b batch, C2..C5 the feature maps of strides 4, 8, 16, 32 with c_i channels.
 
 BatchNorm is frozen everywhere: detectors train with few images per device, and batch statistics
-of so few are noise.
+of so few are noise. LayerNorm has no such statistics and trains.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, Recipe, recipe_of
 from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.pyramid import PATCH, FeaturePyramid, LevelNorms, VitBody
+from dino_trainer.model.windows import GcVitBody, SwinBody
 
-RESNETS = ("resnet_18", "resnet_34", "resnet_50", "resnet_101", "resnet_152")
-TIMM = "timm/"
 STRIDES = (4, 8, 16, 32)  # of C2..C5
 
 
@@ -42,18 +43,43 @@ class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
 
 
 class Backbone(nn.Module):
-    """A network that returns some of C2..C5; ``channels`` are those of the returned maps."""
+    """A network that returns some of C2..C5; ``channels`` are those of the returned maps.
 
-    def __init__(self, body: nn.Module, channels: tuple[int, ...]) -> None:
+    ``body`` is what pretrained weights are for. ``neck`` (or None) is new in every detector: it
+    trains at the full rate, and also where the body is frozen.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        channels: tuple[int, ...],
+        neck: FeaturePyramid | LevelNorms | None = None,
+    ) -> None:
         super().__init__()
         self.body = body
-        self.channels = channels
+        self.neck = neck
+        self.channels = channels if neck is None else neck.channels
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the maps float[b, c_i, h_i, w_i], finest first, of images [b, 3, h, w]."""
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Return the maps float[b, c_i, h_i, w_i], finest first, of images [b, 3, h, w].
+
+        ``mask`` bool[b, h, w] is True on padding. Only plain ViTs read it: in the other networks
+        a pixel sees no further than its surroundings.
+        """
         # Maps take their memory layout from the images; this one is a tenth faster on CPUs. Weights
         # stay as they are, so that checkpoints do.
-        return self.body(images.contiguous(memory_format=torch.channels_last))
+        x = images.contiguous(memory_format=torch.channels_last)
+        maps = self.body(x, mask) if isinstance(self.body, VitBody) else self.body(x)
+        return maps if self.neck is None else self.neck(maps, (x.shape[2], x.shape[3]))
+
+    def distances(self) -> dict[str, int]:
+        """For a plain ViT: parameter name -> layers between it and the output. Else empty.
+
+        The learning rate of a layer is the full one times ``layer_decay_rate`` to this power.
+        """
+        if not isinstance(self.body, VitBody):
+            return {}
+        return {f"body.{name}": distance for name, distance in self.body.distances().items()}
 
 
 class ResNetBody(nn.Module):
@@ -95,7 +121,7 @@ class TimmBody(nn.Module):
 
 def list_backbones() -> list[str]:
     """Return every name that ``check_backbone`` may accept."""
-    return [*RESNETS, *(TIMM + name for name in _timm_names())]
+    return [*RESNETS, *TAO, *(TIMM + name for name in _timm_names())]
 
 
 def check_backbone(name: str) -> None:
@@ -103,9 +129,9 @@ def check_backbone(name: str) -> None:
 
     Raises:
         ValueError: if the name is unknown (with the nearest names), or if the network has no
-            feature maps of strides 4, 8, 16, 32 (plain vision transformers have not).
+            feature maps of strides 4, 8, 16, 32.
     """
-    if name in RESNETS:
+    if name in RESNETS or name in TAO:
         return
     if name.removeprefix(TIMM) not in _timm_names() or not name.startswith(TIMM):
         known = list_backbones()
@@ -114,9 +140,10 @@ def check_backbone(name: str) -> None:
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         raise ValueError(
             f"model.backbone is {name!r}, which does not exist.{hint} "
-            f"Use one of {', '.join(RESNETS)}, or timm/<name> for a network of timm."
+            f"Use one of {', '.join((*RESNETS, *TAO))}, or timm/<name> for a network of timm."
         )
-    _timm_stages(name)
+    if _family(name) not in _BUILDERS:
+        _timm_stages(name)
 
 
 def build_backbone(cfg: ModelConfig) -> Backbone:
@@ -126,10 +153,16 @@ def build_backbone(cfg: ModelConfig) -> Backbone:
         ValueError: see ``check_backbone``; or if a stage is asked for that does not exist.
     """
     check_backbone(cfg.backbone)
-    build = _build_resnet if cfg.backbone in RESNETS else _build_timm
-    backbone = build(cfg)
+    if cfg.backbone in RESNETS:
+        backbone = _build_resnet(cfg)
+    elif cfg.dilation:
+        raise ValueError(f"model.dilation is for ResNets; {cfg.backbone} has no such switch.")
+    else:
+        build = _BUILDERS.get(_family(cfg.backbone), _build_features)
+        backbone = build(recipe_of(cfg.backbone), cfg.stages)
+        _freeze_batch_norm(backbone.body)
     if not cfg.train_backbone:
-        backbone.requires_grad_(False)
+        backbone.body.requires_grad_(False)
     return backbone
 
 
@@ -149,15 +182,52 @@ def _build_resnet(cfg: ModelConfig) -> Backbone:
     return Backbone(body, tuple(widths[stage] * expansion for stage in cfg.stages))
 
 
-def _build_timm(cfg: ModelConfig) -> Backbone:
-    if cfg.dilation:
-        raise ValueError(f"model.dilation is for ResNets; {cfg.backbone} has no such switch.")
-    indices = tuple(_timm_stages(cfg.backbone)[stage] for stage in cfg.stages)
-    net = timm.create_model(
-        cfg.backbone.removeprefix(TIMM), pretrained=False, features_only=True, out_indices=indices
+def _build_features(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+    """Any network that timm can take feature maps of."""
+    indices = tuple(_timm_stages(recipe.timm)[stage] for stage in stages)
+    net: Any = timm.create_model(
+        recipe.timm, pretrained=False, features_only=True, out_indices=indices, **recipe.options
     )
-    _freeze_batch_norm(net)
     return Backbone(TimmBody(net), tuple(net.feature_info.channels()))
+
+
+def _build_swin(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+    net: Any = timm.create_model(
+        recipe.timm, pretrained=False, strict_img_size=False, **recipe.options
+    )
+    channels = tuple(net.feature_info[stage]["num_chs"] for stage in stages)
+    return Backbone(SwinBody(net, stages), channels, LevelNorms(channels))
+
+
+def _build_gc_vit(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+    net: Any = timm.create_model(recipe.timm, pretrained=False, **recipe.options)
+    channels = tuple(net.feature_info[stage]["num_chs"] for stage in stages)
+    return Backbone(GcVitBody(net, stages), channels, LevelNorms(channels))
+
+
+def _build_vit(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
+    with torch.device("meta"):
+        pretrained: Any = timm.create_model(recipe.timm, pretrained=False)
+    net: Any = timm.create_model(
+        recipe.timm,
+        pretrained=False,
+        num_classes=0,
+        global_pool="",
+        patch_size=PATCH,
+        img_size=tuple(PATCH * cells for cells in pretrained.patch_embed.grid_size),
+        dynamic_img_size=True,
+        dynamic_img_pad=True,
+        **recipe.options,
+    )
+    return Backbone(VitBody(net), (), FeaturePyramid(net.embed_dim, stages))
+
+
+# By timm's modules: networks that need more than timm's own extraction of feature maps.
+_BUILDERS = {
+    "swin_transformer": _build_swin,
+    "gcvit": _build_gc_vit,
+    "vision_transformer": _build_vit,
+}
 
 
 def _freeze_batch_norm(module: nn.Module) -> None:
@@ -177,6 +247,12 @@ def _freeze_batch_norm(module: nn.Module) -> None:
 @lru_cache(maxsize=1)
 def _timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
+
+
+def _family(name: str) -> str:
+    """The module of timm that builds it, of those with a builder here; else empty."""
+    network = recipe_of(name).timm
+    return next((m for m in _BUILDERS if timm.models.is_model_in_modules(network, [m])), "")
 
 
 @lru_cache(maxsize=32)

@@ -147,15 +147,15 @@ class Dino(nn.Module):
         Raises:
             ValueError: if the images have fewer tokens than the model has queries.
         """
-        features = self._project(images)
+        features = self._project(images, mask)
         tokens = self._locate(features, mask)
         memory = self._encode(features, tokens)
         noised = self._denoise(targets, generator)
         return self._decode(memory, tokens, noised)
 
-    def _project(self, images: Tensor) -> list[Tensor]:
+    def _project(self, images: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Return one feature map float[b, d, h, w] per level."""
-        stages = self.backbone(images)
+        stages = self.backbone(images, mask)
         maps = [project(x) for project, x in zip(self.input_proj, stages, strict=False)]
         source = stages[-1]
         for project in self.input_proj[len(stages) :]:

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from timm.models.swin_transformer import checkpoint_filter_fn as convert_swin
+from timm.models.vision_transformer import checkpoint_filter_fn as convert_vit
+from torch import Tensor, nn
 
-from dino_trainer.model.backbone import TimmBody
 from dino_trainer.model.dino import Dino
+from dino_trainer.model.pyramid import VitBody
 from dino_trainer.model.weights import IGNORED, LoadReport, read_state
+from dino_trainer.model.windows import SwinBody
 
 IMAGENET = "imagenet"
 SHIPPED = "timm/tf_efficientnet_lite0"
 # What detectors and self-supervised checkpoints put before a backbone's own names.
 PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
+BIAS_TABLE = "relative_position_bias_table"
 
 
 def load_backbone_weights(model: Dino, source: str | Path) -> LoadReport:
@@ -72,16 +76,28 @@ def _fit(
 ) -> tuple[dict[str, Tensor], tuple[tuple[str, str], ...]]:
     """Return the file's tensors under the backbone's names, and what was not used."""
     body = model.backbone.body
-    names = body.net.state_dict() if isinstance(body, TimmBody) else body.state_dict()
-    lead = "net." if isinstance(body, TimmBody) else ""
+    net = getattr(body, "net", body)
+    lead = "" if net is body else "net."
+    names = net.state_dict()
     # timm flattens "stages.0" to "stages_0" in feature extractors; compare without either sign.
     known = {name.replace(".", "_"): name for name in names}
     found: dict[str, Tensor] = {}
     skipped = []
-    for name, value in state.items():
-        target = known.get(PREFIX.sub("", name).replace(".", "_"))
+    for name, value in _convert({PREFIX.sub("", k): v for k, v in state.items()}, body).items():
+        target = known.get(name.replace(".", "_"))
         if target is not None:
             found[lead + target] = value
         elif not name.endswith(IGNORED):
             skipped.append((name, "the backbone has no such tensor"))
     return found, tuple(skipped)
+
+
+def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
+    """Bring the authors' own layout into timm's, and patches, positions and windows to size."""
+    if isinstance(body, VitBody):
+        return convert_vit(state, body.net)
+    if isinstance(body, SwinBody):
+        own = body.net.state_dict()
+        used = {k: v for k, v in state.items() if not k.endswith(BIAS_TABLE) or k in own}
+        return convert_swin(used, body.net)
+    return state
