@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,8 +81,13 @@ class CocoDataset:
     @property
     def digest(self) -> str:
         """SHA-256 over the sources' digests, in hex."""
-        joined = "\n".join(source.digest for source in self.sources)
-        return hashlib.sha256(joined.encode()).hexdigest()
+        return digest_of(self.sources)
+
+
+def digest_of(sources: Iterable[StagedSource]) -> str:
+    """SHA-256 over the digests of all sources of a split, in hex."""
+    joined = "\n".join(source.digest for source in sources)
+    return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:

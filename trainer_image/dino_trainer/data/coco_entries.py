@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
-from dino_trainer.errors import invalid_dataset
+from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
 
 FORM = data_rule("annotations-unreadable").remedy
@@ -33,6 +34,16 @@ class Flaw:
 
 
 Note = Callable[[Flaw], None]
+
+
+class NotCoco(TrainerError):
+    """A file without lists of images, annotations and categories to read entries from."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureReason.INVALID_DATASET, message, FORM)
+
+    def __reduce__(self) -> tuple[type[NotCoco], tuple[str]]:
+        return type(self), (self.message,)
 
 
 def refuse(flaw: Flaw) -> NoReturn:
@@ -108,14 +119,14 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(raw)
     except json.JSONDecodeError as error:
-        raise invalid_dataset(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.", FORM
+        raise NotCoco(
+            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise invalid_dataset(f"{path} is not JSON text.", FORM) from error
+        raise NotCoco(f"{path} is not JSON text.") from error
     if not isinstance(document, dict):
         kind = "a list (detections?)" if isinstance(document, list) else "a single value"
-        raise invalid_dataset(f"{path} is not COCO: it holds {kind}.", FORM)
+        raise NotCoco(f"{path} is not COCO: it holds {kind}.")
     return document
 
 
@@ -123,9 +134,9 @@ def _list(document: dict[str, Any], name: str, path: Path) -> list[Any]:
     value = document.get(name)
     if not isinstance(value, list):
         what = "is not a list" if name in document else "is missing"
-        raise invalid_dataset(f"{path} is not COCO: {name!r} {what}.", FORM)
+        raise NotCoco(f"{path} is not COCO: {name!r} {what}.")
     if not value and name != "annotations":
-        raise invalid_dataset(f"{path}: {name!r} is empty.")
+        raise NotCoco(f"{path}: {name!r} is empty.")
     return value
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dino_api.names import FailureReason
+from dino_api.names import Env, FailureReason
 from dino_trainer.byte_meter import ByteMeter, human_bytes
 from dino_trainer.data.archive import extract, image_root, is_archive
 from dino_trainer.data.coco_file import read_file_names
@@ -55,11 +56,13 @@ class StagedSource:
 
     image_dir: the folder that the annotations' file names start from.
     digest: SHA-256 of annotations and images (the archive's content; names and sizes of files).
+    fixed: the digest stands for every byte of the images, not for their names and sizes alone.
     """
 
     image_dir: Path
     annotations: Path
     digest: str
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,12 @@ class _Stage:
         return ByteMeter(what, total, self.say, self.stop)
 
 
+def data_root(into: Path) -> Path:
+    """The folder of staged data: DINO_CACHE_DIR/data, which jobs share, or `into`."""
+    shared = os.environ.get(Env.CACHE_DIR)
+    return Path(shared, "data") if shared else into
+
+
 def stage(
     sources: Sequence[DataSource], into: Path, say: Say, stop: threading.Event | None = None
 ) -> list[StagedSource]:
@@ -117,6 +126,7 @@ def stage(
     stop: when set, the copying ends with Preempted.
     Raises InputNotFound, AccessDenied, StorageUnavailable, InvalidDataset, DiskFull, InvalidSpec.
     """
+    into = data_root(into)
     with named(into):
         into.mkdir(parents=True, exist_ok=True)
 
@@ -143,7 +153,7 @@ def _stage_source(source: DataSource, work: _Stage) -> StagedSource:
         folder = _image_folder(source.image_dir, names, work)
         content = _listing_digest(folder, names)
     digest = hashlib.sha256(f"{sha256_of(annotations)} {content}".encode()).hexdigest()
-    return StagedSource(folder, annotations, digest)
+    return StagedSource(folder, annotations, digest, is_archive(source.image_dir))
 
 
 def _annotations(uri: str, work: _Stage) -> Path:

@@ -1,0 +1,71 @@
+"""Which image files are there, and what is in them; facts that were found before are used again."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from pathlib import Path
+
+from dino_trainer.data.stage import StagedSource
+from dino_trainer.preflight import images
+from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.images import Facts, Look
+from dino_trainer.preflight.sources import Source
+from dino_trainer.storage import Say
+
+
+def check_files(
+    source: Source, kept: Path, findings: Findings, say: Say, stop: threading.Event | None
+) -> None:
+    """Looks into every image of a source, and fills `source.facts`.
+
+    kept: a folder for the facts of data that cannot change under its digest.
+    """
+    names, sizes = source.entries.file_names, source.entries.sizes.tolist()
+    paths = [source.staged.image_dir / name for name in names]
+    there = [place for place, path in enumerate(paths) if path.is_file()]
+    absent = sorted(set(range(len(paths))) - set(there))
+    findings.add_places("image-missing", absent, source.image)
+    looks = [Look(paths[place], *sizes[place]) for place in there]
+    found = _facts(source.staged, looks, kept, say, stop)
+    source.facts = [None] * len(paths)
+    for place, facts in zip(there, found, strict=True):
+        source.facts[place] = facts
+        for id, detail in facts.flaws:
+            findings.add(id, f"{source.image(place)}{f' ({detail})' if detail else ''}")
+
+
+def _facts(
+    staged: StagedSource, looks: list[Look], kept: Path, say: Say, stop: threading.Event | None
+) -> list[Facts]:
+    note = kept / f"{staged.digest}-{images.VERSION}.json"
+    if staged.fixed and (known := _read(note, len(looks))):
+        say(f"The {len(looks)} images of {staged.annotations} were checked before.")
+        return known
+    found = images.look_at_all(looks, say, stop)
+    if staged.fixed:
+        _write(note, found)
+    return found
+
+
+def _read(path: Path, count: int) -> list[Facts] | None:
+    """The facts of an earlier run, None where there are none that can be read."""
+    try:
+        rows = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    facts = [Facts(digest, tuple((id, detail) for id, detail in flaws)) for digest, flaws in rows]
+    return facts if len(facts) == count else None
+
+
+def _write(path: Path, facts: list[Facts]) -> None:
+    """A convenience for the next run: where it cannot be kept, nothing is lost."""
+    aside = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(facts))
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""A sheet of training images as the model will see them in the first epoch, with their boxes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.rules.data import data_rule
+from dino_trainer.data import transforms
+from dino_trainer.data.streams import AUGMENT, Draws
+from dino_trainer.errors import TrainerError
+from dino_trainer.preflight.annotations import boxes_per_image
+from dino_trainer.preflight.sources import Source, Split
+
+SAMPLES = 12
+COLUMNS = 4
+CELL = (320, 240)
+# Degrees of hue between neighbouring classes: the golden angle never repeats.
+_TURN = 137
+
+
+def sample_sheet(spec: ExperimentSpec, train: Split) -> bytes | None:
+    """A JPEG of at most SAMPLES augmented images; None where no image can be shown.
+
+    The augmentation of each is the one that training draws for it in its first epoch, if
+    `train.seed` is not negative.
+    """
+    tiles = list(_tiles(spec, train))
+    if not tiles:
+        return None
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * CELL[0], rows * CELL[1]), (32, 32, 32))
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        sheet.paste(tile, (column * CELL[0], row * CELL[1]))
+    content = io.BytesIO()
+    sheet.save(content, "JPEG", quality=80)
+    return content.getvalue()
+
+
+def _tiles(spec: ExperimentSpec, train: Split) -> Iterator[Image.Image]:
+    usable = list(_usable(train))
+    chosen = np.linspace(0, len(usable) - 1, min(SAMPLES, len(usable))).round().astype(int)
+    for index, source, position in (usable[place] for place in chosen):
+        try:
+            yield _tile(spec, index, source, position, train.categories)
+        except TrainerError:
+            continue  # one that cannot be read is a finding already
+
+
+def _usable(train: Split) -> Iterator[tuple[int, Source, int]]:
+    """Place in the split, source and position of images with boxes and without an error."""
+    index = 0
+    for source in train.sources:
+        counts = boxes_per_image(source)
+        for position, facts in enumerate(source.facts):
+            broken = facts is None or any(
+                data_rule(id).severity == "error" for id, _ in facts.flaws
+            )
+            if counts[position] and not broken:
+                yield index, source, position
+            index += 1
+
+
+def _tile(
+    spec: ExperimentSpec, index: int, source: Source, position: int, names: dict[int, str]
+) -> Image.Image:
+    entries = source.entries
+    width, height = entries.sizes[position].tolist()
+    path = source.staged.image_dir / entries.file_names[position]
+    draws = Draws(AUGMENT, max(0, spec.train.seed), 0, index)
+    geometry = transforms.draw_train(spec.dataset.augmentation, (height, width), draws)
+    image = transforms.picture(transforms.read_image(path, width, height), geometry)
+    own = source.odd.usable & ~entries.crowd & (entries.images == position)
+    boxes = entries.boxes[own]
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    kept_boxes, kept = transforms.apply_boxes(corners, (height, width), geometry)
+    return _draw(image, kept_boxes, entries.labels[own][kept], names)
+
+
+def _draw(
+    image: Image.Image,
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    names: dict[int, str],
+) -> Image.Image:
+    factor = min((CELL[0] - 4) / image.width, (CELL[1] - 4) / image.height)
+    tile = image.resize((max(1, int(image.width * factor)), max(1, int(image.height * factor))))
+    pen = ImageDraw.Draw(tile)
+    font = ImageFont.load_default(11)
+    for (left, top, right, bottom), label in zip(boxes * factor, labels.tolist(), strict=True):
+        colour = f"hsl({label * _TURN % 360}, 100%, 60%)"
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
+        name = names.get(label) or str(label)
+        pen.text((left + 3, max(0, top - 13)), name, fill=colour, font=font)
+    return tile
