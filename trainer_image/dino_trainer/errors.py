@@ -96,6 +96,11 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DISK_FULL, f"No space left while writing {error.filename or 'a file'}."
         )
+    if _is_lost_peer(error):
+        return TrainerError(
+            FailureReason.PEER_LOST,
+            f"Another process of the training is gone: {_first_line(error)}",
+        )
     if isinstance(error, KeyboardInterrupt):
         return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")
     return TrainerError(
@@ -122,6 +127,16 @@ def _is_host_memory(error: BaseException) -> bool:
     text = str(error)
     killed = "killed by signal: Killed" in text or "killed by signal: Bus error" in text
     return isinstance(error, RuntimeError) and (killed or "DefaultCPUAllocator" in text)
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    """What torch.distributed raises where a process ended, hangs, or cannot be reached.
+
+    gloo raises RuntimeError, with the place in its own source.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    known = distributed is not None and isinstance(error, distributed.DistError)
+    return known or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
 def _place(error: BaseException) -> str:

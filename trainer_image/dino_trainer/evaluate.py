@@ -15,7 +15,11 @@ from torch import nn
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.loader import Batch, eval_loader, normalise
+from dino_trainer.distributed.world import World
 from dino_trainer.model import Detections, postprocess
+
+# Turns that several processes take before they ask each other whether to stop.
+TURNS_BETWEEN_QUESTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -33,35 +37,74 @@ class Found:
 
     def of(self, image: int) -> "Found":
         """Those of one image."""
-        chosen = slice(*np.searchsorted(self.images, [image, image + 1]))
-        return Found(
-            self.images[chosen], self.labels[chosen], self.scores[chosen], self.boxes[chosen]
-        )
+        return self.at(slice(*np.searchsorted(self.images, [image, image + 1])))
+
+    def at(self, rows: slice | np.ndarray) -> "Found":
+        """Those in `rows`, in their order."""
+        return Found(self.images[rows], self.labels[rows], self.scores[rows], self.boxes[rows])
+
+
+NOTHING = Found(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 4), "f4")
+)
 
 
 def detect(
-    model: nn.Module, dataset: CocoDataset, spec: ExperimentSpec, stop: Event | None = None
+    model: nn.Module,
+    dataset: CocoDataset,
+    spec: ExperimentSpec,
+    stop: Event | None = None,
+    world: World | None = None,
 ) -> Found | None:
     """The `model.num_select` best detections of every image, in batches as large as training's.
+
+    Each process of `world` takes some of the batches, and rank 0 gets what all have found. A batch
+    holds the same images whoever takes it: another number of processes finds the very same.
 
     The model runs in evaluation mode, without any loss, and is left in the mode it was in.
 
     Returns:
-        None if `stop` was set before the last batch.
+        None on all ranks but the first, and if `stop` was set on any of them before the end.
     """
+    world = world or World.alone()
     device = next(model.parameters()).device
-    loader = eval_loader(dataset, spec.dataset, spec.dataset.batch_size, device.type == "cuda")
-    parts: list[Found] = []
+    batches = cut(len(dataset.images), spec.dataset.batch_size)
+    own = batches[world.rank :: world.size]
+    loader = iter(eval_loader(dataset, spec.dataset, own, device.type == "cuda"))
+    parts = [NOTHING]
     was_training = model.training
     model.eval()
     try:
-        for batch in loader:
-            if stop is not None and stop.is_set():
+        for turn in range(-(-len(batches) // world.size)):
+            if stop is not None and _agree_to_stop(turn, stop, world):
                 return None
-            parts += detect_batch(model, batch.to(device), dataset, spec)
+            batch = next(loader, None)  # in the last turn some ranks have none
+            if batch is not None:
+                parts += detect_batch(model, batch.to(device), dataset, spec)
     finally:
         model.train(was_training)
-    return join(parts)
+    return _collect(join(parts), world)
+
+
+def cut(images: int, size: int) -> list[list[int]]:
+    """Batches of `size` places in their order, the last one with what is left."""
+    return [list(range(at, min(at + size, images))) for at in range(0, images, size)]
+
+
+def _agree_to_stop(turn: int, stop: Event, world: World) -> bool:
+    """Whether any rank was asked to stop. With peers now and then: asking makes all keep pace."""
+    if world.size > 1 and turn % TURNS_BETWEEN_QUESTIONS:
+        return False
+    return world.reduce([stop.is_set()])[0] > 0
+
+
+def _collect(found: Found, world: World) -> Found | None:
+    """On rank 0, what all ranks found, in the order of one process."""
+    gathered = world.gather(found)
+    if gathered is None:
+        return None
+    whole = join(gathered)
+    return whole.at(np.argsort(whole.images, kind="stable"))
 
 
 @torch.inference_mode()

@@ -7,20 +7,27 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
 from dino_api.experiment import DataSource, ExperimentSpec, digest
 from dino_api.names import Action, Env, FailureReason
-from dino_api.result import Checkpoint, Result
+from dino_api.result import Checkpoint, Failure, Result
+from dino_trainer.distributed.launcher import Shape, is_rank, supervise
+from dino_trainer.distributed.processes import end_with_parent, leave_failure
+from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush, Target
+from dino_trainer.report.quiet import QuietReporter, SilentTerminal
 from dino_trainer.report.reporter import RESULT_FILE, STATUS_FILE, Reporter, write_termination
-from dino_trainer.report.terminal import open_terminal
+from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.run import RunContext
 from dino_trainer.spec_file import read_spec
 from dino_trainer.storage import Say, replacing
@@ -29,75 +36,205 @@ SPEC_FILE = "experiment.yaml"
 ERROR_FILE = "error.log"
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A spec that can be run, and the place where its results go."""
+
+    action: Action
+    spec: ExperimentSpec
+    output: Output
+    work_dir: Path
+    digest: str
+    terminal: Terminal
+    stop: threading.Event
+
+    @property
+    def run_id(self) -> str:
+        return os.environ.get(Env.JOB_UID) or uuid.uuid4().hex
+
+    def reporter(self, push: ProgressPush | None = None) -> Reporter:
+        epochs = self.spec.train.num_epochs
+        return Reporter(self.output, epochs, terminal=self.terminal, push=push)
+
+    def again(self) -> _Opened:
+        """The same with the output as another process has left it."""
+        return replace(self, output=_claimed(self.spec, self.action, self.terminal.line, self.stop))
+
+
 def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: threading.Event) -> int:
     """Runs `action` and reports how it ended; returns the exit code.
+
+    A training in several processes starts them and waits for them; each of them comes here again.
 
     Raises TrainerError where it ends before there is an output to report into. Until then nothing
     of an earlier run in the same place was touched.
     """
-    spec, warnings = read_spec(spec_path, overrides)
-    terminal = open_terminal()
-    for warning in warnings:
-        terminal.line(warning)
-    work_dir = scratch_dir()
-    folder = spec.train.results_dir
-    output = Output(spec.results_dir, action, work_dir, terminal.line, folder=folder, stop=stop)
-    fingerprint = digest(spec)
-    output.claim(fingerprint)
-    if earlier := _finished_earlier(output, fingerprint):
-        terminal.line(f"Nothing to do: {output.uri(RESULT_FILE)} is the result of this very spec.")
+    if is_rank():
+        return _launch_as_rank(action, spec_path, overrides, stop)
+    opened = _open(action, spec_path, overrides, stop, open_terminal())
+    if earlier := _finished_earlier(opened.output, opened.digest):
+        where = opened.output.uri(RESULT_FILE)
+        opened.terminal.line(f"Nothing to do: {where} is the result of this very spec.")
         write_termination(earlier)
         return 0
-    output.fetch(STATUS_FILE)
-    target = Target.from_env()
-    push = ProgressPush(target, terminal.line) if target else None
-    reporter = Reporter(output, spec.train.num_epochs, terminal=terminal, push=push)
-    run_id = os.environ.get(Env.JOB_UID) or uuid.uuid4().hex
-    context = RunContext(output, reporter, work_dir, stop, fingerprint, run_id)
-    try:
-        code = _run(action, spec, context)
-    finally:
-        reporter.close()
-    if output.stuck:
+    shape = Shape.of(opened.spec.train)
+    if shape.size > 1:
+        return _launch_ranks(shape, opened, [action, "-e", str(spec_path), *overrides])
+    return _launch_here(opened)
+
+
+def _open(
+    action: Action,
+    spec_path: Path,
+    overrides: Sequence[str],
+    stop: threading.Event,
+    terminal: Terminal,
+) -> _Opened:
+    """Reads the spec and makes its output this run's."""
+    spec, warnings = read_spec(spec_path, overrides)
+    for warning in warnings:
+        terminal.line(warning)
+    output = _claimed(spec, action, terminal.line, stop)
+    return _Opened(action, spec, output, scratch_dir(), digest(spec), terminal, stop)
+
+
+def _claimed(spec: ExperimentSpec, action: Action, say: Say, stop: threading.Event) -> Output:
+    folder = spec.train.results_dir
+    output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
+    output.claim(digest(spec))
+    return output
+
+
+def _launch_here(opened: _Opened) -> int:
+    """In this process, which has no peers."""
+    with _context(opened, World.alone()) as context:
+        code = _run(opened, context)
+    if opened.output.stuck:
         _leave(code)
     return code
 
 
-def _leave(code: int) -> None:
+def _launch_ranks(shape: Shape, opened: _Opened, arguments: Sequence[str]) -> int:
+    """In processes of their own; the first node's launcher reports for all."""
+    say = opened.terminal.line
+    say(f"Training in {shape.size} processes, {shape.local} of them here.")
+    run_id = os.environ.get(Env.RDZV_ID) or opened.digest
+    failure = supervise(shape, arguments, run_id, opened.stop, say)
+    if failure is None:
+        return 0
+    if shape.index == 0:
+        now = opened.again()
+        kept = Result(spec_digest=now.digest, checkpoint=_kept_checkpoint(now.output))
+        reporter = now.reporter()
+        reporter.failed(failure, kept)
+        reporter.close()
+    else:
+        write_termination(Result(spec_digest=opened.digest, failure=failure))
+    _print(failure)
+    return failure.exit_code or 1
+
+
+def _launch_as_rank(
+    action: Action, spec_path: Path, overrides: Sequence[str], stop: threading.Event
+) -> int:
+    """As one of several processes. Why it fails goes to the launcher, which alone reports it."""
+    end_with_parent()
+    is_main = os.environ["RANK"] == "0"
+    opened = None
+    try:
+        terminal = open_terminal() if is_main else SilentTerminal()
+        opened = _open(action, spec_path, overrides, stop, terminal)
+        # Torch, which a faulty spec did not have to wait for.
+        from dino_trainer.distributed.group import joined
+
+        with joined(opened.spec.train.num_gpus) as world, _context(opened, world) as context:
+            _act(opened, context)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        failure = failure_of(error)
+        if opened and is_main:
+            _save_what_is_left(error, failure, opened.output)
+        elif failure.reason == FailureReason.INTERNAL_ERROR:
+            traceback.print_exception(error)
+        leave_failure(failure.as_failure())
+        _leave(failure.exit_code)
+    return 0
+
+
+@contextmanager
+def _context(opened: _Opened, world: World) -> Iterator[RunContext]:
+    """What the action gets. Rank 0 alone reports."""
+    if world.is_main:
+        opened.output.fetch(STATUS_FILE)
+        target = Target.from_env()
+        push = ProgressPush(target, opened.terminal.line) if target else None
+        reporter = opened.reporter(push)
+    else:
+        reporter = QuietReporter()
+    try:
+        yield RunContext(
+            opened.output,
+            reporter,
+            opened.work_dir,
+            opened.stop,
+            opened.digest,
+            opened.run_id,
+            world,
+        )
+    finally:
+        reporter.close()
+
+
+def _leave(code: int) -> NoReturn:
     """Ends the process at once. Its usual end would wait for threads that hang in an upload."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _run(action: Action, spec: ExperimentSpec, context: RunContext) -> int:
-    output, reporter = context.output, context.reporter
+def _run(opened: _Opened, context: RunContext) -> int:
     try:
-        _announce(spec, output, reporter.say)
-        reporter.event(f"Starting DINO {action}.", "STARTED")
-        _write_spec(spec, output)
-        module = import_module(f"dino_trainer.actions.{action}")
-        result: Result = module.run(spec, context)
-        output.settle()
-        reporter.finished(result.model_copy(update={"spec_digest": context.digest}))
+        _act(opened, context)
     # Whatever ends a run is reported to the resource with its reason before the process ends.
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
-        lost = output.finish()
-        if lost and lost not in failure.message:
-            failure.message = f"{failure.message} {lost}"
-        _keep_traceback(error, failure, output)
-        kept = Result(spec_digest=context.digest, checkpoint=_kept_checkpoint(output))
-        reporter.failed(failure.as_failure(), kept)
+        _save_what_is_left(error, failure, opened.output)
+        kept = Result(spec_digest=context.digest, checkpoint=_kept_checkpoint(opened.output))
+        context.reporter.failed(failure.as_failure(), kept)
         explain(failure, error)
         return failure.exit_code
     return 0
+
+
+def _act(opened: _Opened, context: RunContext) -> None:
+    """The action, from its announcement to its published result."""
+    output, reporter, action = opened.output, context.reporter, opened.action
+    if context.world.is_main:
+        _announce(opened.spec, output, reporter.say)
+        reporter.event(f"Starting DINO {action}.", "STARTED")
+        _write_spec(opened.spec, output)
+    module = import_module(f"dino_trainer.actions.{action}")
+    result: Result = module.run(opened.spec, context)
+    if context.world.is_main:
+        output.settle()
+        reporter.finished(result.model_copy(update={"spec_digest": context.digest}))
+
+
+def _save_what_is_left(error: BaseException, failure: TrainerError, output: Output) -> None:
+    """Uploads that still wait, and the traceback of a bug of ours."""
+    lost = output.finish()
+    if lost and lost not in failure.message:
+        failure.message = f"{failure.message} {lost}"
+    _keep_traceback(error, failure, output)
 
 
 def explain(failure: TrainerError, error: BaseException) -> None:
     """Reason, sentence and remedy for people; the traceback only for who asks with DINO_DEBUG=1."""
     if os.environ.get("DINO_DEBUG") == "1":
         traceback.print_exception(error)
+    _print(failure.as_failure())
+
+
+def _print(failure: Failure) -> None:
     print(f"{failure.reason}: {failure.message}\n{failure.remedy}", file=sys.stderr, flush=True)
 
 
@@ -130,7 +267,10 @@ def _write_spec(spec: ExperimentSpec, output: Output) -> None:
 def _announce(spec: ExperimentSpec, output: Output, say: Say) -> None:
     """What is going to happen, before it happens."""
     model, train, data = spec.model, spec.train, spec.dataset
+    processes = Shape.of(train).size
     device = f"{train.num_gpus} GPU" if train.num_gpus else "the CPU"
+    if processes > 1:
+        device = f"each of {processes} {'GPUs' if train.num_gpus else 'processes'}"
     say(f"Training data    {_sources(data.train_data_sources)}")
     say(f"Validation data  {_sources(data.val_data_sources) or 'the training data again'}")
     say(

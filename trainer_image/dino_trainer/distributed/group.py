@@ -7,6 +7,7 @@ that they never wait for a GPU that is still computing.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,17 +20,13 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from dino_trainer.distributed.world import T, World
+from dino_trainer.train.machine import pick_device
 
 # A rank that ends closes its connections, which the others notice at once. These limits are for
 # one that hangs, or whose node vanished. Within a step all ranks keep pace; between steps they wait
 # while rank 0 scores, saves and uploads.
 STEP_LIMIT = timedelta(minutes=10)
 CONTROL_LIMIT = timedelta(minutes=60)
-
-
-def has_peers(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether the launcher started this process as one of several."""
-    return "RANK" in env and int(env.get("WORLD_SIZE", "1")) > 1
 
 
 class Averaged(DistributedDataParallel):
@@ -47,6 +44,8 @@ class Averaged(DistributedDataParallel):
         super().__init__(
             model, static_graph=True, gradient_as_bucket_view=True, forward_sync_buffers=False
         )
+        # Depthwise convolutions do it, and it costs nothing that could be measured.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         self._quiet = False
         self.register_comm_hook(None, self._average)
 
@@ -98,16 +97,17 @@ class Group(World):
 
 
 @contextmanager
-def joined(gpus: bool, env: Mapping[str, str] = os.environ) -> Iterator[World]:
+def joined(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[World]:
     """Meets the other ranks and leaves them at the end.
 
-    gpus: whether each process has a GPU, `cuda:<local rank>`.
+    gpus: of this node; each process takes `cuda:<local rank>`. 0, or none to be found: the CPU.
     env: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun sets them.
     """
     rank, size, local = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    if gpus:
-        torch.cuda.set_device(local)
-    backend = "nccl" if gpus else "gloo"
+    device = pick_device(gpus, local)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=STEP_LIMIT, rank=rank, world_size=size)
     control = dist.new_group(backend="gloo", timeout=CONTROL_LIMIT)
     yield Group(rank, size, local, control)
