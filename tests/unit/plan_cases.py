@@ -82,7 +82,7 @@ def retrying(number: int, ready: float, when: float = 60, **facts: Any) -> Objec
 
 def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> Event:
     words = f"attempt {number} failed: {said}"
-    return Event("AttemptFailed", words, f"attempt-{number}", warning=True)
+    return Event("AttemptFailed", words, f"train-{number}", warning=True)
 
 
 def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:

@@ -25,16 +25,18 @@ from tests.builders import (
 )
 from tests.statuses import (
     ATTEMPT,
+    CHECKED,
     COMPLETE,
     QUEUED,
     RESULT,
     RUNNING,
+    UNCHECKED,
     changed_at,
     told,
-    told_at,
 )
 
 SETTINGS = Settings(trainer_image="trainer:1", s3_endpoint="http://s3", s3_secret="s3-keys")
+UNSEEN = ("DataChecked", "no error was found", True)
 HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last checkpoint"
 
 
@@ -42,7 +44,10 @@ def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tup
     """The objects that creating an attempt takes; tests of the renderer look inside them."""
     resource = job.obj()
     resolved = specfile.read_spec(resource)
-    made = [render.config_map(resource, resolved), render.job(resource, resolved, attempt, SETTINGS)]
+    made = [
+        render.config_map(resource, resolved),
+        render.job(resource, resolved, attempt, SETTINGS),
+    ]
     return (*(render.shared(resource) if shared else []), *made)
 
 
@@ -69,7 +74,7 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
     shared = more.pop("shared", True)
     events, changed = more.pop("events", ()), more.pop("changed", {})
     facts = {"attempts": number, "specDigest": digest_of(job), "image": "trainer:1", **more}
-    when = facts.pop("when", 60)
+    when = facts.pop("when", 0)
     status = told("Queued", running=("Queued", attempts.WAITING), when=when, **facts)
     made = rendered(job, attempt, shared)
     status = changed_at(status, **changed)
@@ -77,10 +82,10 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
 
 
 def _begin() -> dict[str, Case]:
-    job = a_job()
+    job = a_job().status(CHECKED)
     known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", render.ROLE_BINDING)})
     return {
-        "a new job gets its account, its right, its spec and one Job": Case(job, created(job)),
+        "a checked job gets its account, its right, its spec and one Job": Case(job, created(job)),
         "what its namespace is known to have is not made again": Case(
             job, created(job, shared=False), known=known
         ),
@@ -92,15 +97,16 @@ def _begin() -> dict[str, Case]:
                     "Suspended",
                     when=60,
                     running=("Suspended", ""),
-                    suspended=("Suspended", HOLD, 60),
+                    suspended=("Suspended", HOLD, True),
+                    data=UNCHECKED,
                 ),
                 events=(Event("Suspended", HOLD, "1"),),
             ),
         ),
         "a deadline goes to the Job": Case(
-            a_job().policy(activeDeadlineSeconds=90),
+            a_job().policy(activeDeadlineSeconds=90).status(CHECKED),
             created(
-                a_job().policy(activeDeadlineSeconds=90),
+                a_job().policy(activeDeadlineSeconds=90).status(CHECKED),
                 attempt=pods.Attempt(1, seconds_left=90),
             ),
         ),
@@ -119,7 +125,7 @@ def _begin() -> dict[str, Case]:
 
 
 def _obstacles() -> dict[str, Case]:
-    job, before = a_job(), a_job().uid("uid-before")
+    job, before = a_job().status(CHECKED), a_job().uid("uid-before")
     old = a_child(before)
     waits = (
         "Job x-train-1 of an earlier DinoJob of this name still exists; it is waited for "
@@ -127,7 +133,7 @@ def _obstacles() -> dict[str, Case]:
     )
 
     def waiting(reason: str, said: str) -> Plan:
-        return Plan(status=told("Pending", when=60, running=(reason, said)), requeue_after=30)
+        return Plan(status=told("Pending", running=(reason, said)), requeue_after=30)
 
     pod_waits = "pod x-train-1-aaaaa of an earlier Job has not ended yet; it is waited for"
     conflict = (
@@ -175,19 +181,28 @@ def _lifecycle() -> dict[str, Case]:
     job = a_job()
     child = a_child(job)
     done = [a_child(job).complete()]
-    why = "no node has what the pod needs: Insufficient memory, Insufficient nvidia.com/gpu"
+    why = (
+        "0/3 nodes have 1 free nvidia.com/gpu: Insufficient memory, Insufficient nvidia.com/gpu. "
+        "Remedy: wait for GPUs to come free, add a node that has as many, or ask for fewer by "
+        "spec.resources.gpus in a new job; wait for memory to come free, or ask for less by "
+        "spec.resources.memory."
+    )
     said = (
         "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient memory. "
         "preemption: 0/3 nodes are available: 3 No preemption victims found."
     )
     quota = "no pod is created; kubectl describe job x-train-1 says why"
+    unseen = told("Queued", when=10, data=UNSEEN, running=("Queued", attempts.WAITING), **ATTEMPT)
     silent = "the trainer left no message; its result is in s3://results/x/train/result.json"
     return {
         "a Job without a pod yet needs nothing": Case(
             a_job().status(QUEUED), Plan(requeue_after=50), jobs=[child], now=10
         ),
         "a Job whose status was never written gets one": Case(
-            job, Plan(status=told_at(QUEUED, 10), requeue_after=50), jobs=[child], now=10
+            job,
+            Plan(status=unseen, requeue_after=50),
+            jobs=[child],
+            now=10,
         ),
         "a Job that gets no pod has what a pod needs made again": Case(
             a_job().status(QUEUED),
@@ -361,7 +376,7 @@ def test_plan(sentence: str) -> None:
 
 def test_irrevocable_plans_are_those_that_cannot_be_taken_back() -> None:
     sure = {sentence for sentence, case in CASES.items() if case.plan.irrevocable}
-    assert "a new job gets its account, its right, its spec and one Job" in sure
+    assert "a checked job gets its account, its right, its spec and one Job" in sure
     assert "a completed Job ends it with the trainer's result" in sure
     assert "of two running Jobs the older goes" in sure
     assert "a running pod becomes the reporter" not in sure

@@ -36,7 +36,9 @@ EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))
 STEPS = 50
 ROUNDS = 60
 METRICS = Metrics()
-CODES = st.sampled_from([0, 0, 64, 69, 71, 137, 143])
+CODES = st.sampled_from([0, 0, 64, 69, 71, 75, 137, 143])
+NODES = st.sampled_from([1, 1, 2])
+QUEUES = st.sampled_from([None, None, "gpus"])
 Event = tuple[Kind, str, Object]
 
 
@@ -95,9 +97,9 @@ class Adversary(RuleBasedStateMachine):
 
     # ---- what happens -------------------------------------------------------------------------
 
-    @initialize(retries=st.integers(0, 2), suspended=st.booleans())
-    def submit(self, retries: int, suspended: bool) -> None:
-        self.world.submit(retries, suspended)
+    @initialize(retries=st.integers(0, 2), suspended=st.booleans(), nodes=NODES, queue=QUEUES)
+    def submit(self, retries: int, suspended: bool, nodes: int, queue: str | None) -> None:
+        self.world.submit(retries, suspended, nodes, queue)
 
     @rule()
     def operator_works(self) -> None:
@@ -180,6 +182,16 @@ class Adversary(RuleBasedStateMachine):
             self.world.ask_to_go(pod)
 
     @rule()
+    def node_is_drained(self) -> None:
+        pod = self.world.live_pod()
+        if pod is not None:
+            self.world.evict(pod)
+
+    @rule(admitted=st.booleans())
+    def kueue_decides(self, admitted: bool) -> None:
+        self.world.admit(admitted)
+
+    @rule()
     def pod_vanishes(self) -> None:
         self.world.lose_pod()
 
@@ -198,9 +210,9 @@ class Adversary(RuleBasedStateMachine):
         self.world.remove(Kind.DINOJOBS, self.world.dinojob)
 
     @precondition(lambda self: not self.world.dinojob)
-    @rule(retries=st.integers(0, 2))
-    def user_creates_it_again(self, retries: int) -> None:
-        self.world.submit(retries)
+    @rule(retries=st.integers(0, 2), nodes=NODES, queue=QUEUES)
+    def user_creates_it_again(self, retries: int, nodes: int, queue: str | None) -> None:
+        self.world.submit(retries, nodes=nodes, queue=queue)
 
     @precondition(lambda self: self.world.things[Kind.JOBS])
     @rule(data=st.data())
@@ -218,7 +230,9 @@ class Adversary(RuleBasedStateMachine):
     def one_job_runs(self) -> None:
         unfinished = [job for job in self.world.jobs() if not observe.is_finished(job)]
         assert len(unfinished) <= 1
-        assert len(list(filter(observe.is_live, self.world.pods()))) <= 1
+        live = list(filter(observe.is_live, self.world.pods()))
+        assert len({observe.controller_uid(pod) for pod in live}) <= 1
+        assert len({observe.index_of(pod) for pod in live}) == len(live)
         self.world.note_ends()
 
     def settle(self) -> None:
@@ -243,6 +257,7 @@ class Adversary(RuleBasedStateMachine):
     def cluster_goes_on(self) -> None:
         """Events arrive late; nothing is lost any more; time passes."""
         self.world.collect_garbage()
+        self.world.admit(True)
         self.world.control_jobs()
         self.world.start_pod()
         self.reconcile()

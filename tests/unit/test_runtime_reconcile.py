@@ -12,12 +12,13 @@ from dino_operator.runtime.cache import Cache, Kind
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.builders import a_child, a_job
+from tests.builders import a_child, a_job, a_preflight
 from tests.unit.plan_world import Crash, World
 
 KEY = ("team", "x")
-BUDGET = 8
-"""Account, right, ConfigMap, Job, three statuses, one event."""
+BUDGET = 10
+"""Account, right, ConfigMap, two Jobs, four statuses, one event."""
+BOTH = ["x-preflight-1", "x-train-1"]
 
 
 class Bench:
@@ -55,19 +56,27 @@ class Bench:
 
     async def live(self) -> None:
         """From creation to the end, with a pod that succeeds."""
+        await self.check_data()
+        await self.go_through()
+
+    async def check_data(self) -> None:
+        """From creation to the Job that trains."""
         self.world.submit()
         await self.work()
-        self.world.control_jobs()
-        await self.work()
-        self.world.start_pod()
-        await self.work()
+        await self.go_through()
+
+    async def go_through(self) -> None:
+        """A pod comes, runs and succeeds, and its Job is complete."""
+        for step in (self.world.control_jobs, self.world.start_pod):
+            step()
+            await self.work()
         self.world.end_pod(0)
         await self.work()
         self.world.control_jobs()
         await self.work()
 
 
-async def test_a_life_costs_eight_writes() -> None:
+async def test_a_life_costs_ten_writes() -> None:
     bench = Bench()
     await bench.live()
     assert bench.world.writes == BUDGET
@@ -96,9 +105,10 @@ async def test_cut_off_at_any_write_it_ends_the_same(
     bench.world.crash = crash
     await bench.live()
     assert left[0] <= 0, "it was cut off"
-    assert bench.world.created_jobs == ["x-train-1"]
+    assert bench.world.created_jobs == BOTH
     assert bench.world.dinojob is not None
     assert observe.is_true(bench.world.dinojob, "Complete")
+    assert bench.world.dinojob["status"]["dataset"] == {"images": 10, "warnings": ["w"]}
     events = [name for kind, name in bench.world.others if kind == "Event"]
     assert len(events) == 1, "told once"
     maps = [name for kind, name in bench.world.others if kind == "ConfigMap"]
@@ -107,8 +117,7 @@ async def test_cut_off_at_any_write_it_ends_the_same(
 
 async def running() -> Bench:
     bench = Bench()
-    bench.world.submit()
-    await bench.work()
+    await bench.check_data()
     bench.world.control_jobs()
     bench.world.start_pod()
     await bench.work()
@@ -117,13 +126,12 @@ async def running() -> Bench:
 
 async def test_a_pod_that_the_cache_has_not_seen_holds_the_next_job_back() -> None:
     bench = Bench()
-    bench.world.submit()
-    await bench.work()
+    await bench.check_data()
     bench.world.control_jobs()
     bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-train-1"])
     bench.see(Kind.JOBS)
     await bench.reconciler.reconcile(KEY)
-    assert bench.world.created_jobs == ["x-train-1"], "its pod still lives"
+    assert bench.world.created_jobs == BOTH, "its pod still lives"
     assert bench.world.dinojob is not None
     said = observe.condition(bench.world.dinojob, "Running")
     assert said is not None
@@ -170,7 +178,7 @@ async def test_a_resource_that_is_gone_costs_nothing() -> None:
 async def test_the_job_of_a_stranger_is_left_alone() -> None:
     bench = Bench()
     bench.world.submit()
-    stranger = a_child(a_job()).orphaned().complete().obj()
+    stranger = a_preflight(a_job()).orphaned().complete().obj()
     stranger["metadata"]["labels"] = {"dino-operator.io/job": "other"}
     bench.world._store(Kind.JOBS, stranger)
     bench.see()
@@ -182,9 +190,9 @@ async def test_the_job_of_a_stranger_is_left_alone() -> None:
     assert said is not None
     assert said["reason"] == "ChildNameConflict"
     await bench.work()
-    bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-train-1"])
+    bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-preflight-1"])
     await bench.work()
-    assert bench.world.created_jobs == ["x-train-1"]
+    assert bench.world.created_jobs == ["x-preflight-1"]
 
 
 async def test_it_remembers_its_own_writes_before_their_events_come() -> None:

@@ -1,0 +1,219 @@
+"""An API server in memory, which refuses what must never be asked of it.
+
+Only what the operator can notice is modelled. Its controllers are in `plan_world`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import datetime
+
+from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
+from dino_operator.plan import observe
+from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.runtime.cache import Key, Kind, key_of
+from dino_operator.runtime.client import ApiError
+from tests.builders import NOON, a_job
+
+
+class Crash(Exception):
+    """The operator's process ends here."""
+
+
+class Store:
+    """What exists. Every change goes through `_store`, which numbers it and tells watchers."""
+
+    def __init__(self) -> None:
+        self.things: dict[Kind, dict[str, Object]] = {kind: {} for kind in Kind}
+        self.others: set[tuple[str, str]] = set()
+        self.version = 10
+        self.now: datetime = NOON
+        self.born = 0
+        self.writes = 0
+        self.crash: Callable[[str], None] = lambda moment: None
+        self.watchers: list[Callable[[Kind, str, Object], None]] = []
+        self.ended: dict[str, Object] = {}
+        self.created_jobs: list[str] = []
+        self.checked: set[str | None] = set()
+        self.micro_batches: dict[str | None, int] = {}
+
+    # ---- the API that the operator sees -------------------------------------------------------
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self.things[kind].get(name))
+
+    async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
+        found = [each for each in self.things[kind].values() if key_of(kind, each) == key]
+        return copy.deepcopy(found), self.version
+
+    async def create(self, thing: Object) -> Object:
+        with self._write():
+            kind, name = thing["kind"], thing["metadata"]["name"]
+            taken = name in self.things[Kind.JOBS] if kind == "Job" else (kind, name) in self.others
+            if taken:
+                raise ApiError(409, "AlreadyExists", name)
+            if kind != "Job":
+                self.others.add((kind, name))
+                return thing
+            self._may_run(thing)
+            self.created_jobs.append(name)
+            made = self._newborn(thing)
+            made["status"] = {"startTime": self._stamp()}
+            self._store(Kind.JOBS, made)
+            return copy.deepcopy(made)
+
+    async def patch_job(self, namespace: str, patch: Patch) -> Object:
+        with self._write():
+            job = self._same(Kind.JOBS, patch.name, patch.uid)
+            notes = patch.body.get("metadata", {}).get("annotations", {})
+            job["metadata"].setdefault("annotations", {}).update(notes)
+            if "suspend" in patch.body.get("spec", {}):
+                assert not queued(job), "Kueue alone suspends and resumes its Jobs"
+            if patch.body.get("spec", {}).get("suspend") is False:
+                job["status"]["startTime"] = self._stamp()
+            job["spec"].update(patch.body.get("spec", {}))
+            self._store(Kind.JOBS, job)
+            return copy.deepcopy(job)
+
+    async def delete_job(self, namespace: str, delete: Delete) -> None:
+        with self._write():
+            if delete.name in self.things[Kind.JOBS]:
+                self.remove(Kind.JOBS, self._same(Kind.JOBS, delete.name, delete.uid))
+
+    async def apply_status(self, resource: Object, status: Object) -> Object:
+        with self._write():
+            meta = resource["metadata"]
+            stored = self._same(Kind.DINOJOBS, meta["name"], meta["uid"])
+            if meta["resourceVersion"] != stored["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict", "another version")
+            assert stored.get("status") != status, "a write without a change"
+            stored["status"] = copy.deepcopy(status)
+            self._store(Kind.DINOJOBS, stored)
+            return copy.deepcopy(stored)
+
+    def _write(self) -> _Write:
+        self.writes += 1
+        return _Write(self)
+
+    def _same(self, kind: Kind, name: str, uid: str) -> Object:
+        found = self.things[kind].get(name)
+        if found is None:
+            raise ApiError(404, "NotFound", name)
+        if found["metadata"]["uid"] != uid:
+            raise ApiError(409, "Conflict", name)
+        return copy.deepcopy(found)
+
+    def _may_run(self, job: Object) -> None:
+        """No GPU Job beside another, none after the end, none of a name that trains elsewhere."""
+        for other in self.things[Kind.JOBS].values():
+            assert observe.is_finished(other), f"{observe.name_of(other)} is not finished"
+        for pod in self.things[Kind.PODS].values():
+            assert not observe.is_live(pod), f"{observe.name_of(pod)} may hold a GPU"
+        owner = observe.controller_uid(job)
+        assert owner not in self.ended, "nothing is run after the end"
+        if is_preflight(job):
+            assert owner not in self.checked, "good data is not checked again"
+        else:
+            assert owner in self.checked, "no training before its data was checked"
+            self._may_be_so_large(owner, job)
+
+    def _may_be_so_large(self, owner: str | None, job: Object) -> None:
+        """What did not fit in memory once is not tried again."""
+        pod = job["spec"]["template"]["spec"]["containers"][0]
+        env = {each["name"]: each.get("value") for each in pod["env"]}
+        images = int(env.get("DINO_MICRO_BATCH", 1000))
+        assert images <= self.micro_batches.get(owner, 1000), "the micro-batch grew"
+        self.micro_batches[owner] = images
+
+    # ---- storage ------------------------------------------------------------------------------
+
+    def _stamp(self) -> str:
+        return observe.format_time(self.now)
+
+    def _newborn(self, thing: Object) -> Object:
+        made = copy.deepcopy(thing)
+        self.born += 1
+        made["metadata"].update(uid=f"uid-{self.born}", creationTimestamp=self._stamp())
+        return made
+
+    def _store(self, kind: Kind, thing: Object) -> None:
+        self.version += 1
+        thing["metadata"]["resourceVersion"] = str(self.version)
+        name = thing["metadata"]["name"]
+        event = "MODIFIED" if name in self.things[kind] else "ADDED"
+        self.things[kind][name] = thing
+        self._tell(kind, event, thing)
+
+    def remove(self, kind: Kind, thing: Object) -> None:
+        """It is gone."""
+        self.version += 1
+        gone = self.things[kind].pop(thing["metadata"]["name"])
+        gone["metadata"]["resourceVersion"] = str(self.version)
+        self._tell(kind, "DELETED", gone)
+
+    def _tell(self, kind: Kind, event: str, thing: Object) -> None:
+        for watcher in self.watchers:
+            watcher(kind, event, copy.deepcopy(thing))
+
+    # ---- users --------------------------------------------------------------------------------
+
+    def submit(
+        self, retries: int = 2, suspended: bool = False, nodes: int = 1, queue: str | None = None
+    ) -> None:
+        """kubectl apply."""
+        job = a_job().policy(maxRetries=retries, suspend=suspended)
+        job.spec(resources={"gpus": 0, "nodes": nodes})
+        if queue:
+            job.spec(queueName=queue)
+        self._store(Kind.DINOJOBS, self._newborn(job.obj()))
+
+    @property
+    def dinojob(self) -> Object | None:
+        """The one DinoJob, if it exists."""
+        return copy.deepcopy(self.things[Kind.DINOJOBS].get("x"))
+
+    def edit(self, **policy: object) -> None:
+        """kubectl patch of spec.runPolicy."""
+        job = self.dinojob
+        assert job is not None
+        job["spec"]["runPolicy"].update(policy)
+        job["metadata"]["generation"] += 1
+        self._store(Kind.DINOJOBS, job)
+
+    def note_ends(self) -> None:
+        """Remembers ends, and fails where one was taken back."""
+        job = self.dinojob
+        if job is None:
+            return
+        over = [each for each in ("Complete", "Failed") if observe.is_true(job, each)]
+        uid = job["metadata"]["uid"]
+        assert len(over) < 2
+        assert uid not in self.ended or over == self.ended[uid]["over"], "an end was taken back"
+        if over:
+            self.ended.setdefault(uid, {"over": over})
+
+
+def queued(job: Object) -> bool:
+    """Whether Kueue decides when the Job runs."""
+    return KUEUE_QUEUE_LABEL in job["metadata"]["labels"]
+
+
+def is_preflight(job: Object) -> bool:
+    """Whether the Job checks data."""
+    return bool(job["metadata"]["labels"][Label.ACTION.value] == Stage.PREFLIGHT)
+
+
+class _Write:
+    """A request that may be lost on the way, or be done and its answer lost."""
+
+    def __init__(self, world: Store) -> None:
+        self._world = world
+
+    def __enter__(self) -> None:
+        self._world.crash("before")
+
+    def __exit__(self, *error: object) -> None:
+        self._world.note_ends()
+        if error[0] is None:
+            self._world.crash("after")
