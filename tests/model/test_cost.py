@@ -79,7 +79,7 @@ def test_the_model_compiles_without_a_graph_break() -> None:
         return [torch.compile(getattr(model, n), backend="eager", fullgraph=True) for n in names]
 
     project, locate, encode, decode = whole(("_project", "_locate", "_encode", "_decode"))
-    maps = project(batch)
+    maps = project(batch, mask)
     tokens = locate(maps, mask)
     outputs = decode(encode(maps, tokens), tokens, model._denoise(targets(3, 1), None))
     assert outputs.denoising is not None

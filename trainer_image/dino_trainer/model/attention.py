@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dino_trainer.model import sampling
+from dino_trainer.model.layers import full
 
 LevelShapes = tuple[tuple[int, int], ...]  # (height, width) of each level, on the host
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
@@ -156,8 +157,9 @@ class DeformableAttention(nn.Module):
         value = self.value_proj(memory)
         if padding is not None:
             value = value.masked_fill(padding, 0.0)
-        offsets = self.sampling_offsets(rows).view(b, q, self.heads, self.levels, self.points, 2)
-        weights = self.attention_weights(rows).view(b, q, self.heads, -1).softmax(-1)
+        offsets = full(self.sampling_offsets(rows))
+        offsets = offsets.view(b, q, self.heads, self.levels, self.points, 2)
+        weights = full(self.attention_weights(rows)).view(b, q, self.heads, -1).softmax(-1)
         locations = torch.addcmul(references.origin, offsets, references.unit)
         return self.output_proj(ms_deform_attn(value, shapes, locations, weights))
 

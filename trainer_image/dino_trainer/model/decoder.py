@@ -13,7 +13,7 @@ from dino_trainer.model.attention import DeformableAttention, References, SelfAt
 from dino_trainer.model.boxes import inverse_sigmoid
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.encoder import Tokens
-from dino_trainer.model.layers import FeedForward, Mlp, make_dropout
+from dino_trainer.model.layers import FeedForward, LayerNorm, Mlp, full, make_dropout
 from dino_trainer.model.position import query_positions
 
 
@@ -32,7 +32,7 @@ class DecoderLayer(nn.Module):
         )
         self.cross_attention = DeformableAttention(*points)
         self.feed_forward = FeedForward(d, cfg.dim_feedforward, dropout, cfg.transformer_activation)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d) for _ in range(3))
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(d) for _ in range(3))
         self.dropout = make_dropout(dropout)
 
     def forward(
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         super().__init__()
         d, k = cfg.hidden_dim, cfg.dec_layers
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(k))
-        self.norm = nn.LayerNorm(d)
+        self.norm = LayerNorm(d)
         self.ref_point_head = Mlp(2 * d, d, d, 2)
         classes, boxes = (
             1 if shared else k
@@ -110,15 +110,16 @@ class Decoder(nn.Module):
             states.append(self.norm(x))
             references.append(stored)
             if index + 1 < len(self.layers):
-                stored = (self._head(self.box_head, index)(x) + inverse_sigmoid(current)).sigmoid()
+                moved = full(self._head(self.box_head, index)(x))
+                stored = (moved + inverse_sigmoid(current)).sigmoid()
                 current = stored.detach()
         return self._predict(torch.stack(states), torch.stack(references))
 
     def _predict(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
         """Read normalised states float[k, b, n, d], adding boxes to references [k, b, n, 4]."""
-        logits = self._read(self.class_head, states)
-        boxes = (self._read(self.box_head, states) + inverse_sigmoid(references)).sigmoid()
-        return logits, boxes
+        logits = full(self._read(self.class_head, states))
+        moved = full(self._read(self.box_head, states))
+        return logits, (moved + inverse_sigmoid(references)).sigmoid()
 
     @staticmethod
     def _head(heads: nn.ModuleList, index: int) -> nn.Module:

@@ -22,7 +22,7 @@ from dino_trainer.model.config import LEVEL_OF_C5, ModelConfig
 from dino_trainer.model.decoder import Decoder
 from dino_trainer.model.denoising import Denoising, allow_attention, make_denoising
 from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_boxes
-from dino_trainer.model.layers import Mlp
+from dino_trainer.model.layers import GroupNorm, LayerNorm, Mlp, full_precision
 from dino_trainer.model.targets import Padded, Targets
 
 # Every class starts at a probability of 0.01, so that the first losses are not all background.
@@ -76,7 +76,7 @@ class ProposalHead(nn.Module):
         d = cfg.hidden_dim
         self.queries = cfg.num_queries
         self.project = nn.Linear(d, d)
-        self.norm = nn.LayerNorm(d)
+        self.norm = LayerNorm(d)
         self.class_head = None if cfg.two_stage_class_embed_share else nn.Linear(d, num_classes)
         self.box_head = None if cfg.two_stage_bbox_embed_share else Mlp(d, d, 4, 3)
 
@@ -105,12 +105,19 @@ class ProposalHead(nn.Module):
 
 
 class Dino(nn.Module):
-    """DINO: backbone, deformable encoder, query selection, decoder, contrastive denoising."""
+    """DINO: backbone, deformable encoder, query selection, decoder, contrastive denoising.
+
+    ``activation_checkpoint``, False at first: True keeps only the inputs of the encoder's layers
+    for the backward pass and computes the rest again. Same gradients, less memory, more time.
+
+    Half precision: run the forward pass under ``torch.autocast``; predictions come in float32.
+    """
 
     def __init__(self, cfg: ModelConfig, num_classes: int, backbone: Backbone) -> None:
         super().__init__()
         d = cfg.hidden_dim
         self.cfg, self.num_classes = cfg, num_classes
+        self.activation_checkpoint = False
         self.backbone = backbone
         self.input_proj = _build_projections(cfg, backbone.channels)
         self.level_embed = (
@@ -181,7 +188,7 @@ class Dino(nn.Module):
             sizes = [h * w for h, w in tokens.shapes]
             levels = [row.expand(n, -1) for row, n in zip(self.level_embed, sizes, strict=True)]
             positions = positions + torch.cat(levels)
-        return self.encoder(x, positions, tokens)
+        return self.encoder(x, positions, tokens, self.activation_checkpoint)
 
     def _denoise(
         self, targets: Targets | None, generator: torch.Generator | None
@@ -221,7 +228,8 @@ class Dino(nn.Module):
             assert learned is not None
             assert self.query_boxes is not None
             return learned, self.query_boxes.weight.expand(b, -1, -1), None
-        content, boxes, logits = self.proposals(memory, tokens, self.decoder)
+        with full_precision(memory.device):  # ranks of close scores decide
+            content, boxes, logits = self.proposals(memory, tokens, self.decoder)
         x = content.detach() if learned is None else learned
         return x, boxes.detach(), Predictions(logits, boxes.sigmoid())
 
@@ -267,7 +275,7 @@ def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.Module
         if index > LEVEL_OF_C5:
             layers.append(nn.Conv2d(inputs, d, kernel_size=3, stride=2, padding=1))
             inputs = d
-    return nn.ModuleList(nn.Sequential(layer, nn.GroupNorm(32, d)) for layer in layers)
+    return nn.ModuleList(nn.Sequential(layer, GroupNorm(32, d)) for layer in layers)
 
 
 def build_dino(model: Any, num_classes: int) -> Dino:

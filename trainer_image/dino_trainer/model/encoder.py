@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dino_trainer.model.attention import DeformableAttention, LevelShapes, References
 from dino_trainer.model.config import ModelConfig
-from dino_trainer.model.layers import FeedForward, make_dropout
+from dino_trainer.model.layers import FeedForward, LayerNorm, make_dropout, run_layer
 from dino_trainer.model.position import image_positions
 
 # Width and height of a proposal on the finest level, relative to the image; doubles per level.
@@ -112,11 +112,11 @@ class EncoderLayer(nn.Module):
         self.attention = DeformableAttention(
             d, cfg.num_feature_levels, cfg.nheads, cfg.enc_n_points
         )
-        self.norm1 = nn.LayerNorm(d)
+        self.norm1 = LayerNorm(d)
         self.feed_forward = FeedForward(
             d, cfg.dim_feedforward, cfg.dropout_ratio, cfg.transformer_activation
         )
-        self.norm2 = nn.LayerNorm(d)
+        self.norm2 = LayerNorm(d)
         self.dropout = make_dropout(cfg.dropout_ratio)
 
     def forward(
@@ -134,19 +134,22 @@ class Encoder(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.enc_layers))
-        self.norm = nn.LayerNorm(cfg.hidden_dim) if cfg.pre_norm else nn.Identity()
+        self.norm = LayerNorm(cfg.hidden_dim) if cfg.pre_norm else nn.Identity()
 
-    def forward(self, x: Tensor, positions: Tensor, tokens: Tokens) -> Tensor:
+    def forward(
+        self, x: Tensor, positions: Tensor, tokens: Tokens, recompute: bool = False
+    ) -> Tensor:
         """Return the memory float[b, s, d].
 
         Args:
             x: float[b, s, d], projected features of alv levels.
             positions: float[b, s, d], sine encoding plus the level's embedding.
             tokens: where the tokens lie.
+            recompute: see ``layers.run_layer``.
         """
         # A point relative to the unpadded image, on each level's padded area: [b, s, v, 2]
         points = tokens.centres[:, :, None] * tokens.valid_ratios[:, None]
         references = References.points(points, tokens.sizes)
         for layer in self.layers:
-            x = layer(x, positions, references, tokens)
+            x = run_layer(layer, recompute, x, positions, references, tokens)
         return self.norm(x)

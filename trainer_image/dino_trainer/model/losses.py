@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.dino import DenoisingOutputs, Outputs, Predictions
+from dino_trainer.model.layers import full_precision
 from dino_trainer.model.matching import match
 from dino_trainer.model.targets import Padded, Targets, from_host
 
@@ -60,6 +61,12 @@ class Criterion(nn.Module):
                 With several processes or accumulated batches: boxes of the whole step, divided
                 by the number of processes.
         """
+        with full_precision(outputs.logits.device):
+            return self._compare(outputs, targets, num_boxes)
+
+    def _compare(
+        self, outputs: Outputs, targets: Targets, num_boxes: float | Tensor | None
+    ) -> Losses:
         boxes = targets.total if num_boxes is None else num_boxes
         boxes = boxes.clamp(min=1) if isinstance(boxes, Tensor) else max(float(boxes), 1.0)
         matched = self._sets_to_match(outputs)
