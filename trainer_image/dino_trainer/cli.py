@@ -20,6 +20,7 @@ from typing import NoReturn
 from dino_api.names import Action, Stage
 from dino_api.result import Result
 from dino_trainer import cli_help
+from dino_trainer.distributed.launcher import is_rank
 from dino_trainer.errors import failure_of
 from dino_trainer.launch import explain, launch
 from dino_trainer.report.reporter import write_termination
@@ -136,7 +137,7 @@ def _stop_on_signals(stop: threading.Event, goodbye: str) -> None:
     def asked(number: int, _frame: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not stop.is_set():
+        if not stop.is_set() and not is_rank():  # its launcher says so for all
             # Not print: the signal may have arrived in the middle of one.
             name = signal.Signals(number).name
             os.write(2, f"{name}: {goodbye}.\n".encode())

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dino_api.experiment import TrainConfig
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.distributed.meeting import ManyNodes, Meeting, OneNode, Verdict
-from dino_trainer.distributed.processes import Ending, Processes
+from dino_trainer.distributed.processes import CGROUPS, Ending, Processes
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.storage import Say
 
@@ -96,6 +97,7 @@ class Supervisor:
     stop: threading.Event
     say: Say
     restarts: int = MAX_RESTARTS
+    cgroups: Path = CGROUPS
 
     def run(self) -> Failure | None:
         """Until all ranks succeeded (None), or the training failed for good."""
@@ -111,7 +113,7 @@ class Supervisor:
             meeting = self.place.meet(self.stop)
         except TrainerError as error:
             return Verdict(error.as_failure(), again=False)
-        processes = Processes(self.command, self._envs(meeting))
+        processes = Processes(self.command, self._envs(meeting), self.cgroups)
         try:
             return Watch(self, processes, meeting, last).until_the_end()
         finally:

@@ -26,7 +26,7 @@ from dino_trainer.errors import TrainerError
 # Where a rank leaves its failure.
 FAILURE_FILE = "DINO_RANK_FAILURE_FILE"
 _OOM_COUNTERS = ("memory.events", "memory/memory.oom_control")
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 _PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 
@@ -53,7 +53,7 @@ class Processes:
 
     command: Sequence[str]
     envs: Sequence[Mapping[str, str]]
-    cgroups: Path = _CGROUPS
+    cgroups: Path = CGROUPS
     failed: list[Ending] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class Processes:
         return Ending(rank, error.as_failure(), killed=True)
 
 
-def oom_kills(cgroups: Path = _CGROUPS) -> int:
+def oom_kills(cgroups: Path = CGROUPS) -> int:
     """How many processes of this control group the kernel has killed for memory; 0 if untold."""
     for name in _OOM_COUNTERS:
         with suppress(OSError, ValueError):
