@@ -17,6 +17,7 @@ from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.loader import Batch, eval_loader, normalise
 from dino_trainer.distributed.world import World
 from dino_trainer.model import Detections, postprocess
+from dino_trainer.train.precision import autocast
 
 # Turns that several processes take before they ask each other whether to stop.
 TURNS_BETWEEN_QUESTIONS = 8
@@ -116,7 +117,9 @@ def detect_batch(
     pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
     images = [dataset.images[index] for index in batch.indices]
     sizes = torch.tensor([[image.height, image.width] for image in images])
-    detections = postprocess(model(pixels, batch.mask), sizes, spec.model.num_select)
+    with autocast(spec.train.precision, pixels.device):
+        outputs = model(pixels, batch.mask)
+    detections = postprocess(outputs, sizes, spec.model.num_select)
     return [_found(index, one) for index, one in zip(batch.indices, detections, strict=True)]
 
 
