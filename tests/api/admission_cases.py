@@ -106,7 +106,21 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
     ),
     "no class": ("spec.numClasses", 0, "spec.numClasses", "greater than or equal to 1"),
     "fewer than no GPUs": ("spec.resources.gpus", -1, "spec.resources.gpus", "equal to 0"),
-    "two GPUs, which is not built": ("spec.resources.gpus", 2, "spec.resources.gpus", "equal to 1"),
+    "more GPUs than a machine has": (
+        "spec.resources.gpus",
+        17,
+        "spec.resources.gpus",
+        "equal to 16",
+    ),
+    "no node": ("spec.resources.nodes", 0, "spec.resources.nodes", "equal to 1"),
+    "processes beside GPUs": (
+        "spec.resources.processes",
+        2,
+        "spec.resources.processes",
+        "must be 1 where the job has GPUs",
+    ),
+    "a cache without a claim": ("spec.cache", {}, "spec.cache.claimName", "Required"),
+    "a queue that is no name": ("spec.queueName", "My Queue", "spec.queueName", "should match"),
     "memory that is not a quantity": (
         "spec.resources.memory",
         "16 GB",

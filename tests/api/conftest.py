@@ -11,41 +11,14 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import kubernetes
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-CRDS = ROOT / "crds"
-HOME = Path(
-    os.environ.get("DINO_DEVCLUSTER_HOME") or Path.home() / ".cache" / "dino-devcluster"
-).expanduser()
-
-
-@dataclass(frozen=True)
-class Kubectl:
-    """kubectl against the test's API server."""
-
-    program: str
-    kubeconfig: Path
-    namespace: str = ""
-
-    def __call__(
-        self, *arguments: str, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs it; never raises for its exit status."""
-        scope = [f"--namespace={self.namespace}"] if self.namespace else []
-        command = [self.program, f"--kubeconfig={self.kubeconfig}", *scope, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
-
-    def apply(self, manifest: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`kubectl apply` of one object, client-side as people do it."""
-        text = manifest if isinstance(manifest, str) else yaml.safe_dump(manifest)
-        return self("apply", "--server-side=false", "-f", "-", *arguments, stdin=text)
+from .clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
+from .operator_cluster import Cluster, operated
+from .operator_process import Process
 
 
 @pytest.fixture(scope="session")
@@ -106,47 +79,25 @@ def dinojobs(api_client: kubernetes.client.ApiClient, namespace: str) -> DinoJob
     return DinoJobs(kubernetes.client.CustomObjectsApi(api_client), namespace)
 
 
-@dataclass(frozen=True)
-class DinoJobs:
-    """The calls that tests make; a refusal raises kubernetes.client.ApiException."""
+@pytest.fixture(scope="module")
+def served(
+    cluster_kubectl: Kubectl,
+    api_client: kubernetes.client.ApiClient,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Cluster, Process]]:
+    """A namespace with an operator that serves it, for all tests of a module."""
+    with operated(cluster_kubectl, api_client, tmp_path_factory.mktemp("operator")) as both:
+        yield both
 
-    api: kubernetes.client.CustomObjectsApi
-    namespace: str
 
-    @property
-    def _where(self) -> dict[str, str]:
-        return {
-            "group": "dino-operator.io",
-            "version": "v1alpha1",
-            "plural": "dinojobs",
-            "namespace": self.namespace,
-        }
+@pytest.fixture
+def cluster(served: tuple[Cluster, Process]) -> Cluster:
+    """That namespace. Data is good in it unless a test says otherwise."""
+    served[0].by_hand.clear()
+    return served[0]
 
-    def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Strict: unknown fields are refused and not dropped."""
-        return self.api.create_namespaced_custom_object(
-            **self._where, body=manifest, field_validation="Strict"
-        )
 
-    def get(self, name: str) -> dict[str, Any]:
-        """The object as the API server has it."""
-        return self.api.get_namespaced_custom_object(**self._where, name=name)
-
-    def patch(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
-        """A JSON merge patch: null removes."""
-        return self.api.patch_namespaced_custom_object(
-            **self._where,
-            name=name,
-            body=changes,
-            field_validation="Strict",
-            _content_type="application/merge-patch+json",
-        )
-
-    def patch_status(self, name: str, status: dict[str, Any]) -> dict[str, Any]:
-        """A JSON merge patch of the status subresource."""
-        return self.api.patch_namespaced_custom_object_status(
-            **self._where,
-            name=name,
-            body={"status": status},
-            _content_type="application/merge-patch+json",
-        )
+@pytest.fixture
+def operator(served: tuple[Cluster, Process]) -> Process:
+    """The running operator; one that a test left dead is started again."""
+    return served[1] if served[1].runs else served[1].start()

@@ -24,6 +24,8 @@ EDITS: dict[str, tuple[str, Any]] = {
     "another number of classes": ("spec.numClasses", 5),
     "classes where none were given": ("spec.numClasses", 4),
     "another GPU": ("spec.resources.gpus", 0),
+    "another queue": ("spec.queueName", "gpus"),
+    "another cache": ("spec.cache", {"claimName": "data"}),
     "another store": ("spec.storage", {"endpoint": "http://minio:9000"}),
     "another priority": ("spec.priorityClassName", "high"),
     "another node": ("spec.podTemplate.nodeSelector", {"disk": "ssd"}),

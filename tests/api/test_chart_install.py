@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from .conftest import HOME, ROOT, Kubectl
+from .clients import HOME, ROOT, Kubectl
 
 CHART = str(ROOT / "charts" / "dino-operator")
 

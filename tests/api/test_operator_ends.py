@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import kubernetes
 import pytest
 
-from .conftest import Kubectl
-from .operator_cluster import RESULT, Cluster, a_manifest, operated
-from .operator_process import Process, eventually
-
-
-@pytest.fixture(scope="module")
-def served(
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Cluster, Process]]:
-    with operated(cluster_kubectl, api_client, tmp_path_factory.mktemp("operator")) as both:
-        yield both
-
-
-@pytest.fixture
-def cluster(served: tuple[Cluster, Process]) -> Cluster:
-    return served[0]
+from .operator_cluster import RESULT, Cluster, a_manifest
+from .operator_process import eventually
 
 
 def told(reason: str, remedy: str = "Do it.") -> dict[str, Any]:
@@ -56,7 +38,7 @@ def test_retries_used_up(cluster: Cluster) -> None:
     assert failed["status"]["failure"]["reason"] == "DeviceOutOfMemory"
     assert failed["status"]["failure"]["exitCode"] == 71
     time.sleep(1)
-    assert len(cluster.jobs_of("used")) == 2
+    assert len(cluster.jobs_of("used")) == 1 + 2, "a preflight and two attempts"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +150,7 @@ def test_the_deadline_ends_it(cluster: Cluster) -> None:
     assert cluster.condition("late", "Failed")["reason"] == "DeadlineExceeded"
     assert failed["status"]["failure"]["remedy"]
     time.sleep(1)
-    assert len(cluster.jobs_of("late")) == 1
+    assert len(cluster.jobs_of("late")) == 1, "no other attempt"
 
 
 def test_an_edited_deadline_reaches_the_running_job(cluster: Cluster) -> None:
@@ -203,7 +185,7 @@ def test_an_edit_after_the_end_is_noticed_and_runs_nothing(cluster: Cluster) -> 
     cluster.phase("over", "Failed")
     cluster.dinojobs.patch("over", {"spec": {"runPolicy": {"maxRetries": 9}}})
     eventually(lambda: cluster.dinojobs.get("over")["status"]["observedGeneration"] == 2, "noticed")
-    assert len(cluster.jobs_of("over")) == 1
+    assert len(cluster.jobs_of("over")) == 1 + 1, "the preflight and one attempt"
 
 
 def test_an_unschedulable_pod_says_what_is_missing(cluster: Cluster) -> None:

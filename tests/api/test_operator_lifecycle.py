@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import kubernetes
 import pytest
 
-from .conftest import Kubectl
-from .operator_cluster import RESULT, Cluster, a_manifest, operated
+from .operator_cluster import RESULT, Cluster, a_manifest
 from .operator_process import Process, eventually
 
-WRITE_BUDGET = 8
+WRITE_BUDGET = 10
 IDLE_SECONDS = 61
-
-
-@pytest.fixture(scope="module")
-def served(
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Cluster, Process]]:
-    with operated(cluster_kubectl, api_client, tmp_path_factory.mktemp("operator")) as both:
-        yield both
-
-
-@pytest.fixture
-def cluster(served: tuple[Cluster, Process]) -> Cluster:
-    return served[0]
-
-
-@pytest.fixture
-def operator(served: tuple[Cluster, Process]) -> Process:
-    """The running process; one that a test left dead is started again."""
-    return served[1] if served[1].runs else served[1].start()
 
 
 def test_from_apply_to_complete(cluster: Cluster, operator: Process) -> None:
@@ -59,7 +35,7 @@ def test_from_apply_to_complete(cluster: Cluster, operator: Process) -> None:
     assert done["status"]["progress"] == {"epoch": 1, "percent": 10}, "the pod's own field"
     assert "reporter" not in done["status"]
     assert cluster.events("x") == ["Completed"]
-    assert operator.writes() == WRITE_BUDGET, "account, right, ConfigMap, Job, event, 3 statuses"
+    assert operator.writes() == WRITE_BUDGET, "account, right, ConfigMap, 2 Jobs, event, 4 statuses"
     assert cluster.counted("writes") - before == WRITE_BUDGET, "kopf writes nothing itself"
 
 
@@ -123,7 +99,8 @@ def test_killed_while_it_creates(cluster: Cluster, operator: Process, moment: fl
     cluster.finish(cluster.run(f"{name}-train-1"), message=RESULT)
     done = cluster.phase(name, "Complete")
     assert done["status"]["attempts"] == 1
-    assert [each["metadata"]["name"] for each in cluster.jobs_of(name)] == [f"{name}-train-1"]
+    both = [f"{name}-preflight-1", f"{name}-train-1"]
+    assert [each["metadata"]["name"] for each in cluster.jobs_of(name)] == both
     assert cluster.events(name) == ["Completed"]
 
 

@@ -21,7 +21,7 @@ from dino_api.result import Progress
 from dino_api.status import DinoJobStatus
 from dino_trainer.report.cluster import PushError, Target, push
 
-from .conftest import HOME, ROOT, DinoJobs, Kubectl
+from .clients import HOME, ROOT, DinoJobs, Kubectl
 
 CHART = ROOT / "charts" / "dino-operator"
 FORBIDDEN, UNPROCESSABLE = 403, 422

@@ -88,7 +88,7 @@ def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> E
 def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
     resource = job.obj()
     resolved = specfile.read_spec(resource)
-    needed = [*render.shared(resource), render.config_map(resource, resolved)]
+    needed = render.inputs(resource, resolved, attempt.preflight)
     return (*needed, render.job(resource, resolved, attempt, SETTINGS))
 
 
