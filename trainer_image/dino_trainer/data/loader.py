@@ -23,7 +23,7 @@ from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, Tr
 from dino_trainer.data.sizes import MULTIPLE
 from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.model.targets import Targets
-from dino_trainer.train.machine import cores
+from dino_trainer.train.machine import cores_each
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,12 @@ def train_loader(
 
 
 def eval_loader(
-    dataset: CocoDataset, config: DatasetConfig, batch_size: int, pin: bool
+    dataset: CocoDataset, config: DatasetConfig, batches: Sequence[Sequence[int]], pin: bool
 ) -> DataLoader[Sample]:
-    """Every image once, in the dataset's order."""
+    """The images at the places that `batches` name."""
     return DataLoader(
         EvalImages(dataset.images, config.augmentation),
-        batch_size=batch_size,
+        batch_sampler=batches,
         collate_fn=eval_collate(config.augmentation),
         **_worker_options(config, pin),
     )
@@ -244,7 +244,7 @@ def eval_collate(config: AugmentationConfig) -> Collate:
 
 
 def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:
-    workers = min(config.workers, cores())
+    workers = min(config.workers, cores_each())
     options: dict[str, object] = {"num_workers": workers, "pin_memory": pin and config.pin_memory}
     if workers:
         options |= {"worker_init_fn": quiet_worker, "prefetch_factor": 4}
