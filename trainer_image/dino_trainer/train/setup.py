@@ -35,7 +35,7 @@ def prepare(
         seed = world.broadcast(secrets.randbelow(2**31))
     start = Position.read(saved["position"]) if saved else Position()
     plan = plan_for(spec, data.train, seed, world.size).resumed(start)
-    device = machine.pick_device(spec.train.num_gpus)
+    device = machine.pick_device(spec.train.num_gpus, world.local_rank)
     with world.first_here():
         model = build_model(spec, context, data.num_classes, seed, fresh=saved is None).to(device)
     about = state.describe(spec, context.digest, data.class_names)
@@ -122,7 +122,8 @@ def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Val
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids)
 
     def validate(model: nn.Module) -> Metrics | None:
-        found = detect(model, data.validation, spec, stop=context.stop)
-        return None if found is None else Metrics.from_coco(scorer.score(found))
+        found = detect(model, data.validation, spec, context.stop, context.world)
+        metrics = None if found is None else Metrics.from_coco(scorer.score(found))
+        return context.world.broadcast(metrics)
 
     return validate
