@@ -48,8 +48,10 @@ S3, AWS = "s3://bucket/x", "aws://bucket/x"
 
 CASES: dict[str, Case] = {
     "backbone-known": Case(
-        model(backbone="fan_tiny"), model(backbone="timm/convnext_tiny.fb_in1k")
+        model(backbone="swin_tiny"), model(backbone="timm/convnext_tiny.fb_in1k")
     ),
+    "backbone-built": Case(model(backbone="fan_tiny"), model(backbone="gc_vit_base")),
+    "denoising-groups": Case(model(dn_number=49), model(dn_number=50)),
     "backbone-imagenet": Case(
         model(pretrained_backbone_path="imagenet"),
         model(pretrained_backbone_path="imagenet", backbone="timm/tf_efficientnet_lite0"),

@@ -20,28 +20,27 @@ class ModelConfig(Section):
 
     backbone: str = key(
         "resnet_50",
-        "The image encoder: resnet_18, resnet_34, resnet_50, resnet_101, resnet_152 (torchvision), "
-        "or timm/<name> for any timm model that gives feature maps, such as "
-        "timm/tf_efficientnet_lite0. Smaller is faster; larger finds more.",
+        "The image encoder: resnet_18, _34, _50, _101, _152; TAO's swin_*, gc_vit_*, "
+        "efficientvit_*, vit_large_*; or timm/<name>. docs/backbones.md lists them. Smaller is "
+        "faster; larger finds more.",
         size=128,
     )
     pretrained_backbone_path: str = key(
         "",
-        "Weights of the backbone alone: a path, an s3:// URI, or the word imagenet for the weights "
-        "shipped with the trainer (only for timm/tf_efficientnet_lite0). Empty starts the backbone "
-        "from random numbers, which needs many times the data and the epochs.",
+        "Weights of the backbone alone: a path, an s3:// URI, or the word imagenet for those "
+        "shipped with the trainer (timm/tf_efficientnet_lite0 only). Empty starts from random "
+        "numbers, which needs many times the data and the epochs.",
         size=URI,
     )
     train_backbone: bool = key(
         True,
-        "False freezes the backbone's weights: faster steps and less memory, lower accuracy on "
-        "images unlike those of its pretraining.",
+        "False freezes the backbone: faster, less memory, less accurate on images unlike those "
+        "of its pretraining.",
     )
     num_queries: Int = key(
         300,
-        "Object candidates per image: an upper bound on detections. Should be well above the "
-        "largest number of objects in one image (900 for COCO in the published model); time and "
-        "memory of the decoder grow with it.",
+        "Object candidates per image. Should be well above the most objects of one image (900 "
+        "for COCO in the published model); time and memory of the decoder grow with it.",
         ge=1,
         le=10000,
     )
@@ -54,16 +53,15 @@ class ModelConfig(Section):
     )
     num_feature_levels: Int = key(
         4,
-        "Feature maps that the encoder reads; equals the length of return_interm_indices. "
-        "5 finds small objects better and takes about three times the memory of 4.",
+        "Feature maps that the encoder reads: the length of return_interm_indices. 5 finds small "
+        "objects better, in about three times the memory of 4.",
         ge=1,
         le=5,
     )
     return_interm_indices: list[LevelIndex] = key(
         lambda: [1, 2, 3, 4],
-        "Which feature maps, rising and without repeats: 0 to 3 are the backbone's strides 4, 8, "
-        "16 and 32; 4 is one more level of stride 64, made from stride 32. [0, 1, 2, 3, 4] with "
-        "num_feature_levels 5 is the 5-scale model, [2, 3, 4] a small fast one.",
+        "Which feature maps, rising: 0 to 3 are the backbone's strides 4, 8, 16 and 32; 4 is one "
+        "more of stride 64. [0, 1, 2, 3, 4] is the published 5-scale model, [2, 3, 4] a fast one.",
         min_length=1,
         size=5,
     )
@@ -98,13 +96,12 @@ class ModelConfig(Section):
     )
     embed_init_tgt: bool = key(
         True,
-        "True learns the content part of the queries; False starts it from the encoder's chosen "
-        "features.",
+        "True learns the content of the queries; False takes the encoder's chosen features.",
     )
     use_dn: bool = key(
         True,
-        "Contrastive denoising: noised true boxes as extra queries while training. Speeds up "
-        "convergence; costs nothing afterwards.",
+        "Contrastive denoising: noised true boxes as extra queries while training, which then "
+        "needs fewer epochs.",
     )
     dn_number: Int = key(
         100,
@@ -120,16 +117,15 @@ class ModelConfig(Section):
     )
     dn_box_noise_scale: Float = key(
         1.0,
-        "How far denoising boxes are moved, as a share of half their size. The published 4-scale "
-        "model uses 0.4.",
+        "How far denoising boxes are moved, as a share of half their size. Published: 0.4.",
         ge=0,
         le=10,
     )
     aux_loss: bool = key(True, "True trains every decoder layer, False only the last.")
     cls_loss_coef: Float = key(
         2.0,
-        "Weight of the classification loss, and, as in TAO, also its cost in matching. The "
-        "published model has loss 1.0 and cost 2.0.",
+        "Weight of the classification loss and, as in TAO, its cost in matching. Published: loss "
+        "1.0, cost 2.0.",
         ge=0,
         le=1000,
     )
