@@ -25,7 +25,7 @@ from s3transfer.subscribers import BaseSubscriber
 from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.s3_errors import translate
-from dino_trainer.storage import Entry, Moved, Say, Stored, named, replacing, sha256_of
+from dino_trainer.storage import Entry, Moved, Say, Stored, changed, named, replacing, sha256_of
 
 PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
@@ -150,6 +150,17 @@ class S3Store:
         return self._patiently(
             key, lambda s3: s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
         )
+
+    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
+        name, span = self.prefix + entry.key, f"bytes={start}-{end - 1}"
+
+        def ask(s3: Any) -> bytes:
+            answer = s3.get_object(Bucket=self.bucket, Key=name, Range=span)
+            if answer["ETag"].strip('"') != entry.etag:
+                raise changed(self.uri(entry.key))
+            return answer["Body"].read()
+
+        return self._patiently(entry.key, ask)
 
     def write_bytes(self, data: bytes, key: str) -> Stored:
         digest = hashlib.sha256(data).hexdigest()

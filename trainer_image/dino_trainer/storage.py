@@ -56,6 +56,12 @@ class Store(Protocol):
     def read_bytes(self, key: str) -> bytes:
         """The whole content; InputNotFound if there is none."""
 
+    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, which is excluded.
+
+        Raises StorageUnavailable if the content is not that of `entry` any more.
+        """
+
     def write_bytes(self, data: bytes, key: str) -> Stored:
         """Replaces the content of `key` at once: a reader sees the old bytes or the new."""
 
@@ -124,6 +130,15 @@ def require_room(size: int, folder: Path, what: str) -> None:
             FailureReason.DISK_FULL,
             f"{what} takes {size:,} bytes and {folder} has {free:,} free.",
         )
+
+
+def changed(what: str) -> TrainerError:
+    """Somebody replaced `what` while it was read in parts."""
+    return TrainerError(
+        FailureReason.STORAGE_UNAVAILABLE,
+        f"{what} was replaced while it was downloaded.",
+        "Nothing if that was meant: the next attempt reads the new one. Else find who writes there.",
+    )
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -206,6 +221,14 @@ class LocalStore:
     def read_bytes(self, key: str) -> bytes:
         with named(self.root / key):
             return (self.root / key).read_bytes()
+
+    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
+        path = self.root / entry.key
+        with named(path), path.open("rb") as file:
+            if self._entry(path).etag != entry.etag:
+                raise changed(str(path))
+            file.seek(start)
+            return file.read(end - start)
 
     def write_bytes(self, data: bytes, key: str) -> Stored:
         path = self.root / key
