@@ -137,7 +137,7 @@ def changed(what: str) -> TrainerError:
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"{what} was replaced while it was downloaded.",
-        "Nothing if that was meant: the next attempt reads the new one. Else find who writes there.",
+        "Nothing if that was meant: the next attempt reads the new one.",
     )
 
 

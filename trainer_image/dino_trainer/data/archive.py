@@ -7,28 +7,27 @@ an archive with one hostile member is not a dataset. What is unpacked may not ex
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
+from dino_trainer.data.inflate import CHUNK, Inflated, Readable
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar")
 # Left free for the checkpoint, the log and everybody else on the node.
 RESERVE_BYTES = 256 * 1024 * 1024
-_CHUNK = 1 << 20
 # No header of an honest archive comes near: a larger one would only be there to fill the memory.
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
-_DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error, gzip.BadGzipFile)
+_DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error)
 
 
 def is_archive(name: str) -> bool:
@@ -46,7 +45,7 @@ def stem(name: str) -> str:
 
 
 def extract(
-    archive: Path,
+    archive: Path | Readable,
     into: Path,
     *,
     name: str | None = None,
@@ -55,12 +54,13 @@ def extract(
 ) -> str:
     """Unpacks `archive` into the new folder `into`; returns the SHA-256 of the archive's bytes.
 
-    name: what error messages call the archive (its URI). moved: hears of bytes read.
+    archive: a file, or the bytes of one as they come. name: what error messages call it (its URI).
+    moved: hears of bytes read.
     reserve: bytes that must stay free on the disk.
     `into` exists only after success. Raises InvalidDataset for a damaged or hostile archive,
     DiskFull where the content does not fit.
     """
-    name = name or str(archive)
+    name = name or (str(archive) if isinstance(archive, Path) else "the archive")
     aside = into.with_name(into.name + ".unpacking")
     shutil.rmtree(aside, ignore_errors=True)
     with named(aside):
@@ -90,18 +90,29 @@ def image_root(folder: Path, archive_name: str, file_names: Iterable[str]) -> Pa
 
 
 def _unpack(
-    archive: Path, into: Path, name: str, moved: Callable[[int], None] | None, reserve: int
+    archive: Path | Readable,
+    into: Path,
+    name: str,
+    moved: Callable[[int], None] | None,
+    reserve: int,
 ) -> str:
-    with named(name):
-        raw = _Hashed(archive.open("rb"), moved)
-    with raw.file, _whole(name):
-        plain = gzip.GzipFile(fileobj=raw, mode="rb") if _is_gzip(raw) else raw
-        reader = _Forward(plain)
+    with _opened(archive, name) as source, _Hashed(source, moved) as raw, _whole(name):
         budget = _Budget(into, reserve, name)
+        reader = _Forward(Inflated(raw) if raw.is_gzip() else raw)
         _write_members(reader, into, name, budget)
         reader.finish()
-        raw.finish()
-    return raw.digest.hexdigest()
+        return raw.finish()
+
+
+@contextmanager
+def _opened(archive: Path | Readable, name: str) -> Iterator[Readable]:
+    if not isinstance(archive, Path):
+        yield archive
+        return
+    with named(name):
+        file = archive.open("rb", buffering=0)
+    with file:
+        yield file
 
 
 def _write_members(reader: _Forward, into: Path, name: str, budget: _Budget) -> None:
@@ -201,29 +212,51 @@ class _Budget:
             )
 
 
-def _is_gzip(raw: _Hashed) -> bool:
-    """By content, not by name: an archive that was renamed still opens."""
-    return raw.file.peek(2)[:2] == b"\x1f\x8b"
-
-
 class _Hashed:
-    """The archive's bytes on their way in: hashed and counted."""
+    """The archive's bytes on their way in: counted, and hashed by a thread of its own."""
 
-    def __init__(self, file: BufferedReader, moved: Callable[[int], None] | None) -> None:
-        self.file = file
-        self.digest = hashlib.sha256()
-        self._moved = moved
+    def __init__(self, source: Readable, moved: Callable[[int], None] | None) -> None:
+        self._source, self._moved = source, moved
+        self._digest = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+        self._hashing: Future[None] | None = None
+        self._rest: bytes | memoryview = b""
 
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self.digest.update(data)
+    def __enter__(self) -> _Hashed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def is_gzip(self) -> bool:
+        """By content, not by name: an archive that was renamed still opens."""
+        self._rest = self._next(CHUNK)
+        return bytes(self._rest[:2]) == b"\x1f\x8b"
+
+    def read(self, size: int, /) -> bytes | memoryview:
+        """At most `size` bytes; empty at the end."""
+        data = self._rest or self._next(CHUNK)
+        self._rest = data[size:]
+        return data[:size]
+
+    def finish(self) -> str:
+        """Reads what is left; SHA-256 of everything, in hex."""
+        while self._next(CHUNK):
+            pass
+        self._wait()
+        return self._digest.hexdigest()
+
+    def _next(self, size: int) -> bytes | memoryview:
+        data = self._source.read(size)
+        self._wait()
+        self._hashing = self._pool.submit(self._digest.update, data)
         if self._moved:
             self._moved(len(data))
         return data
 
-    def finish(self) -> None:
-        while self.read(_CHUNK):
-            pass
+    def _wait(self) -> None:
+        if self._hashing:
+            self._hashing.result()
 
 
 class _Forward:
@@ -232,10 +265,10 @@ class _Forward:
     Seeking backward in a gzip stream would unpack it again from its start.
     """
 
-    def __init__(self, source: gzip.GzipFile | _Hashed) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._at = 0
-        self._last = b""
+        self._last: bytes | memoryview = b""
 
     def tell(self) -> int:
         return self._at
@@ -243,17 +276,22 @@ class _Forward:
     def read(self, size: int) -> bytes:
         if size > _MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._read(size)
+        data = bytes(self._read(size))
+        while len(data) < size and (more := self._read(size - len(data))):
+            data += more
+        # TarFile reads headers as whole blocks: the last one is the end mark, or nothing.
+        self._last = data
+        return data
 
     def seek(self, target: int) -> int:
         for _ in self.blocks(target - self._at):
             pass
         return self._at
 
-    def blocks(self, size: int) -> Iterator[bytes]:
+    def blocks(self, size: int) -> Iterator[bytes | memoryview]:
         """The next `size` bytes in pieces; EOFError where the archive ends before."""
         while size > 0:
-            block = self._read(min(size, _CHUNK))
+            block = self._read(min(size, CHUNK))
             if not block:
                 raise EOFError("unexpected end of data")
             size -= len(block)
@@ -261,17 +299,15 @@ class _Forward:
 
     def finish(self) -> None:
         """Checks the end mark, then reads on so that gzip compares its checksum."""
-        if self._last.strip(b"\0") or not self._last:
+        if not self._last or bytes(self._last).strip(b"\0"):
             raise EOFError("the end mark is missing")
         padding = 0
-        while block := self._read(_CHUNK):
+        while block := self._read(CHUNK):
             padding += len(block)
             if padding > _MAX_PADDING:
                 raise EOFError("more data follows the end mark")
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int) -> bytes | memoryview:
         data = self._source.read(size)
         self._at += len(data)
-        # TarFile reads headers as whole blocks: the last one is the end mark, or nothing.
-        self._last = data
         return data

@@ -1,34 +1,35 @@
 """Brings the data to local folders: nothing is copied that is already a local file.
 
 - A local folder and a local annotation file are used where they are.
-- An archive (local or on S3) is unpacked below `into`; an S3 archive is deleted once unpacked.
+- An archive is unpacked into the cache; one on S3 while it is downloaded, and never kept itself.
 - Of an S3 folder only the images that the annotations list are downloaded, several at a time.
 
-What was staged once is used again while the source is unchanged (size and ETag, or mtime), so that
-a validation set that equals the training set, or a second run on a laptop, costs nothing.
+What was staged once is used again while the source is unchanged (size and ETag, or mtime): by the
+validation set, by the next run, and by other jobs where they share DINO_CACHE_DIR. See `cache.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from dino_api.names import Env, FailureReason
 from dino_trainer.byte_meter import ByteMeter, human_bytes
+from dino_trainer.data.ahead import PART, Ahead
 from dino_trainer.data.archive import extract, image_root, is_archive
+from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import read_file_names
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage import (
     Entry,
-    LocalStore,
     Say,
     Store,
     is_remote,
@@ -66,46 +67,12 @@ class StagedSource:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where one URI's copy lies: `files` beside a note of what the source was when copied."""
-
-    folder: Path
-
-    @property
-    def files(self) -> Path:
-        return self.folder / "files"
-
-    def note(self) -> dict[str, Any]:
-        """{"etags": {key: etag}, …}, empty where nothing whole was ever copied."""
-        try:
-            note = json.loads((self.folder / "source.json").read_bytes())
-        except (OSError, ValueError):
-            return {"etags": {}}
-        return note
-
-    def mark(self, entries: Iterable[Entry], **facts: str) -> None:
-        etags = {entry.key: entry.etag for entry in entries}
-        LocalStore(self.folder).write_bytes(
-            json.dumps({"etags": etags, **facts}).encode(), "source.json"
-        )
-
-    def clear(self) -> None:
-        with named(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-
-
-@dataclass(frozen=True)
 class _Stage:
     """What every step of one staging needs."""
 
-    into: Path
+    cache: Cache
     say: Say
     stop: threading.Event | None
-
-    def place(self, uri: str) -> _Place:
-        """The cache of one URI."""
-        return _Place(self.into / hashlib.sha256(uri.encode()).hexdigest()[:16])
 
     def meter(self, what: str, total: int) -> ByteMeter:
         return ByteMeter(what, total, self.say, self.stop)
@@ -136,7 +103,7 @@ def stage(
             raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
         say(line)
 
-    work = _Stage(into, say_unless_stopped, stop)
+    work = _Stage(Cache(into, say_unless_stopped), say_unless_stopped, stop)
     return [_stage_source(source, work) for source in sources]
 
 
@@ -163,43 +130,62 @@ def _annotations(uri: str, work: _Stage) -> Path:
         if not path.is_file():
             raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
         return path
-    store, place = open_store(base, work.say), work.place(uri)
+    store = open_store(base, work.say)
     entry = _required(store, name)
-    path = place.files / name
-    if place.note()["etags"].get(name) != entry.etag or not path.is_file():
+
+    def download(into: Path) -> None:
+        require_room(entry.size, into, uri)
         work.say(f"Downloading {uri}")
-        store.download(name, path, work.meter(f"downloading {name}", entry.size))
-        place.mark([entry])
-    return path
+        store.download(name, into / name, work.meter(f"downloading {name}", entry.size))
+
+    return work.cache.once(f"objects/{_key(store, entry)}", uri, download) / name
+
+
+def _key(store: Store, *entries: Entry) -> str:
+    """A name for exactly these objects: where they lie, and the store's own account of them.
+
+    What two servers call by one URI are different things.
+    """
+    server = os.environ.get(Env.S3_ENDPOINT, "")
+    told = [server, store.uri(""), *(f"{e.key} {e.size} {e.etag}" for e in entries)]
+    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _unpacked(uri: str, work: _Stage) -> tuple[Path, str]:
     """The folder with an archive's content, and the archive's SHA-256."""
     base, name = split(uri)
-    store, place = open_store(base, work.say), work.place(uri)
+    store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
     entry = _required(store, name)
-    note = place.note()
-    if note["etags"].get(name) == entry.etag and place.files.is_dir():
-        return place.files, note["sha256"]
-    place.clear()
-    archive = _archive_file(store, entry, uri, work)
-    work.say(f"Unpacking {uri}")
-    moved = work.meter(f"unpacking {name}", entry.size)
-    digest = extract(archive, place.files, name=uri, moved=moved)
-    if is_remote(uri):
-        archive.unlink()
-    place.mark([entry], sha256=digest)
-    return place.files, digest
+    key, cache = _key(store, entry), work.cache
+    if known := _known(cache, key):
+        return known
+    with cache.writing(f"content/{key}", uri) as scratch:
+        if known := _known(cache, key):
+            return known
+        digest = _unpack(store, entry, uri, scratch / "files", work)
+        files = cache.keep(scratch / "files", f"content/{digest}")
+        cache.write_note(key, {"uri": uri, "sha256": digest})
+    return files, digest
 
 
-def _archive_file(store: Store, entry: Entry, uri: str, work: _Stage) -> Path:
+def _known(cache: Cache, key: str) -> tuple[Path, str] | None:
+    """What an archive was unpacked to before, by anybody."""
+    note = cache.note(key)
+    files = note and cache.path(f"content/{note.get('sha256')}")
+    return (files, str(note["sha256"])) if note and files and files.is_dir() else None
+
+
+def _unpack(store: Store, entry: Entry, uri: str, into: Path, work: _Stage) -> str:
+    """Fills the new folder `into`; an archive on S3 is unpacked while it comes."""
     if not is_remote(uri):
-        return local_path(uri)
-    path = work.place(uri).folder / entry.key
-    require_room(entry.size, path.parent, uri)
-    work.say(f"Downloading {uri}")
-    store.download(entry.key, path, work.meter(f"downloading {entry.key}", entry.size))
-    return path
+        work.say(f"Unpacking {uri}")
+        moved = work.meter(f"unpacking {entry.key}", entry.size)
+        return extract(local_path(uri), into, name=uri, moved=moved)
+    require_room(entry.size, into.parent, uri)
+    work.say(f"Downloading and unpacking {uri} ({human_bytes(entry.size)})")
+    moved = work.meter(f"downloading {entry.key}", entry.size)
+    with Ahead(partial(store.read_part, entry), entry.size) as stream:
+        return extract(stream, into, name=uri, moved=moved)
 
 
 def _image_folder(uri: str, names: list[str], work: _Stage) -> Path:
@@ -221,29 +207,61 @@ def _download_listed(uri: str, names: set[str], work: _Stage) -> Path:
 
     What is missing is reported with the dataset's other flaws when it is loaded.
     """
-    store, place = open_store(uri, work.say), work.place(uri)
-    entries = [entry for entry in store.list() if entry.key in names]
+    store, cache = open_store(uri, work.say), work.cache
+    entries = sorted(entry for entry in store.list() if entry.key in names)
     if not entries:
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND,
             f"{uri} holds none of the {len(names)} images that the annotations list.",
         )
-    have = place.note()["etags"]
-    wanted = [
-        e for e in entries if have.get(e.key) != e.etag or not (place.files / e.key).is_file()
-    ]
-    if wanted:
-        total = sum(entry.size for entry in wanted)
-        require_room(total, work.into, uri)
-        work.say(f"Downloading {len(wanted)} images ({human_bytes(total)}) from {uri}")
-        _download_all(store, wanted, place.files, work.meter(f"downloading from {uri}", total))
-        place.mark(entries)
-    return place.files
+    objects = {entry: cache.path(f"images/{_key(store, entry)}") for entry in entries}
+
+    def gather(into: Path) -> None:
+        wanted = [entry for entry, path in objects.items() if not path.exists()]
+        _download_all(store, {entry: objects[entry] for entry in wanted}, into, uri, work)
+        for entry, path in objects.items():
+            _link(path, into / entry.key)
+
+    return cache.once(f"lists/{_key(store, *entries)}", uri, gather)
 
 
-def _download_all(store: Store, entries: list[Entry], into: Path, meter: ByteMeter) -> None:
+def _link(path: Path, at: Path) -> None:
+    """A second name for a file that never changes; a copy where the disk knows no such thing."""
+    with named(at):
+        at.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, at)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(path, at)
+
+
+def _download_all(
+    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: _Stage
+) -> None:
+    total = sum(entry.size for entry in wanted)
+    if not wanted:
+        return
+    require_room(total, scratch, uri)
+    work.say(f"Downloading {len(wanted)} images ({human_bytes(total)}) from {uri}")
+    meter = work.meter(f"downloading from {uri}", total)
+
+    def download(entry: Entry, path: Path) -> None:
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # Ours alone until it is whole: others may be downloading the same image.
+        aside = scratch.parent / path.name
+        if entry.size > PART:
+            store.download(entry.key, aside, meter)
+        else:
+            content = store.read_bytes(entry.key)  # a managed transfer costs more than most images
+            with named(aside):
+                aside.write_bytes(content)
+            meter(len(content))
+        with named(path):
+            os.replace(aside, path)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        jobs = [pool.submit(store.download, e.key, into / e.key, meter) for e in entries]
+        jobs = [pool.submit(download, entry, path) for entry, path in wanted.items()]
         try:
             for job in as_completed(jobs):
                 job.result()

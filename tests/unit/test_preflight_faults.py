@@ -1,0 +1,278 @@
+"""One fault at a time: preflight finds it, says how often and where, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from PIL import Image
+from preflight_lab import SIZE, Lab, encoded, lab, picture
+
+from dino_api.rules.data import DATA_RULES, data_rule
+
+__all__ = ["lab"]
+Spoil = Callable[[Lab], Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """spoil: what is done to good data. example: part of an example. also: what comes with it."""
+
+    id: str
+    spoil: Spoil
+    example: str = ""
+    count: int = 1
+    also: tuple[str, ...] = ()
+
+
+def oriented(number: int, size: tuple[int, int] = SIZE) -> bytes:
+    """A JPEG whose EXIF orientation is `number`."""
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return encoded(picture(7, size), exif=exif)
+
+
+def source(**changes: str) -> Spoil:
+    """Another place of the training data."""
+    return lambda lab: lab.spec["dataset"]["train_data_sources"][0].update(changes)
+
+
+def damaged_archive(lab: Lab) -> None:
+    (lab.folder / "images.tar.gz").write_bytes(b"\x1f\x8b and no more")
+    source(image_dir=str(lab.folder / "images.tar.gz"))(lab)
+
+
+def category(lab: Lab, id: int, name: str, boxes: bool = True) -> None:
+    """A third category everywhere, with a box on both sides."""
+    for side in (lab.train, lab.validation):
+        side.coco["categories"].append({"id": id, "name": name})
+        if boxes:
+            box = {**side.box(), "category_id": id, "bbox": [20, 5, 6, 6], "area": 36}
+            side.coco["annotations"].append(box)
+
+
+def same_boxes_many(lab: Lab) -> None:
+    """250 boxes of one class against two of the other, on images with room in the queries."""
+    first = lab.train.box()
+    lab.train.coco["annotations"] = [
+        {**first, "bbox": [1, 1, 5 + n / 100, 8], "category_id": 1, "image_id": 1 + n % 6}
+        for n in range(250)
+    ] + [{**first, "category_id": 2, "image_id": image} for image in (1, 2)]
+
+
+def without_boxes(lab: Lab) -> None:
+    for box in lab.validation.coco["annotations"]:
+        box["bbox"] = [1, 1, 0, 0]
+
+
+def leaking(lab: Lab) -> None:
+    lab.validation.put("101.jpg", encoded(picture(1)))
+
+
+def repeated(lab: Lab) -> None:
+    lab.train.put("2.jpg", encoded(picture(1)))
+
+
+def set_all(key: str, value: Any) -> Spoil:
+    """A key of every box of the first training image."""
+
+    def spoil(lab: Lab) -> None:
+        lab.train.box(0)[key] = value
+
+    return spoil
+
+
+def pop(part: str, key: str) -> Spoil:
+    return lambda lab: lab.train.coco[part][0].pop(key)
+
+
+def put(name: str, content: bytes) -> Spoil:
+    return lambda lab: lab.train.put(name, content)
+
+
+def rename(lab: Lab) -> None:
+    lab.train.image()["file_name"] = "1.png"
+    lab.train.put("1.png", encoded(picture(1)))
+
+
+def deep(lab: Lab) -> None:
+    lab.train.image()["file_name"] = "1.png"
+    lab.train.put("1.png", encoded(Image.new("I;16", SIZE, 40_000), "PNG"))
+
+
+def annotate_sideways(lab: Lab) -> None:
+    """The annotations follow the upright picture, as labelling tools show it."""
+    lab.train.put("1.jpg", oriented(6, (SIZE[1], SIZE[0])))
+
+
+FAULTS = (
+    Fault("source-missing", source(image_dir="/no/such/folder"), "train: There is no folder"),
+    Fault("source-missing", source(image_dir="/no/such.tar.gz"), "such.tar.gz"),
+    Fault("source-missing", source(json_file="/no/such.json"), "There is no file /no/such.json"),
+    Fault("source-unusable", damaged_archive, "damaged or ends early"),
+    Fault("annotations-unreadable", lambda lab: lab.train.coco.pop("images"), "'images' is miss"),
+    Fault("image-entry", pop("images", "id"), "train images[0]", also=("box-image-unknown",)),
+    Fault("image-entry", pop("images", "file_name"), "train images[0]"),
+    Fault("image-size-absent", pop("images", "width"), "train images[0]"),
+    Fault("image-size-absent", lambda lab: lab.train.image().update(height=0), "train images[0]"),
+    Fault("image-name-unsafe", lambda lab: lab.train.image().update(file_name="../x"), "(../x)"),
+    Fault("image-name-unsafe", lambda lab: lab.train.image().update(file_name="/x"), "(/x)"),
+    Fault(
+        "image-id-repeats",
+        lambda lab: lab.train.coco["images"].append({**lab.train.image(), "file_name": "7.jpg"}),
+        "train images[6] (id 1)",
+    ),
+    Fault("image-id-shared", lambda lab: lab.another(6), "train[0] and train[1] id 6", also=(
+        "image-repeats",)),
+    Fault(
+        "file-name-repeats",
+        lambda lab: lab.train.image(1).update(file_name="1.jpg"),
+        "train 1.jpg",
+    ),
+    Fault("category-entry", lambda lab: lab.train.coco["categories"].append({"name": "x"}), "[2]"),
+    Fault(
+        "category-id-repeats",
+        lambda lab: lab.train.coco["categories"].append({"id": 2, "name": "x"}),
+        "(id 2)",
+    ),
+    Fault("category-name-repeats", lambda lab: category(lab, 3, "dot"), "'dot': 2 and 3", 2),
+    Fault(
+        "category-conflict",
+        lambda lab: lab.validation.coco["categories"][0].update(name="cat"),
+        "1 is 'cell' (train) and 'cat' (validation)",
+    ),
+    Fault(
+        "category-conflict",
+        lambda lab: lab.another(11).coco["categories"][1].update(name="spot"),
+        "2 is 'dot' (train[0]) and 'spot' (train[1])",
+    ),
+    Fault(
+        "category-lists-differ",
+        lambda lab: lab.another(11).coco["categories"].append({"id": 3, "name": "dash"}),
+        "3 (not in train[0], validation)",
+        also=("class-untrained", "class-unvalidated"),
+    ),
+    Fault("category-zero", lambda lab: category(lab, 0, "zero"), "0 is 'zero'"),
+    Fault("category-gaps", lambda lab: category(lab, 5, "five"), "3", 2),
+    Fault("class-count", lambda lab: lab.spec["dataset"].update(num_classes=2), "takes 3"),
+    Fault("eval-class-unknown", lambda lab: lab.spec["dataset"].update(eval_class_ids=[1, 8]), "8"),
+    Fault("box-entry", pop("annotations", "bbox"), "train annotations[0]"),
+    Fault("box-entry", set_all("bbox", [1, 2, 3]), "train annotations[0]"),
+    Fault("box-entry", set_all("bbox", [1, 2, "3", 4]), "train annotations[0]"),
+    Fault("box-entry", pop("annotations", "category_id"), "train annotations[0]"),
+    Fault("box-image-unknown", set_all("image_id", 77), "annotations[0] (image_id 77)"),
+    Fault("box-category-unknown", set_all("category_id", 9), "annotations[0] (category_id 9)"),
+    Fault("no-boxes", without_boxes, "validation", also=("box-flat", "image-empty")),
+    Fault("no-boxes", lambda lab: lab.validation.coco["annotations"].clear(), "annotations.json",
+          also=("image-empty",)),
+    Fault("box-flat", set_all("bbox", [3, 3, 0, 4]), "train 1.jpg annotations[0] [3, 3, 0, 4]"),
+    Fault("box-flat", set_all("bbox", [3, 3, 4, -4]), "[3, 3, 4, -4]"),
+    Fault("box-outside", set_all("bbox", [50, 3, 4, 4]), "train 1.jpg annotations[0]"),
+    Fault("box-over-edge", set_all("bbox", [35, 3, 10, 8]), "train 1.jpg annotations[0]"),
+    Fault(
+        "box-repeats",
+        lambda lab: lab.train.coco["annotations"].append(lab.train.box()),
+        "train 1.jpg annotations[12]",
+    ),
+    Fault("box-crowd", set_all("iscrowd", 1), "train 1.jpg annotations[0]"),
+    Fault("box-ignored", set_all("ignore", 1), "train 1.jpg annotations[0]"),
+    Fault("box-area-absent", pop("annotations", "area"), "train 1.jpg annotations[0]"),
+    Fault(
+        "boxes-over-queries",
+        lambda lab: lab.spec.update(model={"num_queries": 1, "num_select": 1}),
+        "(2 boxes)",
+        6,
+    ),
+    Fault("image-missing", lambda lab: (lab.train.folder / "images/2.jpg").unlink(), "train 2.jpg"),
+    Fault("image-unreadable", put("1.jpg", b"no image at all"), "train 1.jpg (no image)"),
+    Fault("image-unreadable", put("1.jpg", encoded(picture(1))[:-60]), "truncated"),
+    Fault("image-unreadable", put("1.jpg", b""), "train 1.jpg (no image)"),
+    Fault("image-size-differs", put("1.jpg", encoded(picture(1, (20, 20)))),
+          "train 1.jpg (is 20x20, annotated 40x30)"),
+    Fault("image-mislabelled", rename, "train 1.png (is JPEG)"),
+    Fault("image-cmyk", put("1.jpg", encoded(picture(1).convert("CMYK"))), "train 1.jpg"),
+    Fault("image-deep", deep, "train 1.png (mode I;16)"),
+    Fault("exif-turned", annotate_sideways, "train 1.jpg (orientation 6)"),
+    Fault("exif-unturned", put("1.jpg", oriented(6)), "train 1.jpg (orientation 6)"),
+    Fault("exif-unclear", put("1.jpg", oriented(3)), "train 1.jpg (orientation 3)"),
+    Fault(
+        "image-empty",
+        lambda lab: lab.train.coco.update(annotations=lab.train.coco["annotations"][2:]),
+        "train 1.jpg",
+    ),
+    Fault("image-repeats", repeated, "train 1.jpg = train 2.jpg"),
+    Fault("validation-omitted", lambda lab: lab.spec["dataset"].pop("val_data_sources")),
+    Fault("leakage", leaking, "train 1.jpg = validation 101.jpg"),
+    Fault("too-few-images", lambda lab: lab.spec["dataset"].update(batch_size=7), "7 a step"),
+    Fault(
+        "too-few-images",
+        lambda lab: lab.spec["train"].update(accumulate_grad_batches=2),
+        "6 images, 8 a step",
+    ),
+    Fault("class-untrained", lambda lab: category(lab, 3, "dash", boxes=False), "3 dash", also=(
+        "class-unvalidated",)),
+    Fault(
+        "class-unvalidated",
+        lambda lab: [box.update(category_id=1) for box in lab.validation.coco["annotations"]],
+        "2 dot",
+    ),
+    Fault("class-imbalance", same_boxes_many, "2 dot: 2", also=()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.id}: {fault.example}")
+def test_a_fault_is_found(fault: Fault, lab: Lab) -> None:
+    fault.spoil(lab)
+    code = lab.run()
+    found = lab.findings
+    assert set(found) == {fault.id, *fault.also}
+    finding, rule = found[fault.id], data_rule(fault.id)
+    assert finding["count"] == fault.count
+    assert any(fault.example in example for example in finding["examples"]) or not fault.example
+    assert finding["remedy"] == rule.remedy
+    assert f"{rule.severity}: {rule.id}: {finding['message']}" in lab.out
+    errors = [id for id in found if data_rule(id).severity == "error"]
+    if rule.severity == "warning":
+        assert errors == []
+        assert code == 0
+        assert lab.told.failure is None
+        assert lab.told.dataset is not None
+        assert finding["message"] in lab.told.dataset.warnings
+    else:
+        assert code == (66 if errors == ["source-missing"] else 65)
+        assert lab.told.failure is not None
+        assert f"{rule.id} ({fault.count})" in lab.told.failure.message
+        assert rule.remedy in lab.err
+
+
+def test_every_rule_has_a_fault() -> None:
+    assert {fault.id for fault in FAULTS} == {rule.id for rule in DATA_RULES}
+
+
+def test_good_data_has_no_findings(lab: Lab) -> None:
+    assert lab.run() == 0
+    assert lab.findings == {}
+    assert "0 kinds of errors, 0 of warnings" in lab.out
+
+
+def test_all_faults_are_found_at_once(lab: Lab) -> None:
+    """Not only the first: an error does not hide another, in the same file or elsewhere."""
+    for fault in FAULTS:
+        if fault.id in ("image-missing", "image-size-absent", "box-entry", "class-count"):
+            fault.spoil(lab)
+    leaking(lab)
+    lab.validation.coco["annotations"][0]["category_id"] = 9
+    assert lab.run() == 65
+    expected = {"image-missing", "image-size-absent", "box-entry", "class-count"}
+    assert expected | {"box-category-unknown"} <= set(lab.findings)
+    assert lab.told.failure is not None
+    for id in expected:
+        assert id in lab.told.failure.message
+
+
+def test_a_wrong_scheme_is_a_mistake_of_the_spec(lab: Lab) -> None:
+    lab.spec["dataset"]["train_data_sources"][0]["image_dir"] = "gs://bucket/images.tar.gz"
+    assert lab.run() == 64
+    assert "must hold local paths or s3:// URIs" in lab.err

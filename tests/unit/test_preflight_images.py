@@ -1,0 +1,110 @@
+"""What preflight says of an image file is what training would meet."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from preflight_lab import encoded, picture
+
+from dino_api.rules.data import data_rule
+from dino_trainer.data.transforms import read_image
+from dino_trainer.errors import TrainerError
+from dino_trainer.preflight.images import Look, look, look_at_all
+
+WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)
+
+
+def refused(path: Path, size: tuple[int, int]) -> bool:
+    """Whether training cannot read the file."""
+    try:
+        read_image(path, *size)
+    except TrainerError:
+        return True
+    return False
+
+
+def errors(path: Path, size: tuple[int, int]) -> list[str]:
+    return [id for id, _ in look(Look(path, *size)).flaws if data_rule(id).severity == "error"]
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("annotated", [WIDE, TALL, (20, 20)])
+@pytest.mark.parametrize("stored", [WIDE, SQUARE])
+def test_it_agrees_about_sizes_and_orientation(
+    stored: tuple[int, int], annotated: tuple[int, int], orientation: int | None, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(picture(1, stored), exif=exif))
+    assert bool(errors(path, annotated)) == refused(path, annotated)
+    flaws = {id for id, _ in look(Look(path, *annotated)).flaws}
+    if orientation in (None, 1):
+        assert not {id for id in flaws if id.startswith("exif")}
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+def test_a_jpeg_that_ends_early_is_noticed_wherever_it_ends(
+    options: dict[str, bool], tmp_path: Path
+) -> None:
+    """At an eighth of the size as at the full one: cut in the header, in the data, at the end."""
+    whole, path, size = encoded(picture(3, (160, 120)), **options), tmp_path / "a.jpg", (160, 120)
+    seen = set()
+    for cut in [*range(1, len(whole), len(whole) // 40), len(whole) - 2, len(whole) - 1]:
+        path.write_bytes(whole[:cut])
+        verdict = refused(path, size)
+        assert bool(errors(path, size)) == verdict, f"{cut} of {len(whole)}"
+        seen.add(verdict)
+    path.write_bytes(whole)
+    assert errors(path, size) == []
+    assert True in seen
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_it_agrees_about_broken_bytes(kind: str, tmp_path: Path) -> None:
+    whole, path, size = encoded(picture(4, (64, 48)), kind), tmp_path / "a", (64, 48)
+    random = np.random.default_rng(0)
+    for _ in range(25):
+        broken = bytearray(whole)
+        for place in random.integers(0, len(whole), 8):
+            broken[place] = random.integers(0, 256)
+        path.write_bytes(broken)
+        try:
+            verdict = refused(path, size)
+        except Exception:  # noqa: BLE001 - what training does not expect ends it all the same
+            verdict = True
+        assert bool(errors(path, size)) == verdict
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "YCbCr"])
+def test_usual_modes_are_no_finding(mode: str, tmp_path: Path) -> None:
+    kind = "JPEG" if mode == "YCbCr" else "PNG"
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(encoded(picture(5).convert(mode), kind))
+    assert look(Look(path, 40, 30)).flaws == ()
+
+
+def test_many_images_are_looked_at_by_several_processes(tmp_path: Path) -> None:
+    """In order, and as one process would."""
+    looks = []
+    for n in range(230):
+        path = tmp_path / f"{n}.jpg"
+        path.write_bytes(encoded(picture(n, (16, 16))) if n % 50 else b"broken")
+        looks.append(Look(path, 16, 16))
+    assert look_at_all(looks, print) == [look(one) for one in looks]
+
+
+def test_a_stop_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(picture(1)))
+    stop = threading.Event()
+    stop.set()
+    for count in (3, 300):
+        with pytest.raises(TrainerError, match="Stopped while checking") as caught:
+            look_at_all([Look(path, 40, 30)] * count, print, stop)
+        assert caught.value.exit_code == 143

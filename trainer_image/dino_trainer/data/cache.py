@@ -1,0 +1,112 @@
+"""Staged data under names that follow from its content, shared by jobs that write at the same time.
+
+    objects/<key>/…    one annotation file on S3, by the store's account of it (place, size, ETag)
+    content/<sha256>/  an unpacked archive, by the archive's bytes
+    images/<key>       one image of an S3 folder
+    lists/<key>/       all images of an S3 folder: hard links to the above
+    notes/<key>.json   which content an archive had when it was last seen
+    checked/…          what the preflight found in images
+    tmp/<token>/       what a writer is at; locks/… who that is
+
+An entry appears by one rename when it is whole and never changes: readers need no lock, and two
+writers of one entry only waste work. That is what locks are for: the second waits for the first,
+unless the first has died, which shows by its lock not being touched any more. The folder may be
+deleted whenever no job runs; nothing in here deletes an entry.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dino_trainer.data.lock import Lock
+from dino_trainer.storage import Say, named
+
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR}
+
+
+class Cache:
+    """One folder of entries. `say` hears of waiting, and may raise to end it."""
+
+    def __init__(self, root: Path, say: Say) -> None:
+        self.root = root
+        self._say = say
+
+    def path(self, name: str) -> Path:
+        """Where the entry `kind/key` lies; it is whole if it exists."""
+        return self.root / name
+
+    def note(self, key: str) -> dict[str, Any] | None:
+        """What was noted under `key`, None where there is nothing that can be read."""
+        try:
+            found = json.loads(self.path(f"notes/{key}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write_note(self, key: str, content: dict[str, Any]) -> None:
+        """Replaces the note at once."""
+        path = self.path(f"notes/{key}.json")
+        with named(path), self._scratch() as scratch:
+            aside = scratch / path.name
+            aside.write_text(json.dumps(content))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside, path)
+
+    def once(self, name: str, what: str, build: Callable[[Path], None]) -> Path:
+        """The entry `name`, built by one writer at a time where it is not there yet.
+
+        build: fills a folder that is given to it; it becomes the entry. what: for who waits.
+        """
+        target = self.path(name)
+        if target.exists():
+            return target
+        with self.writing(name, what) as scratch:
+            if not target.exists():
+                inside = scratch / "entry"
+                inside.mkdir()
+                build(inside)
+                self.keep(inside, name)
+        return target
+
+    def keep(self, folder: Path, name: str) -> Path:
+        """Makes `folder` the entry `name`; of two equal ones the first stays."""
+        target = self.path(name)
+        with named(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(folder, target)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+        return target
+
+    @contextmanager
+    def writing(self, name: str, what: str) -> Iterator[Path]:
+        """An empty folder to work in, while nobody else works on `name`."""
+        lock = Lock(self.root / "locks" / name.replace("/", "-"), what, self._say)
+        with named(lock.path):
+            for token in lock.take():
+                shutil.rmtree(self.root / "tmp" / token, ignore_errors=True)
+        try:
+            with self._scratch(lock.token) as scratch:
+                yield scratch
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _scratch(self, token: str = "") -> Iterator[Path]:
+        folder = self.root / "tmp" / (token or uuid.uuid4().hex)
+        with named(folder):
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
