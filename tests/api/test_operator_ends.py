@@ -144,13 +144,13 @@ def test_created_suspended(cluster: Cluster) -> None:
 
 
 def test_the_deadline_ends_it(cluster: Cluster) -> None:
-    cluster.dinojobs.create(a_manifest("late", runPolicy={"activeDeadlineSeconds": 2}))
+    cluster.dinojobs.create(a_manifest("late", runPolicy={"activeDeadlineSeconds": 6}))
     cluster.run("late-train-1")
     failed = cluster.phase("late", "Failed")
     assert cluster.condition("late", "Failed")["reason"] == "DeadlineExceeded"
     assert failed["status"]["failure"]["remedy"]
     time.sleep(1)
-    assert len(cluster.jobs_of("late")) == 1, "no other attempt"
+    assert len(cluster.jobs_of("late")) == 1 + 1, "the preflight and one attempt"
 
 
 def test_an_edited_deadline_reaches_the_running_job(cluster: Cluster) -> None:

@@ -69,12 +69,19 @@ def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | 
     Raises InvalidSpec.
     """
     before = of_job(job)
+    told = of_status(resource)
     if reason not in REASONS:
-        return before and MicroBatch(before.images, before.passes)
+        known = [MicroBatch(each.images, each.passes) for each in (before, told) if each]
+        return min(known, key=_size, default=None)
     resolved = specfile.read_spec(resource)
     images = before.images if before else resolved.batch
     half = max(1, images // 2)
-    return MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
+    wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
+    return min(wanted, told or wanted, key=_size)
+
+
+def _size(tried: MicroBatch) -> int:
+    return tried.images
 
 
 def is_used_up(job: Object, reason: FailureReason) -> bool:

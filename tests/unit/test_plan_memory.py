@@ -1,0 +1,136 @@
+"""Out of memory: half as many images at a time, and as many per step."""
+
+from __future__ import annotations
+
+import pytest
+
+from dino_operator.plan import memory
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.names import Annotation
+from tests.builders import ChildBuilder, JobBuilder, Object, a_child, a_job, a_pod, later
+from tests.statuses import RUNNING
+from tests.unit.plan_cases import SETTINGS
+
+OOM = (137, "OOMKilled")
+DEVICE = (71, "Error")
+
+
+def a_batch(images: int, accumulate: int = 1) -> JobBuilder:
+    """A job that has run, of batches of so many images."""
+    train = {"accumulate_grad_batches": accumulate}
+    return a_job().experiment(dataset={"batch_size": images}, train=train).status(RUNNING)
+
+
+def tried(
+    job: JobBuilder, number: int, images: int, passes: int, last: bool = False
+) -> ChildBuilder:
+    """The Job of an attempt with so many images per forward pass."""
+    child = a_child(job).attempt(number)
+    for key, value in memory.MicroBatch(images, passes, last).notes().items():
+        child.note(Annotation(key), value)
+    return child
+
+
+def after(job: JobBuilder, child: ChildBuilder, code: int, reason: str, now: float = 600) -> Plan:
+    """The plan once that attempt has ended so."""
+    pod = a_pod(child).exited(code, reason)
+    children = Children((child.failed().obj(),), (pod.obj(),))
+    number = int(child.meta["labels"]["dino-operator.io/attempt"])
+    job.thing["status"]["attempts"] = number
+    return plan(job.obj(), children, later(now), SETTINGS)
+
+
+def micro_batch(made: Plan) -> str | None:
+    """What the next attempt's pod is told."""
+    (job,) = (each for each in made.creates if each["kind"] == "Job")
+    env = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((each["value"] for each in env if each["name"] == "DINO_MICRO_BATCH"), None)
+
+
+def running(made: Plan) -> Object:
+    return next(each for each in made.status["conditions"] if each["type"] == "Running")
+
+
+@pytest.mark.parametrize("code, reason", [OOM, DEVICE])
+def test_the_next_attempt_has_half_the_images_per_pass(code: int, reason: str) -> None:
+    made = after(a_batch(8), a_child(a_batch(8)), code, reason)
+    assert micro_batch(made) == "4"
+    assert (made.status["microBatch"], made.status["accumulation"]) == (4, 2)
+
+
+def test_passes_make_up_the_whole_step() -> None:
+    made = after(a_batch(5, accumulate=3), a_child(a_batch(5)), *OOM)
+    assert micro_batch(made) == "2"
+    assert made.status["accumulation"] == 8, "15 images in passes of 2"
+
+
+def test_the_status_says_so_while_it_waits_and_while_it_runs() -> None:
+    waits = after(a_batch(8), a_child(a_batch(8)), *OOM, now=61)
+    assert running(waits)["reason"] == "Retrying"
+    assert running(waits)["message"].endswith("with 4 images per forward pass, 2 passes per step")
+    assert (waits.status["microBatch"], waits.status["accumulation"]) == (4, 2)
+    job = a_batch(8)
+    child = tried(job, 2, 4, 2)
+    runs = plan(
+        job.obj(), Children((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
+    )
+    assert (
+        "4 images per forward pass, 2 passes per step, as more did not" in running(runs)["message"]
+    )
+    assert runs.status["microBatch"] == 4
+
+
+def test_it_halves_again_and_never_rises() -> None:
+    job = a_batch(8)
+    assert micro_batch(after(job, tried(job, 2, 4, 2), *DEVICE)) == "2"
+    assert micro_batch(after(job, tried(job, 2, 4, 2), 69, "Error")) == "4"
+
+
+def test_a_batch_that_fits_is_left_alone() -> None:
+    made = after(a_batch(8), a_child(a_batch(8)), 69, "Error")
+    assert micro_batch(made) is None
+    assert "microBatch" not in made.status
+
+
+def test_the_second_end_in_a_row_with_one_image_is_the_last() -> None:
+    job = a_batch(2)
+    made = after(job, tried(job, 2, 1, 2), *DEVICE)
+    assert micro_batch(made) == "1"
+    end = after(job, tried(job, 3, 1, 2, last=True), *DEVICE)
+    assert end.status["phase"] == "Failed"
+    assert end.status["failure"]["reason"] == "DeviceOutOfMemory"
+    assert end.status["failure"]["message"].endswith(
+        "twice in a row with one image per forward pass"
+    )
+    assert "raise spec.resources.memory" in end.status["failure"]["remedy"]
+
+
+def test_another_end_in_between_gives_a_new_chance() -> None:
+    job = a_batch(2)
+    job.policy(maxRetries=9)
+    made = after(job, tried(job, 3, 1, 2, last=True), 69, "Error")
+    assert micro_batch(made) == "1"
+    (child,) = (each for each in made.creates if each["kind"] == "Job")
+    assert Annotation.OUT_OF_MEMORY.value not in child["metadata"]["annotations"]
+
+
+def test_one_image_from_the_start_has_two_tries() -> None:
+    made = after(a_batch(1), a_child(a_batch(1)), *OOM)
+    assert micro_batch(made) == "1"
+    (child,) = (each for each in made.creates if each["kind"] == "Job")
+    assert child["metadata"]["annotations"][Annotation.OUT_OF_MEMORY.value] == "true"
+
+
+def test_a_deleted_job_is_made_again_as_small() -> None:
+    job = a_batch(8)
+    job.thing["status"] |= {"attempts": 2, "microBatch": 4, "accumulation": 2}
+    made = plan(job.obj(), Children(), later(60), SETTINGS)
+    assert micro_batch(made) == "4"
+
+
+def test_it_does_not_rise_when_the_pod_with_the_reason_is_gone() -> None:
+    job = a_batch(8)
+    job.thing["status"] |= {"microBatch": 4, "accumulation": 2}
+    children = Children((a_child(job).failed().obj(),), ())
+    assert micro_batch(plan(job.obj(), children, later(600), SETTINGS)) == "4"
