@@ -218,6 +218,8 @@ def test_workers_do_not_change_a_batch(tmp_path: Path, workers: int) -> None:
         assert torch.equal(here.images, there.images)
         assert torch.equal(here.targets.boxes, there.targets.boxes)
         assert here.targets.counts == there.targets.counts
+        assert there.images.is_contiguous(memory_format=torch.channels_last)
+        assert there.images.is_shared()  # made where it is read: nothing copies it
         count += 1
     assert count == plan.steps - 1
 

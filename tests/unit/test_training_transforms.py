@@ -62,6 +62,92 @@ def test_the_box_stays_on_the_rectangle(config: AugmentationConfig) -> None:
     assert {flip for _, flip in shapes} == {True, False}
 
 
+def a_photograph(height: int, width: int) -> Image.Image:
+    """Smooth shapes and a little noise, as a lens gives."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    waves = [np.sin(x / 37 + k) * np.cos(y / (23 + 9 * k)) * 90 + 128 for k in range(3)]
+    noise = np.random.default_rng(0).normal(0, 3, (height, width, 3))
+    return Image.fromarray((np.stack(waves, 2) + noise).clip(0, 255).astype(np.uint8))
+
+
+GEOMETRIES = {
+    "smaller": Geometry((60, 80)),
+    "larger and mirrored": Geometry((205, 273), flip=True),
+    "resized, cropped, resized": Geometry((97, 130), (150, 200), (11, 7, 121, 99), True),
+    "a window": Geometry((64, 64), crop=(33, 20, 120, 110)),
+    "a window as it is": Geometry((90, 87), crop=(33, 20, 120, 110)),
+    "as it is": Geometry(SIZE),
+}
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_the_fast_way_draws_the_same_picture(geometry: Geometry) -> None:
+    photograph = a_photograph(*SIZE)
+    fast = transforms.apply(photograph, geometry).numpy().astype(int)
+    plain = np.asarray(transforms.picture(photograph, geometry)).transpose(2, 0, 1).astype(int)
+    assert fast.shape == plain.shape == (3, *geometry.size)
+    assert np.abs(fast - plain).max() <= 1
+    assert (fast != plain).mean() < 0.01
+
+
+SHRINKS = {
+    "enlarged": (Geometry((960, 1280)), 1),
+    "half": (Geometry((240, 320)), 1),  # what is left of the resize would not hide it
+    "a little less than half": (Geometry((192, 256)), 2),
+    "one side only": (Geometry((480, 64)), 1),
+    "an eighth": (Geometry((48, 64)), 8),
+    "a window decides": (Geometry((100, 100), crop=(0, 0, 200, 200)), 1),
+    "a large window": (Geometry((80, 80), crop=(0, 0, 400, 400)), 4),
+    "the first resize decides": (Geometry((800, 800), (120, 160), (0, 0, 99, 99)), 2),
+}
+
+
+@pytest.mark.parametrize("geometry, shrink", SHRINKS.values(), ids=SHRINKS)
+def test_how_far_a_picture_may_shrink_in_decoding(geometry: Geometry, shrink: int) -> None:
+    assert transforms.shrink_for(geometry, (480, 640)) == shrink
+
+
+LARGE = (601, 803)
+REDUCED = {
+    "whole": Geometry((150, 200)),
+    "resized and cropped": Geometry((200, 300), (180, 240), (20, 20, 140, 100), True),
+    "a window": Geometry((120, 160), crop=(101, 53, 703, 503)),
+}
+
+
+@pytest.mark.parametrize("geometry", REDUCED.values(), ids=REDUCED)
+def test_a_photograph_that_shrinks_in_decoding_looks_the_same(
+    tmp_path: Path, geometry: Geometry
+) -> None:
+    a_photograph(*LARGE).save(tmp_path / "a.jpg", quality=90)
+    shrink = transforms.shrink_for(geometry, LARGE)
+    whole = transforms.read_image(tmp_path / "a.jpg", LARGE[1], LARGE[0])
+    small = transforms.read_image(tmp_path / "a.jpg", LARGE[1], LARGE[0], shrink)
+    assert shrink == 2
+    assert (whole.size, small.size) == ((803, 601), (402, 301))
+    want = transforms.apply(whole, geometry).float()
+    got = transforms.apply(small, geometry, LARGE).float()
+    assert got.shape == want.shape
+    shifted = (want[:, :, 1:] - want[:, :, :-1]).abs().mean()
+    assert (got - want).abs().mean() < 0.6 * shifted  # not a pixel off
+
+
+def test_the_whole_size_is_checked_where_a_file_is_shrunk(tmp_path: Path) -> None:
+    a_photograph(64, 96).save(tmp_path / "a.jpg")
+    with pytest.raises(TrainerError, match="is 96x64 pixels, its annotation says 48x32"):
+        transforms.read_image(tmp_path / "a.jpg", 48, 32, shrink=2)
+    a_photograph(64, 96).save(tmp_path / "a.png")
+    assert transforms.read_image(tmp_path / "a.png", 96, 64, shrink=2).size == (96, 64)
+
+
+def test_a_turned_file_shrinks_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    a_photograph(64, 96).save(tmp_path / "a.jpg", exif=exif)
+    assert transforms.read_image(tmp_path / "a.jpg", 64, 96, shrink=2).size == (32, 48)
+    assert transforms.read_image(tmp_path / "a.jpg", 96, 64, shrink=2).size == (48, 32)
+
+
 def test_half_of_the_images_are_cropped_as_published() -> None:
     config = SPECS["resize or crop, as published"]
     drawn = [transforms.draw_train(config, SIZE, Draws(i)) for i in range(400)]

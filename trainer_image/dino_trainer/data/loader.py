@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
@@ -98,13 +98,14 @@ class EvalImages(Dataset[Sample]):
 
 def load_sample(index: int, image: CocoImage, geometry: transforms.Geometry) -> Sample:
     """Read one image and take it and its boxes, crowds excepted, through `geometry`."""
-    pixels = transforms.apply(
-        transforms.read_image(image.path, image.width, image.height), geometry
-    )
+    size = (image.height, image.width)
+    shrink = transforms.shrink_for(geometry, size)
+    picture = transforms.read_image(image.path, image.width, image.height, shrink)
+    pixels = transforms.apply(picture, geometry, size)
     wanted = ~image.crowd
     left_top, sides = image.boxes[wanted, :2], image.boxes[wanted, 2:]
     corners = np.concatenate([left_top, left_top + sides], axis=1)
-    boxes, keep = transforms.apply_boxes(corners, (image.height, image.width), geometry)
+    boxes, keep = transforms.apply_boxes(corners, size, geometry)
     return Sample(
         index,
         pixels,
@@ -132,16 +133,16 @@ class Collate:
     multiple: int = 1
 
     def __call__(self, samples: list[Sample]) -> Batch:
-        height, width = self._size([(s.image.shape[1], s.image.shape[2]) for s in samples])
-        images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
-        mask = torch.ones(len(samples), height, width, dtype=torch.bool)
-        for place, sample in enumerate(samples):
-            _, h, w = sample.image.shape
-            images[place, :, :h, :w] = sample.image
-            mask[place, :h, :w] = False
-        padding = mask if mask.any() else None
+        sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
+        height, width = self._size(sizes)
+        images = _empty(len(samples), height, width, 3).permute(0, 3, 1, 2)
+        for picture, sample, (h, w) in zip(images, samples, sizes, strict=True):
+            picture[:, :h, :w] = sample.image
+            picture[:, h:] = 0
+            picture[:, :h, w:] = 0
         targets = Targets.collate([(sample.labels, sample.boxes) for sample in samples])
-        return Batch(tuple(sample.index for sample in samples), images, padding, targets)
+        indices = tuple(sample.index for sample in samples)
+        return Batch(indices, images, _mask(sizes, height, width), targets)
 
     def _size(self, sizes: list[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of a batch of pictures of `sizes`."""
@@ -157,6 +158,23 @@ class Collate:
         short, long = self.at_least
         low = (long, short) if height > width else (short, long)
         return max(height, low[0]), max(width, low[1])
+
+
+def _empty(*shape: int) -> torch.Tensor:
+    """uint8 of `shape`; in a loader's worker already where the training process will read it."""
+    tensor = torch.empty(shape, dtype=torch.uint8)
+    return tensor if get_worker_info() is None else tensor.share_memory_()
+
+
+def _mask(sizes: list[tuple[int, int]], height: int, width: int) -> torch.Tensor | None:
+    """bool[b, height, width], True right of and below each picture; None where all fill it."""
+    if all(size == (height, width) for size in sizes):
+        return None
+    mask = torch.zeros(len(sizes), height, width, dtype=torch.bool)
+    for padding, (h, w) in zip(mask, sizes, strict=True):
+        padding[h:] = True
+        padding[:h, w:] = True
+    return mask
 
 
 def normalise(
