@@ -33,6 +33,11 @@ TAO_NAMES = [
 ]
 
 
+TABLE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+# name -> million parameters, empty where it is not built
+DOCUMENTED = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\|[^|]*\| ([\d.]*) ?\|", TABLE, re.MULTILINE))
+
+
 def a_backbone(name: str, seed: int = 0, **changes: Any) -> Backbone:
     torch.manual_seed(seed)
     return build_backbone(small(backbone=name, return_interm_indices=ALL_STAGES, **changes))
@@ -54,6 +59,7 @@ def a_file_of(network: str) -> dict[str, Tensor]:
 
 def test_each_of_taos_names_is_built_or_refused_with_its_nearest() -> None:
     assert len(TAO_NAMES) == 24
+    assert DOCUMENTED.keys() == {*TAO_NAMES, *RESNETS}
     refused = [name for name in TAO_NAMES if re.fullmatch(NOT_BUILT, name)]
     assert sorted(set(TAO_NAMES) - set(refused) - set(RESNETS)) == sorted(TAO)
     assert len(refused) == 6
@@ -62,6 +68,8 @@ def test_each_of_taos_names_is_built_or_refused_with_its_nearest() -> None:
         nearest = re.search(rf"(\w+) for {name}[,.]", remedy)
         assert nearest is not None
         assert nearest[1] in TAO
+        assert DOCUMENTED[name] == ""
+        assert re.search(rf"`{name}` \| no \|.*nearest `{nearest[1]}`", TABLE)
 
 
 @pytest.mark.parametrize("name", [*RESNETS, *TAO])
@@ -71,6 +79,8 @@ def test_every_name_gives_maps_of_four_strides_for_any_size(name: str) -> None:
         backbone = a_backbone(name)
         maps = backbone(torch.empty(2, 3, 225, 331))
     assert re.fullmatch(BACKBONE, name)
+    millions = sum(p.numel() for p in backbone.body.parameters()) / 1e6
+    assert DOCUMENTED[name] == f"{millions:.1f}"
     assert [tuple(m.shape[1:]) for m in maps] == [
         (channels, -(-225 // stride), -(-331 // stride))
         for channels, stride in zip(backbone.channels, (4, 8, 16, 32), strict=True)
