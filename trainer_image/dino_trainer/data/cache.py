@@ -11,7 +11,7 @@
 An entry appears by one rename when it is whole and never changes: readers need no lock, and two
 writers of one entry only waste work. That is what locks are for: the second waits for the first,
 unless the first has died, which shows by its lock not being touched any more. The folder may be
-deleted whenever no job runs; nothing in here deletes an entry.
+deleted whenever no job runs; in here only a damaged entry is.
 """
 
 from __future__ import annotations
@@ -87,6 +87,12 @@ class Cache:
                 if error.errno not in _TAKEN:
                     raise
         return target
+
+    def drop(self, name: str) -> None:
+        """Takes a damaged entry away, in one step for others."""
+        with named(self.root), self._scratch() as scratch:
+            if self.path(name).exists():
+                os.rename(self.path(name), scratch / "dropped")
 
     @contextmanager
     def writing(self, name: str, what: str) -> Iterator[Path]:

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from dino_api.names import Env, FailureReason
-from dino_trainer.byte_meter import ByteMeter, human_bytes
-from dino_trainer.data.ahead import PART, Ahead
+from dino_trainer.byte_meter import human_bytes
+from dino_trainer.data.ahead import Ahead
 from dino_trainer.data.archive import extract, image_root, is_archive
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import read_file_names
+from dino_trainer.data.listed import download_listed
+from dino_trainer.data.work import Work, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage import (
     Entry,
@@ -40,8 +40,6 @@ from dino_trainer.storage import (
     sha256_of,
     split,
 )
-
-_THREADS = 16
 
 
 class DataSource(Protocol):
@@ -64,18 +62,6 @@ class StagedSource:
     annotations: Path
     digest: str
     fixed: bool = False
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """What every step of one staging needs."""
-
-    cache: Cache
-    say: Say
-    stop: threading.Event | None
-
-    def meter(self, what: str, total: int) -> ByteMeter:
-        return ByteMeter(what, total, self.say, self.stop)
 
 
 def data_root(into: Path) -> Path:
@@ -103,11 +89,11 @@ def stage(
             raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
         say(line)
 
-    work = _Stage(Cache(into, say_unless_stopped), say_unless_stopped, stop)
+    work = Work(Cache(into, say_unless_stopped), say_unless_stopped, stop)
     return [_stage_source(source, work) for source in sources]
 
 
-def _stage_source(source: DataSource, work: _Stage) -> StagedSource:
+def _stage_source(source: DataSource, work: Work) -> StagedSource:
     for key, value in (("image_dir", source.image_dir), ("json_file", source.json_file)):
         if not value:
             raise invalid_spec(f"A data source has no {key}.", f"Name the {key} of every source.")
@@ -123,7 +109,7 @@ def _stage_source(source: DataSource, work: _Stage) -> StagedSource:
     return StagedSource(folder, annotations, digest, is_archive(source.image_dir))
 
 
-def _annotations(uri: str, work: _Stage) -> Path:
+def _annotations(uri: str, work: Work) -> Path:
     base, name = split(uri)
     if not is_remote(uri):
         path = local_path(uri)
@@ -138,44 +124,55 @@ def _annotations(uri: str, work: _Stage) -> Path:
         work.say(f"Downloading {uri}")
         store.download(name, into / name, work.meter(f"downloading {name}", entry.size))
 
-    return work.cache.once(f"objects/{_key(store, entry)}", uri, download) / name
+    return work.cache.once(f"objects/{key_of(store, entry)}", uri, download) / name
 
 
-def _key(store: Store, *entries: Entry) -> str:
-    """A name for exactly these objects: where they lie, and the store's own account of them.
-
-    What two servers call by one URI are different things.
-    """
-    server = os.environ.get(Env.S3_ENDPOINT, "")
-    told = [server, store.uri(""), *(f"{e.key} {e.size} {e.etag}" for e in entries)]
-    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def _unpacked(uri: str, work: _Stage) -> tuple[Path, str]:
+def _unpacked(uri: str, work: Work) -> tuple[Path, str]:
     """The folder with an archive's content, and the archive's SHA-256."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
     entry = _required(store, name)
-    key, cache = _key(store, entry), work.cache
+    key, cache = key_of(store, entry), work.cache
     if known := _known(cache, key):
         return known
     with cache.writing(f"content/{key}", uri) as scratch:
         if known := _known(cache, key):
             return known
         digest = _unpack(store, entry, uri, scratch / "files", work)
+        note = {"uri": uri, "sha256": digest, "bytes": _bytes_in(scratch / "files")}
+        if _bytes_in(cache.path(f"content/{digest}")) != note["bytes"]:
+            cache.drop(f"content/{digest}")
         files = cache.keep(scratch / "files", f"content/{digest}")
-        cache.write_note(key, {"uri": uri, "sha256": digest})
+        cache.write_note(key, note)
     return files, digest
 
 
 def _known(cache: Cache, key: str) -> tuple[Path, str] | None:
-    """What an archive was unpacked to before, by anybody."""
+    """What an archive was unpacked to before, by anybody.
+
+    Nobody waits until a disk has written every file: after a power cut some may be empty, which
+    their sizes show.
+    """
     note = cache.note(key)
-    files = note and cache.path(f"content/{note.get('sha256')}")
-    return (files, str(note["sha256"])) if note and files and files.is_dir() else None
+    if not note:
+        return None
+    files = cache.path(f"content/{note.get('sha256')}")
+    return (files, str(note["sha256"])) if _bytes_in(files) == note.get("bytes") else None
 
 
-def _unpack(store: Store, entry: Entry, uri: str, into: Path, work: _Stage) -> str:
+def _bytes_in(folder: Path) -> int:
+    """Of all files, -1 without a folder."""
+    if not folder.is_dir():
+        return -1
+    with named(folder):
+        return sum(
+            os.stat(os.path.join(at, name)).st_size
+            for at, _, names in os.walk(folder)
+            for name in names
+        )
+
+
+def _unpack(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> str:
     """Fills the new folder `into`; an archive on S3 is unpacked while it comes."""
     if not is_remote(uri):
         work.say(f"Unpacking {uri}")
@@ -188,9 +185,9 @@ def _unpack(store: Store, entry: Entry, uri: str, into: Path, work: _Stage) -> s
         return extract(stream, into, name=uri, moved=moved)
 
 
-def _image_folder(uri: str, names: list[str], work: _Stage) -> Path:
+def _image_folder(uri: str, names: list[str], work: Work) -> Path:
     if is_remote(uri):
-        return _download_listed(uri, set(names), work)
+        return download_listed(uri, set(names), work)
     path = local_path(uri)
     if path.is_dir():
         return path
@@ -200,74 +197,6 @@ def _image_folder(uri: str, names: list[str], work: _Stage) -> Path:
         f"{path} is neither a folder nor a .tar.gz, .tgz or .tar archive.",
         "Name a folder of images, or pack it: tar -czf images.tar.gz images/",
     )
-
-
-def _download_listed(uri: str, names: set[str], work: _Stage) -> Path:
-    """Downloads what is both listed in the annotations and there.
-
-    What is missing is reported with the dataset's other flaws when it is loaded.
-    """
-    store, cache = open_store(uri, work.say), work.cache
-    entries = sorted(entry for entry in store.list() if entry.key in names)
-    if not entries:
-        raise TrainerError(
-            FailureReason.INPUT_NOT_FOUND,
-            f"{uri} holds none of the {len(names)} images that the annotations list.",
-        )
-    objects = {entry: cache.path(f"images/{_key(store, entry)}") for entry in entries}
-
-    def gather(into: Path) -> None:
-        wanted = [entry for entry, path in objects.items() if not path.exists()]
-        _download_all(store, {entry: objects[entry] for entry in wanted}, into, uri, work)
-        for entry, path in objects.items():
-            _link(path, into / entry.key)
-
-    return cache.once(f"lists/{_key(store, *entries)}", uri, gather)
-
-
-def _link(path: Path, at: Path) -> None:
-    """A second name for a file that never changes; a copy where the disk knows no such thing."""
-    with named(at):
-        at.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, at)
-        except (OSError, NotImplementedError):
-            shutil.copyfile(path, at)
-
-
-def _download_all(
-    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: _Stage
-) -> None:
-    total = sum(entry.size for entry in wanted)
-    if not wanted:
-        return
-    require_room(total, scratch, uri)
-    work.say(f"Downloading {len(wanted)} images ({human_bytes(total)}) from {uri}")
-    meter = work.meter(f"downloading from {uri}", total)
-
-    def download(entry: Entry, path: Path) -> None:
-        with named(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # Ours alone until it is whole: others may be downloading the same image.
-        aside = scratch.parent / path.name
-        if entry.size > PART:
-            store.download(entry.key, aside, meter)
-        else:
-            content = store.read_bytes(entry.key)  # a managed transfer costs more than most images
-            with named(aside):
-                aside.write_bytes(content)
-            meter(len(content))
-        with named(path):
-            os.replace(aside, path)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        jobs = [pool.submit(download, entry, path) for entry, path in wanted.items()]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-        finally:
-            # After an error the pool would first download everything that still waits.
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _required(store: Store, key: str) -> Entry:

@@ -1,0 +1,339 @@
+"""The cache of staged data: shared by writers that may die, come at once, or run out of disk."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from coco_builders import a_folder, an_archive, pack
+from s3_server import BUCKET, S3Server
+
+from dino_trainer.data import lock as lock_module
+from dino_trainer.data.ahead import Ahead
+from dino_trainer.data.archive import extract
+from dino_trainer.data.cache import Cache
+from dino_trainer.data.inflate import Inflated
+from dino_trainer.data.lock import Lock
+from dino_trainer.data.stage import stage
+from dino_trainer.errors import TrainerError
+from dino_trainer.storage import open_store
+
+
+class Source:
+    """What a spec's data source looks like."""
+
+    def __init__(self, image_dir: str, json_file: str) -> None:
+        self.image_dir, self.json_file = image_dir, json_file
+
+
+def quiet(_: str) -> None:
+    """Hears nothing."""
+
+
+def slowly(seconds: float, log: list[str]) -> Callable[[Path], None]:
+    def build(into: Path) -> None:
+        log.append("built")
+        time.sleep(seconds)
+        (into / "file").write_text("content")
+
+    return build
+
+
+def test_an_entry_is_built_once_by_whoever_comes_first(tmp_path: Path) -> None:
+    log: list[str] = []
+    said: list[str] = []
+
+    def job(_: int) -> str:
+        entry = Cache(tmp_path, said.append).once("objects/a", "it", slowly(0.3, log))
+        return (entry / "file").read_text()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(job, range(4))) == {"content"}
+    assert log == ["built"]
+    assert said == ["Another process is at it; waiting for it."] * 3
+    assert left_over(tmp_path) == []
+
+
+def left_over(root: Path) -> list[Path]:
+    """Locks and half-written entries."""
+    return [*root.glob("locks/*"), *root.glob("tmp/*"), *root.rglob("*.unpacking")]
+
+
+def test_a_writer_that_fails_leaves_nothing_and_the_next_one_writes(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, quiet)
+
+    def fail(into: Path) -> None:
+        (into / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        cache.once("objects/a", "it", fail)
+    assert left_over(tmp_path) == []
+    assert (cache.once("objects/a", "it", slowly(0, [])) / "file").exists()
+
+
+def dead_pid() -> int:
+    """Of a process that was and is no more."""
+    process = multiprocessing.get_context("fork").Process(target=os.getpid)
+    process.start()
+    process.join()
+    assert process.pid is not None
+    return process.pid
+
+
+def test_a_dead_writer_on_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "tmp" / "gone").mkdir(parents=True)
+    holder = tmp_path / "locks" / "objects-a"
+    holder.write_text(f"gone {dead_pid()} {socket.gethostname()}")
+    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    assert left_over(tmp_path) == [], "with what it left half done"
+
+
+def test_a_writer_elsewhere_is_succeeded_once_it_shows_no_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 0.4)
+    path = tmp_path / "lock"
+    path.write_text("other 1 another-node")
+    beats: list[str] = []
+
+    def beat() -> None:
+        for _ in range(4):
+            time.sleep(0.2)
+            os.utime(path, ns=(len(beats) + 1, len(beats) + 1))
+            beats.append("alive")
+
+    other = threading.Thread(target=beat)
+    other.start()
+    lock = Lock(path, "it", quiet)
+    assert lock.take() == ["other"]
+    assert len(beats) == 4, "not while it was alive"
+    other.join()
+    lock.release()
+    assert not path.exists()
+
+
+def test_a_holder_shows_life_and_gives_up_only_what_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "BEAT_SECONDS", 0.02)
+    lock = Lock(tmp_path / "lock", "it", quiet)
+    lock.take()
+    os.utime(lock.path, ns=(1, 1))
+    for _ in range(200):
+        if lock.path.stat().st_mtime_ns != 1:
+            break
+        time.sleep(0.02)
+    assert lock.path.stat().st_mtime_ns != 1
+    lock.path.write_text("other 1 another-node")
+    lock.release()
+    assert lock.path.exists()
+
+
+def test_waiting_can_be_ended(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text(f"other {os.getpid()} {socket.gethostname()}")
+
+    def stop(_: str) -> None:
+        raise TrainerError("Preempted", "Stopped while staging the data.")
+
+    with pytest.raises(TrainerError, match="Stopped"):
+        Lock(path, "it", stop).take()
+
+
+def test_a_note_that_is_no_json_is_no_note(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, quiet)
+    assert cache.note("a") is None
+    cache.write_note("a", {"sha256": "x"})
+    assert cache.note("a") == {"sha256": "x"}
+    for damaged in ("", "{", "[1]"):
+        (tmp_path / "notes" / "a.json").write_text(damaged)
+        assert cache.note("a") is None
+
+
+def _stage_in_a_process(root: str, archive: str, annotations: str, answer: str) -> None:
+    [staged] = stage([Source(archive, annotations)], Path(root), quiet)
+    Path(answer).write_text(json.dumps([str(staged.image_dir), staged.digest]))
+
+
+def test_processes_that_stage_one_archive_at_once_agree(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data", 200)
+    archive = an_archive(tmp_path / "images.tar.gz", count=200)
+    answers = [tmp_path / f"answer{n}" for n in range(3)]
+    context = multiprocessing.get_context("fork")
+    jobs = [
+        context.Process(
+            target=_stage_in_a_process,
+            args=(str(tmp_path / "w"), str(archive), f"{folder}/annotations.json", str(answer)),
+        )
+        for answer in answers
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+        assert job.exitcode == 0
+    [told] = {answer.read_text() for answer in answers}
+    assert len(list(Path(json.loads(told)[0]).iterdir())) == 200
+    assert left_over(tmp_path / "w") == []
+
+
+def test_equal_archives_in_two_places_are_kept_once(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    first = an_archive(tmp_path / "a" / "images.tar.gz")
+    second = tmp_path / "b" / "images.tar.gz"
+    second.parent.mkdir()
+    second.write_bytes(first.read_bytes())
+    one, two = stage(
+        [Source(str(path), f"{folder}/annotations.json") for path in (first, second)],
+        tmp_path / "w",
+        quiet,
+    )
+    assert one == two
+    assert one.fixed
+    assert len(list((tmp_path / "w" / "content").iterdir())) == 1
+
+
+def test_a_changed_archive_leaves_readers_of_the_old_one_alone(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    archive = an_archive(tmp_path / "images.tar.gz")
+    source = Source(str(archive), f"{folder}/annotations.json")
+    [old] = stage([source], tmp_path / "w", quiet)
+    archive.unlink()
+    pack(archive, [("images/9.jpg", b"new")])
+    [new] = stage([source], tmp_path / "w", quiet)
+    assert new.digest != old.digest
+    assert (old.image_dir / "1.jpg").exists()
+    assert (new.image_dir / "9.jpg").exists()
+
+
+def test_files_that_a_crash_emptied_are_unpacked_again(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data")
+    archive = an_archive(tmp_path / "images.tar.gz")
+    source = Source(str(archive), f"{folder}/annotations.json")
+    [staged] = stage([source], tmp_path / "w", quiet)
+    whole = (staged.image_dir / "2.jpg").read_bytes()
+    (staged.image_dir / "2.jpg").write_bytes(b"")
+    assert stage([source], tmp_path / "w", quiet) == [staged]
+    assert (staged.image_dir / "2.jpg").read_bytes() == whole
+
+
+def test_jobs_share_the_folder_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+) -> None:
+    monkeypatch.setenv("DINO_CACHE_DIR", str(tmp_path / "cache"))
+    folder, base = a_folder(tmp_path / "data"), f"s3://{BUCKET}/{tmp_path.name}"
+    store = open_store(base)
+    store.upload(an_archive(tmp_path / "i.tar.gz"), "i.tar.gz")
+    store.upload(folder / "annotations.json", "a.json")
+    source = Source(f"{base}/i.tar.gz", f"{base}/a.json")
+    said: list[str] = []
+    [first] = stage([source], tmp_path / "pod1", said.append)
+    assert len(said) == 2
+    [second] = stage([source], tmp_path / "pod2", said.append)
+    assert len(said) == 2
+    assert first == second
+    assert first.image_dir.is_relative_to(tmp_path / "cache")
+    assert not (tmp_path / "pod1").exists()
+
+
+def test_an_escape_from_an_archive_on_s3_is_refused(tmp_path: Path, s3_server: S3Server) -> None:
+    folder, base = a_folder(tmp_path / "data"), f"s3://{BUCKET}/{tmp_path.name}"
+    evil = pack(tmp_path / "evil.tar.gz", [("images/1.jpg", b"x"), ("../../evil", b"evil")])
+    open_store(base).upload(evil, "evil.tar.gz")
+    with pytest.raises(TrainerError, match=r"'\.\./\.\./evil'.*leaves the folder") as caught:
+        stage([Source(f"{base}/evil.tar.gz", f"{folder}/annotations.json")], tmp_path / "w", quiet)
+    assert caught.value.exit_code == 65
+    assert not list(tmp_path.rglob("evil"))
+    assert left_over(tmp_path / "w") == []
+
+
+def test_an_object_that_is_replaced_while_it_comes_is_noticed(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    store = open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    store.write_bytes(b"first content", "a")
+    entry = store.head("a")
+    assert entry is not None
+    assert store.read_part(entry, 6, 13) == b"content"
+    store.write_bytes(b"other content", "a")
+    with pytest.raises(TrainerError, match="was replaced while it was downloaded") as caught:
+        store.read_part(entry, 0, 5)
+    assert caught.value.rule.retry == "counted"
+    local = open_store(str(tmp_path))
+    (tmp_path / "b").write_bytes(b"first content")
+    entry = local.head("b")
+    assert entry is not None
+    assert local.read_part(entry, 6, 13) == b"content"
+    (tmp_path / "b").write_bytes(b"longer content")
+    with pytest.raises(TrainerError, match="was replaced"):
+        local.read_part(entry, 0, 5)
+
+
+def test_parts_come_in_order_however_they_arrive() -> None:
+    content = random.Random(0).randbytes(10_000)
+
+    def fetch(start: int, end: int) -> bytes:
+        time.sleep(0.002 * (start % 3))
+        return content[start:end]
+
+    with Ahead(fetch, len(content), part=700, window=5) as stream:
+        read = b"".join(iter(lambda: bytes(stream.read(333)), b""))
+    assert read == content
+
+
+def test_a_part_that_fails_ends_the_reading() -> None:
+    def fetch(start: int, end: int) -> bytes:
+        if start >= 20:
+            raise TrainerError("StorageUnavailable", "away")
+        return bytes(end - start)
+
+    with Ahead(fetch, 100, part=10) as stream:
+        assert [len(stream.read(10)) for _ in range(2)] == [10, 10]
+        with pytest.raises(TrainerError, match="away"):
+            stream.read(10)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("padding", [0, 5000])
+def test_gzip_streams(members: int, padding: int) -> None:
+    parts = [random.Random(n).randbytes(70_000) + bytes(3 << 20) for n in range(members)]
+    packed = b"".join(gzip.compress(part, 1) for part in parts) + bytes(padding)
+    stream = Inflated(io.BytesIO(packed))
+    digest = hashlib.sha256()
+    while block := stream.read(100_000):
+        assert len(block) <= 100_000
+        digest.update(block)
+    assert digest.digest() == hashlib.sha256(b"".join(parts)).digest()
+
+
+@pytest.mark.parametrize("spoil", ["cut", "flip", "tail"])
+def test_a_damaged_archive_that_comes_as_a_stream_is_refused(spoil: str, tmp_path: Path) -> None:
+    content = bytearray(an_archive(tmp_path / "a.tar.gz", count=20).read_bytes())
+    if spoil == "cut":
+        del content[-200:]
+    elif spoil == "flip":
+        content[len(content) // 2] ^= 255
+    else:
+        content += b"something else"
+    with (
+        Ahead(lambda start, end: bytes(content[start:end]), len(content), part=64) as stream,
+        pytest.raises(TrainerError, match="damaged or ends early") as caught,
+    ):
+        extract(stream, tmp_path / "into", name="s3://b/a.tar.gz")
+    assert caught.value.exit_code == 65
+    assert "s3://b/a.tar.gz" in caught.value.message
+    assert not (tmp_path / "into").exists()
