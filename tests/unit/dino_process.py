@@ -1,0 +1,99 @@
+"""`dino` in real processes that can be paused at a step and killed.
+
+They are forked from a server that has the trainer imported: a start takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.s3"])
+_LONGEST = 120.0
+
+
+@dataclass
+class Dino:
+    """`dino <arguments>`, started at once, its output in `folder`/log.
+
+    pause_at: after this step the training waits for `go`.
+    stop_seconds: how long a stopped run may wait for its uploads.
+    """
+
+    folder: Path
+    arguments: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    pause_at: int = 0
+    stop_seconds: float = 90.0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
+        env = {**os.environ, "DINO_WORK_DIR": str(self.folder / "work"), **self.env}
+        self.process = _SERVER.Process(target=_run, args=(self, env), daemon=False)
+        self.process.start()
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    def paused(self) -> None:
+        """Returns once the training waits at its step."""
+        self.until((self.folder / "paused").exists)
+
+    def go(self) -> None:
+        (self.folder / "go").touch()
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Returns once this is true. Fails with the log where the process ends first."""
+        ends = time.monotonic() + _LONGEST
+        while not true():
+            assert self.process.is_alive(), self.log
+            assert time.monotonic() < ends, self.log
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        """The exit code; negative for a signal."""
+        self.process.join(_LONGEST)
+        code = self.process.exitcode
+        self.kill()
+        assert code is not None, self.log
+        return code
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+def _run(dino: Dino, env: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    log = os.open(dino.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    from dino_trainer import cli, output
+    from dino_trainer.report.reporter import Reporter
+
+    progress = Reporter.progress
+
+    def pausing(reporter: Reporter, now: object) -> None:
+        progress(reporter, now)
+        if now.step == dino.pause_at:
+            (dino.folder / "paused").touch()
+            while not (dino.folder / "go").exists():
+                time.sleep(0.01)
+
+    Reporter.progress = pausing
+    output.STOP_SECONDS = dino.stop_seconds
+    sys.exit(cli.main(dino.arguments))
