@@ -25,11 +25,15 @@ RESULTS = "test-results"
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """See `open_lab`."""
+    return open_lab(tmp_path_factory.mktemp("lab"))
+
+
+def open_lab(folder: Path) -> Lab:
     """The dev cluster with S3, images and the chart, or with CLUSTER=current the user's.
 
     The same stages as `make demo` has; what is there already is used.
     """
-    folder = tmp_path_factory.mktemp("lab")
     mine = os.environ.get("CLUSTER") == "current"
     demo, stages = plan.current(folder, None, os.environ) if mine else plan.dev(folder, None)
     Runner([s for s in stages if s.name not in DEMO_ONLY], folder / "logs", Screen()).run()
@@ -50,8 +54,12 @@ def clean(cluster: Cluster, store: Storage) -> None:
 
 @pytest.fixture(scope="session")
 def small_data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 training and 8 validation pictures of digits, also at s3://dino/small."""
-    folder = tmp_path_factory.mktemp("small")
+    """See `put_small_data`."""
+    return put_small_data(lab, tmp_path_factory.mktemp("small"))
+
+
+def put_small_data(lab: Lab, folder: Path) -> Path:
+    """24 training and 8 validation pictures of digits, in the folder and at s3://dino/small."""
     train, validation = load_handwriting()
     for split, writing, count in (("train", train, 24), ("val", validation, 8)):
         rng = np.random.default_rng([7, len(split)])
