@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bench import start_time
 from tests.bench.start_time import Watcher, parts_of, read_log
 
 LOG = """\
@@ -81,3 +83,27 @@ def test_what_counts_is_when_something_was_seen_first() -> None:
         "preflight scheduled",
         "preflight ended",
     }
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "yes"])
+def test_no_cluster_is_touched_without_consent(
+    value: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever cluster there is: opening it replaces an operator and deletes jobs."""
+    opened: list[Path] = []
+    monkeypatch.setattr(start_time, "open_lab", opened.append)
+    monkeypatch.setenv("CLUSTER", "current")
+    monkeypatch.delenv(start_time.CONSENT, raising=False)
+    if value is not None:
+        monkeypatch.setenv(start_time.CONSENT, value)
+    with pytest.raises(SystemExit) as end:
+        start_time.main()
+    assert end.value.code == 0
+    assert "set DINO_BENCH_CLUSTER=1" in capsys.readouterr().out
+    assert opened == []
+    monkeypatch.setenv(start_time.CONSENT, "1")
+    start_time.find_lab(tmp_path)
+    assert opened == [tmp_path]
