@@ -180,8 +180,8 @@ def find_lab(folder: Path) -> Lab:
     """
     if os.environ.get(CONSENT) != "1":
         cannot_run(
-            "It installs this checkout's operator on the cluster and deletes the jobs of the tests' "
-            f"namespace: set {CONSENT}=1 where that is wanted."
+            "It installs this checkout's operator on the cluster and deletes the jobs of the "
+            f"tests' namespace: set {CONSENT}=1 where that is wanted."
         )
     try:
         return open_lab(folder)
