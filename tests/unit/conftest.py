@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
+import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +114,17 @@ def slow_place(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_place.proxy.endpoint)
     yield s3_place
     s3_place.proxy.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A real file system of 4 MB."""
+    folder = Path(f"/tmp/dino-small-disk-{uuid.uuid4().hex}")
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.callback(folder.rmdir)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+            pytest.skip("a small disk needs the right to mount")
+        stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+        yield folder

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -156,20 +153,6 @@ def test_endless_padding_is_refused(tmp_path: Path) -> None:
             file.write(bytes(1 << 20))
     with pytest.raises(TrainerError, match="more data follows the end mark"):
         extract(tmp_path / "a.tar.gz", tmp_path / "out")
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A real file system of 4 MB."""
-    folder = Path(f"/tmp/dino-small-disk-{uuid.uuid4().hex}")
-    folder.mkdir()
-    with contextlib.ExitStack() as stack:
-        stack.callback(folder.rmdir)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-            pytest.skip("a small disk needs the right to mount")
-        stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
-        yield folder
 
 
 def test_a_disk_that_is_known_to_be_too_small(small_disk: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from dino_api import failures
-from dino_api.names import FailureReason
+from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 
 _NOTE = "dino-failure: "
@@ -88,7 +88,11 @@ def failure_of(error: BaseException) -> TrainerError:
         return from_worker
     if _is_device_memory(error):
         return TrainerError(
-            FailureReason.DEVICE_OUT_OF_MEMORY, f"The GPU ran out of memory: {_first_line(error)}"
+            FailureReason.DEVICE_OUT_OF_MEMORY,
+            f"The GPU ran out of memory: {_first_line(error)}",
+            "The next attempt of a DinoJob takes half the micro-batch and the same images a step. "
+            f"Elsewhere set {Env.MICRO_BATCH} to half of dataset.batch_size, or lower the image "
+            "size or model.num_feature_levels.",
         )
     if isinstance(error, MemoryError) or _is_host_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")

@@ -159,7 +159,7 @@ class Output:
         """Waits until all is published. Raises what ended an upload; Preempted at a stop."""
         if left := self._wait():
             raise TrainerError(
-                FailureReason.PREEMPTED, f"Stopped before {' and '.join(left)} was published."
+                FailureReason.PREEMPTED, f"Stopped before {', '.join(left)} was published."
             )
         self._uploads.raise_failure()
 
@@ -173,7 +173,7 @@ class Output:
             self.stuck = True
             self._store.hurry()
             return (
-                f"{' and '.join(left)} could not be published within {STOP_SECONDS:.0f} s: the "
+                f"{', '.join(left)} could not be published within {STOP_SECONDS:.0f} s: the "
                 "next attempt finds what was published before."
             )
         try:

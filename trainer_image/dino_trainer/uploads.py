@@ -113,8 +113,9 @@ class Uploads:
             return self._left()
 
     def _left(self) -> list[str]:
-        running = [self._running[0]] if self._running else []
-        return list(dict.fromkeys([*running, *self._waiting]))
+        """What is not done: by name what is vital, or else the rest."""
+        jobs = dict([self._running] if self._running else []) | self._waiting
+        return [name for name, job in jobs.items() if job.vital] or list(jobs)
 
     def _work(self) -> None:
         while True:
