@@ -52,7 +52,7 @@ is missing altogether; 64 for a spec that cannot be run; 69, 74, 77 and 143 as f
 
 _VARIABLES = (
     (Env.WORK_DIR, "where data is copied and unpacked (default: ~/.cache/dino)"),
-    ("DINO_CACHE_DIR", "where staged data is kept and shared (default: data/ in the above)"),
+    (Env.CACHE_DIR, "where staged data is kept and shared (default: data/ in the above)"),
     (Env.S3_ENDPOINT, "URL of the S3 server (default: AWS)"),
     (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
     (Env.S3_PATH_STYLE, "true for servers that want http://host/bucket"),

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
 from dino_trainer.data.hashed import Hashed
-from dino_trainer.data.inflate import CHUNK, Inflated, Readable
+from dino_trainer.data.inflate import Inflated, Readable
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
 
@@ -26,6 +26,7 @@ RESERVE_BYTES = 256 * 1024 * 1024
 # No header of an honest archive comes near: a larger one would only be there to fill the memory.
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
+_BLOCK = 1 << 20
 _DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error)
 
 
@@ -118,6 +119,7 @@ def _write_members(reader: _Forward, into: Path, name: str, budget: _Budget) -> 
     # The reader offers exactly what TarFile uses of a file: read, seek forward, tell.
     tar = tarfile.TarFile(fileobj=reader, mode="r")  # type: ignore[arg-type]
     seen: set[PurePosixPath] = set()
+    folders: set[Path] = set()
     for member in iter(tar.next, None):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.name!r} has a negative size")
@@ -130,7 +132,7 @@ def _write_members(reader: _Forward, into: Path, name: str, budget: _Budget) -> 
             raise invalid_dataset(f"{name} holds {member.name!r} twice.")
         seen.add(target)
         budget.take(member.size)
-        _write(reader, member.size, into / target, f"{member.name!r} in {name}")
+        _write(reader, member.size, into / target, f"{member.name!r} in {name}", folders)
         # TarFile keeps every header it has read; a million of them would be a gigabyte.
         tar.members.clear()
     if not seen:
@@ -167,10 +169,12 @@ def _kind(member: tarfile.TarInfo) -> str:
     return "neither a file nor a folder"
 
 
-def _write(reader: _Forward, size: int, path: Path, what: str) -> None:
+def _write(reader: _Forward, size: int, path: Path, what: str, folders: set[Path]) -> None:
     """One file; `x` so that a name that differs only in spelling can never overwrite another."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(path.parent)
         with path.open("xb") as file:
             for block in reader.blocks(size):
                 file.write(block)
@@ -243,7 +247,7 @@ class _Forward:
     def blocks(self, size: int) -> Iterator[bytes | memoryview]:
         """The next `size` bytes in pieces; EOFError where the archive ends before."""
         while size > 0:
-            block = self._read(min(size, CHUNK))
+            block = self._read(min(size, _BLOCK))
             if not block:
                 raise EOFError("unexpected end of data")
             size -= len(block)
@@ -254,7 +258,7 @@ class _Forward:
         if not self._last or bytes(self._last).strip(b"\0"):
             raise EOFError("the end mark is missing")
         padding = 0
-        while block := self._read(CHUNK):
+        while block := self._read(_BLOCK):
             padding += len(block)
             if padding > _MAX_PADDING:
                 raise EOFError("more data follows the end mark")

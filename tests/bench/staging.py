@@ -1,0 +1,209 @@
+"""Staging 1 GB from a real S3 server against the fastest plain download of the same bytes.
+
+A plain download leaves one file. Staging leaves every image as a file of its own, has checked each
+name and the archive's SHA-256, and on the way has unpacked what is packed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from boto3.s3.transfer import TransferConfig
+from PIL import Image
+
+from dino_api.experiment import DataSource
+from dino_trainer.data.stage import stage
+from tests.bench.harness import Bench, cannot_run, machine
+from tests.unit import s3_server
+from tests.unit.s3_server import BUCKET, S3Server
+
+MEGABYTES = int(os.environ.get("DINO_BENCH_STAGING_MB", "1000"))
+ROUNDS = 3
+SIZE = (1280, 960)
+DIFFERENT = 30
+THREADS = 16
+TARGET = ">= 0.8x"
+
+
+def photographs() -> list[bytes]:
+    """JPEGs of about 240 kB that gzip cannot make smaller, as those of cameras."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(DIFFERENT):
+        rough = Image.fromarray(random.integers(0, 255, (30, 40, 3), np.uint8)).resize(SIZE)
+        noise = random.normal(0, 6, (SIZE[1], SIZE[0], 3))
+        pixels = (np.asarray(rough) + noise).clip(0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+        made.append(buffer.getvalue())
+    return made
+
+
+class Data:
+    """The same images in three forms on one server: a folder, a .tar and a .tar.gz."""
+
+    def __init__(self, server: S3Server, folder: Path) -> None:
+        self.client, self.folder = server.client(), folder
+        self.client.create_bucket(Bucket=BUCKET)
+        jpegs = photographs()
+        count = max(2, MEGABYTES * 10**6 // len(jpegs[0]))
+        self.images = {f"{n:06}.jpg": jpegs[n % DIFFERENT] for n in range(count)}
+        for name, content in self.images.items():
+            self.client.put_object(Bucket=BUCKET, Key=f"images/{name}", Body=content)
+        document = json.dumps(annotations(self.images)).encode()
+        self.client.put_object(Bucket=BUCKET, Key="annotations.json", Body=document)
+        self.bytes = {
+            "images": sum(map(len, self.images.values())),
+            "images.tar": self._pack("images.tar", "w"),
+            "images.tar.gz": self._pack("images.tar.gz", "w:gz", compresslevel=6),
+        }
+
+    def _pack(self, name: str, mode: Any, **options: int) -> int:
+        path = self.folder / name
+        with tarfile.open(path, mode, **options) as tar:
+            for image, content in self.images.items():
+                info = tarfile.TarInfo(f"images/{image}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        self.client.upload_file(str(path), BUCKET, name)
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    def staged(self, key: str) -> None:
+        """What training and preflight do."""
+        source = DataSource(
+            image_dir=f"s3://{BUCKET}/{key}", json_file=f"s3://{BUCKET}/annotations.json"
+        )
+        [done] = stage([source], self.folder / "staged", lambda _: None)
+        assert len(list(done.image_dir.iterdir())) == len(self.images)
+
+    def in_parts(self, key: str, megabytes: int, threads: int) -> None:
+        part = megabytes << 20
+        config = TransferConfig(
+            multipart_threshold=part, multipart_chunksize=part, max_concurrency=threads
+        )
+        self.client.download_file(BUCKET, key, str(self.folder / "plain"), Config=config)
+
+    def in_one(self, key: str) -> None:
+        body = self.client.get_object(Bucket=BUCKET, Key=key)["Body"]
+        with (self.folder / "plain").open("wb") as file:
+            while block := body.read(1 << 20):
+                file.write(block)
+
+    def each(self, key: str) -> None:
+        into = self.folder / "plain-folder"
+        into.mkdir()
+
+        def one(name: str) -> None:
+            body = self.client.get_object(Bucket=BUCKET, Key=f"{key}/{name}")["Body"]
+            (into / name).write_bytes(body.read())
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(one, self.images))
+
+    def plain(self, key: str) -> dict[str, Callable[[], None]]:
+        """The ways to download it, by name."""
+        if "." not in key:
+            return {f"{THREADS} threads": lambda: self.each(key)}
+        ways = {"one request": lambda: self.in_one(key)}
+        for megabytes, threads in ((8, 10), (16, 8), (64, 4)):
+            name = f"boto3, parts of {megabytes} MB, {threads} threads"
+            ways[name] = lambda m=megabytes, t=threads: self.in_parts(key, m, t)  # type: ignore[misc]
+        return ways
+
+    def clear(self) -> None:
+        """Nothing of an earlier round is left."""
+        shutil.rmtree(self.folder / "staged", ignore_errors=True)
+        shutil.rmtree(self.folder / "plain-folder", ignore_errors=True)
+        (self.folder / "plain").unlink(missing_ok=True)
+        os.sync()  # else the next round waits for this one's bytes
+
+
+def annotations(images: dict[str, bytes]) -> dict[str, Any]:
+    """COCO that lists them all."""
+    entries = [
+        {"id": n, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
+        for n, name in enumerate(images, start=1)
+    ]
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25}
+    return {"images": entries, "annotations": [box], "categories": [{"id": 1, "name": "x"}]}
+
+
+def measure(data: Data, key: str) -> tuple[float, dict[str, float]]:
+    """MB/s of staging and of each way to download, medians of rounds in turns."""
+    ways = {"ours": lambda: data.staged(key), **data.plain(key)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            data.clear()
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    speeds = {
+        name: data.bytes[key] / 1e6 / statistics.median(times) for name, times in seconds.items()
+    }
+    return speeds.pop("ours"), speeds
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[S3Server]:
+    """A server over `folder`, and the environment that leads to it."""
+    server = S3Server(s3_server.build(), folder / "s3")
+    server.start()
+    os.environ.update(server.env)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+FORMS = {
+    "images.tar": ("staging", "an archive, unpacked while it comes"),
+    "images": ("staging_folder", "a folder of images"),
+    "images.tar.gz": ("staging_gzip", "a gzip archive: inflating it takes a core"),
+}
+
+
+def main() -> None:
+    if why := s3_server.missing():
+        cannot_run(f"{why[0].upper()}{why[1:]}.")
+    os.environ.pop("DINO_CACHE_DIR", None)
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
+        data = Data(server, Path(name))
+        for key, (bench, what) in FORMS.items():
+            ours, speeds = measure(data, key)
+            fastest = max(speeds, key=lambda way: speeds[way])
+            Bench(
+                bench,
+                ours,
+                speeds[fastest],
+                "MB/s",
+                machine(),
+                better="more",
+                target=TARGET,
+                note=f"Ours stages {what}; the peer is the fastest plain download ({fastest}).",
+                parts={"megabytes": round(data.bytes[key] / 1e6), **_rounded(speeds)},
+            ).emit()
+
+
+def _rounded(speeds: dict[str, float]) -> dict[str, float]:
+    return {name: round(speed) for name, speed in speeds.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
