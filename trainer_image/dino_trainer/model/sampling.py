@@ -36,7 +36,7 @@ def available() -> bool:
     return numba is not None
 
 
-def _compile(function: Callable[..., None]) -> Callable[..., None]:
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` for each type it meets, keeping the result on disk where one can."""
     if numba is None:
         return function
@@ -48,137 +48,144 @@ def _compile(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_compile
-def _forward(  # type: ignore[no-untyped-def]
-    value, shapes, locations, weights, out, first, last
-) -> None:
-    """Fill the planes first..last of ``out`` [b, q, m, e].
-
-    value [b, s, m, e], shapes int64[v, 2] (height, width), locations [b, q, m, v, p, 2],
-    weights [b, q, m, v, p].
-    """
-    heads, e = value.shape[2], value.shape[3]
-    levels, points = weights.shape[3], weights.shape[4]
-    one = weights.dtype.type(1)
-    half = weights.dtype.type(0.5)
-    for plane in range(first, last):
-        b, m = plane // heads, plane % heads
-        for q in range(weights.shape[1]):
-            row = out[b, q, m]
-            row[:] = 0
-            start = 0
-            for v in range(levels):
-                h, w = shapes[v, 0], shapes[v, 1]
-                for p in range(points):
-                    x = (locations[b, q, m, v, p, 0] + one) * half * w - half
-                    y = (locations[b, q, m, v, p, 1] + one) * half * h - half
-                    if x != x or y != y:
-                        row[:] = np.nan
-                        continue
-                    if x <= -1 or y <= -1 or x >= w or y >= h:
-                        continue
-                    left, top = int(np.floor(x)), int(np.floor(y))
-                    fx, fy = x - left, y - top
-                    weight = weights[b, q, m, v, p]
-                    upper, lower = (one - fy) * weight, fy * weight
-                    # A neighbour outside the level counts nothing; its place is read from inside.
-                    if top < 0:
-                        upper = upper * 0
-                    if top + 1 >= h:
-                        lower = lower * 0
-                    near, far = one - fx, fx
-                    if left < 0:
-                        near = near * 0
-                    if left + 1 >= w:
-                        far = far * 0
-                    up, down = start + max(top, 0) * w, start + min(top + 1, h - 1) * w
-                    x0, x1 = max(left, 0), min(left + 1, w - 1)
-                    v00, v01 = value[b, up + x0, m], value[b, up + x1, m]
-                    v10, v11 = value[b, down + x0, m], value[b, down + x1, m]
-                    a00, a01, a10, a11 = upper * near, upper * far, lower * near, lower * far
-                    for c in range(e):
-                        row[c] += a00 * v00[c] + a01 * v01[c] + a10 * v10[c] + a11 * v11[c]
-                start += h * w
+def _place(location, size, one):  # type: ignore[no-untyped-def]
+    """Return where a location in -1..1 lies along a side of ``size`` cells, from -1/2 on."""
+    half = one / (one + one)
+    return (location + one) * half * size - half
 
 
 @_compile
-def _backward(  # type: ignore[no-untyped-def]
-    value, shapes, locations, weights, grad, to_value, to_locations, to_weights, first, last
-) -> None:
-    """Fill the planes first..last of the three gradients, given that of the output.
+def _neighbours(place, size, one):  # type: ignore[no-untyped-def]
+    """Return the two cells around ``place``, their weights, and 1 or 0: is each in the level?
 
-    ``to_value`` starts as zeros. No two planes write to the same place.
+    A cell outside has weight zero; in its place the nearest one inside is named.
     """
-    heads, e = value.shape[2], value.shape[3]
-    levels, points = weights.shape[3], weights.shape[4]
-    one = weights.dtype.type(1)
-    half = weights.dtype.type(0.5)
-    for plane in range(first, last):
-        b, m = plane // heads, plane % heads
-        for q in range(weights.shape[1]):
-            row = grad[b, q, m]
-            start = 0
-            for v in range(levels):
-                h, w = shapes[v, 0], shapes[v, 1]
-                for p in range(points):
-                    x = (locations[b, q, m, v, p, 0] + one) * half * w - half
-                    y = (locations[b, q, m, v, p, 1] + one) * half * h - half
-                    if x != x or y != y:
-                        to_locations[b, q, m, v, p] = np.nan
-                        to_weights[b, q, m, v, p] = np.nan
-                        continue
-                    if x <= -1 or y <= -1 or x >= w or y >= h:
-                        to_locations[b, q, m, v, p] = 0
-                        to_weights[b, q, m, v, p] = 0
-                        continue
-                    left, top = int(np.floor(x)), int(np.floor(y))
-                    fx, fy = x - left, y - top
-                    weight = weights[b, q, m, v, p]
-                    up, down = start + max(top, 0) * w, start + min(top + 1, h - 1) * w
-                    x0, x1 = max(left, 0), min(left + 1, w - 1)
-                    v00, v01 = value[b, up + x0, m], value[b, up + x1, m]
-                    v10, v11 = value[b, down + x0, m], value[b, down + x1, m]
-                    d00 = d01 = d10 = d11 = half * 0
-                    for c in range(e):
-                        d00 += row[c] * v00[c]
-                        d01 += row[c] * v01[c]
-                        d10 += row[c] * v10[c]
-                        d11 += row[c] * v11[c]
-                    has_left, has_right = left >= 0, left + 1 < w
-                    has_top, has_bottom = top >= 0, top + 1 < h
-                    if has_top and has_left:
-                        g = to_value[b, up + x0, m]
-                        a = weight * (one - fx) * (one - fy)
+    below = np.floor(place)
+    part, low = place - below, int(below)
+    low_in = one if low >= 0 else one - one
+    high_in = one if low + 1 < size else one - one
+    cells = (max(low, 0), min(low + 1, size - 1))
+    return cells, ((one - part) * low_in, part * high_in), (low_in, high_in)
+
+
+@lru_cache(maxsize=8)
+def _forward(e: int) -> Callable[..., None]:
+    """Return the kernel for ``e`` channels per head: a constant, so that sums stay in registers."""
+
+    @_compile
+    def kernel(  # type: ignore[no-untyped-def]
+        value, shapes, locations, weights, out, first, last
+    ):
+        """Fill the planes first..last of ``out`` [b, q, m, e].
+
+        value [b, s * m, e], shapes int64[v, 2] (height, width), locations [b, q, m, v, p, 2],
+        weights [b, q, m, v, p].
+        """
+        heads, kept = weights.shape[2], weights.dtype.type
+        one = kept(1)
+        mixed = np.empty(e, weights.dtype)
+        for plane in range(first, last):
+            b, m = plane // heads, plane % heads
+            rows = value[b]
+            for q in range(weights.shape[1]):
+                mixed[:] = 0
+                start = 0
+                for v in range(weights.shape[3]):
+                    h, w = shapes[v, 0], shapes[v, 1]
+                    height, width = kept(h), kept(w)
+                    for p in range(weights.shape[4]):
+                        x = _place(locations[b, q, m, v, p, 0], width, one)
+                        y = _place(locations[b, q, m, v, p, 1], height, one)
+                        if not (x > -one and y > -one and x < width and y < height):
+                            if x != x or y != y:
+                                mixed[:] = np.nan
+                            continue
+                        (left, right), (near, far), _ = _neighbours(x, w, one)
+                        (top, bottom), (upper, lower), _ = _neighbours(y, h, one)
+                        upper, lower = (
+                            upper * weights[b, q, m, v, p],
+                            lower * weights[b, q, m, v, p],
+                        )
+                        up, down = start + top * w, start + bottom * w
+                        v00, v01 = rows[(up + left) * heads + m], rows[(up + right) * heads + m]
+                        v10, v11 = rows[(down + left) * heads + m], rows[(down + right) * heads + m]
+                        a00, a01, a10, a11 = upper * near, upper * far, lower * near, lower * far
                         for c in range(e):
-                            g[c] += a * row[c]
-                    else:
-                        d00 = half * 0
-                    if has_top and has_right:
-                        g = to_value[b, up + x1, m]
-                        a = weight * fx * (one - fy)
+                            mixed[c] += a00 * v00[c] + a01 * v01[c] + a10 * v10[c] + a11 * v11[c]
+                    start += h * w
+                out[b, q, m] = mixed
+
+    return kernel
+
+
+@_compile
+def _add(row, factor, onto):  # type: ignore[no-untyped-def]
+    """Add ``factor`` times ``row`` to ``onto``."""
+    for c in range(row.shape[0]):
+        onto[c] += factor * row[c]
+
+
+@lru_cache(maxsize=8)
+def _backward(e: int) -> Callable[..., None]:
+    """Return the kernel of the gradients for ``e`` channels per head."""
+
+    @_compile
+    def kernel(  # type: ignore[no-untyped-def]
+        value, shapes, locations, weights, grad, to_value, to_locations, to_weights, first, last
+    ):
+        """Fill the planes first..last of the three gradients, given that of the output.
+
+        ``to_value`` starts as zeros, as do the others. No two planes write to the same place.
+        """
+        heads, kept = weights.shape[2], weights.dtype.type
+        one = kept(1)
+        half = one / (one + one)
+        for plane in range(first, last):
+            b, m = plane // heads, plane % heads
+            rows, onto = value[b], to_value[b]
+            for q in range(weights.shape[1]):
+                row = grad[b, q, m]
+                start = 0
+                for v in range(weights.shape[3]):
+                    h, w = shapes[v, 0], shapes[v, 1]
+                    height, width = kept(h), kept(w)
+                    for p in range(weights.shape[4]):
+                        x = _place(locations[b, q, m, v, p, 0], width, one)
+                        y = _place(locations[b, q, m, v, p, 1], height, one)
+                        if not (x > -one and y > -one and x < width and y < height):
+                            if x != x or y != y:
+                                to_locations[b, q, m, v, p] = np.nan
+                                to_weights[b, q, m, v, p] = np.nan
+                            continue
+                        (left, right), (near, far), (in_left, in_right) = _neighbours(x, w, one)
+                        (top, bottom), (upper, lower), (in_top, in_bottom) = _neighbours(y, h, one)
+                        up, down = start + top * w, start + bottom * w
+                        i00, i01 = (up + left) * heads + m, (up + right) * heads + m
+                        i10, i11 = (down + left) * heads + m, (down + right) * heads + m
+                        v00, v01, v10, v11 = rows[i00], rows[i01], rows[i10], rows[i11]
+                        d00 = d01 = d10 = d11 = one - one
                         for c in range(e):
-                            g[c] += a * row[c]
-                    else:
-                        d01 = half * 0
-                    if has_bottom and has_left:
-                        g = to_value[b, down + x0, m]
-                        a = weight * (one - fx) * fy
-                        for c in range(e):
-                            g[c] += a * row[c]
-                    else:
-                        d10 = half * 0
-                    if has_bottom and has_right:
-                        g = to_value[b, down + x1, m]
-                        a = weight * fx * fy
-                        for c in range(e):
-                            g[c] += a * row[c]
-                    else:
-                        d11 = half * 0
-                    upper, lower = d00 + fx * (d01 - d00), d10 + fx * (d11 - d10)
-                    to_weights[b, q, m, v, p] = upper + fy * (lower - upper)
-                    across = (d01 - d00) * (one - fy) + (d11 - d10) * fy
-                    to_locations[b, q, m, v, p, 0] = weight * across * half * w
-                    to_locations[b, q, m, v, p, 1] = weight * (lower - upper) * half * h
-                start += h * w
+                            d00 += row[c] * v00[c]
+                            d01 += row[c] * v01[c]
+                            d10 += row[c] * v10[c]
+                            d11 += row[c] * v11[c]
+                        weight = weights[b, q, m, v, p]
+                        _add(row, weight * upper * near, onto[i00])
+                        _add(row, weight * upper * far, onto[i01])
+                        _add(row, weight * lower * near, onto[i10])
+                        _add(row, weight * lower * far, onto[i11])
+                        across = upper * (d01 * in_right - d00 * in_left)
+                        across += lower * (d11 * in_right - d10 * in_left)
+                        along = near * (d10 * in_bottom - d00 * in_top)
+                        along += far * (d11 * in_bottom - d01 * in_top)
+                        to_weights[b, q, m, v, p] = upper * (near * d00 + far * d01) + lower * (
+                            near * d10 + far * d11
+                        )
+                        to_locations[b, q, m, v, p, 0] = weight * across * half * width
+                        to_locations[b, q, m, v, p, 1] = weight * along * half * height
+                    start += h * w
+
+    return kernel
 
 
 @lru_cache(maxsize=1)
@@ -209,7 +216,7 @@ def _arrays(
     q, m, v, p = locations.shape[1:5]
     kept = torch.float64 if value.dtype == torch.float64 else torch.float32
     tensors = (
-        value.view(b, s, m, d // m),
+        value.view(b, s * m, d // m),
         torch.tensor(shapes).view(v, 2),
         locations,
         weights.view(b, q, m, v, p),
@@ -226,7 +233,7 @@ def sample(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor)
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     out = torch.empty((b, q, value.shape[2]), dtype=kept)
-    _in_parallel(_forward, [*arrays, out.view(b, q, m, -1).numpy()], b * m)
+    _in_parallel(_forward(out.shape[2] // m), [*arrays, out.view(b, q, m, -1).numpy()], b * m)
     return out.to(value.dtype)
 
 
@@ -244,8 +251,8 @@ def sample_backward(
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     row = grad.to(kept).contiguous().view(b, q, m, -1).numpy()
-    found = (np.zeros_like(arrays[0]), np.empty_like(arrays[2]), np.empty_like(arrays[3]))
-    _in_parallel(_backward, [*arrays, row, *found], b * m)
+    found = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
+    _in_parallel(_backward(row.shape[3]), [*arrays, row, *found], b * m)
     to_value, to_locations, to_weights = (
         torch.from_numpy(array).view(t.shape).to(t.dtype)
         for array, t in zip(found, (value, locations, weights), strict=True)
