@@ -10,6 +10,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import s3_server as server_module
@@ -19,6 +20,9 @@ from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
 from dino_trainer.report import reporter
+
+if TYPE_CHECKING:
+    from durable_runs import Dino
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +132,13 @@ def small_disk() -> Iterator[Path]:
             pytest.skip("a small disk needs the right to mount")
         stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
         yield folder
+
+
+@pytest.fixture
+def dino(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Dino:
+    """`dino train` in this process, with a real training."""
+    from durable_runs import Dino  # and with it torch
+
+    return Dino(tmp_path, capsys, monkeypatch)

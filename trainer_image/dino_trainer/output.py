@@ -35,8 +35,7 @@ from dino_trainer.storage import (
 from dino_trainer.uploads import Job, Uploads
 
 # Of a pod's 120 seconds of grace the rest is for the step, the checkpoint and the last words.
-STOP_SECONDS = 90.0
-_SLICE = 0.2
+STOP_SECONDS, _SLICE = 90.0, 0.2
 
 
 class Output:
