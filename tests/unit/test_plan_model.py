@@ -97,7 +97,7 @@ class Adversary(RuleBasedStateMachine):
 
     # ---- what happens -------------------------------------------------------------------------
 
-    @initialize(retries=st.integers(0, 2), suspended=st.booleans(), nodes=NODES, queue=QUEUES)
+    @initialize(retries=st.integers(0, 4), suspended=st.booleans(), nodes=NODES, queue=QUEUES)
     def submit(self, retries: int, suspended: bool, nodes: int, queue: str | None) -> None:
         self.world.submit(retries, suspended, nodes, queue)
 
@@ -257,10 +257,10 @@ class Adversary(RuleBasedStateMachine):
     def cluster_goes_on(self) -> None:
         """Events arrive late; nothing is lost any more; time passes."""
         self.world.collect_garbage()
-        self.world.admit(True)
         self.world.control_jobs()
         self.world.start_pod()
         self.reconcile()
+        self.world.admit(True)
         for event in self.on_the_way:
             self.deliver(event)
         self.on_the_way.clear()
