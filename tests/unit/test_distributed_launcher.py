@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch.distributed.elastic.rendezvous  # noqa: F401  # not by two launchers at a time
 
 from dino_api.experiment import TrainConfig
 from dino_api.result import Failure

@@ -107,10 +107,22 @@ def joined(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[World]:
     device = pick_device(gpus, local)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=STEP_LIMIT, rank=rank, world_size=size)
+    backend, store = "nccl" if device.type == "cuda" else "gloo", _store(env, rank)
+    dist.init_process_group(backend, timeout=STEP_LIMIT, store=store, rank=rank, world_size=size)
     control = dist.new_group(backend="gloo", timeout=CONTROL_LIMIT)
     yield Group(rank, size, local, control)
     # Only after success: a group that lost a rank could wait for it here, and the process ends
     # anyway.
     dist.destroy_process_group()
+
+
+def _store(env: Mapping[str, str], rank: int) -> dist.Store:
+    """Where ranks find each other: kept by the launcher, or else by rank 0.
+
+    A launcher keeps one store for all its attempts. Each has its own keys in it, or ranks would
+    call those that are dead.
+    """
+    kept = env.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    at, port = env["MASTER_ADDR"], int(env["MASTER_PORT"])
+    store = dist.TCPStore(at, port, is_master=rank == 0 and not kept, timeout=STEP_LIMIT)
+    return dist.PrefixStore(f"attempt {env.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)

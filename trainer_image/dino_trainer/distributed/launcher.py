@@ -25,8 +25,10 @@ from dino_trainer.storage import Say
 
 # In-place restarts of all ranks, from the last checkpoint, after a signal ended one of them.
 MAX_RESTARTS = 3
-# A rank that is asked to end finishes its step and saves. Kubernetes gives the pod 120 seconds.
+# A rank that is asked to end finishes its step, and rank 0 saves. Kubernetes gives the pod 120
+# seconds. After a failure the others have nothing to save, and may hang in a message to the dead.
 KILL_SECONDS = 100.0
+KILL_OTHERS_SECONDS = 15.0
 # Ranks mostly notice by themselves that one is gone; they are asked only after this.
 NOTICE_SECONDS = 5.0
 # What another node's launcher may take to say why its rank failed.
@@ -101,6 +103,12 @@ class Supervisor:
 
     def run(self) -> Failure | None:
         """Until all ranks succeeded (None), or the training failed for good."""
+        try:
+            return self._run()
+        finally:
+            self.place.close()
+
+    def _run(self) -> Failure | None:
         for attempt in range(self.restarts + 1):
             verdict = self._attempt(last=attempt == self.restarts)
             if verdict is None or not verdict.again:
@@ -110,6 +118,8 @@ class Supervisor:
 
     def _attempt(self, last: bool) -> Verdict | None:
         try:
+            if self.stop.is_set():
+                raise TrainerError(FailureReason.PREEMPTED, "Stopped on request between attempts.")
             meeting = self.place.meet(self.stop)
         except TrainerError as error:
             return Verdict(error.as_failure(), again=False)
@@ -139,7 +149,7 @@ class Watch:
         self, supervisor: Supervisor, processes: Processes, meeting: Meeting, last: bool
     ) -> None:
         self._processes, self._meeting = processes, meeting
-        self._stop, self._size = supervisor.stop, supervisor.shape.size
+        self._stop, self._shape = supervisor.stop, supervisor.shape
         self._may_restart = not last
         self._verdict: Verdict | None = None
         self._forwarded = False
@@ -180,7 +190,7 @@ class Watch:
         return why.killed and self._may_restart and not self._stop.is_set()
 
     def _named(self, why: Ending) -> Failure:
-        message = f"Process {why.rank + 1} of {self._size}: {why.failure.message}"
+        message = f"Process {why.rank + 1} of {self._shape.size}: {why.failure.message}"
         return why.failure.model_copy(update={"message": message})
 
     def _press(self) -> None:
@@ -191,7 +201,8 @@ class Watch:
         since = self._since_the_end()
         if self._verdict and since > NOTICE_SECONDS:
             self._ask()
-        if since > KILL_SECONDS:
+        hopeless = self._verdict is not None and not self._stop.is_set() and self._shape.index > 0
+        if since > (KILL_OTHERS_SECONDS if hopeless else KILL_SECONDS):
             self._processes.kill()
 
     def _ask(self) -> None:

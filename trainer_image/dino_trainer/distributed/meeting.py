@@ -8,11 +8,14 @@ failed, so that all end together with the one reason that counts.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dino_api.names import FailureReason
@@ -83,6 +86,9 @@ class OneNode:
             port = probe.getsockname()[1]
         return Meeting({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
 
+    def close(self) -> None:
+        """Nobody waits."""
+
 
 @dataclass
 class ManyNodes:
@@ -114,10 +120,10 @@ class ManyNodes:
                     FailureReason.PREEMPTED, "Stopped on request before all nodes had met."
                 )
         if isinstance(found[0], Exception):
+            why = str(found[0]) or type(found[0]).__name__
             raise TrainerError(
                 FailureReason.PEER_LOST,
-                f"The {self.nodes} nodes did not meet at {self.endpoint} within "
-                f"{self.join_seconds} s: {found[0]}",
+                f"The {self.nodes} nodes did not meet at {self.endpoint} ({why}).",
             ) from found[0]
         return self._meeting(found[0])
 
@@ -130,6 +136,7 @@ class ManyNodes:
 
     def _rendezvous(self) -> Any:
         # Three seconds of imports that a single node need not pay.
+        _quiet_torch()
         from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
         until = time.monotonic() + self.join_seconds
@@ -159,6 +166,11 @@ class ManyNodes:
                 join_timeout=self.join_seconds,
             )
         )
+
+    def close(self) -> None:
+        """Ends the rendezvous: nodes that still wait in it need not any more."""
+        if self._handler is not None:
+            self._handler.shutdown()
 
     def _meeting(self, info: Any) -> Meeting:
         at = info.bootstrap_store_info
@@ -237,9 +249,9 @@ class SharedMeeting(Meeting):
         self._answered = time.monotonic()
 
     def _wait_for_the_others(self) -> None:
-        """The first node keeps the store: it leaves last, so that the others can read it."""
+        """Gives them the time to read a verdict: one keeps the store, one may still be joining."""
         until = time.monotonic() + _GOODBYE_SECONDS
-        while self._index == 0 and time.monotonic() < until:
+        while time.monotonic() < until:
             if all(beat == _DONE for beat, _ in self._seen.values()):
                 return
             time.sleep(0.1)
@@ -258,5 +270,13 @@ def address_towards(endpoint: str) -> str:
         return socket.getfqdn()
 
 
-# What makes meetings.
-Meet = Callable[[threading.Event], Meeting]
+def _quiet_torch() -> None:
+    """A store that is gone is said once, by us: torch adds a C++ stack for every call.
+
+    Torch reads this when it is imported; the ranks decide for themselves.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    if "torch" not in sys.modules and "TORCH_CPP_LOG_LEVEL" not in os.environ:
+        os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+        import_module("torch")
+        del os.environ["TORCH_CPP_LOG_LEVEL"]
