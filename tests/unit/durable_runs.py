@@ -5,20 +5,21 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import yaml
 from durability import Place
-from training_builders import Recorder, a_context, spec_for
+from training_builders import Recorder, spec_for
 
-from dino_api.experiment import ExperimentSpec
+from dino_api.experiment import ExperimentSpec, digest
 from dino_trainer import cli
 from dino_trainer.actions import train
 from dino_trainer.output import Output
 from dino_trainer.report import reporter as reporter_module
+from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint
 
 EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=step")
@@ -30,12 +31,24 @@ def spec_at(place: Place, tmp_path: Path, *overrides: str) -> ExperimentSpec:
     return spec_for(tmp_path, f"results_dir={place.results_dir}", *overrides)
 
 
-def train_at(place: Place, spec: ExperimentSpec, recorder: Recorder) -> None:
-    """As a new pod does: with an empty disk."""
-    context = a_context(spec, recorder)
+def context_at(place: Place, spec: ExperimentSpec, recorder: Recorder) -> RunContext:
+    """As a new pod has it: with an empty disk. `recorder` also hears what the output says."""
     output = place.open(recorder.events)
-    train.run(spec, replace(context, output=output))
-    output.settle()
+    return RunContext(
+        output=output,
+        reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
+        work_dir=output.dir,
+        stop=Event(),
+        digest=digest(spec),
+        run_id="test",
+    )
+
+
+def train_at(place: Place, spec: ExperimentSpec, recorder: Recorder) -> None:
+    """To the end, all of it published."""
+    context = context_at(place, spec, recorder)
+    train.run(spec, context)
+    context.output.settle()
 
 
 def checkpoint_of(place: Place, tmp_path: Path, name: str) -> dict[str, Any] | None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from durability import Place, said_by
-from durable_runs import EVERY_TWO, Dino, checkpoint_of, spec_at, train_at
-from training_builders import Recorder, a_context, assert_same, interrupted, latest, run, spec_for
+from durable_runs import EVERY_TWO, Dino, checkpoint_of, context_at, spec_at, train_at
+from training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
@@ -28,7 +28,7 @@ DAMAGE = {
 }
 
 
-def killed(spec: ExperimentSpec, at: int) -> None:
+def killed(place: Place, spec: ExperimentSpec, at: int) -> None:
     """Train until the end of this step. What was saved before it is published."""
 
     class Killed(BaseException):
@@ -38,7 +38,7 @@ def killed(spec: ExperimentSpec, at: int) -> None:
         if number == at:
             raise Killed
 
-    context = a_context(spec, Recorder(kill))
+    context = context_at(place, spec, Recorder(kill))
     with pytest.raises(Killed):
         train.run(spec, context)
     context.output.settle()
@@ -50,7 +50,7 @@ def test_what_is_damaged_costs_two_steps_at_most(
 ) -> None:
     name, damage, resumed = DAMAGE[case]
     spec = spec_at(s3_place, tmp_path, *EVERY_TWO)
-    killed(spec, 5)
+    killed(s3_place, spec, 5)
     s3_place.write(name, damage(s3_place.read(name)))
     recorder = Recorder()
     train_at(s3_place, spec, recorder)
@@ -74,7 +74,7 @@ def test_where_nothing_is_whole_it_says_that_it_starts_anew(
     s3_place: Place, tmp_path: Path
 ) -> None:
     spec = spec_at(s3_place, tmp_path, *EVERY_TWO)
-    killed(spec, 3)
+    killed(s3_place, spec, 3)
     s3_place.write(LATEST, b"")
     recorder = Recorder()
     train_at(s3_place, spec, recorder)

@@ -114,7 +114,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
 
 def test_a_lost_bucket_is_said(s3_place: Place, tmp_path: Path) -> None:
     """What cannot be published for another reason than absence ends the run too."""
-    spec = spec_for(tmp_path, "results_dir=s3://no-such-bucket/x", *EVERY_STEP)
+    s3_place.results_dir = "s3://no-such-bucket/x"
+    spec = spec_at(s3_place, tmp_path, *EVERY_STEP)
     with pytest.raises(TrainerError, match="no bucket no-such-bucket") as caught:
-        run(spec)
+        train_at(s3_place, spec, Recorder())
     assert caught.value.exit_code == 66
