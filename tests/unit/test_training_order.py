@@ -235,6 +235,8 @@ def test_smaller_pictures_are_padded_right_and_below() -> None:
     assert batch.mask.sum(dim=(1, 2)).tolist() == [25 * 30 - 20 * 30, 25 * 30 - 25 * 10]
     assert not batch.mask[0, :20, :30].any()
     assert batch.targets.counts == (0, 2)
+    moved = batch.to(torch.device("cpu"))
+    assert torch.equal(moved.mask, batch.mask)
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
     pixels = normalise(batch.images, batch.mask, mean, std)
     assert pixels[1, :, :, 10:].eq(0).all()

@@ -1,7 +1,8 @@
 """Images and boxes in batches.
 
 Pixels stay uint8 until they are on the device: `normalise` there reads a quarter of the bytes.
-Pictures of different sizes are padded to the right and below; a mask says where.
+Pictures of different sizes are padded to the right and below; a mask says where. It is made from
+the sizes on the device, so that it needs no way out of a worker.
 
 Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the batch's size.
 """
@@ -10,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -38,22 +40,34 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step.
+    """Pictures of one forward pass.
 
-    `indices` are places in the dataset, by which names and original sizes are found.
+    indices: places in the dataset, by which names and original sizes are found.
+    images: uint8[b, 3, h, w], pixel after pixel in memory, padded to the right and below.
+    sizes: int32[b, 2], height and width of each picture; None if all fill their place.
     """
 
     indices: tuple[int, ...]
-    images: torch.Tensor  # uint8[b, 3, h, w]
-    mask: torch.Tensor | None  # bool[b, h, w], True on padding; None if there is none
+    images: torch.Tensor
+    sizes: torch.Tensor | None
     targets: Targets
+
+    @cached_property
+    def mask(self) -> torch.Tensor | None:
+        """bool[b, h, w], True on padding; None if there is none. Made where the images are."""
+        if self.sizes is None:
+            return None
+        height, width = self.images.shape[2:]
+        rows = torch.arange(height, device=self.sizes.device) >= self.sizes[:, :1]
+        columns = torch.arange(width, device=self.sizes.device) >= self.sizes[:, 1:]
+        return rows[:, :, None] | columns[:, None, :]
 
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`; from pinned memory the copy does not wait."""
         return Batch(
             self.indices,
             self.images.to(device, non_blocking=True),
-            None if self.mask is None else self.mask.to(device, non_blocking=True),
+            None if self.sizes is None else self.sizes.to(device, non_blocking=True),
             self.targets.to(device),
         )
 
@@ -62,7 +76,7 @@ class Batch:
         return Batch(
             self.indices,
             self.images.pin_memory(),
-            None if self.mask is None else self.mask.pin_memory(),
+            None if self.sizes is None else self.sizes.pin_memory(),
             self.targets.pin_memory(),
         )
 
@@ -142,7 +156,10 @@ class Collate:
             picture[:, :h, w:] = 0
         targets = Targets.collate([(sample.labels, sample.boxes) for sample in samples])
         indices = tuple(sample.index for sample in samples)
-        return Batch(indices, images, _mask(sizes, height, width), targets)
+        full = all(size == (height, width) for size in sizes)
+        return Batch(
+            indices, images, None if full else torch.tensor(sizes, dtype=torch.int32), targets
+        )
 
     def _size(self, sizes: list[tuple[int, int]]) -> tuple[int, int]:
         """(height, width) of a batch of pictures of `sizes`."""
@@ -164,17 +181,6 @@ def _empty(*shape: int) -> torch.Tensor:
     """uint8 of `shape`; in a loader's worker already where the training process will read it."""
     tensor = torch.empty(shape, dtype=torch.uint8)
     return tensor if get_worker_info() is None else tensor.share_memory_()
-
-
-def _mask(sizes: list[tuple[int, int]], height: int, width: int) -> torch.Tensor | None:
-    """bool[b, height, width], True right of and below each picture; None where all fill it."""
-    if all(size == (height, width) for size in sizes):
-        return None
-    mask = torch.zeros(len(sizes), height, width, dtype=torch.bool)
-    for padding, (h, w) in zip(mask, sizes, strict=True):
-        padding[h:] = True
-        padding[:h, w:] = True
-    return mask
 
 
 def normalise(
