@@ -6,6 +6,9 @@ The same input always gives the same plan; a plan for a cluster that agrees with
 
 May import `dino_api` and the standard library, nothing else: no client, no clock, no event loop.
 
-Start with `job.py` (the decision); `pods.py` renders the children, `failure.py` says why an
-attempt failed, `status.py` writes it down, `observe.py` reads Jobs and pods.
+Start with `job.py` (the decision). `preflight.py` is its first stage; `attempts.py` follows a Job
+that runs, `kueue.py` one in a queue; `failure.py` says why an attempt failed, `memory.py` what the
+next one does about too little memory. `render.py`, `pods.py` and `quantities.py` make the children;
+`telling.py` and `status.py` write it down; `observe.py`, `results.py` and `scheduling.py` read what
+others say; `view.py` asks the questions.
 """
