@@ -70,6 +70,22 @@ def test_linear_is_flat_then_falls_to_zero() -> None:
     np.testing.assert_allclose(rates(config), [1.0] * flat + falling)
 
 
+def test_cosine_equals_torch() -> None:
+    want = torch_rates(
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, EPOCHS * STEPS), per_epoch=False
+    )
+    np.testing.assert_allclose(rates(OptimConfig(lr_scheduler="Cosine")), want)
+
+
+def test_a_wider_plan_keeps_the_rate_of_an_epoch() -> None:
+    """Twice as many processes, half as many steps: epochs begin at the rates they had."""
+    for name in ("MultiStep", "StepLR", "Linear", "Cosine"):
+        config = OptimConfig(lr_scheduler=name, lr_steps=[3, 7], lr_step_size=4)
+        narrow, wide = Schedule(config, 8, 8 * EPOCHS), Schedule(config, 4, 4 * EPOCHS)
+        for epoch in range(EPOCHS):
+            assert narrow.factor(8 * epoch) == pytest.approx(wide.factor(4 * epoch))
+
+
 def test_warmup_multiplies_as_torch_does() -> None:
     config = OptimConfig(lr_scheduler="MultiStep", lr_steps=[100], warmup_steps=10)
     want = torch_rates(
