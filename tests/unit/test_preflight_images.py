@@ -13,6 +13,7 @@ from preflight_lab import encoded, picture
 from dino_api.rules.data import data_rule
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
+from dino_trainer.preflight import images
 from dino_trainer.preflight.images import Look, look, look_at_all
 
 WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)
@@ -89,12 +90,15 @@ def test_usual_modes_are_no_finding(mode: str, tmp_path: Path) -> None:
     assert look(Look(path, 40, 30)).flaws == ()
 
 
-def test_many_images_are_looked_at_by_several_processes(tmp_path: Path) -> None:
+def test_many_images_are_looked_at_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In order, and as one process would."""
+    monkeypatch.setattr(images, "_FEW", 50)
     looks = []
-    for n in range(230):
+    for n in range(70):
         path = tmp_path / f"{n}.jpg"
-        path.write_bytes(encoded(picture(n, (16, 16))) if n % 50 else b"broken")
+        path.write_bytes(encoded(picture(n, (16, 16))) if n % 20 else b"broken")
         looks.append(Look(path, 16, 16))
     assert look_at_all(looks, print) == [look(one) for one in looks]
 
