@@ -35,6 +35,8 @@ OTHER_FIELDS: dict[str, Any] = {
     "phase": "Complete",
     "attempts": 9,
     "gpus": 8,
+    "microBatch": 1,
+    "accumulation": 2,
     "reporter": "another-pod",
     "startTime": "2030-01-01T00:00:00Z",
     "completionTime": "2030-01-01T00:00:00Z",
