@@ -127,6 +127,10 @@ CASES: dict[str, Case] = {
     "lr-decay-start-unread": Case(
         optim(lr_decay_start=0.5), optim(lr_decay_start=0.5, lr_scheduler="Linear")
     ),
+    "layer-decay-rate-unread": Case(
+        optim(layer_decay_rate=0.8),
+        {**optim(layer_decay_rate=0.8), "model": {"backbone": "vit_large_dinov2"}},
+    ),
     "early-stopping-in-time": Case(
         train(early_stopping={"enabled": True, "patience": 9}),
         train(early_stopping={"enabled": True, "patience": 8}),

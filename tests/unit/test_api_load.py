@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Any
 
 import pytest
@@ -256,3 +257,14 @@ def test_the_digest_sees_what_can(override: str) -> None:
 def test_a_digest_does_not_depend_on_how_a_default_was_given() -> None:
     given = yaml.safe_load("train: {optim: {lr: 2e-4}, num_epochs: 10}")
     assert digest(load(given)[0]) == digest(ExperimentSpec())
+
+
+def test_a_key_at_its_default_counts_as_absent() -> None:
+    """Or each new key of a release would make strangers of all checkpoints."""
+    assert digest(load({"train": {"optim": {"lr_scheduler": "MultiStep"}}})[0]) == digest(
+        ExperimentSpec()
+    )
+    assert (
+        digest(ExperimentSpec())
+        == hashlib.sha256(b'{"dataset":{},"model":{},"train":{}}').hexdigest()
+    )

@@ -26,7 +26,8 @@ EPOCHS, STEPS = 9, 7
 class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Linear(2, 2)
+        self.backbone = nn.Sequential()
+        self.backbone.body = nn.Linear(2, 2)
         self.encoder = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
         self.register_buffer("constant", torch.ones(1))
 
@@ -105,6 +106,15 @@ def test_the_backbone_has_its_own_rate(name: str) -> None:
     assert Schedule(config, STEPS, 100).apply(optimizer, 0) == 0.05
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.005]
     assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
+
+
+def test_layers_of_a_vit_learn_less_the_farther_they_are_from_the_output() -> None:
+    config = OptimConfig(lr=0.1, layer_decay_rate=0.5)
+    distances = {"backbone.body.weight": 2, "backbone.body.bias": 1}
+    optimizer = build_optimizer(Toy(), config, distances)
+    rates = {len(group["params"]): group["lr"] for group in optimizer.param_groups[:1]}
+    assert rates == {4: 0.1}
+    assert sorted(group["lr"] for group in optimizer.param_groups[1:]) == [0.025, 0.05]
 
 
 def test_a_model_frozen_whole_is_refused() -> None:

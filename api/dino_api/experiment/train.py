@@ -64,8 +64,8 @@ class OptimConfig(Section):
     )
     layer_decay_rate: Float = key(
         0.65,
-        "Rate per layer of a ViT.",
-        dead="it concerns ViT backbones, which are not built",
+        "ViT backbones only: each layer trains at lr times this to the power of its distance "
+        "from the output; lr_backbone is not read.",
         gt=0,
         le=1,
     )

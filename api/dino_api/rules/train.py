@@ -56,6 +56,13 @@ def _unread(leaf: str) -> Any:
     return check
 
 
+def _decay_unread(spec: ExperimentSpec) -> Any:
+    optim = spec.train.optim
+    given = "layer_decay_rate" in optim.model_fields_set
+    is_vit = "vit_" in spec.model.backbone and "gc_vit" not in spec.model.backbone
+    return breaks(given and not is_vit, optim.layer_decay_rate)
+
+
 def _half_on_cpu(spec: ExperimentSpec) -> Any:
     train = spec.train
     return breaks(train.precision == "fp16" and train.num_gpus == 0, train.precision)
@@ -144,6 +151,14 @@ TRAIN_RULES = (
             severity="warning",
         )
         for leaf, (choice, value) in _READ_BY.items()
+    ),
+    Rule(
+        "layer-decay-rate-unread",
+        "train.optim.layer_decay_rate",
+        "has no effect unless model.backbone is a ViT",
+        "Leave it out.",
+        _decay_unread,
+        severity="warning",
     ),
     Rule(
         "early-stopping-in-time",

@@ -7,6 +7,7 @@ at any step can be asked for without having trained up to it. Epochs begin at th
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 
 from dino_api.experiment import OptimConfig
 
-BACKBONE = "backbone."
+# Weights that come pretrained. A pyramid that we put on top of them (backbone.neck) does not.
+BACKBONE = "backbone.body."
 
 
 @dataclass(frozen=True)
@@ -50,28 +52,43 @@ class Schedule:
         return optimizer.param_groups[0]["lr"]
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over two groups: the backbone at `lr_backbone`, all else at `lr`.
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, distances: Mapping[str, int] | None = None
+) -> torch.optim.Optimizer:
+    """AdamW or SGD over few groups: the backbone at `lr_backbone`, all else at `lr`.
 
-    Two groups only: the optimiser then updates hundreds of tensors in a few kernels. Frozen
-    parameters are left out.
+    Few groups: the optimiser then updates hundreds of tensors in a few kernels. Frozen parameters
+    are left out.
+
+    distances: of a plain ViT, layers between a parameter and the output, by parameter name. Its
+    layers train at `lr` times `layer_decay_rate` to that power, as in TAO and in BEiT.
 
     Raises:
         ValueError: if everything is frozen.
     """
-    backbone, others = [], []
+    by_rate: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (backbone if name.startswith(BACKBONE) else others).append(parameter)
-    if not backbone and not others:
+            key = name.startswith(BACKBONE), _rate(name, config, distances or {})
+            by_rate.setdefault(key, []).append(parameter)
+    if not by_rate:
         raise ValueError("train.freeze leaves nothing to train: remove a name from it.")
+    # The transformer first: its rate is the one that is reported.
     groups = [
         {"params": parameters, "lr": lr, "base_lr": lr}
-        for parameters, lr in ((others, config.lr), (backbone, config.lr_backbone))
-        if parameters
+        for (_, lr), parameters in sorted(by_rate.items(), key=lambda item: item[0])
     ]
     if config.optimizer == "SGD":
         return torch.optim.SGD(
             groups, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
         )
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+
+
+def _rate(name: str, config: OptimConfig, distances: Mapping[str, int]) -> float:
+    """The base learning rate of one parameter."""
+    if not name.startswith(BACKBONE):
+        return config.lr
+    if name in distances:
+        return config.lr * config.layer_decay_rate ** distances[name]
+    return config.lr_backbone

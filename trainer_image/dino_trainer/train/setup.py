@@ -45,7 +45,7 @@ def prepare(
         plan=plan,
         model=model,
         criterion=Criterion(spec.model).to(device),
-        optimizer=build_optimizer(model, spec.train.optim),
+        optimizer=build_optimizer(model, spec.train.optim, distances_in(model)),
         schedule=Schedule(spec.train.optim, plan.steps_per_epoch, plan.steps),
         ema=Ema(model, spec.train.ema.decay) if spec.train.ema.enabled else None,
         device=device,
@@ -115,6 +115,11 @@ def build_model(
             context.reporter.event(f"Warning: {text}")
     weights.freeze(model, spec.train.freeze)
     return model
+
+
+def distances_in(model: nn.Module) -> dict[str, int]:
+    """Of a ViT's parameters, the layers between each and the output; empty for other backbones."""
+    return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 
 
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
