@@ -29,7 +29,8 @@ def a_run(folder: Path, name: str, *overrides: str) -> ExperimentSpec:
     if not (folder / "train").exists():
         a_dataset(folder / "train", 8, seed=0)
         a_dataset(folder / "val", 3, seed=1)
-    return a_spec(folder / "train", folder / "val", f"results_dir={folder / name}", *overrides)
+    places = (f"results_dir={folder / name}", "train.tensorboard=false")
+    return a_spec(folder / "train", folder / "val", *places, *overrides)
 
 
 def results(folder: Path, name: str, file: str = LATEST) -> dict:
