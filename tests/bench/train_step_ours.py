@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +30,20 @@ class OurStep:
             for backbone, lr in ((False, LEARNING_RATE), (True, BACKBONE_RATE))
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
+
+    def regions(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """The parts that can be compiled, each with the arguments it gets in a step."""
+        model = self.model
+        maps = model._project(self.pixels, self.mask)
+        tokens = model._locate(maps, self.mask)
+        memory = model._encode(maps, tokens)
+        noised = model._denoise(self.targets, None)
+        return [
+            (model._project, (self.pixels, self.mask)),
+            (model._locate, (maps, self.mask)),
+            (model._encode, (maps, tokens)),
+            (model._decode, (memory, tokens, noised)),
+        ]
 
     @property
     def modules(self) -> nn.Module:

@@ -82,6 +82,10 @@ class PublishedStep:
         self._epoch, self._collate = train_one_epoch, nested_tensor_from_tensor_list
         self._ready: tuple[Any, Any] | None = None
 
+    def regions(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """All of the model, as one part."""
+        return [(self.model.train(), self._ready)]
+
     @property
     def modules(self) -> nn.Module:
         """What holds the parameters."""
@@ -95,11 +99,12 @@ class PublishedStep:
             [{"labels": labels, "boxes": boxes} for labels, boxes in targets],
         )
 
-    def forward(self) -> Tensor:
+    def forward(self, bf16: bool = False) -> Tensor:
         """Return the loss of the prepared batch."""
         samples, targets = self._ready
         self.model.train()
-        losses = self.criterion(self.model(samples, targets), targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = self.criterion(self.model(samples, targets), targets)
         weights = self.criterion.weight_dict
         return sum(losses[name] * weights[name] for name in losses if name in weights)
 
@@ -150,7 +155,8 @@ def _stand_in(folder: Path) -> None:
     )
 
     def apply(value: Tensor, shapes: Tensor, _: Any, where: Tensor, much: Tensor, __: int) -> Any:
-        return ms_deform_attn_core_pytorch(value, shapes.tolist(), where, much)
+        # Not .tolist(): its compiled operator would not wait here, and waits are counted.
+        return ms_deform_attn_core_pytorch(value, shapes.numpy(), where, much)
 
     attention.MSDeformAttnFunction = SimpleNamespace(apply=apply)
     backbone.is_main_process = lambda: False

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dino_trainer.model import sampling
-from dino_trainer.model.layers import full
+from dino_trainer.model.layers import dense, full
 
 LevelShapes = tuple[tuple[int, int], ...]  # (height, width) of each level, on the host
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
@@ -154,14 +154,15 @@ class DeformableAttention(nn.Module):
         """
         b, q, d = query.shape
         rows = query.reshape(b * q, d)
-        value = self.value_proj(memory)
+        value = dense(memory.flatten(0, 1), self.value_proj).view(memory.shape)
         if padding is not None:
             value = value.masked_fill(padding, 0.0)
-        offsets = full(self.sampling_offsets(rows))
+        offsets = full(dense(rows, self.sampling_offsets))
         offsets = offsets.view(b, q, self.heads, self.levels, self.points, 2)
-        weights = full(self.attention_weights(rows)).view(b, q, self.heads, -1).softmax(-1)
+        weights = full(dense(rows, self.attention_weights)).view(b, q, self.heads, -1).softmax(-1)
         locations = torch.addcmul(references.origin, offsets, references.unit)
-        return self.output_proj(ms_deform_attn(value, shapes, locations, weights))
+        mixed = ms_deform_attn(value, shapes, locations, weights)
+        return dense(mixed.flatten(0, 1), self.output_proj).view(query.shape)
 
 
 class SelfAttention(nn.Module):

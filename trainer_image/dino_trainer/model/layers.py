@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-# In place where the gradient needs the result alone.
-ACTIVATIONS = {"relu": F.relu_, "gelu": F.gelu}
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
 
 
 def full(x: Tensor) -> Tensor:
@@ -58,6 +58,62 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(full(input))
 
 
+def dense(rows: Tensor, *layers: nn.Linear) -> Tensor:
+    """Return float[n, outputs]: ``layers`` one after another with ReLU between them.
+
+    One node of the graph, with the gradient written out: half of the operations, and every ReLU,
+    forward and backward, in place. Heeds ``torch.autocast``.
+
+    Args:
+        rows: float[n, inputs].
+        layers: each with a bias.
+    """
+    lowered = torch.is_autocast_enabled(rows.device.type)
+    kind = torch.get_autocast_dtype(rows.device.type) if lowered else rows.dtype
+    weights = [part for layer in layers for part in (layer.weight, layer.bias)]
+    return _Dense.apply(kind, rows, *weights)
+
+
+class _Dense(torch.autograd.Function):
+    """See ``dense``; takes weight and bias of each layer in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, kind: torch.dtype, rows: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.types = [rows.dtype, *(p.dtype for p in parameters)]
+        weights = [weight.to(kind) for weight in parameters[::2]]
+        inputs = [rows.to(kind)]
+        for weight, bias in zip(weights, parameters[1::2], strict=True):
+            inputs.append(torch.addmm(bias.to(kind), inputs[-1], weight.t()))
+            if len(inputs) <= len(weights):
+                inputs[-1].relu_()
+        ctx.save_for_backward(*inputs[:-1], *weights)
+        return inputs[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        depth = len(ctx.saved_tensors) // 2
+        inputs, weights = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+        needed, found = ctx.needs_input_grad[1:], [None] * len(ctx.types)
+        for layer in reversed(range(depth)):
+            if needed[2 * layer + 1]:
+                found[2 * layer + 1] = grad.t() @ inputs[layer]
+            if needed[2 * layer + 2]:
+                found[2 * layer + 2] = grad.sum(0)
+            if not any(needed[: 2 * layer + 1]):
+                break
+            grad = grad @ weights[layer]
+            if layer:  # what ReLU made zero has no gradient
+                torch.ops.aten.threshold_backward.grad_input(
+                    grad, inputs[layer], 0, grad_input=grad
+                )
+        if needed[0]:
+            found[0] = grad
+        return None, *(
+            None if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True)
+        )
+
+
 class Mlp(nn.Module):
     """Linear layers with ReLU between them: [..., inputs] to [..., outputs]."""
 
@@ -68,10 +124,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float[..., outputs]."""
-        rows = x.flatten(0, -2)  # linear layers reshape anything else to rows, and back, each time
-        for layer in self.layers[:-1]:
-            rows = F.relu_(layer(rows))
-        return self.layers[-1](rows).view(*x.shape[:-1], -1)
+        return dense(x.flatten(0, -2), *self.layers).view(*x.shape[:-1], -1)
 
 
 class FeedForward(nn.Module):
@@ -83,11 +136,15 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(f, d)
         self.dropout = make_dropout(dropout)
         self.activation = ACTIVATIONS[activation]
+        self.plain = activation == "relu" and not dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float[b, n, d]."""
-        rows = self.linear1(x.flatten(0, -2))
-        return self.linear2(self.dropout(self.activation(rows))).view(x.shape)
+        rows = x.flatten(0, -2)
+        if self.plain:
+            return dense(rows, self.linear1, self.linear2).view(x.shape)
+        rows = self.activation(self.linear1(rows))
+        return self.linear2(self.dropout(rows)).view(x.shape)
 
 
 def make_dropout(ratio: float) -> nn.Module:

@@ -1,0 +1,89 @@
+"""What decides a step's speed on a GPU, counted on a CPU: waits, operations, breaks, bytes.
+
+Both sides run live, two images of 256x320, seven boxes each; bytes at one image of 480x640.
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: F401 - machine() then knows the number of threads
+
+from tests.bench.harness import Bench, cannot_run, machine
+from tests.bench.train_step_batch import Size
+from tests.bench.train_step_published import VARIABLE, published_code
+from tests.bench.train_step_worker import Worker
+
+COUNTED, KEPT = Size(2, 256, 320), Size(1, 480, 640)
+
+
+def main() -> None:
+    """Print one result for each count."""
+    if published_code() is None:
+        cannot_run(f"Set {VARIABLE} to a checkout of github.com/IDEA-Research/DINO.")
+    with Worker("ours") as ours, Worker("peer") as peer:
+        for bench in (*counts(ours, peer), graph_breaks(ours, peer), activations(ours, peer)):
+            bench.emit()
+
+
+def counts(ours: Worker, peer: Worker) -> tuple[Bench, Bench]:
+    """Waits of the host and dispatcher operations of one step, the optimiser's included."""
+    found = []
+    for side in (ours, peer):
+        side.ask("prepare", size=list(COUNTED))
+        side.run()  # the first step makes the optimiser's state
+        found.append(side.ask("operations"))
+    waits, operations = ([side[what] for side in found] for what in ("waits", "operations"))
+    return (
+        Bench(
+            "host_syncs",
+            *waits,
+            "waits",
+            machine(),
+            target="<= 2",
+            note="Moments of a training step, its logging included, at which the host would wait "
+            "for a GPU: the dispatcher's item, nonzero and their like, .cpu() and .tolist().",
+        ),
+        Bench(
+            "dispatcher_ops",
+            *operations,
+            "operations",
+            machine(),
+            target="<= 4000",
+            note="Operations that reach the dispatcher in one training step, the optimiser's "
+            "included; sampling is one on our side (the CPU kernel), grid_sample on the peer's.",
+        ),
+    )
+
+
+def graph_breaks(ours: Worker, peer: Worker) -> Bench:
+    """How often tracing for compilation stops: our regions, the published model as a whole."""
+    found = [side.ask("graph_breaks") for side in (ours, peer)]
+    return Bench(
+        "graph_breaks",
+        *found,
+        "breaks",
+        machine(),
+        target="0",
+        note="Where torch.compile has to leave the graph in a forward pass in training mode. Ours: "
+        "the four regions of the model (features, geometry, encoder, decoder).",
+    )
+
+
+def activations(ours: Worker, peer: Worker) -> Bench:
+    """Megabytes that one image's forward pass keeps for the backward pass."""
+    for side in (ours, peer):
+        side.ask("prepare", size=list(KEPT))
+    sides = [side.ask("activations", bf16=False) / 1e6 for side in (ours, peer)]
+    half = [side.ask("activations", bf16=True) / 1e6 for side in (ours, peer)]
+    return Bench(
+        "activation_bytes",
+        *(round(side, 1) for side in sides),
+        "MB",
+        machine(),
+        note=f"Kept by the forward pass and the loss for the backward pass, {KEPT}, float32; "
+        "weights are not counted.",
+        parts={"bf16 autocast [ours, peer]": [round(side, 1) for side in half]},
+    )
+
+
+if __name__ == "__main__":
+    main()
