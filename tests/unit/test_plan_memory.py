@@ -59,6 +59,15 @@ def test_the_next_attempt_has_half_the_images_per_pass(code: int, reason: str) -
     assert (made.status["microBatch"], made.status["accumulation"]) == (4, 2)
 
 
+def test_a_halving_costs_no_retry_unless_none_is_allowed() -> None:
+    made = after(a_batch(8), a_child(a_batch(8)), *OOM)
+    (child,) = (each for each in made.creates if each["kind"] == "Job")
+    assert child["metadata"]["annotations"][Annotation.RETRIES.value] == "0"
+    strict = a_batch(8)
+    strict.policy(maxRetries=0)
+    assert after(strict, a_child(strict), *OOM).status["phase"] == "Failed"
+
+
 def test_passes_make_up_the_whole_step() -> None:
     made = after(a_batch(5, accumulate=3), a_child(a_batch(5)), *OOM)
     assert micro_batch(made) == "2"

@@ -109,8 +109,11 @@ def _missing_attempt(view: View) -> Attempt:
 def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
     """The attempt that follows a failed one. Raises InvalidSpec."""
     number = observe.attempt_of(job) + 1
-    used = view.retries_before(number - 1) + (cause.rule.retry == "counted")
     tried = None if view.checks_data else memory.after(job, cause.rule.reason, view.resource)
+    counts = cause.rule.retry == "counted" and not (
+        view.max_retries and memory.is_halved(tried, cause.rule.reason)
+    )
+    used = view.retries_before(number - 1) + counts
     return Attempt(
         number,
         used,

@@ -84,6 +84,12 @@ def _size(tried: MicroBatch) -> int:
     return tried.images
 
 
+def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
+    """Whether the next attempt answers the lack of memory. It happens a few times at most, and so
+    costs none of the retries that are meant for accidents."""
+    return reason in REASONS and tried is not None and not tried.last_chance
+
+
 def is_used_up(job: Object, reason: FailureReason) -> bool:
     """Whether this is the second time in a row that one image at a time was too much."""
     tried = of_job(job)
