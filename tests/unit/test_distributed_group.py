@@ -9,14 +9,17 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
+import pytest
 import torch
 from ranks import World, in_ranks
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from training_builders import a_dataset, a_spec, load_folder
 
+from dino_trainer.errors import TrainerError
 from dino_trainer.evaluate import Found, detect
 from dino_trainer.model import build_dino
+from dino_trainer.train.machine import pick_device
 
 
 def talk(world: World, folder: Path) -> object:
@@ -93,6 +96,32 @@ def test_gradients_are_those_of_all_shares_together() -> None:
     """Frozen, shared, unused and recomputed parts; passes without boxes; also accumulated."""
     assert max(in_ranks(2, train_parts, 1)) < 1e-10
     assert max(in_ranks(2, train_parts, 3)) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "gpus, found, pod, want",
+    [
+        (0, 0, True, "cpu"),
+        (1, 0, False, "cpu"),
+        (2, 0, False, "cpu"),
+        (1, 1, True, "cuda"),
+        (2, 2, True, "cuda:1"),
+        (1, 0, True, "finds no GPU here"),
+        (2, 1, False, "finds 1 GPU here"),
+    ],
+)
+def test_each_process_has_its_own_gpu_or_says_that_there_is_none(
+    gpus: int, found: int, pod: bool, want: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    monkeypatch.setenv("DINO_JOB_NAME", "job" if pod else "")
+    if not want.startswith("finds"):
+        assert str(pick_device(gpus, 1)) == want
+        return
+    with pytest.raises(TrainerError, match=want) as caught:
+        pick_device(gpus, 1)
+    assert (caught.value.reason, caught.value.exit_code) == ("NoGPU", 78)
 
 
 def lose(world: World, while_training: bool) -> str:

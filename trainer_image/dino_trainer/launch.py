@@ -16,9 +16,10 @@ from typing import NoReturn
 
 import yaml
 
-from dino_api.experiment import DataSource, ExperimentSpec, digest
+from dino_api.experiment import ExperimentSpec, digest
 from dino_api.names import Action, Env, FailureReason
 from dino_api.result import Checkpoint, Failure, Result
+from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_parent, leave_failure
 from dino_trainer.distributed.world import World
@@ -209,7 +210,7 @@ def _act(opened: _Opened, context: RunContext) -> None:
     """The action, from its announcement to its published result."""
     output, reporter, action = opened.output, context.reporter, opened.action
     if context.world.is_main:
-        _announce(opened.spec, output, reporter.say)
+        announce(opened.spec, output, reporter.say)
         reporter.event(f"Starting DINO {action}.", "STARTED")
         _write_spec(opened.spec, output)
     module = import_module(f"dino_trainer.actions.{action}")
@@ -262,30 +263,6 @@ def _write_spec(spec: ExperimentSpec, output: Output) -> None:
     with replacing(output.dir / SPEC_FILE) as aside:
         aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     output.publish(SPEC_FILE)
-
-
-def _announce(spec: ExperimentSpec, output: Output, say: Say) -> None:
-    """What is going to happen, before it happens."""
-    model, train, data = spec.model, spec.train, spec.dataset
-    processes = Shape.of(train).size
-    device = f"{train.num_gpus} GPU" if train.num_gpus else "the CPU"
-    if processes > 1:
-        device = f"each of {processes} {'GPUs' if train.num_gpus else 'processes'}"
-    say(f"Training data    {_sources(data.train_data_sources)}")
-    say(f"Validation data  {_sources(data.val_data_sources) or 'the training data again'}")
-    say(
-        f"Model            DINO on {model.backbone}, {model.num_feature_levels} levels, "
-        f"{model.num_queries} queries, {model.enc_layers} + {model.dec_layers} layers"
-    )
-    say(
-        f"Training         {train.num_epochs} epochs of batches of {data.batch_size} on {device}, "
-        f"validated every {train.validation_interval}"
-    )
-    say(f"Train results will be saved at: {output.uri('')}")
-
-
-def _sources(sources: Sequence[DataSource] | None) -> str:
-    return ", ".join(f"{source.image_dir} ({source.json_file})" for source in sources or ())
 
 
 def _kept_checkpoint(output: Output) -> Checkpoint | None:
