@@ -27,7 +27,8 @@ def ids(path: Path) -> str:
 
 
 def test_there_are_examples() -> None:
-    assert {"digits-train.yaml", "bccd-train.yaml", "gpu-train.yaml"} <= {p.name for p in JOBS}
+    names = {path.name for path in JOBS}
+    assert {"digits-train.yaml", "bccd-train.yaml", "gpu-train.yaml", "nodes-train.yaml"} <= names
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
