@@ -29,7 +29,7 @@ setup: $(UV) ## Install the locked Python dependencies into .venv
 	@$(UV) sync --frozen --all-extras --quiet
 
 .PHONY: generate
-generate: setup ## Regenerate crds/, schemas/ and the chart's CRD template from dino_api
+generate: setup ## Regenerate crds/, schemas/, docs/rules.md and the chart's CRD template from dino_api
 	$(RUN) python -m dino_api.generate
 
 .PHONY: lint
@@ -48,13 +48,14 @@ format: setup ## Let ruff format and fix what it can
 .PHONY: test
 test: lint test-unit test-model test-api test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
 
+# One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
 test-unit: setup ## Unit tests; no cluster needed
-	$(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster"
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster"
 
 .PHONY: test-model
 test-model: setup ## The detector against the published model's numbers
-	$(PYTEST) tests/model
+	OMP_NUM_THREADS=1 $(PYTEST) tests/model
 	$(RUN) python tests/model/golden.py
 
 .PHONY: test-api
