@@ -81,7 +81,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.PEER_LOST,
         "counted",
         "Look at the job's other pods: the one that ended first says why. If none does, check that "
-        "pods reach each other on port 29400 (DNS, network policy).",
+        "pods of a job reach each other by DNS and on all TCP ports (network policy).",
     ),
     FailureRule(
         76,

@@ -39,6 +39,10 @@ CAUSES = {
         lambda pod: pod.exited(137).deleting(),
         ("Preempted", "the pod was asked to stop", 137),
     ),
+    "one process of several killed for memory": (
+        lambda pod: pod.exited(137, message={"failure": {"reason": "OutOfMemory", "message": "m"}}),
+        ("OutOfMemory", "m", 137),
+    ),
     "killed by the scheduler": (
         lambda pod: pod.exited(137).condition("DisruptionTarget", reason="PreemptionByScheduler"),
         ("Preempted", "the pod was asked to stop", 137),

@@ -106,10 +106,13 @@ def _exited(pod: Object, ended: Object) -> Cause:
     if ended.get("reason") == "OOMKilled":
         said = "the kernel killed the container at its memory limit"
         return cause(FailureReason.OUT_OF_MEMORY, said, code)
+    told = Result.from_termination_message(str(ended.get("message", "")))
+    if told and told.failure and told.failure.reason == FailureReason.OUT_OF_MEMORY:
+        # The kernel killed one process of several; the container's first lived to tell.
+        return cause(FailureReason.OUT_OF_MEMORY, told.failure.message, code)
     if code in (KILLED, STOPPED):
         return _signalled(pod, code)
     rule = failures.by_exit_code(code)
-    told = Result.from_termination_message(str(ended.get("message", "")))
     if told is None or told.failure is None:
         said = f"the trainer ended with exit code {code}"
         return Cause(rule or _crashed(), _with_log(said, ended), exit_code=code)
