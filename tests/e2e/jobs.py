@@ -7,12 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import kubernetes
+import urllib3
 import yaml
 
 from demo.cluster import Cluster
@@ -79,6 +80,11 @@ class Lab:
         assert is_true(status, "Complete"), self.story(name, status)
         return status
 
+    def logs(self, name: str, selector: str = "") -> str:
+        """What the job's pods have said, all of it; those that training_pods() selects, or all."""
+        chosen = selector or f"dino-operator.io/job={name}"
+        return self.kubectl("logs", "-l", chosen, "--tail=-1")
+
     def training(self, name: str, seconds: float = 180) -> Object:
         """The status once the pod has reported a training step."""
         return self.wait(
@@ -111,6 +117,11 @@ def is_true(status: Object, kind: str) -> bool:
     return any(c["type"] == kind and c["status"] == "True" for c in status.get("conditions", []))
 
 
+def training_pods(name: str) -> str:
+    """The label selector of the pods that train, without that of the preflight."""
+    return f"dino-operator.io/job={name},dino-operator.io/action=train"
+
+
 def sha256(data: bytes) -> str:
     """In hex."""
     return hashlib.sha256(data).hexdigest()
@@ -118,7 +129,7 @@ def sha256(data: bytes) -> str:
 
 @dataclass
 class Census:
-    """The most pods of one DinoJob that were alive at one time, and the names of all."""
+    """The most training pods of one DinoJob that were alive at one time, and the names of all."""
 
     most: int = 0
     seen: set[str] = field(default_factory=set)
@@ -126,18 +137,16 @@ class Census:
 
 @contextmanager
 def census(lab: Lab, name: str) -> Iterator[Census]:
-    """Follow the job's pods, by its label, by a watch of the API server while the block runs."""
+    """Follow the job's training pods by a watch of the API server while the block runs."""
     count = Census()
     client = kubernetes.config.new_client_from_config(lab.cluster.kubeconfig or None)
     watch = kubernetes.watch.Watch()
 
     def follow() -> None:
         alive: set[str] = set()
-        for event in watch.stream(
-            kubernetes.client.CoreV1Api(client).list_namespaced_pod,
-            lab.cluster.namespace,
-            label_selector=f"dino-operator.io/job={name}",
-        ):
+        pods = kubernetes.client.CoreV1Api(client).list_namespaced_pod
+        chosen = training_pods(name)
+        for event in watch.stream(pods, lab.cluster.namespace, label_selector=chosen):
             pod = event["object"]
             if event["type"] == "DELETED" or pod.status.phase in ENDED:
                 alive.discard(pod.metadata.name)
@@ -146,9 +155,16 @@ def census(lab: Lab, name: str) -> Iterator[Census]:
             count.most = max(count.most, len(alive))
             count.seen.update(alive)
 
-    threading.Thread(target=follow, daemon=True).start()
-    yield count
-    watch.stop()
+    def follow_until_stopped() -> None:
+        # Stopping cuts the connection in the middle of an answer.
+        with suppress(urllib3.exceptions.ProtocolError):
+            follow()
+
+    threading.Thread(target=follow_until_stopped, daemon=True).start()
+    try:
+        yield count
+    finally:
+        watch.stop()
 
 
 def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
@@ -166,6 +182,8 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
             },
             "output": {"uri": f"s3://dino/test-results/{name}"},
             "resources": {"gpus": 0, "memory": "3Gi"},
+            # More threads than free cores wait for each other, and the model is small.
+            "podTemplate": {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]},
             "experiment": {
                 "model": {
                     "backbone": "timm/tf_efficientnet_lite0",
