@@ -22,14 +22,27 @@ WAITS = {
 
 
 class Count(TorchDispatchMode):
-    """Counts every operation that reaches the dispatcher."""
+    """Counts every operation that reaches the dispatcher, and which of them wait for a device.
 
-    def __init__(self) -> None:
+    What an optimiser asks for does not count as waiting: it asks for its step numbers, which lie
+    on the host also where everything else is on a GPU.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         super().__init__()
         self.seen: collections.Counter[str] = collections.Counter()
+        self.waits = 0
+        self._waiting = 1
+        if optimizer is not None:
+            optimizer.register_step_pre_hook(lambda *_: self._count_waits(0))
+            optimizer.register_step_post_hook(lambda *_: self._count_waits(1))
+
+    def _count_waits(self, weight: int) -> None:
+        self._waiting = weight
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen[str(func)] += 1
+        self.waits += self._waiting * (str(func) in WAITS)
         return func(*args, **(kwargs or {}))
 
 
@@ -55,12 +68,13 @@ def copies_to_host() -> Iterator[list[str]]:
             setattr(Tensor, name, method)
 
 
-def count_operations(run: Callable[[], object]) -> dict[str, int]:
+def count_operations(
+    run: Callable[[], object], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, int]:
     """Return the dispatcher operations of ``run`` and how often it would wait for a device."""
-    with Count() as count, copies_to_host() as copies:
+    with Count(optimizer) as count, copies_to_host() as copies:
         run()
-    waits = sum(count.seen[name] for name in WAITS)
-    return {"operations": sum(count.seen.values()), "waits": waits + len(copies)}
+    return {"operations": sum(count.seen.values()), "waits": count.waits + len(copies)}
 
 
 def activation_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:

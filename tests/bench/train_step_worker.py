@@ -127,7 +127,9 @@ class Served:
 
     def operations(self) -> dict[str, int]:
         """Return dispatcher operations and host waits of a step."""
-        return count_operations(self.step.run)
+        for group in self.step.optimizer.param_groups:
+            group["foreach"] = not group["fused"]  # torch's choice on a GPU
+        return count_operations(self.step.run, self.step.optimizer)
 
     def activations(self, bf16: bool) -> int:
         """Return the bytes that the forward pass keeps for the backward pass."""

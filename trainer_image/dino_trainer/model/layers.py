@@ -92,8 +92,9 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        depth = len(ctx.saved_tensors) // 2
-        inputs, weights = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+        saved = ctx.saved_tensors  # may be read once only where activations are computed twice
+        depth = len(saved) // 2
+        inputs, weights = saved[:depth], saved[depth:]
         needed, found = ctx.needs_input_grad[1:], [None] * len(ctx.types)
         for layer in reversed(range(depth)):
             if needed[2 * layer + 1]:
