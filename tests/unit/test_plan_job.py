@@ -189,7 +189,8 @@ def _lifecycle() -> dict[str, Case]:
     )
     said = (
         "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient memory. "
-        "preemption: 0/3 nodes are available: 3 No preemption victims found."
+        "no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption "
+        "victims found."
     )
     quota = "no pod is created; kubectl describe job x-train-1 says why"
     unseen = told("Queued", when=10, data=UNSEEN, running=("Queued", attempts.WAITING), **ATTEMPT)

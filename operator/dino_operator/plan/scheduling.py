@@ -25,13 +25,17 @@ _REMEDIES = (
         "affinity/selector",
         "compare spec.podTemplate.nodeSelector and affinity with the labels of the nodes",
     ),
+    ("were unschedulable", "let pods onto the node again by kubectl uncordon, or add another node"),
     ("persistentvolumeclaim", "create the claim that spec.cache.claimName names, or leave it out"),
 )
+
+_ASIDES = re.compile(r"\.? (?:no new claims to deallocate|preemption:)")
+"""What the scheduler adds about making room."""
 
 
 def missing(pod: Object) -> str:
     """The scheduler's reasons, without counts of nodes, which change by themselves."""
-    said = observe.unschedulable(pod).split(" preemption:")[0]
+    said = _ASIDES.split(observe.unschedulable(pod))[0]
     wants = said.split("nodes are available:")[-1].strip().rstrip(".")
     parts = sorted({re.sub(r"^\d+ ", "", part.strip()) for part in wants.split(", ")})
     return ", ".join(part for part in parts if part)
