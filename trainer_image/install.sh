@@ -25,7 +25,9 @@ cat >"${VIRTUAL_ENV}/bin/dino" <<'SCRIPT'
 #!/opt/venv/bin/python
 from dino_trainer.cli import main
 
-raise SystemExit(main())
+# Processes that are started afresh read this file, too, under another name.
+if __name__ == "__main__":
+    raise SystemExit(main())
 SCRIPT
 chmod 0755 "${VIRTUAL_ENV}/bin/dino"
 

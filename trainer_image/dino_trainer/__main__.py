@@ -4,4 +4,6 @@ import sys
 
 from dino_trainer.cli import main
 
-sys.exit(main())
+# Processes that are started afresh import this module under another name.
+if __name__ == "__main__":
+    sys.exit(main())
