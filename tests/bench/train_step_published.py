@@ -79,6 +79,7 @@ class PublishedStep:
             lr=self.args.lr,
             weight_decay=self.args.weight_decay,
         )
+        _print_nothing()
         self._epoch, self._collate = train_one_epoch, nested_tensor_from_tensor_list
         self._ready: tuple[Any, Any] | None = None
 
@@ -109,7 +110,7 @@ class PublishedStep:
         return sum(losses[name] * weights[name] for name in losses if name in weights)
 
     def run(self, bf16: bool = False) -> None:
-        """One step of its own training loop, the logging it does for every step included."""
+        """One step of its own training loop, the logging that it does for every step included."""
         silent = contextlib.redirect_stdout(io.StringIO())
         cast = torch.autocast("cpu", torch.bfloat16, enabled=bf16)
         with silent, cast if bf16 else contextlib.nullcontext():
@@ -160,6 +161,14 @@ def _stand_in(folder: Path) -> None:
 
     attention.MSDeformAttnFunction = SimpleNamespace(apply=apply)
     backbone.is_main_process = lambda: False
+
+
+def _print_nothing() -> None:
+    """Leave out what its loop prints in every tenth step and at an epoch's end."""
+    from util.misc import MetricLogger  # type: ignore[import-not-found]
+
+    MetricLogger.log_every = lambda self, batches, *_, **__: iter(batches)
+    MetricLogger.__str__ = lambda self: ""
 
 
 def _stay_on_the_cpu() -> None:
