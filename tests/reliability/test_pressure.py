@@ -1,0 +1,106 @@
+"""Memory that does not suffice, and nodes that are emptied: the job goes on, at no cost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.jobs import Lab, Object, small_job, training_pods
+
+pytestmark = [pytest.mark.cluster, pytest.mark.level0]
+
+# Whole batches of these images need some 7 GB, halves 4.5 GB, quarters 3 GB.
+MEMORY, BATCH, SIZE = "5400Mi", 16, [416, 544]
+
+
+def second_epoch(lab: Lab, name: str) -> str:
+    """Waits until there is something to resume from; the pod that trains."""
+    lab.training(name)
+    done = lab.wait(name, 200, lambda s: s["progress"].get("epoch", 0) >= 2, "second epoch")
+    pod: str = done["reporter"]
+    return pod
+
+
+def evict(lab: Lab, pod: str) -> None:
+    """By the API, as a descheduler does it."""
+    namespace = lab.cluster.namespace
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": namespace},
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    lab.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
+
+
+def test_eviction_and_a_drained_node_cost_nothing(lab: Lab) -> None:
+    """Each time the pod saves a checkpoint and another resumes; no retry is counted, for none is
+    allowed.
+    """
+    name = "taken-away"
+    lab.apply(small_job(name, epochs=20, runPolicy={"maxRetries": 0}))
+    first = second_epoch(lab, name)
+
+    evict(lab, first)
+    lab.wait(name, 120, lambda s: s.get("reporter") not in (None, first), "pod after the eviction")
+    node = lab.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+    try:
+        selector = f"--pod-selector={training_pods(name)}"
+        lab.kubectl("drain", node, selector, "--delete-emptydir-data", "--timeout=150s")
+        told = lab.wait(name, 60, lambda s: "PodsUnschedulable" in str(s), "cordoned node")
+    finally:
+        lab.kubectl("uncordon", node)
+    assert "kubectl uncordon" in str(told["conditions"]), "the remedy"
+
+    status = lab.complete(name, seconds=400)
+    assert status["progress"]["percent"] == 100
+    assert status["attempts"] == 1
+    assert "failure" not in status
+    assert "Resuming after step" in lab.logs(name)
+
+
+def test_too_little_memory_halves_the_micro_batch(lab: Lab) -> None:
+    """The kernel ends the first attempt; a later one does the same steps in smaller parts."""
+    lab.apply(hungry("hungry", MEMORY, BATCH))
+
+    status = lab.complete("hungry", seconds=400)
+
+    assert status["attempts"] >= 2
+    assert status["microBatch"] < BATCH
+    assert status["microBatch"] * status["accumulation"] == BATCH
+    assert f"{BATCH} images a step" in lab.logs("hungry", training_pods("hungry"))
+    assert "OOMKilled" in ends(lab, "hungry", "train")
+    assert ends(lab, "hungry", "preflight") == ["Completed"]
+
+
+def test_memory_too_small_for_one_image_ends_with_a_remedy(lab: Lab) -> None:
+    """Halving has an end: two attempts with one image at a time, whatever maxRetries allows."""
+    lab.apply(hungry("starved", "220Mi", 1, runPolicy={"maxRetries": 10}))
+
+    status = lab.finished("starved", seconds=240)
+
+    assert status["failure"]["reason"] == "OutOfMemory"
+    assert "one image at a time" in status["failure"]["remedy"]
+    assert "spec.resources.memory" in status["failure"]["remedy"]
+    assert status["attempts"] == 2
+    assert ends(lab, "starved", "train") == ["OOMKilled", "OOMKilled"]
+
+
+def hungry(name: str, memory: str, batch: int, **spec: Object) -> Object:
+    """One epoch of larger images, without workers: the memory is that of one process."""
+    job = small_job(name, epochs=1, resources={"gpus": 0, "memory": memory}, **spec)
+    job["spec"]["experiment"]["dataset"].update(batch_size=batch, workers=0)
+    job["spec"]["experiment"]["dataset"]["augmentation"]["fixed_size"] = SIZE
+    return job
+
+
+def ends(lab: Lab, name: str, action: str) -> list[str]:
+    """The kubelet's words for how the containers of the job's pods ended."""
+    pods = [
+        pod
+        for pod in lab.list("pods", name)
+        if pod["metadata"]["labels"]["dino-operator.io/action"] == action
+    ]
+    states = [one["state"] for pod in pods for one in pod["status"].get("containerStatuses", [])]
+    return [state["terminated"]["reason"] for state in states if "terminated" in state]
