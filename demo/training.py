@@ -118,8 +118,15 @@ def number(progress: dict[str, Any], key: str, form: str) -> str:
     return form.format(progress[key]) if progress.get(key) is not None else ""
 
 
+def checked(job: Job) -> str:
+    """What the preflight found in the data, and where its report is."""
+    found = condition(job, "DataReady")
+    reports = (a["uri"] for a in job["status"]["artifacts"] if a["name"].endswith("report.html"))
+    return "; ".join([shorten(found["message"]) if found else "not checked", *reports])
+
+
 def show(cluster: Cluster, storage: Storage, job: Job, folder: Path, screen: Screen) -> None:
-    """The finished resource, its mAP50, its checkpoint, and the picture of what it finds."""
+    """The finished resource, what its data was, its mAP50, checkpoint and picture."""
     name, status = job["metadata"]["name"], job["status"]
     picture = next(
         (a for a in status.get("artifacts", []) if a["name"].endswith("validation.png")), None
@@ -130,6 +137,7 @@ def show(cluster: Cluster, storage: Storage, job: Job, folder: Path, screen: Scr
     download(storage, picture["uri"], path)
     screen.say(cluster.kubectl("get", "dinojob", name, "-o", "wide").rstrip())
     screen.say()
+    screen.say(f"data:        {checked(job)}")
     screen.say(f"mAP50:       {status['metrics']['mAP50']:.3f}")
     screen.say(f"checkpoint:  {status['checkpoint']['uri']}")
     screen.say(f"pictures:    {path} (boxes: predicted and true)")
