@@ -64,7 +64,7 @@ def test_a_finished_job_can_be_waited_for_and_is_not_trained_twice(lab: Lab) -> 
 
 def test_suspend_stops_the_pod_after_a_checkpoint_and_resume_goes_on(lab: Lab) -> None:
     """The GPU is free while suspended; the epochs that were done are not done again."""
-    lab.apply(small_job("pause", epochs=40))
+    lab.apply(small_job("pause", epochs=30))
     lab.training("pause")
 
     lab.kubectl("patch", "dinojob", "pause", "--type=merge", "-p", suspend(True))
@@ -79,7 +79,7 @@ def test_suspend_stops_the_pod_after_a_checkpoint_and_resume_goes_on(lab: Lab) -
     assert not is_true(resumed, "Suspended")
     done = lab.complete("pause", seconds=400)
     assert done["attempts"] == 1, "a suspension is not a failed attempt"
-    logs = lab.kubectl("logs", "-l", "dino-operator.io/job=pause", "--tail=-1")
+    logs = lab.logs("pause")
     assert "resum" in logs.lower()
 
 

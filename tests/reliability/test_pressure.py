@@ -39,7 +39,7 @@ def test_eviction_and_a_drained_node_cost_nothing(lab: Lab) -> None:
     allowed.
     """
     name = "taken-away"
-    lab.apply(small_job(name, epochs=20, runPolicy={"maxRetries": 0}))
+    lab.apply(small_job(name, epochs=30, runPolicy={"maxRetries": 0}))
     first = second_epoch(lab, name)
 
     evict(lab, first)
