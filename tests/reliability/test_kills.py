@@ -73,7 +73,7 @@ def test_the_pod_is_killed_and_training_resumes(lab: Lab) -> None:
         status = lab.complete(name, seconds=500)
 
     assert len(pods.seen) == 2
-    logs = lab.kubectl("logs", "-l", f"dino-operator.io/job={name}", "--tail=-1")
+    logs = lab.logs(name)
     assert "resum" in logs.lower()
     assert status["progress"]["percent"] == 100
 
