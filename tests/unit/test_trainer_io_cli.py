@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -269,3 +270,8 @@ def test_version_and_help_need_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("dino ")
+
+
+def test_processes_that_it_starts_do_not_run_it_again() -> None:
+    """multiprocessing imports the main module of a new process under this name."""
+    runpy.run_module("dino_trainer.__main__", run_name="__mp_main__")

@@ -126,3 +126,15 @@ def test_a_micro_batch_is_a_part_of_a_batch(text: str) -> None:
     with pytest.raises(TrainerError, match=r"not a number from 1 to dataset\.batch_size") as caught:
         micro_batch(4, {"DINO_MICRO_BATCH": text})
     assert caught.value.reason == "InvalidSpec"
+
+
+def test_validation_keeps_to_the_micro_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each attempt would run out of memory again at the end of its first epoch."""
+    monkeypatch.setenv("DINO_MICRO_BATCH", "1")
+    built, _ = a_run(spec_for(tmp_path, *PLAIN, *ONE_LARGE), World.alone())
+    seen: set[int] = set()
+    built.model.register_forward_pre_hook(lambda _, given: seen.add(len(given[0])))
+    built.validate(built.model)
+    assert seen == {1}

@@ -56,8 +56,11 @@ def detect(
     spec: ExperimentSpec,
     stop: Event | None = None,
     world: World | None = None,
+    batch_size: int | None = None,
 ) -> Found | None:
-    """The `model.num_select` best detections of every image, in batches as large as training's.
+    """The `model.num_select` best detections of every image.
+
+    Batches are as large as training's, or `batch_size` where memory did not suffice for those.
 
     Each process of `world` takes some of the batches, and rank 0 gets what all have found. A batch
     holds the same images whoever takes it: another number of processes finds the very same.
@@ -69,7 +72,7 @@ def detect(
     """
     world = world or World.alone()
     device = next(model.parameters()).device
-    batches = cut(len(dataset.images), spec.dataset.batch_size)
+    batches = cut(len(dataset.images), batch_size or spec.dataset.batch_size)
     own = batches[world.rank :: world.size]
     loader = iter(eval_loader(dataset, spec.dataset, own, device.type == "cuda"))
     parts = [NOTHING]

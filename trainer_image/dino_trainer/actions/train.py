@@ -134,6 +134,6 @@ def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
     """Draw what the best weights find in the first validation images, and publish it."""
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
-    found = detect(run.scored, shown, run.spec)
+    found = detect(run.scored, shown, run.spec, batch_size=run.plan.micro)
     draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
     return artifact(PICTURE, context.output.publish(PICTURE))

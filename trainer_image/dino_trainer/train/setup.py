@@ -125,9 +125,10 @@ def distances_in(model: nn.Module) -> dict[str, int]:
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids)
+    micro = micro_batch(spec.dataset.batch_size)
 
     def validate(model: nn.Module) -> Metrics | None:
-        found = detect(model, data.validation, spec, context.stop, context.world)
+        found = detect(model, data.validation, spec, context.stop, context.world, micro)
         metrics = None if found is None else Metrics.from_coco(scorer.score(found))
         return context.world.broadcast(metrics)
 
