@@ -31,12 +31,12 @@ def test_retried_until_it_succeeds(cluster: Cluster) -> None:
 
 def test_retries_used_up(cluster: Cluster) -> None:
     cluster.dinojobs.create(a_manifest("used", runPolicy={"maxRetries": 1}))
-    cluster.finish(cluster.run("used-train-1"), 71)
-    cluster.finish(cluster.run("used-train-2"), 71)
+    cluster.finish(cluster.run("used-train-1"), 69)
+    cluster.finish(cluster.run("used-train-2"), 69)
     failed = cluster.phase("used", "Failed")
     assert cluster.condition("used", "Failed")["reason"] == "BackoffLimitExceeded"
-    assert failed["status"]["failure"]["reason"] == "DeviceOutOfMemory"
-    assert failed["status"]["failure"]["exitCode"] == 71
+    assert failed["status"]["failure"]["reason"] == "StorageUnavailable"
+    assert failed["status"]["failure"]["exitCode"] == 69
     time.sleep(1)
     assert len(cluster.jobs_of("used")) == 1 + 2, "a preflight and two attempts"
 
