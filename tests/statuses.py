@@ -84,6 +84,18 @@ RUNNING = changed_at(
     ),
     Running=5,
 )
+SAVING = "pod x-train-1-aaaaa saves a checkpoint and stops"
+STOPPING = changed_at(
+    told(
+        "Running",
+        running=("Suspending", SAVING),
+        suspended=("Suspending", SAVING),
+        reporter="x-train-1-aaaaa",
+        startTime=at(5),
+        **ATTEMPT,
+    ),
+    Running=60,
+)
 DONE = "mAP50 0.7500; results are in s3://results/x/train"
 COMPLETE = changed_at(
     told(

@@ -9,7 +9,16 @@ from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
 from dino_operator.plan.names import Annotation
 from tests.builders import JobBuilder, a_child, a_job, a_pod, a_preflight, at, later
-from tests.statuses import ATTEMPT, CHECKED, CHECKING, RUNNING, UNCHECKED, changed_at, told
+from tests.statuses import (
+    ATTEMPT,
+    CHECKED,
+    CHECKING,
+    RUNNING,
+    STOPPING,
+    UNCHECKED,
+    changed_at,
+    told,
+)
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, attempt_of, check, created, queued, retrying
 
 WAITS = (
@@ -33,18 +42,6 @@ def _cases() -> dict[str, Case]:
         told(
             "Queued",
             running=("WaitingForQueue", taken),
-            reporter="x-train-1-aaaaa",
-            startTime=at(5),
-            **ATTEMPT,
-        ),
-        Running=60,
-    )
-    saving = "pod x-train-1-aaaaa saves a checkpoint and stops"
-    stopping = changed_at(
-        told(
-            "Running",
-            running=("Suspending", saving),
-            suspended=("Suspending", saving),
             reporter="x-train-1-aaaaa",
             startTime=at(5),
             **ATTEMPT,
@@ -108,7 +105,7 @@ def _cases() -> dict[str, Case]:
         ),
         "the user's suspend deletes the Job, which frees its place": Case(
             a_queued().suspended().status(RUNNING),
-            Plan(status=stopping, deletes=(gone,), requeue_after=1),
+            Plan(status=STOPPING, deletes=(gone,), requeue_after=1),
             [child],
             [a_pod(child).running()],
         ),
@@ -123,13 +120,13 @@ def _cases() -> dict[str, Case]:
             [a_child(job).suspended()],
         ),
         "but once": Case(
-            a_queued().suspended().status(stopping),
+            a_queued().suspended().status(STOPPING),
             Plan(),
             [a_child(job).deleting()],
             [a_pod(child).running().deleting()],
         ),
         "its pod may report until it has stopped": Case(
-            a_queued().suspended().status(stopping), Plan(), [], [a_pod(child).running().deleting()]
+            a_queued().suspended().status(STOPPING), Plan(), [], [a_pod(child).running().deleting()]
         ),
         "resuming makes it again under its number, and it waits": Case(
             a_queued().status(held),

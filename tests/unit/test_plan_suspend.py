@@ -15,6 +15,7 @@ from tests.builders import (
 from tests.statuses import (
     ATTEMPT,
     RUNNING,
+    STOPPING,
     changed_at,
     told,
     told_at,
@@ -33,18 +34,6 @@ from tests.unit.plan_cases import (
 def _suspend() -> dict[str, Case]:
     job = a_job()
     child = a_child(job)
-    saving = "pod x-train-1-aaaaa saves a checkpoint and stops"
-    stopping = changed_at(
-        told(
-            "Running",
-            running=("Suspending", saving),
-            suspended=("Suspending", saving),
-            reporter="x-train-1-aaaaa",
-            startTime=at(5),
-            **ATTEMPT,
-        ),
-        Running=60,
-    )
     held = changed_at(
         told(
             "Suspended",
@@ -68,18 +57,18 @@ def _suspend() -> dict[str, Case]:
     return {
         "suspending patches the Job": Case(
             a_job().suspended().status(RUNNING),
-            Plan(patches=(off,), status=stopping),
+            Plan(patches=(off,), status=STOPPING),
             jobs=[child],
             pods=[a_pod(child).running()],
         ),
         "and waits for the pod to save": Case(
-            a_job().suspended().status(stopping),
+            a_job().suspended().status(STOPPING),
             Plan(),
             jobs=[a_child(job).suspended()],
             pods=[a_pod(child).running().deleting()],
         ),
         "it is suspended when no pod is left": Case(
-            a_job().suspended().status(stopping),
+            a_job().suspended().status(STOPPING),
             Plan(status=held, events=(Event("Suspended", HOLD, "1"),)),
             jobs=[a_child(job).suspended()],
         ),
