@@ -28,8 +28,9 @@ class TensorBoardSink:
 
     def __init__(self, output: Output, say: Say, step: int) -> None:
         self._output, self._say = output, say
-        host = socket.gethostname()
-        self.name = f"{FOLDER}/events.out.tfevents.{time.time():010.0f}.{host}.{os.getpid()}"
+        # To the microsecond: a second training in this process and second would overwrite the first.
+        who = f"{socket.gethostname()}.{os.getpid()}"
+        self.name = f"{FOLDER}/events.out.tfevents.{time.time():017.6f}.{who}"
         self._first, self._step = step, step
         self._waiting: list[dict[str, Any]] = []
         self._writer: Any = None
