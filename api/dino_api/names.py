@@ -17,6 +17,10 @@ PLURAL: Final = "dinojobs"
 SINGULAR: Final = "dinojob"
 SHORT_NAMES: Final = ("dj",)
 CATEGORY: Final = "dino"
+AUTOML_KIND: Final = "DinoAutoML"
+AUTOML_PLURAL: Final = "dinoautomls"
+AUTOML_SINGULAR: Final = "dinoautoml"
+AUTOML_SHORT_NAMES: Final = ("daml",)
 
 FIELD_MANAGER: Final = "dino-operator"
 PROGRESS_FIELD_MANAGER: Final = "dino-trainer"
@@ -29,6 +33,8 @@ PROGRESS_CLUSTER_ROLE: Final = "dino-trainer-progress"
 
 SPEC_KEY: Final = "spec.yaml"
 SPEC_PATH: Final = "/etc/dino/spec.yaml"
+SEARCH_KEY: Final = "search.json"
+SEARCH_PATH: Final = "/etc/dino/search.json"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
@@ -53,18 +59,23 @@ class Action(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a Job of a DinoJob does besides its action; stands in the ACTION label of the Job."""
+    """What a Job does besides its action; stands in the ACTION label of the Job."""
 
     PREFLIGHT = "preflight"
+    REPORT = "report"
 
 
 class Label(StrEnum):
-    """Labels of the children; the operator selects by JOB_UID, people by JOB."""
+    """Labels of the children; the operator selects by the uids, people by the names."""
 
     JOB = f"{GROUP}/job"
     JOB_UID = f"{GROUP}/job-uid"
     ATTEMPT = f"{GROUP}/attempt"
     ACTION = f"{GROUP}/action"
+    AUTOML = f"{GROUP}/automl"
+    AUTOML_UID = f"{GROUP}/automl-uid"
+    TRIAL = f"{GROUP}/trial"
+    TRIAL_END = f"{GROUP}/trial-end"
 
 
 class Env(StrEnum):

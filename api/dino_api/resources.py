@@ -172,6 +172,11 @@ class RunPolicy(Camel):
         description="The job fails when it has taken longer, in seconds since its start. Absent: "
         "no limit.",
     )
+    stop: bool = Field(
+        False,
+        description="True ends the job for good after a checkpoint, with reason Stopped. It cannot "
+        "be taken back.",
+    )
     ttl_seconds_after_finished: int | None = Field(
         None,
         ge=0,
@@ -181,15 +186,23 @@ class RunPolicy(Camel):
     )
 
 
-class DinoJobSpec(Camel):
-    """What to do. Immutable except runPolicy."""
+class Parent(Camel):
+    """Whose checkpoint and structure a job goes on from."""
 
-    action: Action = Field(description="What the job does. This release: train.")
-    automl_policy: Literal["Disabled"] = Field(
-        description="Disabled trains once with the experiment as given. Hyperparameter search is "
-        "not built yet, so Disabled is required."
+    kind: Literal["DinoJob", "DinoAutoML"] = Field(
+        "DinoJob", description="DinoJob (default), or DinoAutoML for the winner of its search."
     )
-    datasets: Datasets = Field(description="The data of the job.")
+    name: str = Field(
+        max_length=253, description="Its name, in the same namespace. It is waited for."
+    )
+
+
+class TrainingSpec(Camel):
+    """A training: data, experiment, output, and what its pods get."""
+
+    datasets: Datasets | None = Field(
+        None, description="The data of the job. Absent: that of the installation's smoke profile."
+    )
     num_classes: int | None = Field(
         None,
         ge=1,
@@ -230,6 +243,21 @@ class DinoJobSpec(Camel):
     )
 
 
+class DinoJobSpec(TrainingSpec):
+    """What to do. Immutable except runPolicy."""
+
+    action: Action = Field(description="What the job does. This release: train.")
+    automl_policy: Literal["Auto", "Disabled"] = Field(
+        "Auto",
+        description="Auto (default) searches good hyperparameters first: the job becomes a "
+        "DinoAutoML that it owns. Disabled trains once with the experiment as given.",
+    )
+    parent: Parent | None = Field(
+        None,
+        description="The job or search whose checkpoint and model structure this one starts from.",
+    )
+
+
 class Metadata(Camel):
     """The parts of metadata that the operator reads."""
 
@@ -257,10 +285,13 @@ class DinoJob(Camel):
 def resolve(job: DinoJob) -> dict[str, Any]:
     """The experiment mapping for the pod: the user's keys and what the resource decides.
 
-    Defaults are not written into it; the trainer reads them from the same models.
+    Defaults are not written into it; the trainer reads them from the same models. Raises
+    ValueError for a job without datasets.
     """
     mapping = copy.deepcopy(job.spec.experiment)
     data = job.spec.datasets
+    if data is None:
+        raise ValueError("spec.datasets is missing")
     dataset = mapping.setdefault("dataset", {})
     dataset["train_data_sources"] = _sources(data.train)
     dataset["val_data_sources"] = _sources(data.validation or data.train)

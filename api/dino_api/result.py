@@ -49,6 +49,13 @@ class Metrics(Camel):
         return Metrics(**{name: round(value, digits) for name, value in pairs})
 
 
+class Validation(Camel):
+    """One point of the learning curve."""
+
+    epoch: int = Field(ge=0, description="Epochs finished.")
+    mAP50: float = Field(description="Validation mAP50 after them.")
+
+
 class Progress(Camel):
     """Where a running job is. Written by the pod itself, at most every 10 seconds."""
 
@@ -64,6 +71,9 @@ class Progress(Camel):
     images_per_second: float | None = Field(None, description="Images trained on a second.")
     mAP: float | None = Field(None, description="The last validation's mAP.")
     mAP50: float | None = Field(None, description="The last validation's mAP50.")
+    curve: list[Validation] | None = Field(
+        None, max_length=200, description="The latest 200 validations."
+    )
     updated_at: str | None = Field(None, max_length=NAME, description="RFC 3339 time of writing.")
 
     @model_validator(mode="after")

@@ -69,6 +69,9 @@ class DinoJobStatus(Camel):
         default_factory=list, max_length=64, description="Files under the output."
     )
     failure: Failure | None = Field(None, description="Why the latest attempt failed.")
+    automl: str | None = Field(
+        None, max_length=253, description="The DinoAutoML that searches for this job."
+    )
     spec_digest: str | None = Field(
         None, max_length=128, description="Digest of the resolved experiment spec."
     )

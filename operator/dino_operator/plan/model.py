@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from dino_api.automl import Profile
+
+Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
+"""The kinds that plans patch and delete, as they stand in URLs."""
+WORK = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
+"""The kinds that cost GPU time."""
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server sends it."""
@@ -29,6 +36,15 @@ class Settings:
     unschedulable_after: float = 10
     pod_missing_after: float = 60
     """A Job without a pod for this long gets its service account and ConfigMap made again."""
+    automl: bool = True
+    """Whether DinoJobs with automlPolicy Auto are searched for."""
+    routed_trials: int = 20
+    """maxTrials of the search for a DinoJob that does not say it."""
+    routed_parallel: int = 2
+    profile: Profile = field(default_factory=Profile)
+    """The smoke profile."""
+    katib_poll: float = 15
+    """How often a running Experiment is looked at."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +54,45 @@ class Children:
     jobs, pods: those with its job label in its namespace, whoever owns them.
     strangers: objects that hold the name of a child and are not labelled as ours.
     known: (kind, name) of shared objects that are known to exist in the namespace.
+    dinojobs, automls: those with its label: the trials and followers of a search; the search of a
+    DinoJob.
+    others: DinoJobs and DinoAutoMLs that its spec names (parent, warmStartFrom), by (kind, name);
+    one that does not exist is missing.
+    automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
+    experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
     """
 
     jobs: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     strangers: tuple[Object, ...] = ()
     known: frozenset[tuple[str, str]] = frozenset()
+    dinojobs: tuple[Object, ...] = ()
+    automls: tuple[Object, ...] = ()
+    others: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    automl_served: bool = True
+    katib_served: bool = False
+    experiment: Object | None = None
+    suggestion: Object | None = None
+    katib_trials: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A JSON merge patch of one Job. Refused by the API server if the uid has changed."""
+    """A JSON merge patch of one object. Refused by the API server if the uid has changed."""
 
     name: str
     uid: str
     body: Mapping[str, Any]
+    kind: Plural = "jobs"
 
 
 @dataclass(frozen=True)
 class Delete:
-    """A background delete of one Job with its uid as precondition."""
+    """A background delete of one object with its uid as precondition."""
 
     name: str
     uid: str
+    kind: Plural = "jobs"
 
 
 @dataclass(frozen=True)
@@ -93,11 +125,11 @@ class Plan:
     def irrevocable(self) -> bool:
         """Whether it must be decided on objects read from the API server, not from a cache.
 
-        A second GPU Job, a deleted or resumed Job, a false last word or a false event cannot be
-        taken back.
+        A second GPU Job or trial, a deleted or resumed Job, a false last word or a false event
+        cannot be taken back.
         """
-        jobs = any(each["kind"] == "Job" for each in self.creates)
-        return jobs or bool(self.patches or self.deletes or self.events) or self.is_last_word
+        work = any(each["kind"] in WORK for each in self.creates)
+        return work or bool(self.patches or self.deletes or self.events) or self.is_last_word
 
     @property
     def is_last_word(self) -> bool:
