@@ -143,15 +143,25 @@ class Result(Camel):
     artifacts: list[Artifact] = Field(default_factory=list)
     dataset: Dataset | None = None
     failure: Failure | None = None
+    curve: list[Validation] | None = None
 
     def to_termination_message(self) -> str:
         """JSON of at most 4096 bytes.
 
-        Leaves out, as far as it must: class names, all but the start of warnings, artifacts, what
-        else is known of the data, then the end of long messages. `result.json` has it all.
+        Leaves out, as far as it must: class names, the learning curve, all but the start of
+        warnings, artifacts, what else is known of the data, then the end of long messages.
+        `result.json` has it all.
         """
         full = self.to_dict()
-        steps = (_as_is, _no_names, _few_warnings, _no_artifacts, _no_dataset, _short_failure)
+        steps = (
+            _as_is,
+            _no_names,
+            _no_curve,
+            _few_warnings,
+            _no_artifacts,
+            _no_dataset,
+            _short_failure,
+        )
         for shorten in steps:
             full = shorten(full)
             text = _compact(full)
@@ -179,6 +189,10 @@ def _as_is(value: dict[str, Any]) -> dict[str, Any]:
 def _no_names(value: dict[str, Any]) -> dict[str, Any]:
     dataset = value.get("dataset")
     return {**value, "dataset": {**dataset, "classNames": []}} if dataset else value
+
+
+def _no_curve(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in value.items() if name != "curve"}
 
 
 def _few_warnings(value: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import pty
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dino_api.result import Checkpoint, Failure, Metrics, Progress, Result
+from dino_api.result import Checkpoint, Failure, Metrics, Progress, Result, Validation
 from dino_trainer.byte_meter import ByteMeter, human_bytes, human_seconds
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
@@ -87,7 +88,9 @@ def test_a_whole_run_in_status_json(desk: Desk) -> None:
     assert desk.status[4]["kpi"] == evaluated["kpi"], "as in TAO, every line repeats the last kpi"
     assert desk.status[1]["time_per_epoch"] == "0:00:00"
     assert desk.result["metrics"]["mAP50"] == METRICS.mAP50
-    assert Result.from_termination_message(desk.termination.read_text()) == Result(metrics=METRICS)
+    assert Result.from_termination_message(desk.termination.read_text()) == Result(
+        metrics=METRICS, curve=[Validation(epoch=2, mAP50=0.7812)]
+    )
 
 
 def test_the_lines_that_tao_prints(desk: Desk) -> None:
@@ -250,3 +253,30 @@ def test_units() -> None:
         "1 min 1 s",
         "1 h 1 min",
     ]
+
+
+def test_the_learning_curve_goes_on_where_another_attempt_resumes(tmp_path: Path) -> None:
+    first = Desk(tmp_path)
+    for epoch, score in ((1, 0.2), (2, 0.31), (3, 0.4)):
+        first.reporter.validated(epoch, Metrics(mAP=0.1, mAP50=score), best=True)
+    with (first.output.dir / "status.json").open("a") as file:
+        file.write('{"message": "Eval metrics generated.", "epo')  # the disk was full
+        file.write('\n["Eval metrics generated."]\n')
+    second = Desk(tmp_path)
+    second.reporter.validated(3, Metrics(mAP=0.1, mAP50=0.38), best=False)
+    second.reporter.validated(4, Metrics(mAP=0.1, mAP50=math.nan), best=False)
+    second.reporter.finished(Result())
+    curve = [(point["epoch"], point["mAP50"]) for point in second.result["curve"]]
+    assert curve == [(1, 0.2), (2, 0.31), (3, 0.38)]
+    assert not any("nan" in line for line in second.lines)
+
+
+def test_a_curve_that_does_not_fit_stays_in_result_json() -> None:
+    curve = [Validation(epoch=epoch, mAP50=0.1234) for epoch in range(200)]
+    metrics = Metrics(mAP50=0.5)
+    told = Result.from_termination_message(
+        Result(curve=curve, metrics=metrics).to_termination_message()
+    )
+    assert told is not None
+    assert told.curve is None
+    assert told.metrics == metrics

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeGuard
 
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush
+from dino_trainer.report.curve import EVALUATED, Curve
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.storage import replacing
@@ -50,6 +53,7 @@ class Reporter:
         self._push = push
         self._termination_log = termination_log
         self._status = StatusFile(output.dir / STATUS_FILE)
+        self._curve = Curve.of_status_file(output.dir / STATUS_FILE)
         self._last = Progress(epochs=total_epochs)
         self._epoch_started: float | None = None
         self._broken: set[str] = set()
@@ -67,7 +71,11 @@ class Reporter:
         """The newest position. Cheap: call it every step."""
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         progress = progress.model_copy(
-            update={"updated_at": now, "epochs": progress.epochs or self._epochs}
+            update={
+                "updated_at": now,
+                "epochs": progress.epochs or self._epochs,
+                "curve": self._curve.points,
+            }
         )
         self._terminal.progress(progress)
         if self._push:
@@ -82,19 +90,21 @@ class Reporter:
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """A validation after `epoch` finished epochs; best: the best so far.
 
-        Prints the lines that TAO prints and that a search over parameters reads.
+        Prints the lines that TAO prints and that a search over parameters reads: numbers only, as
+        a NaN would poison it.
         """
         values = {"mAP": metrics.mAP, "mAP50": metrics.mAP50, "mAP75": metrics.mAP75}
-        known = {name: value for name, value in values.items() if value is not None}
+        known = {name: value for name, value in values.items() if _is_number(value)}
         for name in ("mAP", "mAP50"):
             if name in known:
                 self.say(f"Validation {name} : {known[name]:.4f}")
         self.say(f"Validated after epoch {epoch}{', the best so far' if best else ''}.")
         at = self._last.model_copy(
-            update={"epoch": epoch, "mAP": metrics.mAP, "mAP50": metrics.mAP50}
+            update={"epoch": epoch, "mAP": known.get("mAP"), "mAP50": known.get("mAP50")}
         )
+        self._curve.add(epoch, metrics)
         kpi = {f"val_{name}": round(value, 6) for name, value in known.items()}
-        self._note("RUNNING", "Eval metrics generated.", kpi, at)
+        self._note("RUNNING", EVALUATED, kpi, at)
         self.progress(at)
         self._publish_status(self._output.offer)
 
@@ -107,6 +117,7 @@ class Reporter:
         action = result.action.value
         self.event(f"{action.capitalize()} finished successfully.", "SUCCESS")
         self._publish_status()
+        result = result.model_copy(update={"curve": self._curve.points})
         self._write_result(result)
         self._terminate(result)
 
@@ -116,7 +127,8 @@ class Reporter:
         A run that was only stopped leaves no `result.json`: its next attempt will.
         """
         self._terminal.close()
-        result = (result or Result()).model_copy(update={"failure": failure})
+        known = {"failure": failure, "curve": self._curve.points}
+        result = (result or Result()).model_copy(update=known)
         stopped = failure.reason == FailureReason.PREEMPTED
         self._note("RUNNING" if stopped else "FAILURE", f"{failure.reason}: {failure.message}")
         self._terminate(result)
@@ -172,6 +184,10 @@ class Reporter:
         if what not in self._broken:
             self._broken.add(what)
             self.say(f"{what} cannot be written ({error}); going on without it.")
+
+
+def _is_number(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
 
 
 def write_termination(result: Result, path: Path | None = None) -> None:

@@ -28,7 +28,7 @@ class TensorBoardSink:
 
     def __init__(self, output: Output, say: Say, step: int) -> None:
         self._output, self._say = output, say
-        # To the microsecond: a second training in this process and second would overwrite the first.
+        # To the microsecond: a second training within this second would overwrite the first.
         who = f"{socket.gethostname()}.{os.getpid()}"
         self.name = f"{FOLDER}/events.out.tfevents.{time.time():017.6f}.{who}"
         self._first, self._step = step, step
