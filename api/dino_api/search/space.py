@@ -1,0 +1,167 @@
+"""Which keys may be searched, and what is searched where nobody says it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from dino_api.automl import SearchParameter
+from dino_api.base import note_of
+from dino_api.experiment.paths import field_at, known_paths
+from dino_api.experiment.spec import OTHER_SECTIONS
+
+Kind = Literal["flag", "int", "float", "text"]
+
+# Keys that decide the result and cannot be searched, with the reason.
+HELD = {
+    "model.decoder_sa_type": "only sa is built",
+    "model.two_stage_type": "only standard is built",
+    "model.pre_norm": "only false is built",
+    "train.checkpointer.monitor": "the best checkpoint goes by the objective of the search",
+}
+# About 4 GFLOPs at 224 x 224 each, so that a trial costs what the default one does.
+DEFAULT_BACKBONES = (
+    "resnet_50",
+    "resnet_34",
+    "swin_tiny_224_1k",
+    "gc_vit_tiny",
+    "efficientvit_b3",
+)
+_QUERIES, _QUERY_STEP = (100, 900), 50
+_DEFAULTS: tuple[dict[str, Any], ...] = (
+    {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"},
+    {"path": "train.optim.lr_backbone", "min": 1e-6, "max": 5e-5, "scale": "log"},
+    {"path": "train.optim.weight_decay", "min": 1e-6, "max": 1e-2, "scale": "log"},
+    {"path": "model.backbone", "choices": list(DEFAULT_BACKBONES)},
+    {"path": "model.num_queries", "min": 100, "max": 900, "step": _QUERY_STEP},
+    {"path": "model.dropout_ratio", "min": 0.0, "max": 0.3},
+)
+_KINDS: dict[type, Kind] = {bool: "flag", int: "int", float: "float", str: "text"}
+
+
+def kind_of(path: str) -> Kind | None:
+    """What a key holds, or None for a list or a section. Raises KeyError for no key at all."""
+    return _kind(field_at(path).annotation)
+
+
+def _kind(annotation: Any) -> Kind | None:
+    if annotation in _KINDS:
+        return _KINDS[annotation]
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
+    if origin is Literal:
+        return _KINDS[type(get_args(annotation)[0])]
+    if origin in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        return _kind(inner[0]) if len(inner) == 1 else None
+    return None
+
+
+@cache
+def searchable() -> tuple[str, ...]:
+    """The paths that may be searched: every single value that training reads and that decides."""
+    return tuple(path for path in known_paths() if not unsearchable(path))
+
+
+def unsearchable(path: str) -> str:
+    """Why a known path cannot be searched; empty where it can."""
+    *parents, _ = path.split(".")
+    if path.partition(".")[0] in OTHER_SECTIONS:
+        return OTHER_SECTIONS[path.partition(".")[0]]
+    for depth in range(1, len(parents) + 1):
+        if reason := _noted(field_at(".".join(parents[:depth]))):
+            return reason
+    field = field_at(path)
+    if _kind(field.annotation) is None:
+        return "it is not a single value"
+    return HELD.get(path) or _noted(field)
+
+
+def _noted(field: FieldInfo) -> str:
+    note = note_of(field)
+    if note.dead:
+        return f"it has no effect: {note.dead}"
+    if note.resource:
+        return f"the resource decides it ({note.resource})"
+    return "" if note.decides else "it does not change the result"
+
+
+def default_space(
+    experiment: Mapping[str, Any], num_classes: int | None = None
+) -> tuple[SearchParameter, ...]:
+    """What is searched where spec.search says nothing; keys that the experiment sets are left out.
+
+    Learning rates and weight decay work by their order of magnitude, so they are drawn by their
+    logarithm, from a twentieth to twice or three times the default: drawn uniformly from 0 to 1, as
+    TAO does, one rate in 500 trains at all (reference: TAO AutoML 0.1.0, brain/bayesian.py).
+    num_queries starts at 100, as fewer candidates than objects cap the recall, and where the
+    experiment sets num_select, above what that needs. Dropout above 0.3 underfits. Backbones are of
+    one cost, and are left out where the experiment names weights, which fit one network.
+    """
+    return tuple(
+        SearchParameter.model_validate(one)
+        for default in _DEFAULTS
+        if (one := _fitted(default, experiment, num_classes)) is not None
+    )
+
+
+def _fitted(
+    default: dict[str, Any], experiment: Mapping[str, Any], num_classes: int | None
+) -> dict[str, Any] | None:
+    path = default["path"]
+    if is_set(experiment, path):
+        return None
+    if path == "model.backbone":
+        given = (value_at(experiment, key) for key in _WEIGHTS)
+        return None if any(given) else default
+    if path == "train.optim.lr_backbone":
+        return None if value_at(experiment, "model.train_backbone") is False else default
+    if path == "model.num_queries":
+        return _queries(default, value_at(experiment, "model.num_select"), num_classes or 1)
+    return default
+
+
+_WEIGHTS = ("model.pretrained_backbone_path", "train.pretrained_model_path")
+
+
+def _queries(default: dict[str, Any], select: Any, classes: int) -> dict[str, Any] | None:
+    """num_select must stay below num_queries x classes, over the whole range."""
+    if not isinstance(select, int):
+        return default
+    low, high = _QUERIES
+    while low <= high and select >= low * classes:
+        low += _QUERY_STEP
+    return default | {"min": low} if low < high else None
+
+
+def is_set(mapping: Mapping[str, Any], path: str) -> bool:
+    """Whether the mapping holds the dotted path, whatever its value."""
+    *parents, leaf = path.split(".")
+    node: Any = mapping
+    for name in parents:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return isinstance(node, Mapping) and leaf in node
+
+
+def value_at(mapping: Mapping[str, Any], path: str) -> Any:
+    """The value at the dotted path, or None."""
+    node: Any = mapping
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def put(target: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the dotted path in place and makes the sections on the way."""
+    *parents, leaf = path.split(".")
+    for name in parents:
+        inner = target.get(name)
+        if not isinstance(inner, dict):
+            inner = target[name] = {}
+        target = inner
+    target[leaf] = value
