@@ -1,0 +1,133 @@
+"""What the plan of a search is made from, looked at once; what its children are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from dino_api import automl
+from dino_api import names as api
+from dino_api.automl import DinoAutoMLSpec, Pruning
+from dino_api.search import Search
+from dino_operator.plan import names, observe
+from dino_operator.plan.model import Children, Object, Settings
+
+MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """A DinoAutoML, what it resolves to, its children, the time and the settings."""
+
+    resource: Object
+    children: Children
+    now: datetime
+    settings: Settings
+    search: Search
+
+    @property
+    def name(self) -> str:
+        """The DinoAutoML's name."""
+        return observe.name_of(self.resource)
+
+    @property
+    def namespace(self) -> str:
+        """Where it and all its children are."""
+        return str(self.resource["metadata"]["namespace"])
+
+    @property
+    def uid(self) -> str:
+        """Its uid; a child is ours only if its controller has it."""
+        return observe.uid_of(self.resource)
+
+    @cached_property
+    def spec(self) -> DinoAutoMLSpec:
+        """The spec as a model, with the defaults of fields that the stored object lacks."""
+        return DinoAutoMLSpec.model_validate(self.resource["spec"])
+
+    @property
+    def status(self) -> Object:
+        """The status that the last plan wrote."""
+        return dict(self.resource.get("status") or {})
+
+    @property
+    def wants_suspend(self) -> bool:
+        """Whether the user holds the search."""
+        return self.spec.suspend
+
+    @property
+    def output(self) -> str:
+        """Where everything goes, without a slash at its end."""
+        return self.search.template.output.uri.rstrip("/")
+
+    @property
+    def pruning(self) -> Pruning:
+        """How trials are pruned; the embedded engine's default is the median."""
+        return self.spec.pruning or MEDIAN
+
+    @property
+    def engine(self) -> str:
+        """The engine that was chosen; empty until then. It never changes."""
+        return str(self.status.get("engine") or "")
+
+    @cached_property
+    def history(self) -> dict[int, automl.Trial]:
+        """The trials that the last plan wrote down, by number."""
+        rows = map(automl.Trial.model_validate, self.status.get("history", []))
+        return {row.number: row for row in rows}
+
+    @cached_property
+    def known(self) -> tuple[automl.KnownTrial, ...]:
+        """What `warmStartFrom` brought; read once, when the search began."""
+        return tuple(map(automl.KnownTrial.model_validate, self.status.get("known", [])))
+
+    @cached_property
+    def trial_jobs(self) -> dict[int, Object]:
+        """Our DinoJobs that are trials, by number."""
+        found = {}
+        for each in self.own_dinojobs:
+            number = each["metadata"].get("labels", {}).get(api.Label.TRIAL.value, "")
+            if number.isdigit():
+                found[int(number)] = each
+        return dict(sorted(found.items()))
+
+    @property
+    def own_dinojobs(self) -> list[Object]:
+        """Trials and followers; a namesake's children of an earlier DinoAutoML are not ours."""
+        mine = self.children.dinojobs
+        return [each for each in mine if observe.controller_uid(each) == self.uid]
+
+    def trial_name(self, number: int) -> str:
+        """The DinoJob of a trial."""
+        return f"{self.name}-trial-{number}"
+
+    def metadata(self, name: str, **labels: str) -> Object:
+        """Name, labels and owner of a child. labels: more of them, by the names of `Label`."""
+        return {
+            "name": name,
+            "namespace": self.namespace,
+            "labels": {**self.labels, **{api.Label[key].value: labels[key] for key in labels}},
+            "ownerReferences": [self.owner],
+        }
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every object carries that is made for this search."""
+        return {
+            api.MANAGED_BY_LABEL: api.MANAGED_BY,
+            api.Label.AUTOML.value: names.job_label(self.name),
+            api.Label.AUTOML_UID.value: self.uid,
+        }
+
+    @property
+    def owner(self) -> Object:
+        """The reference by which a child is ours, and goes when the DinoAutoML goes."""
+        return {
+            "apiVersion": api.API_VERSION,
+            "kind": api.AUTOML_KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
