@@ -80,7 +80,7 @@ def _boxes(rng: np.random.Generator, images: int, count: int) -> np.ndarray:
 def _image(place: int, boxes: np.ndarray, labels: np.ndarray) -> CocoImage:
     return CocoImage(
         id=place,
-        path=Path(f"{place}.jpg"),
+        file=Path(f"{place}.jpg"),
         width=SIDE,
         height=SIDE,
         boxes=boxes,

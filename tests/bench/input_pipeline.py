@@ -96,7 +96,7 @@ def peer(source: StagedSource, pil: bool = False) -> DataLoader[Any]:
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         images = torchvision.datasets.CocoDetection(
-            source.image_dir, str(source.annotations), transforms=v2.Compose(steps)
+            str(source.images), str(source.annotations), transforms=v2.Compose(steps)
         )
     keys = ("boxes", "labels", "image_id")
     wrapped = torchvision.datasets.wrap_dataset_for_transforms_v2(images, target_keys=keys)

@@ -91,7 +91,7 @@ class Timed:
 def a_spec(into: Path, workers: int) -> ExperimentSpec:
     """The training of the photographs below `into`, which are unpacked already."""
     _, source, _ = photographs(into)
-    where = {"image_dir": str(source.image_dir), "json_file": str(source.annotations)}
+    where = {"image_dir": str(source.images), "json_file": str(source.annotations)}
     dataset = {
         "train_data_sources": [where],
         "val_data_sources": [where],

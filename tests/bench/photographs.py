@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from dino_api.experiment import DataSource
 from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource, stage
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "bccd"
@@ -34,7 +36,9 @@ def photographs(into: Path) -> tuple[CocoDataset, StagedSource, str]:
         source = generated(into / "generated", 32, SIZE)
         return load_coco([source]), source, f"{SIZE[0]}x{SIZE[1]} generated JPEGs"
     split = folder / "train"
-    paths = {"image_dir": split / "images.tar.gz", "json_file": split / "annotations.json"}
+    with tarfile.open(split / "images.tar.gz") as tar:  # the peers read folders
+        tar.extractall(into / "photographs", filter="data")
+    paths = {"image_dir": into / "photographs/images", "json_file": split / "annotations.json"}
     where = DataSource(**{key: str(path) for key, path in paths.items()})
     (source,) = stage([where], into, lambda _: None)
     data = load_coco([source])
@@ -73,4 +77,4 @@ def generated(into: Path, images: int, size: tuple[int, int]) -> StagedSource:
         "categories": [{"id": 1, "name": "thing"}],
     }
     (into / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
-    return StagedSource(into / "images", into / "annotations.json", "generated")
+    return StagedSource(Folder(into / "images"), into / "annotations.json", "generated")

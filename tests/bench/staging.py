@@ -90,7 +90,7 @@ class Data:
             image_dir=f"s3://{BUCKET}/{key}", json_file=f"s3://{BUCKET}/annotations.json"
         )
         [done] = stage([source], self.folder / "staged", lambda _: None)
-        assert len(list(done.image_dir.iterdir())) == len(self.images)
+        assert all(done.images.size(name) == len(image) for name, image in self.images.items())
 
     def in_parts(self, key: str, megabytes: int, threads: int) -> None:
         part = megabytes << 20

@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from training_builders import a_dataset, a_spec, load_folder
 
 from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
+from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.evaluate import Found, Scorer, detect, join
 from dino_trainer.model import build_dino
@@ -87,7 +88,7 @@ def a_coco_dataset(document: dict[str, Any]) -> CocoDataset:
         images.append(
             CocoImage(
                 id=image["id"],
-                path=Path(image["file_name"]),
+                file=Path(image["file_name"]),
                 width=640,
                 height=640,
                 boxes=np.array([a["bbox"] for a in own]).reshape(-1, 4),
@@ -161,7 +162,7 @@ def test_statistics_of_a_file_equal_pycocotools_on_that_file(tmp_path: Path) -> 
     path.write_text(json.dumps(document))
     for image in document["images"]:
         (tmp_path / image["file_name"]).touch()
-    data = load_coco([StagedSource(tmp_path, path, "")])
+    data = load_coco([StagedSource(Folder(tmp_path), path, "")])
     ours = Scorer(data).score(found)
     np.testing.assert_array_equal(ours, pycocotools_statistics(document, found, None))
 
@@ -178,7 +179,7 @@ def test_sources_with_the_same_ids_are_kept_apart() -> None:
     data = a_coco_dataset(document)
     want = Scorer(data).score(found)
     repeated = [
-        CocoImage(1, i.path, i.width, i.height, i.boxes, i.labels, i.areas, i.crowd)
+        CocoImage(1, i.file, i.width, i.height, i.boxes, i.labels, i.areas, i.crowd)
         for i in data.images
     ]
     again = Scorer(CocoDataset(tuple(repeated), data.categories, ())).score(found)

@@ -17,13 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from coco_builders import a_folder, an_archive, pack
+from coco_builders import a_folder, an_archive, jpeg, pack
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.data import lock as lock_module
 from dino_trainer.data.ahead import Ahead
-from dino_trainer.data.archive import extract
+from dino_trainer.data.archive import take_in
 from dino_trainer.data.cache import Cache
+from dino_trainer.data.image_store import Member
 from dino_trainer.data.inflate import Inflated
 from dino_trainer.data.lock import Lock
 from dino_trainer.data.stage import stage
@@ -68,7 +69,7 @@ def test_an_entry_is_built_once_by_whoever_comes_first(tmp_path: Path) -> None:
 
 def left_over(root: Path) -> list[Path]:
     """Locks and half-written entries."""
-    return [*root.glob("locks/*"), *root.glob("tmp/*"), *root.rglob("*.unpacking")]
+    return [*root.glob("locks/*"), *root.glob("tmp/*"), *root.rglob("*.part")]
 
 
 def test_a_writer_that_fails_leaves_nothing_and_the_next_one_writes(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_note_that_is_no_json_is_no_note(tmp_path: Path) -> None:
 
 def _stage_in_a_process(root: str, archive: str, annotations: str, answer: str) -> None:
     [staged] = stage([Source(archive, annotations)], Path(root), quiet)
-    Path(answer).write_text(json.dumps([str(staged.image_dir), staged.digest]))
+    Path(answer).write_text(json.dumps([str(staged.images), staged.digest]))
 
 
 def test_processes_that_stage_one_archive_at_once_agree(tmp_path: Path) -> None:
@@ -187,7 +188,10 @@ def test_processes_that_stage_one_archive_at_once_agree(tmp_path: Path) -> None:
         job.join(60)
         assert job.exitcode == 0
     [told] = {answer.read_text() for answer in answers}
-    assert len(list(Path(json.loads(told)[0]).iterdir())) == 200
+    assert json.loads(told)[0] == f"images/ of {archive}"
+    assert len([*(tmp_path / "w").glob("content/*")]) == 1
+    [index] = (tmp_path / "w").glob("indexes/*")
+    assert len(json.loads(index.read_text())["files"]) == 200
     assert left_over(tmp_path / "w") == []
 
 
@@ -216,19 +220,44 @@ def test_a_changed_archive_leaves_readers_of_the_old_one_alone(tmp_path: Path) -
     pack(archive, [("images/9.jpg", b"new")])
     [new] = stage([source], tmp_path / "w", quiet)
     assert new.digest != old.digest
-    assert (old.image_dir / "1.jpg").exists()
-    assert (new.image_dir / "9.jpg").exists()
+    old_image, new_image = old.images.find("1.jpg"), new.images.find("9.jpg")
+    assert old_image
+    assert new_image
+    assert old_image.read_bytes() == jpeg(40)
+    assert new_image.read_bytes() == b"new"
 
 
-def test_files_that_a_crash_emptied_are_unpacked_again(tmp_path: Path) -> None:
+def cut_tar(root: Path) -> None:
+    [tar] = root.glob("content/*.tar")
+    os.truncate(tar, tar.stat().st_size - 4096)
+
+
+def cut_index(root: Path) -> None:
+    [index] = root.glob("indexes/*.json")
+    os.truncate(index, 0)
+
+
+def lose_index(root: Path) -> None:
+    [index] = root.glob("indexes/*.json")
+    index.unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_tar, cut_index, lose_index])
+def test_what_a_crash_cut_off_is_taken_in_again(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
     folder = a_folder(tmp_path / "data")
     archive = an_archive(tmp_path / "images.tar.gz")
     source = Source(str(archive), f"{folder}/annotations.json")
     [staged] = stage([source], tmp_path / "w", quiet)
-    whole = (staged.image_dir / "2.jpg").read_bytes()
-    (staged.image_dir / "2.jpg").write_bytes(b"")
-    assert stage([source], tmp_path / "w", quiet) == [staged]
-    assert (staged.image_dir / "2.jpg").read_bytes() == whole
+    damage(tmp_path / "w")
+    said: list[str] = []
+    assert stage([source], tmp_path / "w", said.append) == [staged]
+    assert len(said) == 1
+    for n in (1, 2, 3):
+        image = staged.images.find(f"{n}.jpg")
+        assert image
+        assert image.read_bytes() == jpeg(40 * n)
 
 
 def test_jobs_share_the_folder_that_the_environment_names(
@@ -246,7 +275,9 @@ def test_jobs_share_the_folder_that_the_environment_names(
     [second] = stage([source], tmp_path / "pod2", said.append)
     assert len(said) == 2
     assert first == second
-    assert first.image_dir.is_relative_to(tmp_path / "cache")
+    image = second.images.find("1.jpg")
+    assert isinstance(image, Member)
+    assert image.tar.is_relative_to(tmp_path / "cache")
     assert not (tmp_path / "pod1").exists()
 
 
@@ -268,7 +299,7 @@ def test_an_object_that_is_replaced_while_it_comes_is_noticed(
     store.write_bytes(b"first content", "a")
     entry = store.head("a")
     assert entry is not None
-    assert store.read_part(entry, 6, 13) == b"content"
+    assert store.read_part(entry, 6, 13) == [b"content"]
     store.write_bytes(b"other content", "a")
     with pytest.raises(TrainerError, match="was replaced while it was downloaded") as caught:
         store.read_part(entry, 0, 5)
@@ -277,7 +308,7 @@ def test_an_object_that_is_replaced_while_it_comes_is_noticed(
     (tmp_path / "b").write_bytes(b"first content")
     entry = local.head("b")
     assert entry is not None
-    assert local.read_part(entry, 6, 13) == b"content"
+    assert local.read_part(entry, 6, 13) == [b"content"]
     (tmp_path / "b").write_bytes(b"longer content")
     with pytest.raises(TrainerError, match="was replaced"):
         local.read_part(entry, 0, 5)
@@ -286,9 +317,9 @@ def test_an_object_that_is_replaced_while_it_comes_is_noticed(
 def test_parts_come_in_order_however_they_arrive() -> None:
     content = random.Random(0).randbytes(10_000)
 
-    def fetch(start: int, end: int) -> bytes:
+    def fetch(start: int, end: int) -> list[bytes]:
         time.sleep(0.002 * (start % 3))
-        return content[start:end]
+        return [content[start : start + 100], content[start + 100 : end]]
 
     with Ahead(fetch, len(content), part=700, window=5) as stream:
         read = b"".join(iter(lambda: bytes(stream.read(333)), b""))
@@ -296,10 +327,10 @@ def test_parts_come_in_order_however_they_arrive() -> None:
 
 
 def test_a_part_that_fails_ends_the_reading() -> None:
-    def fetch(start: int, end: int) -> bytes:
+    def fetch(start: int, end: int) -> list[bytes]:
         if start >= 20:
             raise TrainerError("StorageUnavailable", "away")
-        return bytes(end - start)
+        return [bytes(end - start)]
 
     with Ahead(fetch, 100, part=10) as stream:
         assert [len(stream.read(10)) for _ in range(2)] == [10, 10]
@@ -330,10 +361,10 @@ def test_a_damaged_archive_that_comes_as_a_stream_is_refused(spoil: str, tmp_pat
     else:
         content += b"something else"
     with (
-        Ahead(lambda start, end: bytes(content[start:end]), len(content), part=64) as stream,
+        Ahead(lambda start, end: [bytes(content[start:end])], len(content), part=64) as stream,
         pytest.raises(TrainerError, match="damaged or ends early") as caught,
     ):
-        extract(stream, tmp_path / "into", name="s3://b/a.tar.gz")
+        take_in(stream, tmp_path / "into", name="s3://b/a.tar.gz")
     assert caught.value.exit_code == 65
     assert "s3://b/a.tar.gz" in caught.value.message
     assert not (tmp_path / "into").exists()

@@ -11,6 +11,7 @@ import pytest
 from coco_builders import a_document, a_folder, jpeg
 
 from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 
@@ -18,7 +19,10 @@ from dino_trainer.errors import TrainerError
 def load(*folders: Path) -> CocoDataset:
     """The dataset of these folders."""
     return load_coco(
-        [StagedSource(f / "images", f / "annotations.json", f"digest of {f.name}") for f in folders]
+        [
+            StagedSource(Folder(f / "images"), f / "annotations.json", f"digest of {f.name}")
+            for f in folders
+        ]
     )
 
 
@@ -31,7 +35,7 @@ def test_a_small_dataset(tmp_path: Path) -> None:
     assert data.annotations == 3
     assert data.warnings == ()
     first = data.images[0]
-    assert (first.path, first.width, first.height) == (tmp_path / "images/1.jpg", 32, 24)
+    assert (first.file, first.width, first.height) == (tmp_path / "images/1.jpg", 32, 24)
     assert first.boxes.tolist() == [[1, 2, 10, 8]]
     assert first.labels.tolist() == [2]
     assert first.areas.tolist() == [80]
@@ -92,7 +96,7 @@ def test_unlisted_images_are_ignored(tmp_path: Path) -> None:
 def test_sources_join_and_repeated_ids_are_numbered_anew(tmp_path: Path) -> None:
     data = load(a_folder(tmp_path / "a", 2), a_folder(tmp_path / "b", 3))
     assert [image.id for image in data.images] == [1, 2, 3, 4, 5]
-    assert [image.path.parent.parent.name for image in data.images] == list("aabbb")
+    assert [str(image.file).split("/")[-3] for image in data.images] == list("aabbb")
     assert data.warnings == ("image ids repeat across the sources; all were numbered anew",)
 
 

@@ -11,6 +11,7 @@ from coco_builders import a_folder, an_archive, jpeg
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.data.coco import load_coco
+from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource, stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import open_store
@@ -52,31 +53,31 @@ def test_local_folders_are_used_where_they_are(tmp_path: Path) -> None:
     source = Source(str(folder / "images"), str(folder / "annotations.json"))
     said: list[str] = []
     [staged] = run(tmp_path / "work", source, said=said)
-    assert staged.image_dir == folder / "images"
+    assert staged.images == Folder(folder / "images")
     assert staged.annotations == folder / "annotations.json"
     assert said == []
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_local_archive_is_unpacked_once(tmp_path: Path) -> None:
+def test_a_local_archive_is_read_once(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "data")
     archive = an_archive(tmp_path / "images.tar.gz")
     source = Source(str(archive), str(folder / "annotations.json"))
     said: list[str] = []
     [first] = run(tmp_path / "work", source, said=said)
-    assert said == [f"Unpacking {archive}"]
+    assert said == [f"Reading {archive} ({archive.stat().st_size} B)"]
     assert len(load_coco([first]).images) == 3
     assert run(tmp_path / "work", source, said=said) == [first]
-    assert len(said) == 1, "the second time nothing is unpacked"
+    assert len(said) == 1, "the second time nothing is read"
     archive.unlink()
     an_archive(archive, count=4)
     [changed] = run(tmp_path / "work", source, said=said)
     assert len(said) == 2
-    assert (changed.image_dir / "4.jpg").exists()
+    assert changed.images.find("4.jpg")
     assert changed.digest != first.digest
 
 
-def test_an_s3_archive_is_downloaded_and_unpacked(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_s3_archive_is_downloaded_once_and_read_in_place(bucket: Bucket, tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "data")
     source = Source(
         bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz")),
@@ -85,11 +86,13 @@ def test_an_s3_archive_is_downloaded_and_unpacked(bucket: Bucket, tmp_path: Path
     said: list[str] = []
     [staged] = run(tmp_path / "work", source, said=said)
     assert len(load_coco([staged]).images) == 3
-    assert not list((tmp_path / "work").rglob("*.tar.gz")), "the archive itself is gone"
+    kept = [path for path in (tmp_path / "work" / "content").rglob("*") if path.is_file()]
+    assert [path.suffix for path in kept] == [".tar"], "one file, however many images"
+    assert not list((tmp_path / "work").rglob("*.jpg"))
     size = (tmp_path / "images.tar.gz").stat().st_size
     assert said == [
         f"Downloading {source.json_file}",
-        f"Downloading and unpacking {source.image_dir} ({size} B)",
+        f"Downloading {source.image_dir} ({size} B)",
     ]
     again = run(tmp_path / "work", source, source, said=said)
     assert again == [staged, staged]
@@ -109,15 +112,27 @@ def test_of_an_s3_folder_only_the_listed_images_come(bucket: Bucket, tmp_path: P
     said: list[str] = []
     [staged] = run(tmp_path / "work", source, said=said)
     assert len(load_coco([staged]).images) == 30
-    assert len(list(staged.image_dir.iterdir())) == 30
+    assert len(list(Path(str(staged.images)).iterdir())) == 30
     assert run(tmp_path / "work", source, said=said) == [staged]
     assert len(said) == 2, said
     bucket.put("raw/images/7.jpg", tmp_path / "other")
-    before = (staged.image_dir / "7.jpg").read_bytes()
+    old = staged.images.find("7.jpg")
+    assert old
+    before = old.read_bytes()
     [changed] = run(tmp_path / "work", source, said=said)
     assert "Downloading 1 images" in said[-1]
-    assert (changed.image_dir / "7.jpg").read_bytes() == jpeg()
-    assert (staged.image_dir / "7.jpg").read_bytes() == before, "another job may be reading it"
+    new = changed.images.find("7.jpg")
+    assert new
+    assert new.read_bytes() == jpeg()
+    assert old.read_bytes() == before, "another job may be reading it"
+
+
+def test_an_image_that_an_archive_lacks_is_named(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "data", 3)
+    archive = an_archive(tmp_path / "images.tar", count=2)
+    source = Source(str(archive), str(folder / "annotations.json"))
+    with pytest.raises(TrainerError, match=r"1 of 3 .* not in images/ of .*images\.tar: 3\.jpg"):
+        load_coco(run(tmp_path / "work", source))
 
 
 def test_an_image_that_is_missing_on_s3_is_named(bucket: Bucket, tmp_path: Path) -> None:
@@ -142,8 +157,7 @@ def test_a_stop_ends_the_copying(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="Stopped while downloading") as caught:
         stage([source], tmp_path / "work", stopped_when_it_starts, stop)
     assert caught.value.exit_code == 143
-    assert not list((tmp_path / "work").rglob("*.jpg"))
-    assert not list((tmp_path / "work").rglob("*.tar.gz"))
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
 
 
 def test_a_full_disk_is_noticed_before_the_download(

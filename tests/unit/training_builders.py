@@ -16,6 +16,7 @@ from dino_api.experiment import ExperimentSpec, digest, load
 from dino_api.result import Metrics, Progress, Result
 from dino_trainer.actions import train
 from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
@@ -60,7 +61,8 @@ def a_dataset(at: Path, images: int = 8, seed: int = 0) -> Path:
 
 def load_folder(folder: Path) -> CocoDataset:
     """The data set that `a_dataset` made."""
-    return load_coco([StagedSource(folder / "images", folder / "annotations.json", "digest")])
+    images, annotations = Folder(folder / "images"), folder / "annotations.json"
+    return load_coco([StagedSource(images, annotations, "digest")])
 
 
 def source(folder: Path) -> dict[str, str]:

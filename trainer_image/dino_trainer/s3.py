@@ -29,6 +29,8 @@ from dino_trainer.storage import Entry, Moved, Say, Stored, changed, named, repl
 
 PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
+# Memory in pieces of this size is used again; larger ones would each be fetched from the system.
+_PIECE = 256 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
 # What the server copies by itself goes in one request, which S3 allows up to 5 GB.
 _COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)
@@ -151,14 +153,14 @@ class S3Store:
             key, lambda s3: s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
         )
 
-    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
+    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
         name, span = self.prefix + entry.key, f"bytes={start}-{end - 1}"
 
-        def ask(s3: Any) -> bytes:
+        def ask(s3: Any) -> list[bytes]:
             answer = s3.get_object(Bucket=self.bucket, Key=name, Range=span)
             if answer["ETag"].strip('"') != entry.etag:
                 raise changed(self.uri(entry.key))
-            return answer["Body"].read()
+            return list(iter(lambda: answer["Body"].read(_PIECE), b""))
 
         return self._patiently(entry.key, ask)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from dino_api.names import FailureReason
+from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError, from_os_error, invalid_spec
 
 Say = Callable[[str], None]
@@ -31,6 +32,10 @@ class Stored:
     uri: str
     sha256: str
     bytes: int
+
+    def artifact(self, name: str) -> Artifact:
+        """As a result lists it, under `name`."""
+        return Artifact(name=name, uri=self.uri, sha256=self.sha256, bytes=self.bytes)
 
 
 class Entry(NamedTuple):
@@ -56,8 +61,8 @@ class Store(Protocol):
     def read_bytes(self, key: str) -> bytes:
         """The whole content; InputNotFound if there is none."""
 
-    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
-        """The bytes from `start` up to `end`, which is excluded.
+    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
+        """The bytes from `start` up to `end`, which is excluded, in pieces as they came.
 
         Raises StorageUnavailable if the content is not that of `entry` any more.
         """
@@ -222,13 +227,13 @@ class LocalStore:
         with named(self.root / key):
             return (self.root / key).read_bytes()
 
-    def read_part(self, entry: Entry, start: int, end: int) -> bytes:
+    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
         path = self.root / entry.key
         with named(path), path.open("rb") as file:
             if self._entry(path).etag != entry.etag:
                 raise changed(str(path))
             file.seek(start)
-            return file.read(end - start)
+            return [file.read(end - start)]
 
     def write_bytes(self, data: bytes, key: str) -> Stored:
         path = self.root / key

@@ -113,8 +113,7 @@ def _write(output: Output, name: str, text: str) -> Artifact:
     with replacing(output.dir / name) as aside:
         # Names of files may hold bytes that are no text.
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    stored = output.publish(name)
-    return Artifact(name=name, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes)
+    return output.publish(name).artifact(name)
 
 
 def _json(content: dict[str, Any]) -> str:

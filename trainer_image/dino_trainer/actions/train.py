@@ -86,7 +86,7 @@ def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     best = published(context, BEST)
     top = run.standing.best
     listed = context.output.published()
-    kept = [artifact(one.name, listed[one.name]) for one in run.standing.kept]
+    kept = [listed[one.name].artifact(one.name) for one in run.standing.kept]
     picture = draw_picture(run, context, data)
     context.output.remove(PREVIOUS)  # nothing is left to resume
     metrics = top.metrics if top else Metrics()
@@ -122,12 +122,7 @@ def published(context: RunContext, name: str) -> Artifact:
             FailureReason.INPUT_NOT_FOUND, f"{context.output.uri(name)} was there and is gone."
         )
     size = path.stat().st_size
-    return artifact(name, Stored(context.output.uri(name), sha256_of(path), size))
-
-
-def artifact(name: str, stored: Stored) -> Artifact:
-    """A published file, as the result lists it."""
-    return Artifact(name=name, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes)
+    return Stored(context.output.uri(name), sha256_of(path), size).artifact(name)
 
 
 def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
@@ -136,4 +131,4 @@ def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     found = detect(run.scored, shown, run.spec, batch_size=run.plan.micro)
     draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
-    return artifact(PICTURE, context.output.publish(PICTURE))
+    return context.output.publish(PICTURE).artifact(PICTURE)

@@ -7,29 +7,30 @@ before is unpacked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 PART = 8 * 1024 * 1024
 THREADS = 4
 # Parts in memory at most, those under way included.
 WINDOW = 6
+Fetch = Callable[[int, int], list[bytes]]
 
 
 class Ahead:
-    """A file to read forward. fetch(start, end): the bytes from start up to end, end excluded.
+    """A file to read forward. fetch(start, end): the bytes from start up to end, end excluded, in
+    pieces.
 
     Errors of `fetch` come out of `read`. Use it as a context: leaving it drops what is under way.
     """
 
-    def __init__(
-        self, fetch: Callable[[int, int], bytes], size: int, part: int = PART, window: int = WINDOW
-    ) -> None:
+    def __init__(self, fetch: Fetch, size: int, part: int = PART, window: int = WINDOW) -> None:
         self._fetch, self._size, self._part = fetch, size, part
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
-        self._parts: deque[Future[bytes]] = deque()
+        self._parts: deque[Future[list[bytes]]] = deque()
         self._asked = 0
         self._window = window
+        self._pieces: Iterator[bytes] = iter(())
         self._rest = memoryview(b"")
         self._fill()
 
@@ -39,12 +40,17 @@ class Ahead:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def read(self, size: int = -1) -> bytes | memoryview:
-        """At most `size` bytes, all of the current part where negative; empty at the end."""
-        if not self._rest and self._parts:
-            self._rest = memoryview(self._parts.popleft().result())
-            self._fill()
-        size = len(self._rest) if size < 0 else size
+    def read(self, size: int, /) -> memoryview:
+        """At most `size` bytes; empty at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is not None:
+                self._rest = memoryview(piece)
+            elif self._parts:
+                self._pieces = iter(self._parts.popleft().result())
+                self._fill()
+            else:
+                break
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 

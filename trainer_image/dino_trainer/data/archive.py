@@ -1,8 +1,9 @@
-"""Unpacks an image archive without trusting it.
+"""Takes an image archive in as one plain .tar and an index of its files, without trusting it.
 
-Only plain files and folders with sane relative names come out. Links, devices, names that leave the
-folder, names that appear twice, sparse files and archives that end early are refused as a whole:
-an archive with one hostile member is not a dataset. What is unpacked may not exceed the free disk.
+Nothing is unpacked. Only plain files and folders with sane relative names are indexed. Links,
+devices, names that leave the folder, names that appear twice, sparse files and archives that end
+early are refused as a whole: an archive with one hostile member is not a dataset. What is written
+may not exceed the free disk.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
 from dino_trainer.data.hashed import Hashed
+from dino_trainer.data.image_store import Index, Packed
 from dino_trainer.data.inflate import Inflated, Readable
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
@@ -31,7 +33,7 @@ _DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error)
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file name or URI ends like an archive that `extract` reads."""
+    """Whether a file name or URI ends like an archive that `take_in` reads."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -44,15 +46,17 @@ def stem(name: str) -> str:
     return base
 
 
-def extract(
+def take_in(
     archive: Path | Readable,
     into: Path,
     *,
     name: str | None = None,
     moved: Callable[[int], None] | None = None,
     reserve: int = RESERVE_BYTES,
-) -> str:
-    """Unpacks `archive` into the new folder `into`; returns the SHA-256 of the archive's bytes.
+) -> tuple[str, Index]:
+    """Writes the .tar in `archive` to the new file `into`, inflated where it is packed.
+
+    Returns the SHA-256 of the archive's own bytes, and where the files lie in `into`.
 
     archive: a file, or the bytes of one as they come. name: what error messages call it (its URI).
     moved: hears of bytes read.
@@ -61,47 +65,51 @@ def extract(
     DiskFull where the content does not fit.
     """
     name = name or (str(archive) if isinstance(archive, Path) else "the archive")
-    aside = into.with_name(into.name + ".unpacking")
-    shutil.rmtree(aside, ignore_errors=True)
-    with named(aside):
-        aside.mkdir(parents=True)
+    aside = into.with_name(into.name + ".part")
     try:
-        digest = _unpack(archive, aside, name, moved, reserve)
+        with named(aside):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            budget = _Budget(aside.parent, reserve, name)
+        taken = _copy(archive, aside, name, moved, budget)
         with named(into):
             aside.rename(into)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return digest
+        aside.unlink(missing_ok=True)
+    return taken
 
 
-def image_root(folder: Path, archive_name: str, file_names: Iterable[str]) -> Path:
-    """The folder inside an unpacked archive that the annotations' file names start from.
+def image_root(index: Index, archive_name: str, file_names: Iterable[str]) -> str:
+    """The folder inside an archive that the annotations' file names start from.
 
-    The first of `images/`, `<archive stem>/` and the archive's root under which one of the first
-    file names exists; the most likely one where none does, so that the caller's complaint about
-    missing files names a sensible place.
+    The first of `images/`, `<archive stem>/` and the archive's root ("") under which one of the
+    first file names exists; the most likely one where none does, so that the caller's complaint
+    about missing files names a sensible place.
     """
     probes = [name for _, name in zip(range(20), file_names, strict=False)]
-    candidates = [folder / "images", folder / stem(archive_name), folder]
-    for candidate in candidates:
-        if any((candidate / probe).is_file() for probe in probes):
-            return candidate
-    return next(candidate for candidate in candidates if candidate.is_dir())
+    candidates = ["images", stem(archive_name), ""]
+    for root in candidates:
+        if any(Packed(Path(), index, root).find(probe) for probe in probes):
+            return root
+    return next(root for root in candidates if not root or index.has_folder(root))
 
 
-def _unpack(
+def _copy(
     archive: Path | Readable,
     into: Path,
     name: str,
     moved: Callable[[int], None] | None,
-    reserve: int,
-) -> str:
-    with _opened(archive, name) as source, Hashed(source, moved) as raw, _whole(name):
-        budget = _Budget(into, reserve, name)
-        reader = _Forward(Inflated(raw) if raw.is_gzip() else raw)
-        _write_members(reader, into, name, budget)
+    budget: _Budget,
+) -> tuple[str, Index]:
+    with (
+        _opened(archive, name) as source,
+        Hashed(source, moved) as raw,
+        _whole(name),
+        _Written(into, budget) as file,
+    ):
+        reader = _Forward(Inflated(raw) if raw.is_gzip() else raw, file)
+        index = _index(reader, name, budget)
         reader.finish()
-        return raw.finish()
+        return raw.finish(), index
 
 
 @contextmanager
@@ -115,28 +123,31 @@ def _opened(archive: Path | Readable, name: str) -> Iterator[Readable]:
         yield file
 
 
-def _write_members(reader: _Forward, into: Path, name: str, budget: _Budget) -> None:
+def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
     # The reader offers exactly what TarFile uses of a file: read, seek forward, tell.
     tar = tarfile.TarFile(fileobj=reader, mode="r")  # type: ignore[arg-type]
-    seen: set[PurePosixPath] = set()
-    folders: set[Path] = set()
+    files: dict[str, tuple[int, int]] = {}
+    folders: set[str] = set()
     for member in iter(tar.next, None):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.name!r} has a negative size")
         target = _safe_name(member, name)
         if member.isdir():
-            with named(into / target):
-                (into / target).mkdir(parents=True, exist_ok=True)
-            continue
-        if target in seen:
+            folders.add(str(target))
+        elif str(target) in files:
             raise invalid_dataset(f"{name} holds {member.name!r} twice.")
-        seen.add(target)
-        budget.take(member.size)
-        _write(reader, member.size, into / target, f"{member.name!r} in {name}", folders)
+        else:
+            budget.check(member.size)
+            files[str(target)] = (member.offset_data, member.size)
+        if str(target.parent) not in folders:
+            folders.update(map(str, target.parents))
         # TarFile keeps every header it has read; a million of them would be a gigabyte.
         tar.members.clear()
-    if not seen:
+    if not files:
         raise invalid_dataset(f"{name} holds no files.")
+    if both := next((path for path in files if path in folders), None):
+        raise invalid_dataset(f"{both!r} in {name} is both a file and a folder.")
+    return Index(files)
 
 
 def _safe_name(member: tarfile.TarInfo, archive: str) -> PurePosixPath:
@@ -169,24 +180,6 @@ def _kind(member: tarfile.TarInfo) -> str:
     return "neither a file nor a folder"
 
 
-def _write(reader: _Forward, size: int, path: Path, what: str, folders: set[Path]) -> None:
-    """One file; `x` so that a name that differs only in spelling can never overwrite another."""
-    try:
-        if path.parent not in folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            folders.add(path.parent)
-        with path.open("xb") as file:
-            for block in reader.blocks(size):
-                file.write(block)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise invalid_dataset(f"{what} is both a file and a folder, or is there twice.") from error
-    except UnicodeEncodeError as error:
-        raise invalid_dataset(f"{what} has a name that cannot be written.") from error
-    except OSError as error:
-        with named(path):
-            raise error
-
-
 @contextmanager
 def _whole(name: str) -> Iterator[None]:
     try:
@@ -207,22 +200,55 @@ class _Budget:
         self._folder, self._name = folder, name
 
     def take(self, size: int) -> None:
+        """Notes that `size` bytes are going to be written."""
+        self.check(size)
         self._left -= size
-        if self._left < 0:
+
+    def check(self, size: int) -> None:
+        """Raises DiskFull where `size` bytes have no room."""
+        if size > self._left:
             raise TrainerError(
                 FailureReason.DISK_FULL,
                 f"{self._name} unpacks to more than the disk of {self._folder.parent} has free.",
             )
 
 
+class _Written:
+    """The file that everything goes to which passes: in order, so that its size proves it whole.
+
+    After a power cut a disk may lack what was written last, which then shows in the size.
+    """
+
+    def __init__(self, path: Path, budget: _Budget) -> None:
+        self._path, self._budget = path, budget
+
+    def __enter__(self) -> _Written:
+        with named(self._path):
+            self._file = self._path.open("wb", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with named(self._path):
+            self._file.close()
+
+    def write(self, data: memoryview) -> None:
+        """All of `data`."""
+        self._budget.take(len(data))
+        with named(self._path):
+            while data:
+                data = data[self._file.write(data) :]
+
+
 class _Forward:
     """Reads forward only, in bounded pieces; knows whether the archive's end was really reached.
 
     Seeking backward in a gzip stream would unpack it again from its start.
+    file: gets all that is read, in the pieces in which it comes.
     """
 
-    def __init__(self, source: Readable) -> None:
-        self._source = source
+    def __init__(self, source: Readable, file: _Written) -> None:
+        self._source, self._file = source, file
+        self._rest = memoryview(b"")
         self._at = 0
         self._last: bytes | memoryview = b""
 
@@ -240,18 +266,10 @@ class _Forward:
         return data
 
     def seek(self, target: int) -> int:
-        for _ in self.blocks(target - self._at):
-            pass
-        return self._at
-
-    def blocks(self, size: int) -> Iterator[bytes | memoryview]:
-        """The next `size` bytes in pieces; EOFError where the archive ends before."""
-        while size > 0:
-            block = self._read(min(size, _BLOCK))
-            if not block:
+        while self._at < target:
+            if not self._read(target - self._at):
                 raise EOFError("unexpected end of data")
-            size -= len(block)
-            yield block
+        return self._at
 
     def finish(self) -> None:
         """Checks the end mark, then reads on so that gzip compares its checksum."""
@@ -263,7 +281,10 @@ class _Forward:
             if padding > _MAX_PADDING:
                 raise EOFError("more data follows the end mark")
 
-    def _read(self, size: int) -> bytes | memoryview:
-        data = self._source.read(size)
+    def _read(self, size: int) -> memoryview:
+        if not self._rest:
+            self._rest = memoryview(self._source.read(_BLOCK))
+            self._file.write(self._rest)
+        data, self._rest = self._rest[:size], self._rest[size:]
         self._at += len(data)
         return data

@@ -1,7 +1,8 @@
 """Staged data under names that follow from its content, shared by jobs that write at the same time.
 
     objects/<key>/…    one annotation file on S3, by the store's account of it (place, size, ETag)
-    content/<sha256>/  an unpacked archive, by the archive's bytes
+    content/<sha>.tar  an archive, inflated where it was packed, by the archive's own bytes
+    indexes/<sha>.json where the files lie in it
     images/<key>       one image of an S3 folder
     lists/<key>/       all images of an S3 folder: hard links to the above
     notes/<key>.json   which content an archive had when it was last seen
@@ -76,23 +77,20 @@ class Cache:
                 self.keep(inside, name)
         return target
 
-    def keep(self, folder: Path, name: str) -> Path:
-        """Makes `folder` the entry `name`; of two equal ones the first stays."""
+    def keep(self, made: Path, name: str) -> Path:
+        """Makes `made` the entry `name`; of two equal folders the first stays, of files the last.
+
+        That mends a damaged file. Whoever has the other one open goes on to read the same.
+        """
         target = self.path(name)
         with named(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.rename(folder, target)
+                os.rename(made, target)
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise
         return target
-
-    def drop(self, name: str) -> None:
-        """Takes a damaged entry away, in one step for others."""
-        with named(self.root), self._scratch() as scratch:
-            if self.path(name).exists():
-                os.rename(self.path(name), scratch / "dropped")
 
     @contextmanager
     def writing(self, name: str, what: str) -> Iterator[Path]:

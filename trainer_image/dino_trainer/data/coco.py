@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_file import CocoFile, read_coco
+from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import invalid_dataset
 
@@ -41,7 +41,7 @@ class CocoImage:
     """
 
     id: int
-    path: Path
+    file: ImageFile
     width: int
     height: int
     boxes: NDArray[np.float64]
@@ -71,7 +71,7 @@ class CocoDataset:
     @property
     def class_names(self) -> list[str]:
         """Name by id, "" for ids that are not in use; `num_classes` long."""
-        return [self.categories.get(i, "") for i in range(self.num_classes)]
+        return class_names(self.categories, self.num_classes)
 
     @property
     def annotations(self) -> int:
@@ -82,6 +82,11 @@ class CocoDataset:
     def digest(self) -> str:
         """SHA-256 over the sources' digests, in hex."""
         return digest_of(self.sources)
+
+
+def class_names(categories: Mapping[int, str], count: int) -> list[str]:
+    """Name by label for labels below `count`, "" for those that are not in use."""
+    return [categories.get(label, "") for label in range(count)]
 
 
 def digest_of(sources: Iterable[StagedSource]) -> str:
@@ -120,19 +125,20 @@ def _merge_categories(known: dict[int, str], parsed: CocoFile, source: StagedSou
 
 
 def _images(parsed: CocoFile, source: StagedSource) -> list[CocoImage]:
-    paths = [source.image_dir / name for name in parsed.file_names]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise _missing_images(missing, len(paths), source)
-    ends = np.searchsorted(parsed.image_index, np.arange(len(paths) + 1))
+    found = {name: source.images.find(name) for name in parsed.file_names}
+    files = [file for name in parsed.file_names if (file := found[name])]
+    if len(files) < len(parsed.file_names):
+        missing = [name for name in parsed.file_names if not found[name]]
+        raise _missing_images(missing, len(parsed.file_names), source)
+    ends = np.searchsorted(parsed.image_index, np.arange(len(files) + 1))
     images = []
-    for i, path in enumerate(paths):
+    for i, file in enumerate(files):
         own = slice(ends[i], ends[i + 1])
         width, height = parsed.sizes[i].tolist()
         images.append(
             CocoImage(
                 id=parsed.image_ids[i],
-                path=path,
+                file=file,
                 width=width,
                 height=height,
                 boxes=parsed.boxes[own],
@@ -144,12 +150,12 @@ def _images(parsed: CocoFile, source: StagedSource) -> list[CocoImage]:
     return images
 
 
-def _missing_images(missing: list[Path], total: int, source: StagedSource) -> Exception:
-    first = ", ".join(str(path.relative_to(source.image_dir)) for path in missing[:_SHOWN])
+def _missing_images(missing: list[str], total: int, source: StagedSource) -> Exception:
+    first = ", ".join(missing[:_SHOWN])
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
     return invalid_dataset(
         f"{len(missing)} of {total} images that {source.annotations} lists are not in "
-        f"{source.image_dir}: {first}{more}.",
+        f"{source.images}: {first}{more}.",
         "Put the files there under the names in the annotations' file_name, or take the images "
         "out of the annotations.",
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Queue
 
 from dino_trainer.data.inflate import Readable
 
-# Each piece changes threads once, so pieces are large.
-PIECE = 8 << 20
+# Large enough for the hashing thread to be woken seldom, small enough for the cache.
+PIECE = 1 << 20
+_WAITING = 16
 
 
 class Hashed:
@@ -18,15 +20,16 @@ class Hashed:
     def __init__(self, source: Readable, moved: Callable[[int], None] | None) -> None:
         self._source, self._moved = source, moved
         self._digest = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
-        self._hashing: Future[None] | None = None
+        self._queue: Queue[memoryview] = Queue(_WAITING)
+        self._thread = threading.Thread(target=self._hash, name="sha256", daemon=True)
         self._rest = memoryview(b"")
 
     def __enter__(self) -> Hashed:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self._stop()
 
     def is_gzip(self) -> bool:
         """By content, not by name: an archive that was renamed still opens."""
@@ -43,17 +46,23 @@ class Hashed:
         """Reads what is left; SHA-256 of everything, in hex."""
         while self._next():
             pass
-        self._wait()
+        self._stop()
         return self._digest.hexdigest()
 
     def _next(self) -> memoryview:
         data = memoryview(self._source.read(PIECE))
-        self._wait()
-        self._hashing = self._pool.submit(self._digest.update, data)
+        if data:
+            self._queue.put(data)
         if self._moved:
             self._moved(len(data))
         return data
 
-    def _wait(self) -> None:
-        if self._hashing:
-            self._hashing.result()
+    def _hash(self) -> None:
+        while data := self._queue.get():
+            self._digest.update(data)
+
+    def _stop(self) -> None:
+        """Returns when all is hashed; nothing may be read afterwards."""
+        if self._thread.is_alive():
+            self._queue.put(memoryview(b""))
+            self._thread.join()

@@ -114,7 +114,7 @@ def load_sample(index: int, image: CocoImage, geometry: transforms.Geometry) -> 
     """Read one image and take it and its boxes, crowds excepted, through `geometry`."""
     size = (image.height, image.width)
     shrink = transforms.shrink_for(geometry, size)
-    picture = transforms.read_image(image.path, image.width, image.height, shrink)
+    picture = transforms.read_image(image.file, image.width, image.height, shrink)
     pixels = transforms.apply(picture, geometry, size)
     wanted = ~image.crowd
     left_top, sides = image.boxes[wanted, :2], image.boxes[wanted, 2:]

@@ -1,7 +1,8 @@
 """Brings the data to local folders: nothing is copied that is already a local file.
 
 - A local folder and a local annotation file are used where they are.
-- An archive is unpacked into the cache; one on S3 while it is downloaded, and never kept itself.
+- An archive is taken into the cache as one plain .tar, inflated and indexed while it comes. Its
+  images are read in place: see `image_store.py`.
 - Of an S3 folder only the images that the annotations list are downloaded, several at a time.
 
 What was staged once is used again while the source is unchanged (size and ETag, or mtime): by the
@@ -14,7 +15,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +23,10 @@ from typing import Protocol
 from dino_api.names import Env, FailureReason
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.ahead import Ahead
-from dino_trainer.data.archive import extract, image_root, is_archive
+from dino_trainer.data.archive import image_root, is_archive, take_in
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import read_file_names
+from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed
 from dino_trainer.data.listed import download_listed
 from dino_trainer.data.work import Work, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
@@ -53,12 +55,12 @@ class DataSource(Protocol):
 class StagedSource:
     """One source on the local disk.
 
-    image_dir: the folder that the annotations' file names start from.
+    images: by the file names that the annotations use.
     digest: SHA-256 of annotations and images (the archive's content; names and sizes of files).
     fixed: the digest stands for every byte of the images, not for their names and sizes alone.
     """
 
-    image_dir: Path
+    images: ImageStore
     annotations: Path
     digest: str
     fixed: bool = False
@@ -99,14 +101,15 @@ def _stage_source(source: DataSource, work: Work) -> StagedSource:
             raise invalid_spec(f"A data source has no {key}.", f"Name the {key} of every source.")
     annotations = _annotations(source.json_file, work)
     names = read_file_names(annotations)
-    if is_archive(source.image_dir):
-        folder, content = _unpacked(source.image_dir, work)
-        folder = image_root(folder, source.image_dir, names)
+    images: ImageStore
+    if packed := is_archive(source.image_dir):
+        whole, content = _packed(source.image_dir, work)
+        images = replace(whole, root=image_root(whole.index, source.image_dir, names))
     else:
-        folder = _image_folder(source.image_dir, names, work)
-        content = _listing_digest(folder, names)
+        images = Folder(_image_folder(source.image_dir, names, work))
+        content = _listing_digest(images, names)
     digest = hashlib.sha256(f"{sha256_of(annotations)} {content}".encode()).hexdigest()
-    return StagedSource(folder, annotations, digest, is_archive(source.image_dir))
+    return StagedSource(images, annotations, digest, fixed=packed)
 
 
 def _annotations(uri: str, work: Work) -> Path:
@@ -127,62 +130,54 @@ def _annotations(uri: str, work: Work) -> Path:
     return work.cache.once(f"objects/{key_of(store, entry)}", uri, download) / name
 
 
-def _unpacked(uri: str, work: Work) -> tuple[Path, str]:
-    """The folder with an archive's content, and the archive's SHA-256."""
+def _packed(uri: str, work: Work) -> tuple[Packed, str]:
+    """An archive's content, and the archive's SHA-256."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
     entry = _required(store, name)
     key, cache = key_of(store, entry), work.cache
-    if known := _known(cache, key):
+    if known := _known(cache, key, uri):
         return known
     with cache.writing(f"content/{key}", uri) as scratch:
-        if known := _known(cache, key):
+        if known := _known(cache, key, uri):
             return known
-        digest = _unpack(store, entry, uri, scratch / "files", work)
-        note = {"uri": uri, "sha256": digest, "bytes": _bytes_in(scratch / "files")}
-        if _bytes_in(cache.path(f"content/{digest}")) != note["bytes"]:
-            cache.drop(f"content/{digest}")
-        files = cache.keep(scratch / "files", f"content/{digest}")
+        tar = scratch / "images.tar"
+        digest, index = _take_in(store, entry, uri, tar, work)
+        note = {"uri": uri, "sha256": digest, "bytes": tar.stat().st_size}
+        with named(scratch):
+            index.write(scratch / "index.json")
+        cache.keep(scratch / "index.json", f"indexes/{digest}.json")
+        tar = cache.keep(tar, f"content/{digest}.tar")
         cache.write_note(key, note)
-    return files, digest
+    return Packed(tar, index, called=uri), digest
 
 
-def _known(cache: Cache, key: str) -> tuple[Path, str] | None:
-    """What an archive was unpacked to before, by anybody.
+def _known(cache: Cache, key: str, uri: str) -> tuple[Packed, str] | None:
+    """What an archive was taken in as before, by anybody.
 
-    Nobody waits until a disk has written every file: after a power cut some may be empty, which
-    their sizes show.
+    Nobody waits until a disk has written everything: after a power cut some may be missing, which
+    the size shows.
     """
-    note = cache.note(key)
-    if not note:
+    note = cache.note(key) or {}
+    digest, size = str(note.get("sha256")), note.get("bytes")
+    tar = cache.path(f"content/{digest}.tar")
+    if not tar.is_file() or tar.stat().st_size != size:
         return None
-    files = cache.path(f"content/{note.get('sha256')}")
-    return (files, str(note["sha256"])) if _bytes_in(files) == note.get("bytes") else None
+    index = Index.read(cache.path(f"indexes/{digest}.json"))
+    return (Packed(tar, index, called=uri), digest) if index else None
 
 
-def _bytes_in(folder: Path) -> int:
-    """Of all files, -1 without a folder."""
-    if not folder.is_dir():
-        return -1
-    with named(folder):
-        return sum(
-            os.stat(os.path.join(at, name)).st_size
-            for at, _, names in os.walk(folder)
-            for name in names
-        )
-
-
-def _unpack(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> str:
-    """Fills the new folder `into`; an archive on S3 is unpacked while it comes."""
+def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tuple[str, Index]:
+    """Fills the new file `into`; an archive on S3 is inflated and indexed while it comes."""
     if not is_remote(uri):
-        work.say(f"Unpacking {uri}")
-        moved = work.meter(f"unpacking {entry.key}", entry.size)
-        return extract(local_path(uri), into, name=uri, moved=moved)
+        work.say(f"Reading {uri} ({human_bytes(entry.size)})")
+        moved = work.meter(f"reading {entry.key}", entry.size)
+        return take_in(local_path(uri), into, name=uri, moved=moved)
     require_room(entry.size, into.parent, uri)
-    work.say(f"Downloading and unpacking {uri} ({human_bytes(entry.size)})")
+    work.say(f"Downloading {uri} ({human_bytes(entry.size)})")
     moved = work.meter(f"downloading {entry.key}", entry.size)
     with Ahead(partial(store.read_part, entry), entry.size) as stream:
-        return extract(stream, into, name=uri, moved=moved)
+        return take_in(stream, into, name=uri, moved=moved)
 
 
 def _image_folder(uri: str, names: list[str], work: Work) -> Path:
@@ -210,11 +205,9 @@ def _required(store: Store, key: str) -> Entry:
     return entry
 
 
-def _listing_digest(folder: Path, names: Iterable[str]) -> str:
+def _listing_digest(images: ImageStore, names: Iterable[str]) -> str:
     """Of names and sizes: reading every image of a large folder would cost minutes."""
     digest = hashlib.sha256()
     for name in sorted(names):
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else -1
-        digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
+        digest.update(f"{name} {images.size(name)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

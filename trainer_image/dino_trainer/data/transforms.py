@@ -23,14 +23,15 @@ A crop larger than the picture takes its whole side; TAO stops there with an err
 Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture they belong to.
 """
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dino_api.experiment import AugmentationConfig
+from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.streams import Draws
 from dino_trainer.errors import invalid_dataset
 
@@ -51,7 +52,7 @@ class Geometry:
     flip: bool = False
 
 
-def read_image(path: Path, width: int, height: int, shrink: int = 1) -> Image.Image:
+def read_image(stored: ImageFile, width: int, height: int, shrink: int = 1) -> Image.Image:
     """Decode a file to 8-bit RGB in the orientation its annotations use.
 
     Greyscale, palette, CMYK and 16-bit files become RGB; transparency is dropped. The EXIF
@@ -59,7 +60,7 @@ def read_image(path: Path, width: int, height: int, shrink: int = 1) -> Image.Im
     then the boxes were drawn on the unrotated pixels.
 
     Args:
-        path: the file. width, height: its size in pixels, as annotated.
+        stored: the file. width, height: its size in pixels, as annotated.
         shrink: 2, 4 or 8 lets a JPEG be decoded to that fraction of its sides, which is faster;
             other formats are not shrunk.
 
@@ -67,16 +68,18 @@ def read_image(path: Path, width: int, height: int, shrink: int = 1) -> Image.Im
         TrainerError: InvalidDataset if the file is not a readable image or has another size.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(io.BytesIO(stored.read_bytes())) as file:
             image, size = _decoded(file, (width, height), shrink)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
         raise invalid_dataset(
-            f"{path.name} cannot be read as an image: {error}.",
+            f"{stored.name} cannot be read as an image: "
+            f"{'its format is not known' if unknown else error}.",
             "Replace the file, or remove it and its entry in the annotations.",
         ) from error
     if size != (width, height):
         raise invalid_dataset(
-            f"{path.name} is {size[0]}x{size[1]} pixels, its annotation says {width}x{height}.",
+            f"{stored.name} is {size[0]}x{size[1]} pixels, its annotation says {width}x{height}.",
             "Correct width and height in the annotations, or put the original image back.",
         )
     return image

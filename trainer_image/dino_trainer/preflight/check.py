@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.result import Dataset
-from dino_trainer.data.coco import digest_of
+from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.stage import StagedSource, data_root, stage
 from dino_trainer.preflight.annotations import check_boxes_per_image, check_source
 from dino_trainer.preflight.files import check_files
@@ -61,12 +61,11 @@ def check(
 def describe(checked: Checked) -> Dataset:
     """What the resource's status says about the data."""
     train, count = checked.train, checked.num_classes
-    names = train.categories
     return Dataset(
         num_classes=count,
         images=train.images,
         annotations=train.boxes,
-        class_names=[names.get(label, "") for label in range(count or 0)][:1000],
+        class_names=class_names(train.categories, count or 0)[:1000],
         digest=digest_of(source.staged for source in train.sources) if train.complete else None,
         warnings=[_short(one.message) for one in checked.findings.warnings],
     )

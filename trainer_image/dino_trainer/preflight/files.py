@@ -24,13 +24,18 @@ def check_files(
     kept: a folder for the facts of data that cannot change under its digest.
     """
     names, sizes = source.entries.file_names, source.entries.sizes.tolist()
-    paths = [source.staged.image_dir / name for name in names]
-    there = [place for place, path in enumerate(paths) if path.is_file()]
-    absent = sorted(set(range(len(paths))) - set(there))
+    store = source.staged.images
+    files = [store.find(name) for name in names]
+    absent = [place for place, file in enumerate(files) if not file]
     findings.add_places("image-missing", absent, source.image)
-    looks = [Look(paths[place], *sizes[place]) for place in there]
+    there = [place for place, file in enumerate(files) if file]
+    looks = [
+        Look(file, *size, store.size(name))
+        for file, size, name in zip(files, sizes, names, strict=True)
+        if file
+    ]
     found = _facts(source.staged, looks, kept, say, stop)
-    source.facts = [None] * len(paths)
+    source.facts = [None] * len(files)
     for place, facts in zip(there, found, strict=True):
         source.facts[place] = facts
         for id, detail in facts.flaws:

@@ -14,12 +14,13 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import NamedTuple
 
 from PIL import Image, ImageFile
 
 from dino_trainer.byte_meter import ByteMeter
+from dino_trainer.data import image_store
 from dino_trainer.storage import Say
 
 # Raise when `look` finds anything else than before: facts that were kept are then found anew.
@@ -39,11 +40,12 @@ _FEW = 200
 
 
 class Look(NamedTuple):
-    """One image to look into, and the size that its annotations say."""
+    """One image to look into, and the size that its annotations say. bytes: how large it is."""
 
-    path: Path
+    file: image_store.ImageFile
     width: int
     height: int
+    bytes: int = 0
 
 
 class Facts(NamedTuple):
@@ -56,9 +58,9 @@ class Facts(NamedTuple):
 def look(one: Look) -> Facts:
     """Reads and decodes one file that exists."""
     try:
-        content = one.path.read_bytes()
+        content = one.file.read_bytes()
     except OSError as error:
-        return Facts("", (("image-unreadable", str(error.strerror)),))
+        return Facts("", (("image-unreadable", error.strerror or str(error)),))
     digest = hashlib.sha256(content).hexdigest()[:32]
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -75,7 +77,7 @@ def _flaws(image: ImageFile.ImageFile, one: Look) -> Iterator[tuple[str, str]]:
     stored, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
     kind = image.format or ""
     kind = _FAMILY.get(kind, kind)
-    expected = _SUFFIXES.get(PurePath(one.path).suffix.lower())
+    expected = _SUFFIXES.get(PurePath(one.file.name).suffix.lower())
     if expected not in (None, kind):
         yield "image-mislabelled", f"is {kind}"
     if image.mode == "CMYK":
@@ -108,7 +110,7 @@ def look_at_all(
     looks: Sequence[Look], say: Say, stop: threading.Event | None = None
 ) -> list[Facts]:
     """The facts of each, in order. Raises Preempted when `stop` is set."""
-    sizes = [os.stat(one.path).st_size for one in looks]
+    sizes = [one.bytes for one in looks]
     meter = ByteMeter(f"checking {len(looks)} images", sum(sizes), say, stop)
     if len(looks) < _FEW:
         return [_count(look(one), meter, size) for one, size in zip(looks, sizes, strict=True)]

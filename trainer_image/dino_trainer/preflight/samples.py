@@ -13,7 +13,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.rules.data import data_rule
 from dino_trainer.data import transforms
 from dino_trainer.data.streams import AUGMENT, Draws
-from dino_trainer.errors import TrainerError
+from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.preflight.annotations import boxes_per_image
 from dino_trainer.preflight.sources import Source, Split
 
@@ -73,10 +73,12 @@ def _tile(
 ) -> Image.Image:
     entries = source.entries
     width, height = entries.sizes[position].tolist()
-    path = source.staged.image_dir / entries.file_names[position]
+    file = source.staged.images.find(entries.file_names[position])
+    if file is None:
+        raise invalid_dataset(f"{source.image(position)} is gone.")
     draws = Draws(AUGMENT, max(0, spec.train.seed), 0, index)
     geometry = transforms.draw_train(spec.dataset.augmentation, (height, width), draws)
-    image = transforms.picture(transforms.read_image(path, width, height), geometry)
+    image = transforms.picture(transforms.read_image(file, width, height), geometry)
     own = source.odd.usable & ~entries.crowd & (entries.images == position)
     boxes = entries.boxes[own]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

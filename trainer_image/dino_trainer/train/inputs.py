@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dino_api.experiment import DataSource, ExperimentSpec
-from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.coco import CocoDataset, class_names, load_coco
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
@@ -22,7 +22,7 @@ class Data:
     @property
     def class_names(self) -> list[str]:
         """Name by label, "" where none is known, for all `num_classes`."""
-        return [self.train.categories.get(label, "") for label in range(self.num_classes)]
+        return class_names(self.train.categories, self.num_classes)
 
 
 def load_data(spec: ExperimentSpec, context: RunContext) -> Data:

@@ -51,7 +51,7 @@ def draw_one(
     cell: tuple[int, int],
 ) -> Image.Image:
     """One image, fitted into a cell of (width, height) pixels, with its boxes."""
-    tile = read_image(image.path, image.width, image.height)
+    tile = read_image(image.file, image.width, image.height)
     factor = min((cell[0] - 4) / tile.width, (cell[1] - 4) / tile.height)
     size = max(1, round(tile.width * factor)), max(1, round(tile.height * factor))
     tile = tile.resize(size)

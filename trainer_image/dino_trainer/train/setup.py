@@ -51,7 +51,7 @@ def prepare(
         device=device,
         validate=validator(spec, context, data),
         keeper=keeper,
-        image_name=lambda index: data.train.images[index].path.name,
+        image_name=lambda index: data.train.images[index].file.name,
         watcher=context.reporter,
         stop=context.stop,
         world=world,
