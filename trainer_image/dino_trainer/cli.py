@@ -25,6 +25,7 @@ from dino_trainer.errors import failure_of
 from dino_trainer.launch import explain, launch
 from dino_trainer.report.reporter import write_termination
 from dino_trainer.rules_list import print_rules
+from dino_trainer.search_file import with_draw
 
 _USAGE_ERROR = 64
 _GOODBYE = {
@@ -60,6 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     _add_spec(train)
+    train.add_argument(
+        "--search",
+        type=Path,
+        metavar="FILE",
+        help="search.json of a search: overrides of what it searches are taken as its draw",
+    )
     preflight = actions.add_parser(
         Stage.PREFLIGHT,
         help="check the data of a training, all of it, before a GPU is used",
@@ -124,7 +131,10 @@ def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> i
         from dino_trainer.actions.preflight import run
 
         return run(arguments.spec, arguments.overrides, arguments.report, stop)
-    return launch(Action(action), arguments.spec, arguments.overrides, stop)
+    overrides = arguments.overrides
+    if arguments.search:
+        overrides = with_draw(arguments.search, arguments.spec, overrides)
+    return launch(Action(action), arguments.spec, overrides, stop)
 
 
 def _stop_on_signals(stop: threading.Event, goodbye: str) -> None:

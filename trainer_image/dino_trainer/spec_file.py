@@ -33,7 +33,7 @@ def read_spec(path: Path, overrides: Sequence[str]) -> tuple[ExperimentSpec, lis
 
     Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
     """
-    mapping = _read_mapping(path)
+    mapping = read_mapping(path)
     problems = _for_running(apply_overrides(mapping, overrides)[0])
     try:
         spec, warnings = load(mapping, overrides)
@@ -46,7 +46,8 @@ def read_spec(path: Path, overrides: Sequence[str]) -> tuple[ExperimentSpec, lis
     return spec, [render(warning) for warning in warnings]
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What the file says, unchecked. Raises InvalidSpec, InputNotFound."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
