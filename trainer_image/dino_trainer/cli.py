@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dino_api.names import Action, Stage
 from dino_api.result import Result
@@ -31,6 +31,7 @@ _USAGE_ERROR = 64
 _GOODBYE = {
     Action.TRAIN: "finishing this step, then saving a checkpoint",
     Stage.PREFLIGHT: "stopping",
+    Stage.REPORT: "stopping",
 }
 
 
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder or s3:// URI for the report (default: <results_dir>/preflight)",
     )
+    _add_report(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -87,6 +89,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     rules.add_argument("--json", action="store_true", help="as a JSON list")
     return parser
+
+
+def _add_report(actions: Any) -> None:
+    report = actions.add_parser(
+        Stage.REPORT,
+        help="make the report of a search from its search.json",
+        description="Write report.html (charts, winner, every trial) of a search.",
+    )
+    report.add_argument(
+        "-e", dest="spec", type=Path, required=True, metavar="FILE", help="search.json of a search"
+    )
+    report.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder or s3:// URI that report.html and search.json are written to",
+    )
 
 
 def _add_spec(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    action = Stage.PREFLIGHT if arguments.action == Stage.PREFLIGHT else Action(arguments.action)
+    stages = {stage.value: stage for stage in Stage}
+    action = stages.get(arguments.action) or Action(arguments.action)
     stop = threading.Event()
     _stop_on_signals(stop, _GOODBYE[action])
     try:
@@ -131,6 +151,11 @@ def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> i
         from dino_trainer.actions.preflight import run
 
         return run(arguments.spec, arguments.overrides, arguments.report, stop)
+    if action == Stage.REPORT:
+        # Plotly and Optuna: two seconds that only this needs.
+        from dino_trainer.actions import report
+
+        return report.run(arguments.spec, arguments.output)
     overrides = arguments.overrides
     if arguments.search:
         overrides = with_draw(arguments.search, arguments.spec, overrides)
