@@ -10,8 +10,8 @@ from typing import Any
 
 import kopf
 
-from dino_api.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, PLURAL, VERSION
-from dino_operator.runtime.cache import Kind
+from dino_api.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
+from dino_operator.runtime.keys import KINDS, Kind
 from dino_operator.runtime.loop import Operator
 
 OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
@@ -48,7 +48,8 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
 
         return on_event
 
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=made, id="dinojobs")(feed(Kind.DINOJOBS))
+    for kind in KINDS:
+        kopf.on.event(GROUP, VERSION, kind.value, registry=made, id=kind.value)(feed(kind))
     kopf.on.event("batch", "v1", "jobs", registry=made, id="jobs")(feed(Kind.JOBS))
     kopf.on.event("", "v1", "pods", registry=made, id="pods")(feed(Kind.PODS))
 

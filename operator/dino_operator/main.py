@@ -152,20 +152,34 @@ async def run(options: argparse.Namespace) -> None:
         cache_claim=options.cache_claim,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)
-    operator = Operator(Client(await configuration(), metrics), settings, how, metrics)
+    client = Client(await configuration(), metrics)
+    operator = Operator(client, settings, how, metrics)
     server = Server(operator, options.metrics_port)
     await server.start()
     logging.getLogger(__name__).info("listening on port %d", server.port)
     try:
+        await watch(operator, options.watch_namespaces)
+    finally:
+        await server.stop()
+        await client.close()
+
+
+async def watch(operator: Operator, namespaces: Sequence[str]) -> None:
+    """Feeds the operator until the process is told to stop.
+
+    kopf looks once at what the API server serves. Where that changes, it is started anew.
+    """
+    while True:
         await kopf.operator(
             registry=handlers.registry(operator),
             settings=handlers.settings(),
             standalone=True,
-            clusterwide=not options.watch_namespaces,
-            namespaces=options.watch_namespaces,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=operator.changed,
         )
-    finally:
-        await server.stop()
+        if not operator.changed.is_set():
+            return
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

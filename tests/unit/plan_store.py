@@ -12,8 +12,8 @@ from datetime import datetime
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan import observe
 from dino_operator.plan.model import Delete, Object, Patch
-from dino_operator.runtime.cache import Key, Kind, key_of
 from dino_operator.runtime.client import ApiError
+from dino_operator.runtime.keys import Key, Kind, keys_of
 from tests.builders import NOON, a_job
 
 
@@ -40,11 +40,19 @@ class Store:
 
     # ---- the API that the operator sees -------------------------------------------------------
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return copy.deepcopy(self.things[kind].get(name))
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self.things[Kind(kind)].get(name))
+
+    async def served(self, group: str) -> frozenset[str]:
+        return frozenset()  # no Katib
+
+    async def list_all(
+        self, kind: str, namespace: str | None, selector: str
+    ) -> tuple[list[Object], int]:
+        raise AssertionError("nothing of Katib is listed where it is not served")
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
-        found = [each for each in self.things[kind].values() if key_of(kind, each) == key]
+        found = [each for each in self.things[kind].values() if key in keys_of(kind, each)]
         return copy.deepcopy(found), self.version
 
     async def create(self, thing: Object) -> Object:
@@ -63,7 +71,7 @@ class Store:
             self._store(Kind.JOBS, made)
             return copy.deepcopy(made)
 
-    async def patch_job(self, namespace: str, patch: Patch) -> Object:
+    async def patch(self, namespace: str, patch: Patch) -> Object:
         with self._write():
             job = self._same(Kind.JOBS, patch.name, patch.uid)
             notes = patch.body.get("metadata", {}).get("annotations", {})
@@ -76,7 +84,7 @@ class Store:
             self._store(Kind.JOBS, job)
             return copy.deepcopy(job)
 
-    async def delete_job(self, namespace: str, delete: Delete) -> None:
+    async def delete(self, namespace: str, delete: Delete) -> None:
         with self._write():
             if delete.name in self.things[Kind.JOBS]:
                 self.remove(Kind.JOBS, self._same(Kind.JOBS, delete.name, delete.uid))

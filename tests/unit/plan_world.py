@@ -14,7 +14,7 @@ from dino_operator.plan import observe
 from dino_operator.plan.failure import DISRUPTED
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import INDEX_LABEL
-from dino_operator.runtime.cache import Kind
+from dino_operator.runtime.keys import Kind
 from tests.builders import at
 from tests.unit.plan_store import Crash, Store, is_preflight, queued
 

@@ -25,13 +25,14 @@ from hypothesis.stateful import (
 
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object, Settings
-from dino_operator.runtime.cache import Cache, Kind
+from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
+from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.unit.plan_world import Crash, World
 
-KEY = ("team", "x")
+KEY = Key(Kind.DINOJOBS, "team", "x")
 EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))
 STEPS = 50
 ROUNDS = 60

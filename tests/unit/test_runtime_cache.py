@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.runtime.cache import Cache, Kind, key_of
+from dino_operator.runtime.cache import Cache
+from dino_operator.runtime.keys import Key, Kind, key_of, keys_of
 from tests.builders import a_child, a_job, a_pod
 
-KEY = ("team", "x")
+KEY = Key(Kind.DINOJOBS, "team", "x")
 
 
 def a_pod_at(version: int, phase: str = "Pending", uid: str = "u") -> dict[str, Any]:
@@ -55,7 +56,7 @@ def test_a_list_drops_ghosts_and_keeps_what_is_newer() -> None:
 def test_a_list_of_one_key_leaves_the_others() -> None:
     cache = Cache()
     cache.put(Kind.PODS, a_pod_at(5))
-    assert cache.replace(Kind.PODS, [], version=9, keys={("team", "y")}) == set()
+    assert cache.replace(Kind.PODS, [], version=9, keys={Key(Kind.DINOJOBS, "team", "y")}) == set()
     assert phases(cache) == ["Pending"]
 
 
@@ -72,7 +73,7 @@ def test_shared_objects_are_known_by_namespace_until_forgotten() -> None:
     cache = Cache()
     cache.know("team", "ServiceAccount", "dino-trainer")
     assert cache.children(KEY).known == {("ServiceAccount", "dino-trainer")}
-    assert cache.children(("other", "x")).known == frozenset()
+    assert cache.children(Key(Kind.DINOJOBS, "other", "x")).known == frozenset()
     cache.forget_known()
     assert cache.children(KEY).known == frozenset()
 
@@ -80,8 +81,9 @@ def test_shared_objects_are_known_by_namespace_until_forgotten() -> None:
 def test_a_job_and_its_children_share_a_key_however_long_the_name() -> None:
     job = a_job("n" * 100)
     child = a_child(job)
-    assert key_of(Kind.DINOJOBS, job.obj()) == key_of(Kind.JOBS, child.obj())
-    assert key_of(Kind.PODS, a_pod(child).obj()) == key_of(Kind.JOBS, child.obj())
+    own = (key_of(Kind.DINOJOBS, job.obj()),)
+    assert keys_of(Kind.JOBS, child.obj()) == own
+    assert keys_of(Kind.PODS, a_pod(child).obj()) == own
 
 
 def test_templates_are_not_kept() -> None:

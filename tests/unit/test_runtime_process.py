@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import ClientSession
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_operator import handlers, main
@@ -17,6 +17,7 @@ from dino_operator.plan import names
 from dino_operator.plan.model import Settings
 from dino_operator.plan.specfile import to_yaml
 from dino_operator.runtime.client import ApiError, path
+from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.server import Server
@@ -112,7 +113,7 @@ class NoApi:
 async def test_pages() -> None:
     operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
     job = a_job().status(RUNNING).obj()
-    operator.cache.put(handlers.Kind.DINOJOBS, job)
+    operator.cache.put(Kind.DINOJOBS, job)
     server = Server(operator, 0, "127.0.0.1")
     await server.start()
     try:
@@ -153,6 +154,7 @@ def test_paths() -> None:
     assert status == "/apis/dino-operator.io/v1alpha1/namespaces/n/dinojobs/x/status"
 
 
+@settings(deadline=None)
 @given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=253))
 def test_child_names_are_short_distinct_and_stable(name: str) -> None:
     first, second = names.job_name(name, "train", 1), names.job_name(name, "train", 2)
@@ -177,6 +179,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=50), VALUES))
 def test_every_yaml_reader_reads_what_was_written(value: dict[str, Any]) -> None:
     assert yaml.safe_load(to_yaml(value)) == value

@@ -8,14 +8,15 @@ import pytest
 
 from dino_operator.plan import observe
 from dino_operator.plan.model import Settings
-from dino_operator.runtime.cache import Cache, Kind
+from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
+from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.builders import a_child, a_job, a_preflight
 from tests.unit.plan_world import Crash, World
 
-KEY = ("team", "x")
+KEY = Key(Kind.DINOJOBS, "team", "x")
 BUDGET = 10
 """Account, right, ConfigMap, two Jobs, four statuses, one event."""
 BOTH = ["x-preflight-1", "x-train-1"]

@@ -8,62 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 
-from dino_api.names import PLURAL, Label
 from dino_operator.plan.model import Children, Object
-from dino_operator.plan.names import job_label
+from dino_operator.runtime.keys import KINDS, Key, Kind, key_of, keys_of, named_by
+from dino_operator.runtime.trim import trim
 
-Key = tuple[str, str]
-"""Namespace, and the value of the job label: the same for a DinoJob and all its children."""
-
-
-class Kind(StrEnum):
-    """What is watched."""
-
-    DINOJOBS = PLURAL
-    JOBS = "jobs"
-    PODS = "pods"
-
-
-_META = (
-    "name",
-    "namespace",
-    "uid",
-    "generation",
-    "resourceVersion",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "labels",
-    "annotations",
-    "ownerReferences",
-)
-_SPEC = {
-    Kind.JOBS: ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"),
-    Kind.PODS: ("nodeName",),
-}
-_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "containerStatuses")
-
-
-def trim(kind: Kind, thing: Object) -> Object:
-    """The parts that plans read. A pod shrinks to a tenth."""
-    meta = {key: thing["metadata"][key] for key in _META if key in thing["metadata"]}
-    status = thing.get("status") or {}
-    if kind is Kind.DINOJOBS:
-        meta.pop("annotations", None)
-        return {**thing, "metadata": meta, "status": status}
-    if kind is Kind.PODS:
-        status = {key: status[key] for key in _POD_STATUS if key in status}
-    spec = {key: thing["spec"][key] for key in _SPEC[kind] if key in thing.get("spec", {})}
-    return {"metadata": meta, "spec": spec, "status": status}
-
-
-def key_of(kind: Kind, thing: Object) -> Key:
-    """Whose plan the object belongs to."""
-    meta = thing["metadata"]
-    if kind is Kind.DINOJOBS:
-        return meta["namespace"], job_label(meta["name"])
-    return meta["namespace"], str(meta.get("labels", {}).get(Label.JOB.value, ""))
+Place = tuple[str, str]
+"""Namespace and name."""
 
 
 def version_of(thing: Object) -> int:
@@ -71,41 +22,61 @@ def version_of(thing: Object) -> int:
     return int(thing["metadata"].get("resourceVersion") or 0)
 
 
+def _place(thing: Object) -> Place:
+    return thing["metadata"]["namespace"], thing["metadata"]["name"]
+
+
 class Cache:
-    """All watched objects by kind, key and name."""
+    """All watched objects by kind and name, and by the keys of the plans that look at them.
+
+    served: the kinds that the API server knows; an older installation may lack some.
+    """
 
     def __init__(self) -> None:
-        self._store: dict[Kind, dict[Key, dict[str, Object]]] = {
+        self.served = frozenset(Kind)
+        self._things: dict[Kind, dict[Place, Object]] = {kind: {} for kind in Kind}
+        self._under: dict[Kind, dict[Key, dict[Place, None]]] = {
             kind: defaultdict(dict) for kind in Kind
         }
+        self._naming: dict[Key, dict[Key, None]] = defaultdict(dict)
         self._deleted: dict[str, int] = {}
         self._known: set[tuple[str, str, str]] = set()
 
     def put(self, kind: Kind, thing: Object) -> bool:
         """Takes the object in, unless something newer is known. Returns whether it did."""
-        uid, version = thing["metadata"]["uid"], version_of(thing)
-        if uid in self._deleted:
+        if thing["metadata"]["uid"] in self._deleted or not keys_of(kind, thing):
             return False
-        bucket = self._store[kind][key_of(kind, thing)]
-        present = bucket.get(thing["metadata"]["name"])
-        if present is not None and version_of(present) >= version:
-            return False
-        bucket[thing["metadata"]["name"]] = trim(kind, thing)
+        present = self._things[kind].get(_place(thing))
+        if present is not None:
+            if version_of(present) >= version_of(thing):
+                return False
+            self._drop(kind, present)
+        kept = trim(kind, thing)
+        self._things[kind][_place(kept)] = kept
+        for key in keys_of(kind, kept):
+            self._under[kind][key][_place(kept)] = None
+        for target in named_by(kind, kept):
+            self._naming[target][key_of(kind, kept)] = None
         return True
 
     def remove(self, kind: Kind, thing: Object) -> None:
         """Forgets the object, but not a newer one of the same name; remembers that it is gone."""
-        meta = thing["metadata"]
-        self._deleted[meta["uid"]] = version_of(thing)
-        self._drop(kind, key_of(kind, thing), meta["name"], meta["uid"])
-
-    def _drop(self, kind: Kind, key: Key, name: str, uid: str) -> None:
-        bucket = self._store[kind][key]
-        present = bucket.get(name)
+        uid = thing["metadata"]["uid"]
+        self._deleted[uid] = version_of(thing)
+        present = self._things[kind].get(_place(thing))
         if present is not None and present["metadata"]["uid"] == uid:
-            del bucket[name]
-        if not bucket:
-            del self._store[kind][key]
+            self._drop(kind, present)
+
+    def _drop(self, kind: Kind, present: Object) -> None:
+        del self._things[kind][_place(present)]
+        for key in keys_of(kind, present):
+            self._under[kind][key].pop(_place(present), None)
+            if not self._under[kind][key]:
+                del self._under[kind][key]
+        for target in named_by(kind, present):
+            self._naming[target].pop(key_of(kind, present), None)
+            if not self._naming[target]:
+                del self._naming[target]
 
     def replace(
         self, kind: Kind, things: Iterable[Object], version: int, keys: set[Key] | None = None
@@ -120,12 +91,11 @@ class Cache:
             listed.add(thing["metadata"]["uid"])
             self.put(kind, thing)
         ghosts = set()
-        for key in list(self._store[kind] if keys is None else keys):
-            for name, thing in list(self._store[kind].get(key, {}).items()):
-                uid = thing["metadata"]["uid"]
-                if uid not in listed and version_of(thing) <= version:
-                    self._drop(kind, key, name, uid)
-                    ghosts.add(key)
+        for key in list(self._under[kind] if keys is None else keys):
+            for thing in self._of(kind, key):
+                if thing["metadata"]["uid"] not in listed and version_of(thing) <= version:
+                    ghosts |= self.wakes(kind, thing)
+                    self._drop(kind, thing)
         return ghosts
 
     def forget_deleted(self, before: int) -> None:
@@ -133,16 +103,51 @@ class Cache:
         gone = self._deleted.items()
         self._deleted = {uid: version for uid, version in gone if version > before}
 
+    def wakes(self, kind: Kind, thing: Object) -> set[Key]:
+        """The keys of the plans that look at the object: as theirs, or because they name it."""
+        naming = self._naming.get(key_of(kind, thing), {}) if kind in KINDS else {}
+        return {*keys_of(kind, thing), *naming}
+
+    def _of(self, kind: Kind, key: Key) -> tuple[Object, ...]:
+        places = self._under[kind].get(key, {})
+        return tuple(self._things[kind][place] for place in places)
+
     def resource(self, key: Key) -> Object | None:
-        """The DinoJob of a key."""
-        return next(iter(self._store[Kind.DINOJOBS].get(key, {}).values()), None)
+        """The DinoJob or DinoAutoML of a key."""
+        return next(iter(self._of(key.kind, key)), None)
 
     def children(self, key: Key, strangers: tuple[Object, ...] = ()) -> Children:
-        """What carries the label of the key."""
-        known = frozenset((kind, name) for space, kind, name in self._known if space == key[0])
-        jobs = tuple(self._store[Kind.JOBS].get(key, {}).values())
-        pods = tuple(self._store[Kind.PODS].get(key, {}).values())
-        return Children(jobs, pods, strangers, known)
+        """What carries the label of the key, and what its resource names."""
+        space = key.namespace
+        searches = key.kind is Kind.DINOAUTOMLS
+        return Children(
+            self._of(Kind.JOBS, key),
+            self._of(Kind.PODS, key),
+            strangers,
+            frozenset((kind, name) for where, kind, name in self._known if where == space),
+            dinojobs=self._of(Kind.DINOJOBS, key) if searches else (),
+            automls=() if searches else self._of(Kind.DINOAUTOMLS, key),
+            others=self._others(key),
+            automl_served=Kind.DINOAUTOMLS in self.served,
+        )
+
+    def _others(self, key: Key) -> dict[tuple[str, str], Object]:
+        """What the resource names, what that names, and so on; searches of named jobs as well."""
+        found: dict[tuple[str, str], Object] = {}
+        waiting = [key]
+        seen = set()
+        while waiting:
+            looked = waiting.pop()
+            thing = self.resource(looked)
+            if thing is None or looked in seen:
+                continue
+            seen.add(looked)
+            waiting += named_by(looked.kind, thing)
+            if looked != key:
+                found[KINDS[looked.kind], thing["metadata"]["name"]] = thing
+                made = self._of(Kind.DINOAUTOMLS, looked)
+                waiting += [key_of(Kind.DINOAUTOMLS, each) for each in made]
+        return found
 
     def know(self, namespace: str, kind: str, name: str) -> None:
         """Remembers that a shared object exists, until `forget_known`."""
@@ -154,9 +159,8 @@ class Cache:
 
     def all_keys(self) -> set[Key]:
         """Every key that anything belongs to."""
-        return {key for buckets in self._store.values() for key in buckets}
+        return {key for under in self._under.values() for key in under}
 
-    def resources(self) -> Iterator[Object]:
-        """Every DinoJob."""
-        for bucket in self._store[Kind.DINOJOBS].values():
-            yield from bucket.values()
+    def resources(self, kind: Kind) -> Iterator[Object]:
+        """Every object of that kind."""
+        yield from self._things[kind].values()

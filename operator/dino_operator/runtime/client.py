@@ -14,9 +14,9 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
-from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION, Label
+from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
 from dino_operator.plan.model import Delete, Object, Patch
-from dino_operator.runtime.cache import Key, Kind
+from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
 
 MERGE = "application/merge-patch+json"
@@ -24,8 +24,15 @@ APPLY = "application/apply-patch+yaml"
 PAGE = 500
 TIMEOUT = 30.0
 
+OURS = f"/apis/{GROUP}/{VERSION}"
+KATIB = "/apis/kubeflow.org/v1beta1"
+
 _BASES = {
-    "dinojobs": f"/apis/{GROUP}/{VERSION}",
+    "dinojobs": OURS,
+    "dinoautomls": OURS,
+    "experiments": KATIB,
+    "suggestions": KATIB,
+    "trials": KATIB,
     "jobs": "/apis/batch/v1",
     "pods": "/api/v1",
     "configmaps": "/api/v1",
@@ -34,8 +41,7 @@ _BASES = {
     "events": "/api/v1",
     "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 }
-_SELECTORS = {
-    Kind.DINOJOBS: "",
+_SELECTORS: dict[str, str] = {
     Kind.JOBS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
     Kind.PODS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
 }
@@ -118,21 +124,21 @@ class Client:
         self._metrics.requests.labels(verb, str(answer.status)).inc()
         return _decode(answer.status, raw)
 
-    async def served(self) -> bool:
-        """Whether the API server knows DinoJobs."""
+    async def served(self, group: str = OURS) -> frozenset[str]:
+        """The plurals that the API server knows in a group and version; empty without the group."""
         try:
-            found = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
+            found = await self.request("GET", group)
         except ApiError as error:
             if error.status == 404:
-                return False
+                return frozenset()
             raise
-        return any(each["name"] == Kind.DINOJOBS for each in found.get("resources", []))
+        return frozenset(each["name"] for each in found.get("resources") or [])
 
     async def list_all(
-        self, kind: Kind, namespace: str | None, selector: str = ""
+        self, kind: str, namespace: str | None, selector: str = ""
     ) -> tuple[list[Object], int]:
         """All objects that the operator watches, page by page, and the version of the list."""
-        chosen = ",".join(part for part in (_SELECTORS[kind], selector) if part)
+        chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
         found: list[Object] = []
         while True:
@@ -143,7 +149,7 @@ class Client:
                 return found, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
         try:
             return await self.request("GET", path(kind, namespace, name))
@@ -153,26 +159,26 @@ class Client:
             raise
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
-        """Jobs or pods with the job label of the key."""
-        return await self.list_all(kind, key[0], f"{Label.JOB.value}={key[1]}")
+        """Objects of that kind with the label of the key."""
+        return await self.list_all(kind, key.namespace, f"{LABELS[key.kind]}={key.label}")
 
     async def create(self, thing: Object) -> Object:
         """Creates it. Raises ApiError; `exists` where the name is taken."""
         where = path(f"{thing['kind'].lower()}s", thing["metadata"]["namespace"])
         return await self.request("POST", where, query=_MANAGER, body=thing)
 
-    async def patch_job(self, namespace: str, patch: Patch) -> Object:
-        """A merge patch of the Job with that uid. Raises ApiError 409 for another uid."""
-        where = path(Kind.JOBS, namespace, patch.name)
+    async def patch(self, namespace: str, patch: Patch) -> Object:
+        """A merge patch of the object with that uid. Raises ApiError 409 for another uid."""
+        where = path(patch.kind, namespace, patch.name)
         meta = {**patch.body.get("metadata", {}), "uid": patch.uid}
         body = {**patch.body, "metadata": meta}
         return await self.request("PATCH", where, query=_MANAGER, body=body, content=MERGE)
 
-    async def delete_job(self, namespace: str, delete: Delete) -> None:
-        """Deletes the Job with that uid, its pods after it. Already gone is fine."""
+    async def delete(self, namespace: str, delete: Delete) -> None:
+        """Deletes the object with that uid, what it owns after it. Already gone is fine."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": delete.uid}}
         try:
-            await self.request("DELETE", path(Kind.JOBS, namespace, delete.name), body=body)
+            await self.request("DELETE", path(delete.kind, namespace, delete.name), body=body)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -190,7 +196,7 @@ class Client:
             "metadata": named,
             "status": status,
         }
-        where = path(Kind.DINOJOBS, meta["namespace"], meta["name"], "status")
+        where = path(PLURALS[resource["kind"]], meta["namespace"], meta["name"], "status")
         query = {**_MANAGER, "force": "true"}
         return await self.request("PATCH", where, query=query, body=body, content=APPLY)
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dino_operator.plan.model import Object, Settings
-from dino_operator.runtime.cache import Cache, Key, Kind, key_of
+from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError, Client
+from dino_operator.runtime.keys import KINDS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.queue import Queue
 from dino_operator.runtime.reconcile import Reconciler
 
 log = logging.getLogger(__name__)
 CRD_WAIT = 5.0
+CRD_RECHECK = 60.0
+"""How often it is asked whether a kind that was missing is served now."""
+NEEDED = frozenset(Kind) - {Kind.DINOAUTOMLS}
+"""Kinds without which the operator waits. Searches came later: an old installation lacks them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,11 @@ class Options:
 
 
 class Operator:
-    """Cache, queue and workers around one client."""
+    """Cache, queue and workers around one client. It may be stopped and started again.
+
+    changed: set once the API server serves other kinds than at the start. Whoever feeds the
+    operator then stops it, watches the kinds that there are, and starts it again.
+    """
 
     def __init__(
         self, client: Client, settings: Settings, options: Options, metrics: Metrics
@@ -41,25 +52,36 @@ class Operator:
         self._reconciler = Reconciler(self.cache, client, settings, metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._synced_at: float | None = None
-        metrics.watch_jobs(self.cache.resources)
+        self.changed = asyncio.Event()
+        for kind, name in KINDS.items():
+            metrics.watch(name, partial(self.cache.resources, kind))
         metrics.depth.set_function(lambda: self.queue.depth)
         metrics.oldest.set_function(lambda: self.queue.oldest)
 
     async def start(self) -> None:
         """Waits for the API server and the CRD, reads everything, then starts the workers."""
-        await self._wait_for_crd()
+        self.changed.clear()
+        self.cache.served = await self._wait_for_crd()
+        missing = frozenset(Kind) - self.cache.served
+        for kind in missing:
+            log.warning("The CRD of %s is not installed; doing without it.", kind)
+            self.cache.replace(kind, (), sys.maxsize)
         await self.resync()
         for _ in range(self._options.workers):
             self._tasks.append(asyncio.create_task(self._work()))
         self._tasks.append(asyncio.create_task(self._resync_for_ever()))
+        if missing:
+            self._tasks.append(asyncio.create_task(self._await_crd()))
 
     async def stop(self) -> None:
         """Ends workers in mid-plan if need be: a plan may be cut anywhere."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._synced_at = None
         self.queue.close()
-        await self._client.close()
+        self.queue = Queue()  # the old one believes that what was cut off is still worked on
 
     def observe(self, kind: Kind, event: str | None, thing: Object) -> None:
         """Takes in one watch event and has the owner looked at."""
@@ -68,7 +90,8 @@ class Operator:
             self.cache.remove(kind, thing)
         else:
             self.cache.put(kind, thing)
-        self.queue.add(key_of(kind, thing))
+        for key in self.cache.wakes(kind, thing):
+            self.queue.add(key)
 
     @property
     def ready(self) -> bool:
@@ -86,17 +109,40 @@ class Operator:
         ended = [task for task in self._tasks if task.done()]
         return f"{len(ended)} tasks ended" if ended else ""
 
-    async def _wait_for_crd(self) -> None:
+    async def _wait_for_crd(self) -> frozenset[Kind]:
         while True:
             try:
-                if await self._client.served():
-                    return
+                served = await self._served()
+                if served >= NEEDED:
+                    return served
                 log.warning("The DinoJob CRD is not installed; waiting for it.")
             except ApiError as error:
                 if error.status in (401, 403):
                     raise
                 log.warning("The API server does not answer (%s); trying again.", error)
             await asyncio.sleep(CRD_WAIT)
+
+    async def _served(self) -> frozenset[Kind]:
+        """The kinds that there are. Jobs and pods always are."""
+        served = await self._client.served()
+        return frozenset(kind for kind in Kind if kind not in KINDS or kind in served)
+
+    async def _await_crd(self) -> None:
+        """Looks now and then whether a missing kind is there."""
+        while not self.changed.is_set():
+            await asyncio.sleep(CRD_RECHECK)
+            try:
+                await self._notice_crds()
+            except ApiError as error:
+                log.warning("The API server does not say what it serves: %s", error)
+        await asyncio.Event().wait()
+
+    async def _notice_crds(self) -> None:
+        """Says so where kinds came or went. Raises ApiError."""
+        served = await self._served()
+        if served != self.cache.served and served >= NEEDED:
+            log.warning("The API server serves other kinds now: %s.", ", ".join(sorted(served)))
+            self.changed.set()
 
     async def _work(self) -> None:
         while True:
@@ -105,32 +151,32 @@ class Operator:
             try:
                 again = await self._reconciler.reconcile(key)
             except ApiError as error:
-                wait = self.queue.failed(key)
-                log.warning("%s/%s: %s; again in %.1f s", *key, error, wait)
-                self.metrics.reconciled("error", time.monotonic() - started)
+                wait, result = self.queue.failed(key), "error"
+                log.warning("%s: %s; again in %.1f s", key, error, wait)
             except Exception:
-                wait = self.queue.failed(key)
-                log.exception("%s/%s: a bug in the operator; again in %.1f s", *key, wait)
-                self.metrics.reconciled("bug", time.monotonic() - started)
+                wait, result = self.queue.failed(key), "bug"
+                log.exception("%s: a bug in the operator; again in %.1f s", key, wait)
             else:
+                result = "ok"
                 self.queue.done(key, again)
-                self.metrics.reconciled("ok", time.monotonic() - started)
+            self.metrics.reconciled(KINDS[key.kind], result, time.monotonic() - started)
 
     async def _resync_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._options.resync)
             try:
+                await self._notice_crds()
                 await self.resync()
             except ApiError as error:
                 log.warning("The resync failed: %s", error)
 
     async def resync(self) -> None:
-        """Lists everything, drops what is gone, and has every job looked at. Raises ApiError.
+        """Lists everything, drops what is gone, and has every resource looked at. Raises ApiError.
 
         Watches lose deletions in their gaps; this finds them.
         """
         oldest = None
-        for kind in Kind:
+        for kind in sorted(self.cache.served):
             for namespace in self._options.namespaces or (None,):
                 version = await self._resync_kind(kind, namespace)
                 oldest = version if oldest is None else min(oldest, version)
@@ -142,7 +188,7 @@ class Operator:
 
     async def _resync_kind(self, kind: Kind, namespace: str | None) -> int:
         things, version = await self._client.list_all(kind, namespace)
-        keys = {key for key in self.cache.all_keys() if namespace in (None, key[0])}
+        keys = {key for key in self.cache.all_keys() if namespace in (None, key.namespace)}
         for key in self.cache.replace(kind, things, version, keys):
             self.queue.add(key)
         self.metrics.last_event.labels(kind.value).set(time.time())

@@ -10,9 +10,12 @@ from prometheus_client import Counter as Count
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dino_api.names import KIND, Phase
+from dino_api.names import AUTOML_KIND, KIND, Phase
+from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 
+NAMES = {KIND: "dino_job", AUTOML_KIND: "dino_automl"}
+"""How the metrics of a kind begin."""
 HOURS = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 3 * 86400, 7 * 86400)
 
 
@@ -45,16 +48,8 @@ class Metrics:
             "How long the oldest of them has waited",
             registry=registry,
         )
-        self.failures = Count(
-            "dino_job_failures", "Jobs that failed for good", ["reason"], registry=registry
-        )
-        self.durations = Histogram(
-            "dino_job_duration_seconds",
-            "From the first pod's start to the end",
-            ["phase"],
-            buckets=HOURS,
-            registry=registry,
-        )
+        self.failures = {kind: self._failures(kind) for kind in NAMES}
+        self.durations = {kind: self._durations(kind) for kind in NAMES}
         self.last_event = Gauge(
             "dino_watch_last_event_timestamp_seconds",
             "When the watch of that kind, or a resync, last said something",
@@ -62,29 +57,47 @@ class Metrics:
             registry=registry,
         )
 
-    def watch_jobs(self, resources: Callable[[], Iterable[Object]]) -> None:
-        """Counts `dino_jobs{phase}` from these resources at each reading."""
-        self.registry.register(_JobCounts(resources))
+    def _failures(self, kind: str) -> Count:
+        said = f"{kind}s that failed for good"
+        return Count(f"{NAMES[kind]}_failures", said, ["reason"], registry=self.registry)
 
-    def reconciled(self, result: str, seconds: float) -> None:
-        """One plan was carried out, with that result."""
-        self.reconciles.labels(KIND, result).inc()
-        self.seconds.labels(KIND).observe(seconds)
+    def _durations(self, kind: str) -> Histogram:
+        name, said = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"
+        return Histogram(name, said, ["phase"], buckets=HOURS, registry=self.registry)
+
+    def watch(self, kind: str, resources: Callable[[], Iterable[Object]]) -> None:
+        """Counts `dino_jobs{phase}`, or `dino_automls{phase}`, from these at each reading."""
+        self.registry.register(_Phases(kind, resources))
+
+    def reconciled(self, kind: str, result: str, seconds: float) -> None:
+        """One plan for that kind was carried out, with that result."""
+        self.reconciles.labels(kind, result).inc()
+        self.seconds.labels(kind).observe(seconds)
+
+    def ended(self, kind: str, status: Object) -> None:
+        """A resource of that kind came to its end, with that status."""
+        if status["phase"] == Phase.FAILED:
+            self.failures[kind].labels(status.get("failure", {}).get("reason", "")).inc()
+        if "startTime" in status and "completionTime" in status:
+            ended = observe.parse_time(status["completionTime"])
+            ran = (ended - observe.parse_time(status["startTime"])).total_seconds()
+            self.durations[kind].labels(status["phase"]).observe(ran)
 
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
 
 
-class _JobCounts(Collector):
-    def __init__(self, resources: Callable[[], Iterable[Object]]) -> None:
-        self._resources = resources
+class _Phases(Collector):
+    def __init__(self, kind: str, resources: Callable[[], Iterable[Object]]) -> None:
+        self._kind, self._resources = kind, resources
 
     def collect(self) -> Iterator[Metric]:
         phases = Counter(
             each.get("status", {}).get("phase", Phase.PENDING.value) for each in self._resources()
         )
-        family = GaugeMetricFamily("dino_jobs", "DinoJobs by phase", labels=["phase"])
+        name, said = f"{NAMES[self._kind]}s", f"{self._kind}s by phase"
+        family = GaugeMetricFamily(name, said, labels=["phase"])
         for phase in Phase:
             family.add_metric([phase.value], phases.get(phase.value, 0))
         yield family

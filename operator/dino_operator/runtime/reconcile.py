@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from dino_api.names import FIELD_MANAGER, Phase
-from dino_operator.plan import job, names, observe
-from dino_operator.plan.model import Delete, Event, Object, Patch, Plan, Settings
-from dino_operator.runtime.cache import Cache, Key, Kind
+from dino_operator.plan import job, names, observe, search, status
+from dino_operator.plan.model import WORK, Delete, Event, Object, Patch, Plan, Settings
+from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
+from dino_operator.runtime.katib import Katib, Reader
+from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, named_by
 from dino_operator.runtime.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -21,14 +24,13 @@ LONGEST_EVENT = 1000
 MOVED = (404, 409)
 
 
-class Api(Protocol):
+class Api(Reader, Protocol):
     """What is asked of the API server; `client.Client` is the real one."""
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None: ...
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]: ...
     async def create(self, thing: Object) -> Object: ...
-    async def patch_job(self, namespace: str, patch: Patch) -> Object: ...
-    async def delete_job(self, namespace: str, delete: Delete) -> None: ...
+    async def patch(self, namespace: str, patch: Patch) -> Object: ...
+    async def delete(self, namespace: str, delete: Delete) -> None: ...
     async def apply_status(self, resource: Object, status: Object) -> Object: ...
 
 
@@ -46,7 +48,7 @@ def utc_now() -> datetime:
 
 
 class Reconciler:
-    """Makes the cluster agree with one DinoJob at a time."""
+    """Makes the cluster agree with one DinoJob or DinoAutoML at a time."""
 
     def __init__(
         self,
@@ -58,17 +60,18 @@ class Reconciler:
     ) -> None:
         self._cache, self._api, self._settings = cache, api, settings
         self._metrics, self._now = metrics, now
+        self._katib = Katib(api, settings.katib_poll)
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change the plan. Raises ApiError."""
-        plan = self._plan(key)
+        plan = await self._plan(key)
         if plan.irrevocable:
             await self.refresh(key)
-            plan = self._plan(key)
+            plan = await self._plan(key, fresh=True)
         try:
             await self._carry_out(key, plan)
         except Stranger as found:
-            plan = self._plan(key, (found.thing,))
+            plan = await self._plan(key, (found.thing,))
             await self._carry_out(key, plan)
         except ApiError as error:
             if error.status in MOVED:  # the cache is behind: what we spoke of is not there any more
@@ -76,12 +79,26 @@ class Reconciler:
             raise
         return plan.requeue_after
 
-    def _plan(self, key: Key, strangers: tuple[Object, ...] = ()) -> Plan:
+    async def _plan(
+        self, key: Key, strangers: tuple[Object, ...] = (), fresh: bool = False
+    ) -> Plan:
+        """fresh: what is not watched is read anew. Raises ApiError."""
         resource = self._cache.resource(key)
         if resource is None:
             return Plan()
         children = self._cache.children(key, strangers)
-        return job.plan(resource, children, self._now(), self._settings)
+        if key.kind is Kind.DINOJOBS:
+            return job.plan(resource, children, self._now(), self._settings)
+        seen = await self._katib.look(resource, fresh)
+        children = replace(
+            children,
+            katib_served=seen.served,
+            experiment=seen.experiment,
+            suggestion=seen.suggestion,
+            katib_trials=seen.trials,
+        )
+        # The sampler may think for a while, and other plans must not wait for it.
+        return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
 
     async def refresh(self, key: Key) -> None:
         """Reads the resource and its children anew.
@@ -89,41 +106,60 @@ class Reconciler:
         Pods after Jobs: a Job that is gone or ended by then makes no more pods.
         """
         known = self._cache.resource(key)
-        _, (jobs, version) = await asyncio.gather(
-            self._refresh_resource(known), self._api.children(Kind.JOBS, key)
+        kinds = _children_of(key, known, self._cache.served)
+        await asyncio.gather(
+            self._refresh_resource(key.kind, known),
+            self._refresh_named(key, known),
+            *(self._refresh_children(kind, key) for kind in kinds),
         )
-        self._cache.replace(Kind.JOBS, jobs, version, {key})
-        pods, version = await self._api.children(Kind.PODS, key)
-        self._cache.replace(Kind.PODS, pods, version, {key})
+        await self._refresh_children(Kind.PODS, key)
 
-    async def _refresh_resource(self, known: Object | None) -> None:
+    async def _refresh_children(self, kind: Kind, key: Key) -> None:
+        found, version = await self._api.children(kind, key)
+        self._cache.replace(kind, found, version, {key})
+
+    async def _refresh_resource(self, kind: Kind, known: Object | None) -> None:
         if known is None:
             return
         meta = known["metadata"]
-        found = await self._api.get(Kind.DINOJOBS, meta["namespace"], meta["name"])
+        found = await self._api.get(kind, meta["namespace"], meta["name"])
         if found is None or found["metadata"]["uid"] != meta["uid"]:
-            self._cache.remove(Kind.DINOJOBS, known)
+            self._cache.remove(kind, known)
         if found is not None:
-            self._cache.put(Kind.DINOJOBS, found)
+            self._cache.put(kind, found)
+
+    async def _refresh_named(self, key: Key, resource: Object | None) -> None:
+        """What the resource names, unless it has ended: then it is as it was."""
+        if resource is None or status.is_over(resource):
+            return
+        named = (self._cache.resource(each) for each in named_by(key.kind, resource))
+        open_ones = (each for each in named if each is not None and not status.is_over(each))
+        await asyncio.gather(
+            *(self._refresh_resource(PLURALS[each["kind"]], each) for each in open_ones)
+        )
 
     async def _carry_out(self, key: Key, plan: Plan) -> None:
         """In the plan's order: a crash after any step leaves a state that the next plan mends."""
         resource = self._cache.resource(key)
         if resource is None or plan.is_empty:
             return
+        if _is_seen_by_katib(plan):
+            self._katib.forget(resource)
         for thing in plan.creates:
             await self._create(resource, thing)
         for patch in plan.patches:
-            self._cache.put(Kind.JOBS, await self._api.patch_job(key[0], patch))
+            patched = await self._api.patch(key.namespace, patch)
+            if patch.kind in set(Kind):
+                self._cache.put(Kind(patch.kind), patched)
         for delete in plan.deletes:
-            await self._api.delete_job(key[0], delete)
+            await self._api.delete(key.namespace, delete)
         for event in plan.events:
             await self._post(resource, event)
         if plan.status is not None:
             applied = await self._api.apply_status(resource, plan.status)
-            self._cache.put(Kind.DINOJOBS, applied)
-            self._count(resource, plan.status)
-        log.info("%s/%s: %s", *key, _summary(plan))
+            self._cache.put(key.kind, applied)
+            self._count(key.kind, resource, plan.status)
+        log.info("%s: %s", key, _summary(plan))
 
     async def _create(self, resource: Object, thing: Object) -> None:
         kind, meta = thing["kind"], thing["metadata"]
@@ -132,17 +168,18 @@ class Reconciler:
         except ApiError as error:
             if not error.exists:
                 raise
-            made = await self._existing_job(resource, meta["name"]) if kind == "Job" else thing
-        if kind == "Job":
-            self._cache.put(Kind.JOBS, made)
+            made = await self._existing(resource, thing) if kind in WORK else thing
+        if kind in PLURALS:
+            self._cache.put(PLURALS[kind], made)
         elif kind in MADE_ONCE:
             self._cache.know(meta["namespace"], kind, meta["name"])
 
-    async def _existing_job(self, resource: Object, name: str) -> Object:
+    async def _existing(self, resource: Object, thing: Object) -> Object:
         """Ours, made before the answer was lost; or a stranger."""
-        found = await self._api.get(Kind.JOBS, resource["metadata"]["namespace"], name)
+        kind, name = thing["kind"], thing["metadata"]["name"]
+        found = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
         if found is None:
-            raise ApiError(409, "Conflict", f"Job {name} was there a moment ago")
+            raise ApiError(409, "Conflict", f"{kind} {name} was there a moment ago")
         if observe.controller_uid(found) != observe.uid_of(resource):
             raise Stranger(found)
         return found
@@ -154,16 +191,26 @@ class Reconciler:
             if not error.exists:
                 raise
 
-    def _count(self, resource: Object, status: Object) -> None:
-        phase = status["phase"]
-        if phase not in (Phase.COMPLETE, Phase.FAILED) or "completionTime" in resource["status"]:
+    def _count(self, kind: Kind, resource: Object, told: Object) -> None:
+        """An end, once: the status of the resource does not have it yet."""
+        ends = (Phase.COMPLETE.value, Phase.FAILED.value)
+        if told["phase"] not in ends or resource.get("status", {}).get("phase") in ends:
             return
-        if phase == Phase.FAILED:
-            self._metrics.failures.labels(status.get("failure", {}).get("reason", "")).inc()
-        if "startTime" in status:
-            ended = observe.parse_time(status["completionTime"])
-            ran = (ended - observe.parse_time(status["startTime"])).total_seconds()
-            self._metrics.durations.labels(phase).observe(ran)
+        self._metrics.ended(KINDS[kind], told)
+
+
+def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:
+    """What to read anew beside pods. Most DinoJobs have no search, and none is asked for."""
+    if key.kind is Kind.DINOAUTOMLS:
+        return [Kind.DINOJOBS, Kind.JOBS]
+    spec = (resource or {}).get("spec", {})
+    searched = spec.get("automlPolicy") != "Disabled" and Kind.DINOAUTOMLS in served
+    return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
+
+
+def _is_seen_by_katib(plan: Plan) -> bool:
+    changed = {each.kind for each in plan.patches} | {each.kind for each in plan.deletes}
+    return "experiments" in changed or any(each["kind"] == "Experiment" for each in plan.creates)
 
 
 def event_object(resource: Object, event: Event, now: datetime) -> Object:
@@ -196,8 +243,8 @@ def event_object(resource: Object, event: Event, now: datetime) -> Object:
 def _summary(plan: Plan) -> str:
     """One line for the log: what was done."""
     said = [f"created {each['kind']} {each['metadata']['name']}" for each in plan.creates]
-    said += [f"patched Job {each.name}" for each in plan.patches]
-    said += [f"deleted Job {each.name}" for each in plan.deletes]
+    said += [f"patched {each.kind} {each.name}" for each in plan.patches]
+    said += [f"deleted {each.kind} {each.name}" for each in plan.deletes]
     said += [f"{each.reason}: {each.message}" for each in plan.events]
     if plan.status is not None:
         said.append(f"phase {plan.status['phase']}")

@@ -1,0 +1,98 @@
+"""Katib's objects, read when a plan needs them: they are polled, not watched.
+
+The operator must run where Katib is not installed, and notice when it is installed later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dino_operator.plan import observe, status
+from dino_operator.plan.model import Object
+from dino_operator.plan.names import experiment_name
+from dino_operator.runtime.client import KATIB
+
+DISCOVERY_KEPT = 60.0
+"""Seconds for which an answer on whether Katib is installed is believed."""
+TRIALS_OF = "katib.kubeflow.org/experiment"
+"""Katib's label on its Trials."""
+
+
+class Reader(Protocol):
+    """What is asked of the API server."""
+
+    async def served(self, group: str) -> frozenset[str]: ...
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
+    async def list_all(
+        self, kind: str, namespace: str | None, selector: str
+    ) -> tuple[list[Object], int]: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read for one search, and when. served: whether Experiments exist here at all."""
+
+    served: bool = False
+    experiment: Object | None = None
+    suggestion: Object | None = None
+    trials: tuple[Object, ...] = ()
+    at: float = 0.0
+
+
+class Katib:
+    """Reads for one search at a time, and keeps each answer for half the time between polls."""
+
+    def __init__(
+        self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api, self._poll, self._clock = api, poll, clock
+        self._seen: dict[str, Seen] = {}
+        self._served: tuple[bool, float] | None = None
+
+    def forget(self, resource: Object) -> None:
+        """What was read for this search is not true any more, or not needed."""
+        self._seen.pop(observe.uid_of(resource), None)
+
+    async def look(self, resource: Object, fresh: bool = False) -> Seen:
+        """What Katib has for this search. fresh: read it now. Raises ApiError.
+
+        Nothing is read for a search that has ended, or that does not run on Katib.
+        """
+        if status.is_over(resource) or not _may_use(resource):
+            self.forget(resource)
+            return Seen()
+        known = self._seen.get(observe.uid_of(resource))
+        if known is not None and not fresh and self._clock() - known.at < self._poll / 2:
+            return known
+        seen = await self._read(resource) if await self._is_served() else Seen(at=self._clock())
+        self._seen[observe.uid_of(resource)] = seen
+        return seen
+
+    async def _is_served(self) -> bool:
+        if self._served is None or self._clock() - self._served[1] >= DISCOVERY_KEPT:
+            found = "experiments" in await self._api.served(KATIB)
+            self._served = found, self._clock()
+        return self._served[0]
+
+    async def _read(self, resource: Object) -> Seen:
+        """The Experiment, and the rest where there is one."""
+        space, name = resource["metadata"]["namespace"], experiment_name(observe.uid_of(resource))
+        started = self._clock()
+        experiment = await self._api.get("experiments", space, name)
+        if experiment is None:
+            return Seen(True, at=started)
+        suggestion, (trials, _) = await asyncio.gather(
+            self._api.get("suggestions", space, name),
+            self._api.list_all("trials", space, f"{TRIALS_OF}={name}"),
+        )
+        return Seen(True, experiment, suggestion, tuple(trials), started)
+
+
+def _may_use(resource: Object) -> bool:
+    """Whether the search runs on Katib, or may yet."""
+    chosen = resource.get("status", {}).get("engine")
+    return (chosen or resource["spec"].get("engine") or "Auto") in ("Auto", "Katib")

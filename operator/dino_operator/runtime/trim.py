@@ -1,0 +1,44 @@
+"""The parts of objects that plans read: all that the cache keeps."""
+
+from __future__ import annotations
+
+from dino_api.names import GROUP
+from dino_operator.plan.model import Object
+from dino_operator.runtime.keys import KINDS, Kind
+
+_META = (
+    "name",
+    "namespace",
+    "uid",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "labels",
+    "annotations",
+    "ownerReferences",
+)
+_SPEC = {
+    Kind.JOBS: ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"),
+    Kind.PODS: ("nodeName",),
+}
+_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "containerStatuses")
+
+
+def trim(kind: Kind, thing: Object) -> Object:
+    """The parts that plans read. A pod shrinks to a tenth."""
+    meta = {key: thing["metadata"][key] for key in _META if key in thing["metadata"]}
+    status = thing.get("status") or {}
+    if kind in KINDS:
+        return {**thing, "metadata": _without_foreign_notes(meta), "status": status}
+    if kind is Kind.PODS:
+        status = {key: status[key] for key in _POD_STATUS if key in status}
+    spec = {key: thing["spec"][key] for key in _SPEC[kind] if key in thing.get("spec", {})}
+    return {"metadata": meta, "spec": spec, "status": status}
+
+
+def _without_foreign_notes(meta: Object) -> Object:
+    """kubectl notes the whole object in an annotation of it."""
+    notes = meta.pop("annotations", None) or {}
+    ours = {key: value for key, value in notes.items() if key.startswith(f"{GROUP}/")}
+    return {**meta, "annotations": ours} if ours else meta
