@@ -152,6 +152,20 @@ TABLE: tuple[FailureRule, ...] = (
         "never",
         "Delete or rename the named object, or create the DinoJob under another name.",
     ),
+    FailureRule(
+        None,
+        FailureReason.STOPPED,
+        "never",
+        "Nothing to correct: create the job again with the same experiment and output, and it "
+        "resumes from the checkpoint.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.PARENT_FAILED,
+        "never",
+        "Correct the parent and create it again, name another one in spec.parent, or leave "
+        "spec.parent out, and create the job again.",
+    ),
 )
 
 _BY_CODE = {rule.exit_code: rule for rule in TABLE if rule.exit_code is not None}

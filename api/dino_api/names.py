@@ -35,6 +35,8 @@ SPEC_KEY: Final = "spec.yaml"
 SPEC_PATH: Final = "/etc/dino/spec.yaml"
 SEARCH_KEY: Final = "search.json"
 SEARCH_PATH: Final = "/etc/dino/search.json"
+BEST_CHECKPOINT: Final = "dino_model_best.pth"
+"""The weights that validated best so far, in the folder of the action under the output."""
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
@@ -101,6 +103,7 @@ class Env(StrEnum):
     RDZV_ENDPOINT = "DINO_RDZV_ENDPOINT"
     RDZV_ID = "DINO_RDZV_ID"
     COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
+    SAMPLING = "DINO_SAMPLING"
 
 
 class Phase(Described):
@@ -119,6 +122,8 @@ class ConditionType(Described):
     """The conditions of a DinoJob; each has status True, False or Unknown."""
 
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
+    AUTOML_ROUTED = "AutoMLRouted", "True where a search runs in the job's place; False says why not"
+    PARENT_READY = "ParentReady", "True once the parent is complete; only with spec.parent"
     DATA_READY = "DataReady", "True once the preflight found nothing wrong; stays True"
     RUNNING = "Running", "True while the trainer's pod runs"
     COMPLETE = "Complete", "True once the trainer succeeded; never changes afterwards"
@@ -147,6 +152,8 @@ class FailureReason(Described):
     POD_LOST = "PodLost", "the pod, or its node, went away without an exit code"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "every retry of runPolicy.maxRetries failed"
     CHILD_NAME_CONFLICT = "ChildNameConflict", "an object of another owner has a child's name"
+    STOPPED = "Stopped", "spec.runPolicy.stop was set"
+    PARENT_FAILED = "ParentFailed", "the parent failed, or left no checkpoint"
 
 
 class ConditionReason(Described):
@@ -156,6 +163,13 @@ class ConditionReason(Described):
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
     CHECKING = "Checking", "the preflight Job checks the data"
     DATA_CHECKED = "DataChecked", "the preflight found no error in the data"
+    CHECKED_BY_TRIAL = "CheckedByTrial", "another trial of the search found no error in the data"
+    ROUTED = "Routed", "a DinoAutoML searches for the job, which shows what it says"
+    AUTOML_DISABLED = "AutoMLDisabled", "the installation has automl.enabled: false"
+    AUTOML_CRD_MISSING = "AutoMLCRDMissing", "the DinoAutoML CRD is not installed"
+    WAITING_FOR_PARENT = "WaitingForParent", "the parent does not exist or has not ended yet"
+    PARENT_COMPLETE = "ParentComplete", "the parent left the checkpoint that the job starts from"
+    STOPPING = "Stopping", "stop was set; the pod is saving a checkpoint"
     WAITING_FOR_QUEUE = "WaitingForQueue", "the Job waits until Kueue admits it"
     STARTED = "Started", "the trainer's pod runs"
     RETRYING = "Retrying", "an attempt failed and the next one is being created"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ class Condition(Camel):
     """One condition, in Kubernetes' usual form."""
 
     type: str = Field(
-        max_length=NAME, description="Suspended, DataReady, Running, Complete or Failed."
+        max_length=NAME, description="What it is about, such as Running, Complete or Failed."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(max_length=SHORT, description="One word for why.")
@@ -25,6 +25,17 @@ class Condition(Camel):
     observed_generation: int | None = Field(
         None, ge=0, description="The generation of the spec that this was true for."
     )
+
+
+class Inherited(Camel):
+    """What a job took over from its parent, once and for all."""
+
+    checkpoint: str = Field(max_length=URI, description="The checkpoint that it starts from.")
+    experiment: Annotated[
+        dict[str, Any],
+        Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+    ] = Field(default_factory=dict, description="Keys of the parent's experiment: the structure.")
+    num_classes: int | None = Field(None, ge=1, description="Its classes.")
 
 
 class DinoJobStatus(Camel):
@@ -59,7 +70,7 @@ class DinoJobStatus(Camel):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
-        description="Suspended, DataReady, Running, Complete, Failed.",
+        description="Suspended, AutoMLRouted, ParentReady, DataReady, Running, Complete, Failed.",
     )
     progress: Progress | None = Field(None, description="Where the training is.")
     dataset: Dataset | None = Field(None, description="What the preflight found in the data.")
@@ -72,6 +83,7 @@ class DinoJobStatus(Camel):
     automl: str | None = Field(
         None, max_length=253, description="The DinoAutoML that searches for this job."
     )
+    inherited: Inherited | None = Field(None, description="What spec.parent brought.")
     spec_digest: str | None = Field(
         None, max_length=128, description="Digest of the resolved experiment spec."
     )

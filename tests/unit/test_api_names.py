@@ -21,6 +21,7 @@ DESCRIBED = (
 # Words that are also Kubernetes' own for pods and Jobs, or S3's for its errors.
 ORDINARY = {"Failed", "Running", "Complete", "Pending", "Suspended", "Queued", "Completed"}
 ORDINARY |= {"Started", "Finished", "DeadlineExceeded", "BackoffLimitExceeded", "AccessDenied"}
+ORDINARY |= {"Stopped"}  # a state of trials as well
 # The operator has an option of this name itself.
 ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
