@@ -122,7 +122,7 @@ class ConditionType(Described):
     """The conditions of a DinoJob; each has status True, False or Unknown."""
 
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
-    AUTOML_ROUTED = "AutoMLRouted", "True where a search runs in the job's place; False says why not"
+    AUTOML_ROUTED = "AutoMLRouted", "True where a search runs for the job; False says why not"
     PARENT_READY = "ParentReady", "True once the parent is complete; only with spec.parent"
     DATA_READY = "DataReady", "True once the preflight found nothing wrong; stays True"
     RUNNING = "Running", "True while the trainer's pod runs"
