@@ -166,6 +166,33 @@ TABLE: tuple[FailureRule, ...] = (
         "Correct the parent and create it again, name another one in spec.parent, or leave "
         "spec.parent out, and create the job again.",
     ),
+    FailureRule(
+        None,
+        FailureReason.MAX_FAILED_TRIALS,
+        "never",
+        "Correct what the message names most often, or raise spec.maxFailedTrials, and create the "
+        "search again under a new name; spec.warmStartFrom brings the trials that succeeded.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.NO_TRIAL_SUCCEEDED,
+        "never",
+        "Correct what the trials failed for, and create the search again under a new name.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.METRICS_UNAVAILABLE,
+        "never",
+        "Read the trial's log (kubectl logs <pod> -c metrics-logger-and-collector): a validation "
+        "prints 'Validation mAP50: 0.41'. Lower train.validation_interval where none was reached.",
+    ),
+    FailureRule(
+        None,
+        FailureReason.KATIB_FAILED,
+        "never",
+        "kubectl describe experiment,suggestion,trial in the namespace says more; correct what is "
+        "named and create the search again, or set spec.engine: Embedded, which needs no Katib.",
+    ),
 )
 
 _BY_CODE = {rule.exit_code: rule for rule in TABLE if rule.exit_code is not None}

@@ -124,6 +124,8 @@ class ConditionType(Described):
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
     AUTOML_ROUTED = "AutoMLRouted", "True where a search runs for the job; False says why not"
     PARENT_READY = "ParentReady", "True once the parent is complete; only with spec.parent"
+    ENGINE_READY = "EngineReady", "of a search: True once it is known what runs its trials, and why"
+    PROFILE_APPLIED = "ProfileApplied", "of a search: True where the smoke profile's data is used"
     DATA_READY = "DataReady", "True once the preflight found nothing wrong; stays True"
     RUNNING = "Running", "True while the trainer's pod runs"
     COMPLETE = "Complete", "True once the trainer succeeded; never changes afterwards"
@@ -152,8 +154,12 @@ class FailureReason(Described):
     POD_LOST = "PodLost", "the pod, or its node, went away without an exit code"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "every retry of runPolicy.maxRetries failed"
     CHILD_NAME_CONFLICT = "ChildNameConflict", "an object of another owner has a child's name"
+    METRICS_UNAVAILABLE = "MetricsUnavailable", "a trial ended, and Katib has no metric of it"
+    KATIB_FAILED = "KatibFailed", "Katib ended the search without a result, or does not go on"
     STOPPED = "Stopped", "spec.runPolicy.stop was set"
     PARENT_FAILED = "ParentFailed", "the parent failed, or left no checkpoint"
+    MAX_FAILED_TRIALS = "MaxFailedTrialsReached", "more trials failed than spec.maxFailedTrials"
+    NO_TRIAL_SUCCEEDED = "NoTrialSucceeded", "every trial ended and none left a checkpoint"
 
 
 class ConditionReason(Described):
@@ -182,6 +188,17 @@ class ConditionReason(Described):
     FINISHED = "Finished", "the job ended; the other conditions say how"
     NOT_FINISHED = "NotFinished", "the job has not ended yet"
     ENDED_WITHOUT_SUCCESS = "EndedWithoutSuccess", "the job failed, so it can never be Complete"
+    KATIB = "Katib", "Katib draws and runs the trials"
+    EMBEDDED = "Embedded", "the operator draws the trials and runs them as DinoJobs"
+    KATIB_MISSING = "KatibMissing", "spec.engine is Katib, and its CRDs are not served"
+    NOT_CHOSEN = "NotChosen", "the engine is chosen once all that it depends on is known"
+    PROFILE_USED = "Applied", "neither data nor classes were given: the smoke profile is used whole"
+    DATASETS_GIVEN = "DatasetsGiven", "data or classes were given: nothing of the profile is used"
+    WAITING_FOR_SEARCH = "WaitingForSearch", "a search of spec.warmStartFrom has not ended yet"
+    WAITING_FOR_TRIALS = "WaitingForTrials", "no trial runs at the moment; the message says why"
+    SEARCHING = "Searching", "trials run"
+    ENDING = "Ending", "no more trials start: those that run stop, then report and followers"
+    SEARCH_COMPLETED = "SearchCompleted", "the search ended with a winner"
 
 
 class EventReason(Described):
@@ -192,3 +209,5 @@ class EventReason(Described):
     RESUMED = "Resumed", "the job was resumed"
     COMPLETED = "Completed", "the job succeeded"
     FAILED = "Failed", "the job failed for good; the message holds the remedy"
+    REPORT_FAILED = "ReportFailed", "the report of a search was not written; the search goes on"
+    FOLLOWER_FAILED = "FollowerFailed", "a job on the winner of a search failed; the winner stands"
