@@ -1,0 +1,275 @@
+"""What became of Katib's trials: from the Trials, their Jobs and pods, and else status.history.
+
+Katib knows the metric; why a trial failed and where its checkpoint lies, the pod's last words know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from dino_api import automl
+from dino_api.automl import Value
+from dino_api.names import FailureReason, Label
+from dino_api.result import Result
+from dino_api.search import active, assign
+from dino_operator.plan import failure, observe, results
+from dino_operator.plan.katib import experiment
+from dino_operator.plan.model import Object
+from dino_operator.plan.names import Annotation
+from dino_operator.plan.search.engine import Point, Trial, TrialState
+from dino_operator.plan.search.view import SearchView
+
+BEST = "train/dino_model_best.pth"
+"""The trainer's best checkpoint below a trial's output, where no pod is left to say so."""
+UNAVAILABLE = (
+    "Katib has no metric of it: no validation was finished, or none gave a number "
+    f"(a line '{experiment.METRIC}: …')"
+)
+GONE = "its Trial was deleted"
+DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyStopped", "Pruned"))
+"""Katib's conditions of a trial with a result, and what they are called here."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
+
+    trial: Object
+    job: Object | None
+    pods: tuple[Object, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of all three."""
+        return observe.name_of(self.trial)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Katib has said its last word on it."""
+        last = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
+        return any(observe.is_true(self.trial, kind) for kind in last)
+
+    @property
+    def stopped_for(self) -> str:
+        """The reason for which the operator stopped its Job; empty where it did not."""
+        return observe.annotation(self.job, Annotation.STOPPED_FOR) if self.job else ""
+
+    @property
+    def told(self) -> Result | None:
+        """What its trainer left."""
+        return results.of_job(self.job, self.pods) if self.job else None
+
+
+def seen(view: SearchView) -> list[Seen]:
+    """Katib's Trials of our Experiment, oldest first."""
+    found = view.children.experiment
+    if found is None:
+        return []
+    ours = (
+        each
+        for each in view.children.katib_trials
+        if observe.controller_uid(each) == observe.uid_of(found)
+    )
+    return [_with_job(view, each) for each in sorted(ours, key=observe.born)]
+
+
+def _with_job(view: SearchView, trial: Object) -> Seen:
+    uid = observe.uid_of(trial)
+    jobs = (each for each in view.children.jobs if observe.controller_uid(each) == uid)
+    job = next(jobs, None)
+    pods = observe.pods_of(job, view.children.pods) if job else []
+    return Seen(trial, job, tuple(pods))
+
+
+def trials(view: SearchView, found: list[Seen]) -> tuple[Trial, ...]:
+    """All trials of Katib that there ever were, by number. One that was deleted is not forgotten.
+
+    A number is given once, by age, and then stands in status.history.
+    """
+    known = {row.name: number for number, row in view.history.items() if number > 0}
+    told = {}
+    following = max(known.values(), default=0) + 1
+    for each in found:
+        if each.name in known:
+            number = known[each.name]
+        else:
+            number, following = following, following + 1
+        told[number] = trial(view, number, each)
+    for name, number in known.items():
+        if number not in told:
+            told[number] = _from_row(view, name, view.history[number])
+    return tuple(told[number] for number in sorted(told))
+
+
+def _from_row(view: SearchView, name: str, row: automl.Trial) -> Trial:
+    """A trial that is known from status.history alone."""
+    live = row.state in ("Pending", "Running")
+    best = view.status.get("best") or {}
+    won = best.get("trial") == name
+    return Trial(
+        row.number,
+        name,
+        "Stopped" if live else row.state,
+        parameters=row.parameters,
+        mAP50=row.mAP50,
+        epoch=row.epoch,
+        reason=row.reason or "",
+        message=GONE if live else row.message or "",
+        started=row.start_time or "",
+        ended=row.completion_time or (observe.format_time(view.now) if live else ""),
+        gpu_seconds=row.gpu_seconds,
+        curve=tuple(Point(index, value) for index, value in enumerate(row.curve, 1)),
+        checkpoint=best.get("checkpoint") if won else _checkpoint(view, name, row.state),
+        specification=_specification(view, row.parameters),
+    )
+
+
+def trial(view: SearchView, number: int, each: Seen) -> Trial:
+    """What is known of a Trial."""
+    told = each.told
+    parameters = drawn(view, each.trial)
+    score = _score(told, each.trial)
+    state, reason, message = _verdict(each, score)
+    curve = tuple(Point(point.epoch, point.mAP50) for point in (told.curve if told else None) or ())
+    checkpoint = told.checkpoint.to_dict() if told and told.checkpoint else None
+    status = each.trial.get("status") or {}
+    return Trial(
+        number,
+        each.name,
+        state,
+        parameters=parameters,
+        mAP50=score,
+        epoch=curve[-1].epoch if curve else None,
+        reason=reason,
+        message=message,
+        started=status.get("startTime") or "",
+        ended=status.get("completionTime") or "" if each.is_over else "",
+        gpu_seconds=_gpu_seconds(view, each) if each.is_over else None,
+        curve=curve,
+        checkpoint=checkpoint or _checkpoint(view, each.name, state),
+        specification=_specification(view, parameters),
+    )
+
+
+def drawn(view: SearchView, trial: Object) -> Mapping[str, Value]:
+    """What Katib drew, in the types of the keys, without what does not count."""
+    given = (trial.get("spec") or {}).get("parameterAssignments") or []
+    texts = {str(one.get("name")): str(one.get("value")) for one in given}
+    try:
+        return active(view.search.space, texts)
+    except ValueError:  # a Trial that someone made by hand
+        return texts
+
+
+def _specification(view: SearchView, parameters: Mapping[str, Value]) -> Object | None:
+    try:
+        return assign(view.search.space, parameters, view.search.template.experiment)
+    except ValueError:
+        return None
+
+
+def _score(told: Result | None, trial: Object) -> float | None:
+    """The best validation mAP50: the trainer's own word, or else what Katib read from its log."""
+    if told and told.metrics and told.metrics.mAP50 is not None:
+        return told.metrics.mAP50
+    observation = (trial.get("status") or {}).get("observation") or {}
+    for metric in observation.get("metrics") or []:
+        if metric.get("name") == experiment.METRIC:
+            return _number(metric.get("max"))
+    return None
+
+
+def _number(text: object) -> float | None:
+    """Katib writes texts: `unavailable`, an empty one, and without our filter also nan."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+def _verdict(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
+    """State, reason and message."""
+    if each.stopped_for == FailureReason.STOPPED:
+        return "Stopped", "", ""
+    if observe.is_true(each.trial, "Failed"):
+        return _failed(each)
+    if observe.is_true(each.trial, "Killed"):
+        return "Stopped", "", _message(each, "Killed")
+    if observe.is_true(each.trial, "MetricsUnavailable"):
+        return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
+    for kind, state in DONE:
+        if observe.is_true(each.trial, kind):
+            if score is None:
+                return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
+            return state, "", ""
+    return ("Running" if any(map(observe.is_running, each.pods)) else "Pending"), "", ""
+
+
+def _message(each: Seen, kind: str) -> str:
+    return str((observe.condition(each.trial, kind) or {}).get("message", ""))
+
+
+def _failed(each: Seen) -> tuple[TrialState, str, str]:
+    """Why, as the failure catalogue has it; Katib's own message holds the exit code at best."""
+    collector = _collector_failure(each)
+    if collector:
+        return "Failed", FailureReason.METRICS_UNAVAILABLE.value, collector
+    condition = {"type": "Failed", "status": "True", "message": _message(each, "Failed")}
+    condition["reason"] = _job_reason(each)
+    job = each.job or {"metadata": {}, "status": {"conditions": [condition]}}
+    cause = failure.of_job(job, list(each.pods))
+    return "Failed", cause.rule.reason.value, cause.message
+
+
+def _job_reason(each: Seen) -> str:
+    """`TrialFailed. Job reason: DeadlineExceeded` says why the Job failed."""
+    said = str((observe.condition(each.trial, "Failed") or {}).get("reason", ""))
+    return said.rpartition("Job reason: ")[2]
+
+
+def _collector_failure(each: Seen) -> str:
+    """What is said of a trial whose trainer did well and whose metrics collector did not."""
+    for pod in reversed(each.pods):
+        ended = observe.container_state(pod, "terminated")
+        if ended is None or ended.get("exitCode") != 0:
+            continue
+        for status in pod.get("status", {}).get("containerStatuses", []):
+            other = (status.get("state") or {}).get("terminated") or {}
+            if other.get("exitCode"):
+                why = f"exit code {other['exitCode']}, {other.get('reason') or 'Error'}"
+                return (
+                    f"the trainer finished, but Katib's metrics collector ended with {why}; "
+                    f"kubectl logs {observe.name_of(pod)} -c {status['name']} says more"
+                )
+    return ""
+
+
+def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
+    """Where the trainer puts the best checkpoint; a trial that succeeded has validated."""
+    if state != "Succeeded":
+        return None
+    return {"uri": f"{experiment.output(view, name)}/{BEST}"}
+
+
+def _gpu_seconds(view: SearchView, each: Seen) -> int | None:
+    """GPUs times the seconds that the Job was active; 0 GPUs cost nothing."""
+    if each.job is None or not observe.is_finished(each.job):
+        return None
+    resources = view.search.template.resources
+    return resources.gpus * resources.nodes * observe.seconds_run(each.job)
+
+
+def jobs(view: SearchView) -> list[Object]:
+    """The Jobs of Katib's trials, oldest first, also those whose Trial is gone."""
+    found = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
+    return sorted(found, key=observe.born)
+
+
+def _is_of_trial(job: Object, search: str) -> bool:
+    meta = job["metadata"]
+    owners = (each for each in meta.get("ownerReferences") or [] if each.get("controller"))
+    ours = meta.get("labels", {}).get(Label.AUTOML_UID.value) == search
+    return ours and any(owner.get("kind") == "Trial" for owner in owners)
