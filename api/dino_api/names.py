@@ -196,7 +196,7 @@ class ConditionReason(Described):
     DATASETS_GIVEN = "DatasetsGiven", "data or classes were given: nothing of the profile is used"
     WAITING_FOR_SEARCH = "WaitingForSearch", "a search of spec.warmStartFrom has not ended yet"
     WAITING_FOR_TRIALS = "WaitingForTrials", "no trial runs at the moment; the message says why"
-    SEARCHING = "Searching", "trials run"
+    SEARCHING = "Searching", "trials of the search run or wait for their turn"
     ENDING = "Ending", "no more trials start: those that run stop, then report and followers"
     SEARCH_COMPLETED = "SearchCompleted", "the search ended with a winner"
 

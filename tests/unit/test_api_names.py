@@ -22,6 +22,7 @@ DESCRIBED = (
 ORDINARY = {"Failed", "Running", "Complete", "Pending", "Suspended", "Queued", "Completed"}
 ORDINARY |= {"Started", "Finished", "DeadlineExceeded", "BackoffLimitExceeded", "AccessDenied"}
 ORDINARY |= {"Stopped"}  # a state of trials as well
+ORDINARY |= {"Katib", "Embedded"}  # as the API spells the engines
 # The operator has an option of this name itself.
 ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
