@@ -15,7 +15,7 @@ HASH = 8
 
 
 class Annotation(StrEnum):
-    """Annotations of a child Job: what the operator must remember of an attempt."""
+    """Annotations of children: what the operator must remember of an attempt, or of a trial."""
 
     RETRIES = f"{GROUP}/retries"
     """Counted failures before this attempt."""
@@ -34,6 +34,12 @@ class Annotation(StrEnum):
     STOPPED_FOR = f"{GROUP}/stopped-for"
     """The failure reason for which the operator stopped the attempt, and what it saw."""
     STOPPED_MESSAGE = f"{GROUP}/stopped-message"
+    PARAMETERS = f"{GROUP}/parameters"
+    """Of a trial's DinoJob: what was drawn, as JSON."""
+    HISTORY = f"{GROUP}/history"
+    """Of a trial's DinoJob: the numbers of the trials whose results its draw knew, with commas."""
+    DATA_CHECKED_BY = f"{GROUP}/data-checked-by"
+    """Of a DinoJob: the job whose preflight found the same data good."""
 
 
 def short_hash(*parts: str) -> str:
