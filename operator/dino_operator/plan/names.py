@@ -34,8 +34,6 @@ class Annotation(StrEnum):
     STOPPED_FOR = f"{GROUP}/stopped-for"
     """The failure reason for which the operator stopped the attempt, and what it saw."""
     STOPPED_MESSAGE = f"{GROUP}/stopped-message"
-    DATA_CHECKED_BY = f"{GROUP}/data-checked-by"
-    """On the DinoJob of a trial: that of another trial, whose preflight found the data good."""
     PARAMETERS = f"{GROUP}/parameters"
     """Of a trial's DinoJob: what was drawn, as JSON."""
     HISTORY = f"{GROUP}/history"
