@@ -29,8 +29,8 @@ from dino_trainer.storage import Entry, Moved, Say, Stored, changed, named, repl
 
 PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
-# Memory in pieces of this size is used again; larger ones would each be fetched from the system.
-_PIECE = 256 * 1024
+# The memory of a piece is used again for the next; that of a whole part would be asked for anew.
+_PIECE = 1024 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
 # What the server copies by itself goes in one request, which S3 allows up to 5 GB.
 _COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)

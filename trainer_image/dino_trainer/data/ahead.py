@@ -1,7 +1,7 @@
 """Reads an object of a store from its start to its end, several parts at a time, without a file.
 
 One request is seldom as fast as the network; the parts that follow are fetched while the one
-before is unpacked.
+before is hashed, inflated and written.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-PART = 8 * 1024 * 1024
-THREADS = 4
+PART = 16 * 1024 * 1024
+THREADS = 8
 # Parts in memory at most, those under way included.
-WINDOW = 6
+WINDOW = 9
 Fetch = Callable[[int, int], list[bytes]]
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+
+from zlib_ng import zlib_ng
 
 from dino_api.names import FailureReason
 from dino_trainer.data.hashed import Hashed
@@ -29,7 +30,7 @@ RESERVE_BYTES = 256 * 1024 * 1024
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
 _BLOCK = 1 << 20
-_DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error)
+_DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib_ng.error)
 
 
 def is_archive(name: str) -> bool:
