@@ -16,7 +16,6 @@ from dino_operator.plan.katib import experiment, hangs, reading
 from dino_operator.plan.katib.reading import Seen
 from dino_operator.plan.katib.space import refusal
 from dino_operator.plan.model import Delete, Object, Patch
-from dino_operator.plan.names import Annotation
 from dino_operator.plan.search import ends, trials
 from dino_operator.plan.search.engine import Step, Trial
 from dino_operator.plan.search.view import SearchView
