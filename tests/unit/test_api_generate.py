@@ -18,15 +18,18 @@ from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS
 from dino_api.generate.__main__ import main
 from dino_api.generate.cel import literal
-from dino_api.generate.crd import crd, root_schema
+from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
 from dino_api.generate.files import files
 from dino_api.generate.openapi import unbounded
 from dino_api.rules import RULES
+from dino_api.rules.automl import AUTOML_RULES
 from dino_api.rules.resource import RESOURCE_RULES
+from dino_api.search import searchable
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = files()
-CRD_FILE = "crds/dino-operator.io_dinojobs.yaml"
+CRD_FILE = JOB.file
+EACH_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 
 
 def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -40,6 +43,7 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 NODES = dict(nodes(root_schema()))
+SEARCH_NODES = dict(nodes(root_schema(AUTOML)))
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -59,18 +63,62 @@ def test_check_names_what_is_stale_and_writes_nothing(
     assert (tmp_path / CRD_FILE).read_text() == "stale"
 
 
-def test_the_crd_is_small_enough_for_client_side_apply() -> None:
-    assert len(FILES[CRD_FILE].encode()) < 100_000
-    assert len(json.dumps(crd())) < 100_000
+@EACH_KIND
+def test_the_crd_is_small_enough_for_client_side_apply(kind: Kind) -> None:
+    assert len(FILES[kind.file].encode()) < 100_000
+    assert len(json.dumps(crd(kind))) < 100_000
 
 
-@pytest.mark.parametrize("word", ["$ref", "x-kubernetes-preserve-unknown-fields", "default"])
-def test_the_crd_has_no(word: str) -> None:
-    assert not [path for path, node in NODES.items() if word in node]
+@EACH_KIND
+def test_the_file_of_a_crd_is_the_crd(kind: Kind) -> None:
+    assert yaml.safe_load(FILES[kind.file]) == crd(kind)
 
 
-def test_every_text_list_and_map_has_a_cap() -> None:
-    assert unbounded(root_schema()) == []
+@pytest.mark.parametrize("word", ["$ref", "default"])
+def test_no_crd_has(word: str) -> None:
+    assert not [path for path, node in (NODES | SEARCH_NODES).items() if word in node]
+
+
+def test_only_drawn_values_and_whole_experiments_have_no_type() -> None:
+    word = "x-kubernetes-preserve-unknown-fields"
+    untyped = [path for path, node in (NODES | SEARCH_NODES).items() if word in node]
+    ends = ("choices[]", "when.values[]", ".parameters", ".specification", ".inherited.experiment")
+    assert untyped
+    assert all(path.endswith(ends) for path in untyped)
+
+
+@EACH_KIND
+def test_every_text_list_and_map_has_a_cap(kind: Kind) -> None:
+    assert unbounded(root_schema(kind)) == []
+
+
+def test_a_search_knows_the_experiment_of_a_job() -> None:
+    """The template is typed as in a DinoJob, key by key."""
+    job, template = ".spec.experiment", ".spec.template.experiment"
+    keys = {path.removeprefix(job): node for path, node in NODES.items() if path.startswith(job)}
+    found = {path.removeprefix(template): node for path, node in SEARCH_NODES.items()}
+    for path, node in keys.items():
+        if "x-kubernetes-validations" not in node and "properties" not in node:
+            assert found[path] == node
+
+
+def test_the_paths_of_a_search_are_listed() -> None:
+    assert SEARCH_NODES[".spec.search[].path"]["enum"] == list(searchable())
+
+
+@pytest.mark.parametrize("rule", AUTOML_RULES, ids=lambda rule: f"{rule.scope}:{rule.id}")
+def test_a_rule_of_a_search_is_in_its_crd(rule: Any) -> None:
+    node = SEARCH_NODES["." + rule.scope if rule.scope else ""]
+    assert rule.message in [one["message"] for one in node["x-kubernetes-validations"]]
+
+
+@pytest.mark.parametrize("path", searchable())
+def test_a_key_cannot_be_searched_and_set(path: str) -> None:
+    """Each searchable key is asked for in the rule of its section."""
+    section, _, leaf = path.rpartition(".")
+    rules = SEARCH_NODES[".spec"]["x-kubernetes-validations"]
+    (asked,) = [one["rule"] for one in rules if one["message"].endswith(f"({section}.*)")]
+    assert f'has(v.{leaf}) ? "{leaf}" : ""' in asked
 
 
 def test_every_number_of_the_experiment_has_a_range() -> None:
@@ -184,11 +232,11 @@ def test_the_json_schema_has_defaults_and_no_python() -> None:
     assert '"note"' not in FILES["schemas/train.schema.json"]
 
 
-def test_the_chart_wraps_the_crd_in_its_switches() -> None:
+def test_the_chart_wraps_the_crds_in_its_switches() -> None:
     text = FILES["charts/dino-operator/templates/crds.yaml"]
     assert text.startswith("{{- if .Values.crds.enabled }}\n")
     assert "helm.sh/resource-policy: keep" in text
     plain = re.sub(r"^ *\{\{-.*\}\}\n", "", text, flags=re.MULTILINE)
-    rendered = yaml.safe_load(plain)
-    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert rendered == yaml.safe_load(FILES[CRD_FILE])
+    for rendered, kind in zip(yaml.safe_load_all(plain), KINDS, strict=True):
+        assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert rendered == yaml.safe_load(FILES[kind.file])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from dino_api.experiment.paths import field_at
-from dino_api.rules import RULES, Rule
+from dino_api.generate.searched import add_fixed, add_paths
+from dino_api.rules import RULES, Rule, automl
+from dino_api.rules.automl import AUTOML_RULES, below_template
 from dino_api.rules.catalogue import decided, immutables
 from dino_api.rules.resource import RESOURCE_RULES, ResourceRule
 from dino_api.rules.rule import PLACEHOLDER
@@ -43,31 +46,35 @@ def _value(rule: Rule, name: str) -> str:
     return f"({present} ? {paths[-1]} : {default})"
 
 
-def add_rules(root: Schema) -> None:
-    """Adds every rule to the CRD's openAPIV3Schema, in place."""
-    experiment = root["properties"]["spec"]["properties"]["experiment"]
-    _refuse_decided(experiment)
-    for rule in RULES:
-        if rule.cel:
-            _add_experiment_rule(root, experiment, rule)
+def add_job_rules(root: Schema) -> None:
+    """Adds every rule of a DinoJob to the CRD's openAPIV3Schema, in place."""
+    _add_training_rules(root["properties"]["spec"], str)
     for one in (*RESOURCE_RULES, *immutables()):
         _add_resource_rule(root, one)
 
 
-def _add_experiment_rule(root: Schema, experiment: Schema, rule: Rule) -> None:
-    if rule.section == "spec":
-        node, path = root["properties"]["spec"], f".experiment.{rule.path}"
-    else:
-        node = _at(experiment, rule.section)
-        path = "." + rule.path.removeprefix(f"{rule.section}.")
-    _add(node, expand(rule), rule.message, path)
+def add_automl_rules(root: Schema) -> None:
+    """The same for a DinoAutoML, whose training is its template."""
+    spec = root["properties"]["spec"]
+    _add_training_rules(spec["properties"]["template"], below_template)
+    for one in (*AUTOML_RULES, *automl.immutables()):
+        _add_resource_rule(root, one)
+    add_paths(spec)
+    add_fixed(spec)
 
 
-def _refuse_decided(experiment: Schema) -> None:
-    """Refuses, inside the experiment, what the resource itself decides."""
+def _add_training_rules(training: Schema, told: Callable[[str], str]) -> None:
+    """training: the schema with `experiment` in it. told: a DinoJob's sentence as it reads here."""
+    experiment = training["properties"]["experiment"]
     for (*parents, leaf), message in decided():
         node = _at(experiment, ".".join(parents))
-        _add(node, f"!has(self.{leaf})", message, f".{leaf}", reason=_FORBIDDEN)
+        _add(node, f"!has(self.{leaf})", told(message), f".{leaf}", reason=_FORBIDDEN)
+    for rule in RULES:
+        if rule.cel and rule.section == "spec":
+            _add(training, expand(rule), rule.message, f".experiment.{rule.path}")
+        elif rule.cel:
+            path = "." + rule.path.removeprefix(f"{rule.section}.")
+            _add(_at(experiment, rule.section), expand(rule), rule.message, path)
 
 
 def _add_resource_rule(root: Schema, rule: ResourceRule) -> None:

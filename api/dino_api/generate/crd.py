@@ -1,13 +1,17 @@
-"""The CustomResourceDefinition of DinoJob."""
+"""The CustomResourceDefinitions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names
+from dino_api.automl import DinoAutoMLSpec, DinoAutoMLStatus
+from dino_api.base import Camel
 from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
-from dino_api.generate.cel import add_rules
+from dino_api.generate.cel import add_automl_rules, add_job_rules
 from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
 from dino_api.resources import DinoJobSpec
@@ -15,54 +19,115 @@ from dino_api.status import DinoJobStatus
 
 Schema = dict[str, Any]
 
-CRD_NAME = f"{names.PLURAL}.{names.GROUP}"
-
 # title, type, path, whether only `-o wide` shows it
-_COLUMNS = (
-    ("Phase", "string", ".status.phase", False),
-    ("Progress", "string", ".status.progress.display", False),
-    ("mAP50", "number", ".status.metrics.mAP50", False),
-    ("GPUs", "integer", ".status.gpus", False),
-    ("Attempts", "integer", ".status.attempts", False),
-    ("Age", "date", ".metadata.creationTimestamp", False),
-    ("mAP", "number", ".status.metrics.mAP", True),
-    ("Epoch", "integer", ".status.progress.epoch", True),
-    ("Epochs", "integer", ".status.progress.epochs", True),
-    ("Failure", "string", ".status.failure.reason", True),
-    ("Checkpoint", "string", ".status.checkpoint.uri", True),
+_Column = tuple[str, str, str, bool]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of resource. training: the fields between spec and its TrainingSpec."""
+
+    kind: str
+    plural: str
+    singular: str
+    short_names: tuple[str, ...]
+    description: str
+    spec: type[Camel]
+    status: type[Camel]
+    training: tuple[str, ...]
+    columns: tuple[_Column, ...]
+    add_rules: Callable[[Schema], None]
+
+    @property
+    def crd_name(self) -> str:
+        """The name of the CustomResourceDefinition."""
+        return f"{self.plural}.{names.GROUP}"
+
+    @property
+    def file(self) -> str:
+        """Where it is written, below the repository's root."""
+        return f"crds/{names.GROUP}_{self.plural}.yaml"
+
+
+JOB = Kind(
+    names.KIND,
+    names.PLURAL,
+    names.SINGULAR,
+    names.SHORT_NAMES,
+    "A training of a DINO detector.",
+    DinoJobSpec,
+    DinoJobStatus,
+    (),
+    (
+        ("Phase", "string", ".status.phase", False),
+        ("Progress", "string", ".status.progress.display", False),
+        ("mAP50", "number", ".status.metrics.mAP50", False),
+        ("GPUs", "integer", ".status.gpus", False),
+        ("Attempts", "integer", ".status.attempts", False),
+        ("Age", "date", ".metadata.creationTimestamp", False),
+        ("mAP", "number", ".status.metrics.mAP", True),
+        ("Epoch", "integer", ".status.progress.epoch", True),
+        ("Epochs", "integer", ".status.progress.epochs", True),
+        ("Failure", "string", ".status.failure.reason", True),
+        ("Checkpoint", "string", ".status.checkpoint.uri", True),
+    ),
+    add_job_rules,
 )
+AUTOML = Kind(
+    names.AUTOML_KIND,
+    names.AUTOML_PLURAL,
+    names.AUTOML_SINGULAR,
+    names.AUTOML_SHORT_NAMES,
+    "A search for the hyperparameters of a training.",
+    DinoAutoMLSpec,
+    DinoAutoMLStatus,
+    ("template",),
+    (
+        ("Phase", "string", ".status.phase", False),
+        ("Trials", "string", ".status.trials.display", False),
+        ("mAP50", "number", ".status.best.mAP50", False),
+        ("Best trial", "string", ".status.best.trial", False),
+        ("Age", "date", ".metadata.creationTimestamp", False),
+        ("Engine", "string", ".status.engine", True),
+        ("Failed", "integer", ".status.trials.failed", True),
+        ("Failure", "string", ".status.failure.reason", True),
+        ("Checkpoint", "string", ".status.best.checkpoint.uri", True),
+    ),
+    add_automl_rules,
+)
+KINDS = (JOB, AUTOML)
 
 
-def crd() -> Schema:
+def crd(kind: Kind = JOB) -> Schema:
     """The whole object, ready to be written as YAML."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": CRD_NAME},
+        "metadata": {"name": kind.crd_name},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.SINGULAR,
-                "shortNames": list(names.SHORT_NAMES),
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.singular,
+                "shortNames": list(kind.short_names),
                 "categories": [names.CATEGORY],
             },
-            "versions": [_version()],
+            "versions": [_version(kind)],
         },
     }
 
 
-def _version() -> Schema:
+def _version(kind: Kind) -> Schema:
     return {
         "name": names.VERSION,
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
-        "schema": {"openAPIV3Schema": root_schema()},
+        "additionalPrinterColumns": [_column(*column) for column in kind.columns],
+        "schema": {"openAPIV3Schema": root_schema(kind)},
     }
 
 
@@ -71,16 +136,19 @@ def _column(title: str, kind: str, path: str, wide: bool) -> Schema:
     return column | ({"priority": 1} if wide else {})
 
 
-def root_schema() -> Schema:
+def root_schema(kind: Kind = JOB) -> Schema:
     """openAPIV3Schema with every rule in it."""
-    spec = structural(DinoJobSpec)
-    spec["properties"]["experiment"] = _experiment(spec["properties"]["experiment"])
-    status = structural(DinoJobStatus)
+    spec = structural(kind.spec)
+    training = spec
+    for name in kind.training:
+        training = training["properties"][name]
+    training["properties"]["experiment"] = _experiment(training["properties"]["experiment"])
+    status = structural(kind.status)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     root: Schema = {
         "type": "object",
-        "description": "A training of a DINO detector.",
+        "description": kind.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "maxLength": 64},
@@ -90,7 +158,7 @@ def root_schema() -> Schema:
             "status": status,
         },
     }
-    add_rules(root)
+    kind.add_rules(root)
     return root
 
 

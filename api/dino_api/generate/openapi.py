@@ -22,6 +22,7 @@ _KEPT = (
     "maxProperties",
     "required",
     "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
 )
 _EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
@@ -40,10 +41,11 @@ def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
     for exclusive, bound in _EXCLUSIVE.items():
         if exclusive in node:
             result |= {bound: node[exclusive], exclusive: True}
+    if "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
+        # A CRD has no choice of types: any value passes, and who reads it judges.
+        result["x-kubernetes-preserve-unknown-fields"] = True
     if "const" in node:
         result["enum"] = [node["const"]]
-    if "enum" in result and result.get("type") == "string":
-        result["maxLength"] = max(len(value) for value in result["enum"])
     return result | _children(node, defs)
 
 
@@ -78,7 +80,7 @@ def _nullable(node: Schema) -> bool:
 def unbounded(node: Schema, path: str = "") -> list[str]:
     """Paths of strings, lists and maps without a cap; the CEL cost estimate needs caps."""
     found = []
-    if node.get("type") == "string" and "maxLength" not in node:
+    if node.get("type") == "string" and not {"maxLength", "enum"} & {*node}:
         found.append(f"{path}: maxLength")
     if node.get("type") == "array" and "maxItems" not in node:
         found.append(f"{path}: maxItems")

@@ -15,11 +15,13 @@ from dino_api.base import note_of
 from dino_api.experiment.paths import walk
 from dino_api.problem import Severity
 from dino_api.resources import DinoJobSpec
-from dino_api.rules import RULES
+from dino_api.rules import RULES, automl
+from dino_api.rules.automl import SEARCH_CEL
 from dino_api.rules.data import DATA_RULES
 from dino_api.rules.resource import RESOURCE_RULES, ResourceRule, immutable
+from dino_api.rules.search import SEARCH_RULES
 
-Where = Literal["admission", "cli", "preflight", "runtime"]
+Where = Literal["admission", "cli", "search", "preflight", "runtime"]
 _EDITABLE = "runPolicy"
 _BOTH: tuple[Where, ...] = ("admission", "cli")
 
@@ -29,7 +31,8 @@ class Entry:
     """One rule or failure.
 
     where: admission (the API server refuses the object), cli (the command refuses the spec),
-    preflight (the data is looked at), runtime (an attempt ends with it).
+    search (the operator and `kubectl-dino render` refuse the DinoAutoML), preflight (the data is
+    looked at), runtime (an attempt ends with it).
     """
 
     id: str
@@ -57,7 +60,11 @@ def immutables() -> list[ResourceRule]:
     """The fields of a DinoJob's spec that cannot be edited."""
     fields = DinoJobSpec.model_fields.items()
     names = ((field.alias or name, field.is_required()) for name, field in fields)
-    return [immutable(name, required) for name, required in names if name != _EDITABLE]
+    return [
+        immutable(name, required, "DinoJob", f"spec.{_EDITABLE}")
+        for name, required in names
+        if name != _EDITABLE
+    ]
 
 
 def decided() -> Iterator[tuple[tuple[str, ...], str]]:
@@ -68,8 +75,8 @@ def decided() -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def catalogue() -> list[Entry]:
-    """All entries: spec, resource, data, runtime. Ids are unique."""
-    return [*_READING, *_spec(), *_resource(), *_data(), *_runtime()]
+    """All entries: spec, resource, search, data, runtime. Ids are unique."""
+    return [*_READING, *_spec(), *_resource(), *_search(), *_data(), *_runtime()]
 
 
 def _spec() -> Iterator[Entry]:
@@ -89,6 +96,19 @@ def _resource() -> Iterator[Entry]:
         message = ".".join(("spec.experiment", *key[:-1], message))
         id = f"{'-'.join(key).replace('_', '-')}-decided"
         yield Entry(id, "error", ("admission",), message, _sentence(remedy))
+
+
+def _search() -> Iterator[Entry]:
+    for told in SEARCH_RULES:
+        where: tuple[Where, ...] = ("admission", "search") if told.admission else ("search",)
+        yield Entry(told.id, told.severity, where, told.message, told.remedy)
+    shared = {told.id for told in SEARCH_RULES}
+    for rule in (*SEARCH_CEL, *automl.immutables()):
+        if rule.id not in shared:
+            path = ".".join(part for part in (rule.scope, rule.path) if part)
+            id = rule.id if rule in SEARCH_CEL else f"search-{rule.id}"
+            message = f"{path} {rule.must}"
+            yield Entry(id, "error", ("admission",), message, _sentence(rule.remedy))
 
 
 def _data() -> Iterator[Entry]:

@@ -1,4 +1,8 @@
-"""Rules about the DinoJob around the experiment. Only the API server applies them, so CEL alone."""
+"""Rules about the resource around the experiment. Only the API server applies them, so CEL alone.
+
+TRAINING_RULES hold for a DinoJob and for the template of a DinoAutoML; their scopes are those of a
+DinoJob. See rules/automl.py for the other.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +64,8 @@ def _is_s3(name: str) -> str:
     return f"self.{name}.matches('^s3://[a-z0-9][a-z0-9.-]+(/.*)?$')"
 
 
-def immutable(name: str, required: bool) -> ResourceRule:
-    """A field of spec that cannot be edited."""
+def immutable(name: str, required: bool, kind: str, editable: str) -> ResourceRule:
+    """A field of spec that cannot be edited, and the words for those that can."""
     same = f"self.{name} == oldSelf.{name}"
     kept = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})"
     return ResourceRule(
@@ -69,8 +73,7 @@ def immutable(name: str, required: bool) -> ResourceRule:
         "spec",
         name,
         "is immutable",
-        "create another DinoJob, or delete this one and create it again; "
-        "only spec.runPolicy can be edited",
+        f"create another {kind}; only {editable} can be edited",
         same if required else kept,
     )
 
@@ -87,15 +90,7 @@ def _no_prefix(scope: str, prefix: str, remedy: str) -> ResourceRule:
     )
 
 
-RESOURCE_RULES: tuple[ResourceRule, ...] = (
-    ResourceRule(
-        "name-length",
-        "",
-        "metadata.name",
-        "must have at most 50 characters",
-        "the names of its Jobs and pods add to it and may have 63",
-        "size(self.metadata.name) <= 50",
-    ),
+TRAINING_RULES: tuple[ResourceRule, ...] = (
     *_sources("train"),
     *_sources("validation"),
     ResourceRule(
@@ -132,4 +127,60 @@ RESOURCE_RULES: tuple[ResourceRule, ...] = (
     ),
     _no_prefix("spec.podTemplate.labels", "dino-operator.io/", "choose another prefix"),
     _no_prefix("spec.podTemplate.annotations", "dino-operator.io/", "choose another prefix"),
+    ResourceRule(
+        "classes-without-data",
+        "spec",
+        "numClasses",
+        "needs datasets",
+        "the smoke profile, which fills them in, is used as a whole or not at all: add "
+        "spec.datasets, or leave numClasses out as well",
+        "has(self.datasets) || !has(self.numClasses)",
+    ),
 )
+
+JOB_RULES: tuple[ResourceRule, ...] = (
+    ResourceRule(
+        "name-length",
+        "",
+        "metadata.name",
+        "must have at most 50 characters",
+        "the names of its Jobs and pods add to it and may have 63",
+        "size(self.metadata.name) <= 50",
+    ),
+    ResourceRule(
+        "datasets-given",
+        "spec",
+        "datasets",
+        "must be given where automlPolicy is Disabled",
+        "add spec.datasets.train with the URI of the data",
+        "has(self.datasets) || self.?automlPolicy.orValue('Auto') != 'Disabled'",
+    ),
+    ResourceRule(
+        "stop-for-good",
+        "spec",
+        "runPolicy.stop",
+        "cannot be taken back",
+        "create another DinoJob with the same experiment and output; it resumes from the "
+        "checkpoint. To pause one, use spec.runPolicy.suspend",
+        "!oldSelf.?runPolicy.?stop.orValue(false) || self.?runPolicy.?stop.orValue(false)",
+    ),
+    ResourceRule(
+        "parent-other",
+        "",
+        "spec.parent.name",
+        "must be another resource than the job itself",
+        "name the job or the search that it goes on from",
+        "!has(self.spec.parent) || self.spec.parent.name != self.metadata.name || "
+        "self.spec.parent.?kind.orValue('DinoJob') != 'DinoJob'",
+    ),
+    ResourceRule(
+        "parent-or-weights",
+        "spec",
+        "parent",
+        "excludes spec.experiment.train.pretrained_model_path",
+        "the job starts from the checkpoint of its parent; leave one of them out",
+        "!has(self.parent) || !self.?experiment.?train.?pretrained_model_path.hasValue()",
+    ),
+)
+
+RESOURCE_RULES = (*JOB_RULES, *TRAINING_RULES)

@@ -1,0 +1,50 @@
+"""What the search knows of the experiment, told to the API server: paths, and keys set twice."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from dino_api.rules.search import BY_ID
+from dino_api.search.space import searchable
+
+Schema = dict[str, Any]
+
+
+def add_paths(spec: Schema) -> None:
+    """The names that spec.search[].path may have; the refusal lists them."""
+    path = spec["properties"]["search"]["items"]["properties"]["path"]
+    path["enum"] = list(searchable())
+
+
+def add_fixed(spec: Schema) -> None:
+    """No key is searched and set in template.experiment as well: one rule for each section.
+
+    CEL cannot walk the fields of an object, so each key is asked for by its name. A rule for each
+    key, or a sentence that joins the searched paths, would break the limits of size and of cost.
+    """
+    rules = spec.setdefault("x-kubernetes-validations", [])
+    told = BY_ID["searched-and-set"].message
+    for section, paths in groupby(sorted(searchable(), key=_section), _section):
+        rules.append(
+            {
+                "rule": _apart(section, [path.rpartition(".")[2] for path in paths]),
+                "message": f"{told}: leave it out of one of the two ({section}.*)",
+                "fieldPath": ".search",
+            }
+        )
+
+
+def _section(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _apart(section: str, keys: list[str]) -> str:
+    """True where none of the keys that the experiment sets is in the search."""
+    found = ".".join(f"?{part}" for part in f"experiment.{section}".split("."))
+    given = ", ".join(f'has(v.{key}) ? "{key}" : ""' for key in keys)
+    return (
+        f"!has(self.search) || [self.template.{found}].all(o, !o.hasValue() || "
+        f"[o.value()].all(v, [{given}].all(k, "
+        f'!self.search.exists(p, p.path == "{section}." + k))))'
+    )
