@@ -5,8 +5,11 @@ Both sides run live, two images of 256x320, seven boxes each; bytes at one image
 
 from __future__ import annotations
 
+import os
+
 import torch  # noqa: F401 - machine() then knows the number of threads
 
+from dino_api.names import Env
 from tests.bench.harness import Bench, cannot_run, machine
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_published import VARIABLE, published_code
@@ -49,9 +52,23 @@ def counts(ours: Worker, peer: Worker) -> tuple[Bench, Bench]:
             machine(),
             target="<= 4000",
             note="Operations that reach the dispatcher in one training step, the optimiser's "
-            "included; sampling is one on our side (the CPU kernel), grid_sample on the peer's.",
+            "included. Sampling is one each way on our side, with a kernel for CPUs and one for "
+            "GPUs; grid_sample on the peer's. In the parts: our side without such a kernel.",
+            parts={"ours with grid_sample": without_kernel()},
         ),
     )
+
+
+def without_kernel() -> int:
+    """Operations of our step where sampling goes through grid_sample."""
+    os.environ[Env.SAMPLING] = "grid_sample"
+    try:
+        with Worker("ours") as ours:
+            ours.ask("prepare", size=list(COUNTED))
+            ours.run()
+            return int(ours.ask("operations")["operations"])
+    finally:
+        del os.environ[Env.SAMPLING]
 
 
 def graph_breaks(ours: Worker, peer: Worker) -> Bench:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from small import a_detector, images, targets
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dino_trainer.model import Criterion, attention
 from tests.bench.train_step_batch import Size
@@ -40,18 +41,44 @@ def test_the_matcher_copies_once(monkeypatch: Any) -> None:
     assert copies == [(3, 2, 20, 3)]  # two layers and the proposals, images, queries, boxes
 
 
+class Sampling(TorchDispatchMode):
+    """Notes the tensors that the sampling operators get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "dino":
+            self.tensors += [x for x in args if isinstance(x, torch.Tensor)]
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("sampler, most", [("compiled", 3900), ("grid_sample", 4800)])
 def test_operations_of_a_published_step(
     sampler: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of a step, clipping and AdamW too, of R50 with 6 + 6 layers; published: 12,000."""
-    monkeypatch.setattr(attention, "sampler_for", lambda device: sampler)
+    """All of a step, clipping and AdamW too, of R50 with 6 + 6 layers; published: 12,000.
+
+    "compiled" is also what a GPU takes: one operator each way, with a kernel for either device.
+    """
+    monkeypatch.setattr(attention, "sampler_for", lambda value, locations: sampler)
     step = OurStep(queries=30)
     step.prepare(Size(2, 96, 128))
     step.run()  # the first one makes the optimiser's state
     counts = count_operations(step.run)
     assert counts["operations"] <= most
     assert counts["waits"] == 2  # the matcher, and the loop for the loss
+
+
+def test_the_sampling_operators_get_tensors_that_need_no_copy() -> None:
+    """Six encoder and decoder layers each: three tensors forward, four backward."""
+    step = OurStep(queries=30)
+    step.prepare(Size(1, 64, 64))
+    with Sampling() as sampling:
+        step.run()
+    assert len(sampling.tensors) == 12 * (3 + 4)
+    assert all(tensor.is_contiguous() for tensor in sampling.tensors)
 
 
 def test_activations_of_an_image_of_the_published_model() -> None:

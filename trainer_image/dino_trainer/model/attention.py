@@ -16,46 +16,20 @@ from torch import Tensor, nn
 
 from dino_trainer.model import sampling
 from dino_trainer.model.layers import dense, full
+from dino_trainer.model.sampling_choice import sampler_for
+from dino_trainer.model.sampling_grid import LevelShapes, sample_by_grid
 
-LevelShapes = tuple[tuple[int, int], ...]  # (height, width) of each level, on the host
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
-
-
-def sample_by_grid(
-    value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
-) -> Tensor:
-    """Sample with torch's ``grid_sample``, level by level: runs on every device.
-
-    The value is transposed once and the levels are joined once, which copies less than stacking
-    them; the result is the same to the last bit.
-    """
-    b, _, d = value.shape
-    q, m, _, p = locations.shape[1:5]
-    planes = value.transpose(1, 2).reshape(b * m, d // m, -1)  # [b*m, e, s]
-    grids = locations.permute(3, 0, 2, 1, 4, 5).reshape(-1, b * m, q, p, 2).unbind()
-    levels = planes.split([h * w for h, w in shapes], dim=-1)
-    sampled = [
-        F.grid_sample(level.unflatten(-1, shape), grid, align_corners=False)
-        for level, shape, grid in zip(levels, shapes, grids, strict=True)
-    ]  # v tensors [b*m, e, q, p]
-    weights = weights.transpose(1, 2).reshape(b * m, 1, q, -1)  # [b*m, 1, q, v*p]
-    mixed = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # [b*m, e, q]
-    return mixed.view(b, d, q).transpose(1, 2)
 
 
 def sample_compiled(
     value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sample with our compiled CPU kernel, several times as fast and without the copies."""
+    """Sample with our compiled kernels, several times as fast and without the copies."""
     return sampling.sample(value, [side for shape in shapes for side in shape], locations, weights)
 
 
 SAMPLERS: dict[str, Sampler] = {"grid_sample": sample_by_grid, "compiled": sample_compiled}
-
-
-def sampler_for(device: torch.device) -> str:
-    """The fastest sampler on ``device``, a key of ``SAMPLERS``."""
-    return "compiled" if device.type == "cpu" and sampling.available() else "grid_sample"
 
 
 def ms_deform_attn(
@@ -80,7 +54,7 @@ def ms_deform_attn(
 
     Zhu et al. 2021, Deformable DETR, equation 3.
     """
-    return SAMPLERS[backend or sampler_for(value.device)](value, shapes, locations, weights)
+    return SAMPLERS[backend or sampler_for(value, locations)](value, shapes, locations, weights)
 
 
 @dataclass(frozen=True)

@@ -1,240 +1,36 @@
-"""Deformable sampling on the CPU, compiled by numba on first use; no C++ compiler is needed.
+"""Deformable sampling as one operator each way, with a compiled kernel on the CPU and on GPUs.
 
 Shapes: b batch, s tokens of all levels, q queries, m heads, e = d / m, v levels, p points per
-level and head. A plane is what one head of one image reads: [s, e].
+level and head.
 
 torch's ``grid_sample`` makes every sample of every head a tensor of its own before they are mixed:
-v * p times the output, three times over. Here the samples of a query are mixed as they are read,
-e neighbours in memory at once. Sums are kept in float32 (float64 for float64 input), whatever the
-type of the value.
+v * p times the output, three times over. These kernels mix the samples of a query as they read
+them. Sums are kept in float32 (float64 for float64 input), whatever the type of the value.
+
+``sampling_choice`` says where the operator is used.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-try:
-    import numba
-except ImportError:  # the trainer then samples with torch alone
-    numba = None  # type: ignore[assignment]
-
-# Values are read and summed in any order, but not-a-number stays what it is: a diverged model is
-# noticed by it.
-FAST_MATH = {"contract", "reassoc", "nsz", "arcp"}
+from dino_trainer.model import sampling_cpu
 
 
-def available() -> bool:
-    """Whether numba is installed."""
-    return numba is not None
-
-
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` for each type it meets, keeping the result on disk where one can."""
-    if numba is None:
-        return function
-    compiler = partial(numba.njit, nogil=True, fastmath=FAST_MATH, error_model="numpy")
-    try:
-        return compiler(cache=True)(function)
-    except RuntimeError:  # no folder for the cache can be written: compile in each process
-        return compiler()(function)
-
-
-@_compile
-def _place(location, size, one):  # type: ignore[no-untyped-def]
-    """Return where a location in -1..1 lies along a side of ``size`` cells, from -1/2 on."""
-    half = one / (one + one)
-    return (location + one) * half * size - half
-
-
-@_compile
-def _neighbours(place, size, one):  # type: ignore[no-untyped-def]
-    """Return the two cells around ``place``, their weights, and 1 or 0: is each in the level?
-
-    A cell outside has weight zero; in its place the nearest one inside is named.
-    """
-    below = np.floor(place)
-    part, low = place - below, int(below)
-    low_in = one if low >= 0 else one - one
-    high_in = one if low + 1 < size else one - one
-    cells = (max(low, 0), min(low + 1, size - 1))
-    return cells, ((one - part) * low_in, part * high_in), (low_in, high_in)
-
-
-@lru_cache(maxsize=8)
-def _forward(e: int) -> Callable[..., None]:
-    """Return the kernel for ``e`` channels per head: a constant, so that sums stay in registers."""
-
-    @_compile
-    def kernel(  # type: ignore[no-untyped-def]
-        value, shapes, locations, weights, out, first, last
-    ):
-        """Fill the planes first..last of ``out`` [b, q, m, e].
-
-        value [b, s * m, e], shapes int64[v, 2] (height, width), locations [b, q, m, v, p, 2],
-        weights [b, q, m, v, p].
-        """
-        heads, kept = weights.shape[2], weights.dtype.type
-        one = kept(1)
-        mixed = np.empty(e, weights.dtype)
-        for plane in range(first, last):
-            b, m = plane // heads, plane % heads
-            rows = value[b]
-            for q in range(weights.shape[1]):
-                mixed[:] = 0
-                start = 0
-                for v in range(weights.shape[3]):
-                    h, w = shapes[v, 0], shapes[v, 1]
-                    height, width = kept(h), kept(w)
-                    for p in range(weights.shape[4]):
-                        x = _place(locations[b, q, m, v, p, 0], width, one)
-                        y = _place(locations[b, q, m, v, p, 1], height, one)
-                        if not (x > -one and y > -one and x < width and y < height):
-                            if x != x or y != y:
-                                mixed[:] = np.nan
-                            continue
-                        (left, right), (near, far), _ = _neighbours(x, w, one)
-                        (top, bottom), (upper, lower), _ = _neighbours(y, h, one)
-                        upper, lower = (
-                            upper * weights[b, q, m, v, p],
-                            lower * weights[b, q, m, v, p],
-                        )
-                        up, down = start + top * w, start + bottom * w
-                        v00, v01 = rows[(up + left) * heads + m], rows[(up + right) * heads + m]
-                        v10, v11 = rows[(down + left) * heads + m], rows[(down + right) * heads + m]
-                        a00, a01, a10, a11 = upper * near, upper * far, lower * near, lower * far
-                        for c in range(e):
-                            mixed[c] += a00 * v00[c] + a01 * v01[c] + a10 * v10[c] + a11 * v11[c]
-                    start += h * w
-                out[b, q, m] = mixed
-
-    return kernel
-
-
-@_compile
-def _add(row, factor, onto):  # type: ignore[no-untyped-def]
-    """Add ``factor`` times ``row`` to ``onto``."""
-    for c in range(row.shape[0]):
-        onto[c] += factor * row[c]
-
-
-@lru_cache(maxsize=8)
-def _backward(e: int) -> Callable[..., None]:
-    """Return the kernel of the gradients for ``e`` channels per head."""
-
-    @_compile
-    def kernel(  # type: ignore[no-untyped-def]
-        value, shapes, locations, weights, grad, to_value, to_locations, to_weights, first, last
-    ):
-        """Fill the planes first..last of the three gradients, given that of the output.
-
-        ``to_value`` starts as zeros, as do the others. No two planes write to the same place.
-        """
-        heads, kept = weights.shape[2], weights.dtype.type
-        one = kept(1)
-        half = one / (one + one)
-        for plane in range(first, last):
-            b, m = plane // heads, plane % heads
-            rows, onto = value[b], to_value[b]
-            for q in range(weights.shape[1]):
-                row = grad[b, q, m]
-                start = 0
-                for v in range(weights.shape[3]):
-                    h, w = shapes[v, 0], shapes[v, 1]
-                    height, width = kept(h), kept(w)
-                    for p in range(weights.shape[4]):
-                        x = _place(locations[b, q, m, v, p, 0], width, one)
-                        y = _place(locations[b, q, m, v, p, 1], height, one)
-                        if not (x > -one and y > -one and x < width and y < height):
-                            if x != x or y != y:
-                                to_locations[b, q, m, v, p] = np.nan
-                                to_weights[b, q, m, v, p] = np.nan
-                            continue
-                        (left, right), (near, far), (in_left, in_right) = _neighbours(x, w, one)
-                        (top, bottom), (upper, lower), (in_top, in_bottom) = _neighbours(y, h, one)
-                        up, down = start + top * w, start + bottom * w
-                        i00, i01 = (up + left) * heads + m, (up + right) * heads + m
-                        i10, i11 = (down + left) * heads + m, (down + right) * heads + m
-                        v00, v01, v10, v11 = rows[i00], rows[i01], rows[i10], rows[i11]
-                        d00 = d01 = d10 = d11 = one - one
-                        for c in range(e):
-                            d00 += row[c] * v00[c]
-                            d01 += row[c] * v01[c]
-                            d10 += row[c] * v10[c]
-                            d11 += row[c] * v11[c]
-                        weight = weights[b, q, m, v, p]
-                        _add(row, weight * upper * near, onto[i00])
-                        _add(row, weight * upper * far, onto[i01])
-                        _add(row, weight * lower * near, onto[i10])
-                        _add(row, weight * lower * far, onto[i11])
-                        across = upper * (d01 * in_right - d00 * in_left)
-                        across += lower * (d11 * in_right - d10 * in_left)
-                        along = near * (d10 * in_bottom - d00 * in_top)
-                        along += far * (d11 * in_bottom - d01 * in_top)
-                        to_weights[b, q, m, v, p] = upper * (near * d00 + far * d01) + lower * (
-                            near * d10 + far * d11
-                        )
-                        to_locations[b, q, m, v, p, 0] = weight * across * half * width
-                        to_locations[b, q, m, v, p, 1] = weight * along * half * height
-                    start += h * w
-
-    return kernel
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process; a forked child, which inherits none, gets its own."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="sampling")
-
-
-def _in_parallel(kernel: Callable[..., None], arrays: list[Any], planes: int) -> None:
-    """Run ``kernel`` over all planes, in as many threads as torch uses."""
-    threads = max(1, min(torch.get_num_threads(), planes))
-    bounds = [planes * i // threads for i in range(threads + 1)]
-    waiting = []
-    if threads > 1:
-        pool = _pool(os.getpid(), torch.get_num_threads())
-        waiting = [pool.submit(kernel, *arrays, *bounds[i : i + 2]) for i in range(1, threads)]
-    kernel(*arrays, 0, bounds[1])
-    wait(waiting)
-    for future in waiting:
-        future.result()
-
-
-def _arrays(
-    value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
-) -> tuple[list[np.ndarray], torch.dtype]:
-    """Return the kernels' inputs, all of the type in which sums are kept, and that type."""
-    b, s, d = value.shape
-    q, m, v, p = locations.shape[1:5]
-    kept = torch.float64 if value.dtype == torch.float64 else torch.float32
-    tensors = (
-        value.view(b, s * m, d // m),
-        torch.tensor(shapes).view(v, 2),
-        locations,
-        weights.view(b, q, m, v, p),
-    )
-    types = (kept, torch.int64, kept, kept)
-    return [
-        t.detach().to(kind).contiguous().numpy() for t, kind in zip(tensors, types, strict=True)
-    ], kept
-
-
-@torch.library.custom_op("dino::sample", mutates_args=())
+@torch.library.custom_op("dino::sample", mutates_args=(), device_types="cpu")
 def sample(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
     """See ``attention.ms_deform_attn``; ``shapes`` is flat here: h0, w0, h1, w1, …"""
-    arrays, kept = _arrays(value, shapes, locations, weights)
-    b, q, m = weights.shape[:3]
-    out = torch.empty((b, q, value.shape[2]), dtype=kept)
-    _in_parallel(_forward(out.shape[2] // m), [*arrays, out.view(b, q, m, -1).numpy()], b * m)
-    return out.to(value.dtype)
+    return sampling_cpu.forward(value, shapes, locations, weights)
+
+
+@sample.register_kernel("cuda")
+def _(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
+    from dino_trainer.model import sampling_triton  # Triton is installed where there are GPUs
+
+    return sampling_triton.forward(value, shapes, locations, weights)
 
 
 @sample.register_fake
@@ -243,21 +39,21 @@ def _(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> T
     return value.new_empty((b, q, value.shape[2]))
 
 
-@torch.library.custom_op("dino::sample_backward", mutates_args=())
+@torch.library.custom_op("dino::sample_backward", mutates_args=(), device_types="cpu")
 def sample_backward(
     grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of value, locations and weights, each of its tensor's type."""
-    arrays, kept = _arrays(value, shapes, locations, weights)
-    b, q, m = weights.shape[:3]
-    row = grad.to(kept).contiguous().view(b, q, m, -1).numpy()
-    found = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
-    _in_parallel(_backward(row.shape[3]), [*arrays, row, *found], b * m)
-    to_value, to_locations, to_weights = (
-        torch.from_numpy(array).view(t.shape).to(t.dtype)
-        for array, t in zip(found, (value, locations, weights), strict=True)
-    )
-    return to_value, to_locations, to_weights
+    return sampling_cpu.backward(grad, value, shapes, locations, weights)
+
+
+@sample_backward.register_kernel("cuda")
+def _(
+    grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from dino_trainer.model import sampling_triton
+
+    return sampling_triton.backward(grad, value, shapes, locations, weights)
 
 
 @sample_backward.register_fake
