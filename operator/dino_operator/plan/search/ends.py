@@ -1,14 +1,31 @@
-"""When a search must stop: its goal is reached, too much failed, or every trial was made."""
+"""When a search must stop: what failed too much, the goal, or the number of trials."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dino_api import failures
+from dino_api.names import FailureReason
+from dino_operator.plan import failure
 from dino_operator.plan.failure import Cause
-from dino_operator.plan.search.engine import Trial
+from dino_operator.plan.search import cells
+from dino_operator.plan.search.engine import MAY_WIN, Trial
 from dino_operator.plan.search.view import SearchView
+
+FATAL = frozenset(
+    {
+        FailureReason.INVALID_SPEC.value,
+        FailureReason.INVALID_DATASET.value,
+        FailureReason.INPUT_NOT_FOUND.value,
+        FailureReason.ACCESS_DENIED.value,
+        FailureReason.NO_GPU.value,
+        FailureReason.IMAGE_PULL_FAILED.value,
+        FailureReason.CHILD_NAME_CONFLICT.value,
+    }
+)
+"""What fails the baseline for one of these fails every other trial as well."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +37,83 @@ class End:
 
 
 def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
-    """Why no more trials may start, or None where they may.
+    """Why no more trials may start, or None where they may. Worst first.
 
-    trials: all of them, the baseline first. Pure in its arguments.
+    trials: all of them, the baseline first. Some may still run.
     """
-    return None
+    failed = [each for each in trials if each.state == "Failed"]
+    if failed and failed[0].number == 0 and failed[0].reason in FATAL:
+        return _of_baseline(failed[0])
+    if len(failed) > view.search.max_failed_trials:
+        return _too_many(view, failed)
+    goal = view.spec.objective.goal
+    met = [each for each in trials if goal is not None and (_score(each) or 0.0) >= goal]
+    if met:
+        return End(f"{met[0].name} reached the goal of {goal:g} with mAP50 {_score(met[0]):.4f}")
+    most = planned(view)
+    if len(trials) < most or any(each.is_live for each in trials):
+        return None
+    if all(_score(each) is None for each in trials):
+        return End("", _nothing(failed))
+    return End(f"all {len(trials)} trials have ended")
+
+
+def planned(view: SearchView) -> int:
+    """How many trials the search has in all; a grid may have fewer combinations."""
+    most = view.search.max_trials
+    if view.spec.algorithm.name != "grid":
+        return most
+    return min(most, len(cells.cells(view.search.space)) + 1)
+
+
+def unchecked(baseline: Trial) -> End | None:
+    """The end where the baseline failed before its data was found good; other trials need it."""
+    return _of_baseline(baseline) if baseline.state == "Failed" else None
 
 
 def most_frequent(trials: Sequence[Trial]) -> str:
     """The reason for which most of the failed trials failed; empty where none did."""
     reasons = Counter(each.reason for each in trials if each.state == "Failed" and each.reason)
     return min(reasons, key=lambda reason: (-reasons[reason], reason), default="")
+
+
+def _score(trial: Trial) -> float | None:
+    """What counts for the goal: of a trial that ended and may win."""
+    return trial.mAP50 if trial.state in MAY_WIN else None
+
+
+def _of_baseline(trial: Trial) -> End:
+    said = f"{trial.name}, which has the defaults, failed: {trial.message or trial.reason}"
+    rule = _rule(trial.reason) or failures.by_reason(FailureReason.NO_TRIAL_SUCCEEDED.value)
+    return End("", Cause(rule, said))
+
+
+def _too_many(view: SearchView, failed: Sequence[Trial]) -> End:
+    most = view.search.max_failed_trials
+    said = f"{len(failed)} trials failed, and spec.maxFailedTrials is {most}"
+    return End("", _with_example(failure.cause(FailureReason.MAX_FAILED_TRIALS, said), failed))
+
+
+def _nothing(failed: Sequence[Trial]) -> Cause:
+    said = "no trial has a result"
+    return _with_example(failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, said), failed)
+
+
+def _with_example(cause: Cause, failed: Sequence[Trial]) -> Cause:
+    """Adds what went wrong most often, and what to do about it."""
+    reason = most_frequent(failed)
+    if not reason:
+        return cause
+    example = next(each for each in failed if each.reason == reason)
+    times = sum(each.reason == reason for each in failed)
+    said = f"{cause.message}; {times} of them for {reason}, such as {example.name}"
+    said += f": {example.message}" if example.message else ""
+    rule = _rule(reason)
+    remedy = f"{rule.remedy} {cause.rule.remedy}" if rule else cause.rule.remedy
+    return replace(cause, message=said, remedy=remedy)
+
+
+def _rule(reason: str) -> failures.FailureRule | None:
+    """Katib has reasons of its own."""
+    known = {rule.reason.value for rule in failures.TABLE}
+    return failures.by_reason(reason) if reason in known else None

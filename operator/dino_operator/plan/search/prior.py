@@ -17,7 +17,7 @@ from dino_api.automl import SearchParameter, Value
 from dino_api.experiment.paths import field_at
 from dino_api.search import kind_of, typed
 
-WIDTH = 0.2
+WIDTH = 0.12
 """Standard deviation of the prior, as a share of the range."""
 FAVOUR = 0.5
 """Probability of the default where choices have one; the others share the rest."""
