@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dino_trainer.model.attention import (
@@ -13,6 +14,7 @@ from dino_trainer.model.attention import (
     DeformableAttention,
     References,
     SelfAttention,
+    attend,
     ms_deform_attn,
 )
 from dino_trainer.model.position import image_positions, query_positions
@@ -66,13 +68,15 @@ def test_gradients_are_those_of_finite_differences(backend: str) -> None:
 
 def test_offsets_count_in_cells_around_points_and_in_box_sizes_around_boxes() -> None:
     sizes = torch.tensor([[6.0, 4.0], [3.0, 2.0]])
-    points = References.points(torch.full((1, 1, 2, 2), 0.5), sizes)
+    points = References.around_points(torch.full((1, 1, 2, 2), 0.5), sizes, points=3)
+    assert points.origin.shape == (1, 1, 1, 2 * 3 * 2)
     assert points.origin.abs().max() == 0
     # One cell of the wide level is a third of the way from the centre to its edge.
-    assert points.unit[0, 0].allclose(torch.tensor([1 / 3, 0.5]))
-    boxes = References.boxes(torch.tensor([[[[0.5, 0.25, 0.4, 0.2]] * 2]]), points=4)
+    expected = torch.tensor([[1 / 3, 0.5], [2 / 3, 1.0]])[:, None].expand(2, 3, 2)
+    assert points.unit.view(2, 3, 2).allclose(expected)
+    boxes = References.around_boxes(torch.tensor([[[[0.5, 0.25, 0.4, 0.2]] * 2]]), points=4)
     corner = boxes.origin + 4 * boxes.unit  # 4 of 4 points: half a box away
-    assert ((corner + 1) / 2).flatten(0, -2)[0].allclose(torch.tensor([0.7, 0.35]))
+    assert ((corner + 1) / 2).view(8, 2).allclose(torch.tensor([0.7, 0.35]))
 
 
 def test_padded_tokens_are_not_seen() -> None:
@@ -82,7 +86,9 @@ def test_padded_tokens_are_not_seen() -> None:
     memory, query = torch.randn(1, 30, D), torch.randn(1, Q, D)
     padding = torch.zeros(1, 30, 1, dtype=torch.bool)
     padding[:, [2, 3, 20, 29]] = True
-    references = References.points(torch.rand(1, Q, 2, 2), torch.tensor([[6.0, 4.0], [3.0, 2.0]]))
+    references = References.around_points(
+        torch.rand(1, Q, 2, 2), torch.tensor([[6.0, 4.0], [3.0, 2.0]]), P
+    )
     before = attention(query, references, memory, SHAPES, padding)
     after = attention(query, references, memory + 9 * padding, SHAPES, padding)
     assert before.equal(after)
@@ -95,10 +101,34 @@ def test_self_attention_is_torchs() -> None:
     theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.in_proj.weight, ours.in_proj.bias
     theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
     x, positions = torch.randn(B, Q, D), torch.randn(B, Q, D)
-    allowed = torch.rand(Q, Q) > 0.3
-    allowed.fill_diagonal_(True)
-    expected = theirs(x + positions, x + positions, x, attn_mask=~allowed)[0]
-    assert ours(x, positions, allowed).allclose(expected, atol=1e-6)
+    assert ours(x, positions, None).allclose(theirs(x + positions, x + positions, x)[0], atol=1e-6)
+    whole = some_rows_masked(3)
+    expected = theirs(x + positions, x + positions, x, attn_mask=~whole)[0]
+    assert ours(x, positions, whole[:3]).allclose(expected, atol=1e-6)
+
+
+def some_rows_masked(rows: int) -> torch.Tensor:
+    """bool[Q, Q]: the first rows see some columns, the others what lies behind those rows."""
+    allowed = torch.arange(Q).expand(Q, Q) >= rows
+    allowed[:rows] = torch.rand(rows, Q) > 0.3
+    return allowed.fill_diagonal_(True)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_products_in_half_precision_are_attention(rows: int) -> None:
+    """Output and gradients, against float64 within what rounding to bfloat16 leaves."""
+    torch.manual_seed(0)
+    parts = [torch.randn(B, M, Q, D).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [part.detach().double().requires_grad_() for part in parts]
+    allowed = some_rows_masked(rows) if rows else None
+    grad = torch.randn(B, Q, M * D)
+    ours = attend(*parts, None if allowed is None else allowed[:rows], 0.0)
+    theirs = F.scaled_dot_product_attention(*exact, allowed).transpose(1, 2).flatten(2)
+    assert ours.dtype == torch.bfloat16
+    found = (ours, *torch.autograd.grad(ours, parts, grad.bfloat16()))
+    expected = (theirs, *torch.autograd.grad(theirs, exact, grad.double()))
+    for mine, other in zip(found, expected, strict=True):
+        assert (mine - other).norm() < 0.02 * other.norm()
 
 
 def test_image_positions_follow_the_unpadded_part() -> None:

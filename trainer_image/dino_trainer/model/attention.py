@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from dino_trainer.model import sampling
 from dino_trainer.model.layers import dense, full
@@ -59,24 +62,34 @@ def ms_deform_attn(
 
 @dataclass(frozen=True)
 class References:
-    """Where offsets start and how far a unit of them reaches, as ``ms_deform_attn`` counts."""
+    """Where offsets start and how far a unit of them reaches, as ``ms_deform_attn`` counts.
 
-    origin: Tensor  # float[b, q, 1, v, 1, 2]
-    unit: Tensor  # float[v, 1, 2] or [b, q, 1, v, 1, 2]
+    The samples of a head lie side by side, so that one long row is computed at once: with rows of
+    two numbers, x and y, a CPU takes six times as long.
+    """
+
+    origin: Tensor  # float[b, q, 1, v * p * 2]
+    unit: Tensor  # float[v * p * 2] or [b, q, 1, v * p * 2]
 
     @classmethod
-    def points(cls, points: Tensor, sizes: Tensor) -> References:
-        """Around points float[b, q, v, 2] in 0..1, a unit is one cell of the level.
+    def around_points(cls, centres: Tensor, sizes: Tensor, points: int) -> References:
+        """Around ``centres`` float[b, q, v, 2] in 0..1, a unit is one cell of the level.
 
-        ``sizes`` float[v, 2] holds (width, height) of each level.
+        ``sizes`` float[v, 2] holds (width, height) of each level; ``points`` is p.
         """
-        return cls(2 * points[:, :, None, :, None] - 1, 2 / sizes[:, None])
+        return cls(_per_sample(2 * centres - 1, points)[:, :, None], _per_sample(2 / sizes, points))
 
     @classmethod
-    def boxes(cls, boxes: Tensor, points: int) -> References:
-        """Around boxes float[b, q, v, 4] (cxcywh, 0..1), ``points`` units are half the box."""
-        centres, sizes = boxes[:, :, None, :, None].split(2, dim=-1)
-        return cls(2 * centres - 1, sizes / points)
+    def around_boxes(cls, boxes: Tensor, points: int) -> References:
+        """Around boxes float[b, q, v, 4] (cxcywh, 0..1), p = ``points`` units are half the box."""
+        centres, sizes = boxes[:, :, None].split(2, dim=-1)
+        return cls(_per_sample(2 * centres - 1, points), _per_sample(sizes / points, points))
+
+
+def _per_sample(levels: Tensor, points: int) -> Tensor:
+    """Return float[…, v * p * 2]: what holds for a level, [..., v, 2], for each of its samples."""
+    shape = (*levels.shape[:-1], points, 2)
+    return levels[..., None, :].expand(shape).flatten(-3)
 
 
 class DeformableAttention(nn.Module):
@@ -130,11 +143,11 @@ class DeformableAttention(nn.Module):
         rows = query.reshape(b * q, d)
         value = dense(memory.flatten(0, 1), self.value_proj).view(memory.shape)
         if padding is not None:
-            value = value.masked_fill(padding, 0.0)
-        offsets = full(dense(rows, self.sampling_offsets))
-        offsets = offsets.view(b, q, self.heads, self.levels, self.points, 2)
+            value = value * (~padding).to(value.dtype)  # faster than filling with zeros
+        offsets = full(dense(rows, self.sampling_offsets)).view(b, q, self.heads, -1)
         weights = full(dense(rows, self.attention_weights)).view(b, q, self.heads, -1).softmax(-1)
         locations = torch.addcmul(references.origin, offsets, references.unit)
+        locations = locations.view(b, q, self.heads, self.levels, self.points, 2)
         mixed = ms_deform_attn(value, shapes, locations, weights)
         return dense(mixed.flatten(0, 1), self.output_proj).view(query.shape)
 
@@ -153,7 +166,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, positions: Tensor, allowed: Tensor | None) -> Tensor:
         """Return float[b, q, d] from ``x`` and ``positions`` float[b, q, d].
 
-        ``allowed`` bool[q, q] is True where a row may look at a column; None: everywhere.
+        ``allowed`` bool[r, q] is True where one of the first r rows may look at a column; the rows
+        behind them see each other and nothing else. None: every row sees every column.
         """
         d = x.shape[-1]
         sizes = (2 * d, d)
@@ -163,7 +177,63 @@ class SelfAttention(nn.Module):
         qk = F.linear(x + positions, qk_weight, qk_bias)
         q, k = qk.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         v = F.linear(x, v_weight, v_bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, allowed, dropout_p=self.dropout if self.training else 0.0
-        )  # [b, m, q, e]
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        mixed = attend(q, k, v, allowed, self.dropout if self.training else 0.0)
+        return self.out_proj(mixed)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float) -> Tensor:
+    """Return float[b, q, m * e] from ``q``, ``k``, ``v`` float[b, m, q, e].
+
+    ``allowed`` as in ``SelfAttention``: two products, without the part that nobody may see. Where
+    nothing is masked, torch has its fastest kernels.
+    """
+    half = q.dtype in (torch.float16, torch.bfloat16)
+    by_products = half and q.device.type == "cpu" and not dropout
+    mix = _mix_by_products if by_products else partial(_mix_by_torch, dropout=dropout)
+    if allowed is None:
+        return mix(q, k, v, None).flatten(2)
+    rows = allowed.shape[0]
+    first, rest = q.split([rows, q.shape[2] - rows], dim=2)
+    mixed = mix(first, k, v, allowed), mix(rest, k[:, :, rows:], v[:, :, rows:], None)
+    return torch.cat(mixed, dim=1).flatten(2)
+
+
+def _mix_by_torch(
+    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float
+) -> Tensor:
+    """Return float[b, q, m, e], by torch's own attention."""
+    return F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=dropout).transpose(1, 2)
+
+
+def _mix_by_products(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """Return float[b, q, m, e], by plain matrix products.
+
+    On a CPU torch's attention has no fast path for half precision: it is slower than in float32.
+    Products of whole heads take half of its time. Scores are rounded to half precision, as they
+    are where the published code runs under autocast.
+    """
+    planes = [x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v)]
+    mixed = _Products.apply(*planes, allowed)
+    return mixed.view(q.shape).transpose(1, 2)
+
+
+class _Products(torch.autograd.Function):
+    """softmax(q k^T) v of planes float[b * m, n, e]; keeps the softmax for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+        scores = torch.bmm(q, k.transpose(1, 2))
+        if allowed is not None:
+            scores.masked_fill_(~allowed, -math.inf)
+        shares = scores.softmax(-1)
+        ctx.save_for_backward(q, k, v, shares)
+        return torch.bmm(shares, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, shares = ctx.saved_tensors
+        to_shares = torch.bmm(grad, v.transpose(1, 2))
+        to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype)
+        to_q, to_k = torch.bmm(to_scores, k), torch.bmm(to_scores.transpose(1, 2), q)
+        return to_q, to_k, torch.bmm(shares.transpose(1, 2), grad), None

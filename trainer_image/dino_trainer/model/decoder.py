@@ -50,9 +50,9 @@ class DecoderLayer(nn.Module):
             x, positions: float[b, n, d].
             boxes: float[b, n, v, 4], cxcywh on each level's padded area.
             memory: float[b, s, d].
-            allowed: bool[n, n], see SelfAttention.
+            allowed: bool[r, n], see SelfAttention.
         """
-        references = References.boxes(boxes, self.cross_attention.points)
+        references = References.around_boxes(boxes, self.cross_attention.points)
         image = (memory, tokens.shapes, tokens.padding)
         if self.looks_at_image:
             attended = self.self_attention(x + positions, references, *image)
@@ -93,7 +93,8 @@ class Decoder(nn.Module):
             boxes: float[b, n, 4], their first boxes, cxcywh in 0..1.
             memory: float[b, s, d].
             tokens: where the memory's tokens lie.
-            allowed: bool[n, n], which query may look at which; None: all at all.
+            allowed: bool[r, n], at which queries the r denoising ones may look (see SelfAttention);
+                None: all look at all.
 
         A layer starts from detached boxes, while its prediction adds to the same boxes with
         their gradient: each box head is thus trained by two layers ("look forward twice").

@@ -81,14 +81,13 @@ def make_denoising(
 
 
 def allow_attention(groups: int, denoising: int, matching: int, device: torch.device) -> Tensor:
-    """Return bool[n, n], True where the row's query may look at the column's.
+    """Return bool[r, n], True where a denoising query may look at the column's query.
 
-    Matching queries see each other only; a denoising query sees its own group and the matching
-    queries.
+    It sees its own group and all matching queries. These see each other only: no row is needed.
     """
     group = torch.arange(denoising + matching, device=device) // (denoising // groups)
-    group = group.clamp(max=groups)  # matching queries form the last group
-    return (group[:, None] == group[None]) | ((group < groups)[:, None] & (group == groups)[None])
+    rows, columns = group[:denoising, None], group[None]
+    return (rows == columns) | (columns >= groups)
 
 
 def _limit(

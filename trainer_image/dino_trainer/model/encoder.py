@@ -133,6 +133,7 @@ class Encoder(nn.Module):
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
+        self.points = cfg.enc_n_points
         self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.enc_layers))
         self.norm = LayerNorm(cfg.hidden_dim) if cfg.pre_norm else nn.Identity()
 
@@ -149,7 +150,7 @@ class Encoder(nn.Module):
         """
         # A point relative to the unpadded image, on each level's padded area: [b, s, v, 2]
         points = tokens.centres[:, :, None] * tokens.valid_ratios[:, None]
-        references = References.points(points, tokens.sizes)
+        references = References.around_points(points, tokens.sizes, self.points)
         for layer in self.layers:
             x = run_layer(layer, recompute, x, positions, references, tokens)
         return self.norm(x)
