@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,7 @@ from dino_api.resources import Resources
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import condition, format_time
 
-NOT_OURS = frozenset({"progress"})
-"""Written by the pod under its own field manager; never in what we apply."""
+PROGRESS = "progress"
 LONGEST_MESSAGE = 4096
 
 
@@ -29,7 +29,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class State:
-    """What the operator says of a job in one word and in five conditions."""
+    """What the operator says of a job in one word and in its conditions."""
 
     phase: Phase
     running: Verdict
@@ -37,16 +37,31 @@ class State:
     suspended: Verdict = Verdict(False, Reason.NOT_SUSPENDED)
     complete: Verdict = Verdict(False, Reason.NOT_FINISHED)
     failed: Verdict = Verdict(False, Reason.NOT_FINISHED)
+    routed: Verdict | None = None
+    parent: Verdict | None = None
 
-    def verdicts(self) -> tuple[tuple[Type, Verdict], ...]:
-        """In the order in which people read them."""
-        return (
-            (Type.SUSPENDED, self.suspended),
+    def verdicts(self) -> Iterator[tuple[Type, Verdict]]:
+        """In the order in which people read them; those on search and parent only where asked."""
+        yield Type.SUSPENDED, self.suspended
+        if self.routed is not None:
+            yield Type.AUTOML_ROUTED, self.routed
+        if self.parent is not None:
+            yield Type.PARENT_READY, self.parent
+        yield from (
             (Type.DATA_READY, self.data),
             (Type.RUNNING, self.running),
             (Type.COMPLETE, self.complete),
             (Type.FAILED, self.failed),
         )
+
+
+def not_ours(resource: Object) -> frozenset[str]:
+    """What the pod writes, under its own field manager; never in what we apply.
+
+    A job that is searched for has no pod: its progress is the search's, and ours to write.
+    """
+    searched = "automl" in resource.get("status", {})
+    return frozenset() if searched else frozenset({PROGRESS})
 
 
 def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
@@ -63,6 +78,11 @@ def suspending(message: str) -> State:
     """Asked to stop; a pod is still there and may still train."""
     verdict = Verdict(False, Reason.SUSPENDING, message)
     return State(Phase.RUNNING, Verdict(False, Reason.SUSPENDING, message), suspended=verdict)
+
+
+def stopping(message: str) -> State:
+    """Asked to end for good; a pod is still there and may still train."""
+    return State(Phase.RUNNING, Verdict(False, Reason.STOPPING, message))
 
 
 def suspended() -> State:
@@ -98,13 +118,13 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
     Facts given replace those in the status; a fact given as None is removed; others stay.
     """
     old = resource.get("status", {})
-    new = {key: value for key, value in old.items() if key not in NOT_OURS}
+    new = {key: value for key, value in old.items() if key not in not_ours(resource)}
     new["observedGeneration"] = resource["metadata"].get("generation", 0)
     new["phase"] = state.phase.value
     # For the printer column: the spec has no default written into it.
     wished = resource["spec"].get("resources", {})
     new["gpus"] = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
-    new["conditions"] = _conditions(resource, state, now)
+    new["conditions"] = conditions(resource, state.verdicts(), now)
     for name, value in facts.items():
         new.pop(name, None)
         if value is not None:
@@ -112,14 +132,16 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
     return new
 
 
-def _conditions(resource: Object, state: State, now: datetime) -> list[Object]:
-    """All five; the time of each changes only when its truth does."""
-    conditions = []
-    for kind, verdict in state.verdicts():
+def conditions(
+    resource: Object, verdicts: Iterable[tuple[Type, Verdict]], now: datetime
+) -> list[Object]:
+    """All of them; the time of each changes only when its truth does."""
+    found = []
+    for kind, verdict in verdicts:
         told = "True" if verdict.is_true else "False"
         before = condition(resource, kind.value) or {}
         same = before.get("status") == told
-        conditions.append(
+        found.append(
             {
                 "type": kind.value,
                 "status": told,
@@ -129,12 +151,13 @@ def _conditions(resource: Object, state: State, now: datetime) -> list[Object]:
                 "lastTransitionTime": before["lastTransitionTime"] if same else format_time(now),
             }
         )
-    return conditions
+    return found
 
 
 def changed(resource: Object, desired: Object) -> Object | None:
     """The desired status, or None where the resource has it already."""
-    old = {k: v for k, v in resource.get("status", {}).items() if k not in NOT_OURS}
+    foreign = not_ours(resource)
+    old = {k: v for k, v in resource.get("status", {}).items() if k not in foreign}
     return None if old == desired else desired
 
 

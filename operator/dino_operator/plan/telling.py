@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
-from dino_operator.plan import memory, observe, preflight, status
+from dino_operator.plan import memory, observe, parent, preflight, routing, status
+from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
@@ -30,15 +33,37 @@ def of_attempt(view: View, number: int, tried: memory.MicroBatch | None) -> Obje
 
 
 def write(view: View, state: State, *, facts: Object, requeue_after: float | None = None) -> Plan:
-    """A plan that only writes the status, with the events of what changes by it."""
-    state = preflight.told(view, state)
-    told = {**preflight.facts(view), **facts}
+    """A plan that only writes the status, with the events of what changes by it.
+
+    What a search says of the data of its trials stays as it is; a job of its own has checked them.
+    """
+    state = replace(state, routed=routing.verdict(view), parent=parent.verdict(view))
+    told = dict(facts)
+    if not view.is_searched:
+        state, told = preflight.told(view, state), {**preflight.facts(view), **facts}
     desired = status.render(view.resource, state, view.now, **told)
     return Plan(
         status=status.changed(view.resource, desired),
-        events=_transitions(view, state, facts),
+        events=transitions(view.resource, state, facts),
         requeue_after=requeue_after,
     )
+
+
+def failed(view: View, cause: Cause, ended: str = "", **facts: object) -> Plan:
+    """The end, for this cause. ended: when, if not now."""
+    state = status.failed(cause.rule.reason, cause.message)
+    return end(view, state, ended, failure=cause.to_status(), **facts)
+
+
+def end(view: View, state: State, ended: str, **facts: object) -> Plan:
+    """The last word."""
+    facts = {
+        "attempts": None if view.checks_data else view.attempts or None,
+        "completionTime": ended or observe.format_time(view.now),
+        "reporter": None,
+        **facts,
+    }
+    return write(view, state, facts=facts)
 
 
 def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
@@ -51,10 +76,10 @@ def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
     return status.suspending(f"pod {name} saves a checkpoint and stops"), {"reporter": name}
 
 
-def _transitions(view: View, state: State, facts: Object) -> tuple[Event, ...]:
+def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
     """An event for each end, and for suspending and resuming: when it is first written."""
-    generation = str(view.resource["metadata"].get("generation", 0))
-    held = observe.is_true(view.resource, ConditionType.SUSPENDED)
+    generation = str(resource["metadata"].get("generation", 0))
+    held = observe.is_true(resource, ConditionType.SUSPENDED)
     events = []
     if state.phase is Phase.COMPLETE:
         events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
@@ -64,6 +89,7 @@ def _transitions(view: View, state: State, facts: Object) -> tuple[Event, ...]:
         events.append(Event(EventReason.FAILED, said, "end", warning=True))
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    if held and state.suspended.reason == ConditionReason.NOT_SUSPENDED:
+    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not view.wants_stop
+    if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
     return tuple(events)
