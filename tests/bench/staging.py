@@ -1,7 +1,8 @@
 """Staging 1 GB from a real S3 server against the fastest plain download of the same bytes.
 
-A plain download leaves one file. Staging leaves every image as a file of its own, has checked each
-name and the archive's SHA-256, and on the way has unpacked what is packed.
+A plain download leaves one file. Staging an archive leaves one .tar whose images are read in place;
+it has checked and indexed each name, computed the archive's SHA-256 and inflated what is packed.
+Staging a folder leaves every image as a file of its own.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def serving(folder: Path) -> Iterator[S3Server]:
 
 
 FORMS = {
-    "images.tar": ("staging", "an archive, unpacked while it comes"),
+    "images.tar": ("staging", "an archive, hashed and indexed while it comes"),
     "images": ("staging_folder", "a folder of images"),
     "images.tar.gz": ("staging_gzip", "a gzip archive: inflating it takes a core"),
 }
@@ -197,7 +198,12 @@ def main() -> None:
                 better="more",
                 target=TARGET,
                 note=f"Ours stages {what}; the peer is the fastest plain download ({fastest}).",
-                parts={"megabytes": round(data.bytes[key] / 1e6), **_rounded(speeds)},
+                parts={
+                    "megabytes": round(data.bytes[key] / 1e6),
+                    # Of any slower network staging keeps four fifths and more.
+                    "Gbit/s of which it is 0.8": round(ours * 8 / 800, 1),
+                    **_rounded(speeds),
+                },
             ).emit()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from preflight_lab import encoded, picture
+from preflight_lab import Lab, encoded, lab, picture
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data.transforms import read_image
@@ -16,6 +18,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.preflight import images
 from dino_trainer.preflight.images import Look, look, look_at_all
 
+__all__ = ["lab"]
 WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)
 
 
@@ -112,3 +115,32 @@ def test_a_stop_ends_it(tmp_path: Path) -> None:
         with pytest.raises(TrainerError, match="Stopped while checking") as caught:
             look_at_all([Look(path, 40, 30)] * count, print, stop)
         assert caught.value.exit_code == 143
+
+
+@pytest.mark.parametrize("name", ["images.tar", "images.tar.gz"])
+def test_an_archive_is_looked_at_in_place_and_shown_as_its_folder_is(
+    name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same findings, statistics and sheet of samples; in several processes, too."""
+    lab.train.put("3.jpg", b"broken")
+    lab.train.image(1)["file_name"] = "missing.jpg"
+    assert lab.run() == 65
+    folder = json.loads((lab.reports / "report.json").read_text())
+    sheet = _sheet(lab)
+    with tarfile.open(lab.folder / name, "w:gz" if name.endswith("gz") else "w") as tar:
+        tar.add(lab.train.folder / "images", "images")
+    lab.spec["dataset"]["train_data_sources"][0]["image_dir"] = str(lab.folder / name)
+    monkeypatch.setattr(images, "_FEW", 4)
+    assert lab.run() == 65
+    archive = json.loads((lab.reports / "report.json").read_text())
+    assert archive["findings"] == folder["findings"]
+    assert {"image-missing", "image-unreadable"} <= set(lab.findings)
+    assert archive["statistics"] == folder["statistics"]
+    assert _sheet(lab) == sheet
+
+
+def _sheet(lab: Lab) -> str:
+    """The picture in the report."""
+    page = (lab.reports / "report.html").read_text()
+    start = page.index("data:image/jpeg;base64,")
+    return page[start : page.index('"', start)]

@@ -27,6 +27,7 @@ from dino_trainer.data.cache import Cache
 from dino_trainer.data.image_store import Member
 from dino_trainer.data.inflate import Inflated
 from dino_trainer.data.lock import Lock
+from dino_trainer.data.pumped import Pumped
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import open_store
@@ -336,6 +337,32 @@ def test_a_part_that_fails_ends_the_reading() -> None:
         assert [len(stream.read(10)) for _ in range(2)] == [10, 10]
         with pytest.raises(TrainerError, match="away"):
             stream.read(10)
+
+
+def test_a_pumped_stream_is_what_it_pumps() -> None:
+    content = random.Random(0).randbytes(3 << 20)
+    with Pumped(io.BytesIO(content)) as stream:
+        assert b"".join(iter(lambda: bytes(stream.read(100_001)), b"")) == content
+        assert stream.read(1) == b"", "at the end it stays there"
+
+
+def test_a_pumped_stream_tells_errors_after_what_came_before_and_may_be_left() -> None:
+    class Breaks(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(size) or self.fail()
+
+        def fail(self) -> bytes:
+            raise TrainerError("StorageUnavailable", "away")
+
+    with Pumped(Breaks(bytes(1000))) as stream:
+        assert stream.read(2000) == bytes(1000)
+        for _ in range(2):
+            with pytest.raises(TrainerError, match="away"):
+                stream.read(1)
+    before = threading.active_count()
+    with Pumped(io.BytesIO(bytes(64 << 20))) as stream:
+        assert len(stream.read(10)) == 10
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("members", [1, 3])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 from zlib_ng import zlib_ng
@@ -20,6 +20,7 @@ from dino_api.names import FailureReason
 from dino_trainer.data.hashed import Hashed
 from dino_trainer.data.image_store import Index, Packed
 from dino_trainer.data.inflate import Inflated, Readable
+from dino_trainer.data.pumped import Pumped
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
 
@@ -107,9 +108,10 @@ def _copy(
         _whole(name),
         _Written(into, budget) as file,
     ):
-        reader = _Forward(Inflated(raw) if raw.is_gzip() else raw, file)
-        index = _index(reader, name, budget)
-        reader.finish()
+        with Pumped(Inflated(raw)) if raw.is_gzip() else nullcontext(raw) as content:
+            reader = _Forward(content, file)
+            index = _index(reader, name, budget)
+            reader.finish()
         return raw.finish(), index
 
 

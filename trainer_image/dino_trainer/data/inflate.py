@@ -10,7 +10,7 @@ from typing import Protocol
 from zlib_ng import zlib_ng
 
 # Small enough for the memory of one piece to be used again for the next, without a page fault.
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 _GZIP = 16 + zlib_ng.MAX_WBITS
 
 

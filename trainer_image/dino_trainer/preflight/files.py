@@ -30,8 +30,8 @@ def check_files(
     findings.add_places("image-missing", absent, source.image)
     there = [place for place, file in enumerate(files) if file]
     looks = [
-        Look(file, *size, store.size(name))
-        for file, size, name in zip(files, sizes, names, strict=True)
+        Look(file, width, height, store.size(name))
+        for file, (width, height), name in zip(files, sizes, names, strict=True)
         if file
     ]
     found = _facts(source.staged, looks, kept, say, stop)
