@@ -6,7 +6,7 @@ Katib knows the metric; why a trial failed and where its checkpoint lies, the po
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from dino_api import automl
@@ -18,7 +18,8 @@ from dino_operator.plan import failure, observe, results
 from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
-from dino_operator.plan.search.engine import Point, Trial, TrialState
+from dino_operator.plan.search.engine import LIVE, Point, Trial, TrialState
+from dino_operator.plan.search.trials import of_row
 from dino_operator.plan.search.view import SearchView
 
 BEST = "train/dino_model_best.pth"
@@ -84,46 +85,37 @@ def _with_job(view: SearchView, trial: Object) -> Seen:
 
 
 def trials(view: SearchView, found: list[Seen]) -> tuple[Trial, ...]:
-    """All trials of Katib that there ever were, by number. One that was deleted is not forgotten.
+    """All trials of Katib that there ever were, by number, which each gets by age and keeps.
 
-    A number is given once, by age, and then stands in status.history.
+    One that ended stays as it was written down: Katib runs a Trial that someone deletes again.
     """
-    known = {row.name: number for number, row in view.history.items() if number > 0}
+    rows = {row.name: row for number, row in view.history.items() if number > 0}
     told = {}
-    following = max(known.values(), default=0) + 1
+    following = max((row.number for row in rows.values()), default=0) + 1
     for each in found:
-        if each.name in known:
-            number = known[each.name]
-        else:
-            number, following = following, following + 1
-        told[number] = trial(view, number, each)
-    for name, number in known.items():
-        if number not in told:
-            told[number] = _from_row(view, name, view.history[number])
+        row = rows.pop(each.name, None)
+        if row is None:
+            told[following] = trial(view, following, each)
+            following += 1
+            continue
+        now = trial(view, row.number, each)
+        told[row.number] = now if row.state in (*LIVE, now.state) else _of_row(view, row)
+    told |= {row.number: _of_row(view, row) for row in rows.values()}
     return tuple(told[number] for number in sorted(told))
 
 
-def _from_row(view: SearchView, name: str, row: automl.Trial) -> Trial:
+def _of_row(view: SearchView, row: automl.Trial) -> Trial:
     """A trial that is known from status.history alone."""
-    live = row.state in ("Pending", "Running")
     best = view.status.get("best") or {}
-    won = best.get("trial") == name
-    return Trial(
-        row.number,
-        name,
-        "Stopped" if live else row.state,
-        parameters=row.parameters,
-        mAP50=row.mAP50,
-        epoch=row.epoch,
-        reason=row.reason or "",
-        message=GONE if live else row.message or "",
-        started=row.start_time or "",
-        ended=row.completion_time or (observe.format_time(view.now) if live else ""),
-        gpu_seconds=row.gpu_seconds,
-        curve=tuple(Point(index, value) for index, value in enumerate(row.curve, 1)),
-        checkpoint=best.get("checkpoint") if won else _checkpoint(view, name, row.state),
+    written = best.get("checkpoint") if best.get("trial") == row.name else None
+    told = replace(
+        of_row(row),
+        checkpoint=written or _checkpoint(view, row.name, row.state),
         specification=_specification(view, row.parameters),
     )
+    if not told.is_live:
+        return told
+    return replace(told, state="Stopped", message=GONE, ended=observe.format_time(view.now))
 
 
 def trial(view: SearchView, number: int, each: Seen) -> Trial:

@@ -70,8 +70,6 @@ def feasible(one: SearchParameter) -> tuple[str, dict[str, Any]]:
         return "categorical", {"list": [text(choice) for choice in one.choices]}
     low, high = float(one.min or 0), float(one.max or 0)
     whole = kind_of(one.path) == "int"
-    if low == high:
-        return "categorical", {"list": [_number(low, whole)]}
     if one.step is not None and not _is_on_grid(one):
         return "categorical", {"list": [_number(value, whole) for value in _values(one)]}
     space = {"min": _number(low, whole), "max": _number(high, whole), "distribution": "uniform"}

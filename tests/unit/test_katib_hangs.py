@@ -1,0 +1,194 @@
+"""What Katib never ends by itself: said, and ended here. One test for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dino_operator.plan.katib import hangs, reading
+from dino_operator.plan.katib.hangs import Hang
+from dino_operator.plan.names import Annotation
+from tests.builders import Object, at, later
+from tests.unit.katib_cases import (
+    a_job,
+    a_pod,
+    a_search,
+    a_trial,
+    a_view,
+    an_experiment,
+    complete,
+    observed,
+    waits,
+)
+
+EARLY, SAID, GIVEN_UP = 30.0, 200.0, 1000.0
+
+
+def look(seconds: float, *trials: Object, jobs: Any = (), pods: Any = (), **more: Any) -> Hang:
+    """What hangs so many seconds after noon."""
+    resource = more.pop("resource", None)
+    found = {"experiment": an_experiment(), **more}
+    view = a_view(resource, now=later(seconds), katib_trials=trials, jobs=jobs, pods=pods, **found)
+    return hangs.look(view, reading.seen(view))
+
+
+def stopped_for(hang: Hang) -> list[str]:
+    """For what the trials' Jobs are ended."""
+    return [each.body["metadata"]["annotations"][Annotation.STOPPED_FOR] for each in hang.patches]
+
+
+def a_running(**spec: Any) -> tuple[Object, Object]:
+    trial = a_trial("a", "Running", born=0)
+    return trial, a_job(trial, **spec)
+
+
+def test_nothing_hangs() -> None:
+    trial, job = a_running()
+    assert look(GIVEN_UP, trial, jobs=(job,), pods=(a_pod(job),)) == Hang()
+
+
+@pytest.mark.parametrize("kind", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName"])
+def test_an_image_that_cannot_be_pulled(kind: str) -> None:
+    """Of the trainer, or of Katib's collector."""
+    trial, job = a_running()
+    pod = a_pod(job, "Pending", **waits(kind, "manifest unknown"))
+    for container in (0, 1):
+        states = pod["status"]["containerStatuses"]
+        states[container]["state"] = waits(kind, "manifest unknown")
+        states[1 - container]["state"] = {"running": {}}
+        early = look(EARLY, trial, jobs=(job,), pods=(pod,))
+        assert states[container]["name"] in early.said
+        assert "manifest unknown" in early.said
+        assert early.patches == ()
+        late = look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))
+        assert stopped_for(late) == ["ImagePullFailed"]
+        assert late.failure is None, "Katib counts the trial as failed, and goes on or fails"
+
+
+def test_a_container_that_cannot_be_made() -> None:
+    """Such as the collector as root where pods must not be."""
+    trial, job = a_running()
+    pod = a_pod(job, "Pending")
+    said = "container has runAsNonRoot and image will run as root"
+    pod["status"]["containerStatuses"][1]["state"] = waits("CreateContainerConfigError", said)
+    assert "run as root" in look(EARLY, trial, jobs=(job,), pods=(pod,)).said
+    assert stopped_for(look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))) == ["KatibFailed"]
+
+
+def test_a_pod_that_no_node_takes_is_said_and_never_ended() -> None:
+    trial, job = a_running()
+    pod = a_pod(job, "Pending")
+    pod["status"]["containerStatuses"] = []
+    pod["status"]["conditions"] = [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+            "lastTransitionTime": at(0),
+        }
+    ]
+    told = look(1e6, trial, jobs=(job,), pods=(pod,))
+    assert "0/1 nodes have 1 free nvidia.com/gpu" in told.said
+    assert (told.patches, told.failure) == ((), None)
+
+
+def test_pods_that_are_refused() -> None:
+    """Pod Security, a quota: the Job stays, without a pod, and only events say it."""
+    trial, job = a_running()
+    assert look(EARLY, trial, jobs=(job,)) == Hang()
+    assert "Pod Security" in look(SAID, trial, jobs=(job,)).said
+    late = look(GIVEN_UP, trial, jobs=(job,))
+    assert stopped_for(late) == ["KatibFailed"]
+
+
+def test_a_held_job_does_not_hang() -> None:
+    trial, job = a_running(suspend=True)
+    assert look(GIVEN_UP, trial, jobs=(job,)) == Hang()
+
+
+def test_a_namespace_without_the_injection_label() -> None:
+    """The trainer trains for nothing: no metric would ever be read. It is seen at its start."""
+    trial, job = a_running()
+    told = look(1, trial, jobs=(job,), pods=(a_pod(job, collector=False),))
+    assert told.failure is not None
+    assert (
+        "kubectl label namespace team katib.kubeflow.org/metrics-collector" in told.failure.remedy
+    )
+
+
+def test_only_the_first_of_several_pods_has_a_collector() -> None:
+    trial, job = a_running()
+    other = a_pod(job, collector=False)
+    other["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = "1"
+    assert look(1, trial, jobs=(job,), pods=(a_pod(job), other)) == Hang()
+
+
+def test_a_job_that_ended_and_whose_trial_did_not() -> None:
+    """No metric reached Katib, which asks for it every second for ever."""
+    trial, _ = a_running()
+    job = a_job(trial, complete(0))
+    assert look(EARLY, trial, jobs=(job,)) == Hang()
+    assert "no metric reached it" in look(SAID, trial, jobs=(job,)).said
+    late = look(GIVEN_UP, trial, jobs=(job,))
+    assert late.failure is not None
+    assert "no metric reached it" in late.failure.message
+
+
+def test_a_trial_without_a_job() -> None:
+    trial = a_trial("a", born=0)
+    assert look(EARLY, trial) == Hang()
+    assert "makes no Job" in look(SAID, trial).said
+    assert look(GIVEN_UP, trial).failure is not None
+
+
+def test_a_controller_that_does_not_answer() -> None:
+    silent = an_experiment()
+    del silent["status"]
+    assert "does not answer" in look(SAID, experiment=silent).said
+    late = look(GIVEN_UP, experiment=silent)
+    assert late.failure is not None
+
+
+def test_no_suggestion() -> None:
+    assert look(EARLY) == Hang()
+    assert "has made no Suggestion" in look(SAID).said
+    assert look(GIVEN_UP).failure is not None
+
+
+def test_a_suggestion_that_does_not_start() -> None:
+    """Its pod carries the Experiment's labels, and so is seen."""
+    condition = {"type": "DeploymentReady", "status": "False", "message": "Deployment is not ready"}
+    suggestion = {"status": {"conditions": [condition]}}
+    assert "Deployment is not ready" in look(SAID, suggestion=suggestion).said
+    pod = a_pod(a_job(a_trial("a")), "Pending", **waits("ImagePullBackOff", "no such image"))
+    pod["metadata"]["labels"].pop("dino-operator.io/action")
+    pod["metadata"]["ownerReferences"] = []
+    told = look(SAID, suggestion=suggestion, pods=(pod,))
+    assert "no such image" in told.said
+
+
+def test_a_suggestion_that_stops_answering() -> None:
+    """An unknown trial, a metric it cannot read: every further question fails."""
+    condition = {"type": "DeploymentReady", "status": "True"}
+    suggestion = {"status": {"conditions": [condition]}}
+    done = a_trial("a", "Succeeded", observation=observed("0.4"), completionTime=at(300))
+    assert look(330, done, suggestion=suggestion) == Hang()
+    assert "answers no more" in look(400, done, suggestion=suggestion).said
+    assert look(300 + GIVEN_UP, done, suggestion=suggestion).failure is not None
+
+
+def test_time_spent_suspended_does_not_count() -> None:
+    done = a_trial("a", "Succeeded", observation=observed("0.4"), completionTime=at(0))
+    resumed = a_search()
+    condition = {"type": "Suspended", "status": "False", "lastTransitionTime": at(5000)}
+    resumed["status"] = {"conditions": [condition]}
+    assert look(5030, done, resource=resumed) == Hang()
+    assert look(6000, done, resource=a_search(suspend=True)) == Hang()
+
+
+def test_a_trial_that_is_being_stopped_is_left_alone() -> None:
+    trial, job = a_running()
+    job["metadata"]["annotations"] = {Annotation.STOPPED_FOR.value: "ImagePullFailed"}
+    assert look(GIVEN_UP, trial, jobs=(job,)) == Hang()
