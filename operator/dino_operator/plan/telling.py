@@ -89,7 +89,8 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
         events.append(Event(EventReason.FAILED, said, "end", warning=True))
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not view.wants_stop
+    stops = (resource["spec"].get("runPolicy") or {}).get("stop")
+    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
     if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
     return tuple(events)
