@@ -14,19 +14,23 @@ from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
 from dino_operator.plan import (
     attempts,
     failure,
+    heir,
     memory,
+    mirror,
     names,
     observe,
+    parent,
     preflight,
     render,
     results,
     specfile,
     status,
+    stop,
 )
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.plan.pods import Attempt
 from dino_operator.plan.status import State
-from dino_operator.plan.telling import hold, of_attempt, write
+from dino_operator.plan.telling import end, failed, hold, of_attempt, write
 from dino_operator.plan.view import View
 
 NOTHING = Plan()
@@ -41,7 +45,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     try:
         return _plan(view)
     except specfile.InvalidSpec as error:
-        return _failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
+        return failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
 
 
 def _plan(view: View) -> Plan:
@@ -53,6 +57,12 @@ def _plan(view: View) -> Plan:
         return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
     if view.succeeded is not None:
         return _completed(view, view.succeeded)
+    if view.is_searched and not view.own_jobs:
+        return mirror.follow(view)
+    if view.wants_stop and not (view.current and observe.is_finished(view.current)):
+        return stop.follow(view)
+    if parent.is_awaited(view):
+        return heir.follow(view)
     if view.current is None:
         return _begin(view, _missing_attempt(view))
     if observe.is_finished(view.current):
@@ -78,7 +88,7 @@ def _after_the_end(view: View) -> Plan:
     deletes = [job for job in view.own_jobs if not observe.is_finished(job)]
     generation = view.resource["metadata"].get("generation", 0)
     seen = {**view.resource["status"], "observedGeneration": generation}
-    seen = {key: value for key, value in seen.items() if key not in status.NOT_OURS}
+    seen = {key: value for key, value in seen.items() if key not in status.not_ours(view.resource)}
     return Plan(
         patches=tuple(patches),
         deletes=tuple(_delete(job) for job in deletes),
@@ -132,7 +142,7 @@ def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> P
         return write(view, state, facts={**facts, **reporter})
     if attempt.seconds_left is not None and attempt.seconds_left <= 0:
         said = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
-        return _failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, said))
+        return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, said))
     obstacle = _obstacle(view, attempt)
     if obstacle is not None:
         return write(view, obstacle, facts=facts, requeue_after=view.settings.recheck)
@@ -195,11 +205,13 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
     cause, ended = _cause(view, job), observe.finished_at(job)
     if cause.rule.retry == "never":
-        return _failed(view, cause, ended)
+        return failed(view, cause, ended)
     if memory.is_used_up(job, cause.rule.reason):
         said = f"{cause.message}; twice in a row with one image per forward pass"
-        return _failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
+        return failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
     attempt = _attempt_after(view, job, cause)
+    if view.wants_stop:
+        return stop.follow(view)
     if attempt.retries > view.max_retries:
         return _retries_used_up(view, cause, attempt.number - 1, ended)
     if view.wants_suspend:
@@ -218,15 +230,15 @@ def _ready_at(view: View, job: Object, number: int) -> datetime:
 
 
 def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
-    failed, number = attempt.number - 1, attempt.number
-    said = f"{_named(view, failed)} failed ({cause.rule.reason}: {cause.message}); "
+    ended, number = attempt.number - 1, attempt.number
+    said = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
     said += f"{_named(view, number)} starts at {observe.format_time(ready)}"
     if cause.rule.reason in memory.REASONS and attempt.memory:
         said += f" with {attempt.memory}"
     told = write(
         view,
         status.waiting(ConditionReason.RETRYING, said),
-        facts={**_facts_of_wait(view, cause), **of_attempt(view, failed, attempt.memory)},
+        facts={**_facts_of_wait(view, cause), **of_attempt(view, ended, attempt.memory)},
         requeue_after=(ready - view.now).total_seconds(),
     )
     return replace(told, events=_failure_events(view, cause) + told.events)
@@ -251,16 +263,11 @@ def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...
 
 def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) -> Plan:
     if view.max_retries == 0:
-        return _failed(view, cause, ended)
+        return failed(view, cause, ended)
     said = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "
     said += f"failed with {cause.rule.reason}: {cause.message}"
     state = status.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, said)
-    return _end(view, state, ended, failure=cause.to_status())
-
-
-def _failed(view: View, cause: failure.Cause, ended: str = "") -> Plan:
-    state = status.failed(cause.rule.reason, cause.message)
-    return _end(view, state, ended, failure=cause.to_status())
+    return end(view, state, ended, failure=cause.to_status())
 
 
 def _completed(view: View, job: Object) -> Plan:
@@ -270,21 +277,11 @@ def _completed(view: View, job: Object) -> Plan:
     ended = observe.finished_at(job)
     if told is None:
         said = f"the trainer left no message; its result is in {where}/result.json"
-        return _end(view, status.complete(said), ended, failure=None)
+        return end(view, status.complete(said), ended, failure=None)
     score = told.metrics.mAP50 if told.metrics else None
     said = f"results are in {where}"
     if score is not None:
         said = f"mAP50 {score:.4f}; {said}"
     known = {**view.resource.get("status", {}), **preflight.facts(view)}
     facts = results.of_training(told, known)
-    return _end(view, status.complete(said), ended, failure=None, **facts)
-
-
-def _end(view: View, state: State, ended: str, **facts: object) -> Plan:
-    facts = {
-        "attempts": None if view.checks_data else view.attempts or None,
-        "completionTime": ended or observe.format_time(view.now),
-        "reporter": None,
-        **facts,
-    }
-    return write(view, state, facts=facts)
+    return end(view, status.complete(said), ended, failure=None, **facts)

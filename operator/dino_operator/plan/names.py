@@ -11,6 +11,8 @@ from dino_operator.plan.model import Object
 LONGEST = 63
 LONGEST_JOB = 60
 """A Job's name and the index of a pod, such as -63, make a host name."""
+LONGEST_SEARCH = 40
+"""The names of trials add to that of their search."""
 HASH = 8
 
 
@@ -47,11 +49,16 @@ def short_hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH]
 
 
-def fit(name: str) -> str:
-    """The name itself, or its beginning and a hash of it, in at most 63 characters."""
-    if len(name) <= LONGEST:
+def fit(name: str, longest: int = LONGEST) -> str:
+    """The name itself, or its beginning and a hash of it, in at most so many characters."""
+    if len(name) <= longest:
         return name
-    return f"{name[: LONGEST - HASH - 1].rstrip('-.')}-{short_hash(name)}"
+    return f"{name[: longest - HASH - 1].rstrip('-.')}-{short_hash(name)}"
+
+
+def search_name(name: str) -> str:
+    """The DinoAutoML of a DinoJob."""
+    return fit(name, LONGEST_SEARCH)
 
 
 def job_label(name: str) -> str:

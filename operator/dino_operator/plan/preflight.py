@@ -38,6 +38,9 @@ def _ready(view: View) -> Verdict:
     known = observe.condition(view.resource, ConditionType.DATA_READY) or {}
     if known.get("status") == "True":
         return Verdict(True, known["reason"], known.get("message", ""))
+    if view.checked_by:
+        said = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
+        return Verdict(True, ConditionReason.CHECKED_BY_TRIAL, said)
     return Verdict(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
 
 

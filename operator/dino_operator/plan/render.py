@@ -66,7 +66,7 @@ def config_map(resource: Object, resolved: Resolved) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(resource, name, labels),
+        "metadata": metadata(resource, name, labels),
         "immutable": True,
         "data": {api.SPEC_KEY: resolved.content},
     }
@@ -82,7 +82,7 @@ def service(resource: Object, resolved: Resolved) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(resource, name, labels),
+        "metadata": metadata(resource, name, labels),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -96,8 +96,8 @@ def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settin
     """The Job of one attempt. Retries are the operator's business, so that it can say why."""
     stage = pods.stage_of(resolved, attempt)
     name = names.job_name(resource["metadata"]["name"], stage, attempt.number)
-    metadata = _metadata(resource, name, names.labels(resource, stage, attempt.number))
-    metadata["annotations"] = _notes(resolved, attempt, settings)
+    meta = metadata(resource, name, names.labels(resource, stage, attempt.number))
+    meta["annotations"] = _notes(resolved, attempt, settings)
     nodes = 1 if attempt.preflight else resolved.job.spec.resources.nodes
     spec: Object = {
         "backoffLimit": 0,
@@ -113,9 +113,9 @@ def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settin
         spec["activeDeadlineSeconds"] = attempt.seconds_left
     queue = resolved.job.spec.queue_name
     if queue and not attempt.preflight:
-        metadata["labels"][api.KUEUE_QUEUE_LABEL] = queue
+        meta["labels"][api.KUEUE_QUEUE_LABEL] = queue
         spec["suspend"] = True
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 
 def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str, str]:
@@ -133,7 +133,8 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
     return notes
 
 
-def _metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
+def metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
+    """Of a child of this DinoJob."""
     owner = resource["metadata"]
     return {
         "name": name,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dino_api.names import Stage
+from dino_api.names import BEST_CHECKPOINT, Stage
 from dino_api.result import Result
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 
+DIGITS = 4
+"""Digits of an mAP50 in the status."""
 PREFIX = f"{Stage.PREFLIGHT.value}/"
 
 
@@ -51,3 +53,23 @@ def of_training(told: Result, status: Object) -> Object:
         "artifacts": kept + facts["artifacts"],
         "dataset": {**facts.get("dataset", {}), **found} or None,
     }
+
+
+def of_stopped(told: Result | None, status: Object, folder: str) -> Object:
+    """What a training that was stopped had reached, as facts of the status: its best validation.
+
+    told: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
+    progress. folder: where its action publishes. Best weights lie there since its first validation.
+    """
+    points = told.to_dict().get("curve", []) if told else []
+    points += (status.get("progress") or {}).get("curve") or []
+    points += [status["metrics"]] if "metrics" in status else []  # written down before the end
+    scores = [each["mAP50"] for each in points if "mAP50" in each]
+    facts: Object = {}
+    if scores:
+        facts["metrics"] = {"mAP50": round(max(scores), DIGITS)}
+    if told and told.checkpoint:
+        facts["checkpoint"] = told.checkpoint.to_dict()
+    elif scores and "checkpoint" not in status:
+        facts["checkpoint"] = {"uri": f"{folder}/{BEST_CHECKPOINT}"}
+    return facts

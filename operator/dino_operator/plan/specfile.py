@@ -11,9 +11,14 @@ from pydantic import ValidationError
 
 from dino_api.experiment import Problem, SpecErrors, digest, load, render
 from dino_api.resources import DinoJob, resolve
+from dino_operator.plan import parent
 from dino_operator.plan.model import Object
 
 INDENT = "  "
+NO_DATA = (
+    "spec.datasets: is missing, and no search runs for the job. Add spec.datasets.train with the "
+    "URI of the data, or see the condition AutoMLRouted for why there is no search."
+)
 
 
 class InvalidSpec(ValueError):
@@ -46,7 +51,9 @@ def read_spec(resource: Object) -> Resolved:
     except ValidationError as error:
         problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
         raise InvalidSpec(problems) from error
-    mapping = resolve(job)
+    if job.spec.datasets is None:
+        raise InvalidSpec([NO_DATA])
+    mapping = _inherit(resolve(job), resource)
     try:
         spec, warnings = load(mapping)
     except SpecErrors as error:
@@ -60,6 +67,24 @@ def read_spec(resource: Object) -> Resolved:
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
     )
+
+
+def _inherit(mapping: dict[str, Any], resource: Object) -> dict[str, Any]:
+    """With what the parent left, which the status keeps. Raises InvalidSpec where it conflicts."""
+    inherited = resource.get("status", {}).get("inherited")
+    if not inherited:
+        return mapping
+    refuse(parent.conflicts(mapping, inherited))
+    made = parent.merged(mapping, inherited)
+    if "numClasses" in inherited:
+        made.setdefault("dataset", {}).setdefault("num_classes", inherited["numClasses"])
+    return made
+
+
+def refuse(problems: list[Problem]) -> None:
+    """Raises InvalidSpec where there are any."""
+    if problems:
+        raise InvalidSpec(_sentences(problems))
 
 
 def _sentences(problems: list[Problem]) -> list[str]:

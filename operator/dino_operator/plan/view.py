@@ -14,6 +14,8 @@ from dino_operator.plan.names import Annotation
 
 DEFAULT_MAX_RETRIES = 3
 """Where the stored object lacks it; the CRD's default is the same."""
+NOT_SEARCHED = "Disabled"
+"""The automlPolicy of jobs that only train. Absent, it is Auto."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,32 @@ class View:
     def wants_suspend(self) -> bool:
         """Whether the user holds the job."""
         return bool(self.policy.get("suspend"))
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether the user, or the search that it is a trial of, ends the job for good."""
+        return bool(self.policy.get("stop"))
+
+    @cached_property
+    def search(self) -> Object | None:
+        """The DinoAutoML that was made for this job, if it exists."""
+        ours = (each for each in self.children.automls if observe.controller_uid(each) == self.uid)
+        return next(ours, None)
+
+    @cached_property
+    def is_searched(self) -> bool:
+        """Whether a search runs in the job's place. A job that has begun to train goes on so."""
+        if self.resource["spec"].get("automlPolicy") == NOT_SEARCHED:
+            return False
+        if self.search is not None or self.status.get("automl"):
+            return True
+        trains = bool(self.own_jobs or "specDigest" in self.status)
+        return not trains and self.settings.automl and self.children.automl_served
+
+    @property
+    def checked_by(self) -> str:
+        """The DinoJob whose preflight found this job's data good; empty where it has its own."""
+        return observe.annotation(self.resource, Annotation.DATA_CHECKED_BY)
 
     @property
     def max_retries(self) -> int:
@@ -84,7 +112,8 @@ class View:
     @cached_property
     def checks_data(self) -> bool:
         """Whether the job is at its first stage. Once the data was found good, it stays good."""
-        if observe.is_true(self.resource, ConditionType.DATA_READY) or self.preflight:
+        known = observe.is_true(self.resource, ConditionType.DATA_READY)
+        if known or self.preflight or self.checked_by:
             return False
         return all(map(_is_preflight, self.own_jobs))
 
@@ -121,11 +150,12 @@ class View:
     @property
     def attempts(self) -> int:
         """The newest attempt of this stage that ever had a Job."""
-        told = 0 if self.checks_data else int(self._status.get("attempts", 0))
+        told = 0 if self.checks_data else int(self.status.get("attempts", 0))
         return max([told, *map(observe.attempt_of, self.stage_jobs)])
 
     @property
-    def _status(self) -> Object:
+    def status(self) -> Object:
+        """The status that the last plan and the pod wrote."""
         return dict(self.resource.get("status") or {})
 
     @property

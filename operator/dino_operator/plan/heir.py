@@ -1,0 +1,25 @@
+"""A job that waits for its parent: nothing of it runs before it is known what it starts from."""
+
+from __future__ import annotations
+
+from dino_api.names import FailureReason, Phase
+from dino_operator.plan import failure, parent, status
+from dino_operator.plan.model import Plan
+from dino_operator.plan.telling import failed, hold, write
+from dino_operator.plan.view import View
+
+
+def follow(view: View) -> Plan:
+    """Waits; or takes over what the parent left, before anything is made of it; or fails with it.
+
+    An end of the parent stays, and so may be believed as the cache has it.
+    """
+    found = parent.look(view)
+    if found.verdict.reason == FailureReason.PARENT_FAILED:
+        return failed(view, failure.cause(FailureReason.PARENT_FAILED, found.verdict.message))
+    state = status.waiting(found.verdict.reason, found.verdict.message, Phase.PENDING)
+    if found.inherited is not None:
+        return write(view, state, facts={"inherited": found.inherited}, requeue_after=1)
+    if view.wants_suspend:
+        state, _ = hold(view, [])
+    return write(view, state, facts={})

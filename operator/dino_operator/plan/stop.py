@@ -1,0 +1,69 @@
+"""Ending a job for good while it runs: its pod saves a checkpoint and goes, then it has Failed.
+
+A search ends trials so that can win no more; what they had reached stays in their status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import ConditionType, FailureReason
+from dino_operator.plan import failure, observe, results, status
+from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.telling import failed, say, write
+from dino_operator.plan.view import View
+
+SAID = "spec.runPolicy.stop ended the job"
+
+
+def follow(view: View) -> Plan:
+    """What is left to do until the last word. Never a Job."""
+    job = view.current
+    if job is not None and observe.is_finished(job):
+        job = None
+    going = _hold(view, job) if job is not None else Plan()
+    facts = _reached(view, job)
+    news = {key: value for key, value in facts.items() if view.status.get(key) != value}
+    if view.own_live_pods or not going.is_empty or news:
+        return _stopping(view, job, going, facts)
+    return failed(view, failure.cause(FailureReason.STOPPED, _sentence(view)), **facts)
+
+
+def _hold(view: View, job: Object) -> Plan:
+    """Has the pods of an unfinished Job go. One in a queue is deleted: it gives its place back."""
+    name, uid = observe.name_of(job), observe.uid_of(job)
+    if view.queue:
+        gone = "deletionTimestamp" in job["metadata"]
+        return Plan() if gone else Plan(deletes=(Delete(name, uid),))
+    held = observe.is_suspended(job)
+    return Plan() if held else Plan(patches=(Patch(name, uid, {"spec": {"suspend": True}}),))
+
+
+def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Plan:
+    """The pod may still speak; what it said is written down before it is gone."""
+    pods = observe.by_index(view.own_live_pods)
+    trains = bool(pods) and not view.checks_data
+    name = observe.name_of(pods[0]) if pods else ""
+    said = f"pod {name} saves a checkpoint and stops for good" if trains else "the job stops"
+    facts = {"reporter": name if trains else None, **facts}
+    state = status.stopping(said)
+    told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
+    return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=1)
+
+
+def _reached(view: View, job: Object | None) -> Object:
+    """What the training had reached; nothing of a job that had not begun to train."""
+    if view.checks_data or not view.attempts:
+        return {}
+    last = job or view.current
+    told = results.of_job(last, view.children.pods) if last else None
+    folder = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+    return results.of_stopped(told, view.status, folder)
+
+
+def _sentence(view: View) -> str:
+    trained = observe.condition(view.resource, ConditionType.DATA_READY) or {}
+    if trained.get("status") != "True" or not view.attempts:
+        return f"{SAID} before it trained"
+    epoch = (view.status.get("progress") or {}).get("epoch")
+    return SAID if epoch is None else f"{SAID} after epoch {epoch}"
