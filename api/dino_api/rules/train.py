@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from dino_api.rules.model import bad_scheme
@@ -56,11 +57,15 @@ def _unread(leaf: str) -> Any:
     return check
 
 
+def is_vit(backbone: str) -> bool:
+    """Whether the backbone is a plain ViT, whose layers have rates of their own."""
+    return re.match(r"(timm/)?(vit|deit|eva|beit)", backbone) is not None
+
+
 def _decay_unread(spec: ExperimentSpec) -> Any:
     optim = spec.train.optim
     given = "layer_decay_rate" in optim.model_fields_set
-    is_vit = "vit_" in spec.model.backbone and "gc_vit" not in spec.model.backbone
-    return breaks(given and not is_vit, optim.layer_decay_rate)
+    return breaks(given and not is_vit(spec.model.backbone), optim.layer_decay_rate)
 
 
 def _half_on_cpu(spec: ExperimentSpec) -> Any:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from dino_api.automl import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem, SpecErrors
-from dino_api.resources import Datasets, DatasetSource, TrainingSpec
-from dino_api.search.space import default_space, is_set, put
+from dino_api.resources import TrainingSpec
+from dino_api.rules.search import BY_ID
+from dino_api.search.effect import check_effect
+from dino_api.search.parameter import check_parameter
+from dino_api.search.space import default_space, is_set
+from dino_api.search.template import (
+    check_experiment,
+    check_profile,
+    fill,
+    takes_profile,
+    whole_experiment,
+)
+from dino_api.search.whole import (
+    SEARCH,
+    check_algorithm,
+    check_names,
+    check_numbers,
+    check_pruning,
+)
 
-MONITOR = "train.checkpointer.monitor"
+EPOCHS = "train.num_epochs"
 
 
 class InvalidSearch(SpecErrors):
-    """A search that cannot be run; `.problems` has every reason."""
+    """A search that cannot be run; `.problems` has every reason, warnings included."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search that can be run. Shared between calls: copy before changing anything in it.
+    """A search that can be run. Calls share it: copy before changing anything in it.
 
     template: the training with data, profile and what the objective needs filled in.
     """
@@ -35,11 +54,32 @@ class Search:
 
 
 def resolve_search(spec: DinoAutoMLSpec, profile: Profile) -> Search:
-    """The search of a spec. Raises InvalidSearch with all problems where one is an error."""
-    applied = _takes_profile(spec)
-    template = _template(spec, profile if applied else None)
-    space = tuple(spec.search) or default_space(template.experiment, template.num_classes)
+    """The search of a spec. Raises InvalidSearch with all problems where one is an error.
+
+    The same spec and profile give the same object, as a plan asks for it again and again.
+    """
+    found = _resolved(_text(spec), _text(profile))
+    if isinstance(found, Search):
+        return found
+    raise InvalidSearch(found)
+
+
+def _text(model: DinoAutoMLSpec | Profile) -> str:
+    return model.model_dump_json(by_alias=True, exclude_unset=True)
+
+
+@lru_cache(maxsize=1024)
+def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]:
+    spec = DinoAutoMLSpec.model_validate(json.loads(spec_text))
+    profile = Profile.model_validate(json.loads(profile_text))
+    applied = takes_profile(spec, profile)
+    template = fill(spec, profile if applied else None)
+    space = tuple(spec.search) or _default(spec, template)
     trials = profile.max_trials if applied else spec.max_trials
+    problems = [*check_profile(spec, profile), *check_numbers(spec, trials)]
+    problems += _check_space(spec, space, template, trials)
+    if any(problem.severity == "error" for problem in problems):
+        return tuple(problems)
     return Search(
         template=template,
         space=space,
@@ -47,27 +87,42 @@ def resolve_search(spec: DinoAutoMLSpec, profile: Profile) -> Search:
         parallel_trials=min(spec.parallel_trials, trials),
         max_failed_trials=spec.max_failed_trials,
         profile_applied=applied,
+        warnings=problems,
     )
 
 
-def _takes_profile(spec: DinoAutoMLSpec) -> bool:
-    return spec.template.datasets is None and spec.template.num_classes is None
+def _default(spec: DinoAutoMLSpec, template: TrainingSpec) -> tuple[SearchParameter, ...]:
+    """The default space; cmaes cannot draw the backbone, which has choices."""
+    space = default_space(template.experiment, template.num_classes)
+    ranges = tuple(one for one in space if one.choices is None)
+    return ranges if spec.algorithm.name == "cmaes" else space
 
 
-def _template(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
-    template = spec.template.model_copy(deep=True)
-    experiment = copy.deepcopy(template.experiment)
-    if not is_set(experiment, MONITOR):
-        put(experiment, MONITOR, "val_mAP50")
-    changes: dict[str, Any] = {"experiment": experiment}
-    if profile is not None:
-        put(experiment, "train.num_epochs", profile.epochs)
-        put(experiment, "train.checkpoint_interval", profile.checkpoint_interval)
-        put(experiment, "train.validation_interval", profile.validation_interval)
-        changes["datasets"] = Datasets(
-            train=[DatasetSource(uri=profile.train_uri)],
-            validation=[DatasetSource(uri=profile.validation_uri)],
-        )
-        changes["num_classes"] = profile.num_classes
-        changes["resources"] = template.resources.model_copy(update={"gpus": profile.gpus})
-    return template.model_copy(update=changes)
+def _check_space(
+    spec: DinoAutoMLSpec, space: tuple[SearchParameter, ...], template: TrainingSpec, trials: int
+) -> list[Problem]:
+    """Each parameter alone, then all together; the later checks need sound parameters."""
+    experiment = whole_experiment(template)
+    by_template = list(check_experiment(experiment))
+    if not space:
+        must = "is empty, and template.experiment sets every key of the default space"
+        return [*by_template, BY_ID["search-empty"].problem(SEARCH, None, must)]
+    problems = list(check_names(space))
+    for index, one in enumerate(space):
+        problems += check_parameter(one, f"{SEARCH}[{index}]")
+        problems += _set_too(one, spec.template.experiment, f"{SEARCH}[{index}].path")
+    if not any(problem.severity == "error" for problem in (*problems, *by_template)):
+        by_path = {one.path: one for one in space}
+        at = {path: f"{SEARCH}[{index}]" for index, path in enumerate(by_path)}
+        problems += check_effect(by_path, experiment, at)
+        problems += check_algorithm(spec, space, trials)
+        epochs = ExperimentSpec.model_validate(experiment).train.num_epochs
+        problems += [] if EPOCHS in by_path else check_pruning(spec, epochs)
+    return [*by_template, *problems]
+
+
+def _set_too(one: SearchParameter, experiment: dict[str, Any], at: str) -> list[Problem]:
+    if not is_set(experiment, one.path):
+        return []
+    must = f"{one.path} is searched and set in template.experiment"
+    return [BY_ID["searched-and-set"].problem(at, None, must)]

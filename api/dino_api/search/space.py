@@ -13,6 +13,7 @@ from dino_api.automl import SearchParameter
 from dino_api.base import note_of
 from dino_api.experiment.paths import field_at, known_paths
 from dino_api.experiment.spec import OTHER_SECTIONS
+from dino_api.rules.train import is_vit
 
 Kind = Literal["flag", "int", "float", "text"]
 
@@ -120,7 +121,9 @@ def _fitted(
         given = (value_at(experiment, key) for key in _WEIGHTS)
         return None if any(given) else default
     if path == "train.optim.lr_backbone":
-        return None if value_at(experiment, "model.train_backbone") is False else default
+        frozen = value_at(experiment, "model.train_backbone") is False
+        unread = is_vit(str(value_at(experiment, "model.backbone")))
+        return None if frozen or unread else default
     if path == "model.num_queries":
         return _queries(default, value_at(experiment, "model.num_select"), num_classes or 1)
     return default

@@ -1,0 +1,120 @@
+"""The template of a search with the smoke profile, or without, and what is wrong with it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from dino_api.automl import DinoAutoMLSpec, Profile
+from dino_api.experiment.load import load
+from dino_api.problem import Problem, SpecErrors
+from dino_api.resources import Datasets, DatasetSource, TrainingSpec
+from dino_api.rules.search import BY_ID
+from dino_api.search.space import is_set, put, value_at
+
+MONITOR, OBJECTIVE = "train.checkpointer.monitor", "val_mAP50"
+_EXPERIMENT = "spec.template.experiment"
+
+
+def takes_profile(spec: DinoAutoMLSpec, profile: Profile) -> bool:
+    """Whether the smoke profile is meant: it is named, or nothing that it decides is given."""
+    if spec.profile is not None:
+        return True
+    return spec.template.datasets is None and not _given(spec, profile)
+
+
+def _given(spec: DinoAutoMLSpec, profile: Profile) -> list[str]:
+    """Where the spec says otherwise than the profile, but for the datasets."""
+    template, found = spec.template, []
+    if template.num_classes is not None:
+        found.append("spec.template.numClasses")
+    for path, value in _decided(profile):
+        if is_set(template.experiment, path) and value_at(template.experiment, path) != value:
+            found.append(f"{_EXPERIMENT}.{path}")
+    if _says(template.resources, "gpus", profile.gpus):
+        found.append("spec.template.resources.gpus")
+    if _says(spec, "max_trials", profile.max_trials):
+        found.append("spec.maxTrials")
+    return found
+
+
+def _says(model: BaseModel, name: str, otherwise: int) -> bool:
+    return name in model.model_fields_set and getattr(model, name) != otherwise
+
+
+def _decided(profile: Profile) -> tuple[tuple[str, int], ...]:
+    return (
+        ("train.num_epochs", profile.epochs),
+        ("train.checkpoint_interval", profile.checkpoint_interval),
+        ("train.validation_interval", profile.validation_interval),
+    )
+
+
+def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
+    """The profile is used as a whole or not at all; what is missing or too much is named."""
+    given = _given(spec, profile)
+    if not takes_profile(spec, profile):
+        if spec.template.datasets is None:
+            must = f"is missing; {given[0]} is given, so nothing of the smoke profile is used"
+            yield BY_ID["datasets-missing"].problem("spec.template.datasets", None, must)
+        elif not spec.template.datasets.validation:
+            path, must = "spec.template.datasets.validation", "is absent"
+            told = f"{must}: trials are compared by how well they learnt the training data by heart"
+            yield BY_ID["validates-on-training-data"].problem(path, None, told)
+        return
+    if spec.template.datasets is not None:
+        must = "smoke is used as a whole or not at all, and template.datasets is given"
+        yield BY_ID["profile-whole"].problem("spec.profile", None, must, "Leave one of them out.")
+    for path in given:
+        yield BY_ID["trials-of-profile"].problem(path, None, "is decided by the smoke profile")
+    for name in ("train_uri", "validation_uri"):
+        if not getattr(profile, name):
+            value = f"automl.profile.{'trainUri' if name == 'train_uri' else 'validationUri'}"
+            must = f"is missing, and the installation's smoke profile has no {value}"
+            yield BY_ID["profile-unset"].problem("spec.template.datasets", None, must)
+
+
+def fill(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
+    """The template with what the objective needs and, where given, the profile's values."""
+    experiment = copy.deepcopy(spec.template.experiment)
+    if not is_set(experiment, MONITOR):
+        put(experiment, MONITOR, OBJECTIVE)
+    changes: dict[str, Any] = {"experiment": experiment}
+    if profile is not None:
+        for path, value in _decided(profile):
+            put(experiment, path, value)
+        changes["datasets"] = Datasets(
+            train=[DatasetSource(uri=profile.train_uri)],
+            validation=[DatasetSource(uri=profile.validation_uri)],
+        )
+        changes["num_classes"] = profile.num_classes
+        resources = spec.template.resources.model_copy(update={"gpus": profile.gpus})
+        changes["resources"] = resources
+    return spec.template.model_copy(update=changes, deep=True)
+
+
+def whole_experiment(template: TrainingSpec) -> dict[str, Any]:
+    """The experiment with what the resource decides and rules ask about."""
+    mapping = copy.deepcopy(template.experiment)
+    if template.num_classes is not None:
+        put(mapping, "dataset.num_classes", template.num_classes)
+    put(mapping, "train.num_gpus", template.resources.gpus)
+    return mapping
+
+
+def check_experiment(experiment: dict[str, Any]) -> Iterator[Problem]:
+    """Errors of the template's own experiment, and a checkpoint that goes by another number."""
+    try:
+        load(experiment)
+    except SpecErrors as error:
+        for found in error.problems:
+            if found.severity == "error":
+                yield replace(found, path=f"{_EXPERIMENT}.{found.path}")
+    monitor = value_at(experiment, MONITOR)
+    if monitor != OBJECTIVE:
+        must = "is not the objective: the kept checkpoint may not be that of the best mAP50"
+        yield BY_ID["monitor-other"].problem(f"{_EXPERIMENT}.{MONITOR}", monitor, must)

@@ -1,0 +1,157 @@
+"""What is wrong with a search as a whole: its conditionals, its algorithm, its numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from dino_api.automl import Assignment, DinoAutoMLSpec, SearchParameter, Value
+from dino_api.experiment.paths import field_at
+from dino_api.problem import Problem
+from dino_api.rules.search import BY_ID
+from dino_api.search.assignment import active, typed
+from dino_api.search.limits import refusal, shown
+
+SEARCH = "spec.search"
+_MOST_COUNTED = 10_000
+_SLACK = 1e-9
+
+
+def check_names(space: Sequence[SearchParameter]) -> Iterator[Problem]:
+    """Paths that stand twice, and conditionals on nothing or on themselves."""
+    for path, count in Counter(one.path for one in space).items():
+        if count > 1:
+            must = f"{path} is searched {count} times"
+            yield BY_ID["search-once"].problem(SEARCH, None, must)
+    by_path = {one.path: one for one in space}
+    for index, one in enumerate(space):
+        if one.when is not None:
+            yield from _condition(one, by_path, f"{SEARCH}[{index}].when")
+
+
+def _condition(
+    one: SearchParameter, space: Mapping[str, SearchParameter], at: str
+) -> Iterator[Problem]:
+    assert one.when is not None
+    path = one.when.path
+    if path == one.path:
+        yield BY_ID["when-other"].problem(f"{at}.path", path, f"{path} depends on itself")
+    elif path not in space:
+        must = f"{one.path} depends on {path}, which is not searched"
+        yield BY_ID["when-searched"].problem(f"{at}.path", path, must)
+    elif _returns(one.path, space):
+        must = f"{one.path} depends on {path}, which depends on it in turn"
+        yield BY_ID["when-cycle"].problem(f"{at}.path", path, must)
+    else:
+        for value in one.when.values:
+            if not _possible(space[path], value):
+                must = f"{path} is never {shown(value)} in this search"
+                yield BY_ID["when-value"].problem(f"{at}.values", value, must)
+
+
+def _returns(start: str, space: Mapping[str, SearchParameter]) -> bool:
+    path, seen = start, set[str]()
+    while path in space and path not in seen:
+        seen.add(path)
+        when = space[path].when
+        path = when.path if when is not None else ""
+    return path == start
+
+
+def _possible(other: SearchParameter, value: Value) -> bool:
+    try:
+        if refusal(other.path, value):
+            return False
+    except KeyError:
+        return True  # an unknown path, which is told about by itself
+    held = typed(other.path, value)
+    if other.choices is not None:
+        return any(str(choice) == str(held) for choice in other.choices)
+    low, high = other.min, other.max
+    return low is None or high is None or low <= float(held) <= high
+
+
+def check_algorithm(
+    spec: DinoAutoMLSpec, space: Sequence[SearchParameter], trials: int
+) -> Iterator[Problem]:
+    """What the algorithm needs of the space. Asked where the parameters are fine by themselves."""
+    name = spec.algorithm.name
+    if name == "grid":
+        yield from _grid(space, trials)
+    if name == "cmaes":
+        for one in space:
+            if one.choices is not None or one.when is not None:
+                must = f"{one.path} has {'choices' if one.choices is not None else 'a when'}"
+                yield BY_ID["cmaes-ranges"].problem(SEARCH, None, f"{must}, and cmaes takes ranges")
+        if len(space) < 2:
+            must = f"has {len(space)} range, and cmaes needs two"
+            yield BY_ID["cmaes-two"].problem(SEARCH, None, must)
+    if name == "tpe" and spec.algorithm.startup_trials >= trials - 1 > 0:
+        path, count = "spec.algorithm.startupTrials", spec.algorithm.startup_trials
+        must = f"leaves tpe none of the {trials} trials to learn from"
+        yield BY_ID["never-learns"].problem(path, count, must)
+
+
+def _grid(space: Sequence[SearchParameter], trials: int) -> Iterator[Problem]:
+    endless = [one.path for one in space if one.choices is None and one.step is None]
+    if endless:
+        must = f"a grid needs a step or choices for {', '.join(endless)}"
+        yield BY_ID["grid-steps"].problem(SEARCH, None, must)
+        return
+    count = grid_size(space)
+    if count > trials - 1:
+        must = f"is a grid of {count} combinations, and maxTrials {trials} has {trials - 1} trials"
+        remedy = f"Raise maxTrials to {count + 1}, search fewer keys, or use larger steps."
+        yield BY_ID["grid-size"].problem(SEARCH, None, f"{must} beside the defaults", remedy)
+
+
+def grid_size(space: Sequence[SearchParameter]) -> int:
+    """Combinations that differ in what counts, without the defaults', which trial 0 has.
+
+    Above 10,000 it is the plain product, in which what does not count counts as well.
+    """
+    values = [values_of(one) for one in space]
+    product = 1
+    for row in values:
+        product *= len(row)
+    if product > _MOST_COUNTED:
+        return product
+    paths = [one.path for one in space]
+    rows = (dict(zip(paths, row, strict=True)) for row in itertools.product(*values))
+    found = {_frozen(active(space, row)) for row in rows}
+    return len(found - {_frozen(active(space, _defaults(paths)))})
+
+
+def values_of(one: SearchParameter) -> list[Value]:
+    """The values of a parameter with choices or a step."""
+    if one.choices is not None:
+        return [typed(one.path, choice) for choice in one.choices]
+    low, high, step = one.min or 0.0, one.max or 0.0, one.step or 1.0
+    count = int((high - low) / step + _SLACK) + 1
+    return [typed(one.path, low + index * step) for index in range(count)]
+
+
+def _defaults(paths: Sequence[str]) -> dict[str, Value]:
+    found = {path: field_at(path).get_default() for path in paths}
+    return {path: value for path, value in found.items() if value is not None}
+
+
+def _frozen(values: Assignment) -> tuple[tuple[str, str], ...]:
+    return tuple((path, shown(value)) for path, value in values.items())
+
+
+def check_numbers(spec: DinoAutoMLSpec, trials: int) -> Iterator[Problem]:
+    """parallelTrials against maxTrials, where it was given."""
+    given = "parallel_trials" in spec.model_fields_set
+    if given and spec.parallel_trials > trials:
+        must = f"must not exceed maxTrials, {trials}"
+        yield BY_ID["parallel-in-max"].problem("spec.parallelTrials", spec.parallel_trials, must)
+
+
+def check_pruning(spec: DinoAutoMLSpec, epochs: int) -> Iterator[Problem]:
+    """A pruning that was asked for and cannot happen."""
+    pruning = spec.pruning
+    if pruning is not None and pruning.name != "none" and pruning.start_epoch >= epochs:
+        must = f"is not before the last epoch, {epochs}, so no trial is stopped early"
+        yield BY_ID["never-prunes"].problem("spec.pruning.startEpoch", pruning.start_epoch, must)

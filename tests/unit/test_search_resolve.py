@@ -1,0 +1,164 @@
+"""What a DinoAutoML searches: every refusal by name, the smoke profile, the default space."""
+
+from __future__ import annotations
+
+import pytest
+
+from dino_api.automl import DinoAutoMLSpec, Profile
+from dino_api.problem import render
+from dino_api.rules.catalogue import catalogue
+from dino_api.rules.search import SEARCH_RULES
+from dino_api.search import InvalidSearch, default_space, resolve_search, searchable
+from dino_api.search.knobs import BY_PATH
+from dino_api.search.whole import grid_size
+from tests.unit.search_cases import BAD, DOUBTFUL, FINE, PROFILE, spec
+
+
+@pytest.mark.parametrize(("rule", "part", "given"), BAD.values(), ids=BAD.keys())
+def test_a_bad_search_is_refused_by_name(rule: str, part: str, given: DinoAutoMLSpec) -> None:
+    with pytest.raises(InvalidSearch) as caught:
+        resolve_search(given, PROFILE)
+    found = [one for one in caught.value.problems if one.severity == "error"]
+    assert {one.id for one in found} == {rule}
+    assert part in render(found[0])
+    assert found[0].remedy.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(("rule", "given"), DOUBTFUL.values(), ids=DOUBTFUL.keys())
+def test_a_doubtful_search_runs_with_a_warning(rule: str, given: DinoAutoMLSpec) -> None:
+    assert [one.id for one in resolve_search(given, PROFILE).warnings] == [rule]
+
+
+@pytest.mark.parametrize("given", FINE.values(), ids=FINE.keys())
+def test_a_good_search_has_no_problem(given: DinoAutoMLSpec) -> None:
+    warned = {one.id for one in resolve_search(given, PROFILE).warnings}
+    assert not warned - {"never-learns"}
+
+
+def test_every_rule_of_a_search_has_a_case_and_an_entry() -> None:
+    shown = {rule for rule, *_ in (*BAD.values(), *DOUBTFUL.values())} | {"profile-unset"}
+    rules = {one.id for one in SEARCH_RULES}
+    assert rules - {"template-value"} == shown & rules
+    entries = {one.id for one in catalogue() if "search" in one.where}
+    assert entries == rules
+
+
+def test_all_problems_are_told_at_once() -> None:
+    given = spec(
+        [{"path": "train.optim.lr", "min": 1, "max": 0.5}, {"path": "model.nheads"}],
+        maxTrials=2,
+        parallelTrials=3,
+    )
+    with pytest.raises(InvalidSearch) as caught:
+        resolve_search(given, PROFILE)
+    ids = {one.id for one in caught.value.problems}
+    assert {"range-order", "range-or-choices", "parallel-in-max"} <= ids
+    assert "spec.search[0].min: min of train.optim.lr" in str(caught.value)
+
+
+def test_the_same_spec_is_resolved_once() -> None:
+    assert resolve_search(spec(), PROFILE) is resolve_search(spec(), PROFILE)
+
+
+def test_the_template_gets_the_objective_as_its_monitor() -> None:
+    given = spec(template={"experiment": {"train": {"num_epochs": 3}}})
+    found = resolve_search(given, PROFILE)
+    assert found.template.experiment["train"]["checkpointer"] == {"monitor": "val_mAP50"}
+    assert given.template.experiment == {"train": {"num_epochs": 3}}
+    assert (found.profile_applied, found.max_trials, found.parallel_trials) == (False, 20, 2)
+
+
+@pytest.mark.parametrize("named", [{}, {"profile": "smoke"}], ids=["by itself", "named"])
+def test_the_profile_is_used_as_a_whole(named: dict[str, str]) -> None:
+    found = resolve_search(spec(template={"datasets": None}, **named), PROFILE)
+    assert found.profile_applied
+    data = found.template.datasets
+    assert data is not None
+    assert [one.uri for one in (*data.train, *data.validation)] == [
+        "s3://smoke/train",
+        "s3://smoke/val",
+    ]
+    train = found.template.experiment["train"]
+    kept = ("num_epochs", "checkpoint_interval", "validation_interval")
+    assert [train[key] for key in kept] == [10, 10, 1]
+    assert (found.template.num_classes, found.template.resources.gpus) == (5, 1)
+    assert (found.max_trials, found.parallel_trials) == (10, 2)
+
+
+def test_the_profiles_own_values_may_be_given() -> None:
+    given = spec(template={"datasets": None, "resources": {"gpus": 1}}, maxTrials=10)
+    assert resolve_search(given, PROFILE).profile_applied
+
+
+def test_a_profile_that_the_installation_lacks_is_named() -> None:
+    with pytest.raises(InvalidSearch, match=r"automl\.profile\.validationUri"):
+        resolve_search(spec(template={"datasets": None}), Profile(train_uri="s3://a/b"))
+
+
+def test_few_trials_need_no_parallel_trials() -> None:
+    assert resolve_search(spec(maxTrials=1), PROFILE).parallel_trials == 1
+
+
+def test_the_default_space_is_what_suits_dino() -> None:
+    space = {one.path: one for one in default_space({})}
+    assert list(space) == [
+        "train.optim.lr",
+        "train.optim.lr_backbone",
+        "train.optim.weight_decay",
+        "model.backbone",
+        "model.num_queries",
+        "model.dropout_ratio",
+    ]
+    assert all(space[path].scale == "log" for path in list(space)[:3])
+    assert set(space) <= set(searchable())
+
+
+@pytest.mark.parametrize(
+    ("experiment", "gone"),
+    [
+        ({"train": {"optim": {"lr": 1e-4}}}, {"train.optim.lr"}),
+        ({"model": {"pretrained_backbone_path": "s3://b/r50.pth"}}, {"model.backbone"}),
+        ({"train": {"pretrained_model_path": "s3://b/dino.pth"}}, {"model.backbone"}),
+        ({"model": {"train_backbone": False}}, {"train.optim.lr_backbone"}),
+        (
+            {"model": {"backbone": "vit_large_dinov2"}},
+            {"model.backbone", "train.optim.lr_backbone"},
+        ),
+        ({"model": {"num_select": 1000}}, {"model.num_queries"}),
+    ],
+)
+def test_the_default_space_leaves_out_what_the_template_decides(
+    experiment: dict[str, dict[str, object]], gone: set[str]
+) -> None:
+    paths = {one.path for one in default_space(experiment)}
+    assert {one.path for one in default_space({})} - paths == gone
+    assert resolve_search(spec(template={"experiment": experiment, "numClasses": 4}), PROFILE).space
+
+
+def test_queries_start_above_what_is_kept() -> None:
+    lows = {
+        classes: next(
+            one.min
+            for one in default_space({"model": {"num_select": 300}}, classes)
+            if one.path == "model.num_queries"
+        )
+        for classes in (None, 2, 4)
+    }
+    assert lows == {None: 350, 2: 200, 4: 100}
+
+
+def test_a_grid_counts_what_counts() -> None:
+    """Momentum is no dimension where AdamW is drawn; the defaults are trial 0."""
+    optimizer = {"path": "train.optim.optimizer", "choices": ["AdamW", "SGD"]}
+    when = {"path": "train.optim.optimizer", "values": ["SGD"]}
+    momentum = {"path": "train.optim.momentum", "choices": [0.8, 0.9], "when": when}
+    assert grid_size(spec([optimizer, momentum]).search) == 2
+    huge = [
+        {"path": f"model.{leaf}_layers", "min": 1, "max": 24, "step": 1} for leaf in ("enc", "dec")
+    ]
+    huge += [{"path": "train.seed", "min": 0, "max": 99, "step": 1}]
+    assert grid_size(spec(huge).search) == 24 * 24 * 100
+
+
+def test_knobs_are_keys_that_can_be_searched() -> None:
+    assert set(BY_PATH) <= set(searchable())
