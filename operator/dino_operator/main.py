@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import kopf
 from kubernetes.aio.config import ConfigException
+from pydantic import ValidationError
 
+from dino_api.automl import Profile
 from dino_operator import handlers
 from dino_operator.plan.model import Settings
 from dino_operator.runtime.client import ApiError, Client, configuration
@@ -23,7 +25,7 @@ from dino_operator.runtime.server import Server
 EPILOG = """
 Every option can be given as the environment variable named in its help.
 
-It needs a cluster with the DinoJob CRD (charts/dino-operator installs both) and takes its
+It needs a cluster with the CRDs (charts/dino-operator installs all) and takes its
 credentials from the pod's service account, or else from KUBECONFIG. On your machine:
 
   dino-operator --trainer-image registry.example/dino-trainer:0.1.0 --metrics-port 0
@@ -36,7 +38,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     """The command's options; the environment holds their defaults."""
     made = argparse.ArgumentParser(
         prog="dino-operator",
-        description="Watches DinoJobs and runs each as Kubernetes Jobs, one at a time.",
+        description="Watches DinoJobs and DinoAutoMLs, and runs them as Kubernetes Jobs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,13 +73,35 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "claim, in each job's namespace, that keeps staged data",
     )
     option(
+        "--automl",
+        "DINO_AUTOML",
+        "true",
+        "whether a DinoJob is searched for that does not say automlPolicy: Disabled",
+        type=_flag,
+    )
+    option("--automl-trials", "DINO_AUTOML_TRIALS", "20", "trials of such a search", type=_count)
+    option(
+        "--automl-parallel-trials",
+        "DINO_AUTOML_PARALLEL_TRIALS",
+        "2",
+        "how many of them run at the same time",
+        type=_count,
+    )
+    option(
+        "--automl-profile",
+        "DINO_AUTOML_PROFILE",
+        "{}",
+        "the smoke profile, as JSON with the keys of the Helm value automl.profile",
+        type=_profile,
+    )
+    option(
         "--watch-namespaces",
         "DINO_WATCH_NAMESPACES",
         "",
         "namespaces to serve, with commas; none means all",
         type=_names,
     )
-    option("--workers", "DINO_WORKERS", "4", "jobs looked at at the same time", type=int)
+    option("--workers", "DINO_WORKERS", "4", "plans carried out at the same time", type=int)
     option(
         "--resync-seconds",
         "DINO_RESYNC_SECONDS",
@@ -111,6 +135,26 @@ def _flag(text: str) -> bool:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _profile(text: str) -> Profile:
+    try:
+        given = json.loads(text)
+        unknown = set(given) - {each.alias for each in Profile.model_fields.values()}
+        if unknown:
+            raise argparse.ArgumentTypeError(f"there is no key {', '.join(sorted(unknown))}")
+        return Profile.model_validate(given)
+    except ValidationError as error:
+        said = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise argparse.ArgumentTypeError("; ".join(said)) from error
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object") from error
 
 
 class JsonLines(logging.Formatter):
@@ -150,6 +194,10 @@ async def run(options: argparse.Namespace) -> None:
         s3_path_style=options.s3_path_style,
         s3_secret=options.s3_secret,
         cache_claim=options.cache_claim,
+        automl=options.automl,
+        routed_trials=options.automl_trials,
+        routed_parallel=options.automl_parallel_trials,
+        profile=options.automl_profile,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)
     client = Client(await configuration(), metrics)

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from dino_api import names
+from dino_api.automl import Profile
+from dino_operator import main
 
 from .conftest import CHART, KUBE_VERSION, Helm, Objects
 
@@ -138,6 +140,10 @@ def test_values_reach_the_operator(render: Render) -> None:
             "s3.pathStyle=true",
             "s3.secretName=keys",
             "cache.claimName=data",
+            "automl.enabled=false",
+            "automl.routedTrials=12",
+            "automl.routedParallelTrials=3",
+            "automl.profile.trainUri=s3://smoke/train",
             "trainer.image.repository=registry.example/trainer",
             "trainer.image.tag=v2",
             "trainer.image.pullPolicy=Always",
@@ -145,7 +151,12 @@ def test_values_reach_the_operator(render: Render) -> None:
             "log.format=json",
         )
     )
+    profile = json.loads(found.pop("DINO_AUTOML_PROFILE"))
+    assert profile == {**VALUES["automl"]["profile"], "trainUri": "s3://smoke/train"}
     assert found == {
+        "DINO_AUTOML": "false",
+        "DINO_AUTOML_TRIALS": "12",
+        "DINO_AUTOML_PARALLEL_TRIALS": "3",
         "DINO_TRAINER_IMAGE": "registry.example/trainer:v2",
         "DINO_IMAGE_PULL_POLICY": "Always",
         "DINO_S3_ENDPOINT": "http://s3.storage:7070",
@@ -157,6 +168,14 @@ def test_values_reach_the_operator(render: Render) -> None:
         "DINO_LOG_LEVEL": "debug",
         "DINO_LOG_FORMAT": "json",
     }
+
+
+def test_the_operator_reads_the_charts_own_values(render: Render) -> None:
+    """Its smoke profile is that of TAO's skill: four kinds of objects, ten short trials."""
+    options = main.parser(environment(render())).parse_args([])
+    assert options.automl_profile == Profile()
+    assert (options.automl_profile.num_classes, options.automl_profile.max_trials) == (5, 10)
+    assert (options.automl, options.automl_trials, options.automl_parallel_trials) == (True, 20, 2)
 
 
 def test_a_digest_pins_an_image(render: Render) -> None:
