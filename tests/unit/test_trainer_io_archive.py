@@ -223,7 +223,7 @@ def test_a_disk_that_fills_up_meanwhile(small_disk: Path, tmp_path: Path) -> Non
             archive,
             small_disk / "out",
             reserve=0,
-            moved=lambda _: (small_disk / "other").write_bytes(bytes(3 << 20)),
+            moved=lambda count: count and (small_disk / "other").write_bytes(bytes(3 << 20)),
         )
     assert caught.value.exit_code == 74
     assert [path.name for path in small_disk.iterdir()] == ["other"]
