@@ -45,9 +45,10 @@ def open_lab(folder: Path) -> Lab:
 def clean(cluster: Cluster, store: Storage) -> None:
     """Take away what earlier runs left."""
     prepare_namespace(cluster, store)
-    # The chart's CRD may be seconds old.
-    cluster.kubectl("wait", "--for=condition=Established", "crd/dinojobs.dino-operator.io")
-    cluster.kubectl("delete", "dinojob", "--all", "--cascade=foreground", "--timeout=180s")
+    for kind in ("dinoautoml", "dinojob"):  # searches first: they would make their trials again
+        # The chart's CRDs may be seconds old.
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}s.dino-operator.io")
+        cluster.kubectl("delete", kind, "--all", "--cascade=foreground", "--timeout=180s")
     storage.make_bucket(store)
     storage.clear(store, RESULTS)
 
