@@ -71,6 +71,12 @@ def unchecked(baseline: Trial) -> End | None:
     return _of_baseline(baseline) if baseline.state == "Failed" else None
 
 
+def without_checkpoint() -> Cause:
+    """The end of a search in which trials have results and none left what could be used."""
+    said = "trials have results, but none left a checkpoint"
+    return failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, said)
+
+
 def most_frequent(trials: Sequence[Trial]) -> str:
     """The reason for which most of the failed trials failed; empty where none did."""
     reasons = Counter(each.reason for each in trials if each.state == "Failed" and each.reason)

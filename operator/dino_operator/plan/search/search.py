@@ -1,10 +1,42 @@
-"""What to do about a DinoAutoML: the decision as early returns, worst first."""
+"""What to do about a DinoAutoML: the decision as early returns, worst first.
+
+A search has three parts. Trial 0 checks the data and trains the defaults; the engine runs the other
+trials; then the search is over (`after.py`): `status.completionTime` is set, a report is written,
+jobs run on the winner, and last comes Complete or Failed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from pydantic import ValidationError
+
+from dino_api import failures
+from dino_api import names as api
+from dino_api.automl import DinoAutoMLSpec, SearchParameter
+from dino_api.names import ConditionReason, FailureReason
+from dino_api.search import InvalidSearch, resolve_search
+from dino_operator.plan import failure, observe, status
+from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Children, Object, Plan, Settings
+from dino_operator.plan.search import (
+    after,
+    ends,
+    engines,
+    facts,
+    states,
+    telling,
+    trialjob,
+    trials,
+    warm,
+)
+from dino_operator.plan.search.ends import End
+from dino_operator.plan.search.engine import Step, Trial
+from dino_operator.plan.search.telling import Told
+from dino_operator.plan.search.view import SearchView
+from dino_operator.plan.status import Verdict
 
 NOTHING = Plan()
 
@@ -14,4 +46,161 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoAutoML as stored. children: what carries its label. now: aware, UTC.
     """
-    return NOTHING
+    if "deletionTimestamp" in resource["metadata"]:
+        return NOTHING  # the garbage collector removes the children
+    if status.is_over(resource):
+        return after.the_end(resource, children)
+    try:
+        view = look(resource, children, now, settings)
+    except (InvalidSearch, ValidationError) as error:
+        return _invalid(resource, now, str(error))
+    if view.is_over:
+        return after.the_search(view)
+    return _plan(view)
+
+
+def look(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
+    """The search and all that is around it. Raises InvalidSearch, ValidationError.
+
+    The space is that of the first plan: another version of the operator may have other defaults.
+    """
+    found = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), settings.profile)
+    first = (resource.get("status") or {}).get("search", [])
+    space = tuple(map(SearchParameter.model_validate, first)) or found.space
+    return SearchView(resource, children, now, settings, replace(found, space=space))
+
+
+def _invalid(resource: Object, now: datetime, said: str) -> Plan:
+    """The end before the beginning: nothing was made."""
+    cause = failure.cause(FailureReason.INVALID_SPEC, said)
+    state = status.failed(cause.rule.reason, said)
+    profile = Verdict(False, ConditionReason.DATASETS_GIVEN, said)
+    told = {"failure": cause.to_status(), "completionTime": observe.format_time(now)}
+    return telling.write(resource, Told(state, profile=profile), now, told)
+
+
+def _plan(view: SearchView) -> Plan:
+    known, missing = warm.look(view)
+    if missing:
+        engine = Verdict(False, ConditionReason.NOT_CHOSEN, missing)
+        return _wait(view, engine, ConditionReason.WAITING_FOR_SEARCH)
+    chosen, engine = engines.choose(view)
+    if not chosen:
+        return _wait(view, engine, engine.reason)
+    begun: Object = {
+        "engine": chosen,
+        "known": known or None,
+        "search": [each.to_dict() for each in view.search.space] or None,
+    }
+    step = _step(view)
+    found = _all_trials(view, step)
+    end = _end(view, found, step)
+    if end is not None:
+        return _stop(view, engine, step, found, end, begun)
+    return _go_on(view, engine, step, found, begun)
+
+
+def _wait(view: SearchView, engine: Verdict, reason: str) -> Plan:
+    """For something outside; nothing was made so far."""
+    state = telling.waiting(reason, engine.message)
+    if view.wants_suspend:
+        state = telling.holding("")
+    told = Told(state, engine, facts.profile(view))
+    return telling.write(view.resource, told, view.now, requeue_after=view.settings.recheck)
+
+
+def _step(view: SearchView) -> Step:
+    """What the baseline needs, and the engine's step once the data was found good."""
+    if trials.baseline(view) is None:
+        held = view.wants_suspend or view.obstacle
+        return Step(creates=() if held else (trialjob.render(view, 0, {}),), ended=True)
+    if not (view.engine and facts.data(view).is_true):
+        return Step(ended=True)
+    step = engines.step(view)
+    return replace(step, creates=()) if view.obstacle else step
+
+
+def _all_trials(view: SearchView, step: Step) -> list[Trial]:
+    """By number: the baseline, the engine's, and those that are made now."""
+    found = {each.number: each for each in step.trials}
+    first = trials.baseline(view)
+    if first is not None:
+        found[0] = first
+    for made in step.creates:
+        if made["kind"] == api.KIND:
+            number = int(made["metadata"]["labels"][api.Label.TRIAL.value])
+            found[number] = trials.of_job(number, made)
+    return [found[number] for number in sorted(found)]
+
+
+def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
+    """Why the search starts no more trials, if it does not."""
+    stored = view.status.get("failure")
+    if stored:  # what was said once is not taken back
+        return End("", Cause(failures.by_reason(stored["reason"]), stored["message"]))
+    if step.failure is not None:
+        return End("", step.failure)
+    if found and found[0].number == 0 and not facts.data(view).is_true:
+        return ends.unchecked(found[0])
+    return ends.reached(view, found)
+
+
+def _go_on(
+    view: SearchView, engine: Verdict, step: Step, found: Sequence[Trial], begun: Object
+) -> Plan:
+    """Trials run, and more are started."""
+    lost = [] if view.obstacle else trialjob.lost(view, found)
+    state = replace(states.going(view, step, found), data=facts.data(view))
+    told = telling.write(
+        view.resource,
+        Told(state, engine, facts.profile(view)),
+        view.now,
+        {**facts.of_trials(view, found), **begun, **step.facts},
+        view.settings.recheck if view.obstacle else step.requeue_after,
+    )
+    return replace(
+        told,
+        creates=(*lost, *step.creates),
+        patches=(*trialjob.holds(view, view.trial_jobs.values()), *step.patches),
+        deletes=step.deletes,
+    )
+
+
+def _stop(
+    view: SearchView,
+    engine: Verdict,
+    step: Step,
+    found: Sequence[Trial],
+    end: End,
+    begun: Object,
+) -> Plan:
+    """What runs is stopped; once nothing does, the search is over."""
+    found = [_settled(view, each) for each in found]
+    jobs = [each for each in view.trial_jobs.values() if not observe.is_finished(each)]
+    over = not jobs and (step.ended or end.failure is not None)
+    failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
+    told: Object = {**facts.of_trials(view, found), **begun, **step.facts}
+    if over and failed is None and told["best"] is None:
+        failed = ends.without_checkpoint().to_status()
+    told["failure"] = failed
+    if over:
+        told["completionTime"] = observe.format_time(view.now)
+    state = states.ending(end.message or (failed or {}).get("message", ""))
+    if over and told["best"] is None and failed:
+        state = status.failed(failed["reason"], failed["message"])
+    state = replace(state, data=facts.data(view))
+    plan = telling.write(
+        view.resource,
+        Told(state, engine, facts.profile(view)),
+        view.now,
+        told,
+        1.0 if over else step.requeue_after,
+    )
+    return replace(plan, patches=(*trialjob.stops(jobs), *step.patches), deletes=step.deletes)
+
+
+def _settled(view: SearchView, trial: Trial) -> Trial:
+    """One that had not ended and whose DinoJob was deleted is not made again: it is stopped."""
+    is_job = trial.name == view.trial_name(trial.number)
+    gone = is_job and trial.is_live and trial.number not in view.trial_jobs
+    return replace(trial, state="Stopped") if gone else trial

@@ -98,6 +98,26 @@ class SearchView:
         mine = self.children.dinojobs
         return [each for each in mine if observe.controller_uid(each) == self.uid]
 
+    @property
+    def is_over(self) -> bool:
+        """Whether every trial has ended for good; then no more are made, whatever is edited."""
+        return bool(self.status.get("completionTime"))
+
+    @cached_property
+    def obstacle(self) -> str:
+        """Why nothing may be made now: a name is taken; empty where nothing is in the way."""
+        for each in self.children.strangers:
+            said = f"{each.get('kind', 'object')} {observe.name_of(each)} belongs to someone else; "
+            return said + "delete or rename it, or create the DinoAutoML under another name"
+        mine = self.own_dinojobs
+        for each in self.children.dinojobs:
+            name = observe.name_of(each)
+            named = name.startswith((f"{self.name}-trial-", f"{self.name}-then-"))
+            if each not in mine and named:
+                said = f"DinoJob {name} of an earlier DinoAutoML of this name still exists; it is "
+                return said + "waited for (kubectl delete dinojob removes one that was orphaned)"
+        return ""
+
     def trial_name(self, number: int) -> str:
         """The DinoJob of a trial."""
         return f"{self.name}-trial-{number}"

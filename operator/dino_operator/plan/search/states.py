@@ -1,0 +1,51 @@
+"""The state of a search in a word and a sentence, by what its trials do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_operator.plan import observe
+from dino_operator.plan.search import ends, facts, telling
+from dino_operator.plan.search.engine import Step, Trial
+from dino_operator.plan.search.view import SearchView
+from dino_operator.plan.status import State, Verdict
+
+
+def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
+    """Of a search that goes on, worst first."""
+    if view.wants_suspend:
+        busy = facts.still_running(view)
+        return telling.holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
+    if view.obstacle:
+        return telling.waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
+    data = facts.data(view)
+    if not data.is_true:
+        return State(Phase.PREPARING, Verdict(False, ConditionReason.CHECKING, data.message))
+    running = [each.name for each in found if each.state == "Running"]
+    ended = sum(not each.is_live for each in found)
+    said = f"{ended} of {ends.planned(view)} trials have ended"
+    if running:
+        said = "; ".join(filter(None, [said, f"{_names(running)} run", step.waiting]))
+        return State(Phase.RUNNING, Verdict(True, ConditionReason.SEARCHING, said))
+    said = "; ".join(filter(None, [said, step.waiting or _of_trials(view)]))
+    return State(Phase.RUNNING, Verdict(False, ConditionReason.WAITING_FOR_TRIALS, said))
+
+
+def ending(message: str) -> State:
+    """Of a search that starts no more trials, and is not at its last word."""
+    return State(Phase.RUNNING, Verdict(False, ConditionReason.ENDING, message))
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+
+
+def _of_trials(view: SearchView) -> str:
+    """What the first trial that waits says of itself."""
+    for job in view.trial_jobs.values():
+        found = observe.condition(job, ConditionType.RUNNING) or {}
+        if not observe.is_finished(job) and found.get("message"):
+            return f"{observe.name_of(job)}: {found['message']}"
+    return ""

@@ -1,0 +1,83 @@
+"""What is said of a search: its conditions, its phase, and facts carried over or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_operator.plan import observe, status, telling
+from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.status import State, Verdict
+
+NOT_CHOSEN = Verdict(False, ConditionReason.NOT_CHOSEN)
+DATA_GIVEN = Verdict(False, ConditionReason.DATASETS_GIVEN)
+HELD = "spec.suspend is true; set it to false to go on"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A state, and what only a search has: what runs it, and whose data it uses."""
+
+    state: State
+    engine: Verdict = NOT_CHOSEN
+    profile: Verdict = DATA_GIVEN
+
+    def verdicts(self) -> Iterator[tuple[ConditionType, Verdict]]:
+        """In the order in which people read them."""
+        yield ConditionType.ENGINE_READY, self.engine
+        yield ConditionType.PROFILE_APPLIED, self.profile
+        yield from self.state.verdicts()
+
+
+def kept(resource: Object, kind: ConditionType) -> Verdict | None:
+    """What was said of it before, or None."""
+    found = observe.condition(resource, kind)
+    if found is None:
+        return None
+    return Verdict(found.get("status") == "True", found["reason"], found.get("message", ""))
+
+
+def write(
+    resource: Object,
+    told: Told,
+    now: datetime,
+    facts: Object | None = None,
+    requeue_after: float | None = None,
+) -> Plan:
+    """A plan that only writes the status, with the events of what changes by it.
+
+    facts: replace those in the status; one that is None is removed; others stay.
+    """
+    desired = dict(resource.get("status") or {})
+    desired["observedGeneration"] = resource["metadata"].get("generation", 0)
+    desired["phase"] = told.state.phase.value
+    desired["conditions"] = status.conditions(resource, told.verdicts(), now)
+    for name, value in (facts or {}).items():
+        desired.pop(name, None)
+        if value is not None:
+            desired[name] = value
+    return Plan(
+        status=status.changed(resource, desired),
+        events=telling.transitions(resource, told.state, facts or {}),
+        requeue_after=requeue_after,
+    )
+
+
+def waiting(reason: str, message: str) -> State:
+    """No trial was made so far."""
+    return status.waiting(reason, message, Phase.PENDING)
+
+
+def holding(message: str) -> State:
+    """Held: what still runs saves a checkpoint first, or nothing does any more."""
+    if message:
+        return status.suspending(message)
+    return replace(status.suspended(), suspended=Verdict(True, ConditionReason.SUSPENDED, HELD))
+
+
+def complete(message: str) -> State:
+    """The end, with a winner."""
+    verdict = Verdict(True, ConditionReason.SEARCH_COMPLETED, message)
+    return replace(status.complete(message), complete=verdict)

@@ -1,0 +1,106 @@
+"""The best trial, and the jobs that run on it once the search has ended (spec.then)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dino_api import names as api
+from dino_api.automl import Best
+from dino_api.names import Phase
+from dino_api.search import assign
+from dino_operator.plan import observe
+from dino_operator.plan.model import Object
+from dino_operator.plan.names import Annotation
+from dino_operator.plan.search import trialjob
+from dino_operator.plan.search.engine import DIGITS, MAY_WIN, Trial
+from dino_operator.plan.search.view import SearchView
+
+ENDED = (Phase.COMPLETE.value, Phase.FAILED.value)
+
+
+def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
+    """status.best: of the trials that ended with a checkpoint, the one with the highest mAP50.
+
+    Of equal ones the first. What the status says of it stays when its DinoJob is deleted.
+    """
+    stored = view.status.get("best")
+    found = [each for each in trials if each.state in MAY_WIN and each.mAP50 is not None]
+    winning = [each for each in found if each.checkpoint or _is(stored, each)]
+    if not winning:
+        return stored
+    winner = max(winning, key=lambda each: (round(each.mAP50 or 0.0, DIGITS), -each.number))
+    return stored if _is(stored, winner) else _told(view, winner)
+
+
+def _is(stored: Object | None, trial: Trial) -> bool:
+    return stored is not None and stored["number"] == trial.number
+
+
+def _told(view: SearchView, trial: Trial) -> Object:
+    experiment = trial.specification
+    if experiment is None:
+        template = view.search.template.experiment
+        experiment = assign(view.search.space, trial.assignment, template)
+    told = Best(
+        trial=trial.name,
+        number=trial.number,
+        parameters=trial.assignment,
+        mAP50=round(trial.mAP50 or 0.0, DIGITS),
+    )
+    return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": experiment}
+
+
+@dataclass(frozen=True)
+class Following:
+    """The jobs on the winner. creates: the next one. told: status.then. failed: names."""
+
+    creates: tuple[Object, ...]
+    told: list[Object]
+    failed: tuple[str, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return all(each["phase"] in ENDED for each in self.told)
+
+
+def follow(view: SearchView) -> Following:
+    """What to do about spec.then: one job after the other, each on the winner.
+
+    One that failed holds up none of the others, and the search is complete all the same: its winner
+    stands. Deleted before its end, a job is made again.
+    """
+    jobs = {observe.name_of(each): each for each in view.own_dinojobs}
+    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
+    told: list[Object] = []
+    creates: list[Object] = []
+    for index, follower in enumerate(view.spec.then, start=1):
+        name = f"{view.name}-then-{index}"
+        phase = before.get(name, "")
+        if phase not in ENDED:
+            free = all(each["phase"] in ENDED for each in told)
+            if name not in jobs and free and not view.wants_suspend:
+                creates.append(_render(view, name, index))
+            job = jobs.get(name) or {}
+            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
+        told.append({"action": follower.action, "name": name, "phase": phase})
+    failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
+    return Following(tuple(creates), told, tuple(failed))
+
+
+def _render(view: SearchView, name: str, index: int) -> Object:
+    """A DinoJob whose parent is the search: it starts from the winner's checkpoint."""
+    job = trialjob.dinojob(view, name, f"{view.output}/then-{index}")
+    experiment = copy.deepcopy(dict(view.status["best"].get("specification") or {}))
+    train = dict(experiment.get("train") or {})
+    train.pop("pretrained_model_path", None)  # the parent decides it
+    epochs = view.spec.then[index - 1].epochs
+    experiment["train"] = train | ({"num_epochs": epochs} if epochs else {})
+    job["spec"] |= {
+        "experiment": experiment,
+        "parent": {"kind": api.AUTOML_KIND, "name": view.name},
+    }
+    job["metadata"]["annotations"] = {Annotation.DATA_CHECKED_BY.value: view.trial_name(0)}
+    return job
