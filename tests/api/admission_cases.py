@@ -24,9 +24,9 @@ VALID: dict[str, Any] = {
 }
 
 
-def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
+def changed(*changes: tuple[str, Any], start: dict[str, Any] = VALID) -> dict[str, Any]:
     """The valid manifest with values set at dotted paths, or removed where they are GONE."""
-    manifest = copy.deepcopy(VALID)
+    manifest = copy.deepcopy(start)
     for path, value in changes:
         *parents, leaf = path.split(".")
         node: Any = manifest
@@ -50,12 +50,6 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
     "a key at another level": (f"{DATASET}.num_queries", 9, f"{DATASET}.num_queries", "unknown"),
     "a misspelt field of the resource": ("spec.dataset", {}, "spec.dataset", "unknown field"),
     "an action that does not exist": ("spec.action", "tune", "spec.action", "Unsupported value"),
-    "a search, which is not built": (
-        "spec.automlPolicy",
-        "Auto",
-        "spec.automlPolicy",
-        '"Disabled"',
-    ),
     "automlPolicy: off, which YAML reads as false": (
         "spec.automlPolicy",
         False,
@@ -63,8 +57,26 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "must be of type string",
     ),
     "no action": ("spec.action", GONE, "spec.action", "Required value"),
-    "no automlPolicy": ("spec.automlPolicy", GONE, "spec.automlPolicy", "Required value"),
-    "no datasets": ("spec.datasets", GONE, "spec.datasets", "Required value"),
+    "a policy that does not exist": (
+        "spec.automlPolicy",
+        "On",
+        "spec.automlPolicy",
+        '"Auto", "Disabled"',
+    ),
+    "no datasets and no search": (
+        "spec.datasets",
+        GONE,
+        "spec.datasets",
+        "must be given where automlPolicy is Disabled",
+    ),
+    "itself as parent": ("spec.parent", {"name": "cells"}, "spec.parent.name", "job itself"),
+    "a parent of another kind": (
+        "spec.parent",
+        {"kind": "Job", "name": "x"},
+        "spec.parent.kind",
+        '"DinoJob", "DinoAutoML"',
+    ),
+    "a parent without a name": ("spec.parent", {"kind": "DinoJob"}, "spec.parent.name", "Required"),
     "no training data": ("spec.datasets.train", GONE, "spec.datasets.train", "Required value"),
     "an empty list of training data": (
         "spec.datasets.train",

@@ -46,13 +46,14 @@ class DinoJobs:
 
     api: kubernetes.client.CustomObjectsApi
     namespace: str
+    plural: str = "dinojobs"
 
     @property
     def _where(self) -> dict[str, str]:
         return {
             "group": "dino-operator.io",
             "version": "v1alpha1",
-            "plural": "dinojobs",
+            "plural": self.plural,
             "namespace": self.namespace,
         }
 
