@@ -81,6 +81,16 @@ class JobBuilder(Builder):
         self.thing["spec"].update(values)
         return self
 
+    def searched(self) -> Self:
+        """Without automlPolicy: a search is made for it."""
+        del self.thing["spec"]["automlPolicy"]
+        return self
+
+    def note(self, key: names.Annotation, value: str) -> Self:
+        """One of the operator's annotations."""
+        self.meta.setdefault("annotations", {})[key.value] = value
+        return self
+
     def experiment(self, **sections: Any) -> Self:
         """Sections of spec.experiment."""
         return self.spec(experiment=sections)
@@ -120,6 +130,63 @@ def a_job(name: str = "x") -> JobBuilder:
                 "datasets": {"train": [{"uri": "s3://data/train"}]},
                 "output": {"uri": "s3://results/x"},
                 "runPolicy": {"maxRetries": 3},
+            },
+        }
+    )
+
+
+class SearchBuilder(Builder):
+    """A DinoAutoML."""
+
+    def spec(self, **values: Any) -> Self:
+        """Fields of spec."""
+        self.thing["spec"].update(values)
+        return self
+
+    def told(self, phase: str, **status: Any) -> Self:
+        """Its phase, and more of its status."""
+        self.thing.setdefault("status", {}).update(phase=phase, **status)
+        return self
+
+
+def a_search(job: JobBuilder) -> SearchBuilder:
+    """The DinoAutoML that was made for that job, which nobody has looked at yet."""
+    owner = job.meta
+    return SearchBuilder(
+        {
+            "apiVersion": api.API_VERSION,
+            "kind": api.AUTOML_KIND,
+            "metadata": {
+                "name": owner["name"],
+                "namespace": owner["namespace"],
+                "uid": f"search-of-{owner['uid']}",
+                "resourceVersion": "2",
+                "creationTimestamp": at(0),
+                "labels": {
+                    api.MANAGED_BY_LABEL: api.MANAGED_BY,
+                    api.Label.JOB.value: owner["name"],
+                    api.Label.JOB_UID.value: owner["uid"],
+                },
+                "ownerReferences": [
+                    {
+                        "apiVersion": api.API_VERSION,
+                        "kind": api.KIND,
+                        "name": owner["name"],
+                        "uid": owner["uid"],
+                        "controller": True,
+                        "blockOwnerDeletion": True,
+                    }
+                ],
+            },
+            "spec": {
+                "template": {
+                    "datasets": {"train": [{"uri": "s3://data/train"}]},
+                    "output": {"uri": "s3://results/x"},
+                    "runPolicy": {"maxRetries": 3},
+                },
+                "parallelTrials": 2,
+                "suspend": False,
+                "maxTrials": 20,
             },
         }
     )

@@ -20,7 +20,7 @@ ATTEMPT = {"attempts": 1, "specDigest": "digest", "image": "trainer:1"}
 
 
 GOOD = "10 images, 4 classes"
-TYPES = {"data": "DataReady"}
+TYPES = {"data": "DataReady", "routed": "AutoMLRouted", "parent": "ParentReady"}
 
 
 def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Object:
@@ -30,6 +30,8 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
     """
     defaults = {
         "suspended": ("NotSuspended", ""),
+        "routed": None,
+        "parent": None,
         "data": ("DataChecked", GOOD, True),
         "running": ("Finished", ""),
         "complete": ("NotFinished", ""),
@@ -37,7 +39,10 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
     }
     conditions = []
     for name, default in defaults.items():
-        reason, message, *true = more.pop(name, default)
+        said = more.pop(name, default)
+        if said is None:
+            continue
+        reason, message, *true = said
         conditions.append(
             {
                 "type": TYPES.get(name, name.capitalize()),
@@ -67,7 +72,7 @@ def told_at(status: Object, seconds: float) -> Object:
     return changed_at(status, **dict.fromkeys(KINDS, seconds))
 
 
-KINDS = ("Suspended", "DataReady", "Running", "Complete", "Failed")
+KINDS = ("Suspended", *TYPES.values(), "Running", "Complete", "Failed")
 UNCHECKED = ("Checking", preflight.CHECKING)
 CHECKING = told(
     "Preparing", running=UNCHECKED, data=UNCHECKED, specDigest="digest", image="trainer:1"

@@ -9,10 +9,12 @@ from dino_operator.plan import attempts, pods, render, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Event, Plan, Settings
 from tests.builders import (
+    Builder,
     ChildBuilder,
     JobBuilder,
     Object,
     PodBuilder,
+    SearchBuilder,
     a_child,
     a_pod,
     at,
@@ -40,6 +42,10 @@ class Case:
     jobs: list[ChildBuilder] = field(default_factory=list)
     pods: list[PodBuilder] = field(default_factory=list)
     now: float = 60
+    automls: list[SearchBuilder] = field(default_factory=list)
+    others: list[Builder] = field(default_factory=list)
+    served: bool = True
+    settings: Settings = SETTINGS
 
 
 def attempt_of(job: JobBuilder, number: int, code: int = 69, end: float = 60) -> dict[str, Any]:
@@ -101,6 +107,12 @@ def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
 
 def check(case: Case) -> None:
     """Compares the whole plan."""
-    jobs = tuple(each.obj() for each in case.jobs)
-    children = Children(jobs, tuple(each.obj() for each in case.pods))
-    assert plan(case.job.obj(), children, later(case.now), SETTINGS) == case.plan
+    others = [each.obj() for each in case.others]
+    children = Children(
+        tuple(each.obj() for each in case.jobs),
+        tuple(each.obj() for each in case.pods),
+        automls=tuple(each.obj() for each in case.automls),
+        others={(each["kind"], each["metadata"]["name"]): each for each in others},
+        automl_served=case.served,
+    )
+    assert plan(case.job.obj(), children, later(case.now), case.settings) == case.plan

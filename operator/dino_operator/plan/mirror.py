@@ -51,7 +51,8 @@ def _first_words(name: str) -> State:
 
 def _gone(view: View) -> Object:
     """Facts of a search that does not exist are not shown on."""
-    return dict.fromkeys(("startTime", "metrics", "checkpoint", status.PROGRESS))
+    found = ("startTime", "metrics", "checkpoint", "dataset", "artifacts", status.PROGRESS)
+    return dict.fromkeys(found)
 
 
 def _obstacle(view: View) -> State | None:

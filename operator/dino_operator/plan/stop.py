@@ -48,7 +48,8 @@ def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Pla
     facts = {"reporter": name if trains else None, **facts}
     state = status.stopping(said)
     told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
-    return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=1)
+    soon = None if pods and going.is_empty else 1
+    return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
 def _reached(view: View, job: Object | None) -> Object:
