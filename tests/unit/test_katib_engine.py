@@ -111,6 +111,13 @@ def test_an_invalid_template_ends_it() -> None:
     assert "num_queries" in told.failure.message
 
 
+def test_what_katib_cannot_do_ends_it_before_it_begins() -> None:
+    told = step(resource=a_search(pruning={"name": "median"}), experiment=None)
+    assert told.creates == ()
+    assert told.failure is not None
+    assert "not pruned by median. Use Embedded" in told.failure.message
+
+
 def test_anothers_experiment_is_left_alone() -> None:
     other = an_experiment()
     other["metadata"]["ownerReferences"][0]["uid"] = "another"

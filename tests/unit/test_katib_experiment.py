@@ -18,6 +18,7 @@ from dino_trainer.report.terminal import PlainTerminal
 from tests.unit.katib_cases import BACKBONE, LR, NAME, QUERIES, a_search, a_view
 
 Object = dict[str, Any]
+FEW = {"path": "model.num_queries", "choices": [100, 300, 500, 900]}
 
 
 def rendered(**spec: Any) -> Object:
@@ -320,12 +321,13 @@ def test_several_nodes_meet_within_their_trial_and_one_reports() -> None:
 @pytest.mark.parametrize(
     "spec, said",
     [
-        ({"algorithm": {"name": "grid"}, "search": [QUERIES]}, "grid knows no log scale"),
+        ({"algorithm": {"name": "grid"}, "search": [FEW]}, "grid knows no log scale"),
         ({"algorithm": {"name": "cmaes"}, "search": [LR, QUERIES]}, "cmaes knows no log scale"),
         ({"algorithm": {"startupTrials": 3}}, "startupTrials"),
         ({"pruning": {"name": "median"}}, "not pruned by median"),
         ({"warmStartFrom": [{"name": "old"}]}, "warmStartFrom"),
         ({"maxTrials": 1}, "no trial beside"),
+        ({"template": {"output": {"uri": "s3://r/$(HOME)"}}}, "spec.template.output.uri"),
         (
             {"search": [{"path": "model.pretrained_backbone_path", "choices": ["it's"]}]},
             "cannot hand on the choice",

@@ -70,6 +70,9 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
         return Step(trials=mine, failure=hangs.fatal(said, DELETED))
     if end is not None:
         return Step(trials=mine, ended=not _running(view), requeue_after=SOON)
+    if unable := refusal(view):
+        said = f"spec.engine: Katib cannot run this search: {unable}. Use Embedded."
+        return Step(failure=failure.cause(FailureReason.INVALID_SPEC, said))
     if view.wants_suspend:
         return Step(trials=mine)
     try:

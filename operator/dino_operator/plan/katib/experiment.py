@@ -17,6 +17,7 @@ from dino_operator.plan.katib import space
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import CONTAINER, INDEX_LABEL
 from dino_operator.plan.pods import TOKEN_DIR, Attempt
+from dino_operator.plan.search import trialjob
 from dino_operator.plan.search.view import SearchView
 
 API_VERSION = "kubeflow.org/v1beta1"
@@ -61,15 +62,9 @@ def objects(view: SearchView) -> tuple[Object, ...]:
 
 def as_job(view: SearchView) -> Object:
     """The DinoJob that a trial would be on the other engine: the template, trained once."""
-    template = view.search.template
-    spec = {
-        **template.to_dict(),
-        "experiment": template.experiment,
-        "action": Action.TRAIN.value,
-        "automlPolicy": "Disabled",
-    }
-    meta = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
-    return {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": meta, "spec": spec}
+    made = trialjob.dinojob(view, view.name, view.output)
+    made["metadata"] = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
+    return made
 
 
 def config_map(view: SearchView, resolved: specfile.Resolved) -> Object:
@@ -132,8 +127,9 @@ def experiment(view: SearchView, resolved: specfile.Resolved) -> Object:
         ),
         trial_template=_trial_template(models, view, resolved),
     )
-    made = models.V1beta1Experiment(api_version=API_VERSION, kind=KIND, spec=spec).to_dict()
-    return {**made, "metadata": view.metadata(names.experiment_name(view.uid))}
+    made = models.V1beta1Experiment(spec=spec).to_dict()["spec"]
+    meta = view.metadata(names.experiment_name(view.uid))
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": made}
 
 
 def trial_counts(view: SearchView) -> dict[str, int]:
@@ -203,11 +199,14 @@ def _adapt(view: SearchView, template: Object, resolved: specfile.Resolved) -> N
             name = config_map(view, resolved)["metadata"]["name"]
             volume["configMap"] = {"name": name}
     (container,) = pod["containers"]
-    container["command"] = ["sh", "-c"]
-    container["args"] = [script(view)]
-    container["env"] = [_variable(each) for each in container["env"] if _is_told(each)]
     mounts = container["volumeMounts"]
-    container["volumeMounts"] = [each for each in mounts if each["name"] != TOKEN]
+    changed = {
+        "command": ["sh", "-c"],
+        "args": [script(view)],
+        "env": [_variable(each) for each in container["env"] if _is_told(each)],
+        "volumeMounts": [each for each in mounts if each["name"] != TOKEN],
+    }
+    pod["containers"] = [{**container, **changed}]
 
 
 def _is_told(variable: Object) -> bool:

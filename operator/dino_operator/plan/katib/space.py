@@ -21,6 +21,8 @@ MOST_VALUES = 64
 """A range in steps that Katib would round to other values becomes a list of at most so many."""
 HARMLESS = re.compile(r"[A-Za-z0-9._/:@+-]+")
 """Katib pastes values into JSON and into a shell line as they are."""
+QUOTABLE = re.compile(r"[^'\"\\$\n]+")
+"""What stands between single quotes in a shell line, in JSON, and before the kubelet's eyes."""
 
 
 def refusal(view: SearchView) -> str:
@@ -29,6 +31,8 @@ def refusal(view: SearchView) -> str:
     for told in (_settings(view), *map(_parameter_refusal, search.space)):
         if told:
             return told
+    if not QUOTABLE.fullmatch(view.output):
+        return f"spec.template.output.uri: Katib cannot hand on {view.output!r} as it is"
     if search.max_trials < 2:
         return "maxTrials 1 leaves Katib no trial beside the one with the defaults"
     if not search.space:
