@@ -56,6 +56,11 @@ class Builder:
         self.meta["deletionTimestamp"] = at(0)
         return self
 
+    def note(self, key: names.Annotation, value: str) -> Self:
+        """One of the operator's annotations."""
+        self.meta.setdefault("annotations", {})[key.value] = value
+        return self
+
     def condition(self, kind: str, told: bool = True, **more: str) -> Self:
         """Adds or replaces a condition."""
         conditions = self.thing.setdefault("status", {}).setdefault("conditions", [])
@@ -84,11 +89,6 @@ class JobBuilder(Builder):
     def searched(self) -> Self:
         """Without automlPolicy: a search is made for it."""
         del self.thing["spec"]["automlPolicy"]
-        return self
-
-    def note(self, key: names.Annotation, value: str) -> Self:
-        """One of the operator's annotations."""
-        self.meta.setdefault("annotations", {})[key.value] = value
         return self
 
     def experiment(self, **sections: Any) -> Self:
@@ -135,63 +135,6 @@ def a_job(name: str = "x") -> JobBuilder:
     )
 
 
-class SearchBuilder(Builder):
-    """A DinoAutoML."""
-
-    def spec(self, **values: Any) -> Self:
-        """Fields of spec."""
-        self.thing["spec"].update(values)
-        return self
-
-    def told(self, phase: str, **status: Any) -> Self:
-        """Its phase, and more of its status."""
-        self.thing.setdefault("status", {}).update(phase=phase, **status)
-        return self
-
-
-def a_search(job: JobBuilder) -> SearchBuilder:
-    """The DinoAutoML that was made for that job, which nobody has looked at yet."""
-    owner = job.meta
-    return SearchBuilder(
-        {
-            "apiVersion": api.API_VERSION,
-            "kind": api.AUTOML_KIND,
-            "metadata": {
-                "name": owner["name"],
-                "namespace": owner["namespace"],
-                "uid": f"search-of-{owner['uid']}",
-                "resourceVersion": "2",
-                "creationTimestamp": at(0),
-                "labels": {
-                    api.MANAGED_BY_LABEL: api.MANAGED_BY,
-                    api.Label.JOB.value: owner["name"],
-                    api.Label.JOB_UID.value: owner["uid"],
-                },
-                "ownerReferences": [
-                    {
-                        "apiVersion": api.API_VERSION,
-                        "kind": api.KIND,
-                        "name": owner["name"],
-                        "uid": owner["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
-            },
-            "spec": {
-                "template": {
-                    "datasets": {"train": [{"uri": "s3://data/train"}]},
-                    "output": {"uri": "s3://results/x"},
-                    "runPolicy": {"maxRetries": 3},
-                },
-                "parallelTrials": 2,
-                "suspend": False,
-                "maxTrials": 20,
-            },
-        }
-    )
-
-
 class ChildBuilder(Builder):
     """A child Job."""
 
@@ -203,11 +146,6 @@ class ChildBuilder(Builder):
         self.meta["uid"] += f"-{number}" if number > 1 else ""
         self.meta["labels"][api.Label.ATTEMPT.value] = str(number)
         return self.note(names.Annotation.RETRIES, str(number - 1))
-
-    def note(self, key: names.Annotation, value: str) -> Self:
-        """One of the operator's annotations."""
-        self.meta["annotations"][key.value] = value
-        return self
 
     def suspended(self, on: bool = True) -> Self:
         """spec.suspend."""

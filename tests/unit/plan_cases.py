@@ -14,7 +14,6 @@ from tests.builders import (
     JobBuilder,
     Object,
     PodBuilder,
-    SearchBuilder,
     a_child,
     a_pod,
     at,
@@ -42,7 +41,7 @@ class Case:
     jobs: list[ChildBuilder] = field(default_factory=list)
     pods: list[PodBuilder] = field(default_factory=list)
     now: float = 60
-    automls: list[SearchBuilder] = field(default_factory=list)
+    automls: list[Builder] = field(default_factory=list)
     others: list[Builder] = field(default_factory=list)
     served: bool = True
     settings: Settings = SETTINGS

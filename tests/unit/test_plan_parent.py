@@ -12,9 +12,10 @@ from dino_operator.plan import pods, preflight, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Event, Plan
 from dino_operator.plan.names import Annotation
-from tests.builders import Builder, JobBuilder, Object, a_job, a_search, at, later
+from tests.builders import Builder, JobBuilder, Object, a_job, at, later
 from tests.statuses import UNCHECKED, told, told_at
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created
+from tests.unit.plan_searches import a_search_for
 
 WEIGHTS = "s3://results/base/train/dino_model_best.pth"
 READY = ("ParentComplete", f"the job starts from {WEIGHTS} of DinoJob base", True)
@@ -181,13 +182,13 @@ def test_structure_goes_on_from_heir_to_heir() -> None:
 
 def test_a_search_leaves_its_winner() -> None:
     best = {"checkpoint": {"uri": WEIGHTS}, "specification": {"model": MODEL, "train": {}}}
-    search = a_search(a_job("base")).told("Complete", best=best, dataset={"numClasses": 4})
+    search = a_search_for(a_job("base")).told("Complete", best=best, dataset={"numClasses": 4})
     assert taken(search.condition("Complete"), kind="DinoAutoML") == TAKEN
 
 
 def test_a_job_that_was_searched_for_leaves_that_of_its_search() -> None:
     best = {"checkpoint": {"uri": WEIGHTS}, "specification": {"model": MODEL}}
-    search = a_search(a_job("base")).told("Complete", best=best)
+    search = a_search_for(a_job("base")).told("Complete", best=best)
     base = a_parent(automl="base")
     base.thing["spec"]["experiment"] = {}
     assert taken(base, search.condition("Complete")) == TAKEN

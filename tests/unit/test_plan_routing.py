@@ -11,89 +11,53 @@ from dino_api.automl import DinoAutoMLSpec
 from dino_api.failures import by_reason
 from dino_operator.plan import pods, specfile
 from dino_operator.plan.job import plan
-from dino_operator.plan.model import Children, Event, Patch, Plan
+from dino_operator.plan.model import Children, Event, Plan
 from tests.builders import (
     JobBuilder,
     Object,
-    SearchBuilder,
     a_child,
     a_job,
     a_pod,
     a_preflight,
-    a_search,
     at,
     later,
 )
-from tests.statuses import RUNNING, UNCHECKED, changed_at, told, told_at
+from tests.statuses import RUNNING, UNCHECKED, told, told_at
 from tests.unit.plan_cases import SETTINGS, Case, check, created
+from tests.unit.plan_searches import (
+    ROUTED,
+    SHOWN,
+    SearchBuilder,
+    a_running,
+    a_search_for,
+    a_searched,
+    an_end,
+    begun,
+    hold,
+    running,
+    succeeds,
+)
 from tests.unit.test_plan_parent import TAKEN
 
 OFF = replace(SETTINGS, automl=False)
-ROUTED = ("Routed", "DinoAutoML x searches; the job shows what it says", True)
-NEW = ("Checking", "DinoAutoML x was made and has not begun")
-CHECKPOINT = {"uri": "s3://results/x/trials/2/train/dino_model_best.pth", "epoch": 3}
-BEST = {"trial": "x-trial-2", "number": 2, "mAP50": 0.7, "checkpoint": CHECKPOINT}
-TRIALS = {"total": 5, "display": "3/20"}
-SAYS = ("Started", "5 trials, 2 of them run", True)
-SHOWN = {
-    "automl": "x",
-    "startTime": at(5),
-    "metrics": {"mAP50": 0.7},
-    "checkpoint": CHECKPOINT,
-    "progress": {"display": "3/20 trials"},
-    "dataset": {"numClasses": 4},
-}
-
-
-def a_searched() -> JobBuilder:
-    return a_job().searched()
-
-
-def a_running() -> SearchBuilder:
-    """The search after 3 of 20 trials."""
-    made = a_search(a_job()).told(
-        "Running", startTime=at(5), best=BEST, trials=TRIALS, dataset={"numClasses": 4}
-    )
-    made.condition("DataReady", reason="DataChecked", message="10 images, 4 classes")
-    made.condition("Running", reason=SAYS[0], message=SAYS[1])
-    return made
-
-
-def an_end(kind: str, reason: str, said: str) -> SearchBuilder:
-    """The search at its end."""
-    made = a_running().told(kind, completionTime=at(50))
-    made.condition("Running", False, reason="Finished", message="")
-    return made.condition(kind, reason=reason, message=said)
-
-
-def begun(**more: Any) -> Object:
-    status = told(
-        "Pending", routed=ROUTED, data=NEW, running=("Queued", NEW[1]), automl="x", **more
-    )
-    return told_at(status, 60)
-
-
-def running(**more: Any) -> Object:
-    status = told("Running", routed=ROUTED, running=SAYS, **{**SHOWN, **more})
-    return told_at(status, 60)
 
 
 def _made() -> dict[str, Case]:
     return {
         "a search is made for it": Case(a_searched(), Plan(creates=(a_made(),), status=begun())),
-        "once": Case(a_searched().status(begun()), Plan(), automls=[a_search(a_job())]),
+        "once": Case(a_searched().status(begun()), Plan(), automls=[a_search_for(a_job())]),
         "it is made again where someone deleted it": Case(
             a_searched().status(running()), Plan(creates=(a_made(),), status=begun())
         ),
         "but not before it is gone": Case(
             a_searched().status(begun()),
             _waits("DinoAutoML x of an earlier time is still being deleted; it is waited for"),
-            automls=[a_search(a_job()).deleting()],
+            automls=[a_search_for(a_job()).deleting()],
         ),
         "nor beside that of a job of this name that was deleted": Case(
             a_searched().status(begun()),
             _waits("DinoAutoML x of an earlier time is still being deleted; it is waited for"),
-            automls=[a_search(a_job().uid("old"))],
+            automls=[a_search_for(a_job().uid("old"))],
         ),
         "what it says is shown": Case(
             a_searched().status(begun()),
@@ -105,17 +69,17 @@ def _made() -> dict[str, Case]:
         ),
         "it is suspended with the job": Case(
             a_searched().suspended().status(running()),
-            Plan(patches=(_hold(True),)),
+            Plan(patches=(hold(True),)),
             automls=[a_running()],
         ),
         "and resumed": Case(
             a_searched().status(running()),
-            Plan(patches=(_hold(False),)),
+            Plan(patches=(hold(False),)),
             automls=[a_running().spec(suspend=True)],
         ),
         "the job succeeds with it": Case(
             a_searched().status(running()),
-            _succeeds(),
+            succeeds(),
             automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
         ),
         "and fails with it": Case(
@@ -162,54 +126,12 @@ def _direct() -> dict[str, Case]:
     }
 
 
-def _stops() -> dict[str, Case]:
-    late = "spec.runPolicy.stop ended the job"
-    stays = f"{late}; DinoAutoML x stays suspended, with its trials"
-    saves = "DinoAutoML x saves the checkpoints of its trials and stops"
-    stopping = changed_at(
-        told("Running", routed=ROUTED, running=("Stopping", saves), **SHOWN),
-        **dict.fromkeys(("AutoMLRouted", "DataReady", "Suspended", "Complete", "Failed"), 60),
-        Running=60,
-    )
-    held = a_running().spec(suspend=True)
-    return {
-        "stopping suspends the search": Case(
-            a_searched().policy(stop=True).status(running()),
-            Plan(patches=(_hold(True),), status=stopping),
-            automls=[a_running()],
-        ),
-        "waits for its trials": Case(
-            a_searched().policy(stop=True).status(stopping), Plan(), automls=[held]
-        ),
-        "and has failed once none runs": Case(
-            a_searched().policy(stop=True).status(stopping),
-            _stopped(stays),
-            automls=[a_running().spec(suspend=True).condition("Suspended", reason="Suspended")],
-        ),
-        "a search that ended first has the last word": Case(
-            a_searched().policy(stop=True).status(running()),
-            _succeeds(),
-            automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
-        ),
-        "none is made for a job that was stopped before": Case(
-            a_searched().policy(stop=True), _never(late)
-        ),
-        "nothing is touched afterwards": Case(
-            a_searched().status(_stopped(stays).status), Plan(), automls=[held]
-        ),
-    }
-
-
 def a_made() -> Object:
     """What is POSTed: no uid, no version."""
-    made = a_search(a_job()).obj()
+    made = a_search_for(a_job()).obj()
     for key in ("uid", "resourceVersion", "creationTimestamp"):
         del made["metadata"][key]
     return made
-
-
-def _hold(on: bool) -> Patch:
-    return Patch("x", "search-of-uid-x", {"spec": {"suspend": on}}, kind="dinoautomls")
 
 
 def _waits(said: str) -> Plan:
@@ -221,17 +143,6 @@ def _waits(said: str) -> Plan:
         running=("WaitingForChild", said),
     )
     return Plan(status=told_at(status, 60), requeue_after=30)
-
-
-def _succeeds() -> Plan:
-    status = told(
-        "Complete",
-        routed=ROUTED,
-        complete=("Completed", "best mAP50 0.7000", True),
-        **{**SHOWN, "completionTime": at(50)},
-    )
-    event = Event("Completed", "best mAP50 0.7000", "end")
-    return Plan(status=told_at(status, 60), events=(event,))
 
 
 FAILURE = {"reason": "MaxFailedTrialsReached", "message": "4 trials failed", "remedy": "Look."}
@@ -253,33 +164,6 @@ def _fails(reason: str, said: str, remedy: str, failure: bool) -> Plan:
     return Plan(status=told_at(status, 60), events=(event,))
 
 
-def _stopped(said: str, **more: Any) -> Plan:
-    rule = by_reason("Stopped")
-    facts = {
-        **SHOWN,
-        "completionTime": at(60),
-        "failure": {"reason": "Stopped", "message": said, "remedy": rule.remedy},
-        **more,
-    }
-    status = told(
-        "Failed",
-        routed=ROUTED,
-        data=("Checking", ""),
-        complete=("EndedWithoutSuccess", ""),
-        failed=("Stopped", said, True),
-        **facts,
-    )
-    event = Event("Failed", f"Stopped: {said} {rule.remedy}", "end", warning=True)
-    return Plan(status=told_at(status, 60), events=(event,))
-
-
-def _never(said: str) -> Plan:
-    plan = _stopped(said)
-    assert plan.status is not None
-    status = {key: value for key, value in plan.status.items() if key not in SHOWN}
-    return replace(plan, status=status)
-
-
 def _checks(why: tuple[str, str]) -> Object:
     status = told("Preparing", routed=why, data=UNCHECKED, running=UNCHECKED)
     return told_at({**status, "specDigest": "digest", "image": "trainer:1"}, 60)
@@ -292,7 +176,8 @@ def _trains(job: JobBuilder, why: tuple[str, str]) -> Plan:
 
 
 def _with(status: Object, why: tuple[str, str]) -> list[Object]:
-    return list(told("Running", routed=why)["conditions"][1:2]) + status["conditions"]
+    first, *others = status["conditions"]
+    return [first, told("Running", routed=why)["conditions"][1], *others]
 
 
 def _without_data() -> JobBuilder:
@@ -317,7 +202,7 @@ def _no_data(why: tuple[str, str]) -> Plan:
     return Plan(status=told_at(status, 60), events=(event,))
 
 
-CASES = {**_made(), **_direct(), **_stops()}
+CASES = {**_made(), **_direct()}
 
 
 @pytest.mark.parametrize("sentence", CASES)
@@ -375,7 +260,7 @@ def test_an_heir_of_another_structure_is_refused_before_a_search_is_made() -> No
 
 
 def test_a_strangers_search_of_that_name_is_left_alone() -> None:
-    stranger = a_search(a_job().uid("other")).obj()
+    stranger = a_search_for(a_job().uid("other")).obj()
     children = Children(strangers=(stranger,))
     done = plan(a_searched().obj(), children, later(60), SETTINGS)
     assert not done.creates

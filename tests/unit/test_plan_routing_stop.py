@@ -1,0 +1,97 @@
+"""Ending a job in whose place a search runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dino_api.failures import by_reason
+from dino_operator.plan.model import Event, Plan
+from tests.builders import at
+from tests.statuses import changed_at, told, told_at
+from tests.unit.plan_cases import Case, check
+from tests.unit.plan_searches import (
+    ROUTED,
+    SHOWN,
+    a_running,
+    a_searched,
+    an_end,
+    hold,
+    running,
+    succeeds,
+)
+
+
+def _stops() -> dict[str, Case]:
+    late = "spec.runPolicy.stop ended the job"
+    stays = f"{late}; DinoAutoML x stays suspended, with its trials"
+    saves = "DinoAutoML x saves the checkpoints of its trials and stops"
+    stopping = changed_at(
+        told("Running", routed=ROUTED, running=("Stopping", saves), **SHOWN),
+        **dict.fromkeys(("AutoMLRouted", "DataReady", "Suspended", "Complete", "Failed"), 60),
+        Running=60,
+    )
+    held = a_running().spec(suspend=True)
+    return {
+        "stopping suspends the search": Case(
+            a_searched().policy(stop=True).status(running()),
+            Plan(patches=(hold(True),), status=stopping),
+            automls=[a_running()],
+        ),
+        "waits for its trials": Case(
+            a_searched().policy(stop=True).status(stopping), Plan(), automls=[held]
+        ),
+        "and has failed once none runs": Case(
+            a_searched().policy(stop=True).status(stopping),
+            _stopped(stays),
+            automls=[a_running().spec(suspend=True).condition("Suspended", reason="Suspended")],
+        ),
+        "a search that ended first has the last word": Case(
+            a_searched().policy(stop=True).status(running()),
+            succeeds(),
+            automls=[an_end("Complete", "Completed", "best mAP50 0.7000")],
+        ),
+        "none is made for a job that was stopped before": Case(
+            a_searched().policy(stop=True), _never(late)
+        ),
+        "nothing is touched afterwards": Case(
+            a_searched().status(_stopped(stays).status), Plan(), automls=[held]
+        ),
+    }
+
+
+def _stopped(said: str, **more: Any) -> Plan:
+    rule = by_reason("Stopped")
+    facts = {
+        **SHOWN,
+        "completionTime": at(60),
+        "failure": {"reason": "Stopped", "message": said, "remedy": rule.remedy},
+        **more,
+    }
+    status = told(
+        "Failed",
+        routed=ROUTED,
+        data=("Checking", ""),
+        complete=("EndedWithoutSuccess", ""),
+        failed=("Stopped", said, True),
+        **facts,
+    )
+    event = Event("Failed", f"Stopped: {said} {rule.remedy}", "end", warning=True)
+    return Plan(status=told_at(status, 60), events=(event,))
+
+
+def _never(said: str) -> Plan:
+    plan = _stopped(said)
+    assert plan.status is not None
+    status = {key: value for key, value in plan.status.items() if key not in SHOWN}
+    return replace(plan, status=status)
+
+
+CASES = _stops()
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_plan(sentence: str) -> None:
+    check(CASES[sentence])
