@@ -169,7 +169,7 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
         "number",
         spec([among("model.enc_layers", True)]),
     ),
-    "a choice twice": ("choice-once", "twice", spec([among("model.enc_layers", 2, 3, 2)])),
+    "a choice twice": ("choice-once", "twice", spec([among("model.enc_layers", 2, 3, "2")])),
     "a backbone that is not built": (
         "value-refused",
         "gc_vit_xxtiny for fan_tiny",

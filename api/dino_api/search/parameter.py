@@ -8,6 +8,7 @@ from dino_api.automl import SearchParameter, Value
 from dino_api.experiment.paths import known_paths, nearest
 from dino_api.problem import Problem
 from dino_api.rules.search import BY_ID
+from dino_api.search.assignment import typed
 from dino_api.search.limits import refusal, shown
 from dino_api.search.space import kind_of, unsearchable
 
@@ -35,15 +36,16 @@ def _choices(one: SearchParameter, at: str) -> Iterator[Problem]:
     if one.min is not None or one.max is not None or one.step is not None:
         must = f"{one.path} has choices and a range"
         yield BY_ID["range-or-choices"].problem(at, None, must, "Keep one of the two.")
-    seen: list[Value] = []
+    seen: set[Value] = set()
     for index, choice in enumerate(one.choices or ()):
         where = f"{at}.choices[{index}]"
         if reason := refusal(one.path, choice):
             yield BY_ID["choice-value"].problem(where, choice, f"{one.path} {reason}")
-        if any(choice == known and type(choice) is type(known) for known in seen):
+        elif (held := typed(one.path, choice)) in seen:
             must = f"{one.path} has this choice twice"
             yield BY_ID["choice-once"].problem(where, choice, must)
-        seen.append(choice)
+        else:
+            seen.add(held)
 
 
 def _range(one: SearchParameter, at: str) -> Iterator[Problem]:

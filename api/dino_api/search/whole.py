@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 from dino_api.automl import Assignment, DinoAutoMLSpec, SearchParameter, Value
 from dino_api.experiment.paths import field_at
@@ -12,6 +13,7 @@ from dino_api.problem import Problem
 from dino_api.rules.search import BY_ID
 from dino_api.search.assignment import active, typed
 from dino_api.search.limits import refusal, shown
+from dino_api.search.space import searchable
 
 SEARCH = "spec.search"
 _MOST_COUNTED = 10_000
@@ -60,16 +62,17 @@ def _returns(start: str, space: Mapping[str, SearchParameter]) -> bool:
 
 
 def _possible(other: SearchParameter, value: Value) -> bool:
-    try:
-        if refusal(other.path, value):
-            return False
-    except KeyError:
-        return True  # an unknown path, which is told about by itself
+    """Whether the other parameter may be drawn so; what is wrong with itself is told apart."""
+    if other.path not in searchable():
+        return True
+    if refusal(other.path, value):
+        return False
     held = typed(other.path, value)
     if other.choices is not None:
-        return any(str(choice) == str(held) for choice in other.choices)
-    low, high = other.min, other.max
-    return low is None or high is None or low <= float(held) <= high
+        return any(held == choice or str(held) == str(choice) for choice in other.choices)
+    if other.min is None or other.max is None or isinstance(held, str):
+        return True
+    return other.min <= held <= other.max
 
 
 def check_algorithm(
@@ -111,12 +114,10 @@ def grid_size(space: Sequence[SearchParameter]) -> int:
 
     Above 10,000 it is the plain product, in which what does not count counts as well.
     """
-    values = [values_of(one) for one in space]
-    product = 1
-    for row in values:
-        product *= len(row)
+    product = prod(_count(one) for one in space)
     if product > _MOST_COUNTED:
         return product
+    values = [values_of(one) for one in space]
     paths = [one.path for one in space]
     rows = (dict(zip(paths, row, strict=True)) for row in itertools.product(*values))
     found = {_frozen(active(space, row)) for row in rows}
@@ -127,9 +128,14 @@ def values_of(one: SearchParameter) -> list[Value]:
     """The values of a parameter with choices or a step."""
     if one.choices is not None:
         return [typed(one.path, choice) for choice in one.choices]
-    low, high, step = one.min or 0.0, one.max or 0.0, one.step or 1.0
-    count = int((high - low) / step + _SLACK) + 1
-    return [typed(one.path, low + index * step) for index in range(count)]
+    low, step = one.min or 0.0, one.step or 1.0
+    return [typed(one.path, low + index * step) for index in range(_count(one))]
+
+
+def _count(one: SearchParameter) -> int:
+    if one.choices is not None:
+        return len(one.choices)
+    return int(((one.max or 0.0) - (one.min or 0.0)) / (one.step or 1.0) + _SLACK) + 1
 
 
 def _defaults(paths: Sequence[str]) -> dict[str, Value]:
