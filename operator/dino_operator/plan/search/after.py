@@ -83,7 +83,8 @@ def _outcome(view: SearchView) -> str:
     if failed:
         return f"{failed['reason']}: {failed['message']}"
     best = view.status["best"]
-    return f"{best['trial']} is best with mAP50 {best['mAP50']:.4f}"
+    total = len(view.history)
+    return f"{best['trial']} is the best of {total} trials with mAP50 {best['mAP50']:.4f}"
 
 
 def _ending(view: SearchView, outcome: str, now: str) -> State:

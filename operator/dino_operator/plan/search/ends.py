@@ -90,8 +90,7 @@ def _score(trial: Trial) -> float | None:
 
 def _of_baseline(trial: Trial) -> End:
     said = f"{trial.name}, which has the defaults, failed: {trial.message or trial.reason}"
-    rule = _rule(trial.reason) or failures.by_reason(FailureReason.NO_TRIAL_SUCCEEDED.value)
-    return End("", Cause(rule, said))
+    return End("", Cause(rule_of(trial.reason), said))
 
 
 def _too_many(view: SearchView, failed: Sequence[Trial]) -> End:
@@ -114,12 +113,13 @@ def _with_example(cause: Cause, failed: Sequence[Trial]) -> Cause:
     times = sum(each.reason == reason for each in failed)
     said = f"{cause.message}; {times} of them for {reason}, such as {example.name}"
     said += f": {example.message}" if example.message else ""
-    rule = _rule(reason)
-    remedy = f"{rule.remedy} {cause.rule.remedy}" if rule else cause.rule.remedy
+    remedies = dict.fromkeys((rule_of(reason).remedy, cause.rule.remedy))
+    remedy = " ".join(remedies)
     return replace(cause, message=said, remedy=remedy)
 
 
-def _rule(reason: str) -> failures.FailureRule | None:
-    """Katib has reasons of its own."""
+def rule_of(reason: str) -> failures.FailureRule:
+    """The row of the catalogue, which has no words of Katib's and of other versions."""
     known = {rule.reason.value for rule in failures.TABLE}
-    return failures.by_reason(reason) if reason in known else None
+    found = reason if reason in known else FailureReason.NO_TRIAL_SUCCEEDED.value
+    return failures.by_reason(found)

@@ -4,13 +4,14 @@ A range is looked at through the distribution function of its prior: a normal di
 the key's default, cut off at the ends of the range (on its logarithm for a log scale). Every value
 becomes a share u between 0 and 1, and the default's neighbourhood takes most of them up. What is
 drawn evenly in u is drawn near the default in the range; a sampler that works in u learns on top of
-that. Both ends of the range stay within reach.
+that. A small part of the prior is spread over the whole range, so that none of it is out of reach.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 from dino_api.automl import SearchParameter, Value
@@ -19,8 +20,11 @@ from dino_api.search import kind_of, typed
 
 WIDTH = 0.12
 """Standard deviation of the prior, as a share of the range."""
+EVEN = 0.05
+"""Share of the prior that is spread evenly, so that no part of the range is out of reach."""
 FAVOUR = 0.5
 """Probability of the default where choices have one; the others share the rest."""
+BISECTIONS = 50
 DIGITS = 4
 """Significant digits of a drawn number: more would only be hard to read."""
 
@@ -69,28 +73,28 @@ class Axis:
 
     def share(self, value: float) -> float:
         """The value's place in the prior, 0..1. value: in the range."""
-        bottom, top = self._ends
-        scaled = self._scaled(value)
-        normal = self._normal
-        if normal is None:
-            found = (scaled - bottom) / (top - bottom) if top > bottom else 0.5
-        else:
-            below, above = normal.cdf(bottom), normal.cdf(top)
-            found = (normal.cdf(scaled) - below) / (above - below)
-        return min(1.0, max(0.0, found))
+        return min(1.0, max(0.0, self._below(self._scaled(value))))
 
     def value(self, share: float) -> Value:
         """The value at that place: on the step, in the type of the key, inside the range."""
-        bottom, top = self._ends
-        normal = self._normal
-        if normal is None:
-            scaled = bottom + share * (top - bottom)
-        else:
-            below, above = normal.cdf(bottom), normal.cdf(top)
-            inside = below + share * (above - below)
-            scaled = normal.inv_cdf(min(max(inside, 1e-12), 1 - 1e-12))
+        low, high = self._ends
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._below(middle) < share else (low, middle)
+        scaled = (low + high) / 2
         found = math.exp(scaled) if self._is_log else scaled
         return typed(self.parameter.path, self._tidy(found))
+
+    def _below(self, scaled: float) -> float:
+        """The distribution function of the prior."""
+        bottom, top = self._ends
+        even = (scaled - bottom) / (top - bottom) if top > bottom else 0.5
+        normal = self._normal
+        if normal is None:
+            return even
+        below, above = normal.cdf(bottom), normal.cdf(top)
+        near = (normal.cdf(scaled) - below) / (above - below)
+        return EVEN * even + (1 - EVEN) * near
 
     @property
     def values(self) -> list[Value]:
@@ -106,7 +110,7 @@ class Axis:
     def _scaled(self, value: float) -> float:
         return math.log(value) if self._is_log else value
 
-    @property
+    @cached_property
     def _ends(self) -> tuple[float, float]:
         """Of the range; half a step more on both sides, so that its ends are drawn as often."""
         half = self.step / 2
@@ -114,7 +118,7 @@ class Axis:
             return math.log(max(self.low - half, self.low / 2)), math.log(self.high + half)
         return self.low - half, self.high + half
 
-    @property
+    @cached_property
     def _normal(self) -> NormalDist | None:
         default = None if self.even else default_of(self.parameter)
         bottom, top = self._ends

@@ -13,7 +13,6 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from dino_api import failures
 from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec, SearchParameter
 from dino_api.names import ConditionReason, FailureReason
@@ -137,7 +136,7 @@ def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
     """Why the search starts no more trials, if it does not."""
     stored = view.status.get("failure")
     if stored:  # what was said once is not taken back
-        return End("", Cause(failures.by_reason(stored["reason"]), stored["message"]))
+        return End("", Cause(ends.rule_of(stored["reason"]), stored["message"]))
     if step.failure is not None:
         return End("", step.failure)
     if found and found[0].number == 0 and not facts.data(view).is_true:
@@ -149,7 +148,7 @@ def _go_on(
     view: SearchView, engine: Verdict, step: Step, found: Sequence[Trial], begun: Object
 ) -> Plan:
     """Trials run, and more are started."""
-    lost = [] if view.obstacle else trialjob.lost(view, found)
+    lost = [] if view.obstacle else trialjob.lost(view, trials.of_view(view))
     state = replace(states.going(view, step, found), data=facts.data(view))
     told = telling.write(
         view.resource,

@@ -82,7 +82,7 @@ def of_job(number: int, job: Object) -> Trial:
         name=observe.name_of(job),
         state=state,
         parameters=drawn(job),
-        mAP50=_score(status, curve),
+        mAP50=None if state == "Failed" else _score(status, curve),
         epoch=progress.get("epoch"),
         reason=_reason(job) if state == "Failed" else "",
         message=str(failure.get("message", "")) if state == "Failed" else "",
