@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from pydantic import ValidationError
 
 from dino_api.automl import Profile
 from dino_operator.plan.model import Object, Settings
@@ -102,12 +103,11 @@ def _add_settings(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> 
     option("--s3-region", "DINO_S3_REGION", "us-east-1", "S3 region")
     option("--s3-secret", "DINO_S3_SECRET", "", "secret with S3 keys")
     option("--cache-claim", "DINO_CACHE_CLAIM", "", "claim that keeps staged data")
-    option("--profile-train-uri", "DINO_AUTOML_PROFILE_TRAIN_URI", "", "smoke profile: data")
     option(
-        "--profile-validation-uri",
-        "DINO_AUTOML_PROFILE_VALIDATION_URI",
-        "",
-        "smoke profile: validation data",
+        "--automl-profile",
+        "DINO_AUTOML_PROFILE",
+        "{}",
+        "the smoke profile, as JSON with the keys of the Helm value automl.profile",
     )
     group.add_argument(
         "--no-automl",
@@ -117,10 +117,12 @@ def _add_settings(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> 
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """The settings of the command line."""
-    profile = Profile(
-        train_uri=options.profile_train_uri, validation_uri=options.profile_validation_uri
-    )
+    """The settings of the command line. Raises Refused for a profile that is none."""
+    try:
+        profile = Profile.model_validate_json(options.automl_profile)
+    except ValidationError as error:
+        said = "; ".join(each["msg"] for each in error.errors())
+        raise Refused(f"--automl-profile: {said}. Give the Helm value automl.profile.") from error
     return Settings(
         trainer_image=options.trainer_image,
         s3_endpoint=options.s3_endpoint,
@@ -142,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kubectl-dino: {options.filename} cannot be read: {why}.", file=sys.stderr)
         return INPUT_MISSING
     try:
+        chosen = settings(options)
         made = [
-            (name, preview(each, settings(options), options.engine))
+            (name, preview(each, chosen, options.engine))
             for name, each in _documents(text, options.filename)
         ]
     except Refused as error:

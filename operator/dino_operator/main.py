@@ -95,6 +95,13 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         type=_profile,
     )
     option(
+        "--katib-poll-seconds",
+        "DINO_KATIB_POLL_SECONDS",
+        "15",
+        "how often Katib is asked how a search goes",
+        type=float,
+    )
+    option(
         "--watch-namespaces",
         "DINO_WATCH_NAMESPACES",
         "",
@@ -198,6 +205,7 @@ async def run(options: argparse.Namespace) -> None:
         routed_trials=options.automl_trials,
         routed_parallel=options.automl_parallel_trials,
         profile=options.automl_profile,
+        katib_poll=options.katib_poll_seconds,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)
     client = Client(await configuration(), metrics)

@@ -17,6 +17,7 @@ from tests.builders import Object, at, later
 from tests.unit.katib_cases import (
     NAME,
     SETTINGS,
+    UID,
     a_job,
     a_pod,
     a_search,
@@ -155,6 +156,33 @@ def test_fewer_at_a_time_are_held_and_not_deleted() -> None:
     told = step(running("a"), running("b"), resource=written(parallelTrials=1))
     assert suspends(told) == {"b": True}
     assert all(each.kind == "jobs" for each in told.patches)
+
+
+def test_the_baseline_is_one_of_those_that_run() -> None:
+    """Katib does not know of it."""
+    resource = written(parallelTrials=2)
+    first = {
+        "metadata": {
+            "name": "tune-trial-0",
+            "uid": "uid-0",
+            "labels": {"dino-operator.io/trial": "0"},
+            "ownerReferences": [{"uid": UID, "controller": True}],
+        },
+        "spec": {},
+        "status": {"startTime": at(0)},
+    }
+    told = step(running("a"), running("b"), resource=resource, dinojobs=(first,))
+    assert suspends(told) == {"b": True}
+
+
+@pytest.mark.parametrize("status, ends_it", [(400, True), (403, True), (500, False)])
+def test_an_experiment_that_katib_does_not_take(status: int, ends_it: bool) -> None:
+    """Its webhook's word is final; a webhook that does not answer may answer later."""
+    told = step(resource=a_search(), experiment=None, refusal=(status, "spec.algorithm: Invalid"))
+    assert told.creates == ()
+    assert (told.failure is not None) == ends_it
+    said = told.failure.message if told.failure else told.waiting
+    assert "does not take the Experiment: spec.algorithm: Invalid" in said
 
 
 def test_finished_jobs_are_neither_held_nor_counted() -> None:

@@ -148,6 +148,19 @@ def test_bad_input_ends_in_a_sentence(command: Command, manifest: Any, said: str
     assert "Traceback" not in command.said
 
 
+def test_the_smoke_profile(command: Command) -> None:
+    """Where neither data nor classes are given, as in the cluster."""
+    bare = a_job()
+    del bare["spec"]["datasets"]
+    profile = '{"trainUri": "s3://p/train", "validationUri": "s3://p/val", "maxTrials": 4}'
+    made = command(bare, "--automl-profile", profile)
+    texts = [each["data"]["spec.yaml"] for each in made if each["kind"] == "ConfigMap"]
+    assert all("s3://p/train" in text for text in texts)
+    assert "Of 4 trials" in command.said
+    command(bare, "--automl-profile", "{", status=64)
+    assert "--automl-profile" in command.said
+
+
 def test_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "-f", "/nowhere.yaml"]) == 66
     assert "/nowhere.yaml cannot be read: No such file" in capsys.readouterr().err

@@ -60,6 +60,7 @@ class Children:
     one that does not exist is missing.
     automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
     experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
+    refusal: HTTP status and message with which the Experiment was refused a moment ago.
     """
 
     jobs: tuple[Object, ...] = ()
@@ -74,6 +75,7 @@ class Children:
     experiment: Object | None = None
     suggestion: Object | None = None
     katib_trials: tuple[Object, ...] = ()
+    refusal: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True)

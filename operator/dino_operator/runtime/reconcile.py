@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MADE_ONCE = frozenset({"ServiceAccount", "RoleBinding", "ConfigMap", "Service"})
 LONGEST_EVENT = 1000
 MOVED = (404, 409)
+REFUSALS = (400, 403, 422, 500)
+"""Of a webhook, of missing rights, of a schema, and of a webhook that does not answer."""
 
 
 class Api(Reader, Protocol):
@@ -40,6 +42,14 @@ class Stranger(Exception):
     def __init__(self, thing: Object) -> None:
         super().__init__(observe.name_of(thing))
         self.thing = thing
+
+
+class Refused(Exception):
+    """Katib's webhooks, or the API server, do not take the Experiment."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.refusal = (error.status, error.message)
 
 
 def utc_now() -> datetime:
@@ -73,6 +83,9 @@ class Reconciler:
         except Stranger as found:
             plan = await self._plan(key, (found.thing,))
             await self._carry_out(key, plan)
+        except Refused as found:
+            plan = await self._plan(key, refusal=found.refusal)
+            await self._carry_out(key, plan)
         except ApiError as error:
             if error.status in MOVED:  # the cache is behind: what we spoke of is not there any more
                 await self.refresh(key)
@@ -80,7 +93,11 @@ class Reconciler:
         return plan.requeue_after
 
     async def _plan(
-        self, key: Key, strangers: tuple[Object, ...] = (), fresh: bool = False
+        self,
+        key: Key,
+        strangers: tuple[Object, ...] = (),
+        fresh: bool = False,
+        refusal: tuple[int, str] | None = None,
     ) -> Plan:
         """fresh: what is not watched is read anew. Raises ApiError."""
         resource = self._cache.resource(key)
@@ -96,6 +113,7 @@ class Reconciler:
             experiment=seen.experiment,
             suggestion=seen.suggestion,
             katib_trials=seen.trials,
+            refusal=refusal,
         )
         # The sampler may think for a while, and other plans must not wait for it.
         return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
@@ -166,6 +184,8 @@ class Reconciler:
         try:
             made = await self._api.create(thing)
         except ApiError as error:
+            if kind == "Experiment" and error.status in REFUSALS:
+                raise Refused(error) from error
             if not error.exists:
                 raise
             made = await self._existing(resource, thing) if kind in WORK else thing

@@ -75,12 +75,22 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
         return Step(failure=failure.cause(FailureReason.INVALID_SPEC, said))
     if view.wants_suspend:
         return Step(trials=mine)
+    if view.children.refusal is not None:
+        return _refused(view, mine, *view.children.refusal)
     try:
         made = experiment.objects(view)
     except specfile.InvalidSpec as error:
         return Step(failure=failure.cause(FailureReason.INVALID_SPEC, str(error)))
     facts = {"experiment": names.experiment_name(view.uid)}
     return Step(creates=made, trials=mine, facts=facts, requeue_after=SOON)
+
+
+def _refused(view: SearchView, mine: tuple[Trial, ...], status: int, message: str) -> Step:
+    """By a word of Katib's webhooks, which is final, or because they do not answer."""
+    said = f"Katib does not take the Experiment: {message}"
+    if status < 500:
+        return Step(trials=mine, failure=hangs.fatal(said))
+    return Step(trials=mine, waiting=said, requeue_after=view.settings.katib_poll)
 
 
 DELETED = (
@@ -205,10 +215,13 @@ def _is_about_to_change(found: Sequence[Seen]) -> bool:
 
 def _holds(view: SearchView) -> tuple[Patch, ...]:
     """Suspends and resumes Jobs: all while the search is suspended, else those beyond
-    parallelTrials, which Katib itself lowers by deleting trials. Kueue's are Kueue's."""
+    parallelTrials, the baseline among them. Katib itself lowers the number by deleting trials, and
+    knows of no baseline. Jobs in a queue are Kueue's."""
     if view.search.template.queue_name:
         return ()
-    allowed = 0 if view.wants_suspend else view.search.parallel_trials
+    first = trials.baseline(view)
+    busy = first is not None and first.is_live
+    allowed = 0 if view.wants_suspend else view.search.parallel_trials - busy
     unfinished = [job for job in reading.jobs(view) if _may_go_on(job)]
     patches = []
     for place, job in enumerate(unfinished):
