@@ -70,10 +70,25 @@ BAD: dict[str, tuple[Changes, str, str]] = {
         "spec.search",
         "leave it out of one of the two (train.optim.*)",
     ),
+    "neither range nor choices": (
+        (("spec.search", [{"path": "train.optim.lr"}]),),
+        "spec.search[0].min",
+        "Required value",
+    ),
     "a lowest value without a highest": (
         (("spec.search", [{"path": "train.optim.lr", "min": 0.1}]),),
+        "spec.search[0].max",
+        "Required value",
+    ),
+    "half a range beside choices": (
+        (("spec.search", [OPTIMIZER | {"min": 0.1}]),),
         "spec.search[0]",
         "min and max together",
+    ),
+    "a range beside choices": (
+        (("spec.search", [LR | {"choices": [0.1]}]),),
+        "spec.search[0]",
+        "one and only one",
     ),
     "a step with log": (
         (("spec.search", [LR | {"step": 0.1}]),),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dino_api.experiment.paths import field_at
-from dino_api.generate.searched import add_fixed, add_paths
+from dino_api.generate.searched import add_fixed, add_parameters
 from dino_api.rules import RULES, Rule, automl
 from dino_api.rules.automl import AUTOML_RULES, below_template
 from dino_api.rules.catalogue import decided, immutables
@@ -59,7 +59,7 @@ def add_automl_rules(root: Schema) -> None:
     _add_training_rules(spec["properties"]["template"], below_template)
     for one in (*AUTOML_RULES, *automl.immutables()):
         _add_resource_rule(root, one)
-    add_paths(spec)
+    add_parameters(spec)
     add_fixed(spec)
 
 

@@ -11,10 +11,14 @@ from dino_api.search.space import searchable
 Schema = dict[str, Any]
 
 
-def add_paths(spec: Schema) -> None:
-    """The names that spec.search[].path may have; the refusal lists them."""
-    path = spec["properties"]["search"]["items"]["properties"]["path"]
-    path["enum"] = list(searchable())
+def add_parameters(spec: Schema) -> None:
+    """The paths that may be searched, which the refusal lists; and a range or choices, not both.
+
+    Choices may be of any type, so CEL does not see them.
+    """
+    parameter = spec["properties"]["search"]["items"]
+    parameter["properties"]["path"]["enum"] = list(searchable())
+    parameter["oneOf"] = [{"required": ["min", "max"]}, {"required": ["choices"]}]
 
 
 def add_fixed(spec: Schema) -> None:
