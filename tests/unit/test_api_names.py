@@ -23,6 +23,7 @@ ORDINARY = {"Failed", "Running", "Complete", "Pending", "Suspended", "Queued", "
 ORDINARY |= {"Started", "Finished", "DeadlineExceeded", "BackoffLimitExceeded", "AccessDenied"}
 ORDINARY |= {"Stopped"}  # a state of trials as well
 ORDINARY |= {"Katib", "Embedded"}  # as the API spells the engines
+ORDINARY |= {"MetricsUnavailable"}  # Katib's own condition of a trial
 # The operator has an option of this name itself.
 ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
