@@ -14,6 +14,7 @@ from dino_trainer.model.attention import (
     DeformableAttention,
     References,
     SelfAttention,
+    Sight,
     attend,
     ms_deform_attn,
 )
@@ -104,7 +105,7 @@ def test_self_attention_is_torchs() -> None:
     assert ours(x, positions, None).allclose(theirs(x + positions, x + positions, x)[0], atol=1e-6)
     whole = some_rows_masked(3)
     expected = theirs(x + positions, x + positions, x, attn_mask=~whole)[0]
-    assert ours(x, positions, whole[:3]).allclose(expected, atol=1e-6)
+    assert ours(x, positions, Sight(whole, 3)).allclose(expected, atol=1e-6)
 
 
 def some_rows_masked(rows: int) -> torch.Tensor:
@@ -122,7 +123,7 @@ def test_products_in_half_precision_are_attention(rows: int) -> None:
     exact = [part.detach().double().requires_grad_() for part in parts]
     allowed = some_rows_masked(rows) if rows else None
     grad = torch.randn(B, Q, M * D)
-    ours = attend(*parts, None if allowed is None else allowed[:rows], 0.0)
+    ours = attend(*parts, None if allowed is None else Sight(allowed, rows), 0.0)
     theirs = F.scaled_dot_product_attention(*exact, allowed).transpose(1, 2).flatten(2)
     assert ours.dtype == torch.bfloat16
     found = (ours, *torch.autograd.grad(ours, parts, grad.bfloat16()))

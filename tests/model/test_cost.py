@@ -9,7 +9,7 @@ import torch
 from small import a_detector, images, targets
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dino_trainer.model import Criterion, attention
+from dino_trainer.model import Criterion, attention, layers
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import WAITS, Count, activation_bytes, count_operations
 from tests.bench.train_step_ours import OurStep
@@ -63,6 +63,7 @@ def test_operations_of_a_published_step(
     "compiled" is also what a GPU takes: one operator each way, with a kernel for either device.
     """
     monkeypatch.setattr(attention, "sampler_for", lambda value, locations: sampler)
+    monkeypatch.setattr(layers, "FEW_PLACES", 0)  # as on a GPU
     step = OurStep(queries=30)
     step.prepare(Size(2, 96, 128))
     step.run()  # the first one makes the optimiser's state

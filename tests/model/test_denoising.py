@@ -119,10 +119,11 @@ def test_crowded_images_show_a_part_of_their_boxes() -> None:
 
 
 def test_who_sees_whom() -> None:
-    """Two groups of two, then three matching queries, which have no row."""
-    rows = ["1100111", "1100111", "0011111", "0011111"]
-    allowed = allow_attention(2, 4, 3, torch.device("cpu"))
-    assert [["01"[int(x)] for x in row] for row in allowed] == [list(row) for row in rows]
+    """Two groups of two, then three matching queries."""
+    rows = ["1100111", "1100111", "0011111", "0011111", "0000111", "0000111", "0000111"]
+    sight = allow_attention(2, 4, 3, torch.device("cpu"))
+    assert sight.rows == 4
+    assert [["01"[int(x)] for x in row] for row in sight.allowed] == [list(row) for row in rows]
 
 
 def test_matching_predictions_do_not_depend_on_denoising() -> None:

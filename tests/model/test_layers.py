@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.model.layers import FeedForward, dense
+from dino_trainer.model import layers
+from dino_trainer.model.layers import Conv2d, FeedForward, dense, faster_convolutions
 
 
 def by_torch(rows: Tensor, *layers: nn.Linear) -> Tensor:
@@ -62,3 +63,39 @@ def test_feed_forward(activation: str, dropout: float) -> None:
     block, x = FeedForward(4, 16, dropout, activation).eval(), torch.randn(2, 3, 4)
     function = {"relu": F.relu, "gelu": F.gelu}[activation]
     torch.testing.assert_close(block(x), block.linear2(function(block.linear1(x))))
+
+
+@pytest.mark.parametrize("kernel, stride", [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_a_convolution_of_few_places_is_a_convolution(
+    kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    conv = Conv2d(4, 6, kernel, stride, padding=kernel // 2).double()
+    x = torch.randn(2, 4, 5, 7, dtype=torch.float64, requires_grad=True)
+    inputs = (x, conv.weight, conv.bias)
+    expected = F.conv2d(x, conv.weight, conv.bias, stride, kernel // 2)
+    assert conv(x).equal(expected)  # torch's own: it has few weights
+    monkeypatch.setattr(layers, "MANY_WEIGHTS", 1)
+    monkeypatch.setattr(F, "conv2d", None)
+    grad = torch.randn_like(expected)
+    found = (conv(x), *torch.autograd.grad(conv(x), inputs, grad))
+    for mine, theirs in zip(
+        found, (expected, *torch.autograd.grad(expected, inputs, grad)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_which_convolutions_are_replaced_and_that_weights_stay() -> None:
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(4, 4, 3, bias=False)),
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Conv2d(4, 4, (1, 3)),
+    )
+    before = dict(net.named_parameters())
+    faster_convolutions(net)
+    kinds = [type(net[0][0]), *(type(conv) for conv in net[1:])]
+    assert kinds == [Conv2d, nn.Conv2d, nn.Conv2d, nn.Conv2d]
+    after = dict(net.named_parameters())
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)

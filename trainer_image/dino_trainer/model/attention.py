@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -82,8 +81,9 @@ class References:
     @classmethod
     def around_boxes(cls, boxes: Tensor, points: int) -> References:
         """Around boxes float[b, q, v, 4] (cxcywh, 0..1), p = ``points`` units are half the box."""
-        centres, sizes = boxes[:, :, None].split(2, dim=-1)
-        return cls(_per_sample(2 * centres - 1, points), _per_sample(sizes / points, points))
+        every = boxes[:, :, None, :, None].expand(-1, -1, -1, -1, points, -1)
+        centres, sizes = every.split(2, dim=-1)  # each [b, q, 1, v, p, 2]
+        return cls((2 * centres - 1).flatten(3), (sizes / points).flatten(3))
 
 
 def _per_sample(levels: Tensor, points: int) -> Tensor:
@@ -143,13 +143,21 @@ class DeformableAttention(nn.Module):
         rows = query.reshape(b * q, d)
         value = dense(memory.flatten(0, 1), self.value_proj).view(memory.shape)
         if padding is not None:
-            value = value * (~padding).to(value.dtype)  # faster than filling with zeros
+            value = value.masked_fill(padding, 0.0)
         offsets = full(dense(rows, self.sampling_offsets)).view(b, q, self.heads, -1)
         weights = full(dense(rows, self.attention_weights)).view(b, q, self.heads, -1).softmax(-1)
         locations = torch.addcmul(references.origin, offsets, references.unit)
         locations = locations.view(b, q, self.heads, self.levels, self.points, 2)
         mixed = ms_deform_attn(value, shapes, locations, weights)
         return dense(mixed.flatten(0, 1), self.output_proj).view(query.shape)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which of n queries may look at which."""
+
+    allowed: Tensor  # bool[n, n], True where the row's query may look at the column's
+    rows: int  # the queries behind so many see each other and nothing else
 
 
 class SelfAttention(nn.Module):
@@ -163,11 +171,10 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.in_proj.bias)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, positions: Tensor, allowed: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, sight: Sight | None) -> Tensor:
         """Return float[b, q, d] from ``x`` and ``positions`` float[b, q, d].
 
-        ``allowed`` bool[r, q] is True where one of the first r rows may look at a column; the rows
-        behind them see each other and nothing else. None: every row sees every column.
+        ``sight`` None: every query sees every other.
         """
         d = x.shape[-1]
         sizes = (2 * d, d)
@@ -177,40 +184,34 @@ class SelfAttention(nn.Module):
         qk = F.linear(x + positions, qk_weight, qk_bias)
         q, k = qk.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         v = F.linear(x, v_weight, v_bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mixed = attend(q, k, v, allowed, self.dropout if self.training else 0.0)
+        mixed = attend(q, k, v, sight, self.dropout if self.training else 0.0)
         return self.out_proj(mixed)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight | None, dropout: float) -> Tensor:
     """Return float[b, q, m * e] from ``q``, ``k``, ``v`` float[b, m, q, e].
 
-    ``allowed`` as in ``SelfAttention``: two products, without the part that nobody may see. Where
-    nothing is masked, torch has its fastest kernels.
+    On a CPU torch's attention has no fast path for half precision: it is slower than in float32.
+    Plain matrix products take half of its time, and less without the part that nobody may see.
     """
     half = q.dtype in (torch.float16, torch.bfloat16)
-    by_products = half and q.device.type == "cpu" and not dropout
-    mix = _mix_by_products if by_products else partial(_mix_by_torch, dropout=dropout)
-    if allowed is None:
-        return mix(q, k, v, None).flatten(2)
-    rows = allowed.shape[0]
-    first, rest = q.split([rows, q.shape[2] - rows], dim=2)
-    mixed = mix(first, k, v, allowed), mix(rest, k[:, :, rows:], v[:, :, rows:], None)
-    return torch.cat(mixed, dim=1).flatten(2)
-
-
-def _mix_by_torch(
-    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float
-) -> Tensor:
-    """Return float[b, q, m, e], by torch's own attention."""
-    return F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=dropout).transpose(1, 2)
+    if not half or dropout or q.device.type != "cpu":
+        allowed = None if sight is None else sight.allowed
+        mixed = F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=dropout)
+        return mixed.transpose(1, 2).flatten(2)
+    if sight is None:
+        return _mix_by_products(q, k, v, None).flatten(2)
+    behind = q.shape[2] - sight.rows
+    first, rest = q.split([sight.rows, behind], dim=2)
+    others = (t.narrow(2, sight.rows, behind) for t in (k, v))
+    mixed = _mix_by_products(first, k, v, sight.allowed[: sight.rows])
+    return torch.cat((mixed, _mix_by_products(rest, *others, None)), dim=1).flatten(2)
 
 
 def _mix_by_products(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
     """Return float[b, q, m, e], by plain matrix products.
 
-    On a CPU torch's attention has no fast path for half precision: it is slower than in float32.
-    Products of whole heads take half of its time. Scores are rounded to half precision, as they
-    are where the published code runs under autocast.
+    Scores are rounded to half precision, as they are where the published code runs under autocast.
     """
     planes = [x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v)]
     mixed = _Products.apply(*planes, allowed)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, Recipe, recipe_of
 from dino_trainer.model.config import ModelConfig
+from dino_trainer.model.layers import faster_convolutions
 from dino_trainer.model.pyramid import PATCH, FeaturePyramid, LevelNorms, VitBody
 from dino_trainer.model.windows import GcVitBody, SwinBody
 
@@ -176,6 +177,7 @@ def _build_resnet(cfg: ModelConfig) -> Backbone:
     widths = (64, 128, 256, 512)
     expansion = 4 if cfg.backbone in RESNETS[2:] else 1
     body = ResNetBody(net, cfg.stages)
+    faster_convolutions(body)
     for name, parameter in body.named_parameters():
         if name.startswith(("conv1.", "layer1.")):  # as published: edges need no fine-tuning
             parameter.requires_grad_(False)

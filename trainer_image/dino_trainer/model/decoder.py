@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, References, SelfAttention
+from dino_trainer.model.attention import DeformableAttention, References, SelfAttention, Sight
 from dino_trainer.model.boxes import inverse_sigmoid
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.encoder import Tokens
@@ -42,7 +42,7 @@ class DecoderLayer(nn.Module):
         boxes: Tensor,
         memory: Tensor,
         tokens: Tokens,
-        allowed: Tensor | None,
+        sight: Sight | None,
     ) -> Tensor:
         """Return float[b, n, d].
 
@@ -50,14 +50,14 @@ class DecoderLayer(nn.Module):
             x, positions: float[b, n, d].
             boxes: float[b, n, v, 4], cxcywh on each level's padded area.
             memory: float[b, s, d].
-            allowed: bool[r, n], see SelfAttention.
+            sight: which query may look at which.
         """
         references = References.around_boxes(boxes, self.cross_attention.points)
         image = (memory, tokens.shapes, tokens.padding)
         if self.looks_at_image:
             attended = self.self_attention(x + positions, references, *image)
         else:
-            attended = self.self_attention(x, positions, allowed)
+            attended = self.self_attention(x, positions, sight)
         x = self.norm2(x + self.dropout(attended))
         attended = self.cross_attention(x + positions, references, *image)
         x = self.norm1(x + self.dropout(attended))
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         self.box_head = nn.ModuleList(Mlp(d, d, 4, 3) for _ in range(boxes))
 
     def forward(
-        self, x: Tensor, boxes: Tensor, memory: Tensor, tokens: Tokens, allowed: Tensor | None
+        self, x: Tensor, boxes: Tensor, memory: Tensor, tokens: Tokens, sight: Sight | None
     ) -> tuple[Tensor, Tensor]:
         """Return logits float[k, b, n, c] and boxes float[k, b, n, 4] (cxcywh, 0..1).
 
@@ -93,8 +93,7 @@ class Decoder(nn.Module):
             boxes: float[b, n, 4], their first boxes, cxcywh in 0..1.
             memory: float[b, s, d].
             tokens: where the memory's tokens lie.
-            allowed: bool[r, n], at which queries the r denoising ones may look (see SelfAttention);
-                None: all look at all.
+            sight: which query may look at which; None: all at all.
 
         A layer starts from detached boxes, while its prediction adds to the same boxes with
         their gradient: each box head is thus trained by two layers ("look forward twice").
@@ -107,7 +106,7 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             scaled = current[:, :, None] * ratios  # [b, n, v, 4]
             positions = self.ref_point_head(query_positions(scaled[:, :, 0], x.shape[-1]))
-            x = layer(x, positions, scaled, memory, tokens, allowed)
+            x = layer(x, positions, scaled, memory, tokens, sight)
             states.append(self.norm(x))
             references.append(stored)
             if index + 1 < len(self.layers):

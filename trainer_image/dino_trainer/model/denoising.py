@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dino_trainer.model.attention import Sight
 from dino_trainer.model.boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.targets import Padded, Targets
@@ -80,14 +81,16 @@ def make_denoising(
     )
 
 
-def allow_attention(groups: int, denoising: int, matching: int, device: torch.device) -> Tensor:
-    """Return bool[r, n], True where a denoising query may look at the column's query.
+def allow_attention(groups: int, denoising: int, matching: int, device: torch.device) -> Sight:
+    """Return who may look at whom among ``denoising`` + ``matching`` queries.
 
-    It sees its own group and all matching queries. These see each other only: no row is needed.
+    Matching queries see each other only; a denoising query sees its own group and the matching
+    queries.
     """
     group = torch.arange(denoising + matching, device=device) // (denoising // groups)
-    rows, columns = group[:denoising, None], group[None]
-    return (rows == columns) | (columns >= groups)
+    group = group.clamp(max=groups)  # matching queries form the last group
+    allowed = group[:, None] == group[None]
+    return Sight(allowed | ((group < groups)[:, None] & (group == groups)[None]), rows=denoising)
 
 
 def _limit(

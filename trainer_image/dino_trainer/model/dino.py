@@ -22,7 +22,7 @@ from dino_trainer.model.config import LEVEL_OF_C5, ModelConfig
 from dino_trainer.model.decoder import Decoder
 from dino_trainer.model.denoising import Denoising, allow_attention, make_denoising
 from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_boxes
-from dino_trainer.model.layers import GroupNorm, LayerNorm, Mlp, full_precision
+from dino_trainer.model.layers import Conv2d, GroupNorm, LayerNorm, Mlp, full_precision
 from dino_trainer.model.targets import Padded, Targets
 
 # Every class starts at a probability of 0.01, so that the first losses are not all background.
@@ -199,12 +199,12 @@ class Dino(nn.Module):
 
     def _decode(self, memory: Tensor, tokens: Tokens, noised: Denoising | None) -> Outputs:
         x, boxes, proposals = self._first_queries(memory, tokens)
-        allowed = None
+        sight = None
         if noised is not None:
-            allowed = allow_attention(noised.groups, noised.queries, x.shape[1], x.device)
+            sight = allow_attention(noised.groups, noised.queries, x.shape[1], x.device)
             x = torch.cat((noised.content, x), dim=1)
             boxes = torch.cat((noised.boxes, boxes), dim=1)
-        logits, boxes = self.decoder(x, boxes.sigmoid(), memory, tokens, allowed)
+        logits, boxes = self.decoder(x, boxes.sigmoid(), memory, tokens, sight)
         if noised is None:
             # Keeps the unused parameter in the graph: distributed training waits for it.
             logits = logits + self.label_embed.weight[0, 0] * 0.0
@@ -269,11 +269,11 @@ class Dino(nn.Module):
 def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.ModuleList:
     """One projection to d channels per level; levels beyond C5 halve the one before."""
     d = cfg.hidden_dim
-    layers = [nn.Conv2d(c, d, kernel_size=1) for c in channels]
+    layers = [Conv2d(c, d, kernel_size=1) for c in channels]
     inputs = channels[-1]
     for index in cfg.return_interm_indices:
         if index > LEVEL_OF_C5:
-            layers.append(nn.Conv2d(inputs, d, kernel_size=3, stride=2, padding=1))
+            layers.append(Conv2d(inputs, d, kernel_size=3, stride=2, padding=1))
             inputs = d
     return nn.ModuleList(nn.Sequential(layer, GroupNorm(32, d)) for layer in layers)
 
