@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dino_api.automl import TrialCounts
-from dino_api.names import ConditionReason, ConditionType
+from dino_api.names import ConditionReason, ConditionType, Label
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 from dino_operator.plan.search import ends, telling, winner
@@ -85,5 +85,10 @@ def still_running(view: SearchView) -> list[str]:
         for each in view.own_dinojobs
         if not observe.is_finished(each) and not observe.is_true(each, ConditionType.SUSPENDED)
     ]
-    pods = [observe.name_of(each) for each in view.children.pods if observe.is_live(each)]
+    pods = [observe.name_of(each) for each in view.children.pods if _trains(each)]
     return jobs + pods
+
+
+def _trains(pod: Object) -> bool:
+    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
+    return observe.is_live(pod) and Label.ACTION.value in pod["metadata"].get("labels", {})

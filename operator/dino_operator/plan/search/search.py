@@ -141,7 +141,10 @@ def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
         return End("", step.failure)
     if found and found[0].number == 0 and not facts.data(view).is_true:
         return ends.unchecked(found[0])
-    return ends.reached(view, found)
+    end = ends.reached(view, found)
+    if end is None and view.engine and step.ended and not any(each.is_live for each in found):
+        return End(f"{view.engine} has ended after {len(found)} trials")  # it counts for itself
+    return end
 
 
 def _go_on(
@@ -176,7 +179,7 @@ def _stop(
     """What runs is stopped; once nothing does, the search is over."""
     found = [_settled(view, each) for each in found]
     jobs = [each for each in view.trial_jobs.values() if not observe.is_finished(each)]
-    over = not jobs and (step.ended or end.failure is not None)
+    over = not jobs and (step.ended or step.failure is not None)
     failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
     told: Object = {**facts.of_trials(view, found), **begun, **step.facts}
     if over and failed is None and told["best"] is None:

@@ -1,0 +1,193 @@
+"""The whole plan of a search on Katib: what the engine says, and what becomes of the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dino_operator.plan import observe, search
+from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.search import trialjob
+from tests.builders import Object, at, later
+from tests.unit.katib_cases import (
+    NAME,
+    SETTINGS,
+    a_job,
+    a_pod,
+    a_search,
+    a_trial,
+    a_view,
+    an_experiment,
+    complete,
+    ended,
+    failed,
+    observed,
+    waits,
+)
+
+
+def a_baseline(mAP50: float | None = 0.3) -> Object:
+    """Trial 0, complete or, without a metric, running with its data found good."""
+    job = trialjob.render(a_view(), 0, {})
+    ready = {"type": "DataReady", "status": "True", "reason": "DataChecked"}
+    job["metadata"] |= {"uid": "uid-0", "creationTimestamp": at(0)}
+    job["status"] = {"startTime": at(5), "conditions": [ready]}
+    if mAP50 is not None:
+        job["status"]["conditions"].append({"type": "Complete", "status": "True"})
+        job["status"] |= {
+            "completionTime": at(60),
+            "metrics": {"mAP50": mAP50},
+            "checkpoint": {"uri": "s3://results/tune/trials/0/train/dino_model_best.pth"},
+        }
+    return job
+
+
+class Story:
+    """A search whose status is what the plans before wrote."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.resource = a_search(**spec)
+        self.children: dict[str, Any] = {"katib_served": True, "dinojobs": (a_baseline(),)}
+        self.now = later(100)
+
+    def plan(self, **changed: Any) -> Plan:
+        """The next plan; its status is kept."""
+        self.children |= changed
+        told = search.plan(self.resource, Children(**self.children), self.now, SETTINGS)
+        if told.status is not None:
+            self.resource["status"] = told.status
+        return told
+
+    def begin(self, **changed: Any) -> Plan:
+        """Until the Experiment is there."""
+        self.plan(**changed)
+        told = self.plan()
+        self.children["experiment"] = an_experiment()
+        return told
+
+    def reason(self, kind: str) -> str:
+        return str((observe.condition(self.resource, kind) or {}).get("reason"))
+
+    @property
+    def status(self) -> Object:
+        return dict(self.resource["status"])
+
+
+def succeeded(letter: str, value: str) -> tuple[Object, Object]:
+    trial = a_trial(letter, "Succeeded", observation=observed(value))
+    return trial, a_job(trial, complete())
+
+
+def test_the_experiment_is_made_once_the_data_is_good() -> None:
+    story = Story()
+    story.children["dinojobs"] = ()
+    assert [each["kind"] for each in story.plan().creates] == ["DinoJob"]
+    unchecked = a_baseline(None)
+    unchecked["status"]["conditions"] = []
+    assert story.plan(dinojobs=(unchecked,)).creates == ()
+    told = story.plan(dinojobs=(a_baseline(None),))
+    assert [each["kind"] for each in told.creates][-1] == "Experiment"
+    assert (story.status["engine"], story.status["experiment"]) == ("Katib", NAME)
+
+
+def test_the_best_is_that_of_baseline_and_trials() -> None:
+    for value, best in (("0.6", f"{NAME}-a"), ("0.2", "tune-trial-0")):
+        story = Story(maxTrials=2)
+        story.begin()
+        trial, job = succeeded("a", value)
+        story.plan(katib_trials=(trial,), jobs=(job,), experiment=ended("Succeeded"))
+        assert story.status["best"]["trial"] == best
+        assert "completionTime" in story.status
+        assert "failure" not in story.status
+        assert story.status["trials"]["display"] == "2/2"
+
+
+def test_katib_may_end_before_the_search_counts_to_its_end() -> None:
+    """Its goal by a rounded metric, a number that was raised too late: no trial follows."""
+    story = Story(maxTrials=9)
+    story.begin()
+    trial, job = succeeded("a", "0.6")
+    story.plan(katib_trials=(trial,), jobs=(job,), experiment=ended("Succeeded"))
+    assert "completionTime" in story.status
+    assert story.status["best"]["trial"] == f"{NAME}-a"
+
+
+def test_but_the_baseline_is_waited_for() -> None:
+    story = Story(maxTrials=2)
+    story.begin(dinojobs=(a_baseline(None),))
+    trial, job = succeeded("a", "0.6")
+    story.plan(katib_trials=(trial,), jobs=(job,), experiment=ended("Succeeded"))
+    assert "completionTime" not in story.status
+    story.plan(dinojobs=(a_baseline(0.7),))
+    assert story.status["best"]["trial"] == "tune-trial-0"
+    assert "completionTime" in story.status
+
+
+def test_too_many_failures_stop_katib_before_the_search_is_over() -> None:
+    """Katib does not count the baseline and would go on: its Experiment is deleted first."""
+    story = Story(maxFailedTrials=0)
+    story.begin()
+    trial = a_trial("a", "Failed")
+    job = a_job(trial, failed(message="failed with exit code 76 matching FailJob rule"))
+    story.plan(katib_trials=(trial,), jobs=(job,))
+    assert "completionTime" not in story.status
+    told = story.plan()
+    assert [(each.kind, each.name) for each in told.deletes] == [("experiments", NAME)]
+    story.plan(experiment=None, katib_trials=(), jobs=())
+    assert "completionTime" in story.status
+    assert story.status["failure"]["reason"] == "MaxFailedTrialsReached"
+    assert "Diverged" in story.status["failure"]["message"]
+    assert story.status["history"][1]["reason"] == "Diverged"
+
+
+def test_suspended_is_true_while_katibs_own_pod_goes_on() -> None:
+    story = Story(suspend=True)
+    story.resource["spec"]["suspend"] = False
+    story.begin()
+    story.resource["spec"]["suspend"] = True
+    trial = a_trial("a", "Running")
+    job = a_job(trial)
+    drawing = a_pod(a_job(a_trial("z")))
+    drawing["metadata"]["labels"].pop("dino-operator.io/action")
+    told = story.plan(katib_trials=(trial,), jobs=(job,), pods=(a_pod(job), drawing))
+    assert {"spec": {"suspend": True}} in [each.body for each in told.patches]
+    assert story.reason("Suspended") == "Suspending"
+    job["spec"]["suspend"] = True
+    story.plan(pods=(drawing,))
+    assert story.reason("Suspended") == "Suspended"
+    assert story.status["phase"] == "Suspended"
+
+
+def test_what_katib_never_says_is_said_in_the_condition() -> None:
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial)
+    pod = a_pod(job, "Pending", **waits("ImagePullBackOff", "no such image"))
+    story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
+    running = observe.condition(story.resource, "Running") or {}
+    assert "no such image" in running["message"]
+
+
+def test_a_missing_collector_is_the_end() -> None:
+    story = Story()
+    story.begin()
+    trial = a_trial("a", "Running")
+    job = a_job(trial)
+    bare = {"katib_trials": (trial,), "jobs": (job,), "pods": (a_pod(job, collector=False),)}
+    told = story.plan(**bare)
+    assert [each.kind for each in told.deletes] == ["experiments"]
+    assert story.status["failure"]["reason"] == "KatibFailed"
+    assert "kubectl label namespace team" in story.status["failure"]["remedy"]
+    assert story.status["best"]["trial"] == "tune-trial-0", "the baseline's result stays"
+
+
+def test_after_the_end_no_experiment_is_made_again() -> None:
+    story = Story(maxTrials=2)
+    story.begin()
+    trial, job = succeeded("a", "0.6")
+    story.plan(katib_trials=(trial,), jobs=(job,), experiment=ended("Succeeded"))
+    gone = {"experiment": None, "katib_trials": (), "jobs": ()}
+    for _ in range(4):
+        kinds = {each["kind"] for each in story.plan(**gone).creates}
+        assert "Experiment" not in kinds
+        assert "DinoJob" not in kinds
