@@ -142,7 +142,8 @@ def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
     if found and found[0].number == 0 and not facts.data(view).is_true:
         return ends.unchecked(found[0])
     end = ends.reached(view, found)
-    if end is None and view.engine and step.ended and not any(each.is_live for each in found):
+    asked = view.engine and found
+    if end is None and asked and step.ended and not any(each.is_live for each in found):
         return End(f"{view.engine} has ended after {len(found)} trials")  # it counts for itself
     return end
 

@@ -26,17 +26,23 @@ ENDS: dict[str, TrialState] = {"Pruned": "Pruned"}
 
 def of_view(view: SearchView) -> tuple[Trial, ...]:
     """The trials by number."""
-    rows = {n: row for n, row in view.history.items() if row.name == view.trial_name(n)}
-    return tuple(_trial(view, n, rows.get(n)) for n in sorted({*rows, *view.trial_jobs}))
+    numbers = sorted({*filter(lambda n: _row(view, n), view.history), *view.trial_jobs})
+    return tuple(_trial(view, number) for number in numbers)
 
 
 def baseline(view: SearchView) -> Trial | None:
     """Trial 0, which has the defaults, once it was made."""
-    return next((each for each in of_view(view) if each.number == 0), None)
+    return _trial(view, 0) if 0 in view.trial_jobs or _row(view, 0) else None
 
 
-def _trial(view: SearchView, number: int, row: automl.Trial | None) -> Trial:
-    job = view.trial_jobs.get(number)
+def _row(view: SearchView, number: int) -> automl.Trial | None:
+    """What was written down of a trial that is a DinoJob."""
+    row = view.history.get(number)
+    return row if row is not None and row.name == view.trial_name(number) else None
+
+
+def _trial(view: SearchView, number: int) -> Trial:
+    job, row = view.trial_jobs.get(number), _row(view, number)
     if job is None or (row is not None and row.state not in LIVE):
         assert row is not None  # numbers come from one or the other
         return of_row(row, job)
