@@ -56,6 +56,20 @@ def test_all_problems_are_told_at_once() -> None:
     assert "spec.search[0].min: min of train.optim.lr" in str(caught.value)
 
 
+def test_what_is_wrong_fits_into_a_condition() -> None:
+    """Errors alone, and a count of those that there is no room for."""
+    bare = {"datasets": {"train": [{"uri": "s3://b/train"}]}}
+    bad = [{"path": f"train.optim.no_such_key_{number}"} for number in range(32)]
+    with pytest.raises(InvalidSearch) as caught:
+        resolve_search(spec(bad, template=bare), PROFILE)
+    text = str(caught.value)
+    assert len(text) < 1000
+    assert "warning" not in text
+    assert text.endswith(" more.")
+    told = text.count("there is no such key")
+    assert told + int(text.split()[-2]) == len(bad)
+
+
 def test_the_same_spec_is_resolved_once() -> None:
     assert resolve_search(spec(), PROFILE) is resolve_search(spec(), PROFILE)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dino_api.automl import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.problem import Problem, SpecErrors
+from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources import TrainingSpec
 from dino_api.rules.search import BY_ID
 from dino_api.search.effect import check_effect
@@ -31,10 +31,23 @@ from dino_api.search.whole import (
 )
 
 EPOCHS = "train.num_epochs"
+_MOST_TEXT = 900
 
 
 class InvalidSearch(SpecErrors):
-    """A search that cannot be run; `.problems` has every reason, warnings included."""
+    """A search that cannot be run; `.problems` has every reason, warnings included.
+
+    Its text has the errors alone, as many as fit into a condition and an event.
+    """
+
+    def __str__(self) -> str:
+        told = [render(one) for one in self.problems if one.severity == "error"]
+        shown, size = 0, 0
+        while shown < len(told) and size + len(told[shown]) <= _MOST_TEXT:
+            size += len(told[shown]) + 1
+            shown += 1
+        rest = [f"And {len(told) - shown} more."] if shown < len(told) else []
+        return "\n".join([*told[:shown], *rest])
 
 
 @dataclass(frozen=True)
