@@ -13,7 +13,7 @@ from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan import observe
 from dino_operator.plan.model import Delete, Object, Patch
 from dino_operator.runtime.client import ApiError
-from dino_operator.runtime.keys import Key, Kind, keys_of
+from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
 from tests.builders import NOON, a_job
 
 
@@ -58,46 +58,50 @@ class Store:
     async def create(self, thing: Object) -> Object:
         with self._write():
             kind, name = thing["kind"], thing["metadata"]["name"]
-            taken = name in self.things[Kind.JOBS] if kind == "Job" else (kind, name) in self.others
-            if taken:
+            plural = PLURALS.get(kind)
+            if (kind, name) in self.others or (plural and name in self.things[plural]):
                 raise ApiError(409, "AlreadyExists", name)
-            if kind != "Job":
+            if plural is None:
                 self.others.add((kind, name))
                 return thing
-            self._may_run(thing)
-            self.created_jobs.append(name)
             made = self._newborn(thing)
-            made["status"] = {"startTime": self._stamp()}
-            self._store(Kind.JOBS, made)
+            if plural is Kind.JOBS:
+                self._may_run(thing)
+                self.created_jobs.append(name)
+                made["status"] = {"startTime": self._stamp()}
+            self._store(plural, made)
             return copy.deepcopy(made)
 
     async def patch(self, namespace: str, patch: Patch) -> Object:
         with self._write():
-            job = self._same(Kind.JOBS, patch.name, patch.uid)
+            thing = self._same(Kind(patch.kind), patch.name, patch.uid)
             notes = patch.body.get("metadata", {}).get("annotations", {})
-            job["metadata"].setdefault("annotations", {}).update(notes)
-            if "suspend" in patch.body.get("spec", {}):
-                assert not queued(job), "Kueue alone suspends and resumes its Jobs"
-            if patch.body.get("spec", {}).get("suspend") is False:
-                job["status"]["startTime"] = self._stamp()
-            job["spec"].update(patch.body.get("spec", {}))
-            self._store(Kind.JOBS, job)
-            return copy.deepcopy(job)
+            thing["metadata"].setdefault("annotations", {}).update(notes)
+            changes = patch.body.get("spec", {})
+            if patch.kind == "jobs" and "suspend" in changes:
+                assert not queued(thing), "Kueue alone suspends and resumes its Jobs"
+                if changes["suspend"] is False:
+                    assert not self._is_stopped(thing), "a stopped job is not resumed"
+                    thing["status"]["startTime"] = self._stamp()
+            thing["spec"].update(changes)
+            self._store(Kind(patch.kind), thing)
+            return copy.deepcopy(thing)
 
     async def delete(self, namespace: str, delete: Delete) -> None:
         with self._write():
-            if delete.name in self.things[Kind.JOBS]:
-                self.remove(Kind.JOBS, self._same(Kind.JOBS, delete.name, delete.uid))
+            kind = Kind(delete.kind)
+            if delete.name in self.things[kind]:
+                self.remove(kind, self._same(kind, delete.name, delete.uid))
 
     async def apply_status(self, resource: Object, status: Object) -> Object:
         with self._write():
-            meta = resource["metadata"]
-            stored = self._same(Kind.DINOJOBS, meta["name"], meta["uid"])
+            meta, kind = resource["metadata"], PLURALS[resource["kind"]]
+            stored = self._same(kind, meta["name"], meta["uid"])
             if meta["resourceVersion"] != stored["metadata"]["resourceVersion"]:
                 raise ApiError(409, "Conflict", "another version")
             assert stored.get("status") != status, "a write without a change"
             stored["status"] = copy.deepcopy(status)
-            self._store(Kind.DINOJOBS, stored)
+            self._store(kind, stored)
             return copy.deepcopy(stored)
 
     def _write(self) -> _Write:
@@ -120,11 +124,18 @@ class Store:
             assert not observe.is_live(pod), f"{observe.name_of(pod)} may hold a GPU"
         owner = observe.controller_uid(job)
         assert owner not in self.ended, "nothing is run after the end"
+        assert not self._is_stopped(job), "a stopped job is not run again"
         if is_preflight(job):
             assert owner not in self.checked, "good data is not checked again"
         else:
             assert owner in self.checked, "no training before its data was checked"
             self._may_be_so_large(owner, job)
+
+    def _is_stopped(self, job: Object) -> bool:
+        """Whether the DinoJob of the Job is to end for good."""
+        owner, mine = self.dinojob, observe.controller_uid(job)
+        policy = owner["spec"]["runPolicy"] if owner else {}
+        return bool(owner and observe.uid_of(owner) == mine and policy.get("stop"))
 
     def _may_be_so_large(self, owner: str | None, job: Object) -> None:
         """What did not fit in memory once is not tried again."""
@@ -175,6 +186,16 @@ class Store:
         if queue:
             job.spec(queueName=queue)
         self._store(Kind.DINOJOBS, self._newborn(job.obj()))
+
+    def submit_searched(self) -> None:
+        """The same, without automlPolicy: a search is made for it."""
+        self._store(Kind.DINOJOBS, self._newborn(a_job().searched().obj()))
+
+    def search_says(self, status: Object) -> None:
+        """The status of the DinoAutoML, as its own plan would write it."""
+        search = copy.deepcopy(self.things[Kind.DINOAUTOMLS]["x"])
+        search["status"] = status
+        self._store(Kind.DINOAUTOMLS, search)
 
     @property
     def dinojob(self) -> Object | None:

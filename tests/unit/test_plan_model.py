@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-from collections.abc import Callable
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -30,7 +29,7 @@ from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.unit.plan_world import Crash, World
+from tests.unit.plan_world import Crash, World, countdown
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))
@@ -40,6 +39,8 @@ METRICS = Metrics()
 CODES = st.sampled_from([0, 0, 64, 69, 71, 75, 137, 143])
 NODES = st.sampled_from([1, 1, 2])
 QUEUES = st.sampled_from([None, None, "gpus"])
+STOPS = st.sampled_from([False, False, True])
+"""Seldom: little happens to a job that was stopped."""
 Event = tuple[Kind, str, Object]
 
 
@@ -98,8 +99,17 @@ class Adversary(RuleBasedStateMachine):
 
     # ---- what happens -------------------------------------------------------------------------
 
-    @initialize(retries=st.integers(0, 4), suspended=st.booleans(), nodes=NODES, queue=QUEUES)
-    def submit(self, retries: int, suspended: bool, nodes: int, queue: str | None) -> None:
+    @initialize(
+        retries=st.integers(0, 4),
+        suspended=st.booleans(),
+        nodes=NODES,
+        queue=QUEUES,
+        may_stop=STOPS,
+    )
+    def submit(
+        self, retries: int, suspended: bool, nodes: int, queue: str | None, may_stop: bool
+    ) -> None:
+        self.may_stop = may_stop
         self.world.submit(retries, suspended, nodes, queue)
 
     @rule()
@@ -119,12 +129,12 @@ class Adversary(RuleBasedStateMachine):
 
     @rule(after=st.integers(1, 8), moment=st.sampled_from(["before", "after"]))
     def operator_is_killed_at_a_write(self, after: int, moment: str) -> None:
-        self.world.crash = _countdown(after, moment, Crash("killed"))
+        self.world.crash = countdown(after, moment, Crash("killed"))
         self.reconcile()
 
     @rule(after=st.integers(1, 8), moment=st.sampled_from(["before", "after"]))
     def answer_is_lost(self, after: int, moment: str) -> None:
-        self.world.crash = _countdown(after, moment, ApiError(0, "Unreachable", "lost"))
+        self.world.crash = countdown(after, moment, ApiError(0, "Unreachable", "lost"))
         self.reconcile()
 
     @rule()
@@ -205,6 +215,11 @@ class Adversary(RuleBasedStateMachine):
     def user_suspends_or_resumes(self, suspended: bool) -> None:
         self.world.edit(suspend=suspended)
 
+    @precondition(lambda self: self.world.dinojob and self.may_stop)
+    @rule()
+    def user_stops_it(self) -> None:
+        self.world.edit(stop=True)
+
     @precondition(lambda self: self.world.dinojob)
     @rule()
     def user_deletes_it(self) -> None:
@@ -247,6 +262,7 @@ class Adversary(RuleBasedStateMachine):
         if job is not None:
             over = observe.is_true(job, "Complete") or observe.is_true(job, "Failed")
             assert over, f"still {job['status']}"
+            assert not list(filter(observe.is_live, self.world.pods())), "a GPU is held for ever"
             assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
         else:
             assert not self.world.things[Kind.JOBS]
@@ -268,19 +284,6 @@ class Adversary(RuleBasedStateMachine):
         self.resync()
         self.reconcile()
         self.world.wait(30)
-
-
-def _countdown(after: int, moment: str, error: Exception) -> Callable[[str], None]:
-    """Raises the error at the so manyth write, before or after it is done."""
-    left = [after]
-
-    def crash(now: str) -> None:
-        if now == moment:
-            left[0] -= 1
-            if left[0] == 0:
-                raise error
-
-    return crash
 
 
 def test_whatever_happens_it_ends_right() -> None:

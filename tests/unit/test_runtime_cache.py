@@ -7,6 +7,7 @@ from typing import Any
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.keys import Key, Kind, key_of, keys_of
 from tests.builders import a_child, a_job, a_pod
+from tests.unit.plan_searches import a_search_for
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 
@@ -90,3 +91,74 @@ def test_templates_are_not_kept() -> None:
     cache = Cache()
     cache.put(Kind.JOBS, a_child(a_job()).spec(template={"spec": {}}, suspend=True).obj())
     assert cache.children(KEY).jobs[0]["spec"] == {"suspend": True}
+
+
+def test_a_trial_is_seen_by_its_search_and_is_not_its_own_child() -> None:
+    cache = Cache()
+    trial = a_job("x-trial-1").obj()
+    trial["metadata"]["labels"] = {"dino-operator.io/automl": "x"}
+    cache.put(Kind.DINOJOBS, trial)
+    seen = cache.children(Key(Kind.DINOAUTOMLS, "team", "x"))
+    assert [each["metadata"]["name"] for each in seen.dinojobs] == ["x-trial-1"]
+    own = Key(Kind.DINOJOBS, "team", "x-trial-1")
+    assert cache.resource(own) is not None
+    assert cache.children(own).dinojobs == ()
+
+
+def test_a_search_is_seen_by_the_job_that_it_was_made_for() -> None:
+    cache = Cache()
+    search = a_search_for(a_job()).obj()
+    cache.put(Kind.DINOAUTOMLS, search)
+    assert [each["kind"] for each in cache.children(KEY).automls] == ["DinoAutoML"]
+    assert cache.replace(Kind.DINOAUTOMLS, [], version=9, keys={KEY}) == {
+        KEY,
+        Key(Kind.DINOAUTOMLS, "team", "x"),
+    }
+    assert cache.children(KEY).automls == ()
+    assert cache.all_keys() == set()
+
+
+def test_a_label_that_is_taken_away_counts() -> None:
+    cache = Cache()
+    pod = a_pod_at(5)
+    cache.put(Kind.PODS, pod)
+    moved = a_pod_at(6)
+    moved["metadata"]["labels"]["dino-operator.io/job"] = "y"
+    cache.put(Kind.PODS, moved)
+    assert phases(cache) == []
+    assert len(cache.children(Key(Kind.DINOJOBS, "team", "y")).pods) == 1
+
+
+def test_parents_are_seen_up_to_the_first_with_the_searches_for_them() -> None:
+    cache = Cache()
+    cache.put(Kind.DINOJOBS, a_job().spec(parent={"name": "base"}).obj())
+    cache.put(Kind.DINOJOBS, a_job("base").spec(parent={"name": "first"}).obj())
+    cache.put(Kind.DINOJOBS, a_job("first").spec(parent={"name": "x"}).obj())
+    cache.put(Kind.DINOAUTOMLS, a_search_for(a_job("base")).obj())
+    assert set(cache.children(KEY).others) == {
+        ("DinoJob", "base"),
+        ("DinoJob", "first"),
+        ("DinoAutoML", "base"),
+    }
+
+
+def test_the_end_of_a_parent_wakes_who_waits_for_it() -> None:
+    cache = Cache()
+    heir = a_job("heir").spec(parent={"kind": "DinoAutoML", "name": "x"}).obj()
+    cache.put(Kind.DINOJOBS, heir)
+    search = a_search_for(a_job()).obj()
+    waits = Key(Kind.DINOJOBS, "team", "heir")
+    assert waits in cache.wakes(Kind.DINOAUTOMLS, search)
+    cache.remove(Kind.DINOJOBS, heir)
+    assert waits not in cache.wakes(Kind.DINOAUTOMLS, search)
+
+
+def test_notes_of_others_are_not_kept() -> None:
+    cache = Cache()
+    job = a_job().obj()
+    ours = {"dino-operator.io/data-checked-by": "x-trial-0"}
+    job["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": "…", **ours}
+    cache.put(Kind.DINOJOBS, job)
+    kept = cache.resource(KEY)
+    assert kept is not None
+    assert kept["metadata"]["annotations"] == ours

@@ -25,6 +25,7 @@ from tests.builders import a_job
 from tests.statuses import (
     RUNNING,
 )
+from tests.unit.plan_searches import a_search_for
 
 
 def test_the_environment_holds_the_defaults() -> None:
@@ -48,11 +49,25 @@ def test_empty_variables_are_as_good_as_none() -> None:
     assert options.s3_region == "us-east-1"
 
 
+def test_searches_are_asked_for_by_the_environment() -> None:
+    known = {
+        "DINO_AUTOML": "false",
+        "DINO_AUTOML_TRIALS": "7",
+        "DINO_AUTOML_PARALLEL_TRIALS": "3",
+        "DINO_AUTOML_PROFILE": '{"trainUri": "s3://smoke/train"}',
+    }
+    options = main.parser(known).parse_args([])
+    assert (options.automl, options.automl_trials, options.automl_parallel_trials) == (False, 7, 3)
+    assert options.automl_profile.train_uri == "s3://smoke/train"
+    assert main.parser({}).parse_args([]).automl is True
+
+
 def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main.parser({}).parse_args(["--help"])
     text = capsys.readouterr().out
-    for word in ("DINO_TRAINER_IMAGE", "DINO_S3_SECRET", "DINO_METRICS_PORT", "Ctrl-C"):
+    words = ("DINO_TRAINER_IMAGE", "DINO_S3_SECRET", "DINO_METRICS_PORT", "DINO_AUTOML_PROFILE")
+    for word in (*words, "Ctrl-C"):
         assert word in text
 
 
@@ -62,6 +77,10 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "no trainer image"),
         (["--s3-path-style", "maybe"], "neither true nor false"),
         (["--metrics-port", "many"], "invalid int value"),
+        (["--automl-trials", "0"], "not a whole number of 1 or more"),
+        (["--automl-profile", "["], "not a JSON object"),
+        (["--automl-profile", '{"epoch": 1}'], "there is no key epoch"),
+        (["--automl-profile", '{"epochs": 0}'], "epochs: Input should be greater than"),
     ],
 )
 def test_wrong_options_end_in_a_sentence(
@@ -114,6 +133,7 @@ async def test_pages() -> None:
     operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
     job = a_job().status(RUNNING).obj()
     operator.cache.put(Kind.DINOJOBS, job)
+    operator.cache.put(Kind.DINOAUTOMLS, a_search_for(a_job()).told("Complete").obj())
     server = Server(operator, 0, "127.0.0.1")
     await server.start()
     try:
@@ -127,6 +147,7 @@ async def test_pages() -> None:
     finally:
         await server.stop()
     assert 'dino_jobs{phase="Running"} 1.0' in text
+    assert 'dino_automls{phase="Complete"} 1.0' in text
     for name in (
         "dino_operator_reconcile_total",
         "dino_operator_reconcile_duration_seconds",
@@ -135,6 +156,8 @@ async def test_pages() -> None:
         "dino_operator_apiserver_requests_total",
         "dino_job_duration_seconds",
         "dino_job_failures_total",
+        "dino_automl_duration_seconds",
+        "dino_automl_failures_total",
         "dino_watch_last_event_timestamp_seconds",
     ):
         assert name in text

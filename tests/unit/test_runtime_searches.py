@@ -1,0 +1,233 @@
+"""Plans of several kinds carried out: a job's search, Katib's objects, CRDs that come later."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dino_operator.plan import observe
+from dino_operator.plan.model import Children, Delete, Object, Plan, Settings
+from dino_operator.runtime import loop, reconcile
+from dino_operator.runtime.client import OURS, ApiError
+from dino_operator.runtime.katib import Katib, Seen
+from dino_operator.runtime.keys import Key, Kind
+from dino_operator.runtime.loop import Operator, Options
+from dino_operator.runtime.metrics import Metrics
+from tests.builders import a_child, a_job, at
+from tests.unit.plan_searches import a_search_for
+from tests.unit.plan_world import Crash, countdown
+from tests.unit.test_runtime_reconcile import KEY, Bench
+
+SEARCH = Key(Kind.DINOAUTOMLS, "team", "x")
+DONE = {"type": "Complete", "status": "True", "reason": "Completed", "message": "found"}
+ENDED = {
+    "phase": "Complete",
+    "conditions": [DONE],
+    "startTime": at(0),
+    "completionTime": at(60),
+    "best": {"trial": "x-trial-1", "number": 1, "mAP50": 0.5, "checkpoint": {"uri": "s3://a/b"}},
+}
+WRITES = 4
+"""The search, two statuses, one event."""
+
+
+async def searched(bench: Bench) -> None:
+    """A job in whose place a search runs, to its end."""
+    bench.world.submit_searched()
+    await bench.work()
+    if "x" in bench.world.things[Kind.DINOAUTOMLS]:
+        bench.world.search_says(ENDED)
+    await bench.work()
+
+
+async def test_a_searched_job_costs_four_writes_and_ends_with_its_search() -> None:
+    bench = Bench()
+    await searched(bench)
+    job = bench.world.dinojob
+    assert job is not None
+    assert observe.is_true(job, "Complete")
+    assert job["status"]["checkpoint"] == {"uri": "s3://a/b"}
+    assert bench.world.created_jobs == []
+    assert bench.world.writes == WRITES
+    bench.restart()
+    await bench.work()
+    assert bench.world.writes == WRITES, "a new process at rest writes nothing"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, WRITES + 1))
+@pytest.mark.parametrize("error", [Crash("killed"), ApiError(0, "Unreachable", "lost")])
+async def test_cut_off_at_any_write_there_is_one_search(
+    number: int, moment: str, error: Exception
+) -> None:
+    bench = Bench()
+    bench.world.crash = cut = countdown(number, moment, error)
+    await searched(bench)
+    assert bench.world.crash is not cut, "it was cut off"
+    born = [each["metadata"]["uid"] for each in bench.world.things[Kind.DINOAUTOMLS].values()]
+    assert born == ["uid-2"]
+    assert bench.world.dinojob is not None
+    assert observe.is_true(bench.world.dinojob, "Complete")
+
+
+async def test_suspending_reaches_the_search() -> None:
+    bench = Bench()
+    bench.world.submit_searched()
+    await bench.work()
+    bench.world.edit(suspend=True)
+    await bench.work()
+    assert bench.world.things[Kind.DINOAUTOMLS]["x"]["spec"]["suspend"] is True
+
+
+async def test_a_search_that_the_cache_has_not_seen_is_ours_by_its_owner() -> None:
+    bench = Bench()
+    bench.world.submit_searched()
+    bench.see()
+    assert bench.world.dinojob is not None
+    made = a_search_for(a_job().uid(observe.uid_of(bench.world.dinojob))).obj()
+    made["metadata"]["labels"] = {}
+    bench.world._store(Kind.DINOAUTOMLS, made)
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.dinojob["status"]["automl"] == "x"
+    assert "ChildNameConflict" not in str(bench.world.dinojob)
+
+
+async def test_the_search_of_a_stranger_is_left_alone() -> None:
+    bench = Bench()
+    bench.world.submit_searched()
+    stranger = a_search_for(a_job().uid("other")).obj()
+    stranger["metadata"]["labels"] = {}
+    bench.world._store(Kind.DINOAUTOMLS, stranger)
+    bench.see()
+    assert await bench.reconciler.reconcile(KEY) == Settings("").recheck
+    assert "ChildNameConflict" in str(bench.world.dinojob)
+
+
+async def test_a_job_that_only_trains_asks_for_no_search() -> None:
+    bench = Bench()
+    bench.world.submit()
+    bench.see()
+    asked = []
+    listing = bench.world.children
+
+    async def listen(kind: Kind, key: Key) -> Any:
+        asked.append(kind)
+        return await listing(kind, key)
+
+    bench.world.children = listen  # type: ignore[method-assign]
+    await bench.reconciler.reconcile(KEY)
+    assert asked == [Kind.JOBS, Kind.PODS]
+
+
+async def test_what_cannot_be_taken_back_in_katib_is_decided_on_what_is_there_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    bench.world.submit_searched()
+    await bench.work()
+    looked: list[str] = []
+    gone = Plan(deletes=(Delete("dino-1", "u", "experiments"),))
+
+    async def look(_: Katib, resource: Object, fresh: bool = False) -> Seen:
+        looked.append("read now" if fresh else "as known")
+        return Seen(True, {"kind": "Experiment"})
+
+    async def delete(namespace: str, what: Delete) -> None:
+        looked.append(f"{what.kind} deleted")
+
+    def a_plan(resource: Object, children: Children, *_: object) -> Plan:
+        return gone if children.experiment else Plan()
+
+    monkeypatch.setattr(Katib, "look", look)
+    monkeypatch.setattr(Katib, "forget", lambda *_: looked.append("forgotten"))
+    monkeypatch.setattr(reconcile.search, "plan", a_plan)
+    monkeypatch.setattr(bench.world, "delete", delete)
+    bench.see()
+    await bench.reconciler.reconcile(SEARCH)
+    assert looked == ["as known", "read now", "forgotten", "experiments deleted"]
+
+
+# ---- CRDs ---------------------------------------------------------------------------------------
+
+
+class OldApi:
+    """An API server that may not know DinoAutoMLs yet."""
+
+    def __init__(self, *served: str) -> None:
+        self.kinds = frozenset(served)
+        self.listed: list[str] = []
+        self.things: dict[str, list[Object]] = {}
+
+    async def served(self, group: str = OURS) -> frozenset[str]:
+        return self.kinds
+
+    async def list_all(
+        self, kind: str, namespace: str | None, selector: str = ""
+    ) -> tuple[list[Object], int]:
+        self.listed.append(kind)
+        return self.things.get(kind, []), 100
+
+
+def an_operator(api: OldApi) -> Operator:
+    return Operator(api, Settings("t"), Options(workers=0), Metrics())  # type: ignore[arg-type]
+
+
+async def test_it_runs_without_the_crd_of_searches_and_notices_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "CRD_RECHECK", 0)
+    api = OldApi("dinojobs")
+    operator = an_operator(api)
+    await operator.start()
+    assert operator.ready
+    assert api.listed == ["dinojobs", "jobs", "pods"]
+    assert not operator.cache.children(KEY).automl_served
+    api.kinds = frozenset({"dinojobs", "dinoautomls"})
+    await asyncio.wait_for(operator.changed.wait(), 5)
+    await operator.stop()
+    assert not operator.ready
+    api.listed.clear()
+    await operator.start()
+    assert "dinoautomls" in api.listed
+    assert operator.cache.children(KEY).automl_served
+    assert not operator.changed.is_set()
+    await operator.stop()
+
+
+async def test_searches_that_went_with_their_crd_are_forgotten() -> None:
+    api = OldApi("dinojobs", "dinoautomls")
+    api.things = {"dinoautomls": [a_search_for(a_job()).obj()]}
+    operator = an_operator(api)
+    await operator.start()
+    assert operator.cache.children(KEY).automls
+    api.kinds = frozenset({"dinojobs"})
+    await operator._notice_crds()
+    assert operator.changed.is_set()
+    await operator.stop()
+    await operator.start()
+    assert not operator.cache.children(KEY).automls
+    await operator.stop()
+
+
+async def test_what_was_cut_off_by_a_restart_is_worked_on_again() -> None:
+    operator = an_operator(OldApi("dinojobs", "dinoautomls"))
+    operator.observe(Kind.JOBS, "ADDED", a_child(a_job()).obj())
+    assert await operator.queue.get() == KEY
+    await operator.stop()
+    operator.observe(Kind.JOBS, "MODIFIED", a_child(a_job()).obj())
+    assert operator.queue.depth == 1
+
+
+async def test_a_trial_wakes_its_search_and_a_parent_its_heirs() -> None:
+    operator = an_operator(OldApi("dinojobs"))
+    trial = a_job("x-trial-1").obj()
+    trial["metadata"]["labels"] = {"dino-operator.io/automl": "x"}
+    heir = a_job("heir").spec(parent={"name": "x-trial-1"}).obj()
+    operator.observe(Kind.DINOJOBS, "ADDED", heir)
+    operator.observe(Kind.DINOJOBS, "ADDED", trial)
+    woken = {await operator.queue.get() for _ in range(operator.queue.depth)}
+    jobs = {Key(Kind.DINOJOBS, "team", name) for name in ("heir", "x-trial-1")}
+    assert woken == {SEARCH, *jobs}
+    await operator.stop()
