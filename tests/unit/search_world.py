@@ -124,7 +124,7 @@ class World:
         assert observe.name_of(made) not in self.dinojobs
         assert not self.automl.get("status", {}).get("completionTime"), "the search was over"
         spec = self.automl["spec"]
-        assert int(number) < spec["maxTrials"]
+        assert int(number) < spec.get("maxTrials", SETTINGS.profile.max_trials)
         assert len(self.live()) < spec["parallelTrials"]
         drawn = made["metadata"]["annotations"]
         before = self.drawn.setdefault(int(number), drawn)
