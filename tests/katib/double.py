@@ -31,6 +31,8 @@ BASE = "/apis/kubeflow.org/v1beta1"
 MERGE = "application/merge-patch+json"
 BACKGROUND = {"propagationPolicy": "Background"}
 PAUSE = 0.1
+PASSING = (0, 404, 409, 429)
+"""Someone was quicker, or the API server is busy: the next round."""
 
 
 @dataclass
@@ -38,16 +40,15 @@ class Double:
     """Katib in one namespace, in a thread of its own.
 
     draw: the texts of a trial, by parameter. logs: what a trial's log holds, by its name; a name
-    that is not in it has no collector, and Katib waits for ever. broken: what the Suggestion says
-    when it fails. idle: it draws nothing, as when its pod does not start.
+    that is not in it has no collector, and Katib waits for ever. broken: what the Suggestion of an
+    Experiment says when it fails, by the Experiment's random_state.
     """
 
     kubeconfig: Path
     namespace: str
     draw: Callable[[int, list[Object]], dict[str, str]]
     logs: dict[str, str] = field(default_factory=dict)
-    broken: str = ""
-    idle: bool = False
+    broken: dict[str, str] = field(default_factory=dict)
     refused: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
@@ -74,7 +75,7 @@ class Double:
                 try:
                     await self._round()
                 except ApiError as error:
-                    if error.status not in (404, 409):  # someone was quicker: the next round
+                    if error.status not in PASSING:
                         self.errors.append(str(error))
                 await asyncio.sleep(PAUSE)
         finally:
@@ -137,7 +138,7 @@ class Double:
             return
         # A metric that is no number: every further GetSuggestions fails.
         ended = (each for each in trials if "Succeeded" in katib.conditions(each))
-        if self.idle or any(katib.objective(each) in ("", "nan", "unavailable") for each in ended):
+        if any(katib.objective(each) in ("", "nan", "unavailable") for each in ended):
             return
         await self._suggest(thing, suggestion, trials, count)
 
@@ -159,8 +160,9 @@ class Double:
             }
             await self._api.request("POST", self._where("suggestions"), body=made)
             return None
-        if self.broken and "Failed" not in katib.conditions(found):
-            said = f"Validation failed: {self.broken}"
+        seed = thing["spec"]["algorithm"]["algorithmSettings"][0]["value"]
+        if seed in self.broken and "Failed" not in katib.conditions(found):
+            said = f"Validation failed: {self.broken[seed]}"
             await self._set(found, "Failed", "SuggestionFailed", said)
         elif "DeploymentReady" not in katib.conditions(found):
             await self._set(found, "DeploymentReady", "DeploymentReady", "Deployment is ready")
