@@ -300,16 +300,16 @@ class Cluster:
 
 @contextmanager
 def operated(
-    kubectl: Kubectl, client: kubernetes.client.ApiClient, folder: Path
+    kubectl: Kubectl, client: kubernetes.client.ApiClient, folder: Path, *arguments: str
 ) -> Iterator[tuple[Cluster, Process]]:
-    """A namespace of its own and an operator that serves it, both gone afterwards."""
+    """A namespace of its own and an operator with these arguments that serves it; both go."""
     name = f"operated-{uuid.uuid4().hex[:8]}"
     created = kubectl("create", "namespace", name)
     assert created.returncode == 0, created.stderr
     here = Kubectl(kubectl.program, kubectl.kubeconfig, name)
     dinojobs = DinoJobs(kubernetes.client.CustomObjectsApi(client), name)
     cluster = Cluster(here, dinojobs, client, folder)
-    process = Process(cluster.grant(), name, folder / "log")
+    process = Process(cluster.grant(), name, folder / "log", arguments)
     try:
         yield cluster, process.start()
     finally:
