@@ -77,7 +77,7 @@ def locked_for(extra: str) -> set[str]:
 def test_the_operators_image_has_no_torch() -> None:
     found = locked_for("operator")
     assert {"kopf", "kubernetes", "pydantic"} <= found
-    assert not {"torch", "torchvision", "numpy", "boto3"} & found
+    assert not {"torch", "torchvision", "scipy", "pandas", "boto3"} & found
 
 
 def test_the_trainers_image_has_no_kopf() -> None:
