@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
+from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.experiment import load
-from dino_api.names import API_VERSION, KIND
+from dino_api.names import API_VERSION, AUTOML_KIND, KIND
 from dino_api.resources import DinoJob, resolve
+from dino_api.search import resolve_search
+from dino_operator.plan.model import Object, Settings
+from dino_operator.preview import Preview, preview
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
-JOBS = [path for path in FILES if f"kind: {KIND}" in path.read_text()]
+JOBS = [path for path in FILES if f"kind: {KIND}\n" in path.read_text()]
+SEARCHES = [path for path in FILES if f"kind: {AUTOML_KIND}\n" in path.read_text()]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -29,6 +34,7 @@ def ids(path: Path) -> str:
 def test_there_are_examples() -> None:
     names = {path.name for path in JOBS}
     assert {"digits-train.yaml", "bccd-train.yaml", "gpu-train.yaml", "nodes-train.yaml"} <= names
+    assert {path.name for path in SEARCHES} >= {"bccd-automl.yaml", "gpu-automl.yaml"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
@@ -67,6 +73,37 @@ def unknown_keys(given: Any, known: Any, path: str) -> list[str]:
     return []
 
 
+@pytest.mark.parametrize("path", SEARCHES, ids=ids)
+def test_is_a_search_without_problems_or_warnings(path: Path) -> None:
+    """Known to the CRD's schema, resolved, and each experiment that is shown one that trains."""
+    document = read(path)
+    assert (document["apiVersion"], document["kind"]) == (API_VERSION, AUTOML_KIND)
+    assert resolve_search(DinoAutoMLSpec.model_validate(document["spec"]), Profile()).warnings == []
+    jobs = [each for each in made(document).objects if each["kind"] == KIND]
+    assert len(jobs) == document["spec"]["parallelTrials"]
+    for job in jobs:
+        _, problems = load(resolve(DinoJob.model_validate(job)))
+        assert problems == []
+
+
+def made(document: Object, engine: Any = "Embedded") -> Preview:
+    return preview(document, Settings("trainer:1"), engine)
+
+
+def test_the_search_for_gpus_runs_on_katib_as_well() -> None:
+    last = made(read(EXAMPLES / "gpu-automl.yaml"), "Katib").objects[-1]
+    assert last["kind"] == "Experiment"
+
+
+def test_a_search_of_an_example_says_what_is_searched_by_default() -> None:
+    """The comment in the file stands in the place of spec.search."""
+    path = EXAMPLES / "gpu-automl.yaml"
+    spec = DinoAutoMLSpec.model_validate(read(path)["spec"])
+    space = resolve_search(spec, Profile()).space
+    comment = path.read_text().partition("# search is left out:")[2].partition("are searched")[0]
+    assert all(one.path in comment for one in space)
+
+
 def test_the_secrets_keys_are_those_that_pods_read() -> None:
     secret = read(EXAMPLES / "s3-secret.yaml")
     assert secret["kind"] == "Secret"
@@ -76,4 +113,5 @@ def test_the_secrets_keys_are_those_that_pods_read() -> None:
 def test_outputs_differ() -> None:
     """A job resumes from its output: two that share one would fight."""
     outputs = [read(path)["spec"]["output"]["uri"] for path in JOBS]
+    outputs += [read(path)["spec"]["template"]["output"]["uri"] for path in SEARCHES]
     assert len(set(outputs)) == len(outputs)
