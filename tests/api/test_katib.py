@@ -159,13 +159,12 @@ def world(
 ) -> Iterator[World]:
     """The operator and the double, and all searches on their way."""
     folder: Path = tmp_path_factory.mktemp("katib")
-    with operated(cluster_kubectl, api_client, folder) as (cluster, operator):
-        operator.kill()
-        operator.arguments = ("--katib-poll-seconds", "1")
+    often = ("--katib-poll-seconds", "1")
+    with operated(cluster_kubectl, api_client, folder, *often) as (cluster, operator):
         double = Double(cluster.kubectl.kubeconfig, cluster.namespace, draw).start()
         double.broken[str(BROKEN_SEED)] = "gamma should be in the range of (0, 1)"
         kubelet = Kubelet(cluster.core, cluster.namespace, double, now=stamp).start()
-        found = World(cluster, operator.start(), double, kubelet)
+        found = World(cluster, operator, double, kubelet)
         try:
             submit(found)
             yield found

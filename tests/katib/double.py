@@ -30,7 +30,7 @@ Object = dict[str, Any]
 BASE = "/apis/kubeflow.org/v1beta1"
 MERGE = "application/merge-patch+json"
 BACKGROUND = {"propagationPolicy": "Background"}
-PAUSE = 0.1
+PAUSE = 0.2
 PASSING = (0, 404, 409, 429)
 """Someone was quicker, or the API server is busy: the next round."""
 
