@@ -25,7 +25,7 @@ from dino_api.names import Label
 from dino_operator.plan.observe import CONTAINER, index_of, is_finished
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl
-from .operator_process import PATIENCE, Process, eventually
+from .operator_process import MODULE, PATIENCE, Process, eventually
 
 Object = dict[str, Any]
 CHART = ROOT / "charts" / "dino-operator"
@@ -300,7 +300,11 @@ class Cluster:
 
 @contextmanager
 def operated(
-    kubectl: Kubectl, client: kubernetes.client.ApiClient, folder: Path, *arguments: str
+    kubectl: Kubectl,
+    client: kubernetes.client.ApiClient,
+    folder: Path,
+    *arguments: str,
+    program: tuple[str, ...] = MODULE,
 ) -> Iterator[tuple[Cluster, Process]]:
     """A namespace of its own and an operator with these arguments that serves it; both go."""
     name = f"operated-{uuid.uuid4().hex[:8]}"
@@ -309,7 +313,7 @@ def operated(
     here = Kubectl(kubectl.program, kubectl.kubeconfig, name)
     dinojobs = DinoJobs(kubernetes.client.CustomObjectsApi(client), name)
     cluster = Cluster(here, dinojobs, client, folder)
-    process = Process(cluster.grant(), name, folder / "log", arguments)
+    process = Process(cluster.grant(), name, folder / "log", arguments, program)
     try:
         yield cluster, process.start()
     finally:

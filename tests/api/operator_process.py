@@ -15,6 +15,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 PATIENCE = 30.0
+MODULE = ("-m", "dino_operator.main")
 
 
 def eventually(question: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
@@ -36,6 +37,7 @@ class Process:
     namespace: str
     log: Path
     arguments: tuple[str, ...] = ()
+    program: tuple[str, ...] = MODULE
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +47,7 @@ class Process:
 
     def start(self) -> Process:
         """Starts it and waits until it has read everything."""
-        command = [sys.executable, "-m", "dino_operator.main", "--metrics-port", "0"]
+        command = [sys.executable, *self.program, "--metrics-port", "0"]
         command += ["--trainer-image", "trainer:1", "--watch-namespaces", self.namespace]
         env = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         offset = self.log.stat().st_size if self.log.exists() else 0

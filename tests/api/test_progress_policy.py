@@ -26,7 +26,8 @@ from .clients import HOME, ROOT, DinoJobs, Kubectl
 CHART = ROOT / "charts" / "dino-operator"
 FORBIDDEN, UNPROCESSABLE = 403, 422
 POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-PROGRESS = {"progress": {"epoch": 1, "epochs": 4, "percent": 25.0}}
+CURVE = [{"epoch": 1, "mAP50": 0.25}]
+PROGRESS = {"progress": {"epoch": 1, "epochs": 4, "percent": 25, "curve": CURVE}}
 As = Callable[[str], DinoJobs]
 
 # A valid value for each status field that is not a training pod's to write.
@@ -54,6 +55,8 @@ OTHER_FIELDS: dict[str, Any] = {
     "checkpoint": {"uri": "s3://elsewhere/best.pth"},
     "artifacts": [{"name": "x", "uri": "s3://elsewhere/x"}],
     "failure": {"reason": "Crashed", "message": "no"},
+    "automl": "another-search",
+    "inherited": {"checkpoint": "s3://elsewhere/best.pth"},
     "specDigest": "0" * 64,
     "image": "registry.example/other:1",
 }
@@ -182,8 +185,9 @@ def test_every_status_field_is_considered() -> None:
 
 def test_the_reporter_writes_progress(kubectl: Kubectl, dinojobs: DinoJobs, job: str) -> None:
     as_pod(kubectl, dinojobs, "reporter").patch_status(job, PROGRESS)
-    assert dinojobs.get(job)["status"]["progress"]["epoch"] == 1
-    assert dinojobs.get(job)["status"]["phase"] == "Running"
+    written = dinojobs.get(job)["status"]
+    assert (written["progress"]["epoch"], written["progress"]["curve"]) == (1, CURVE)
+    assert written["phase"] == "Running"
 
 
 def test_so_does_the_trainers_own_code(

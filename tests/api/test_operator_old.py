@@ -1,0 +1,42 @@
+"""An installation without the CRD of searches, which is installed while the operator runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import kubernetes
+import pytest
+
+from . import old_installation
+from .clients import Kubectl
+from .operator_cluster import Cluster, a_manifest, operated
+from .operator_process import Process, eventually
+
+
+@pytest.fixture
+def served(
+    cluster_kubectl: Kubectl, api_client: kubernetes.client.ApiClient, tmp_path: Path
+) -> Iterator[tuple[Cluster, Process]]:
+    """Its operator."""
+    program = (old_installation.__file__,)
+    with operated(cluster_kubectl, api_client, tmp_path, program=program) as both:
+        yield both
+
+
+def test_jobs_train_until_the_crd_comes_and_are_searched_for_after_it(
+    cluster: Cluster, operator: Process
+) -> None:
+    manifest = a_manifest("early")
+    del manifest["spec"]["automlPolicy"]
+    cluster.dinojobs.create(manifest)
+    eventually(lambda: cluster.condition("early", "AutoMLRouted"), "told why not")
+    assert cluster.condition("early", "AutoMLRouted")["reason"] == "AutoMLCRDMissing"
+    eventually(lambda: "serves other kinds now" in operator.log.read_text(), "noticed")
+    manifest["metadata"]["name"] = "late"
+    cluster.dinojobs.create(manifest)
+    cluster.phase("late", "Preparing")
+    assert cluster.condition("late", "AutoMLRouted")["reason"] == "Routed"
+    assert cluster.job("late-trial-0-preflight-1"), "its search is watched"
+    cluster.job("early-train-1")
+    assert operator.runs, "all in one process"
