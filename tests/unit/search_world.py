@@ -32,7 +32,6 @@ class World:
     """What exists. `reconcile` is what the operator does about it."""
 
     def __init__(self, **spec: Any) -> None:
-        self.version = 1
         self.now = NOON
         self.born = 0
         self.settings = SETTINGS
@@ -142,11 +141,20 @@ class World:
         job["spec"]["runPolicy"] |= policy
 
     def _apply(self, told: Object | None) -> None:
+        if self.seen[0]["metadata"]["resourceVersion"] != self._version():
+            raise Crash("409: planned from another version")
         assert told != self.automl.get("status"), "a write without a change"
         if status.is_over(self.automl):
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before
         self.automl["status"] = copy.deepcopy(told)
+        self._changed()
+
+    def _version(self) -> str:
+        return str(self.automl["metadata"]["resourceVersion"])
+
+    def _changed(self) -> None:
+        self.automl["metadata"]["resourceVersion"] = str(int(self._version()) + 1)
 
     # ---- what the test does ---------------------------------------------------------------------
 
@@ -160,6 +168,7 @@ class World:
         """kubectl patch."""
         self.automl["spec"].update(spec)
         self.automl["metadata"]["generation"] += 1
+        self._changed()
 
     def job(self, number: int) -> Object:
         return self.dinojobs[f"x-trial-{number}"]
@@ -218,7 +227,11 @@ class World:
         return {"uri": f"s3://results/x/{name}/best.pth"}
 
     def delete(self, name: str) -> None:
+        """kubectl delete. A trial that was written down nowhere may be drawn anew."""
         del self.dinojobs[name]
+        history = self.automl.get("status", {}).get("history", [])
+        if name not in [row["name"] for row in history]:
+            self.drawn.pop(int(name.rpartition("-")[2]), None)
 
     def _end(self, name: str, kind: str, reason: str) -> None:
         self.condition(name, kind, reason=reason)

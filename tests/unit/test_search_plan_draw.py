@@ -156,18 +156,18 @@ def test_conditional_parameters_are_drawn_with_what_makes_them_count(name: str) 
 def test_what_a_sampler_is_told() -> None:
     drawn = {"train.optim.lr": 1e-4}
     trials = [
-        a_trial(4, 0.3, "Pruned", (0.1, 0.3), parameters=drawn),
+        a_trial(4, 0.3, "Pruned", epoch=2, parameters=drawn),
         a_trial(3, state="Failed", reason="Crashed", parameters=drawn),
         a_trial(2, 0.4, state="Failed", reason="Diverged", parameters=drawn),
         a_trial(1, 0.6, parameters=drawn),
         a_trial(0, 0.5),
     ]
     told = told_by(SPACE, trials, [KnownTrial(parameters={"train.optim.lr": 1.0}, mAP50=0.9)])
-    assert [(each.number, each.mAP50, each.is_cut) for each in told] == [
-        (0, 0.5, False),
-        (1, 0.6, False),
-        (2, 0.0, False),
-        (4, 0.3, True),
+    assert [(each.number, each.mAP50, each.epoch) for each in told] == [
+        (0, 0.5, None),
+        (1, 0.6, None),
+        (2, 0.0, None),
+        (4, 0.3, 2),
     ]
     baseline = {"train.optim.lr": 2e-4, "model.dropout_ratio": 0.0, "model.num_queries": 300}
     assert told[0].parameters == baseline

@@ -26,14 +26,15 @@ BLAMED = frozenset(
 class Told:
     """A finished trial as a sampler sees it.
 
-    number: None for a trial of another search. curve: of one that did not train to its end.
+    Nothing but what status.history keeps: the same before it was written down and after.
+
+    number: None for a trial of another search. epoch: how far one came that was cut short.
     """
 
     parameters: Assignment
     mAP50: float
     number: int | None = None
-    curve: tuple[tuple[int, float], ...] = ()
-    is_cut: bool = False
+    epoch: int | None = None
 
 
 def told_by(space: Space, history: Iterable[Trial], known: Iterable[KnownTrial]) -> list[Told]:
@@ -52,8 +53,8 @@ def _of_trial(space: Space, trial: Trial) -> Told | None:
         return Told(drawn, 0.0, trial.number)
     if trial.state not in MAY_WIN or trial.mAP50 is None:
         return None
-    curve = tuple((point.epoch, point.mAP50) for point in trial.curve)
-    return Told(drawn, trial.mAP50, trial.number, curve, trial.state != "Succeeded")
+    epoch = None if trial.state == "Succeeded" else trial.epoch or 0
+    return Told(drawn, trial.mAP50, trial.number, epoch)
 
 
 def defaults(space: Space) -> Assignment:

@@ -61,9 +61,9 @@ def _frozen(space: Space, told: Told) -> FrozenTrial:
             kinds[each.path] = FloatDistribution(0, 1)
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(
-        state=states.PRUNED if told.is_cut and told.curve else states.COMPLETE,
+        state=states.COMPLETE if told.epoch is None else states.PRUNED,
         value=told.mAP50,
         params=shares,
         distributions=kinds,
-        intermediate_values=dict(told.curve) if told.is_cut else {},
+        intermediate_values={} if told.epoch is None else {told.epoch: told.mAP50},
     )

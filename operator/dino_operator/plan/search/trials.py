@@ -17,7 +17,7 @@ from dino_api.resources import Resources
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
-from dino_operator.plan.search.engine import LIVE, Point, Trial, TrialState
+from dino_operator.plan.search.engine import DIGITS, LIVE, Point, Trial, TrialState
 from dino_operator.plan.search.view import SearchView
 
 ENDS: dict[str, TrialState] = {"Pruned": "Pruned"}
@@ -123,7 +123,8 @@ def _score(status: Object, curve: Iterable[Point]) -> float | None:
     """Of the best checkpoint; where nothing was published, the best that was pushed."""
     told = (status.get("metrics") or {}).get("mAP50")
     pushed = max((point.mAP50 for point in curve), default=None)
-    return pushed if told is None else float(told)
+    best = pushed if told is None else float(told)
+    return None if best is None else round(best, DIGITS)
 
 
 def _gpu_seconds(job: Object, started: str, ended: str) -> int | None:
