@@ -6,6 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from dino_api import names
+from dino_api.automl import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.search import default_space, describe, resolve_search
+from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.search.prior import Axis
+from dino_operator.preview import preview
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = "api|operator|trainer_image|crds|schemas|charts|devcluster|examples|docs|tests|demo"
@@ -31,3 +39,60 @@ def test_every_make_target_that_documents_name_exists() -> None:
             re.findall(r"^    make ([a-z0-9-]+)|`make ([a-z0-9-]+)", page.read_text(), re.M)
         )
         assert {a or b for a, b in named} <= targets, page
+
+
+SEARCHES = (ROOT / "docs" / "automl.md").read_text()
+BLOCKS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", SEARCHES, re.DOTALL)]
+PROFILE = Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
+DATA = {"train": [{"uri": "s3://a/train"}], "validation": [{"uri": "s3://a/val"}]}
+
+
+def block_id(block: Object) -> str:
+    return str(block.get("kind") or next(iter(block)))
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=block_id)
+def test_every_manifest_of_the_guide_to_searches_is_accepted(block: Object) -> None:
+    """Whole ones by the CRD's schema too, parts as a part of a spec."""
+    if "kind" in block:
+        assert preview(block, Settings("trainer:1", profile=PROFILE)).objects
+    else:
+        template = {"datasets": DATA, "output": {"uri": "s3://a/out"}}
+        spec = DinoAutoMLSpec.model_validate({"template": template, **block})
+        assert block.keys() <= spec.to_dict().keys()
+        assert resolve_search(spec, PROFILE).warnings == []
+
+
+def test_the_guide_shows_the_columns_of_kubectl_get() -> None:
+    crd = yaml.safe_load((ROOT / "crds" / "dino-operator.io_dinoautomls.yaml").read_text())
+    columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+    header = next(line for line in SEARCHES.splitlines() if line.strip().startswith("NAME "))
+    assert re.split(r"\s{2,}", header.strip()) == ["NAME", *(c["name"].upper() for c in columns)]
+
+
+@pytest.mark.parametrize("one", default_space({}), ids=lambda one: one.path)
+def test_the_guide_has_the_default_space(one: SearchParameter) -> None:
+    values = describe([one])[0].partition(": ")[2]
+    assert f"| `{one.path}` | {values} |" in SEARCHES
+
+
+def test_the_guide_says_where_most_learning_rates_are_drawn() -> None:
+    rate = Axis(default_space({})[0])
+    low, high = rate.value(0.05), rate.value(0.95)
+    assert (f"{float(low):.0e}", f"{float(high):.0e}") == ("8e-05", "4e-04")
+    assert "Nine of ten learning rates of the default range lie between 0.00008 and 0.0004" in (
+        SEARCHES
+    )
+
+
+OTHERS = {"Auto", "Pruned", "TRIALS"}
+
+
+def test_every_condition_and_reason_that_the_guide_names_exists() -> None:
+    known = {
+        value.value
+        for kind in (names.ConditionType, names.ConditionReason, names.FailureReason, names.Phase)
+        for value in kind
+    }
+    named = set(re.findall(r"`([A-Z]\w+)`", SEARCHES))
+    assert not named - known - OTHERS
