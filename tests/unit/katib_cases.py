@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
 from dino_operator.plan import names
-from dino_operator.plan.katib import experiment
+from dino_operator.plan.katib import engine, experiment
 from dino_operator.plan.model import Children, Settings
 from dino_operator.plan.observe import CONTAINER
+from dino_operator.plan.search.engine import Step
 from dino_operator.plan.search.view import SearchView
-from tests.builders import NOON, Object, at
+from tests.builders import NOON, Object, at, later
 
 UID = "0f3e5a52-7b1d-4c55-9e0a-5a3f2f9f4b11"
 NAME = "dino-0f3e5a527b1d4c559e0a5a3f2f9f4b11"
@@ -184,6 +184,34 @@ def exited(code: int, reason: str = "Error", message: str = "") -> Object:
     return {**told, "message": message}
 
 
-def later(view: SearchView, now: datetime) -> SearchView:
-    """The same at another time."""
-    return replace(view, now=now)
+def running(letter: str, **spec: Any) -> tuple[Object, Object, Object]:
+    """A Trial, its Job and its pod."""
+    trial = a_trial(letter, "Running")
+    job = a_job(trial, **spec)
+    return trial, job, a_pod(job)
+
+
+def step(*trios: tuple[Object, ...], resource: Object | None = None, **more: Any) -> Step:
+    """The step of a search with these Trials, Jobs and pods."""
+    found = {"experiment": an_experiment(), **more}
+    now = found.pop("now", later(60))
+    view = a_view(
+        resource or written(),
+        now=now,
+        katib_trials=tuple(trio[0] for trio in trios),
+        jobs=tuple(trio[1] for trio in trios if len(trio) > 1),
+        pods=tuple(trio[2] for trio in trios if len(trio) > 2),
+        **found,
+    )
+    return engine.step(view)
+
+
+def written(*rows: tuple[str, str], **spec: Any) -> Object:
+    """The search with a status that knows its Experiment, and trials by letter and state."""
+    resource = a_search(**spec)
+    history = [
+        {"number": number, "name": f"{NAME}-{letter}", "state": state}
+        for number, (letter, state) in enumerate(rows, 1)
+    ]
+    resource["status"] = {"engine": "Katib", "experiment": NAME, "history": history}
+    return resource

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import Any
 
 import pytest
 
 from dino_api.names import Label
 from dino_operator.plan import render, specfile
-from dino_operator.plan.katib import experiment, space
+from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Settings
 from dino_operator.plan.pods import Attempt
-from dino_trainer.report.terminal import PlainTerminal
 from tests.unit.katib_cases import BACKBONE, LR, NAME, QUERIES, a_search, a_view
 
 Object = dict[str, Any]
-FEW = {"path": "model.num_queries", "choices": [100, 300, 500, 900]}
 
 
 def rendered(**spec: Any) -> Object:
@@ -32,11 +29,6 @@ def trial_job(**template: Any) -> Object:
 
 def trainer(**template: Any) -> Object:
     return trial_job(**template)["spec"]["template"]["spec"]["containers"][0]
-
-
-def line(**template: Any) -> str:
-    (only,) = trainer(**template)["args"]
-    return only
 
 
 def test_its_name_is_that_of_the_uid_and_has_at_most_40_characters() -> None:
@@ -81,46 +73,6 @@ def test_it_is_json_and_every_value_a_text() -> None:
         "parameterType": "categorical",
         "feasibleSpace": {"list": ["resnet_50", "timm/tf_efficientnet_lite0"]},
     }
-
-
-@pytest.mark.parametrize(
-    "one, kind, feasible",
-    [
-        # Katib rounds to multiples of step: from 10 in steps of 7 it would draw 7, 14, 21.
-        (
-            {"path": "model.num_queries", "min": 10, "max": 32, "step": 7},
-            "categorical",
-            {"list": ["10", "17", "24", "31"]},
-        ),
-        # The nearest multiple to 0.5 is 0.6.
-        (
-            {"path": "model.dropout_ratio", "min": 0, "max": 0.5, "step": 0.2},
-            "double",
-            {"min": "0.0", "max": "0.4", "step": "0.2", "distribution": "uniform"},
-        ),
-        (
-            {"path": "model.dropout_ratio", "min": 0.05, "max": 0.35, "step": 0.1},
-            "categorical",
-            {"list": ["0.05", "0.15", "0.25", "0.35"]},
-        ),
-        ({"path": "train.precision", "choices": ["fp32"]}, "categorical", {"list": ["fp32"]}),
-        (
-            {"path": "train.ema.enabled", "choices": [True, False]},
-            "categorical",
-            {"list": ["true", "false"]},
-        ),
-        (
-            {"path": "train.optim.lr", "choices": [1e-05, 0.0002]},
-            "categorical",
-            {"list": ["0.00001", "0.0002"]},
-        ),
-    ],
-)
-def test_what_katib_would_draw_is_what_is_searched(
-    one: Object, kind: str, feasible: Object
-) -> None:
-    view = a_view(a_search(search=[one]))
-    assert space.feasible(view.search.space[0]) == (kind, feasible)
 
 
 def test_counts() -> None:
@@ -186,30 +138,6 @@ def test_every_parameter_is_referenced_and_every_reference_declared() -> None:
     searched = [LR["path"], QUERIES["path"], BACKBONE["path"]]
     assert [declared[path] for path in searched] == searched
     assert declared["trialName"] == "${trialSpec.Name}"
-
-
-def test_the_trainer_is_told_everything() -> None:
-    """Its own output, what is searched and what was drawn; `when` is the trainer's to apply."""
-    words = line()
-    for part in (
-        "dino train -e /etc/dino/spec.yaml --search /etc/dino/search.json",
-        "'results_dir=s3://results/tune/trials/${trialParameters.trialName}'",
-        "'train.optim.lr=${trialParameters.train.optim.lr}'",
-    ):
-        assert part in words
-
-
-def test_the_shell_line_survives_what_katib_appends() -> None:
-    """One argument; a newline at its end, exec or an exit loses the metric or the exit code. The
-    kubelet makes one dollar of two."""
-    container = trainer()
-    assert container["command"] == ["sh", "-c"]
-    words = line()
-    assert words == words.strip()
-    assert "\n" not in words
-    assert not re.search(r"\bexec\b", words)
-    assert not re.search(r"(?<!\()\bexit\b", words)
-    assert "$$" not in words
 
 
 def test_the_job_is_retried_by_nobody_and_kept() -> None:
@@ -316,85 +244,6 @@ def test_several_nodes_meet_within_their_trial_and_one_reports() -> None:
     assert env["DINO_RDZV_ENDPOINT"] == where
     labels = spec["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
-
-
-@pytest.mark.parametrize(
-    "spec, said",
-    [
-        ({"algorithm": {"name": "grid"}, "search": [FEW]}, "grid knows no log scale"),
-        ({"algorithm": {"name": "cmaes"}, "search": [LR, QUERIES]}, "cmaes knows no log scale"),
-        ({"algorithm": {"startupTrials": 3}}, "startupTrials"),
-        ({"pruning": {"name": "median"}}, "not pruned by median"),
-        ({"warmStartFrom": [{"name": "old"}]}, "warmStartFrom"),
-        ({"maxTrials": 1}, "no trial beside"),
-        ({"template": {"output": {"uri": "s3://r/$(HOME)"}}}, "spec.template.output.uri"),
-        (
-            {"search": [{"path": "model.pretrained_backbone_path", "choices": ["it's"]}]},
-            "cannot hand on the choice",
-        ),
-        (
-            {"search": [{"path": "model.num_queries", "min": 101, "max": 900, "step": 2}]},
-            "rounds to multiples of step",
-        ),
-    ],
-)
-def test_what_katib_cannot_do_is_refused_by_name(spec: Object, said: str) -> None:
-    assert said in space.refusal(a_view(a_search(**spec)))
-
-
-def test_what_katib_can_do_is_not_refused() -> None:
-    assert space.refusal(a_view()) == ""
-    assert space.refusal(a_view(a_search(pruning={"name": "none"}))) == ""
-
-
-def wrapped(command: str, seconds: int = 1) -> str:
-    """The line with another command, as Katib has a pod run it."""
-    words = experiment.SCRIPT.format(command=command, patience=seconds)
-    return f"{words} 1>metrics.log 2>&1 && echo completed > done"
-
-
-def test_the_shell_keeps_the_exit_code_and_marks_only_success(tmp_path: Any) -> None:
-    done = tmp_path / "done"
-    failing = subprocess.run(["sh", "-c", wrapped("sh -c 'exit 71'")], cwd=tmp_path, timeout=20)
-    assert failing.returncode == 71
-    assert not done.exists()
-    line = wrapped("echo 'Validation mAP50: 0.4'")
-    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=20).returncode == 0
-    assert done.read_text() == "completed\n"
-    assert "0.4" in (tmp_path / "metrics.log").read_text()
-
-
-def test_the_shell_hands_sigterm_on_and_waits(tmp_path: Any) -> None:
-    """Also twice: the checkpoint that is being saved is worth more than their haste."""
-    saves = 'trap "sleep 0.3; echo saved; exit 143" TERM'
-    trainer = f"sh -c '{saves}; echo up; while :; do sleep 0.1; done'"
-    shell = subprocess.Popen(["sh", "-c", wrapped(trainer)], cwd=tmp_path)
-    log = tmp_path / "metrics.log"
-    while not log.exists() or "up" not in log.read_text():
-        assert shell.poll() is None
-    shell.terminate()
-    shell.terminate()
-    assert shell.wait(timeout=20) == 143
-    assert "saved" in log.read_text()
-    assert not (tmp_path / "done").exists()
-
-
-def test_a_quick_trainer_waits_for_the_collector() -> None:
-    """The collector that starts after the trainer has ended fails the pod: 6 of 6 did."""
-    words = line()
-    assert f"-ge {experiment.SIDECAR_PATIENCE}" in words
-    assert "PPid" in words
-    assert words.index("wait $c") < words.index("PPid"), "after training, so that it costs no GPU"
-    assert "sleep 2; fi; (exit $r); }" in words
-
-
-def test_a_trainer_logs_little(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log of 60 MB kills Katib's collector: a week of lines of progress stays below 20 MB."""
-    import inspect
-
-    seconds = inspect.signature(PlainTerminal).parameters["seconds"].default
-    longest = 250
-    assert 7 * 24 * 3600 / seconds * longest < 20e6
 
 
 def test_shared_objects_that_are_known_are_not_made_again() -> None:

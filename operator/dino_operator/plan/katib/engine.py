@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dino_api.names import FailureReason
 from dino_operator.plan import failure, names, observe, specfile
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment, hangs, reading
-from dino_operator.plan.katib.reading import Seen
 from dino_operator.plan.katib.space import refusal
 from dino_operator.plan.model import Delete, Object, Patch
 from dino_operator.plan.search import ends, trials
 from dino_operator.plan.search.engine import Step, Trial
 from dino_operator.plan.search.view import SearchView
+
+if TYPE_CHECKING:  # it imports plan.search, which imports this module
+    from dino_operator.plan.katib.reading import Seen
 
 __all__ = ["refusal", "step"]
 

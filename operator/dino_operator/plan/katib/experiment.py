@@ -30,16 +30,23 @@ NAME_PARAMETER = "trialName"
 SIDECAR_PATIENCE = 60
 """Seconds that a trainer that is done waits for a metrics collector that has not started."""
 
+LAST_WORDS = "/dev/termination-log"
+BEST = r's/.*"metrics":{{[^}}]*"mAP50":\([0-9.e-]*\).*/Validation mAP50: \1/p'
+"""Reads the best metric out of the trainer's last words."""
+
 # The shell that Katib puts around a trainer: one compound command, as Katib appends a redirection
-# and `&& echo completed` to it. It hands SIGTERM on and waits for the checkpoint. A trainer that
-# was quick waits until the collector's process is there (the third without a parent, after that of
-# the pod and this shell), which otherwise finds nobody to watch and fails the pod. No newline, no
-# exec, no exit: each of them loses the metric or the exit code. No `$$`: the kubelet reads it.
+# and `&& echo completed` to it. It hands SIGTERM on and waits for the checkpoint. Katib reads the
+# log of the last pod only, so the best metric is said again for a trial that was held or preempted.
+# A trainer that was quick waits until the collector's process is there (the third without a parent,
+# after that of the pod and this shell), which otherwise finds nobody to watch and fails the pod. No
+# newline, no exec, no exit: each of them loses the metric or the exit code. No `$$`: the kubelet
+# reads it.
 SCRIPT = (
     "{{ trap 't=1; kill -TERM $c 2>/dev/null' TERM; {command} & c=$!; "
     'if [ -n "$t" ]; then kill -TERM $c; fi; wait $c; r=$?; '
     "while kill -0 $c 2>/dev/null; do wait $c; r=$?; done; "
-    "if [ $r -eq 0 ]; then n=0; until [ $n -ge {patience} ] || "
+    f"if [ $r -eq 0 ]; then sed -n '{BEST}' {{words}}; "
+    "n=0; until [ $n -ge {patience} ] || "
     "[ \"$(cat /proc/[0-9]*/status 2>/dev/null | grep -c '^PPid:[^0-9]*0$')\" -ge 3 ]; "
     "do sleep 1; n=$((n + 1)); done; sleep 2; fi; (exit $r); }}"
 )
@@ -223,7 +230,7 @@ def _variable(variable: Object) -> Object:
 
 def script(view: SearchView) -> str:
     """The one argument of the trial's shell."""
-    return SCRIPT.format(command=command(view), patience=SIDECAR_PATIENCE)
+    return SCRIPT.format(command=command(view), words=LAST_WORDS, patience=SIDECAR_PATIENCE)
 
 
 def command(view: SearchView) -> str:

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dino_api.names import ConditionType, FailureReason, Label
 from dino_operator.plan import failure, observe, scheduling
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment
-from dino_operator.plan.katib.reading import Seen
 from dino_operator.plan.model import Children, Object, Patch
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.view import SearchView
 from dino_operator.plan.view import View
+
+if TYPE_CHECKING:  # it imports plan.search, which imports this module
+    from dino_operator.plan.katib.reading import Seen
 
 LATE = 60.0
 """Seconds after which a wait for Katib is said."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dino_api.automl import SearchParameter, Value
 from dino_api.search import kind_of
-from dino_operator.plan.search.view import SearchView
+
+if TYPE_CHECKING:  # plan.search chooses between engines, and so imports this one
+    from dino_operator.plan.search.view import SearchView
 
 ALGORITHMS = ("tpe", "random")
 """Those of Katib's that draw by logarithm and in steps, and go on when their pod is restarted."""

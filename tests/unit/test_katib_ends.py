@@ -1,0 +1,209 @@
+"""How a search on Katib ends: with Katib, before Katib, without Katib."""
+
+from __future__ import annotations
+
+import pytest
+
+from dino_api.names import FailureReason
+from dino_operator.plan import failure
+from dino_operator.plan.katib import hangs
+from dino_operator.plan.names import Annotation
+from dino_operator.plan.search import ends
+from tests.builders import at
+from tests.unit.katib_cases import (
+    NAME,
+    a_job,
+    a_pod,
+    a_search,
+    a_trial,
+    an_experiment,
+    complete,
+    ended,
+    failed,
+    observed,
+    running,
+    step,
+    written,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search itself has no reason to end, unless a test says so."""
+    monkeypatch.setattr(ends, "reached", lambda view, trials: None)
+
+
+@pytest.fixture
+def goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The baseline has reached the goal."""
+    monkeypatch.setattr(ends, "reached", lambda view, trials: ends.End("the goal is reached"))
+
+
+def test_succeeded_ends_it() -> None:
+    trial = a_trial("a", "Succeeded", observation=observed("0.4"))
+    told = step((trial, a_job(trial, complete())), experiment=ended("Succeeded"))
+    assert told.ended
+    assert told.failure is None
+
+
+def test_succeeded_without_a_best_trial_is_failed() -> None:
+    trial = a_trial("a", "MetricsUnavailable")
+    told = step((trial, a_job(trial, complete())), experiment=ended("Succeeded"))
+    assert told.ended
+    assert told.failure is not None
+    assert "none of its trials has a result" in told.failure.message
+    assert "MetricsUnavailable" in told.failure.message
+
+
+def test_a_nan_that_katib_takes_for_the_best_is_not() -> None:
+    """Its currentOptimalTrial is not believed."""
+    best = {"bestTrialName": f"{NAME}-a", "observation": observed("nan")}
+    trial = a_trial("a", "Succeeded", observation=observed("nan"))
+    over = ended("Succeeded", found=an_experiment(currentOptimalTrial=best))
+    told = step((trial, a_job(trial, complete())), experiment=over)
+    assert told.failure is not None
+    assert told.trials[0].mAP50 is None
+
+
+def test_too_many_failures_end_it_with_one_of_them() -> None:
+    trial = a_trial("a", "Failed")
+    job = a_job(trial, failed(message="failed with exit code 76 matching FailJob rule"))
+    over = ended("Failed", "Experiment has failed because max failed count has reached")
+    told = step((trial, job), experiment=over)
+    assert told.failure is not None
+    assert "max failed count" in told.failure.message
+    assert "Diverged" in told.failure.message
+
+
+def test_the_searchs_own_word_on_failures_is_the_better_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cause = failure.cause(FailureReason.MAX_FAILED_TRIALS, "4 trials failed")
+    monkeypatch.setattr(ends, "reached", lambda view, trials: ends.End("over", cause))
+    trial = a_trial("a", "Failed")
+    told = step((trial, a_job(trial, failed())), experiment=ended("Failed", "max failed"))
+    assert told.ended
+    assert told.failure is None
+
+
+def test_a_failed_suggestion_says_why() -> None:
+    """Katib's Experiment says only that it failed."""
+    suggestion = {"status": {"conditions": [{"type": "Created", "status": "True"}]}}
+    suggestion = ended("Failed", "Validation failed: gamma should be in (0, 1)", suggestion)
+    told = step(experiment=ended("Failed", "Suggestion has failed"), suggestion=suggestion)
+    assert told.failure is not None
+    assert "gamma should be in (0, 1)" in told.failure.message
+
+
+def test_what_still_runs_when_katib_ends_is_stopped() -> None:
+    """Katib leaves it running. Deleted it would be made again; it is failed instead."""
+    done = a_trial("a", "Succeeded", observation=observed("0.4"))
+    trio = running("b")
+    both = ((done, a_job(done, complete())), trio)
+    told = step(*both, experiment=ended("Succeeded"))
+    (patch,) = told.patches
+    assert patch.name == f"{NAME}-b"
+    assert patch.body["spec"] == {"activeDeadlineSeconds": 1}
+    assert patch.body["metadata"]["annotations"][Annotation.STOPPED_FOR.value] == "Stopped"
+    assert told.deletes == ()
+    assert not told.ended, "a pod may still save its checkpoint"
+
+    trial, job, pod = trio
+    job["metadata"]["annotations"] = patch.body["metadata"]["annotations"]
+    job["status"]["conditions"] = [failed("DeadlineExceeded")]
+    pod["status"]["phase"] = "Failed"
+    told = step(both[0], (trial, job, pod), experiment=ended("Succeeded"))
+    assert told.ended
+    assert told.patches == ()
+    assert [each.state for each in told.trials] == ["Succeeded", "Stopped"]
+
+
+def test_a_held_trial_does_not_keep_the_search_from_ending() -> None:
+    done = a_trial("a", "Succeeded", observation=observed("0.4"))
+    trial = a_trial("b", "Running")
+    both = ((done, a_job(done, complete())), (trial, a_job(trial, suspend=True)))
+    told = step(*both, experiment=ended("Succeeded"))
+    assert told.ended
+    assert [each.state for each in told.trials] == ["Succeeded", "Stopped"]
+    assert [each.name[-1] for each in told.patches] == ["b"]
+
+
+def test_finished_jobs_get_their_time_to_live_only_at_the_end() -> None:
+    template = {"runPolicy": {"ttlSecondsAfterFinished": 60}}
+    trial = a_trial("a", "Succeeded", observation=observed("0.4"))
+    pair = (trial, a_job(trial, complete()))
+    assert step(pair, resource=written(template=template)).patches == ()
+    told = step(pair, resource=written(template=template), experiment=ended("Succeeded"))
+    assert [each.body for each in told.patches] == [{"spec": {"ttlSecondsAfterFinished": 60}}]
+
+
+@pytest.mark.usefixtures("goal")
+def test_a_search_that_ends_before_katib_deletes_the_experiment() -> None:
+    """Katib knows no other way; what its trials did is written down first."""
+    done = a_trial("a", "Succeeded", observation=observed("0.4"))
+    trios = ((done, a_job(done, complete())), running("b"))
+    assert step(*trios).deletes == ()
+    told = step(*trios, resource=written(("a", "Succeeded"), ("b", "Running")))
+    (gone,) = told.deletes
+    assert (gone.kind, gone.name, gone.uid) == ("experiments", NAME, "uid-experiment")
+    assert not told.ended
+    assert told.failure is None
+
+
+@pytest.mark.usefixtures("goal")
+def test_and_has_ended_once_no_job_of_it_runs() -> None:
+    resource = written(("a", "Succeeded"), ("b", "Running"))
+    trial, job, pod = running("b")
+    left = step((trial, job, pod), resource=resource, experiment=None)
+    assert not left.ended
+    told = step(resource=resource, experiment=None)
+    assert told.ended
+    assert told.failure is None
+    assert [each.state for each in told.trials] == ["Succeeded", "Stopped"]
+
+
+@pytest.mark.usefixtures("goal")
+def test_an_experiment_is_not_made_for_a_search_that_has_ended() -> None:
+    told = step(resource=a_search(), experiment=None)
+    assert (told.creates, told.ended) == ((), True)
+
+
+def test_more_trials_than_asked_for_are_all_written_down() -> None:
+    """Katib makes one more for each that ended without a metric."""
+    bad = a_trial("a", "MetricsUnavailable", born=1)
+    trials = [a_trial(x, "Succeeded", born=2, observation=observed("0.4")) for x in "bcde"]
+    told = step((bad,), *((each,) for each in trials), experiment=ended("Succeeded"))
+    assert [each.number for each in told.trials] == [1, 2, 3, 4, 5]
+    assert told.failure is None
+
+
+def test_a_hang_that_cannot_be_mended_ends_it_once_all_is_written_down() -> None:
+    trial, job, _ = running("a")
+    bare = a_pod(job, collector=False)
+    done = a_trial("b", "Succeeded", observation=observed("0.4"))
+    trios = ((trial, job, bare), (done, a_job(done, complete())))
+    first = step(*trios)
+    assert first.failure is None
+    assert "no metrics collector" in first.waiting
+    told = step(*trios, resource=written(("a", "Running"), ("b", "Succeeded")))
+    assert told.failure is not None
+    assert "metrics-collector-injection=enabled" in told.failure.remedy
+    assert [each.name for each in told.deletes] == [NAME]
+
+
+def test_restarting_is_never_taken_back_by_katib_and_means_nothing() -> None:
+    present = an_experiment()
+    present["status"]["conditions"].append({"type": "Restarting", "status": "True"})
+    assert not step(running("a"), experiment=present).ended
+
+
+def test_an_experiment_that_goes_is_waited_for() -> None:
+    present = an_experiment()
+    present["metadata"]["deletionTimestamp"] = at(0)
+    told = step(running("a"), experiment=present)
+    assert (told.failure, told.ended) == (None, False)
+    assert "being deleted" in told.waiting
+
+
+def test_the_patience_is_longer_than_what_is_said_at_once() -> None:
+    assert hangs.LATE < hangs.PATIENCE
