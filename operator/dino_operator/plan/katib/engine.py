@@ -45,10 +45,16 @@ def step(view: SearchView) -> Step:
     if _is_over(present):
         return _after_katib(view, present, mine, end)
     if "deletionTimestamp" in present["metadata"]:
-        return Step(trials=mine, waiting=f"Experiment {name} is being deleted", requeue_after=SOON)
+        return Step(
+            trials=mine, waiting=f"Experiment {name} is being deleted", requeue_after=_soon(view)
+        )
     if end is not None:
         return _end_katib(view, present, mine)
     return _follow(view, present, found, mine)
+
+
+def _soon(view: SearchView) -> float:
+    return min(SOON, view.settings.katib_poll)
 
 
 def _with_baseline(view: SearchView, mine: Sequence[Trial]) -> list[Trial]:
@@ -72,7 +78,7 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
         said = f"Experiment {known} was deleted, and its trials with it; the best so far is kept"
         return Step(trials=mine, failure=hangs.fatal(said, DELETED))
     if end is not None:
-        return Step(trials=mine, ended=not _running(view), requeue_after=SOON)
+        return Step(trials=mine, ended=not _running(view), requeue_after=_soon(view))
     if unable := refusal(view):
         said = f"spec.engine: Katib cannot run this search: {unable}. Use Embedded."
         return Step(failure=failure.cause(FailureReason.INVALID_SPEC, said))
@@ -85,7 +91,7 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
     except specfile.InvalidSpec as error:
         return Step(failure=failure.cause(FailureReason.INVALID_SPEC, str(error)))
     facts = {"experiment": names.experiment_name(view.uid)}
-    return Step(creates=made, trials=mine, facts=facts, requeue_after=SOON)
+    return Step(creates=made, trials=mine, facts=facts, requeue_after=_soon(view))
 
 
 def _refused(view: SearchView, mine: tuple[Trial, ...], status: int, message: str) -> Step:
@@ -117,7 +123,7 @@ def _after_katib(
         waiting="" if ended else "trials that still ran when Katib ended are being stopped",
         failure=cause if ended else None,
         facts={"experiment": observe.name_of(present)},
-        requeue_after=SOON,
+        requeue_after=_soon(view),
     )
 
 
@@ -164,12 +170,12 @@ def _end_katib(view: SearchView, present: Object, mine: tuple[Trial, ...]) -> St
     Deleting the Experiment is what stops it. First the status has to know what its trials did.
     """
     if all(not each.is_live for each in mine) and len(mine) >= view.search.max_trials - 1:
-        return Step(trials=mine, requeue_after=SOON)  # Katib is about to say so itself
+        return Step(trials=mine, requeue_after=_soon(view))  # Katib is about to say so itself
     if not _is_written(view, mine):
-        return Step(trials=mine, requeue_after=SOON, facts=_facts(present))
+        return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
     gone = Delete(observe.name_of(present), observe.uid_of(present), kind="experiments")
     said = "the Experiment is deleted, as the search has ended and Katib would go on"
-    return Step(deletes=(gone,), trials=mine, waiting=said, requeue_after=SOON)
+    return Step(deletes=(gone,), trials=mine, waiting=said, requeue_after=_soon(view))
 
 
 def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
@@ -191,7 +197,9 @@ def _follow(
     """The search goes on: hold or release Jobs, pass numbers on, look for what hangs."""
     hang = hangs.look(view, found)
     if hang.failure is not None and not _is_written(view, mine):
-        return Step(trials=mine, waiting=hang.said, facts=_facts(present), requeue_after=SOON)
+        return Step(
+            trials=mine, waiting=hang.said, facts=_facts(present), requeue_after=_soon(view)
+        )
     deletes: tuple[Delete, ...] = ()
     if hang.failure is not None:
         gone = Delete(observe.name_of(present), observe.uid_of(present), kind="experiments")
@@ -203,7 +211,7 @@ def _follow(
         waiting=hang.said,
         failure=hang.failure,
         facts=_facts(present),
-        requeue_after=SOON if _is_about_to_change(found) else view.settings.katib_poll,
+        requeue_after=_soon(view) if _is_about_to_change(found) else view.settings.katib_poll,
     )
 
 
