@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_api.automl import Algorithm, KnownTrial
-from dino_operator.plan.search import cells
+from dino_operator.plan.search import cells, tpe
 from dino_operator.plan.search.draw import draw
 from dino_operator.plan.search.engine import Trial
 from dino_operator.plan.search.prior import FAVOUR, Axis, choice_at
@@ -173,11 +173,26 @@ def test_what_a_sampler_is_told() -> None:
     assert told[0].parameters == baseline
 
 
-def test_a_combination_that_was_tried_is_drawn_anew() -> None:
-    space = a_space({**DROPOUT, "step": 0.15})
+def test_a_combination_that_was_tried_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training again would teach nothing."""
+    tried, other = {"model.dropout_ratio": 0.1}, {"model.dropout_ratio": 0.2}
+    suggested = iter([tried, tried, other])
+    seeds = []
+
+    def suggest(_space: Space, _told: object, seed: int) -> dict:
+        seeds.append(seed)
+        return next(suggested)
+
+    monkeypatch.setattr(tpe, "draw", suggest)
+    history = [a_trial(1, 0.9, parameters=tried)]
+    assert draw(a_space(DROPOUT), Algorithm(startup_trials=1), 2, history) == other
+    assert len(set(seeds)) == 3
+
+
+def test_random_looks_at_nothing_that_happened() -> None:
     algorithm = Algorithm(name="random")
-    first = draw(space, algorithm, 1, [])
-    assert draw(space, algorithm, 1, [a_trial(1, 0.5, parameters=first)]) != first
+    drawn = draw(SPACE, algorithm, 3, [])
+    assert draw(SPACE, algorithm, 3, [a_trial(1, 0.9, parameters=drawn)]) == drawn
 
 
 RANGES = st.sampled_from(

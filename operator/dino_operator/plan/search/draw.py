@@ -45,9 +45,9 @@ def draw(
     if algorithm.name == "cmaes":
         others = told_by(space, (), known)
         return generations.draw(space, algorithm.seed, number, history, others)
-    told = told_by(space, history, known)
     if algorithm.name == "random":
-        return _untried(space, told, lambda again: _evenly(space, algorithm, number, again))
+        return _evenly(space, algorithm, number)
+    told = told_by(space, history, known)
     if len(told) < algorithm.startup_trials:
         return _startup(space, algorithm, number)
     return _untried(
@@ -55,9 +55,9 @@ def draw(
     )
 
 
-def _evenly(space: Space, algorithm: Algorithm, number: int, again: int) -> Assignment:
+def _evenly(space: Space, algorithm: Algorithm, number: int) -> Assignment:
     def share(path: str) -> float:
-        return random.Random(f"{algorithm.seed}/{number}/{again}/{path}").random()
+        return random.Random(f"{algorithm.seed}/{number}/{path}").random()
 
     return active(space, {each.path: at(each, share(each.path), even=True) for each in space})
 
