@@ -218,6 +218,13 @@ def searched_for(job: JobBuilder, **settings: Any) -> Object:
     return made
 
 
+def test_only_trainings_are_searched_for() -> None:
+    done = plan(a_searched().spec(action="export").obj(), Children(), later(60), SETTINGS)
+    assert not done.creates
+    assert done.status is not None
+    assert "AutoMLRouted" not in str(done.status["conditions"])
+
+
 def test_the_installation_says_how_many_trials() -> None:
     spec = searched_for(a_searched(), routed_trials=3, routed_parallel=9)["spec"]
     assert (spec["maxTrials"], spec["parallelTrials"]) == (3, 3)

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from dino_operator.plan import observe
-from dino_operator.plan.model import Settings
+from dino_operator.plan.model import Object, Settings
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
@@ -186,6 +186,25 @@ async def test_the_job_of_a_stranger_is_left_alone() -> None:
     bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-preflight-1"])
     await bench.work()
     assert bench.world.created_jobs == ["x-preflight-1"]
+
+
+async def test_a_job_that_the_api_server_does_not_take_is_told_so() -> None:
+    bench = Bench()
+    bench.world.submit()
+    bench.see()
+    taking = bench.world.create
+
+    async def create(thing: Object) -> Object:
+        if thing["kind"] == "Job":
+            raise ApiError(422, "Invalid", "tolerations[0].key: a b is no name")
+        return await taking(thing)
+
+    bench.world.create = create  # type: ignore[method-assign]
+    await bench.reconciler.reconcile(KEY)
+    assert bench.world.dinojob is not None
+    failed = bench.world.dinojob["status"]["failure"]
+    assert failed["reason"] == "InvalidSpec"
+    assert "refuses Job x-preflight-1: tolerations[0].key: a b is no name" in failed["message"]
 
 
 async def test_it_remembers_its_own_writes_before_their_events_come() -> None:

@@ -6,11 +6,12 @@ The same input always gives the same plan; a plan for a cluster that agrees with
 
 May import `dino_api`, Optuna and Katib's models, nothing else: no client, no clock, no event loop.
 
-Start with `job.py` (the decision); `search/` and `katib/` are the same for a DinoAutoML. `preflight.py` is its first stage; `attempts.py` follows a Job
-that runs, `kueue.py` one in a queue; `failure.py` says why an attempt failed, `memory.py` what the
-next one does about too little memory. `render.py`, `pods.py` and `quantities.py` make the children;
-`routing.py` says whether a search runs in a job's place, which `mirror.py` then steers and shows;
-`parent.py` and `heir.py` are about jobs that go on from others, `stop.py` about ending one for good.
-`telling.py` and `status.py` write it down; `observe.py`, `results.py` and `scheduling.py` read what
-others say; `view.py` asks the questions.
+Start with `job.py`, the decision about a DinoJob; `search/` and `katib/` are about a DinoAutoML.
+`preflight.py` is a job's first stage; `attempts.py` follows a Job that runs, `kueue.py` one in a
+queue; `failure.py` says why an attempt failed, `memory.py` what the next one does about too little
+memory. `routing.py` says whether a search runs in a job's place, which `mirror.py` then steers and
+shows; `parent.py` and `heir.py` are about jobs that go on from others, `stop.py` about ending one
+for good. `render.py`, `pods.py` and `quantities.py` make the children; `telling.py` and `status.py`
+write it down; `observe.py`, `results.py` and `scheduling.py` read what others say; `view.py` asks
+the questions.
 """

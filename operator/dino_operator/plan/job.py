@@ -53,8 +53,15 @@ def _plan(view: View) -> Plan:
         return NOTHING  # the garbage collector removes the children
     if status.is_over(view.resource):
         return _after_the_end(view)
+    if view.children.refusal is not None:
+        return failed(view, failure.cause(FailureReason.INVALID_SPEC, view.children.refusal[1]))
     if view.surplus:
         return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
+    return _go_on(view)
+
+
+def _go_on(view: View) -> Plan:
+    """What to do about a job that has not ended. Raises InvalidSpec."""
     if view.succeeded is not None:
         return _completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:

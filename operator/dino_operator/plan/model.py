@@ -60,7 +60,7 @@ class Children:
     one that does not exist is missing.
     automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
     experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
-    refusal: HTTP status and message with which the Experiment was refused a moment ago.
+    refusal: HTTP status and message with which a child was refused a moment ago.
     """
 
     jobs: tuple[Object, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from dino_api.names import ConditionType, Label, Stage
+from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources import Resources
 from dino_operator.plan import observe
 from dino_operator.plan.model import Children, Object, Settings
@@ -58,10 +58,16 @@ class View:
         ours = (each for each in self.children.automls if observe.controller_uid(each) == self.uid)
         return next(ours, None)
 
+    @property
+    def asks_for_search(self) -> bool:
+        """Whether good hyperparameters are to be found first: of trainings, unless they say no."""
+        spec = self.resource["spec"]
+        return bool(spec.get("action") == Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED)
+
     @cached_property
     def is_searched(self) -> bool:
         """Whether a search runs in the job's place. A job that has begun to train goes on so."""
-        if self.resource["spec"].get("automlPolicy") == NOT_SEARCHED:
+        if not self.asks_for_search:
             return False
         if self.search is not None or self.status.get("automl"):
             return True

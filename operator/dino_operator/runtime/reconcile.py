@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MADE_ONCE = frozenset({"ServiceAccount", "RoleBinding", "ConfigMap", "Service"})
 LONGEST_EVENT = 1000
 MOVED = (404, 409)
+INVALID = 422
+EXPERIMENT = "Experiment"
 REFUSALS = (400, 403, 422, 500)
 """Of a webhook, of missing rights, of a schema, and of a webhook that does not answer."""
 
@@ -44,12 +46,15 @@ class Stranger(Exception):
         self.thing = thing
 
 
-class Refused(Exception):
-    """Katib's webhooks, or the API server, do not take the Experiment."""
+class Refused(ApiError):
+    """The API server, or a webhook of Katib's, takes no such child: what the resource asks for is
+    invalid in a way that its own schema does not see, such as an impossible toleration."""
 
-    def __init__(self, error: ApiError) -> None:
-        super().__init__(error.message)
-        self.refusal = (error.status, error.message)
+    def __init__(self, thing: Object, error: ApiError) -> None:
+        super().__init__(error.status, error.reason, error.message)
+        what = f"the API server refuses {thing['kind']} {observe.name_of(thing)}: "
+        told = error.message if thing["kind"] == EXPERIMENT else what + error.message
+        self.refusal = (error.status, told)
 
 
 def utc_now() -> datetime:
@@ -103,7 +108,7 @@ class Reconciler:
         resource = self._cache.resource(key)
         if resource is None:
             return Plan()
-        children = self._cache.children(key, strangers)
+        children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
             return job.plan(resource, children, self._now(), self._settings)
         seen = await self._katib.look(resource, fresh)
@@ -113,7 +118,6 @@ class Reconciler:
             experiment=seen.experiment,
             suggestion=seen.suggestion,
             katib_trials=seen.trials,
-            refusal=refusal,
         )
         # The sampler may think for a while, and other plans must not wait for it.
         return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
@@ -184,8 +188,9 @@ class Reconciler:
         try:
             made = await self._api.create(thing)
         except ApiError as error:
-            if kind == "Experiment" and error.status in REFUSALS:
-                raise Refused(error) from error
+            known = REFUSALS if kind == EXPERIMENT else (INVALID,)
+            if kind in WORK and error.status in known:
+                raise Refused(thing, error) from error
             if not error.exists:
                 raise
             made = await self._existing(resource, thing) if kind in WORK else thing
@@ -230,7 +235,7 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
 
 def _is_seen_by_katib(plan: Plan) -> bool:
     changed = {each.kind for each in plan.patches} | {each.kind for each in plan.deletes}
-    return "experiments" in changed or any(each["kind"] == "Experiment" for each in plan.creates)
+    return "experiments" in changed or any(each["kind"] == EXPERIMENT for each in plan.creates)
 
 
 def event_object(resource: Object, event: Event, now: datetime) -> Object:
