@@ -9,7 +9,7 @@ from dino_api.names import ConditionReason, ConditionType
 from dino_operator.plan import names, observe, parent, render
 from dino_operator.plan.model import Object
 from dino_operator.plan.status import Verdict
-from dino_operator.plan.view import NOT_SEARCHED, View
+from dino_operator.plan.view import View
 
 OWN = ("action", "automlPolicy", "parent")
 """Parts of the spec that a search's template does not have."""
@@ -25,7 +25,7 @@ _WHY_NOT = {
 
 def verdict(view: View) -> Verdict | None:
     """The condition AutoMLRouted; None for a job that does not ask for a search."""
-    if view.resource["spec"].get("automlPolicy") == NOT_SEARCHED:
+    if not view.asks_for_search:
         return None
     if view.is_searched:
         said = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
