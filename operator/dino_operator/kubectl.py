@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from dino_api.automl import Profile
 from dino_operator.plan.model import Object, Settings
-from dino_operator.preview import Preview, Refused, preview
+from dino_operator.preview import Engine, Preview, Refused, preview
 
 USAGE_ERROR = 64
 INPUT_MISSING = 66
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = settings(options)
         made = [
-            (name, preview(each, chosen, options.engine))
+            (name, _previewed(name, each, chosen, options.engine))
             for name, each in _documents(text, options.filename)
         ]
     except Refused as error:
@@ -157,6 +157,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _previewed(name: str, manifest: Any, chosen: Settings, engine: Engine | None) -> Preview:
+    """Says of which manifest it speaks. Raises Refused."""
+    try:
+        return preview(manifest, chosen, engine)
+    except Refused as error:
+        lines = str(error).splitlines()
+        raise Refused("\n".join(f"{name}: {line}" for line in lines)) from error
 
 
 def _read(filename: str) -> str:

@@ -119,13 +119,19 @@ def _unknown(value: Any, schema: Object, path: str = "spec") -> Iterator[str]:
 
 def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Preview:
     spec = DinoJobSpec.model_validate(resource["spec"])
+    notes: tuple[str, ...] = ()
+    if spec.parent is not None:
+        told = f"{spec.parent.kind} {spec.parent.name}"
+        notes = (
+            f"spec.parent: the checkpoint and structure that {told} leaves are not known here.",
+        )
     if spec.automl_policy == "Disabled" or not settings.automl:
-        return Preview(tuple(_training(resource, settings)))
+        return Preview(tuple(_training(resource, settings)), notes)
     search = routing.search_for(View(resource, Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID
     below = _of_search(search, settings, engine)
     note = "automlPolicy is Auto: the job becomes the DinoAutoML above; Disabled trains at once."
-    return Preview((_as_sent(search), *below.objects), (note, *below.notes))
+    return Preview((_as_sent(search), *below.objects), (*notes, note, *below.notes))
 
 
 def _training(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:

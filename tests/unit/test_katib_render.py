@@ -161,6 +161,11 @@ def test_the_smoke_profile(command: Command) -> None:
     assert "--automl-profile" in command.said
 
 
+def test_a_parent_is_named_and_not_guessed(command: Command) -> None:
+    command(a_job(automlPolicy="Disabled", parent={"name": "base"}))
+    assert "DinoJob base leaves are not known here" in command.said
+
+
 def test_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "-f", "/nowhere.yaml"]) == 66
     assert "/nowhere.yaml cannot be read: No such file" in capsys.readouterr().err
