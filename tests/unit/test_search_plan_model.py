@@ -45,8 +45,11 @@ class Adversary(RuleBasedStateMachine):
         parallel=st.integers(1, 3),
         pruning=st.sampled_from(PRUNINGS),
         goal=st.sampled_from([None, None, 0.9]),
+        checked=st.sampled_from([True, True, False]),
     )
-    def begin(self, name: str, parallel: int, pruning: dict, goal: float | None) -> None:
+    def begin(
+        self, name: str, parallel: int, pruning: dict, goal: float | None, checked: bool
+    ) -> None:
         self.algorithm = {"name": name, "seed": 5, "startupTrials": 2}
         self.world = World(
             search=SPACE,
@@ -57,6 +60,10 @@ class Adversary(RuleBasedStateMachine):
             maxFailedTrials=2,
             objective={"goal": goal},
         )
+        if checked:
+            self.world.settle()
+            self.world.check()
+            self.world.settle()
 
     # ---- the operator -------------------------------------------------------------------------
 
@@ -108,10 +115,11 @@ class Adversary(RuleBasedStateMachine):
 
     # ---- users --------------------------------------------------------------------------------
 
-    @rule(pick=st.integers(0, 4))
-    def delete(self, pick: int) -> None:
+    @rule(pick=st.integers(0, 4), stale=st.booleans())
+    def delete(self, pick: int, stale: bool) -> None:
         for name in list(self.world.dinojobs)[pick : pick + 1]:
             self.world.delete(name)
+        self.plan(stale)
 
     @rule(on=st.booleans())
     def suspend(self, on: bool) -> None:
