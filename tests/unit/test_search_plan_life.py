@@ -176,6 +176,18 @@ def test_a_deleted_trial_is_made_again_with_its_parameters() -> None:
     assert world.row(2)["state"] == "Pending"
 
 
+def test_deleted_trials_are_made_again_no_more_than_may_run() -> None:
+    world = four_trials()
+    world.edit(parallelTrials=1)
+    for number in (1, 2):
+        world.delete(f"x-trial-{number}")
+    world.settle()
+    assert names(world.live()) == ["x-trial-1"]
+    world.complete("x-trial-1", 0.4)
+    world.settle()
+    assert names(world.live()) == ["x-trial-2"]
+
+
 def test_a_deleted_trial_that_had_ended_stays_history() -> None:
     world = four_trials()
     world.complete("x-trial-1", 0.7)
