@@ -69,8 +69,12 @@ class Pruning(Camel):
         description="median stops a trial that is worse than half of the others at the same "
         "epoch; successiveHalving keeps the best share at each rung.",
     )
-    start_epoch: int = Field(
-        2, ge=1, le=100000, description="No trial is stopped before this epoch; the first rung."
+    start_epoch: int | None = Field(
+        None,
+        ge=1,
+        le=100000,
+        description="No trial is stopped before this epoch; the first rung. Absent: a third of "
+        "train.num_epochs.",
     )
     min_trials: int = Field(
         3, ge=1, le=MOST_TRIALS, description="median: trials to compare with that there must be."
@@ -78,6 +82,11 @@ class Pruning(Camel):
     reduction_factor: int = Field(
         3, ge=2, le=16, description="successiveHalving: one of so many trials passes each rung."
     )
+
+    def starting(self, epochs: int) -> Pruning:
+        """With its first epoch for a training of so many. The first ones of DINO tell little."""
+        start = self.start_epoch or max(1, -(-epochs // 3))
+        return self.model_copy(update={"start_epoch": start})
 
 
 class Objective(Camel):
@@ -154,9 +163,15 @@ class DinoAutoMLSpec(Camel):
     )
 
 
+# Atomic: applied key by key, the API server makes null of a map that becomes empty, and refuses it.
 Parameters = Annotated[
     dict[str, Any],
-    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+    Field(
+        json_schema_extra={
+            "x-kubernetes-preserve-unknown-fields": True,
+            "x-kubernetes-map-type": "atomic",
+        }
+    ),
 ]
 
 

@@ -108,3 +108,9 @@ def test_points_between_validations() -> None:
     low = Trial(1, "a", "Running", curve=(Point(2, 0.1), Point(4, 0.2)))
     high = Trial(2, "b", "Running", curve=(Point(2, 0.3), Point(4, 0.4)))
     assert verdict([low, high], HALVING.model_copy(update={"start_epoch": 3})) == [1]
+
+
+@pytest.mark.parametrize("epochs, start", [(1, 1), (3, 1), (4, 2), (10, 4), (50, 17)])
+def test_without_a_start_the_first_third_is_left_alone(epochs: int, start: int) -> None:
+    assert Pruning().starting(epochs).start_epoch == start
+    assert Pruning(start_epoch=2).starting(epochs).start_epoch == 2

@@ -157,7 +157,7 @@ def check_numbers(spec: DinoAutoMLSpec, trials: int) -> Iterator[Problem]:
 
 def check_pruning(spec: DinoAutoMLSpec, epochs: int) -> Iterator[Problem]:
     """A pruning that was asked for and cannot happen."""
-    pruning = spec.pruning
-    if pruning is not None and pruning.name != "none" and pruning.start_epoch >= epochs:
+    start = spec.pruning and spec.pruning.name != "none" and spec.pruning.start_epoch
+    if start and start >= epochs:
         must = f"is not before the last epoch, {epochs}, so no trial is stopped early"
-        yield BY_ID["never-prunes"].problem("spec.pruning.startEpoch", pruning.start_epoch, must)
+        yield BY_ID["never-prunes"].problem("spec.pruning.startEpoch", start, must)

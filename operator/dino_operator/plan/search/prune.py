@@ -23,7 +23,8 @@ from dino_operator.plan.search.engine import Point, Trial
 def verdict(trials: Iterable[Trial], pruning: Pruning) -> list[int]:
     """The numbers of the trials to stop now.
 
-    trials: all of them; those that failed are not compared with.
+    trials: all of them; those that failed are not compared with. pruning: with its start_epoch
+    (`Pruning.starting`).
     """
     if pruning.name == "none":
         return []
@@ -35,7 +36,7 @@ def verdict(trials: Iterable[Trial], pruning: Pruning) -> list[int]:
 
 def _is_below_median(trial: Trial, seen: Sequence[Trial], pruning: Pruning) -> bool:
     epoch = trial.curve[-1].epoch
-    if epoch < pruning.start_epoch:
+    if epoch < (pruning.start_epoch or 1):
         return False
     others = [
         _best(each.curve, epoch)
@@ -49,7 +50,7 @@ def _is_below_median(trial: Trial, seen: Sequence[Trial], pruning: Pruning) -> b
 
 def _is_off_its_rung(trial: Trial, seen: Sequence[Trial], pruning: Pruning) -> bool:
     epoch, rung = trial.curve[-1].epoch, 0
-    place = pruning.start_epoch
+    place = pruning.start_epoch or 1
     while place <= epoch:
         rung, place = place, place * pruning.reduction_factor
     if not rung:

@@ -9,10 +9,13 @@ from functools import cached_property
 from dino_api import automl
 from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec, Pruning
+from dino_api.experiment.paths import field_at
 from dino_api.search import Search
+from dino_api.search.space import value_at
 from dino_operator.plan import names, observe
 from dino_operator.plan.model import Children, Object, Settings
 
+EPOCHS = "train.num_epochs"
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
 
 
@@ -64,7 +67,8 @@ class SearchView:
     @property
     def pruning(self) -> Pruning:
         """How trials are pruned; the embedded engine's default is the median."""
-        return self.spec.pruning or MEDIAN
+        epochs = value_at(self.search.template.experiment, EPOCHS) or field_at(EPOCHS).default
+        return (self.spec.pruning or MEDIAN).starting(int(epochs))
 
     @property
     def engine(self) -> str:
