@@ -22,6 +22,7 @@ _KEPT = (
     "maxProperties",
     "required",
     "x-kubernetes-int-or-string",
+    "x-kubernetes-map-type",
     "x-kubernetes-preserve-unknown-fields",
 )
 _EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
