@@ -23,7 +23,6 @@ _KEPT = (
     "required",
     "x-kubernetes-int-or-string",
     "x-kubernetes-map-type",
-    "x-kubernetes-map-type",
     "x-kubernetes-preserve-unknown-fields",
 )
 _EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
