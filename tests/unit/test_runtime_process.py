@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kubernetes.aio import config
 
 from dino_operator import handlers, main
 from dino_operator.plan import names
 from dino_operator.plan.model import Settings
 from dino_operator.plan.specfile import to_yaml
-from dino_operator.runtime.client import ApiError, path
+from dino_operator.runtime.client import ApiError, Client, configuration, path
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
@@ -213,3 +215,34 @@ def test_a_learning_rate_stays_a_number() -> None:
     assert text == 'train:\n  optim:\n    lr: 1.0e-05\n    steps:\n      - 11\nname: "on"\n'
     with pytest.raises(TypeError, match="JSON types"):
         to_yaml({"x": object()})
+
+
+async def test_the_proxy_of_the_environment_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"resources": [{"name": "dinojobs"}]})
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    known = {"cluster": {"server": f"http://127.0.0.1:{runner.addresses[0][1]}"}, "name": "c"}
+    kubeconfig = {
+        "clusters": [known],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "current-context": "c",
+    }
+    path_of = tmp_path / "kubeconfig"
+    path_of.write_text(yaml.safe_dump(kubeconfig))
+    monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path_of))
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client = Client(await configuration(), Metrics())
+    assert await client.served() == {"dinojobs"}
+    await client.close()
+    await runner.cleanup()

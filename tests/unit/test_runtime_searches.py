@@ -121,6 +121,32 @@ async def test_a_job_that_only_trains_asks_for_no_search() -> None:
     assert asked == [Kind.JOBS, Kind.PODS]
 
 
+@pytest.mark.parametrize(
+    "told, read",
+    [
+        ({}, [Kind.DINOJOBS, Kind.JOBS, Kind.PODS]),
+        ({"engine": "Katib"}, [Kind.DINOJOBS, Kind.JOBS, Kind.PODS]),
+        ({"engine": "Embedded"}, [Kind.DINOJOBS]),
+        ({"engine": "Embedded", **ENDED}, [Kind.DINOJOBS, Kind.JOBS, Kind.PODS]),
+    ],
+)
+async def test_an_embedded_search_has_no_jobs_of_its_own_before_its_report(
+    told: Object, read: list[Kind]
+) -> None:
+    bench = Bench()
+    bench.world._store(Kind.DINOAUTOMLS, {**a_search_for(a_job()).obj(), "status": told})
+    bench.see()
+    asked: list[Kind] = []
+
+    async def listen(kind: Kind, key: Key) -> Any:
+        asked.append(kind)
+        return [], bench.world.version
+
+    bench.world.children = listen  # type: ignore[method-assign]
+    await bench.reconciler.refresh(SEARCH)
+    assert asked == read
+
+
 async def test_what_cannot_be_taken_back_in_katib_is_decided_on_what_is_there_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

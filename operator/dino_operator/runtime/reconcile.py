@@ -134,7 +134,8 @@ class Reconciler:
             self._refresh_named(key, known),
             *(self._refresh_children(kind, key) for kind in kinds),
         )
-        await self._refresh_children(Kind.PODS, key)
+        if Kind.JOBS in kinds:
+            await self._refresh_children(Kind.PODS, key)
 
     async def _refresh_children(self, kind: Kind, key: Key) -> None:
         found, version = await self._api.children(kind, key)
@@ -225,9 +226,15 @@ class Reconciler:
 
 
 def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:
-    """What to read anew beside pods. Most DinoJobs have no search, and none is asked for."""
+    """What to read anew, without pods, which are read where Jobs are.
+
+    Most DinoJobs have no search, and none is asked for. A search of the embedded engine has no Job
+    before its report.
+    """
+    told = (resource or {}).get("status", {})
     if key.kind is Kind.DINOAUTOMLS:
-        return [Kind.DINOJOBS, Kind.JOBS]
+        by_dinojobs = told.get("engine") == "Embedded" and "completionTime" not in told
+        return [Kind.DINOJOBS] if by_dinojobs else [Kind.DINOJOBS, Kind.JOBS]
     spec = (resource or {}).get("spec", {})
     searched = spec.get("automlPolicy") != "Disabled" and Kind.DINOAUTOMLS in served
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
