@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,8 @@ async def run(cluster: Cluster, process: Process, searches: int) -> tuple[Run, P
         finally:
             for task in helpers:
                 task.cancel()
-            await api.remove_node()
+            with suppress(aiohttp.ClientError):  # what went wrong before is the news
+                await api.remove_node()
     return made, player
 
 
@@ -202,14 +203,21 @@ def used(process: Process) -> tuple[float, float]:
     return ticks / TICKS, int(peak) / 1024
 
 
-@contextmanager
-def control_plane() -> Iterator[tuple[Cluster, Process]]:
-    """The control plane of tests/api, with a namespace and an operator of its own."""
-    command = [ROOT / "devcluster" / "cluster", "up", "--control-plane-only"]
+def find_kubeconfig() -> Path:
+    """As tests/api finds it: of its control plane, or KUBECONFIG where CLUSTER=current."""
+    if os.environ.get("CLUSTER") == "current":
+        return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    command = [str(ROOT / "devcluster" / "cluster"), "up", "--control-plane-only"]
     up = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     if up.returncode:
         cannot_run(f"The control plane does not start: {(up.stderr or up.stdout).strip()}")
-    kubeconfig = HOME / "api" / "kubeconfig"
+    return HOME / "api" / "kubeconfig"
+
+
+@contextmanager
+def control_plane() -> Iterator[tuple[Cluster, Process]]:
+    """A namespace and an operator of its own."""
+    kubeconfig = find_kubeconfig()
     kubectl = Kubectl(str(HOME / "bin" / "kubectl"), kubeconfig)
     applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
     assert applied.returncode == 0, applied.stderr
