@@ -46,7 +46,16 @@ format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff format .
 
 .PHONY: test
-test: lint test-unit test-model test-api test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
+test: lint test-fast test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
+
+# The API tests mostly wait for a server: beside the others they cost next to nothing.
+.PHONY: test-fast
+test-fast: setup ## test-unit and test-model, with test-api beside them; its output comes when it has ended
+	@log=$$(mktemp); status=0; \
+	$(MAKE) --no-print-directory test-api >"$$log" 2>&1 & api=$$!; \
+	$(MAKE) --no-print-directory test-unit test-model || status=$$?; \
+	wait $$api || status=$$?; \
+	cat "$$log"; rm -f "$$log"; exit $$status
 
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
