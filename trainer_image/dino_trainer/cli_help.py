@@ -51,7 +51,7 @@ is missing altogether; 64 for a spec that cannot be run; 69, 74, 77 and 143 as f
 """
 
 _VARIABLES = (
-    (Env.WORK_DIR, "where data is copied and unpacked (default: ~/.cache/dino)"),
+    (Env.WORK_DIR, "where data is copied to (default: ~/.cache/dino)"),
     (Env.CACHE_DIR, "where staged data is kept and shared (default: data/ in the above)"),
     (Env.S3_ENDPOINT, "URL of the S3 server (default: AWS)"),
     (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
