@@ -270,8 +270,8 @@ def main() -> None:
         machine(),
         parts={**sizes, **dict(sorted(made.requests.items())), **more},
         note="The operator's requests per trial, those for its search, preflight and report "
-        "included; on a control plane without nodes, with every pod played. Every trial and every "
-        "draw was checked afterwards.",
+        "included; on a control plane without kubelets, with every pod played. Every trial and "
+        "every draw was checked afterwards.",
     ).emit()
     Bench(
         "search_load_time",
