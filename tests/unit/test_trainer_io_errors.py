@@ -8,7 +8,9 @@ import pickle
 import pytest
 
 from dino_api import failures
+from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, failure_of, from_os_error
+from dino_trainer.model.dino import UnfitImages
 
 
 def test_a_reason_brings_exit_code_and_remedy() -> None:
@@ -92,6 +94,13 @@ def test_a_bug_names_its_place_in_one_line() -> None:
     failure = failure_of(raised(ValueError("first line\nsecond line")))
     assert "ValueError in test_trainer_io_errors.py:" in failure.message
     assert failure.message.endswith("first line")
+
+
+def test_images_that_do_not_suit_the_model_are_no_bug_of_ours() -> None:
+    failure = failure_of(UnfitImages("These images give 177 tokens."))
+    assert failure.reason == FailureReason.INVALID_SPEC
+    assert failure.message == "These images give 177 tokens."
+    assert "fewer queries" in (failure.remedy or "")
 
 
 def test_a_gpu_without_memory() -> None:

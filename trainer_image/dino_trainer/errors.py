@@ -100,6 +100,8 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DISK_FULL, f"No space left while writing {error.filename or 'a file'}."
         )
+    if _is_unfit(error):
+        return invalid_spec(_first_line(error), "Use larger images or fewer queries.")
     if _is_lost_peer(error):
         return TrainerError(
             FailureReason.PEER_LOST,
@@ -119,6 +121,12 @@ def _noted(error: BaseException) -> TrainerError | None:
         if line.startswith(_NOTE):
             return TrainerError(*json.loads(line.removeprefix(_NOTE)))
     return None
+
+
+def _is_unfit(error: BaseException) -> bool:
+    """What the detector raises where the images do not suit its configuration."""
+    detector = sys.modules.get("dino_trainer.model.dino")
+    return detector is not None and isinstance(error, detector.UnfitImages)
 
 
 def _is_device_memory(error: BaseException) -> bool:

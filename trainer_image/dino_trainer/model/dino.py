@@ -104,6 +104,10 @@ class ProposalHead(nn.Module):
         return self.norm(self.project(memory.masked_fill(~usable, 0.0)))
 
 
+class UnfitImages(ValueError):
+    """Images of a size that this configuration cannot work with."""
+
+
 class Dino(nn.Module):
     """DINO: backbone, deformable encoder, query selection, decoder, contrastive denoising.
 
@@ -174,9 +178,9 @@ class Dino(nn.Module):
         shapes = tuple((x.shape[2], x.shape[3]) for x in maps)
         count = sum(h * w for h, w in shapes)
         if self.proposals is not None and count < self.cfg.num_queries:
-            raise ValueError(
+            raise UnfitImages(
                 f"These images give {count} tokens, fewer than model.num_queries = "
-                f"{self.cfg.num_queries}. Use larger images or fewer queries."
+                f"{self.cfg.num_queries}."
             )
         return locate_tokens(shapes, mask, maps[0].shape[0], self.cfg, maps[0].device)
 

@@ -17,6 +17,7 @@ BLAMED = frozenset(
         FailureReason.DIVERGED.value,
         FailureReason.DEVICE_OUT_OF_MEMORY.value,
         FailureReason.OUT_OF_MEMORY.value,
+        FailureReason.INVALID_SPEC.value,  # of a trial whose template trains: more queries than fit
     }
 )
 """Failures that are the parameters' fault: the sampler is told the worst result, 0."""
