@@ -108,7 +108,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "namespaces to serve, with commas; none means all",
         type=_names,
     )
-    option("--workers", "DINO_WORKERS", "4", "plans carried out at the same time", type=int)
+    option("--workers", "DINO_WORKERS", "16", "plans carried out at the same time", type=int)
     option(
         "--resync-seconds",
         "DINO_RESYNC_SECONDS",

@@ -28,10 +28,14 @@ NEEDED = frozenset(Kind) - {Kind.DINOAUTOMLS}
 
 @dataclass(frozen=True)
 class Options:
-    """How the process works. namespaces: those to serve; empty for all."""
+    """How the process works.
+
+    namespaces: those to serve; empty for all. workers: plans carried out at the same time; each of
+    them waits for the API server most of its time.
+    """
 
     namespaces: Sequence[str] = ()
-    workers: int = 4
+    workers: int = 16
     resync: float = 600
     stuck_after: float = 300
 
