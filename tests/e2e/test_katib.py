@@ -53,11 +53,13 @@ def katib(lab: Lab) -> Iterator[Lab]:
         pytest.skip(f"Katib is not installed on this cluster: it does not serve {CRD}")
     if "test-double" in labels:
         pytest.skip(f"{CRD} belongs to the double of tests/api, not to a Katib")
-    _answers(lab)
     namespace = lab.cluster.namespace
     lab.kubectl("label", "--overwrite", "namespace", namespace, f"{INJECTION}=enabled")
-    yield lab
-    lab.kubectl("label", "namespace", namespace, f"{INJECTION}-")
+    try:
+        _answers(lab)
+        yield lab
+    finally:
+        lab.kubectl("label", "namespace", namespace, f"{INJECTION}-")
 
 
 def _answers(lab: Lab) -> None:
