@@ -253,7 +253,7 @@ def measure(searches: int) -> tuple[Run, dict[str, Any]]:
         "operator peak MiB": round(peak),
         "reads seen by the API server": counted["reads"],
         "writes seen by the API server": counted["writes"],
-        "pods": dict(sorted(player.ends.items())),
+        **{f"pods: {how}": count for how, count in sorted(player.ends.items())},
     }
 
 
@@ -284,7 +284,7 @@ def main() -> None:
             "trials per second": round(trials / made.seconds, 2),
             "deepest queue": int(made.deepest),
             "longest wait s": round(made.longest, 2),
-            "plans": dict(sorted(made.reconciles.items())),
+            **{f"plans: {how}": count for how, count in sorted(made.reconciles.items())},
         },
         note="From the first create until the last search was complete; API server, controllers, "
         "played pods and operator share the machine.",
