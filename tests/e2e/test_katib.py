@@ -35,6 +35,8 @@ def a_search(name: str, epochs: int = 2, **spec: Any) -> Object:
         del template[key]
     for key in ("num_queries", "num_select"):  # what the template sets cannot be searched
         del template["experiment"]["model"][key]
+    # The default of 300 queries, which the baseline has, needs as many tokens.
+    template["experiment"]["dataset"]["augmentation"]["fixed_size"] = [256, 320]
     told = {"maxTrials": 4, "parallelTrials": 2, "search": [LR, QUERIES, DROPOUT], **spec}
     return {
         "apiVersion": "dino-operator.io/v1alpha1",
