@@ -72,13 +72,19 @@ def own_s3_server(
 @pytest.fixture
 def command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Command]:
+) -> Command:
     """The `dino` command as in a pod, with a spec that is good as it is."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     made = Command(tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("DINO_WORK_DIR", str(tmp_path / "work"))
     monkeypatch.setattr(reporter, "TERMINATION_LOG", made.termination)
-    yield made
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A command handles signals; a process forked by a later test must still end by SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
