@@ -19,6 +19,7 @@ from lib.say import ClusterError, say, stage
 
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 NODE = ("coredns", "kube-proxy", "kubelet")
+PORT_PATIENCE = 5.0
 
 
 def up(instance: Instance) -> None:
@@ -107,13 +108,19 @@ def wait_for(what: str, ready: Callable[[], bool], within: float) -> None:
 
 
 def check_ports(instance: Instance) -> None:
-    """Refuse, by name, a port that somebody else's process holds."""
+    """Refuse, by name, a port that somebody else's process holds.
+
+    One of ours that was killed counts as gone while its threads still end and hold the port.
+    """
+    deadline = time.monotonic() + PORT_PATIENCE
     for name, port in instance.ports.of_programs(node=instance.has_node):
-        if not is_running(instance, name) and is_taken(port):
-            raise ClusterError(
-                f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
-                "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
-            )
+        while not is_running(instance, name) and is_taken(port):
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
+                    "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
+                )
+            time.sleep(0.1)
 
 
 def is_taken(port: int) -> bool:
