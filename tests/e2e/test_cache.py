@@ -108,7 +108,7 @@ def test_two_jobs_with_the_same_data_fetch_it_once(lab: Lab, cache: None) -> Non
         lab.complete(name, seconds=240)
 
     preflight = "dino-operator.io/job=fetches,dino-operator.io/action=preflight"
-    assert lab.logs("fetches", preflight).count(FETCHES) == 4, "annotations and images of two sources"
+    assert lab.logs("fetches", preflight).count(FETCHES) == 4, "annotations and images, twice"
     assert FETCHES not in lab.logs(
         "fetches", "dino-operator.io/job=fetches,dino-operator.io/action=train"
     )
