@@ -184,6 +184,19 @@ def a_preflight(job: JobBuilder) -> ChildBuilder:
     return made
 
 
+def owned_by(job: JobBuilder) -> Object:
+    """The controller reference of a child, written out here and not taken from the plan."""
+    owner = job.meta
+    return {
+        "apiVersion": api.API_VERSION,
+        "kind": api.KIND,
+        "name": owner["name"],
+        "uid": owner["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 def a_child(job: JobBuilder, stage: str = "train") -> ChildBuilder:
     """The Job of the first attempt, active, without a pod so far."""
     owner = job.meta
@@ -204,16 +217,7 @@ def a_child(job: JobBuilder, stage: str = "train") -> ChildBuilder:
                     names.Annotation.DIGEST.value: "digest",
                     names.Annotation.IMAGE.value: "trainer:1",
                 },
-                "ownerReferences": [
-                    {
-                        "apiVersion": api.API_VERSION,
-                        "kind": api.KIND,
-                        "name": owner["name"],
-                        "uid": owner["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
+                "ownerReferences": [owned_by(job)],
             },
             "spec": {},
             "status": {"startTime": at(0)},

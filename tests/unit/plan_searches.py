@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from dino_api import names as api
 from dino_operator.plan.model import Event, Patch, Plan
-from tests.builders import Builder, JobBuilder, Object, a_job, at
+from tests.builders import Builder, JobBuilder, Object, a_job, at, owned_by
 from tests.statuses import told, told_at
 
 ROUTED = ("Routed", "DinoAutoML x searches; the job shows what it says", True)
@@ -57,16 +57,7 @@ def a_search_for(job: JobBuilder) -> SearchBuilder:
                     api.Label.JOB.value: owner["name"],
                     api.Label.JOB_UID.value: owner["uid"],
                 },
-                "ownerReferences": [
-                    {
-                        "apiVersion": api.API_VERSION,
-                        "kind": api.KIND,
-                        "name": owner["name"],
-                        "uid": owner["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
+                "ownerReferences": [owned_by(job)],
             },
             "spec": {
                 "template": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from enum import StrEnum
 
-from dino_api.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, Label
+from dino_api.names import API_VERSION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, Label
 from dino_operator.plan.model import Object
 
 LONGEST = 63
@@ -97,6 +97,18 @@ def experiment_name(uid: str) -> str:
 def event_name(name: str, uid: str, reason: str, key: str) -> str:
     """One name for one fact, so that telling it twice leaves one event."""
     return f"{fit(name)}.{short_hash(uid, reason, key)}"
+
+
+def owned_by(kind: str, name: str, uid: str) -> Object:
+    """The controller reference by which a child is ours, and goes when its owner goes."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def labels(resource: Object, stage: str, attempt: int) -> dict[str, str]:

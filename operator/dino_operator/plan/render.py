@@ -140,16 +140,7 @@ def metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
         "name": name,
         "namespace": owner["namespace"],
         "labels": labels,
-        "ownerReferences": [
-            {
-                "apiVersion": api.API_VERSION,
-                "kind": api.KIND,
-                "name": owner["name"],
-                "uid": owner["uid"],
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "ownerReferences": [names.owned_by(api.KIND, owner["name"], owner["uid"])],
     }
 
 

@@ -132,7 +132,7 @@ class SearchView:
             "name": name,
             "namespace": self.namespace,
             "labels": {**self.labels, **{api.Label[key].value: labels[key] for key in labels}},
-            "ownerReferences": [self.owner],
+            "ownerReferences": [names.owned_by(api.AUTOML_KIND, self.name, self.uid)],
         }
 
     @property
@@ -142,16 +142,4 @@ class SearchView:
             api.MANAGED_BY_LABEL: api.MANAGED_BY,
             api.Label.AUTOML.value: names.job_label(self.name),
             api.Label.AUTOML_UID.value: self.uid,
-        }
-
-    @property
-    def owner(self) -> Object:
-        """The reference by which a child is ours, and goes when the DinoAutoML goes."""
-        return {
-            "apiVersion": api.API_VERSION,
-            "kind": api.AUTOML_KIND,
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
         }
