@@ -1,0 +1,159 @@
+"""What inference leaves behind: thousands of small files, and one JSON file that has it all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from dino_api.result import Artifact
+from dino_trainer.inference.objects import Objects, coco
+from dino_trainer.output import Output
+from dino_trainer.storage import is_remote, named, replacing
+
+PREDICTIONS = "predictions.json"
+
+
+class Sink(Protocol):
+    """Takes many small files of one kind."""
+
+    def add(self, name: str, content: bytes) -> None:
+        """One file; `name` may hold folders. Raises DiskFull."""
+
+    def close(self) -> list[Artifact]:
+        """Makes safe what is not yet; what a result should list of it."""
+
+
+def open_sink(output: Output, name: str) -> Sink:
+    """The folder `name` of a local output; for a remote one `name`.tar.gz, sent once at the end.
+
+    Thousands of uploads would take longer than the images.
+    """
+    if is_remote(output.uri(name)):
+        return _Archive(output, name)
+    return _Folder(output.dir / name)
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def add(self, name: str, content: bytes) -> None:
+        path = self._root / name
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def close(self) -> list[Artifact]:
+        return []
+
+
+class _Archive:
+    """The same files give the same bytes: nothing in it carries a time or an owner."""
+
+    def __init__(self, output: Output, name: str) -> None:
+        self._output, self._folder, self._name = output, name, f"{name}.tar.gz"
+        self._path = output.dir / self._name
+        self._open = ExitStack()
+        with named(self._path):
+            file = self._open.enter_context(self._path.open("wb"))
+            packed = self._open.enter_context(gzip.GzipFile("", "wb", 1, file, mtime=0))
+            tar = tarfile.open(fileobj=packed, mode="w")  # noqa: SIM115
+            self._tar = self._open.enter_context(tar)
+
+    def add(self, name: str, content: bytes) -> None:
+        info = tarfile.TarInfo(f"{self._folder}/{name}")
+        info.size = len(content)
+        with named(self._path):
+            self._tar.addfile(info, io.BytesIO(content))
+        self._tar.members.clear()  # TarFile keeps them all
+
+    def close(self) -> list[Artifact]:
+        with named(self._path):
+            self._open.close()
+        return [self._output.publish(self._name).artifact(self._name)]
+
+
+def label_names(images: Sequence[str]) -> list[str]:
+    """The label file of each image: the same path, ending in .txt.
+
+    Where two images differ in their ending alone, theirs is kept: `a.jpg.txt` and `a.png.txt`. In
+    TAO the second overwrites the first.
+    """
+    stems = [str(PurePosixPath(name).with_suffix(".txt")) for name in images]
+    counts = Counter(stems)
+    chosen = [
+        stem if counts[stem] == 1 else f"{name}.txt"
+        for stem, name in zip(stems, images, strict=True)
+    ]
+    unique = len(set(chosen)) == len(chosen)
+    return chosen if unique else [f"{name}.txt" for name in images]
+
+
+class _Entries:
+    """A JSON list without its brackets, on the disk. A temporary file: gone when it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[str] = tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115
+        self.count = 0
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self._file.write(f"{',' if self.count else ''}{json.dumps(entry)}\n")
+        self.count += 1
+
+    def copy_to(self, file: IO[str]) -> None:
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Predictions:
+    """predictions.json: a COCO file whose annotations have scores.
+
+    `annotations` alone is what COCO's tools call results. Entries go to the disk as they come.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PREDICTIONS
+        with named(folder):
+            self._images, self._annotations = _Entries(folder), _Entries(folder)
+
+    @property
+    def images(self) -> int:
+        """How many were added."""
+        return self._images.count
+
+    def add(self, image_id: int, name: str, size: tuple[int, int], objects: Objects) -> None:
+        """One image of `size` (height, width), and what was found in it. Raises DiskFull."""
+        height, width = size
+        image = {"id": image_id, "file_name": name, "width": width, "height": height}
+        with named(self._path):
+            self._images.add(image)
+            for entry in coco(objects, image_id, self._annotations.count + 1):
+                self._annotations.add(entry)
+
+    def write(self, info: dict[str, Any], names: Sequence[str]) -> None:
+        """The file. names: of the classes, by label."""
+        categories = [{"id": label, "name": name} for label, name in enumerate(names) if name]
+        with replacing(self._path) as aside, aside.open("w", encoding="utf-8") as file:
+            file.write(f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(categories)}')
+            for key, part in (("images", self._images), ("annotations", self._annotations)):
+                file.write(f',\n"{key}": [\n')
+                part.copy_to(file)
+                file.write("]")
+            file.write("}\n")
+
+    def close(self) -> None:
+        """Gives the scratch space back."""
+        self._images.close()
+        self._annotations.close()

@@ -1,0 +1,115 @@
+"""Writes what was found, image after image, while the detector goes on with the next ones.
+
+Decoding an image a second time, drawing on it and packing it again takes as long as a small
+detector: threads do it, and only a few pictures wait for them at a time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dino_api.result import Artifact
+from dino_trainer.data.image_store import ImageFile
+from dino_trainer.inference.drawing import Colour, draw, encode
+from dino_trainer.inference.files import PREDICTIONS, Predictions, label_names, open_sink
+from dino_trainer.inference.objects import Objects, kitti
+from dino_trainer.inference.page import Shown
+from dino_trainer.inference.stream import read_upright
+from dino_trainer.output import Output
+from dino_trainer.train.machine import cores_each
+
+LABELS, PICTURES = "labels", "images_annotated"
+SHOWN = 24
+_SMALL, _WAITING = 480, 4
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pictures are drawn. names, colours: by label. width: of outlines, in pixels."""
+
+    names: tuple[str, ...]
+    colours: Sequence[Colour]
+    width: int
+
+
+class Writer:
+    """For use from one thread, in a `with`: at its end nothing waits any more.
+
+    files, names: the images and their paths below their source, which are unique.
+    """
+
+    def __init__(
+        self, output: Output, files: Sequence[ImageFile], names: Sequence[str], style: Style
+    ) -> None:
+        self._output, self._files, self._names, self._style = output, files, names, style
+        self._label_names = label_names(names)
+        self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
+        self._predictions = Predictions(output.dir)
+        self._chosen = set(np.linspace(0, len(names) - 1, min(SHOWN, len(names))).round().tolist())
+        self._threads = cores_each()
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._pending: deque[tuple[int, Future[Drawn]]] = deque()
+        self.shown: list[Shown] = []
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._predictions.close()
+
+    def add(self, index: int, size: tuple[int, int], objects: Objects) -> None:
+        """The image at `index`, of `size` (height, width). Raises DiskFull, InvalidDataset."""
+        text = kitti(objects, self._style.names)
+        self._labels.add(self._label_names[index], text.encode())
+        self._predictions.add(index + 1, self._names[index], size, objects)
+        self._pending.append((index, self._pool.submit(self._drawn, index, size, objects)))
+        while len(self._pending) > _WAITING * self._threads:
+            self._take()
+
+    def finish(self, info: dict[str, Any]) -> list[Artifact]:
+        """Makes everything safe. info: what predictions.json says about itself."""
+        while self._pending:
+            self._take()
+        self._predictions.write(info, self._style.names)
+        predictions = self._output.publish(PREDICTIONS).artifact(PREDICTIONS)
+        return [predictions, *self._labels.close(), *self._pictures.close()]
+
+    def _take(self) -> None:
+        """Writes the picture that waits for longest."""
+        index, future = self._pending.popleft()
+        drawn = future.result()
+        self._pictures.add(self._names[index], drawn.content)
+        if drawn.small:
+            self.shown.append(Shown(self._names[index], drawn.small, drawn.objects))
+
+    def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
+        image = read_upright(self._files[index], size)
+        draw(image, objects, self._style.names, self._style.colours, self._style.width)
+        small = _small(image) if index in self._chosen else b""
+        return Drawn(encode(image, self._names[index]), small, len(objects))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """content: the file. small: a JPEG for the report, empty where it is not shown."""
+
+    content: bytes
+    small: bytes
+    objects: int
+
+
+def _small(image: Image.Image) -> bytes:
+    small = image.copy()
+    small.thumbnail((_SMALL, _SMALL))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=80)
+    return content.getvalue()
