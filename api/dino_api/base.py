@@ -27,11 +27,13 @@ class Note:
     dead: why the key is accepted and does nothing.
     resource: the field of the DinoJob that decides this instead (refused inside spec.experiment).
     decides: whether the value can change the trained weights or the reported numbers.
+    only: the actions that read it, where not every action does that reads its section.
     """
 
     dead: str = ""
     resource: str = ""
     decides: bool = True
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def key(
     dead: str = "",
     resource: str = "",
     decides: bool = True,
+    only: tuple[str, ...] = (),
     size: int | None = None,
     **limits: Any,
 ) -> Any:
@@ -101,7 +104,7 @@ def key(
 
     size: maxLength of a string or maxItems of a list.
     """
-    note = Note(dead=dead, resource=resource, decides=decides and not dead)
+    note = Note(dead=dead, resource=resource, decides=decides and not dead, only=only)
     if size is not None:
         limits["max_length"] = size
     if callable(default):

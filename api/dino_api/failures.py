@@ -104,6 +104,20 @@ TABLE: tuple[FailureRule, ...] = (
         "needs it, use a trainer image built with CUDA, or set spec.resources.gpus: 0.",
     ),
     FailureRule(
+        79,
+        FailureReason.NO_TENSORRT,
+        "never",
+        "Use an image that was built with TensorRT (build argument TENSORRT, see "
+        "trainer_image/Dockerfile): Helm value tensorrt.image.",
+    ),
+    FailureRule(
+        80,
+        FailureReason.GATE_FAILED,
+        "never",
+        "Read the comparison in status.comparison and in the report; leave sensitive layers in "
+        "full precision, give more data, or allow a larger loss, and create a new job.",
+    ),
+    FailureRule(
         137,
         FailureReason.OUT_OF_MEMORY,
         "counted",

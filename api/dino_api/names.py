@@ -37,6 +37,11 @@ SEARCH_KEY: Final = "search.json"
 SEARCH_PATH: Final = "/etc/dino/search.json"
 BEST_CHECKPOINT: Final = "dino_model_best.pth"
 """The weights that validated best so far, in the folder of the action under the output."""
+LATEST: Final = "dino_model_latest.pth"
+"""The newest weights of `dino train` or `dino distill`, beside the best."""
+ONNX_FILE: Final = "dino_model.onnx"
+QUANTIZED_FILE: Final = "dino_model_int8.onnx"
+ENGINE_FILE: Final = "dino_model.engine"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 KUEUE_QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
@@ -58,6 +63,16 @@ class Action(StrEnum):
     """What a DinoJob does; the name of `dino <action>`."""
 
     TRAIN = "train"
+    EVALUATE = "evaluate"
+    INFERENCE = "inference"
+    EXPORT = "export"
+    GEN_TRT_ENGINE = "gen_trt_engine"
+    QUANTIZE = "quantize"
+    DISTILL = "distill"
+
+
+TRAINS: Final = frozenset({Action.TRAIN, Action.DISTILL})
+"""Actions that train: several nodes, retries from a checkpoint, metrics of a validation."""
 
 
 class Stage(StrEnum):
@@ -146,6 +161,8 @@ class FailureReason(Described):
     ACCESS_DENIED = "AccessDenied", "the object store refused the credentials"
     PEER_LOST = "PeerLost", "another process of the training ended or could not be reached"
     NO_GPU = "NoGPU", "the pod asked for GPUs and PyTorch finds none in it"
+    NO_TENSORRT = "NoTensorRT", "the trainer's image has no TensorRT, which engines need"
+    GATE_FAILED = "GateFailed", "the model that was made is less accurate than its gate allows"
     PREEMPTED = "Preempted", "the pod was asked to stop and saved a checkpoint first"
     OUT_OF_MEMORY = "OutOfMemory", "the kernel killed the container at its memory limit"
     CRASHED = "Crashed", "the trainer ended with an exit code that it does not use itself"

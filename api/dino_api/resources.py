@@ -51,25 +51,77 @@ class DatasetSource(Camel):
 
     def image_dir(self) -> str:
         """URI of the archive or folder of images."""
-        name = self.images or (_ARCHIVE if self.format == "coco" else _FOLDER)
-        return f"{self.uri.rstrip('/')}/{name}"
+        return _image_dir(self)
 
     def json_file(self) -> str:
         """URI of the annotation file."""
         return f"{self.uri.rstrip('/')}/{self.annotations}"
 
 
+def _image_dir(source: DatasetSource | InferenceSource) -> str:
+    name = source.images or (_ARCHIVE if source.format == "coco" else _FOLDER)
+    return f"{source.uri.rstrip('/')}/{name}"
+
+
+class InferenceSource(Camel):
+    """Images without annotations, and the names of the classes."""
+
+    uri: str = Field(
+        max_length=URI,
+        description="Folder in the object store that holds images and classmap. Required.",
+    )
+    format: Literal["coco", "coco_raw"] = Field(
+        "coco",
+        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
+        "single files in a folder.",
+    )
+    images: str | None = Field(
+        None,
+        max_length=SHORT,
+        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
+        "images for coco_raw.",
+    )
+    classmap: str = Field(
+        max_length=SHORT,
+        description="Name of the text file below uri with one class name a line. Required.",
+    )
+
+    def image_dir(self) -> str:
+        """URI of the archive or folder of images."""
+        return _image_dir(self)
+
+    def classmap_file(self) -> str:
+        """URI of the file of class names."""
+        return f"{self.uri.rstrip('/')}/{self.classmap}"
+
+
 class Datasets(Camel):
-    """The data of the job."""
+    """The data of the job: what its action reads, and nothing else."""
 
     train: list[DatasetSource] = Field(
-        min_length=1, max_length=32, description="Training data; several sources are joined."
+        default_factory=list,
+        max_length=32,
+        description="Training data; several sources are joined. For train and distill.",
     )
     validation: list[DatasetSource] = Field(
         default_factory=list,
         max_length=32,
-        description="Validation data. Absent: the training data is used, which flatters the "
-        "result.",
+        description="Data that training is validated on. For train and distill.",
+    )
+    test: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Data that evaluate scores; optional for export, gen_trt_engine and quantize, "
+        "which compare the model that they made on it.",
+    )
+    calibration: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Images that quantize, and gen_trt_engine with data_type INT8, take value "
+        "ranges from.",
+    )
+    inference: InferenceSource | None = Field(
+        None, description="Images that inference runs on, and their class names."
     )
 
 
@@ -187,13 +239,19 @@ class RunPolicy(Camel):
 
 
 class Parent(Camel):
-    """Whose checkpoint and structure a job goes on from."""
+    """The model that a job goes on from: that of a job or search, or a file. For distill: the
+    teacher."""
 
     kind: Literal["DinoJob", "DinoAutoML"] = Field(
         "DinoJob", description="DinoJob (default), or DinoAutoML for the winner of its search."
     )
-    name: str = Field(
-        max_length=253, description="Its name, in the same namespace. It is waited for."
+    name: str | None = Field(
+        None, max_length=253, description="Its name, in the same namespace. It is waited for."
+    )
+    uri: str | None = Field(
+        None,
+        max_length=URI,
+        description="A model file in place of a name: s3://….pth, .onnx or .engine.",
     )
 
 
@@ -246,7 +304,7 @@ class TrainingSpec(Camel):
 class DinoJobSpec(TrainingSpec):
     """What to do. Immutable except runPolicy."""
 
-    action: Action = Field(description="What the job does. This release: train.")
+    action: Action = Field(description="What the job does.")
     automl_policy: Literal["Auto", "Disabled"] = Field(
         "Auto",
         description="Auto (default) searches good hyperparameters first: the job becomes a "
@@ -273,7 +331,7 @@ class Metadata(Camel):
 
 
 class DinoJob(Camel):
-    """A training of a DINO detector."""
+    """A job on a DINO detector: a training, or what comes after it."""
 
     api_version: str = API_VERSION
     kind: str = KIND

@@ -7,7 +7,7 @@ The result travels through the pod's termination message (4096 bytes at most) an
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -94,6 +94,52 @@ class Checkpoint(Camel):
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
 
 
+class ModelFile(Camel):
+    """One file of a model, in the form that a later job goes on from."""
+
+    uri: str = Field(max_length=URI, description="Where it lies.")
+    format: Literal["checkpoint", "onnx", "engine"] = Field(
+        description="checkpoint (.pth, .tlt), onnx, or engine (TensorRT)."
+    )
+    precision: str | None = Field(
+        None, max_length=NAME, description="Number format: fp32, fp16, bf16 or int8."
+    )
+    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
+    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+
+
+class Scored(Camel):
+    """One of two models that were run on the same images."""
+
+    format: Literal["checkpoint", "onnx", "engine"] = Field(
+        description="checkpoint, onnx or engine."
+    )
+    precision: str | None = Field(None, max_length=NAME, description="Number format.")
+    mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
+    mAP50: float | None = Field(None, description="AP at IoU 0.50.")
+    latency_ms: float | None = Field(
+        None, ge=0, description="Median milliseconds of one image at batch 1."
+    )
+    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+
+
+class Comparison(Camel):
+    """The model that was made beside the one that it was made from, on the same images."""
+
+    reference: Scored = Field(description="The model that was given.")
+    candidate: Scored = Field(description="The model that was made.")
+    images: int | None = Field(None, ge=0, description="Images that both were run on.")
+    matched: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the reference's detections that the candidate has too, by class and "
+        "IoU.",
+    )
+    loss: float | None = Field(None, description="mAP of the reference minus the candidate's.")
+    max_loss: float | None = Field(None, description="The largest loss that the gate allows.")
+
+
 class Artifact(Camel):
     """One published file."""
 
@@ -140,6 +186,8 @@ class Result(Camel):
     note: str | None = Field(None, description="What is special about the end, in a sentence.")
     metrics: Metrics | None = None
     checkpoint: Checkpoint | None = None
+    model: ModelFile | None = None
+    comparison: Comparison | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
     dataset: Dataset | None = None
     failure: Failure | None = None

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dino_api.base import NAME, SHORT, TEXT, URI, Camel
-from dino_api.result import Artifact, Checkpoint, Dataset, Failure, Metrics, Progress
+from dino_api.result import (
+    Artifact,
+    Checkpoint,
+    Comparison,
+    Dataset,
+    Failure,
+    Metrics,
+    ModelFile,
+    Progress,
+)
 
 
 class Condition(Camel):
@@ -30,7 +39,7 @@ class Condition(Camel):
 class Inherited(Camel):
     """What a job took over from its parent, once and for all."""
 
-    checkpoint: str = Field(max_length=URI, description="The checkpoint that it starts from.")
+    model: ModelFile = Field(description="The model that it goes on from.")
     experiment: Annotated[
         dict[str, Any],
         Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
@@ -75,7 +84,11 @@ class DinoJobStatus(Camel):
     progress: Progress | None = Field(None, description="Where the training is.")
     dataset: Dataset | None = Field(None, description="What the preflight found in the data.")
     metrics: Metrics | None = Field(None, description="Metrics of the best checkpoint.")
-    checkpoint: Checkpoint | None = Field(None, description="The checkpoint to use.")
+    checkpoint: Checkpoint | None = Field(None, description="The best checkpoint, of training.")
+    model: ModelFile | None = Field(None, description="The model that a later job goes on from.")
+    comparison: Comparison | None = Field(
+        None, description="The model that was made beside the one that it was made from."
+    )
     artifacts: list[Artifact] = Field(
         default_factory=list, max_length=64, description="Files under the output."
     )

@@ -1,114 +1,243 @@
-"""Sections of the other actions, typed so that a TAO spec loads unchanged.
+"""Sections of the actions besides training. Keys are TAO's; those of this project say so.
 
-No action of this release reads them: the loader accepts them and warns.
+In a DinoJob the resource decides which model is read and where results go; on the command line the
+same keys are given here.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from dino_api.base import NAME, SHORT, URI, Float, Int, NotBool, Section, key
+from dino_api.base import NAME, SHORT, URI, Float, Int, NotBool, Note, Section, key
+from dino_api.experiment.dataset import Folders, Side
 from dino_api.experiment.model import ModelConfig
 
 Text = Annotated[str, Field(max_length=SHORT)]
-Width = Annotated[int, Field(ge=1), NotBool]
-Pixels = Annotated[int, Field(ge=32), NotBool]
 Device = Annotated[int, Field(ge=0, le=1024), NotBool]
+
+_PARENT, _OUTPUT = "spec.parent", "spec.output.uri"
+_GPUS = "spec.resources.gpus"
+_SIZE = "its own fixed size, else as training validated"
+_VISIBLE = "CUDA_VISIBLE_DEVICES chooses the device"
+
+
+def _model(text: str) -> Any:
+    return key("", text, resource=_PARENT, size=URI)
+
+
+def _results(action: str) -> Any:
+    text = f"Where results go. Empty: <results_dir>/{action}."
+    return key("", text, resource=_OUTPUT, decides=False, size=URI)
+
+
+def _batch() -> Any:
+    return key(-1, "Images at once; -1 takes dataset.batch_size.", ge=-1, le=4096)
+
+
+def _side(name: str) -> Any:
+    text = f"Exact {name} of the input in pixels, without keeping the aspect ratio; needs both."
+    return key(None, f"{text} Absent: the model's, {_SIZE}.")
+
+
+def _devices() -> Any:
+    return key(lambda: [0], "Device numbers.", dead=_VISIBLE, resource=_GPUS, size=64)
+
+
+def _device() -> Any:
+    return key(0, "Device number.", dead=_VISIBLE, resource=_GPUS, ge=0, le=1024)
 
 
 class EvaluateConfig(Section):
     """`dino evaluate`."""
 
-    checkpoint: str = key("", "Checkpoint to evaluate.", size=URI)
-    trt_engine: str = key("", "TensorRT engine to evaluate instead.", size=URI)
-    results_dir: str = key("", "Where results go.", size=URI)
-    batch_size: Int = key(-1, "Images at once; -1 takes dataset.batch_size.", ge=-1)
-    input_width: Width | None = key(None, "Exact width of the input, in pixels.")
-    input_height: Width | None = key(None, "Exact height of the input, in pixels.")
-    conf_threshold: Float = key(0.0, "Detections below this score are dropped.", ge=0, le=1)
-    num_gpus: Int = key(1, "GPUs.", ge=0)
-    num_nodes: Int = key(1, "Nodes.", ge=1)
-    gpu_ids: list[Device] = key(lambda: [0], "Device numbers.", size=64)
+    checkpoint: str = _model("Checkpoint to evaluate. Empty: the latest of train.")
+    onnx_file: str = _model("ONNX file to evaluate instead.")
+    trt_engine: str = _model("TensorRT engine to evaluate instead.")
+    results_dir: str = _results("evaluate")
+    batch_size: Int = _batch()
+    input_width: Side | None = _side("width")
+    input_height: Side | None = _side("height")
+    conf_threshold: Float = key(
+        0.0,
+        "Detections below this score are dropped before they are scored; above 0 it lowers mAP.",
+        ge=0,
+        le=1,
+    )
+    num_gpus: Int = key(
+        1, "GPUs, a process each; 0 runs on the CPU.", resource=_GPUS, decides=False, ge=0, le=64
+    )
+    num_nodes: Int = key(
+        1, "Nodes. Only 1 is built.", resource="spec.resources.nodes", decides=False, ge=1, le=1024
+    )
+    num_processes: Int = key(
+        1,
+        "Processes where num_gpus is 0.",
+        resource="spec.resources.processes",
+        decides=False,
+        ge=1,
+        le=64,
+    )
+    gpu_ids: list[Device] = _devices()
 
 
 class InferenceConfig(Section):
     """`dino inference`."""
 
-    checkpoint: str = key("", "Checkpoint to run.", size=URI)
-    trt_engine: str = key("", "TensorRT engine to run instead.", size=URI)
-    results_dir: str = key("", "Where results go.", size=URI)
-    batch_size: Int = key(-1, "Images at once; -1 takes dataset.batch_size.", ge=-1)
-    color_map: dict[str, str] | None = key(None, "Colour by class name.")
-    conf_threshold: Float = key(0.5, "Detections below this score are dropped.", ge=0, le=1)
-    input_width: Pixels | None = key(None, "Exact width of the input, in pixels.")
-    input_height: Pixels | None = key(None, "Exact height of the input, in pixels.")
-    is_internal: bool = key(False, "TAO's internal folder layout.")
-    outline_width: Int = key(3, "Width of drawn boxes, in pixels.", ge=1)
-    num_gpus: Int = key(1, "GPUs.", ge=0)
-    num_nodes: Int = key(1, "Nodes.", ge=1)
-    gpu_ids: list[Device] = key(lambda: [0], "Device numbers.", size=64)
+    checkpoint: str = _model("Checkpoint to run. Empty: the latest of train.")
+    onnx_file: str = _model("ONNX file to run instead.")
+    trt_engine: str = _model("TensorRT engine to run instead.")
+    results_dir: str = _results("inference")
+    batch_size: Int = _batch()
+    color_map: Annotated[dict[str, Text], Field(max_length=1000)] | None = key(
+        None,
+        "Colour by class name, as #rrggbb or an HTML name. Absent, and for classes that it lacks: "
+        "a colour of the class's own, the same in every run.",
+    )
+    conf_threshold: Float = key(
+        0.5, "Detections below this score are neither written nor drawn.", ge=0, le=1
+    )
+    input_width: Side | None = _side("width")
+    input_height: Side | None = _side("height")
+    is_internal: bool = key(
+        False, "TAO's internal folder layout.", dead="results lie as in the public layout"
+    )
+    outline_width: Int = key(3, "Width of drawn boxes, in pixels.", ge=1, le=100)
+    num_gpus: Int = key(1, "GPUs: 1, or 0 for the CPU.", resource=_GPUS, decides=False, ge=0, le=64)
+    num_nodes: Int = key(
+        1, "Nodes. Only 1 is built.", resource="spec.resources.nodes", decides=False, ge=1, le=1024
+    )
+    gpu_ids: list[Device] = _devices()
 
 
 class ExportConfig(Section):
     """`dino export`."""
 
-    checkpoint: str = key("", "Checkpoint to export.", size=URI)
-    onnx_file: str = key("", "The ONNX file to write.", size=URI)
-    results_dir: str = key("", "Where results go.", size=URI)
-    format: Literal["onnx", "xdl"] = key("onnx", "Format of the file.")
-    batch_size: Int = key(-1, "Batch of the exported model; -1 leaves it open.", ge=-1)
-    input_channel: Literal[1, 3] = key(3, "Channels of the input.")
-    input_width: Int = key(640, "Width of the input, in pixels.", ge=32)
-    input_height: Int = key(640, "Height of the input, in pixels.", ge=32)
-    opset_version: Int = key(17, "ONNX operator set.", ge=1)
-    on_cpu: bool = key(False, "Plain operators in place of the TensorRT plugin.")
-    serialize_nvdsinfer: bool = key(False, "Also write DeepStream's files.")
-    verbose: bool = key(False, "Print the graph.")
-    gpu_id: Int = key(0, "Device number.", ge=0)
-
-
-def _as_list(value: object) -> object:
-    """TAO's specs give one folder as text, or ??? for one that must be filled in."""
-    return [value] if isinstance(value, str) else value
-
-
-Folders = Annotated[list[Text], BeforeValidator(_as_list)]
+    checkpoint: str = _model("Checkpoint to export. Empty: the latest of train.")
+    onnx_file: str = key(
+        "",
+        "The ONNX file to write. Empty: dino_model.onnx in results_dir.",
+        resource=_OUTPUT,
+        decides=False,
+        size=URI,
+    )
+    results_dir: str = _results("export")
+    format: Literal["onnx", "xdl"] = key("onnx", "Format of the file. Only onnx is built.")
+    batch_size: Int = key(
+        -1, "Batch of the exported model; -1 leaves it open (dynamic).", ge=-1, le=4096
+    )
+    input_channel: Literal[1, 3] = key(3, "Channels of the input. Only 3 is built.")
+    input_width: Side | None = key(
+        None,
+        "Width of the input in pixels. Absent: that of the fixed_size of the training, or 640.",
+    )
+    input_height: Side | None = key(
+        None,
+        "Height of the input in pixels. Absent: that of the fixed_size of the training, or 640.",
+    )
+    opset_version: Literal[17, 18] = key(17, "ONNX operator set.")
+    end_to_end: bool = key(
+        False,
+        "False: inputs are normalised, pred_logits and pred_boxes are the model's own, as in TAO. "
+        "True: inputs are RGB bytes, and boxes (in pixels of the input), scores and labels come "
+        "out.",
+    )
+    on_cpu: bool = key(
+        False,
+        "Plain operators in place of TensorRT's plugin.",
+        dead="the file has plain operators only, which run on CPU and GPU",
+    )
+    serialize_nvdsinfer: bool = key(False, "DeepStream's files. Only false is built.")
+    verbose: bool = key(False, "Print the graph.", dead="the report describes the graph")
+    gpu_id: Int = _device()
 
 
 class CalibrationConfig(Section):
     """INT8 calibration of the TensorRT engine."""
 
-    cal_image_dir: Folders = key(list, "Folders of calibration images.", size=100)
-    cal_cache_file: str = key("", "Calibration cache.", size=URI)
-    cal_batch_size: Int = key(1, "Images at once.", ge=1)
-    cal_batches: Int = key(1, "Batches.", ge=1)
+    cal_image_dir: Folders = key(
+        list,
+        "Folders or archives of calibration images, in place of "
+        "dataset.quant_calibration_data_sources.",
+        resource="spec.datasets.calibration",
+        size=100,
+    )
+    cal_cache_file: str = key(
+        "", "Calibration cache.", dead="ranges are kept in the ONNX file as Q/DQ nodes", size=URI
+    )
+    cal_batch_size: Int = key(
+        1, "Images at once.", dead="every calibration image is used", ge=1, le=4096
+    )
+    cal_batches: Int = key(1, "Batches.", dead="every calibration image is used", ge=1, le=1000000)
 
 
 class TensorRtConfig(Section):
     """Precision and shapes of the TensorRT engine."""
 
-    data_type: Literal["FP32", "FP16", "INT8"] = key("FP32", "Number format of the engine.")
-    workspace_size: Int = key(1024, "Workspace, in MB.", ge=0)
-    min_batch_size: Int = key(1, "Smallest batch.", ge=1)
-    opt_batch_size: Int = key(1, "Batch that the engine is tuned for.", ge=1)
-    max_batch_size: Int = key(1, "Largest batch.", ge=1)
-    layers_precision: list[Text] = key(list, "Precision by layer, layer:precision.", size=1000)
-    calibration: CalibrationConfig = Field(default_factory=CalibrationConfig)
+    data_type: Literal["FP32", "FP16", "INT8"] = key(
+        "FP32",
+        "Number format of the engine. INT8 needs calibration data, unless the ONNX file is "
+        "quantized already.",
+    )
+    workspace_size: Int = key(
+        1024, "Memory that building may use for tactics, in MB.", ge=1, le=1048576
+    )
+    min_batch_size: Int = key(1, "Smallest batch of an ONNX file with open batch.", ge=1, le=4096)
+    opt_batch_size: Int = key(1, "Batch that the engine is tuned for.", ge=1, le=4096)
+    max_batch_size: Int = key(1, "Largest batch.", ge=1, le=4096)
+    layers_precision: list[Text] = key(
+        list, "Precision by layer. Only the empty list is built.", size=1000
+    )
+    calibration: CalibrationConfig = Field(
+        default_factory=CalibrationConfig, description="INT8 calibration."
+    )
 
 
 class GenTrtEngineConfig(Section):
     """`dino gen_trt_engine`."""
 
-    onnx_file: str = key("", "The ONNX file to build from.", size=URI)
-    trt_engine: str = key("", "The engine to write.", size=URI)
-    timing_cache: str = key("", "Timing cache.", size=URI)
-    results_dir: str = key("", "Where results go.", size=URI)
-    batch_size: Int = key(-1, "Batch of the engine.", ge=-1)
-    gpu_id: Int = key(0, "Device number.", ge=0)
-    verbose: bool = key(False, "Print TensorRT's log.")
-    tensorrt: TensorRtConfig = Field(default_factory=TensorRtConfig)
+    onnx_file: str = _model("The ONNX file to build from. Empty: that of export.")
+    trt_engine: str = key(
+        "",
+        "The engine to write. Empty: dino_model.engine in results_dir.",
+        resource=_OUTPUT,
+        decides=False,
+        size=URI,
+    )
+    timing_cache: str = key(
+        "",
+        "File of measured tactics, read if it exists and written: later builds are faster. Empty: "
+        "timing.cache in results_dir.",
+        resource=_OUTPUT,
+        decides=False,
+        size=URI,
+    )
+    results_dir: str = _results("gen_trt_engine")
+    batch_size: Int = key(
+        -1,
+        "Batch of the engine.",
+        dead="the ONNX file says it, or else min_, opt_ and max_batch_size",
+        ge=-1,
+        le=4096,
+    )
+    gpu_id: Int = _device()
+    verbose: bool = key(False, "True prints TensorRT's whole log.", decides=False)
+    tensorrt: TensorRtConfig = Field(
+        default_factory=TensorRtConfig, description="Precision and shapes."
+    )
+
+
+class GateConfig(Section):
+    """What the made model may lose against the one that it was made from."""
+
+    maxLoss: Float = key(
+        0.005,
+        "Largest loss of mAP, 0 to 1: a job that loses more fails with reason GateFailed and keeps "
+        "its report.",
+        ge=0,
+        le=1,
+    )
 
 
 class QuantizerConfig(Section):
@@ -131,26 +260,56 @@ class QuantizeLayer(Section):
 class QuantizeConfig(Section):
     """`dino quantize`."""
 
-    model_path: str = key("", "Checkpoint or ONNX file to quantize.", size=URI)
-    results_dir: str = key("", "Where results go.", size=URI)
-    backend: Literal["modelopt.pytorch", "torchao", "modelopt.onnx"] = key("torchao", "Library.")
-    backend_kwargs: dict[str, Any] | None = key(None, "Options of the library.")
-    mode: Literal["static_ptq", "weight_only_ptq"] = key("weight_only_ptq", "What is quantized.")
-    algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = (
-        key("minmax", "How ranges are found.")
+    model_path: str = _model("The ONNX file to quantize. Empty: that of export.")
+    results_dir: str = _results("quantize")
+    backend: Literal["onnxruntime", "modelopt.pytorch", "torchao", "modelopt.onnx"] = key(
+        "onnxruntime", "The quantizer. Only onnxruntime is built."
     )
-    device: str = key("cuda", "Device.", size=NAME, pattern=r"^(cuda|cpu|trt|cuda:[0-9]+)$")
-    layers: list[QuantizeLayer] = key(list, "Layers to quantize.", size=1000)
-    skip_names: list[Text] = key(list, "Patterns of layers left out.", size=1000)
+    backend_kwargs: dict[str, Any] | None = key(
+        dict, "Options of the library.", dead="the quantizer's options are set by the keys here"
+    )
+    mode: Literal["static_ptq", "weight_only_ptq"] = key(
+        "static_ptq", "What is quantized: weights and activations. Only static_ptq is built."
+    )
+    algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = (
+        key(
+            "minmax",
+            "How ranges of activations are found: minmax takes the extremes, entropy cuts rare "
+            "ones off. Only these two are built.",
+        )
+    )
+    device: str = key(
+        "cuda",
+        "Device.",
+        dead="calibration runs on the GPU where there is one, else on the CPU",
+        size=NAME,
+        pattern=r"^(cuda|cpu|trt|cuda:[0-9]+)$",
+    )
+    layers: list[QuantizeLayer] = key(
+        list, "Formats by layer. Only the empty list is built.", size=1000
+    )
+    skip_names: list[Text] = key(
+        list,
+        "Patterns (* and ?) over node names of the ONNX file that stay in floating point, besides "
+        "those that are known to be sensitive.",
+        size=1000,
+    )
+    gate: GateConfig = Field(
+        default_factory=GateConfig, description="How much accuracy may be lost."
+    )
 
 
 class DistillBinding(Section):
-    """One pair of teacher and student outputs that should agree."""
+    """One pair of student and teacher outputs that should agree."""
 
-    student_module_name: str = key("", "Module of the student.", size=SHORT)
-    teacher_module_name: str = key("", "Module of the teacher.", size=SHORT)
+    student_module_name: str = key(
+        "",
+        "pred_logits, pred_boxes, or the dotted name of a module of the student.",
+        size=SHORT,
+    )
+    teacher_module_name: str = key("", "The same of the teacher.", size=SHORT)
     criterion: Literal["L1", "L2", "KL"] = key("L2", "How the difference is measured.")
-    weight: Float = key(1.0, "Weight of this pair.", ge=0)
+    weight: Float = key(1.0, "Weight of this pair.", ge=0, le=1000)
 
 
 class TeacherConfig(ModelConfig):
@@ -162,10 +321,14 @@ class TeacherConfig(ModelConfig):
 class DistillConfig(Section):
     """`dino distill`."""
 
-    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
-    pretrained_teacher_model_path: str = key("", "The teacher's checkpoint.", size=URI)
+    teacher: TeacherConfig = Field(
+        default_factory=TeacherConfig,
+        description="Structure of a teacher whose checkpoint does not say it.",
+        json_schema_extra={"note": Note(resource=_PARENT)},  # type: ignore[dict-item]
+    )
+    pretrained_teacher_model_path: str = _model("The teacher's checkpoint.")
     bindings: list[DistillBinding] = key(list, "Pairs of outputs that should agree.", size=100)
-    results_dir: str = key("", "Where results go.", size=URI)
+    results_dir: str = _results("distill")
 
 
 class WandbConfig(Section):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dino_api.base import URI, Float, Int, NotBool, Section, key
+from dino_api.names import Action
 
 Side = Annotated[int, Field(ge=32, le=8192), NotBool]
 Mean = Annotated[float, Field(ge=0, le=1), NotBool]
@@ -18,6 +19,8 @@ ClassId = Annotated[int, Field(ge=0, le=100000), NotBool]
 Path = Annotated[str, Field(max_length=URI)]
 
 _DATASETS = "spec.datasets"
+_TRAINING = (Action.TRAIN, Action.DISTILL)
+_TEST = (Action.EVALUATE, Action.EXPORT, Action.GEN_TRT_ENGINE, Action.QUANTIZE)
 
 
 class DataSource(Section):
@@ -29,11 +32,26 @@ class DataSource(Section):
     json_file: str = key("", "COCO annotation file; local or s3://.", size=URI)
 
 
+def _as_list(value: Any) -> Any:
+    """TAO's specs give these as one source, without a list around it."""
+    return value if value is None or isinstance(value, list) else [value]
+
+
+Sources = Annotated[list[DataSource], BeforeValidator(_as_list)]
+Folders = Annotated[list[Path], BeforeValidator(_as_list)]
+
+
 class InferDataSource(Section):
     """Images without annotations, read by `dino inference`."""
 
-    image_dir: list[Path] = key(list, "Folders of images.", size=100)
-    classmap: str = key("", "Text file with one class name a line.", size=URI)
+    image_dir: Folders = key(
+        list, "Folders or archives (.tar.gz, .tgz, .tar) of images; local or s3://.", size=100
+    )
+    classmap: str = key(
+        "",
+        "Text file with one class name a line, in the order of the category ids; local or s3://.",
+        size=URI,
+    )
 
 
 class AugmentationConfig(Section):
@@ -124,31 +142,36 @@ class DatasetConfig(Section):
     """Data sources, batching and augmentation."""
 
     train_data_sources: list[DataSource] | None = key(
-        None, "Training data.", resource=f"{_DATASETS}.train", size=100
+        None, "Training data.", resource=f"{_DATASETS}.train", only=_TRAINING, size=100
     )
     val_data_sources: list[DataSource] | None = key(
         None,
         "Validation data. Absent: the training data is used, which flatters the result.",
         resource=f"{_DATASETS}.validation",
+        only=_TRAINING,
         size=100,
     )
-    test_data_sources: DataSource | None = key(
+    test_data_sources: Sources | None = key(
         None,
-        "Data of `dino evaluate`.",
-        dead="only `dino evaluate` reads it, which is not built yet",
-        resource=f"{_DATASETS}.validation",
+        "Data that `dino evaluate` scores. export, gen_trt_engine and quantize compare the model "
+        "that they made with the one that they were given on it. One source, or a list.",
+        resource=f"{_DATASETS}.test",
+        only=_TEST,
+        size=100,
     )
     infer_data_sources: InferDataSource | None = key(
         None,
-        "Data of `dino inference`.",
-        dead="only `dino inference` reads it, which is not built yet",
-        resource=_DATASETS,
+        "Images and class names of `dino inference`.",
+        resource=f"{_DATASETS}.inference",
+        only=(Action.INFERENCE,),
     )
-    quant_calibration_data_sources: DataSource | None = key(
+    quant_calibration_data_sources: Sources | None = key(
         None,
-        "Data of `dino quantize`.",
-        dead="only `dino quantize` reads it, which is not built yet",
-        resource=_DATASETS,
+        "Images that `dino quantize` and INT8 engines take value ranges from. One source, or a "
+        "list.",
+        resource=f"{_DATASETS}.calibration",
+        only=(Action.QUANTIZE, Action.GEN_TRT_ENGINE),
+        size=100,
     )
     num_classes: Classes | None = key(
         None,

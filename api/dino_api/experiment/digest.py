@@ -1,4 +1,4 @@
-"""A fingerprint of what decides the result of a training."""
+"""A fingerprint of what decides the result of an action."""
 
 from __future__ import annotations
 
@@ -7,37 +7,59 @@ import json
 from typing import Any
 
 from dino_api.base import Section, note_of
-from dino_api.experiment.spec import ExperimentSpec
+from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.spec import READ_BY, ExperimentSpec
+from dino_api.names import TRAINS, Action
+
+# What actions that do not train read of the sections that they share with those that do.
+_MODEL = (*STRUCTURE, "num_select")
+_AUGMENT = (
+    "input_mean",
+    "input_std",
+    "test_random_resize",
+    "random_resize_max_size",
+    "fixed_padding",
+    "fixed_size",
+)
 
 
-def digest(spec: ExperimentSpec) -> str:
-    """SHA-256, in hex, of every key that can change the weights or the reported numbers.
+def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
+    """SHA-256, in hex, of every key that can change what the action makes or reports.
 
     Equal for specs that differ in workers, paths of results, GPU numbers, checkpoint interval,
-    dead keys or sections of other actions: a job resumes across such changes. A key at its default
-    counts as absent, so that a release with new keys resumes what an older one has begun.
+    dead keys or keys that the action does not read: a job resumes across such changes. A key at its
+    default counts as absent, so that a release with new keys resumes what an older one has begun.
     """
-    parts = {name: _deciding(getattr(spec, name)) for name in ("model", "dataset", "train")}
+    parts = {name: _deciding(getattr(spec, name), action) for name in READ_BY[action]}
+    if action not in TRAINS:
+        parts["model"] = _kept(parts["model"], _MODEL)
+        augment = _kept(parts["dataset"].pop("augmentation", {}), _AUGMENT)
+        parts["dataset"] |= {"augmentation": augment} if augment else {}
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _deciding(section: Section) -> dict[str, Any]:
+def _kept(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name in names}
+
+
+def _deciding(section: Section, action: Action) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
+        note, value = note_of(field), getattr(section, name)
+        unread = note.only and action not in note.only
         default = field.get_default(call_default_factory=True)
-        if not note_of(field).decides or value == default:
+        if unread or not note.decides or value == default:
             continue
-        plain = _plain(value)
+        plain = _plain(value, action)
         if plain != {}:  # a section in which nothing decides
             result[name] = plain
     return result
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, action: Action) -> Any:
     if isinstance(value, Section):
-        return _deciding(value)
+        return _deciding(value, action)
     if isinstance(value, list):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, action) for entry in value]
     return value

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from dino_api.base import Section, note_of
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.experiment.paths import Loc, dotted, nearest, section_of
-from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
+from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec, readers
+from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.rules import check
 
@@ -39,16 +40,19 @@ _RULES = {
 }
 
 
-_TEMPLATE = "See schemas/spec_template_train.yaml."
+_TEMPLATE = "See schemas/spec_template_train.yaml, and those of the other actions beside it."
 
 
 def load(
-    mapping: Mapping[str, Any] | None, overrides: Iterable[str] = ()
+    mapping: Mapping[str, Any] | None,
+    overrides: Iterable[str] = (),
+    action: Action = Action.TRAIN,
 ) -> tuple[ExperimentSpec, list[Problem]]:
     """The spec, and warnings. Raises SpecErrors with all problems where one is an error.
 
     mapping: what the YAML file held, None for an empty one. overrides: `key=value` texts, applied
-    before the check.
+    before the check. action: what the spec is for; keys that it does not read are checked, too, and
+    a warning says that they have no effect.
     """
     if not isinstance(mapping, Mapping | None):
         rule = "must be sections with keys below them"
@@ -57,8 +61,8 @@ def load(
     problems += _drop_odd_keys(data, ())
     spec, found = _validate(data)
     problems += found
-    problems += check(spec, {problem.path.partition("[")[0] for problem in problems})
-    problems += list(_without_effect(spec, ()))
+    problems += check(spec, {problem.path.partition("[")[0] for problem in problems}, action)
+    problems += list(_without_effect(spec, (), action))
     if any(problem.severity == "error" for problem in problems):
         raise SpecErrors(problems)
     return spec, problems
@@ -140,18 +144,33 @@ def _discard(data: Any, loc: Loc) -> None:
     parent.pop(name, None)
 
 
-def _without_effect(section: BaseModel, prefix: tuple[str, ...]) -> Iterable[Problem]:
+def _without_effect(
+    section: BaseModel, prefix: tuple[str, ...], action: Action
+) -> Iterable[Problem]:
     """A warning for every key that was given and does nothing."""
     for name in sorted(section.model_fields_set):
         field, value = type(section).model_fields[name], getattr(section, name)
         path = dotted((*prefix, name))
-        if not prefix and name in OTHER_SECTIONS:
-            if value is not None:
-                yield Problem(path, None, OTHER_SECTIONS[name], "", "warning", "other-action")
+        if said := _unread(section, name, action):
+            if value not in (None, []):
+                yield Problem(path, None, said, "", "warning", "other-action")
         elif note_of(field).dead:
-            if value in (None, "", []):
+            if value in (None, "", [], {}):
                 continue
             rule = f"this key has no effect: {note_of(field).dead}"
             yield Problem(path, value, rule, "Leave it out.", "warning", "dead-key")
         elif isinstance(value, Section):
-            yield from _without_effect(value, (*prefix, name))
+            yield from _without_effect(value, (*prefix, name), action)
+
+
+def _unread(section: BaseModel, name: str, action: Action) -> str:
+    """Why this action does not read what others do; empty where it does."""
+    note = note_of(type(section).model_fields[name])
+    if note.only and action not in note.only:
+        return readers(note.only)
+    if not isinstance(section, ExperimentSpec):
+        return ""
+    if name in OTHER_SECTIONS:
+        return OTHER_SECTIONS[name]
+    by = [each for each, sections in READ_BY.items() if name in sections]
+    return readers(by) if by and action not in by else ""

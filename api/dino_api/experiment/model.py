@@ -7,10 +7,29 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dino_api.base import SHORT, URI, Float, Int, NotBool, Section, key
+from dino_api.names import Action
 
 LevelIndex = Annotated[int, Field(ge=0, le=4), NotBool]
 LossName = Literal["labels", "boxes"]
 Name = Annotated[str, Field(max_length=SHORT)]
+
+STRUCTURE = (
+    "backbone",
+    "num_queries",
+    "num_feature_levels",
+    "return_interm_indices",
+    "hidden_dim",
+    "nheads",
+    "enc_layers",
+    "dec_layers",
+    "dim_feedforward",
+    "enc_n_points",
+    "dec_n_points",
+    "pe_temperatureH",
+    "pe_temperatureW",
+    "embed_init_tgt",
+)
+"""Keys of `model` that decide which weights there are, or what they mean. Others may change."""
 
 _ONLY_DEFORMABLE = "TAO reads it for Deformable DETR only, never for DINO"
 
@@ -177,7 +196,11 @@ class ModelConfig(Section):
         False, "Dilated last stage.", dead="TAO hands it to the backbone, which ignores it"
     )
     distillation_loss_coef: Float = key(
-        1.0, "Weight of distillation.", dead="only `dino distill` reads it", ge=0, le=1000
+        1.0,
+        "Weight of all that is distilled, beside the losses on the annotations.",
+        only=(Action.DISTILL,),
+        ge=0,
+        le=1000,
     )
     fix_refpoints_hw: Int = key(
         -1,

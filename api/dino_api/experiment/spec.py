@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dino_api.base import SHORT, URI, Section, key
 from dino_api.experiment.actions import (
@@ -19,17 +20,32 @@ from dino_api.experiment.actions import (
 from dino_api.experiment.dataset import DatasetConfig
 from dino_api.experiment.model import ModelConfig
 from dino_api.experiment.train import TrainConfig
+from dino_api.names import TRAINS, Action
 
-# Sections that no action of this release reads, with what to say about them.
-OTHER_SECTIONS: dict[str, str] = {
-    "evaluate": "only `dino evaluate` reads it, which is not built yet",
-    "inference": "only `dino inference` reads it, which is not built yet",
-    "export": "only `dino export` reads it, which is not built yet",
-    "gen_trt_engine": "only `dino gen_trt_engine` reads it, which is not built yet",
-    "quantize": "only `dino quantize` reads it, which is not built yet",
-    "distill": "only `dino distill` reads it, which is not built yet",
-    "wandb": "nothing is sent to Weights & Biases",
+# Sections that no action reads, with what to say about them.
+OTHER_SECTIONS: dict[str, str] = {"wandb": "nothing is sent to Weights & Biases"}
+
+READ_BY: dict[Action, tuple[str, ...]] = {
+    action: ("model", "dataset", *(("train",) if action in TRAINS else ()), *own)
+    for action in Action
+    for own in [() if action == Action.TRAIN else (action.value,)]
 }
+"""The sections that each action reads."""
+
+
+def readers(actions: Iterable[str]) -> str:
+    """ "only `dino evaluate` and `dino export` read it"."""
+    names = [f"`dino {action}`" for action in actions]
+    text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"only {text} {'read' if len(names) > 1 else 'reads'} it"
+
+
+def _absent(value: object) -> object:
+    """`evaluate:` without anything below it, and the specs in older checkpoints."""
+    return {} if value is None else value
+
+
+OrAbsent = BeforeValidator(_absent)
 
 
 class ExperimentSpec(Section):
@@ -60,10 +76,22 @@ class ExperimentSpec(Section):
     model_name: Annotated[str | None, Field(max_length=SHORT)] = key(
         "", "TAO's name of the network.", dead="this trainer has one network"
     )
-    evaluate: EvaluateConfig | None = Field(None, description="`dino evaluate`.")
-    inference: InferenceConfig | None = Field(None, description="`dino inference`.")
-    export: ExportConfig | None = Field(None, description="`dino export`.")
-    gen_trt_engine: GenTrtEngineConfig | None = Field(None, description="`dino gen_trt_engine`.")
-    quantize: QuantizeConfig | None = Field(None, description="`dino quantize`.")
-    distill: DistillConfig | None = Field(None, description="`dino distill`.")
+    evaluate: Annotated[EvaluateConfig, OrAbsent] = Field(
+        default_factory=EvaluateConfig, description="Scores a model on the test data."
+    )
+    inference: Annotated[InferenceConfig, OrAbsent] = Field(
+        default_factory=InferenceConfig, description="Runs a model on images without annotations."
+    )
+    export: Annotated[ExportConfig, OrAbsent] = Field(
+        default_factory=ExportConfig, description="Writes a checkpoint as an ONNX file."
+    )
+    gen_trt_engine: Annotated[GenTrtEngineConfig, OrAbsent] = Field(
+        default_factory=GenTrtEngineConfig, description="Builds a TensorRT engine of an ONNX file."
+    )
+    quantize: Annotated[QuantizeConfig, OrAbsent] = Field(
+        default_factory=QuantizeConfig, description="Makes an INT8 ONNX file of an ONNX file."
+    )
+    distill: Annotated[DistillConfig, OrAbsent] = Field(
+        default_factory=DistillConfig, description="Trains with a larger model as the teacher."
+    )
     wandb: WandbConfig | None = Field(None, description="Weights & Biases.")

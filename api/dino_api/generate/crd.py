@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_api import names
 from dino_api.automl import DinoAutoMLSpec, DinoAutoMLStatus
-from dino_api.base import Camel
+from dino_api.base import Camel, note_of
 from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.generate.cel import add_automl_rules, add_job_rules
@@ -168,11 +168,22 @@ def _experiment(outer: Schema) -> Schema:
     schema["description"] = outer["description"]
     for name in OTHER_SECTIONS:
         del schema["properties"][name]
+    _refused_whole(schema)
     for path, field in walk():
         node = _find(schema, path)
         if node is not None and "properties" not in node:
             node["description"] = describe(field, node)
     return schema
+
+
+def _refused_whole(schema: Schema) -> None:
+    """Sections and lists that the resource decides: a rule refuses them, whatever is in them."""
+    for path, field in walk():
+        node = _find(schema, path)
+        if node is not None and note_of(field).resource:
+            inner = node.get("items", node)
+            if inner.pop("properties", None):
+                inner["x-kubernetes-preserve-unknown-fields"] = True
 
 
 def _find(schema: Schema, path: tuple[str, ...]) -> Schema | None:

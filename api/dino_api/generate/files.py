@@ -38,7 +38,7 @@ def files() -> dict[str, str]:
     schemas: dict[str, str] = {}
     for action in Action:
         schemas[f"schemas/{action}.schema.json"] = _json(experiment_schema(action))
-        schemas[f"schemas/spec_template_{action}.yaml"] = template()
+        schemas[f"schemas/spec_template_{action}.yaml"] = template(action)
     crds = {kind: _yaml(crd(kind)) for kind in KINDS}
     return {
         **{kind.file: _MARK + text for kind, text in crds.items()},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from dino_api.names import Action
 from dino_api.problem import Problem, Severity, SpecErrors, render, show
 from dino_api.rules.dataset import DATASET_RULES
 from dino_api.rules.model import MODEL_RULES
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 RULES: tuple[Rule, ...] = (*MODEL_RULES, *DATASET_RULES, *TRAIN_RULES)
 
 
-def check(spec: ExperimentSpec, invalid: Collection[str] = ()) -> list[Problem]:
+def check(
+    spec: ExperimentSpec, invalid: Collection[str] = (), action: Action = Action.TRAIN
+) -> list[Problem]:
     """Every broken rule of the list, in its order.
 
-    invalid: keys that could not be read; rules that read them are not asked.
+    invalid: keys that could not be read; rules that read them are not asked. action: what the spec
+    is for; rules of another action are not asked, and warnings only about what it reads.
     """
-    asked = (rule for rule in RULES if not rule.keys.intersection(invalid))
+    asked = (rule for rule in RULES if rule.asked(action) and not rule.keys.intersection(invalid))
     return [found for rule in asked if (found := rule.problem(spec)) is not None]
 
 

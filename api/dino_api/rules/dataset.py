@@ -79,12 +79,33 @@ def _sources(name: str) -> Any:
     return check
 
 
+def _infer_sources(spec: ExperimentSpec) -> Any:
+    source = spec.dataset.infer_data_sources
+    uris = [*source.image_dir, source.classmap] if source else []
+    return next((uri for uri in uris if bad_scheme(uri)), HOLDS)
+
+
+_SOURCES = {
+    "train": "train_data_sources",
+    "val": "val_data_sources",
+    "test": "test_data_sources",
+    "calibration": "quant_calibration_data_sources",
+}
 _URI = "must hold local paths or s3:// URIs"
 _S3 = "Write s3://bucket/path; the endpoint is configured apart."
 
 DATASET_RULES = (
-    Rule("train-uri", "dataset.train_data_sources", _URI, _S3, _sources("train_data_sources")),
-    Rule("val-uri", "dataset.val_data_sources", _URI, _S3, _sources("val_data_sources")),
+    *(
+        Rule(f"{part}-uri", f"dataset.{name}", _URI, _S3, _sources(name))
+        for part, name in _SOURCES.items()
+    ),
+    Rule(
+        "inference-uri",
+        "dataset.infer_data_sources",
+        _URI,
+        _S3,
+        _infer_sources,
+    ),
     Rule(
         "crop-order",
         f"{_AUGMENT}.train_random_crop_min",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dino_api.names import TRAINS, Action
 from dino_api.problem import Problem, Severity
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ class Rule:
     cel: str = ""
     scope: str | None = None
     severity: Severity = "error"
+
+    def asked(self, action: Action) -> bool:
+        """Whether it counts for an action: an error always, a warning where the action trains,
+        or where the key is of the action's own section."""
+        own = self.path.startswith(f"{action}.")
+        return self.severity == "error" or action in TRAINS or own
 
     def problem(self, spec: ExperimentSpec) -> Problem | None:
         """The problem, or None where the rule holds."""

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from dino_api.automl import SearchParameter
 from dino_api.base import note_of
 from dino_api.experiment.paths import field_at, known_paths
-from dino_api.experiment.spec import OTHER_SECTIONS
+from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, readers
+from dino_api.names import Action
 from dino_api.rules.train import is_vit
 
 Kind = Literal["flag", "int", "float", "text"]
@@ -72,8 +73,11 @@ def searchable() -> tuple[str, ...]:
 def unsearchable(path: str) -> str:
     """Why a known path cannot be searched; empty where it can."""
     *parents, _ = path.split(".")
-    if path.partition(".")[0] in OTHER_SECTIONS:
-        return OTHER_SECTIONS[path.partition(".")[0]]
+    section = path.partition(".")[0]
+    if section in OTHER_SECTIONS:
+        return OTHER_SECTIONS[section]
+    if section not in READ_BY[Action.TRAIN] and section in {*Action}:
+        return readers([section])
     for depth in range(1, len(parents) + 1):
         if reason := _noted(field_at(".".join(parents[:depth]))):
             return reason
@@ -89,6 +93,8 @@ def _noted(field: FieldInfo) -> str:
         return f"it has no effect: {note.dead}"
     if note.resource:
         return f"the resource decides it ({note.resource})"
+    if note.only and Action.TRAIN not in note.only:
+        return readers(note.only)
     return "" if note.decides else "it does not change the result"
 
 
