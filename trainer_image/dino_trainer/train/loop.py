@@ -65,13 +65,14 @@ class Run:
     step: the number of the next step in `plan`, whose epoch e begins at e x `steps_per_epoch`.
     validated: epochs after which the last validation was. saved: (step, validated) of the last
     checkpoint. skipped: steps in a row that changed nothing, because gradients of fp16 overflowed.
+    loss: the model with what it is trained for; all that trains.
     loggers: what services that record trainings call this one.
     """
 
     spec: ExperimentSpec
     plan: TrainPlan
     model: nn.Module
-    criterion: nn.Module
+    loss: LossOf
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema | None
@@ -92,8 +93,8 @@ class Run:
         self.meter = Meter(self.plan.steps)
         self.standing = Standing(self.spec.train)
         self.scaler = grad_scaler(self.spec.train.precision, self.device)
-        self.trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.parallel = self.world.wrap(LossOf(self.model, self.criterion, self.spec))
+        self.trainable = [p for p in self.loss.parameters() if p.requires_grad]
+        self.parallel = self.world.wrap(self.loss)
 
     @property
     def epoch(self) -> int:

@@ -7,7 +7,7 @@ at any step can be asked for without having trained up to it. Epochs begin at th
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +53,10 @@ class Schedule:
 
 
 def build_optimizer(
-    model: nn.Module, config: OptimConfig, distances: Mapping[str, int] | None = None
+    model: nn.Module,
+    config: OptimConfig,
+    distances: Mapping[str, int] | None = None,
+    extra: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """AdamW or SGD over few groups: the backbone at `lr_backbone`, all else at `lr`.
 
@@ -62,6 +65,8 @@ def build_optimizer(
 
     distances: of a plain ViT, layers between a parameter and the output, by parameter name. Its
     layers train at `lr` times `layer_decay_rate` to that power, as in TAO and in BEiT.
+
+    extra: parameters that train beside the model's, at `lr`.
 
     Raises:
         ValueError: if everything is frozen.
@@ -73,6 +78,8 @@ def build_optimizer(
             by_rate.setdefault(key, []).append(parameter)
     if not by_rate:
         raise ValueError("train.freeze leaves nothing to train: remove a name from it.")
+    if others := list(extra):
+        by_rate.setdefault((False, config.lr), []).extend(others)
     # The transformer first: its rate is the one that is reported.
     groups = [
         {"params": parameters, "lr": lr, "base_lr": lr}

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from dino_api.result import Metrics
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.sampler import INIT, Position, TrainPlan, seed_of
 from dino_trainer.data.sizes import planned
+from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.evaluate import Scorer, detect
 from dino_trainer.model import Criterion, build_dino
@@ -23,12 +24,23 @@ from dino_trainer.train.ema import Ema
 from dino_trainer.train.inputs import Data
 from dino_trainer.train.keeper import OutputKeeper
 from dino_trainer.train.optim import Schedule, build_optimizer
+from dino_trainer.train.step import LossOf
+
+# Makes what a training minimises, of its model and the plan of its steps.
+Objective = Callable[[nn.Module, TrainPlan], LossOf]
 
 
 def prepare(
-    spec: ExperimentSpec, context: RunContext, data: Data, saved: Content | None
+    spec: ExperimentSpec,
+    context: RunContext,
+    data: Data,
+    saved: Content | None,
+    objective: Objective | None = None,
 ) -> loop.Run:
-    """Build everything that training needs and put it where `saved` left off."""
+    """Build everything that training needs and put it where `saved` left off.
+
+    objective: what is minimised; None: the detector's own loss.
+    """
     world = context.world
     seed = saved["seed"] if saved else spec.train.seed
     if seed < 0:
@@ -38,14 +50,19 @@ def prepare(
     device = machine.pick_device(spec.train.num_gpus, world.local_rank)
     with world.first_here():
         model = build_model(spec, context, data.num_classes, seed, fresh=saved is None).to(device)
+    loss = (objective(model, plan) if objective else LossOf(model, Criterion(spec.model), spec)).to(
+        device
+    )
     about = state.describe(spec, context.digest, data.class_names)
     keeper = OutputKeeper(context.output, about, data.train.digest)
     training = loop.Run(
         spec=spec,
         plan=plan,
         model=model,
-        criterion=Criterion(spec.model).to(device),
-        optimizer=build_optimizer(model, spec.train.optim, distances_in(model)),
+        loss=loss,
+        optimizer=build_optimizer(
+            model, spec.train.optim, distances_in(model), loss.extra.parameters()
+        ),
         schedule=Schedule(spec.train.optim, plan.steps_per_epoch, plan.steps),
         ema=Ema(model, spec.train.ema.decay) if spec.train.ema.enabled else None,
         device=device,
@@ -128,7 +145,10 @@ def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Val
     micro = micro_batch(spec.dataset.batch_size)
 
     def validate(model: nn.Module) -> Metrics | None:
-        found = detect(model, data.validation, spec, context.stop, context.world, micro)
+        with in_training(model, spec, data.class_names) as detector:
+            found = detect(
+                detector, data.validation, spec.dataset, context.stop, context.world, micro
+            )
         metrics = None if found is None else Metrics.from_coco(scorer.score(found))
         return context.world.broadcast(metrics)
 

@@ -51,6 +51,7 @@ def whole(run: Run, about: Content, dataset_digest: str) -> Content:
         "position": run.plan.position(run.step).plain(),
         "validated": run.validated,
         "model": run.model.state_dict(),
+        "extra": run.loss.extra.state_dict(),
         "ema": run.ema.model.state_dict() if run.ema else None,
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
@@ -81,6 +82,7 @@ def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
     """
     try:
         run.model.load_state_dict(saved["model"])
+        run.loss.extra.load_state_dict(saved.get("extra", {}))
         if run.ema:
             run.ema.model.load_state_dict(saved["ema"] or saved["model"])
         run.optimizer.load_state_dict(saved["optimizer"])

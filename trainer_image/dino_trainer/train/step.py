@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.data.sampler import STEP, generator_for, seed_of
+from dino_trainer.model import Outputs
 from dino_trainer.train.precision import autocast
 
 if TYPE_CHECKING:
@@ -22,21 +23,28 @@ class LossOf(nn.Module):
     """A model and its criterion as one module: what a step differentiates.
 
     Distributed training wraps it whole, since it then sees one tensor come out.
+
+    extra: what is trained beside the model and is no part of it: kept in the checkpoint to resume
+    from, and nowhere else. Empty in a plain training.
     """
 
     def __init__(self, model: nn.Module, criterion: nn.Module, spec: ExperimentSpec) -> None:
         super().__init__()
-        self.model, self.criterion = model, criterion
+        self.model, self.criterion, self.extra = model, criterion, nn.ModuleDict()
         self.precision = spec.train.precision
         self.augmentation = spec.dataset.augmentation
 
     def forward(self, batch: Batch, noise: torch.Generator, num_boxes: float) -> Tensor:
         """The loss float32[] of one micro-batch, summed over its boxes, divided by `num_boxes`."""
+        outputs = self.predict(batch, noise)
+        return self.criterion(outputs, batch.targets, num_boxes).total
+
+    def predict(self, batch: Batch, noise: torch.Generator) -> Outputs:
+        """What the model makes of one micro-batch."""
         mean, std = self.augmentation.input_mean, self.augmentation.input_std
         pixels = normalise(batch.images, batch.mask, mean, std)
         with autocast(self.precision, pixels.device):
-            outputs = self.model(pixels, batch.mask, batch.targets, noise)
-        return self.criterion(outputs, batch.targets, num_boxes).total
+            return self.model(pixels, batch.mask, batch.targets, noise)
 
 
 def boxes_in(batches: Sequence[Batch]) -> int:
