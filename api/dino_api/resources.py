@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dino_api.base import NAME, SHORT, URI, Camel, IntOrString
-from dino_api.names import API_VERSION, KIND, Action
+from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.podtemplate import PodTemplate
 from dino_api.status import DinoJobStatus
 
@@ -100,22 +100,26 @@ class Datasets(Camel):
 
     train: list[DatasetSource] = Field(
         default_factory=list,
+        min_length=1,
         max_length=32,
         description="Training data; several sources are joined. For train and distill.",
     )
     validation: list[DatasetSource] = Field(
         default_factory=list,
+        min_length=1,
         max_length=32,
         description="Data that training is validated on. For train and distill.",
     )
     test: list[DatasetSource] = Field(
         default_factory=list,
+        min_length=1,
         max_length=32,
         description="Data that evaluate scores; optional for export, gen_trt_engine and quantize, "
         "which compare the model that they made on it.",
     )
     calibration: list[DatasetSource] = Field(
         default_factory=list,
+        min_length=1,
         max_length=32,
         description="Images that quantize, and gen_trt_engine with data_type INT8, take value "
         "ranges from.",
@@ -343,25 +347,49 @@ class DinoJob(Camel):
 def resolve(job: DinoJob) -> dict[str, Any]:
     """The experiment mapping for the pod: the user's keys and what the resource decides.
 
-    Defaults are not written into it; the trainer reads them from the same models. Raises
-    ValueError for a job without datasets.
+    Defaults are not written into it; the trainer reads them from the same models. What a parent
+    brings is not in it. Raises ValueError for a job that trains and has no training data.
     """
-    mapping = copy.deepcopy(job.spec.experiment)
-    data = job.spec.datasets
-    if data is None:
-        raise ValueError("spec.datasets is missing")
-    dataset = mapping.setdefault("dataset", {})
-    dataset["train_data_sources"] = _sources(data.train)
-    dataset["val_data_sources"] = _sources(data.validation or data.train)
-    if job.spec.num_classes is not None:
-        dataset["num_classes"] = job.spec.num_classes
-    mapping.setdefault("train", {}).update(_processes(job.spec.resources))
-    mapping["results_dir"] = job.spec.output.uri
+    spec = job.spec
+    mapping = copy.deepcopy(spec.experiment)
+    data = spec.datasets or Datasets()
+    trains = spec.action in TRAINS
+    if trains and not data.train:
+        raise ValueError("spec.datasets.train is missing")
+    found = _data(data)
+    if trains:
+        found.setdefault("val_data_sources", found["train_data_sources"])
+    if spec.num_classes is not None:
+        found["num_classes"] = spec.num_classes
+    if found:
+        mapping["dataset"] = {**(mapping.get("dataset") or {}), **found}
+    if told := _processes(spec.action, spec.resources):
+        section = "train" if trains else spec.action.value
+        mapping[section] = {**(mapping.get(section) or {}), **told}
+    mapping["results_dir"] = spec.output.uri
     return mapping
 
 
-def _processes(wished: Resources) -> dict[str, int]:
-    """Where a pod is one process on one node, only the GPUs need saying."""
+def _data(data: Datasets) -> dict[str, Any]:
+    """The keys of `dataset` for what is given. Admission saw to it that the action reads it."""
+    lists = {
+        "train_data_sources": data.train,
+        "val_data_sources": data.validation,
+        "test_data_sources": data.test,
+        "quant_calibration_data_sources": data.calibration,
+    }
+    found: dict[str, Any] = {name: _sources(given) for name, given in lists.items() if given}
+    if (one := data.inference) is not None:
+        images, names = [one.image_dir()], one.classmap_file()
+        found["infer_data_sources"] = {"image_dir": images, "classmap": names}
+    return found
+
+
+def _processes(action: Action, wished: Resources) -> dict[str, int]:
+    """Where a pod is one process on one node, only the GPUs need saying. Actions that have no such
+    keys run in one process."""
+    if action not in {*TRAINS, Action.EVALUATE, Action.INFERENCE}:
+        return {}
     told = {"num_gpus": wished.gpus}
     if wished.nodes > 1:
         told["num_nodes"] = wished.nodes
