@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from dino_trainer.model import sampling
 from dino_trainer.model.layers import dense, full
 from dino_trainer.model.sampling_choice import sampler_for
+from dino_trainer.model.sampling_gather import sample_by_gather
 from dino_trainer.model.sampling_grid import LevelShapes, sample_by_grid
 
 Sampler = Callable[[Tensor, LevelShapes, Tensor, Tensor], Tensor]
@@ -31,7 +32,11 @@ def sample_compiled(
     return sampling.sample(value, [side for shape in shapes for side in shape], locations, weights)
 
 
-SAMPLERS: dict[str, Sampler] = {"grid_sample": sample_by_grid, "compiled": sample_compiled}
+SAMPLERS: dict[str, Sampler] = {
+    "grid_sample": sample_by_grid,
+    "compiled": sample_compiled,
+    "gather": sample_by_gather,
+}
 
 
 def ms_deform_attn(

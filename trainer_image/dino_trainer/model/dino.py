@@ -91,9 +91,10 @@ class ProposalHead(nn.Module):
         boxes, usable = propose_boxes(tokens)
         with torch.no_grad():
             chosen = self.choose(class_head(self._embed(memory, usable)))[..., None]  # [b, q, 1]
-        memory = memory.gather(1, chosen.expand(-1, -1, memory.shape[-1]))
-        content = self._embed(memory, usable.gather(1, chosen))
-        boxes = boxes.gather(1, chosen.expand(-1, -1, 4))
+        b, _, d = memory.shape
+        memory = memory.gather(1, chosen.expand(-1, -1, d))
+        content = self._embed(memory, usable.expand(b, -1, -1).gather(1, chosen))
+        boxes = boxes.expand(b, -1, -1).gather(1, chosen.expand(-1, -1, 4))
         return content, box_head(content) + boxes, class_head(content)
 
     def choose(self, logits: Tensor) -> Tensor:
@@ -146,6 +147,7 @@ class Dino(nn.Module):
         mask: Tensor | None = None,
         targets: Targets | None = None,
         generator: torch.Generator | None = None,
+        tokens: Tokens | None = None,
     ) -> Outputs:
         """Detect.
 
@@ -154,15 +156,27 @@ class Dino(nn.Module):
             mask: bool[b, height, width], True on padding; None if no image is padded.
             targets: true boxes, for denoising; used in training mode only.
             generator: source of the denoising noise, on the images' device.
+            tokens: what ``locate`` returned for images of this size, none of them padded; computed
+                here if None.
 
         Raises:
             ValueError: if the images have fewer tokens than the model has queries.
         """
         features = self._project(images, mask)
-        tokens = self._locate(features, mask)
+        tokens = tokens or self._locate(features, mask)
         memory = self._encode(features, tokens)
         noised = self._denoise(targets, generator)
         return self._decode(memory, tokens, noised)
+
+    @torch.no_grad()
+    def locate(self, height: int, width: int) -> Tokens:
+        """Compute the geometry of images of one size without padding, for ``forward``.
+
+        Raises:
+            ValueError: if the images have fewer tokens than the model has queries.
+        """
+        images = self.label_embed.weight.new_zeros(1, 3, height, width)
+        return self._locate(self._project(images, None), None)
 
     def _project(self, images: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Return one feature map float[b, d, h, w] per level."""
@@ -182,7 +196,7 @@ class Dino(nn.Module):
                 f"These images give {count} tokens, fewer than model.num_queries = "
                 f"{self.cfg.num_queries}."
             )
-        return locate_tokens(shapes, mask, maps[0].shape[0], self.cfg, maps[0].device)
+        return locate_tokens(shapes, mask, self.cfg, maps[0].device)
 
     def _encode(self, maps: list[Tensor], tokens: Tokens) -> Tensor:
         """Return the memory float[b, s, d]."""

@@ -22,7 +22,10 @@ PROPOSAL_SIZE = 0.05
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the tokens of a batch lie. Depends on sizes and padding alone, not on weights."""
+    """Where the tokens of a batch lie. Depends on sizes and padding alone, not on weights.
+
+    b is 1 where no image is padded: they are all alike.
+    """
 
     shapes: LevelShapes
     sizes: Tensor  # float32[v, 2], (width, height) of each level
@@ -33,13 +36,13 @@ class Tokens:
 
 
 def locate_tokens(
-    shapes: LevelShapes, mask: Tensor | None, b: int, cfg: ModelConfig, device: torch.device
+    shapes: LevelShapes, mask: Tensor | None, cfg: ModelConfig, device: torch.device
 ) -> Tokens:
     """Compute the geometry of alv levels.
 
     ``mask`` bool[b, height, width] is True on padded pixels; None says that there are none.
     """
-    masks = [_level_mask(mask, shape, b, device) for shape in shapes]
+    masks = [_level_mask(mask, shape, device) for shape in shapes]
     positions = [
         image_positions(m, cfg.hidden_dim, cfg.pe_temperatureH, cfg.pe_temperatureW) for m in masks
     ]
@@ -59,12 +62,10 @@ def locate_tokens(
     )
 
 
-def _level_mask(
-    mask: Tensor | None, shape: tuple[int, int], b: int, device: torch.device
-) -> Tensor:
+def _level_mask(mask: Tensor | None, shape: tuple[int, int], device: torch.device) -> Tensor:
     """Return bool[b, h, w]: the mask at this level, nearest neighbour as published."""
     if mask is None:
-        return torch.zeros((b, *shape), dtype=torch.bool, device=device)
+        return torch.zeros((1, *shape), dtype=torch.bool, device=device)
     return F.interpolate(mask[None].float(), size=shape)[0].bool()
 
 

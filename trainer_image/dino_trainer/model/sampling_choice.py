@@ -1,7 +1,8 @@
 """Which sampler is used where, and the check that a kernel passes before a GPU trains with it.
 
 On a CPU the compiled kernel, where numba is installed. On a GPU the Triton kernels, once they gave
-the numbers of ``grid_sample`` there; otherwise ``grid_sample``, with a warning that says why.
+the numbers of ``grid_sample`` there; otherwise ``grid_sample``, with a warning that says why. In an
+exported model the gather.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def sampler_for(value: Tensor, locations: Tensor) -> str:
     Raises:
         ValueError: DINO_SAMPLING asks for something else.
     """
+    if torch.compiler.is_exporting():
+        return "gather"  # of plain operators, which every runtime has
     m, v, p = locations.shape[2:5]
     return _choose(value.device, value.dtype, m, value.shape[2] // m, v, p)
 

@@ -1,0 +1,84 @@
+"""Deformable sampling by one gather and one matrix product, for exported models.
+
+``GridSample`` is what runtimes get wrong: TensorRT's is off on graphs like ours (TensorRT #4813,
+#4646), and ONNX Runtime's is slow. Here the graph holds nothing but arithmetic, ``Gather`` and
+``MatMul``, which all of them have in common.
+
+Shapes: b batch, s tokens of all levels, t the same with a border around each level, q queries,
+m heads, e = d / m, v levels, p points per level and head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dino_trainer.model.sampling_grid import LevelShapes
+
+
+def sample_by_gather(
+    value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Sample by reading the four neighbours of all samples at once; see ``ms_deform_attn``.
+
+    Indices are computed in float32, exact up to 2**24: t * m must stay below.
+    """
+    b, q, m, v, p = locations.shape[:5]
+    rows = _bordered(value, shapes, m)  # [b * t * m, e]
+    x, y = locations.flatten(3, 4).unbind(-1)  # [b, q, m, v * p]
+    widths = _per_sample([w for _, w in shapes], p, value)
+    heights = _per_sample([h for h, _ in shapes], p, value)
+    left, right_share = _cell(x, widths)
+    top, lower_share = _cell(y, heights)
+    index = (top * ((widths + 2) * m) + left * m + _starts(shapes, m, p, value)).int()
+    index = index + _images(b, rows.shape[0] // b, value.device)
+    steps = ((widths + 2) * m).int()
+    index = torch.cat((index, index + m, index + steps, index + (steps + m)), dim=-1)
+    upper, lower = weights * (1 - lower_share), weights * lower_share
+    left_share = 1 - right_share
+    shares = torch.cat(
+        (upper * left_share, upper * right_share, lower * left_share, lower * right_share), dim=-1
+    )  # [b, q, m, 4 * v * p]
+    found = rows.index_select(0, index.flatten()).view(b * q * m, 4 * v * p, -1)
+    return torch.bmm(shares.view(b * q * m, 1, 4 * v * p), found).view(b, q, value.shape[2])
+
+
+def _bordered(value: Tensor, shapes: LevelShapes, m: int) -> Tensor:
+    """Return float[b * t * m, e]: every level with a border of zeros, which lies outside it."""
+    levels = value.split([h * w for h, w in shapes], dim=1)
+    bordered = [
+        F.pad(level.unflatten(1, shape), (0, 0, 1, 1, 1, 1)).flatten(1, 2)
+        for level, shape in zip(levels, shapes, strict=True)
+    ]
+    return torch.cat(bordered, dim=1).view(-1, value.shape[2] // m)
+
+
+def _per_sample(sides: list[int], points: int, like: Tensor) -> Tensor:
+    """Return float[v * p]: the side of each sample's level."""
+    return torch.tensor([side for side in sides for _ in range(points)], dtype=like.dtype)
+
+
+def _cell(at: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cell before ``at``, from -1 to side - 1, and the share of the cell behind it.
+
+    A sample outside the level comes to lie on its border.
+    """
+    cells = torch.minimum((at * (side / 2) + (side - 1) / 2).clamp(min=-1), side)
+    before = torch.minimum(cells.floor(), side - 1)
+    return before, cells - before
+
+
+def _starts(shapes: LevelShapes, m: int, points: int, like: Tensor) -> Tensor:
+    """Return float[m, v * p]: the row of each head's cell (0, 0) of each sample's level."""
+    start, starts = 0, []
+    for h, w in shapes:
+        starts += [start + (w + 2) + 1] * points
+        start += (h + 2) * (w + 2)
+    heads = torch.arange(m, dtype=like.dtype)[:, None]
+    return torch.tensor(starts, dtype=like.dtype) * m + heads
+
+
+def _images(b: int, rows: int, device: torch.device) -> Tensor:
+    """Return int32[b, 1, 1, 1]: the first row of each image."""
+    return (torch.arange(b, dtype=torch.int32, device=device) * rows)[:, None, None, None]
