@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from training_builders import a_dataset, a_spec, load_folder
 
+from dino_api.experiment import DatasetConfig
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors import Detector
+from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluate import Found, detect
 from dino_trainer.model import build_dino
@@ -149,12 +153,19 @@ def find(world: World, folder: Path) -> tuple[Found | None, Found | None, bool]:
     data, spec = load_folder(folder), a_spec(folder, folder)
     torch.manual_seed(0)
     model = build_dino(spec.model, 4)
-    together = detect(model, data, spec, world=world)
+    with in_training(model, spec) as detector:
+        return find_with(detector, data, spec.dataset, world)
+
+
+def find_with(
+    detector: Detector, data: CocoDataset, config: DatasetConfig, world: World
+) -> tuple[Found | None, Found | None, bool]:
+    together = detect(detector, data, config, world=world)
     stop = Event()
     if world.rank == world.size - 1:
         stop.set()
-    stopped = detect(model, data, spec, stop, world) is None
-    alone = detect(model, data, spec) if world.is_main else None
+    stopped = detect(detector, data, config, stop, world) is None
+    alone = detect(detector, data, config) if world.is_main else None
     return together, alone, stopped
 
 

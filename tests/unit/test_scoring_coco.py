@@ -18,6 +18,7 @@ from training_builders import a_dataset, a_spec, load_folder
 from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
+from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.evaluate import Found, Scorer, detect, join
 from dino_trainer.model import build_dino
 
@@ -205,8 +206,12 @@ def test_detections_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     data = load_folder(folder)
     torch.manual_seed(0)
     model = build_dino(a_spec(folder, folder).model, 4).train()
-    two = detect(model, data, a_spec(folder, folder))
-    one = detect(model, data, a_spec(folder, folder, "dataset.batch_size=1"))
+    spec = a_spec(folder, folder)
+    told: list[tuple[int, int]] = []
+    with in_training(model, spec) as detector:
+        two = detect(detector, data, spec.dataset, progress=lambda *done: told.append(done))
+        one = detect(detector, data, spec.dataset, batch_size=1)
+    assert told == [(2, 5), (4, 5), (5, 5)]
     assert model.training
     assert two.images.tolist() == one.images.tolist() == [i for i in range(5) for _ in range(10)]
     np.testing.assert_allclose(two.scores, one.scores, rtol=1e-4)

@@ -16,6 +16,7 @@ from trainer_command import Command
 
 from dino_api import failures
 from dino_api.experiment import load
+from dino_api.names import Action
 from dino_api.result import Checkpoint, Metrics, Result
 from dino_trainer.cli import main
 from dino_trainer.errors import TrainerError
@@ -247,7 +248,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_example_in_the_help_is_a_valid_spec() -> None:
     from dino_trainer import cli_help
 
-    text = cli_help.train_epilog()
+    text = cli_help.action_epilog(Action.TRAIN)
     example = text[text.index("  results_dir:") : text.index("image_dir is a folder")]
     spec, _ = load(yaml.safe_load(example))
     assert spec.train.num_epochs == 12

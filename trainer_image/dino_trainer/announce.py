@@ -1,33 +1,71 @@
-"""What a training says before it begins."""
+"""What an action says before it begins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.names import TRAINS, Action
+from dino_trainer.detectors import model_uri
 from dino_trainer.distributed.launcher import Shape
+from dino_trainer.needs import READ
 from dino_trainer.output import Output
 from dino_trainer.storage import Say
 
+# Keys of `dataset` that each action reads, and what to call them.
+_DATA = {
+    "train_data_sources": "Training data",
+    "val_data_sources": "Validation data",
+    "test_data_sources": "Test data",
+    "quant_calibration_data_sources": "Calibration data",
+}
 
-def announce(spec: ExperimentSpec, output: Output, say: Say) -> None:
+
+def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> None:
     """What is going to happen, before it happens."""
-    model, train, data = spec.model, spec.train, spec.dataset
+    lines = [*_data(action, spec), *_model(action, spec)]
+    if action in TRAINS:
+        lines += _training(spec)
+    for name, text in lines:
+        say(f"{name:<16} {text}")
+    say(f"{action.value.capitalize()} results will be saved at: {output.uri('')}")
+
+
+def _data(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
+    for key in READ[action]:
+        found = _sources(getattr(spec.dataset, key))
+        if key == "val_data_sources":
+            found = found or "the training data again"
+        if found:
+            yield _DATA[key], found
+    infer = spec.dataset.infer_data_sources
+    if action == Action.INFERENCE and infer:
+        yield "Images", ", ".join(infer.image_dir)
+
+
+def _model(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
+    model = spec.model
+    if action in TRAINS:
+        text = (
+            f"DINO on {model.backbone}, {model.num_feature_levels} levels, "
+            f"{model.num_queries} queries, {model.enc_layers} + {model.dec_layers} layers"
+        )
+        yield "Model", text
+    if action != Action.TRAIN:
+        yield "Teacher" if action == Action.DISTILL else "From", model_uri(spec, action)
+
+
+def _training(spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
+    train = spec.train
     processes = Shape.of(train).size
     device = f"{train.num_gpus} GPU" if train.num_gpus else "the CPU"
     if processes > 1:
         device = f"each of {processes} {'GPUs' if train.num_gpus else 'processes'}"
-    say(f"Training data    {_sources(data.train_data_sources)}")
-    say(f"Validation data  {_sources(data.val_data_sources) or 'the training data again'}")
-    say(
-        f"Model            DINO on {model.backbone}, {model.num_feature_levels} levels, "
-        f"{model.num_queries} queries, {model.enc_layers} + {model.dec_layers} layers"
+    yield (
+        "Training",
+        f"{train.num_epochs} epochs of batches of {spec.dataset.batch_size} on {device}, "
+        f"validated every {train.validation_interval}",
     )
-    say(
-        f"Training         {train.num_epochs} epochs of batches of {data.batch_size} on {device}, "
-        f"validated every {train.validation_interval}"
-    )
-    say(f"Train results will be saved at: {output.uri('')}")
 
 
 def _sources(sources: Sequence[DataSource] | None) -> str:

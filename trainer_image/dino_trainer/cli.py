@@ -1,4 +1,4 @@
-"""The `dino` command: `dino train -e spec.yaml [key=value …]`, `dino preflight`, `dino rules`.
+"""The `dino` command: `dino <action> -e spec.yaml [key=value …]`, `dino preflight`, `dino rules`.
 
 Reads and checks the spec, prepares the output, runs the action, and turns whatever happens into an
 exit code, a sentence and a remedy. Torch is imported only once the spec is known to be good.
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from dino_api.names import Action, Stage
+from dino_api.names import TRAINS, Action, Stage
 from dino_api.result import Result
 from dino_trainer import cli_help
 from dino_trainer.distributed.launcher import is_rank
@@ -28,11 +28,8 @@ from dino_trainer.rules_list import print_rules
 from dino_trainer.search_file import with_draw
 
 _USAGE_ERROR = 64
-_GOODBYE = {
-    Action.TRAIN: "finishing this step, then saving a checkpoint",
-    Stage.PREFLIGHT: "stopping",
-    Stage.REPORT: "stopping",
-}
+_GOODBYE = "finishing this step, then saving a checkpoint"
+_GOODBYE_UNSAVED = "stopping"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,34 +45,32 @@ def build_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="dino",
-        description="Train DINO object detectors from TAO experiment specs, here or on Kubernetes.",
+        description="Train, evaluate, export and run DINO object detectors from TAO experiment "
+        "specs, here or on Kubernetes.",
         epilog=cli_help.main_epilog(),
         formatter_class=raw,
     )
     parser.add_argument("--version", action="version", version=f"dino {version('dino-operator')}")
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
-    train = actions.add_parser(
-        Action.TRAIN.value,
-        help="train a detector and score it on validation images",
-        description="Train a DINO detector on COCO data and score it after each validation.",
-        epilog=cli_help.train_epilog(),
-        formatter_class=raw,
-    )
-    _add_spec(train)
-    train.add_argument(
-        "--search",
-        type=Path,
-        metavar="FILE",
-        help="search.json of a search: overrides of what it searches are taken as its draw",
-    )
+    for action in Action:
+        _add_action(actions, action)
     preflight = actions.add_parser(
         Stage.PREFLIGHT,
-        help="check the data of a training, all of it, before a GPU is used",
-        description="Stage and check the data of a training spec; write a report.",
+        help="check the data of an action, all of it, before a GPU is used",
+        description="Stage and check the data that an action reads; write a report.",
         epilog=cli_help.preflight_epilog(),
         formatter_class=raw,
     )
     _add_spec(preflight)
+    preflight.add_argument(
+        "--for",
+        dest="action_for",
+        type=Action,
+        choices=list(Action),
+        default=Action.TRAIN,
+        metavar="ACTION",
+        help="whose data: train (default), " + ", ".join(list(Action)[1:]),
+    )
     preflight.add_argument(
         "--report",
         metavar="DIR",
@@ -89,6 +84,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     rules.add_argument("--json", action="store_true", help="as a JSON list")
     return parser
+
+
+def _add_action(actions: Any, action: Action) -> None:
+    text = cli_help.ACTIONS[action]
+    parser = actions.add_parser(
+        action.value,
+        help=text.summary,
+        description=text.description,
+        epilog=cli_help.action_epilog(action),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_spec(parser)
+    if action == Action.TRAIN:
+        parser.add_argument(
+            "--search",
+            type=Path,
+            metavar="FILE",
+            help="search.json of a search: overrides of what it searches are taken as its draw",
+        )
 
 
 def _add_report(actions: Any) -> None:
@@ -134,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
     stop = threading.Event()
-    _stop_on_signals(stop, _GOODBYE[action])
+    _stop_on_signals(stop, _GOODBYE if action in TRAINS else _GOODBYE_UNSAVED)
     try:
         return _run(action, arguments, stop)
     # The one place where every exception becomes an exit code; nothing is swallowed.
@@ -150,14 +164,16 @@ def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> i
         # Pillow and numpy, which nothing else here needs.
         from dino_trainer.actions.preflight import run
 
-        return run(arguments.spec, arguments.overrides, arguments.report, stop)
+        return run(
+            arguments.spec, arguments.overrides, arguments.report, stop, arguments.action_for
+        )
     if action == Stage.REPORT:
         # Plotly and Optuna: two seconds that only this needs.
         from dino_trainer.actions import report
 
         return report.run(arguments.spec, arguments.output)
     overrides = arguments.overrides
-    if arguments.search:
+    if action == Action.TRAIN and arguments.search:
         overrides = with_draw(arguments.search, arguments.spec, overrides)
     return launch(Action(action), arguments.spec, overrides, stop)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from dino_api import failures
-from dino_api.names import Env
+from dino_api.names import Action, Env
 
 _EXAMPLES = """\
 examples:
@@ -62,6 +64,61 @@ _VARIABLES = (
 )
 
 
+class ActionText(NamedTuple):
+    """What `dino --help` and `dino <action> --help` say about an action."""
+
+    summary: str
+    description: str
+    examples: str
+    results: str
+
+
+ACTIONS: dict[Action, ActionText] = {
+    Action.TRAIN: ActionText(
+        "train a detector and score it on validation images",
+        "Train a DINO detector on COCO data and score it after each validation.",
+        _EXAMPLES,
+        _RESULTS,
+    ),
+    Action.EVALUATE: ActionText(
+        "score a checkpoint, an ONNX file or an engine on test images",
+        "Find objects in the test images and score them as COCO does.",
+        "",
+        "",
+    ),
+    Action.INFERENCE: ActionText(
+        "find objects in images that have no annotations",
+        "Find objects in images; write labels and draw boxes.",
+        "",
+        "",
+    ),
+    Action.EXPORT: ActionText(
+        "write a checkpoint as an ONNX file",
+        "Write a checkpoint as an ONNX file that is proven to find the same objects.",
+        "",
+        "",
+    ),
+    Action.GEN_TRT_ENGINE: ActionText(
+        "build a TensorRT engine of an ONNX file",
+        "Build a TensorRT engine for the GPU of this machine.",
+        "",
+        "",
+    ),
+    Action.QUANTIZE: ActionText(
+        "make an INT8 ONNX file",
+        "Quantize an ONNX file to INT8 with calibration images.",
+        "",
+        "",
+    ),
+    Action.DISTILL: ActionText(
+        "train a detector with a larger one as its teacher",
+        "Train a DINO detector that also learns from a trained one.",
+        "",
+        "",
+    ),
+}
+
+
 def exit_codes() -> str:
     """The table of exit codes, from the failure catalogue."""
     lines = ["exit codes:", "    0  done"]
@@ -79,9 +136,11 @@ def environment() -> str:
     return "\n".join(["environment:", *lines])
 
 
-def train_epilog() -> str:
-    """Everything below the options of `dino train --help`."""
-    return "\n\n".join([_EXAMPLES.rstrip(), _RESULTS.rstrip(), exit_codes(), environment()])
+def action_epilog(action: Action) -> str:
+    """Everything below the options of `dino <action> --help`."""
+    text = ACTIONS[action]
+    parts = [text.examples.rstrip(), text.results.rstrip(), exit_codes(), environment()]
+    return "\n\n".join(parts)
 
 
 def preflight_epilog() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dino_api import failures
 from dino_api.names import Env, FailureReason
-from dino_api.result import Failure
+from dino_api.result import Failure, Result
 
 _NOTE = "dino-failure: "
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -27,9 +27,13 @@ class TrainerError(Exception):
     reason: a reason of `dino_api.failures`; KeyError for any other, since that is our own mistake.
     message: what happened and where, as full sentences.
     remedy: what to do; left out, the failure table's remedy for the reason is used.
+    kept: what the run has found out and published nevertheless, such as the comparison that a gate
+    was closed for; it is reported with the failure.
     """
 
-    def __init__(self, reason: str, message: str, remedy: str | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, remedy: str | None = None, kept: Result | None = None
+    ) -> None:
         super().__init__(message)
         # Torch raises a worker's exception again by its text alone, so the text must hold it all.
         self.add_note(_NOTE + json.dumps([reason, message, remedy]))
@@ -37,6 +41,7 @@ class TrainerError(Exception):
         self.reason = str(reason)
         self.message = message
         self.remedy = remedy or self.rule.remedy
+        self.kept = kept
 
     def __reduce__(self) -> tuple[type[TrainerError], tuple[str, str, str]]:
         """Survives the way from a worker process."""

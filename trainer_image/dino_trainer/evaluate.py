@@ -4,20 +4,20 @@ The twelve statistics equal pycocotools' to the last bit; hotcoco computes them 
 times as fast. Boxes are scored in pixels of the original images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
 import hotcoco
 import numpy as np
 import torch
-from torch import nn
 
-from dino_api.experiment import ExperimentSpec
+from dino_api.experiment import DatasetConfig
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.data.loader import Batch, eval_loader, normalise
+from dino_trainer.data.loader import Batch, eval_loader
+from dino_trainer.detectors.info import Detector
 from dino_trainer.distributed.world import World
-from dino_trainer.model import Detections, postprocess
-from dino_trainer.train.precision import autocast
+from dino_trainer.model import Detections
 
 # Turns that several processes take before they ask each other whether to stop.
 TURNS_BETWEEN_QUESTIONS = 8
@@ -50,43 +50,45 @@ NOTHING = Found(
 )
 
 
+# Told of images that are done, and of all.
+Counted = Callable[[int, int], None]
+
+
 def detect(
-    model: nn.Module,
+    detector: Detector,
     dataset: CocoDataset,
-    spec: ExperimentSpec,
+    config: DatasetConfig,
     stop: Event | None = None,
     world: World | None = None,
     batch_size: int | None = None,
+    progress: Counted | None = None,
 ) -> Found | None:
-    """The `model.num_select` best detections of every image.
+    """What a detector finds in every image: a model, an ONNX file or an engine alike.
 
-    Batches are as large as training's, or `batch_size` where memory did not suffice for those.
+    config: how images are prepared, and the size of batches; `batch_size` in its place where memory
+    did not suffice for those. progress: hears of images that are done, on rank 0.
 
     Each process of `world` takes some of the batches, and rank 0 gets what all have found. A batch
     holds the same images whoever takes it: another number of processes finds the very same.
-
-    The model runs in evaluation mode, without any loss, and is left in the mode it was in.
 
     Returns:
         None on all ranks but the first, and if `stop` was set on any of them before the end.
     """
     world = world or World.alone()
-    device = next(model.parameters()).device
-    batches = cut(len(dataset.images), batch_size or spec.dataset.batch_size)
+    total = len(dataset.images)
+    batches = cut(total, batch_size or config.batch_size)
     own = batches[world.rank :: world.size]
-    loader = iter(eval_loader(dataset, spec.dataset, own, device.type == "cuda"))
-    parts = [NOTHING]
-    was_training = model.training
-    model.eval()
-    try:
-        for turn in range(-(-len(batches) // world.size)):
-            if stop is not None and _agree_to_stop(turn, stop, world):
-                return None
-            batch = next(loader, None)  # in the last turn some ranks have none
-            if batch is not None:
-                parts += detect_batch(model, batch.to(device), dataset, spec)
-    finally:
-        model.train(was_training)
+    loader = iter(eval_loader(dataset, config, own, detector.device.type == "cuda"))
+    parts, done = [NOTHING], 0
+    for turn in range(-(-len(batches) // world.size)):
+        if stop is not None and _agree_to_stop(turn, stop, world):
+            return None
+        batch = next(loader, None)  # in the last turn some ranks have none
+        if batch is not None:
+            parts += detect_batch(detector, batch, dataset)
+            done += len(batch.indices) * world.size
+        if progress and world.is_main:
+            progress(min(done, total), total)
     return _collect(join(parts), world)
 
 
@@ -111,18 +113,11 @@ def _collect(found: Found, world: World) -> Found | None:
     return whole.at(np.argsort(whole.images, kind="stable"))
 
 
-@torch.inference_mode()
-def detect_batch(
-    model: nn.Module, batch: Batch, dataset: CocoDataset, spec: ExperimentSpec
-) -> list[Found]:
-    """The detections of one batch, which is on the model's device; one entry an image."""
-    config = spec.dataset.augmentation
-    pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
+def detect_batch(detector: Detector, batch: Batch, dataset: CocoDataset) -> list[Found]:
+    """The detections of one batch; one entry an image."""
     images = [dataset.images[index] for index in batch.indices]
     sizes = torch.tensor([[image.height, image.width] for image in images])
-    with autocast(spec.train.precision, pixels.device):
-        outputs = model(pixels, batch.mask)
-    detections = postprocess(outputs, sizes, spec.model.num_select)
+    detections = detector(batch.to(detector.device), sizes)
     return [_found(index, one) for index, one in zip(batch.indices, detections, strict=True)]
 
 

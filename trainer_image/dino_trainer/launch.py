@@ -17,12 +17,13 @@ from typing import NoReturn
 import yaml
 
 from dino_api.experiment import ExperimentSpec, digest
-from dino_api.names import Action, Env, FailureReason
-from dino_api.result import Checkpoint, Failure, Result
+from dino_api.names import TRAINS, Action, Env, FailureReason
+from dino_api.result import Failure, Result
 from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_parent, leave_failure
 from dino_trainer.distributed.world import World
+from dino_trainer.earlier import earlier_result, kept_checkpoint, still_holds
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush, Target
@@ -30,6 +31,7 @@ from dino_trainer.report.quiet import QuietReporter, SilentTerminal
 from dino_trainer.report.reporter import RESULT_FILE, STATUS_FILE, Reporter, write_termination
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.run import RunContext
+from dino_trainer.sections import section_of, shape_section
 from dino_trainer.spec_file import read_spec
 from dino_trainer.storage import Say, replacing
 
@@ -48,24 +50,32 @@ class _Opened:
     digest: str
     terminal: Terminal
     stop: threading.Event
+    earlier: Result | None = None
 
     @property
     def run_id(self) -> str:
         return os.environ.get(Env.JOB_UID) or uuid.uuid4().hex
 
     def reporter(self, push: ProgressPush | None = None) -> Reporter:
-        epochs = self.spec.train.num_epochs
+        epochs = self.spec.train.num_epochs if self.action in TRAINS else None
         return Reporter(self.output, epochs, terminal=self.terminal, push=push)
 
     def again(self) -> _Opened:
         """The same with the output as another process has left it."""
-        return replace(self, output=_claimed(self.spec, self.action, self.terminal.line, self.stop))
+        output, _ = _claimed(self.spec, self.action, self.terminal.line, self.stop)
+        return replace(self, output=output)
+
+    def left(self, failure: TrainerError | None = None) -> Result:
+        """What a failed run has to show."""
+        kept = failure and failure.kept
+        known = {"spec_digest": self.digest, "checkpoint": kept_checkpoint(self.output)}
+        return (kept or Result()).model_copy(update={**known, "action": self.action})
 
 
 def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: threading.Event) -> int:
     """Runs `action` and reports how it ended; returns the exit code.
 
-    A training in several processes starts them and waits for them; each of them comes here again.
+    An action in several processes starts them and waits for them; each of them comes here again.
 
     Raises TrainerError where it ends before there is an output to report into. Until then nothing
     of an earlier run in the same place was touched.
@@ -73,12 +83,12 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
     if is_rank():
         return _launch_as_rank(action, spec_path, overrides, stop)
     opened = _open(action, spec_path, overrides, stop, open_terminal())
-    if earlier := _finished_earlier(opened.output, opened.digest):
+    if opened.earlier and still_holds(opened.earlier, opened.output, opened.digest):
         where = opened.output.uri(RESULT_FILE)
         opened.terminal.line(f"Nothing to do: {where} is the result of this very spec.")
-        write_termination(earlier)
+        write_termination(opened.earlier)
         return 0
-    shape = Shape.of(opened.spec.train)
+    shape = Shape.of(shape_section(opened.spec, action))
     if shape.size > 1:
         return _launch_ranks(shape, opened, [action, "-e", str(spec_path), *overrides])
     return _launch_here(opened)
@@ -92,18 +102,24 @@ def _open(
     terminal: Terminal,
 ) -> _Opened:
     """Reads the spec and makes its output this run's."""
-    spec, warnings = read_spec(spec_path, overrides)
+    spec, warnings = read_spec(spec_path, overrides, action)
     for warning in warnings:
         terminal.line(warning)
-    output = _claimed(spec, action, terminal.line, stop)
-    return _Opened(action, spec, output, scratch_dir(), digest(spec), terminal, stop)
+    output, earlier = _claimed(spec, action, terminal.line, stop)
+    fingerprint = digest(spec, action)
+    return _Opened(action, spec, output, scratch_dir(), fingerprint, terminal, stop, earlier)
 
 
-def _claimed(spec: ExperimentSpec, action: Action, say: Say, stop: threading.Event) -> Output:
-    folder = spec.train.results_dir
+def _claimed(
+    spec: ExperimentSpec, action: Action, say: Say, stop: threading.Event
+) -> tuple[Output, Result | None]:
+    """The output, and the result of a run that succeeded in it before."""
+    folder = section_of(spec, action).results_dir
     output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
-    output.claim(digest(spec))
-    return output
+    found = earlier_result(output)
+    earlier = found if found and not found.failure else None
+    output.claim(digest(spec, action), finished=earlier is not None)
+    return output, earlier
 
 
 def _launch_here(opened: _Opened) -> int:
@@ -118,19 +134,19 @@ def _launch_here(opened: _Opened) -> int:
 def _launch_ranks(shape: Shape, opened: _Opened, arguments: Sequence[str]) -> int:
     """In processes of their own; the first node's launcher reports for all."""
     say = opened.terminal.line
-    say(f"Training in {shape.size} processes, {shape.local} of them here.")
+    say(f"Running in {shape.size} processes, {shape.local} of them here.")
     run_id = os.environ.get(Env.RDZV_ID) or opened.digest
     failure = supervise(shape, arguments, run_id, opened.stop, say)
     if failure is None:
         return 0
     if shape.index == 0:
         now = opened.again()
-        kept = Result(spec_digest=now.digest, checkpoint=_kept_checkpoint(now.output))
         reporter = now.reporter()
-        reporter.failed(failure, kept)
+        reporter.failed(failure, now.left())
         reporter.close()
     else:
-        write_termination(Result(spec_digest=opened.digest, failure=failure))
+        lost = Result(action=opened.action, spec_digest=opened.digest, failure=failure)
+        write_termination(lost)
     _print(failure)
     return failure.exit_code or 1
 
@@ -148,7 +164,8 @@ def _launch_as_rank(
         # Torch, which a faulty spec did not have to wait for.
         from dino_trainer.distributed.group import joined
 
-        with joined(opened.spec.train.num_gpus) as world, _context(opened, world) as context:
+        section = shape_section(opened.spec, action)
+        with joined(section.num_gpus) as world, _context(opened, world) as context:
             _act(opened, context)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
@@ -180,6 +197,7 @@ def _context(opened: _Opened, world: World) -> Iterator[RunContext]:
             opened.digest,
             opened.run_id,
             world,
+            opened.action,
         )
     finally:
         reporter.close()
@@ -199,8 +217,7 @@ def _run(opened: _Opened, context: RunContext) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
         _save_what_is_left(error, failure, opened.output)
-        kept = Result(spec_digest=context.digest, checkpoint=_kept_checkpoint(opened.output))
-        context.reporter.failed(failure.as_failure(), kept)
+        context.reporter.failed(failure.as_failure(), opened.left(failure))
         explain(failure, error)
         return failure.exit_code
     return 0
@@ -210,14 +227,16 @@ def _act(opened: _Opened, context: RunContext) -> None:
     """The action, from its announcement to its published result."""
     output, reporter, action = opened.output, context.reporter, opened.action
     if context.world.is_main:
-        announce(opened.spec, output, reporter.say)
+        announce(action, opened.spec, output, reporter.say)
         reporter.event(f"Starting DINO {action}.", "STARTED")
         _write_spec(opened.spec, output)
     module = import_module(f"dino_trainer.actions.{action}")
     result: Result = module.run(opened.spec, context)
     if context.world.is_main:
         output.settle()
-        reporter.finished(result.model_copy(update={"spec_digest": context.digest}))
+        output.confirm(result.artifacts)
+        known = {"spec_digest": context.digest, "action": action}
+        reporter.finished(result.model_copy(update=known))
 
 
 def _save_what_is_left(error: BaseException, failure: TrainerError, output: Output) -> None:
@@ -246,38 +265,12 @@ def scratch_dir() -> Path:
     return Path(given) if given else Path(cache, "dino")
 
 
-def _finished_earlier(output: Output, fingerprint: str) -> Result | None:
-    """The result of an earlier run of this spec, if it succeeded and its checkpoint is there."""
-    path = output.fetch(RESULT_FILE)
-    result = path and Result.from_termination_message(path.read_text(encoding="utf-8"))
-    if not result or result.failure or result.spec_digest != fingerprint:
-        return None
-    if result.checkpoint and not output.exists(result.checkpoint.uri.rpartition("/")[2]):
-        return None
-    return result
-
-
 def _write_spec(spec: ExperimentSpec, output: Output) -> None:
     """The resolved spec beside the results. The key for encrypted models is nobody's business."""
     content = spec.model_dump(mode="json", exclude={"encryption_key"})
     with replacing(output.dir / SPEC_FILE) as aside:
         aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     output.publish(SPEC_FILE)
-
-
-def _kept_checkpoint(output: Output) -> Checkpoint | None:
-    """What a later attempt, or the user, can go on from after a failure."""
-    files = output.published()
-    latest, best = files.get("dino_model_latest.pth"), files.get("dino_model_best.pth")
-    main = best or latest
-    if main is None:
-        return None
-    return Checkpoint(
-        uri=main.uri,
-        latest_uri=latest.uri if latest else None,
-        sha256=main.sha256,
-        bytes=main.bytes,
-    )
 
 
 def _keep_traceback(error: BaseException, failure: TrainerError, output: Output) -> None:

@@ -14,14 +14,16 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Event
 
 from dino_api.names import FailureReason
+from dino_api.result import Artifact
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.manifest import Listed, Manifest
+from dino_trainer.readback import confirm, doubt
 from dino_trainer.storage import (
     Say,
     Stored,
@@ -43,7 +45,7 @@ class Output:
 
     results_dir: a folder or s3:// URI. work_dir: where files are made if that is not local.
     say: hears of retries, slow uploads and damaged files; called from both threads.
-    folder: used as it is in place of `<results_dir>/<action>` (TAO's `train.results_dir`).
+    folder: used as it is in place of `<results_dir>/<action>` (TAO's `<action>.results_dir`).
     stop: once it is set, nothing waits longer than 90 seconds for an upload.
     Raises InvalidSpec without a results_dir, AccessDenied where the folder cannot be made.
     """
@@ -83,15 +85,16 @@ class Output:
         """Where `name` lies once it is published."""
         return self._store.uri(name)
 
-    def claim(self, digest: str) -> None:
+    def claim(self, digest: str, finished: bool = False) -> None:
         """Makes this the output of the spec with this digest; call before the first publish.
 
-        Raises InvalidSpec, having changed nothing, if another spec's files are here: a training
-        that overwrote them would lose its owner's checkpoint.
+        finished: a run has succeeded here, of whatever spec.
+        Raises InvalidSpec, having changed nothing, if another spec's checkpoints or result are
+        here: a run that overwrote them would lose them for their owner.
         """
         owner, files = self._manifest.owner, self._manifest.files
         theirs = owner not in (None, digest)
-        if theirs and any(name.endswith(".pth") for name in files):
+        if theirs and (finished or any(name.endswith(".pth") for name in files)):
             raise invalid_spec(
                 f"{self._base} holds the results of another experiment (spec digest "
                 f"{str(owner)[:12]}…, this one has {digest[:12]}…).",
@@ -180,6 +183,14 @@ class Output:
         except TrainerError as error:
             return error.message
         return ""
+
+    def confirm(self, artifacts: Iterable[Artifact]) -> None:
+        """Raises StorageUnavailable unless all of them can be read back as they were published."""
+        confirm(self._store, artifacts)
+
+    def holds(self, artifacts: Iterable[Artifact]) -> bool:
+        """Whether all of them can."""
+        return not any(doubt(self._store, artifact) for artifact in artifacts)
 
     def fetch(self, name: str) -> Path | None:
         """The local path of a published file, checked; None where there is none to be trusted.

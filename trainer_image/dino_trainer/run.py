@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dino_api.names import Action
 from dino_trainer.distributed.world import World
 from dino_trainer.output import Output
 from dino_trainer.report import Reporter
@@ -21,6 +22,7 @@ class RunContext:
     which the checkpoint remembers: resuming on other data under the same URI is refused.
     run_id: the resource's uid in a cluster, else a random name.
     world: the processes that share the work; the reporter of all but rank 0 says nothing.
+    action: which of the spec's sections is this run's own.
     """
 
     output: Output
@@ -30,3 +32,4 @@ class RunContext:
     digest: str
     run_id: str
     world: World = field(default_factory=World)
+    action: Action = Action.TRAIN

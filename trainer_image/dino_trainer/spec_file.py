@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, load, render
+from dino_api.experiment import ExperimentSpec, SpecErrors, load, render
 from dino_api.experiment.overrides import apply_overrides
-from dino_api.names import FailureReason
+from dino_api.names import Action, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.needs import for_running
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,15 +29,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_spec(path: Path, overrides: Sequence[str]) -> tuple[ExperimentSpec, list[str]]:
-    """The checked spec with overrides applied, and warnings as sentences.
+def read_spec(
+    path: Path, overrides: Sequence[str], action: Action = Action.TRAIN
+) -> tuple[ExperimentSpec, list[str]]:
+    """The spec, checked for what `action` reads, overrides applied, and warnings as sentences.
 
     Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
     """
     mapping = read_mapping(path)
-    problems = _for_running(apply_overrides(mapping, overrides)[0])
+    problems = for_running(apply_overrides(mapping, overrides)[0], action)
     try:
-        spec, warnings = load(mapping, overrides)
+        spec, warnings = load(mapping, overrides, action)
     except SpecErrors as errors:
         problems += [problem for problem in errors.problems if problem.severity == "error"]
     if problems:
@@ -75,38 +78,3 @@ def _yaml_place(error: yaml.YAMLError) -> str:
         return " ".join(str(error).split())
     mark = error.problem_mark
     return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}"
-
-
-def _for_running(data: dict[str, Any]) -> list[Problem]:
-    """What running needs and a valid spec may lack: data, and a place for results."""
-    train, dataset = data.get("train"), data.get("dataset")
-    results = data.get("results_dir") or (train.get("results_dir") if _is_map(train) else None)
-    sources = dataset.get("train_data_sources") if _is_map(dataset) else None
-    problems = []
-    if not results:
-        problems.append(_missing("results_dir", "/path or s3://bucket/path"))
-    if not sources:
-        form = "[{image_dir: images, json_file: annotations.json}]"
-        problems.append(_missing("dataset.train_data_sources", form))
-    for key in ("train_data_sources", "val_data_sources"):
-        problems += _incomplete(key, dataset.get(key) if _is_map(dataset) else None)
-    return problems
-
-
-def _incomplete(key: str, sources: Any) -> list[Problem]:
-    if not isinstance(sources, list):
-        return []
-    return [
-        _missing(f"dataset.{key}[{i}].{part}", "a path or s3:// URI")
-        for i, source in enumerate(sources)
-        for part in ("image_dir", "json_file")
-        if _is_map(source) and not source.get(part)
-    ]
-
-
-def _is_map(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _missing(path: str, form: str) -> Problem:
-    return Problem(path, None, "is needed to train", f"Write {form}.", id="needed")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import FailureReason, Stage
+from dino_api.names import Action, FailureReason, Stage
 from dino_api.result import Artifact, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.launch import explain, scratch_dir
@@ -31,7 +31,11 @@ _SHOWN = 10
 
 
 def run(
-    spec_path: Path, overrides: Sequence[str], report: str | None, stop: threading.Event
+    spec_path: Path,
+    overrides: Sequence[str],
+    report: str | None,
+    stop: threading.Event,
+    action: Action = Action.TRAIN,
 ) -> int:
     """Checks, prints, publishes the report and the result; returns the exit code.
 
@@ -39,7 +43,7 @@ def run(
     Raises TrainerError where the data could not be checked at all.
     """
     elsewhere = [f"results_dir={report}"] if report else []
-    spec, warnings = read_spec(spec_path, [*overrides, *elsewhere])
+    spec, warnings = read_spec(spec_path, [*overrides, *elsewhere], action)
     say = open_terminal().line
     for warning in warnings:
         say(warning)

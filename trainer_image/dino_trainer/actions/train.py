@@ -6,6 +6,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, Result
 from dino_trainer.data.loader import train_loader
+from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluate import detect
 from dino_trainer.report.sinks import recorded
@@ -129,6 +130,7 @@ def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
     """Draw what the best weights find in the first validation images, and publish it."""
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
-    found = detect(run.scored, shown, run.spec, batch_size=run.plan.micro)
+    with in_training(run.scored, run.spec, data.class_names) as detector:
+        found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro)
     draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
     return context.output.publish(PICTURE).artifact(PICTURE)

@@ -81,6 +81,12 @@ def stage(
     stop: when set, the copying ends with Preempted.
     Raises InputNotFound, AccessDenied, StorageUnavailable, InvalidDataset, DiskFull, InvalidSpec.
     """
+    work = staging(into, say, stop)
+    return [_stage_source(source, work) for source in sources]
+
+
+def staging(into: Path, say: Say, stop: threading.Event | None) -> Work:
+    """What the steps of one staging share. Arguments and failures as of `stage`."""
     into = data_root(into)
     with named(into):
         into.mkdir(parents=True, exist_ok=True)
@@ -91,8 +97,7 @@ def stage(
             raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
         say(line)
 
-    work = Work(Cache(into, say_unless_stopped), say_unless_stopped, stop)
-    return [_stage_source(source, work) for source in sources]
+    return Work(Cache(into, say_unless_stopped), say_unless_stopped, stop)
 
 
 def _stage_source(source: DataSource, work: Work) -> StagedSource:
@@ -102,14 +107,14 @@ def _stage_source(source: DataSource, work: Work) -> StagedSource:
     annotations = _annotations(source.json_file, work)
     names = read_file_names(annotations)
     images: ImageStore
-    if packed := is_archive(source.image_dir):
-        whole, content = _packed(source.image_dir, work)
+    if archive := is_archive(source.image_dir):
+        whole, content = packed(source.image_dir, work)
         images = replace(whole, root=image_root(whole.index, source.image_dir, names))
     else:
         images = Folder(_image_folder(source.image_dir, names, work))
         content = _listing_digest(images, names)
     digest = hashlib.sha256(f"{sha256_of(annotations)} {content}".encode()).hexdigest()
-    return StagedSource(images, annotations, digest, fixed=packed)
+    return StagedSource(images, annotations, digest, fixed=archive)
 
 
 def _annotations(uri: str, work: Work) -> Path:
@@ -130,8 +135,8 @@ def _annotations(uri: str, work: Work) -> Path:
     return work.cache.once(f"objects/{key_of(store, entry)}", uri, download) / name
 
 
-def _packed(uri: str, work: Work) -> tuple[Packed, str]:
-    """An archive's content, and the archive's SHA-256."""
+def packed(uri: str, work: Work) -> tuple[Packed, str]:
+    """An archive's content, and the archive's SHA-256. Failures as of `stage`."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
     entry = _required(store, name)

@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dino_api.experiment import TrainConfig
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.distributed.meeting import ManyNodes, Meeting, OneNode, Verdict
@@ -45,20 +45,23 @@ class Shape:
     local: int
 
     @classmethod
-    def of(cls, train: TrainConfig, env: Mapping[str, str] = os.environ) -> Shape:
+    def of(cls, section: Any, env: Mapping[str, str] = os.environ) -> Shape:
         """One process per GPU, or `num_processes` where there is none.
 
+        section: `train` or `evaluate` of a spec, or None for what always is one process.
         Raises InvalidSpec if several nodes are asked for and nothing says where they meet.
         """
-        nodes = int(env.get(Env.NODES) or train.num_nodes)
+        if section is None:
+            return cls(1, 0, 1)
+        nodes = int(env.get(Env.NODES) or section.num_nodes)
         if nodes > 1 and not (env.get(Env.RDZV_ENDPOINT) and env.get(Env.COMPLETION_INDEX)):
             raise invalid_spec(
-                f"train.num_nodes is {nodes}, but nothing says which node this is.",
+                f"num_nodes is {nodes}, but nothing says which node this is.",
                 f"Leave it out; or run this on every node, with {Env.RDZV_ENDPOINT}=host:port of "
                 f"the first one and {Env.COMPLETION_INDEX}=0, 1, … in the environment.",
             )
         index = int(env.get(Env.COMPLETION_INDEX) or 0) if nodes > 1 else 0
-        return cls(nodes, index, train.num_gpus or train.num_processes)
+        return cls(nodes, index, section.num_gpus or section.num_processes)
 
     @property
     def size(self) -> int:

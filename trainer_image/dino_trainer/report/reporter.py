@@ -32,7 +32,8 @@ class Reporter:
     once, at the end, and `close`. A report that cannot be written is said once and costs nothing
     else, except `result.json`: without it a finished run would be run again.
 
-    output: where `status.json` and `result.json` go. total_epochs: for positions without one.
+    output: where `status.json` and `result.json` go. total_epochs: for positions without one, None
+    for an action that has no epochs.
     push: the way to the resource, None outside a cluster.
     termination_log: the file that Kubernetes reads (TERMINATION_LOG); left alone where it does not
     exist.
@@ -41,7 +42,7 @@ class Reporter:
     def __init__(
         self,
         output: Output,
-        total_epochs: int,
+        total_epochs: int | None,
         *,
         terminal: Terminal | None = None,
         push: ProgressPush | None = None,

@@ -16,7 +16,12 @@ from dino_trainer.errors import TrainerError
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def pick_device(gpus: int, local_rank: int = 0) -> torch.device:
+def any_device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_device(gpus: int, local_rank: int = 0, key: str = "train.num_gpus") -> torch.device:
     """The GPU of this process if the spec asks for GPUs and there are any, else the CPU.
 
     Raises:
@@ -27,8 +32,7 @@ def pick_device(gpus: int, local_rank: int = 0) -> torch.device:
     if gpus and found < gpus and (found or os.environ.get(Env.JOB_NAME)):
         raise TrainerError(
             FailureReason.NO_GPU,
-            f"train.num_gpus is {gpus}, but PyTorch {torch.__version__} finds {found or 'no'} GPU "
-            "here.",
+            f"{key} is {gpus}, but PyTorch {torch.__version__} finds {found or 'no'} GPU here.",
         )
     if not found:
         return torch.device("cpu")

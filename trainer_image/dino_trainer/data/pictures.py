@@ -1,0 +1,154 @@
+"""Images without annotations: those of folders and archives, here or on S3.
+
+Every image below a folder or in an archive counts, however deep it lies. They come in natural order
+(`img2` before `img10`), each under one relative path of its own, which outputs are named after.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from dino_api.names import FailureReason
+from dino_trainer.data.archive import is_archive, stem
+from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
+from dino_trainer.data.listed import download_listed
+from dino_trainer.data.stage import packed, staging
+from dino_trainer.data.work import Work
+from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.storage import Say, is_remote, local_path, named, open_store
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image; an `ImageFile`, too.
+
+    path: relative, with `/` between parts; no other picture has it. file: where its bytes are.
+    """
+
+    path: str
+    file: ImageFile
+
+    @property
+    def name(self) -> str:
+        """Without the folders it lies in."""
+        return posixpath.basename(self.path)
+
+    def read_bytes(self) -> bytes:
+        """The whole content. Raises OSError."""
+        return self.file.read_bytes()
+
+
+def find_pictures(
+    sources: Sequence[str], into: Path, say: Say, stop: threading.Event | None = None
+) -> list[Picture]:
+    """The images of all sources, source after source; copied here where they lie elsewhere.
+
+    sources: folders, archives (.tar.gz, .tgz, .tar), or either of them on S3. Several sources that
+    share a relative path have their own names before it.
+    into, say, stop: as for `stage`.
+
+    Raises:
+        TrainerError: InputNotFound for a source that is not there; InvalidDataset for one without
+            images or none at all; those of `stage`.
+    """
+    if not sources:
+        raise invalid_dataset("No images are named.", "Name a folder or an archive of images.")
+    work = staging(into, say, stop)
+    found = [_pictures_of(source, work) for source in sources]
+    counts = Counter(picture.path for pictures in found for picture in pictures)
+    if all(count == 1 for count in counts.values()):
+        return [picture for pictures in found for picture in pictures]
+    return [
+        replace(picture, path=f"{label}/{picture.path}")
+        for label, pictures in zip(_labels(sources), found, strict=True)
+        for picture in pictures
+    ]
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path is that of an image. Hidden files and Mac archives' forks are none."""
+    pure = PurePosixPath(path)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in pure.parts)
+    return pure.suffix.lower() in SUFFIXES and not hidden
+
+
+def in_order(paths: Iterable[str]) -> list[str]:
+    """Natural order: numbers inside of names count as numbers; folder by folder."""
+    return sorted(paths, key=_key)
+
+
+def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
+    parts = _NUMBER.split(path.casefold())
+    keyed = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+    return keyed, path  # the path itself, where only the case or zeros differ
+
+
+def _pictures_of(source: str, work: Work) -> list[Picture]:
+    store, paths = _store_of(source, work)
+    files = [(path, store.find(path)) for path in in_order(filter(is_picture, paths))]
+    pictures = [Picture(path, file) for path, file in files if file]
+    if not pictures:
+        raise invalid_dataset(
+            f"{source} holds no image: no file there ends in {', '.join(SUFFIXES)}.",
+            "Name a folder or an archive of images.",
+        )
+    return pictures
+
+
+def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
+    """A source's files, and the names that they have in it."""
+    if is_archive(source):
+        archive, _ = packed(source, work)
+        return archive, archive.index.files
+    if is_remote(source):
+        entries = open_store(source, work.say).list()
+        names = {entry.key for entry in entries if is_picture(entry.key)}
+        if not names:
+            return Folder(Path()), ()
+        return Folder(download_listed(source, names, work)), names
+    root = local_path(source)
+    if not root.is_dir():
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"There is no folder or archive {root}.",
+            "Name a folder of images, or a .tar.gz, .tgz or .tar archive of them.",
+        )
+    with named(root):
+        return Folder(root), list(_below(root))
+
+
+def _below(root: Path) -> Iterable[str]:
+    stat = root.stat()
+    seen = {(stat.st_dev, stat.st_ino)}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        base = Path(folder)
+        # A link that leads back up would bring everything once more.
+        folders[:] = [name for name in folders if not _enter(base / name, seen)]
+        yield from ((base / name).relative_to(root).as_posix() for name in names)
+
+
+def _enter(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was entered before."""
+    stat = folder.stat()
+    place = (stat.st_dev, stat.st_ino)
+    known = place in seen
+    seen.add(place)
+    return known
+
+
+def _labels(sources: Sequence[str]) -> list[str]:
+    """A short name of each source that no other has."""
+    names = [stem(source.rstrip("/")) or "images" for source in sources]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number}-{name}" for number, name in enumerate(names, start=1)]

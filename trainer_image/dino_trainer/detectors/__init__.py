@@ -1,0 +1,151 @@
+"""Models that find objects: a checkpoint, an ONNX file or an engine behind one small interface.
+
+Start at `open_model`. `info.py` says what a `Detector` is; one module for each kind of file reads
+it. `evaluate.detect` runs any of them over a data set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import LATEST, ONNX_FILE, TRAINS, Action, FailureReason
+from dino_api.result import ModelFile
+from dino_trainer.detectors.info import Detector, ModelInfo, check_structure, config_for
+from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.sections import key_path, section_of
+from dino_trainer.storage import sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from dino_trainer.run import RunContext
+
+__all__ = [
+    "Detector",
+    "ModelInfo",
+    "check_structure",
+    "config_for",
+    "device_for",
+    "format_of",
+    "model_uri",
+    "open_model",
+]
+
+Format = Literal["checkpoint", "onnx", "engine"]
+_FORMATS: dict[str, Format] = {
+    ".pth": "checkpoint",
+    ".tlt": "checkpoint",
+    ".ckpt": "checkpoint",
+    ".safetensors": "checkpoint",
+    ".onnx": "onnx",
+    ".engine": "engine",
+}
+# The keys of each action's section that name its model.
+MODEL_KEYS: dict[Action, tuple[str, ...]] = {
+    Action.EVALUATE: ("checkpoint", "onnx_file", "trt_engine"),
+    Action.INFERENCE: ("checkpoint", "onnx_file", "trt_engine"),
+    Action.EXPORT: ("checkpoint",),
+    Action.GEN_TRT_ENGINE: ("onnx_file",),
+    Action.QUANTIZE: ("model_path",),
+    Action.DISTILL: ("pretrained_teacher_model_path",),
+}
+_FROM_ONNX = (Action.GEN_TRT_ENGINE, Action.QUANTIZE)
+
+
+def model_uri(spec: ExperimentSpec, action: Action) -> str:
+    """Where the model lies that an action works on.
+
+    What its section names; else what a training, or an export, in the same results_dir leaves:
+    `<results_dir>/train/dino_model_latest.pth`, `<results_dir>/export/dino_model.onnx`.
+
+    Raises:
+        TrainerError: InvalidSpec where two are named, or none and nothing can stand in.
+    """
+    section, keys = section_of(spec, action), MODEL_KEYS[action]
+    named = {key: uri for key in keys if (uri := getattr(section, key, ""))}
+    if len(named) > 1:
+        both = " and ".join(f"{key_path(action, key)} ({uri})" for key, uri in named.items())
+        raise invalid_spec(f"Two models are named: {both}.", "Name one of them.")
+    if named:
+        return next(iter(named.values()))
+    if action == Action.DISTILL or not spec.results_dir:
+        raise invalid_spec(
+            f"{key_path(action, keys[0])} is not set.",
+            "Name the teacher's checkpoint." if action == Action.DISTILL else "Name a model.",
+        )
+    return f"{spec.results_dir.rstrip('/')}/{_stand_in(action)}"
+
+
+def _stand_in(action: Action) -> str:
+    return f"export/{ONNX_FILE}" if action in _FROM_ONNX else f"train/{LATEST}"
+
+
+def format_of(uri: str) -> Format:
+    """What kind of file it is, by its extension. Raises InvalidSpec for any other."""
+    suffix = PurePosixPath(uri).suffix.lower()
+    if suffix not in _FORMATS:
+        raise invalid_spec(
+            f"{uri} is no model file.", f"Name a file that ends in {', '.join(_FORMATS)}."
+        )
+    return _FORMATS[suffix]
+
+
+def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
+    """The model at `uri`, ready to find objects; fetched first where it lies elsewhere.
+
+    Raises:
+        TrainerError: InvalidSpec where it cannot be read, or is not the model that the keys which
+            `spec` sets describe; InputNotFound where there is none; those of the store.
+    """
+    format = format_of(uri)
+    with context.world.first_here():
+        path = _fetched(uri, context)
+    file = ModelFile(uri=uri, format=format, sha256=sha256_of(path), bytes=path.stat().st_size)
+    detector = _opened(path, file, spec, context)
+    check_structure(detector.info, spec)
+    return detector
+
+
+def _opened(path: Path, file: ModelFile, spec: ExperimentSpec, context: RunContext) -> Detector:
+    # Each runtime is imported by who needs it.
+    if file.format == "onnx":
+        from dino_trainer.detectors.onnx_detector import open_onnx
+
+        return open_onnx(path, file)
+    if file.format == "engine":
+        from dino_trainer.detectors.engine_detector import open_engine
+
+        return open_engine(path, file)
+    from dino_trainer.detectors.torch_detector import open_checkpoint
+
+    return open_checkpoint(path, file, spec, device_for(spec, context))
+
+
+def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
+    """The device of this process: as many GPUs as the action's section asks for, else the CPU.
+
+    Actions whose section names no number of GPUs take one where there is one. Raises NoGPU.
+    """
+    from dino_trainer.train.machine import any_device, pick_device
+
+    section = Action.TRAIN if context.action in TRAINS else context.action
+    gpus = getattr(section_of(spec, section), "num_gpus", None)
+    if gpus is None:
+        return any_device()
+    return pick_device(gpus, context.world.local_rank, key_path(section, "num_gpus"))
+
+
+def _fetched(uri: str, context: RunContext) -> Path:
+    from dino_trainer.train.weights import fetch
+
+    try:
+        return fetch(uri, context.work_dir)
+    except TrainerError as error:
+        if error.reason != FailureReason.INPUT_NOT_FOUND:
+            raise
+        keys = MODEL_KEYS.get(context.action, ())
+        names = " or ".join(key_path(context.action, key) for key in keys)
+        remedy = f"Name the model as {names}." if names else None
+        raise TrainerError(error.reason, error.message, remedy) from error

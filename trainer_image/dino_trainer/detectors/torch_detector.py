@@ -1,0 +1,164 @@
+"""A model that PyTorch runs: one in training, or one read from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.result import ModelFile
+from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.detectors.info import ModelInfo, check_structure
+from dino_trainer.errors import invalid_spec
+from dino_trainer.model import (
+    Detections,
+    build_dino,
+    load_checkpoint_weights,
+    postprocess,
+    read_state,
+)
+from dino_trainer.model.weights import our_name
+from dino_trainer.train import checkpoint
+from dino_trainer.train.precision import autocast
+
+_HEAD = "decoder.class_head.0.bias"
+
+
+class TorchDetector:
+    """Normalises pixels, runs the model, selects the best detections.
+
+    The model must be in evaluation mode. It computes in `train.precision` of the spec in `info`.
+    """
+
+    def __init__(self, model: nn.Module, info: ModelInfo) -> None:
+        self.model, self.info = model, info
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
+        """See `Detector`."""
+        spec = self.info.spec
+        config = spec.dataset.augmentation
+        pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
+        with autocast(spec.train.precision, pixels.device):
+            outputs = self.model(pixels, batch.mask)
+        return postprocess(outputs, sizes, self.info.num_select)
+
+
+@contextmanager
+def in_training(
+    model: nn.Module, spec: ExperimentSpec, class_names: Sequence[str] = ()
+) -> Iterator[TorchDetector]:
+    """A model that is trained just now, as a detector; it is left in the mode it was in."""
+    file = ModelFile(uri="", format="checkpoint", precision=spec.train.precision)
+    info = ModelInfo(file, spec, tuple(class_names), None, None, spec.model.num_select)
+    was_training = model.training
+    model.eval()
+    try:
+        yield TorchDetector(model, info)
+    finally:
+        model.train(was_training)
+
+
+def open_checkpoint(
+    path: Path, file: ModelFile, spec: ExperimentSpec, device: torch.device
+) -> TorchDetector:
+    """The detector in a checkpoint, with the weights that its training scored.
+
+    Our own checkpoints say themselves what they are. Of the published ones and TAO's the structure
+    is what `spec` says.
+
+    Raises:
+        TrainerError: InvalidSpec where the file is no checkpoint, is of another structure than the
+            keys that `spec` sets, or does not fit.
+    """
+    content, state = _read(path, file.uri)
+    own, names = _own(content, file.uri) or _foreign(state, spec, file.uri)
+    model_spec = own.model.model_copy(update=_set(spec.model, "num_select"))
+    own = own.model_copy(update={"model": model_spec})
+    file = file.model_copy(update={"precision": own.train.precision})
+    info = ModelInfo(file, own, names, None, None, model_spec.num_select)
+    check_structure(info, spec)
+    try:
+        model = build_dino(own.model, len(names))
+        load_checkpoint_weights(model, state, strict=True)
+    except ValueError as error:
+        raise invalid_spec(f"{file.uri}: {error}", _STRUCTURE) from error
+    return TorchDetector(model.to(device).eval().requires_grad_(False), info)
+
+
+_STRUCTURE = (
+    "Give the spec that the checkpoint was trained with: its model.* keys and dataset.num_classes."
+)
+
+
+def _set(section: Any, name: str) -> dict[str, Any]:
+    """A key that the user's spec sets itself."""
+    return {name: getattr(section, name)} if name in section.model_fields_set else {}
+
+
+def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """What a checkpoint says about itself, and the scored weights: the average where there is one.
+
+    A file that is not one of ours says nothing.
+    """
+    try:
+        if path.suffix != ".safetensors":
+            content = checkpoint.read(path)
+            if "spec" in content and "model" in content:
+                return content, content.get("ema") or content["model"]
+    except ValueError:
+        pass  # the published code's pickles hold more than ours; the reader below knows them
+    try:
+        return {}, read_state(path)
+    except ValueError as error:
+        raise invalid_spec(
+            f"{uri} is no checkpoint: {error}", "Name a .pth file of a training."
+        ) from error
+
+
+def _own(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tuple[str, ...]] | None:
+    if not content:
+        return None
+    # What other actions were told then is nothing to this one.
+    kept = {name: content["spec"].get(name) or {} for name in ("model", "dataset", "train")}
+    try:
+        spec = ExperimentSpec.model_validate(kept)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise invalid_spec(
+            f"{uri} was made by another release: its {key} cannot be read ({first['msg']}).",
+            "Use it with the release that made it, or train again.",
+        ) from error
+    names = tuple(content["class_names"])
+    return _with_classes(spec, len(names)), names
+
+
+def _foreign(
+    state: Mapping[str, Tensor], spec: ExperimentSpec, uri: str
+) -> tuple[ExperimentSpec, tuple[str, ...]]:
+    """The structure of the user's spec, and as many classes as the head has."""
+    heads = [value for name, value in state.items() if our_name(name) == _HEAD]
+    if not heads:
+        raise invalid_spec(
+            f"{uri} holds no detector: it has no head that tells classes.",
+            "Name a .pth file of a DINO detector, of this project, of TAO, or a published one.",
+        )
+    count = len(heads[0])
+    return _with_classes(spec, count), ("",) * count
+
+
+def _with_classes(spec: ExperimentSpec, count: int) -> ExperimentSpec:
+    dataset = spec.dataset.model_copy(update={"num_classes": count})
+    return spec.model_copy(update={"dataset": dataset})
