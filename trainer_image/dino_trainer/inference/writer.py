@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from dino_api.result import Artifact
-from dino_trainer.data.image_store import ImageFile
+from dino_trainer.data.pictures import Picture
 from dino_trainer.inference.drawing import Colour, draw, encode
 from dino_trainer.inference.files import PREDICTIONS, Predictions, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
@@ -43,21 +43,25 @@ class Style:
 class Writer:
     """For use from one thread, in a `with`: at its end nothing waits any more.
 
-    files, names: the images and their paths below their source, which are unique.
+    pictures: all images; what is written of one lies under its own path.
     """
 
-    def __init__(
-        self, output: Output, files: Sequence[ImageFile], names: Sequence[str], style: Style
-    ) -> None:
-        self._output, self._files, self._names, self._style = output, files, names, style
-        self._label_names = label_names(names)
+    def __init__(self, output: Output, pictures: Sequence[Picture], style: Style) -> None:
+        self._output, self._all, self._style = output, pictures, style
+        self._label_names = label_names([picture.path for picture in pictures])
         self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
         self._predictions = Predictions(output.dir)
-        self._chosen = set(np.linspace(0, len(names) - 1, min(SHOWN, len(names))).round().tolist())
+        chosen = np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures)))
+        self._chosen = set(chosen.round().astype(int).tolist())
         self._threads = cores_each()
         self._pool = ThreadPoolExecutor(self._threads)
         self._pending: deque[tuple[int, Future[Drawn]]] = deque()
         self.shown: list[Shown] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes, by label."""
+        return self._style.names
 
     def __enter__(self) -> Writer:
         return self
@@ -70,7 +74,7 @@ class Writer:
         """The image at `index`, of `size` (height, width). Raises DiskFull, InvalidDataset."""
         text = kitti(objects, self._style.names)
         self._labels.add(self._label_names[index], text.encode())
-        self._predictions.add(index + 1, self._names[index], size, objects)
+        self._predictions.add(index + 1, self._all[index].path, size, objects)
         self._pending.append((index, self._pool.submit(self._drawn, index, size, objects)))
         while len(self._pending) > _WAITING * self._threads:
             self._take()
@@ -87,15 +91,16 @@ class Writer:
         """Writes the picture that waits for longest."""
         index, future = self._pending.popleft()
         drawn = future.result()
-        self._pictures.add(self._names[index], drawn.content)
+        path = self._all[index].path
+        self._pictures.add(path, drawn.content)
         if drawn.small:
-            self.shown.append(Shown(self._names[index], drawn.small, drawn.objects))
+            self.shown.append(Shown(path, drawn.small, drawn.objects))
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
-        image = read_upright(self._files[index], size)
+        image = read_upright(self._all[index], size)
         draw(image, objects, self._style.names, self._style.colours, self._style.width)
         small = _small(image) if index in self._chosen else b""
-        return Drawn(encode(image, self._names[index]), small, len(objects))
+        return Drawn(encode(image, self._all[index].path), small, len(objects))
 
 
 @dataclass(frozen=True)

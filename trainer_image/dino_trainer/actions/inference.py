@@ -1,0 +1,132 @@
+"""`dino inference`: images without annotations, to labels, pictures and a report."""
+
+from __future__ import annotations
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import Action
+from dino_api.result import Artifact, Dataset, Result
+from dino_trainer.data.pictures import Picture, find_pictures
+from dino_trainer.detectors import Detector, ModelInfo, config_for, model_uri, open_model
+from dino_trainer.errors import invalid_spec
+from dino_trainer.inference.classmap import names_by_label, read_lines
+from dino_trainer.inference.drawing import colours_of
+from dino_trainer.inference.page import page
+from dino_trainer.inference.tally import Tally
+from dino_trainer.inference.through import Watch, run_through
+from dino_trainer.inference.writer import Style, Writer
+from dino_trainer.run import RunContext
+from dino_trainer.sections import section_of
+from dino_trainer.storage import open_store, replacing, split
+from dino_trainer.train import machine
+
+REPORT = "report.html"
+_NAMED = 5
+
+
+def run(spec: ExperimentSpec, context: RunContext) -> Result:
+    """Find objects in every image that `dataset.infer_data_sources` names.
+
+    Raises:
+        TrainerError: InvalidDataset for a class map of other classes, and where no image can be
+            read; InvalidSpec for a colour of a class that the model does not have; those of
+            `open_model` and `find_pictures`.
+    """
+    machine.tune_cpu()
+    section = section_of(spec, Action.INFERENCE)
+    detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
+    names = class_names(spec, detector.info)
+    style = Style(names, colours_of(names, section.color_map), section.outline_width)
+    config = config_for(detector.info, spec, section)
+    pictures = gather(spec, context)
+    context.reporter.event(
+        f"Looking for objects in {len(pictures)} images on {machine.describe(detector.device)}."
+    )
+    watch = Watch(context.reporter.event, context.reporter.progress, context.stop)
+    with Writer(context.output, pictures, style) as writer:
+        tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
+        artifacts = writer.finish(about(detector, tally, section.conf_threshold))
+    verdict = said(tally)
+    html = page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
+    context.reporter.event(verdict)
+    return Result(
+        action=Action.INFERENCE,
+        note=skipped(tally),
+        model=detector.info.file,
+        artifacts=[*artifacts, publish_page(html, context)],
+        dataset=Dataset(
+            num_classes=len(names), images=tally.read, class_names=list(names), warnings=odd(tally)
+        ),
+    )
+
+
+def gather(spec: ExperimentSpec, context: RunContext) -> list[Picture]:
+    """The images to look at. Raises InvalidDataset where there are none."""
+    sources = spec.dataset.infer_data_sources
+    folders = sources.image_dir if sources else []
+    return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
+
+
+def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
+    """Name by label: what the class map says, where it agrees with the model."""
+    sources = spec.dataset.infer_data_sources
+    uri = sources.classmap if sources else ""
+    if uri:
+        base, name = split(uri)
+        return names_by_label(
+            read_lines(open_store(base).read_bytes(name), uri), info.class_names, uri
+        )
+    if not any(info.class_names):
+        raise invalid_spec(
+            f"{info.file.uri} does not know the names of its classes, and "
+            "dataset.infer_data_sources.classmap is not set.",
+            "Name a text file with one class name a line, in the order of the category ids.",
+        )
+    return info.class_names
+
+
+def about(detector: Detector, tally: Tally, threshold: float) -> dict[str, object]:
+    """What predictions.json says about itself."""
+    file = detector.info.file
+    return {
+        "model": file.uri,
+        "model_sha256": file.sha256,
+        "conf_threshold": threshold,
+        "skipped": [{"file_name": name, "why": why} for name, why in tally.skipped],
+    }
+
+
+def said(tally: Tally) -> str:
+    """What came out, in a sentence or two."""
+    text = f"{tally.total:,} objects in {tally.read:,} images, {tally.empty:,} of them without any."
+    return " ".join([text, *odd(tally)])
+
+
+def odd(tally: Tally) -> list[str]:
+    """What was left out, one sentence each."""
+    sentences = [text] if (text := skipped(tally)) else []
+    if tally.nameless:
+        sentences.append(
+            "Detections of classes without a name in the class map are left out: "
+            f"{tally.nameless:,}."
+        )
+    return sentences
+
+
+def skipped(tally: Tally) -> str | None:
+    """The images that cannot be read, counted, the first ones by name."""
+    if not tally.skipped:
+        return None
+    names = ", ".join(name for name, _ in tally.skipped[:_NAMED])
+    more = len(tally.skipped) - _NAMED
+    total = tally.read + len(tally.skipped)
+    return f"{len(tally.skipped):,} of {total:,} images cannot be read and are skipped: {names}" + (
+        f" and {more:,} more." if more > 0 else "."
+    )
+
+
+def publish_page(html: str, context: RunContext) -> Artifact:
+    """report.html at its final place."""
+    with replacing(context.output.dir / REPORT) as aside:
+        # Names of files may hold bytes that are no text.
+        aside.write_text(html, encoding="utf-8", errors="backslashreplace")
+    return context.output.publish(REPORT).artifact(REPORT)
