@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan import attempts, preflight
+from dino_operator.plan import attempts, words
 from tests.builders import Object, at
 
 RESULT = {
@@ -73,7 +73,7 @@ def told_at(status: Object, seconds: float) -> Object:
 
 
 KINDS = ("Suspended", *TYPES.values(), "Running", "Complete", "Failed")
-UNCHECKED = ("Checking", preflight.CHECKING)
+UNCHECKED = ("Checking", words.checking({"spec": {}}))
 CHECKING = told(
     "Preparing", running=UNCHECKED, data=UNCHECKED, specDigest="digest", image="trainer:1"
 )

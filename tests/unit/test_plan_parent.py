@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dino_api.failures import by_reason
-from dino_operator.plan import pods, preflight, specfile
+from dino_operator.plan import pods, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Event, Plan
 from dino_operator.plan.names import Annotation
@@ -20,7 +20,7 @@ from tests.unit.plan_searches import a_search_for
 WEIGHTS = "s3://results/base/train/dino_model_best.pth"
 READY = ("ParentComplete", f"the job starts from {WEIGHTS} of DinoJob base", True)
 TAKEN = {
-    "checkpoint": WEIGHTS,
+    "model": {"uri": WEIGHTS, "format": "checkpoint"},
     "experiment": {"model": {"backbone": "resnet_18", "num_queries": 100}},
     "numClasses": 4,
 }
@@ -51,7 +51,7 @@ def _waits() -> dict[str, Case]:
     runs = "DinoJob base has not ended yet; it is waited for"
     round_ = "x waits for base waits for x: none of them can start; delete one and create it "
     round_ += "without spec.parent"
-    lost = "DinoJob base is complete, but its status names no checkpoint"
+    lost = "DinoJob base is complete, but its status names no model"
     bad = "DinoJob base failed: Diverged: NaN"
     failed = a_job("base").condition("Failed", reason="Diverged", message="NaN")
     held = told_at(
@@ -201,4 +201,4 @@ def test_data_that_another_trial_checked_is_not_checked_again() -> None:
     assert done.status is not None
     ready = next(each for each in done.status["conditions"] if each["type"] == "DataReady")
     assert (ready["status"], ready["reason"]) == ("True", "CheckedByTrial")
-    assert preflight.CHECKING not in str(done.status)
+    assert UNCHECKED[1] not in str(done.status)

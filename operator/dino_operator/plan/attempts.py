@@ -15,6 +15,7 @@ from dino_operator.plan import (
     scheduling,
     specfile,
     status,
+    words,
 )
 from dino_operator.plan.model import Object, Patch, Plan
 from dino_operator.plan.names import Annotation
@@ -50,7 +51,7 @@ def follow(view: View, job: Object) -> Plan:
 def first_words(view: View) -> State:
     """What is said of a Job that was just created, and as long as nothing is wrong."""
     if view.checks_data:
-        return preflight.is_checked()
+        return preflight.is_checked(view)
     if view.queue:
         return kueue.waiting(view)
     return status.waiting(ConditionReason.QUEUED, WAITING)
@@ -59,7 +60,7 @@ def first_words(view: View) -> State:
 def _passes(view: View) -> State:
     """What is said while a pod that may run is awaited."""
     if view.checks_data:
-        return preflight.is_checked()
+        return preflight.is_checked(view)
     return status.waiting(ConditionReason.QUEUED, WAITING)
 
 
@@ -70,7 +71,7 @@ def _follow_user(view: View, job: Object, mine: list[Object]) -> Plan | None:
     patches = (_patch(job, {"spec": {"suspend": view.wants_suspend}}),)
     if not view.wants_suspend:
         again = "the check of the data starts again" if view.checks_data else ""
-        said = again or "the attempt goes on from its checkpoint"
+        said = again or words.resumes(view.resource)
         told = say(view, job, status.waiting(ConditionReason.RESUMED, said))
         return replace(told, patches=patches, requeue_after=view.settings.pod_missing_after)
     state, facts = hold(view, mine)
@@ -172,9 +173,9 @@ def _leaving(view: View, job: Object, pod: Object) -> Plan:
     """A pod goes, and where there are several all stop with it. The first one may still report."""
     name = observe.name_of(pod)
     if view.checks_data:
-        return say(view, job, preflight.is_checked())
-    said = f"pod {name} was asked to go; it saves a checkpoint and another follows"
-    return say(view, job, status.waiting(ConditionReason.QUEUED, said), reporter=name)
+        return say(view, job, preflight.is_checked(view))
+    state = status.waiting(ConditionReason.QUEUED, words.leaves(view.resource, name))
+    return say(view, job, state, reporter=name)
 
 
 def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
@@ -190,7 +191,7 @@ def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
 def _running(view: View, job: Object, pods: list[Object]) -> Plan:
     """All pods run; the first one reports."""
     if view.checks_data:
-        return say(view, job, preflight.is_checked())
+        return say(view, job, preflight.is_checked(view))
     name = observe.name_of(pods[0])
     started = view.resource.get("status", {}).get("startTime") or observe.started_at(pods[0])
     facts = {"reporter": name, "startTime": started or observe.format_time(view.now)}

@@ -15,8 +15,9 @@ def follow(view: View) -> Plan:
     An end of the parent stays, and so may be believed as the cache has it.
     """
     found = parent.look(view)
-    if found.verdict.reason == FailureReason.PARENT_FAILED:
-        return failed(view, failure.cause(FailureReason.PARENT_FAILED, found.verdict.message))
+    for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):
+        if found.verdict.reason == reason:
+            return failed(view, failure.cause(reason, found.verdict.message))
     state = status.waiting(found.verdict.reason, found.verdict.message, Phase.PENDING)
     if found.inherited is not None:
         return write(view, state, facts={"inherited": found.inherited}, requeue_after=1)

@@ -1,8 +1,8 @@
 """What to do about a DinoJob: the decision as early returns, worst first.
 
-A job has two stages: a preflight that checks the data, then attempts to train. Attempt n is the Job
-`<name>-<stage>-<n>`. Which attempt it is, what failed before and how much of the deadline is left
-are read from the Jobs themselves; nothing in the operator's memory counts.
+A job has two stages: a preflight that checks the data, where there is any, then attempts at the
+work. Attempt n is the Job `<name>-<stage>-<n>`. Which attempt it is, what failed before and what is
+left of the deadline are read from the Jobs themselves; nothing in the operator's memory counts.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from dino_operator.plan import (
     names,
     observe,
     parent,
+    pods,
     preflight,
     render,
     results,
     specfile,
     status,
     stop,
+    words,
 )
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.plan.pods import Attempt
@@ -126,7 +128,8 @@ def _missing_attempt(view: View) -> Attempt:
 def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
     """The attempt that follows a failed one. Raises InvalidSpec."""
     number = observe.attempt_of(job) + 1
-    tried = None if view.checks_data else memory.after(job, cause.rule.reason, view.resource)
+    trains = not view.checks_data and words.trains(view.resource)
+    tried = memory.after(job, cause.rule.reason, view.resource) if trains else None
     counts = cause.rule.retry == "counted" and not (
         view.max_retries and memory.is_halved(tried, cause.rule.reason)
     )
@@ -167,7 +170,7 @@ def _create(
             **_facts_of_wait(view, last),
             **of_attempt(view, attempt.number, attempt.memory),
             "specDigest": resolved.digest,
-            "image": view.settings.trainer_image,
+            "image": pods.image_of(resolved, attempt, view.settings),
         },
         requeue_after=view.settings.pod_missing_after,
     )
@@ -212,7 +215,7 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
     cause, ended = _cause(view, job), observe.finished_at(job)
     if cause.rule.retry == "never":
-        return failed(view, cause, ended)
+        return failed(view, cause, ended, **_kept(view, job))
     if memory.is_used_up(job, cause.rule.reason):
         said = f"{cause.message}; twice in a row with one image per forward pass"
         return failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
@@ -227,6 +230,12 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     if view.now < ready:
         return _back_off(view, cause, attempt, ready)
     return _begin(view, attempt, cause)
+
+
+def _kept(view: View, job: Object) -> Object:
+    """What an attempt left that failed by its own judgement: figures and report."""
+    told = None if view.checks_data else results.of_job(job, view.children.pods)
+    return results.of_failed(told, view.status) if told else {}
 
 
 def _ready_at(view: View, job: Object, number: int) -> datetime:
@@ -285,10 +294,7 @@ def _completed(view: View, job: Object) -> Plan:
     if told is None:
         said = f"the trainer left no message; its result is in {where}/result.json"
         return end(view, status.complete(said), ended, failure=None)
-    score = told.metrics.mAP50 if told.metrics else None
-    said = f"results are in {where}"
-    if score is not None:
-        said = f"mAP50 {score:.4f}; {said}"
+    said = "; ".join((*results.figures(told), f"results are in {where}"))
     known = {**view.resource.get("status", {}), **preflight.facts(view)}
-    facts = results.of_training(told, known)
+    facts = results.of_success(told, known)
     return end(view, status.complete(said), ended, failure=None, **facts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason
-from dino_operator.plan import observe, status
+from dino_operator.plan import observe, status, words
 from dino_operator.plan.model import Delete, Object, Plan
 from dino_operator.plan.status import State
 from dino_operator.plan.telling import hold, say
@@ -30,7 +30,7 @@ def follow(view: View, job: Object, pods: list[Object]) -> Plan | None:
     if not pods:
         return say(view, job, waiting(view))
     name = observe.name_of(observe.by_index(pods)[0])
-    said = f"Kueue takes the place in queue {view.queue} back; pod {name} saves a checkpoint"
+    said = f"Kueue takes the place in queue {view.queue} back; {words.saves(view.resource, name)}"
     state = status.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
     return say(view, job, state, reporter=name)
 

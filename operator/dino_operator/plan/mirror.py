@@ -46,7 +46,11 @@ def _begin(view: View) -> Plan:
 def _first_words(name: str) -> State:
     said = f"DinoAutoML {name} was made and has not begun"
     waits = Verdict(False, ConditionReason.QUEUED, said)
-    return State(Phase.PENDING, waits, data=Verdict(False, ConditionReason.CHECKING, said))
+    return State(Phase.PENDING, waits, data=_not_checked(said))
+
+
+def _not_checked(said: str) -> Verdict:
+    return Verdict(False, ConditionReason.CHECKING, said)
 
 
 def _gone(view: View) -> Object:
@@ -115,7 +119,7 @@ def _state(search: Object) -> State:
     return State(
         next((phase for phase in Phase if phase == told), Phase.PENDING),
         running=verdict(ConditionType.RUNNING, first.running),
-        data=verdict(ConditionType.DATA_READY, first.data),
+        data=verdict(ConditionType.DATA_READY, _not_checked(first.running.message)),
         suspended=verdict(ConditionType.SUSPENDED, first.suspended),
         complete=verdict(ConditionType.COMPLETE, first.complete),
         failed=verdict(ConditionType.FAILED, first.failed),

@@ -22,6 +22,8 @@ class Settings:
     """What the installation decides for every job. Durations are in seconds."""
 
     trainer_image: str
+    tensorrt_image: str = ""
+    """Of pods that build or run a TensorRT engine; empty: the trainer's."""
     image_pull_policy: str = "IfNotPresent"
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"

@@ -68,12 +68,17 @@ def job_label(name: str) -> str:
 
 def job_name(name: str, stage: str, attempt: int) -> str:
     """The child Job of one attempt, fit for host names. A long name is cut before the attempt."""
-    tail = f"-{stage}-{attempt}"
+    tail = f"-{_dashed(stage)}-{attempt}"
     plain = name if "." not in name else f"{name.replace('.', '-')}-{short_hash(name)}"
     if len(plain + tail) <= LONGEST_JOB:
         return plain + tail
     keep = LONGEST_JOB - len(tail) - HASH - 1
     return f"{plain[:keep].rstrip('-')}-{short_hash(name)}{tail}"
+
+
+def _dashed(word: str) -> str:
+    """An action in a name of Kubernetes: gen-trt-engine."""
+    return word.replace("_", "-")
 
 
 def service_name(name: str, uid: str) -> str:
@@ -85,7 +90,7 @@ def service_name(name: str, uid: str) -> str:
 def config_name(name: str, action: str, uid: str, content: str) -> str:
     """The ConfigMap of a resolved spec. Uid and content are in the name: it never has to change,
     and the one of a deleted resource of the same name is never taken for it."""
-    return fit(f"{name}-{action}-{short_hash(uid, content)}")
+    return fit(f"{name}-{_dashed(action)}-{short_hash(uid, content)}")
 
 
 def experiment_name(uid: str) -> str:

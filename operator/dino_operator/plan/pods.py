@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dino_api import names as api
-from dino_api.names import Env, Stage
+from dino_api.names import Action, Env, Stage
 from dino_api.resources import DinoJobSpec, Storage
 from dino_operator.plan import names, quantities
 from dino_operator.plan.memory import MicroBatch
@@ -28,7 +28,7 @@ JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 class Attempt:
     """Which attempt to render, and what it must remember of those before it.
 
-    preflight: an attempt to check the data, not to train. memory: None for the whole batch.
+    preflight: an attempt to check the data, not at the work. memory: None for the whole batch.
     """
 
     number: int
@@ -42,6 +42,12 @@ class Attempt:
 def stage_of(resolved: Resolved, attempt: Attempt) -> str:
     """What the attempt does: a word in names, the ACTION label, and the command of `dino`."""
     return Stage.PREFLIGHT.value if attempt.preflight else resolved.job.spec.action.value
+
+
+def image_of(resolved: Resolved, attempt: Attempt, settings: Settings) -> str:
+    """The trainer's image; where an engine is built or run, the one with TensorRT's libraries."""
+    engine = resolved.engine and not attempt.preflight
+    return settings.tensorrt_image if engine and settings.tensorrt_image else settings.trainer_image
 
 
 def config_name(resource: Object, resolved: Resolved) -> str:
@@ -106,9 +112,9 @@ def _container(
     wished = [each.to_dict() for each in spec.pod_template.env if each.name not in taken]
     return {
         "name": CONTAINER,
-        "image": settings.trainer_image,
+        "image": image_of(resolved, attempt, settings),
         "imagePullPolicy": settings.image_pull_policy,
-        "command": ["dino", stage_of(resolved, attempt), "-e", api.SPEC_PATH],
+        "command": _command(resolved, attempt),
         "env": ours + wished,
         "resources": quantities.of_preflight(spec) if attempt.preflight else quantities.of(spec),
         "securityContext": {
@@ -119,6 +125,14 @@ def _container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(spec, attempt, settings),
     }
+
+
+def _command(resolved: Resolved, attempt: Attempt) -> list[str]:
+    """A preflight is told for what it checks, unless that is a training."""
+    command = ["dino", stage_of(resolved, attempt), "-e", api.SPEC_PATH]
+    if attempt.preflight and resolved.action is not Action.TRAIN:
+        command += ["--for", resolved.action.value]
+    return command
 
 
 def _environment(

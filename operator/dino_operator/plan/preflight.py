@@ -1,6 +1,6 @@
 """The first stage: a Job without a GPU checks the data. What is said of it in the status.
 
-It is followed as an attempt to train is; `view.checks_data` says that the job is at this stage.
+It is followed as an attempt at the work is; `view.checks_data` says that the job is at this stage.
 """
 
 from __future__ import annotations
@@ -8,25 +8,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan import observe, results
+from dino_operator.plan import observe, results, words
 from dino_operator.plan.model import Object
 from dino_operator.plan.status import State, Verdict, waiting
 from dino_operator.plan.view import View
 
-CHECKING = "a Job without a GPU checks the data; the training starts after it"
-"""One sentence for the whole stage: each change of words would cost a write."""
 
-
-def is_checked() -> State:
+def is_checked(view: View) -> State:
     """The stage, as long as nothing is wrong."""
-    return waiting(ConditionReason.CHECKING, CHECKING)
+    return waiting(ConditionReason.CHECKING, words.checking(view.resource))
 
 
 def told(view: View, state: State) -> State:
-    """The state with what is known of the data."""
+    """The state with what is known of the data; nothing where the job reads none."""
+    if not view.reads_data:
+        return replace(state, data=None)
     if not view.checks_data:
         return replace(state, data=_ready(view))
-    data = Verdict(False, ConditionReason.CHECKING, CHECKING)
+    data = Verdict(False, ConditionReason.CHECKING, words.checking(view.resource))
     if state.failed.is_true:
         data = Verdict(False, state.failed.reason, state.failed.message)
     early = state.phase in (Phase.QUEUED, Phase.RUNNING)

@@ -124,7 +124,7 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
         Annotation.RETRIES.value: str(attempt.retries),
         Annotation.SPENT.value: str(attempt.spent),
         Annotation.DIGEST.value: resolved.digest,
-        Annotation.IMAGE.value: settings.trainer_image,
+        Annotation.IMAGE.value: pods.image_of(resolved, attempt, settings),
     }
     if resolved.warnings:
         notes[Annotation.WARNINGS.value] = " ".join(resolved.warnings)

@@ -41,18 +41,60 @@ def _named(artifact: Object) -> Object:
     return artifact if name.startswith(PREFIX) else {**artifact, "name": PREFIX + name}
 
 
-def of_training(told: Result, status: Object) -> Object:
-    """What a training achieved, as facts of the status; what the preflight found stays."""
-    metrics = told.metrics.rounded() if told.metrics else None
-    facts = told.model_copy(update={"metrics": metrics}).to_dict()
-    kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
+def of_success(told: Result, status: Object) -> Object:
+    """What an attempt achieved, as facts of the status; what the preflight found stays."""
+    facts = _facts(told)
     found = {key: value for key, value in status.get("dataset", {}).items() if value}
     return {
-        "metrics": facts.get("metrics"),
-        "checkpoint": facts.get("checkpoint"),
-        "artifacts": kept + facts["artifacts"],
+        **{key: facts.get(key) for key in ("metrics", "checkpoint", "model", "comparison")},
+        "artifacts": _artifacts(facts, status),
         "dataset": {**facts.get("dataset", {}), **found} or None,
     }
+
+
+def of_failed(told: Result, status: Object) -> Object:
+    """What an attempt left that failed by its own judgement, as facts of the status. No model."""
+    facts = _facts(told)
+    kept: Object = {key: each for key, each in facts.items() if key in ("metrics", "comparison")}
+    return {**kept, "artifacts": _artifacts(facts, status)} if facts["artifacts"] else kept
+
+
+def _facts(told: Result) -> Object:
+    metrics = told.metrics.rounded() if told.metrics else None
+    facts = told.model_copy(update={"metrics": metrics}).to_dict()
+    if "comparison" in facts:
+        facts["comparison"] = _rounded(facts["comparison"])
+    return facts
+
+
+def _rounded(told: Object) -> Object:
+    """Of a comparison: as many digits as a status keeps."""
+    short: Object = {}
+    for key, each in told.items():
+        short[key] = _rounded(each) if isinstance(each, dict) else each
+        if isinstance(each, float):
+            short[key] = round(each, DIGITS)
+    return short
+
+
+def _artifacts(facts: Object, status: Object) -> list[Object]:
+    """Those of the attempt, after the preflight's."""
+    kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
+    return kept + list(facts["artifacts"])
+
+
+def figures(told: Result) -> list[str]:
+    """The figures that people look for first, for the sentence of a good end."""
+    said = []
+    if told.metrics and told.metrics.mAP50 is not None:
+        said.append(f"mAP50 {told.metrics.mAP50:.4f}")
+    if told.comparison:
+        new, old = told.comparison.candidate, told.comparison.reference
+        if new.mAP is not None and old.mAP is not None:
+            said.append(f"mAP {new.mAP:.4f} against {old.mAP:.4f} of the {old.format}")
+        if new.latency_ms and old.latency_ms:
+            said.append(f"{new.latency_ms:.1f} ms an image against {old.latency_ms:.1f}")
+    return said
 
 
 def of_stopped(told: Result | None, status: Object, folder: str) -> Object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from dino_api import names as api
-from dino_api.names import ConditionReason, ConditionType
+from dino_api.names import Action, ConditionReason, ConditionType
 from dino_operator.plan import names, observe, parent, render
 from dino_operator.plan.model import Object
 from dino_operator.plan.status import Verdict
@@ -74,7 +74,9 @@ def _template(view: View) -> Object:
         template["runPolicy"] = policy
     inherited = view.status.get("inherited")
     if inherited:
-        template["experiment"] = parent.merged(template.get("experiment") or {}, inherited)
+        template["experiment"] = parent.merged(
+            template.get("experiment") or {}, inherited, Action.TRAIN
+        )
         if "datasets" in template and "numClasses" in inherited:
             template.setdefault("numClasses", inherited["numClasses"])
     return template

@@ -10,14 +10,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from dino_api.experiment import Problem, SpecErrors, digest, load, render
+from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
-from dino_operator.plan import parent
+from dino_operator.plan import handover, parent
 from dino_operator.plan.model import Object
 
 INDENT = "  "
 NO_DATA = (
     "spec.datasets: is missing, and no search runs for the job. Add spec.datasets.train with the "
     "URI of the data, or see the condition AutoMLRouted for why there is no search."
+)
+
+NEEDED = {
+    Action.TRAIN: "train",
+    Action.DISTILL: "train",
+    Action.EVALUATE: "test",
+    Action.INFERENCE: "inference",
+    Action.QUANTIZE: "calibration",
+}
+OTHER_CLASSES = (
+    "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
+    "changes the classes of a model."
+)
+NO_GPU = (
+    "spec.resources.gpus: 0 is given, and a TensorRT engine is built and run on a GPU. Set it to 1."
 )
 
 
@@ -34,6 +50,7 @@ class Resolved:
     """A spec that can be run.
 
     batch: images of one process for one forward pass. per_step: for one optimiser step.
+    engine: whether TensorRT is needed, to build an engine or to run one.
     """
 
     job: DinoJob
@@ -42,6 +59,17 @@ class Resolved:
     warnings: tuple[str, ...]
     batch: int
     per_step: int
+    engine: bool = False
+
+    @property
+    def action(self) -> Action:
+        """What the job does."""
+        return self.job.spec.action
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether there is data to check."""
+        return self.job.spec.datasets is not None
 
 
 def read_spec(resource: Object) -> Resolved:
@@ -51,34 +79,63 @@ def read_spec(resource: Object) -> Resolved:
     except ValidationError as error:
         problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
         raise InvalidSpec(problems) from error
-    if job.spec.datasets is None:
-        raise InvalidSpec([NO_DATA])
-    mapping = _inherit(resolve(job), resource)
+    action, inherited = job.spec.action, parent.inherited_by(resource)
+    _demand_data(job)
+    mapping = _inherit(resolve(job), inherited, action)
     try:
-        spec, warnings = load(mapping)
+        spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
         raise InvalidSpec(_sentences(error.problems)) from error
     batch = spec.dataset.batch_size
     return Resolved(
         job=job,
         content=to_yaml(mapping),
-        digest=digest(spec),
+        digest=digest(spec, action),
         warnings=tuple(_sentences(warnings)),
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
+        engine=_needs_engine(job, inherited),
     )
 
 
-def _inherit(mapping: dict[str, Any], resource: Object) -> dict[str, Any]:
-    """With what the parent left, which the status keeps. Raises InvalidSpec where it conflicts."""
-    inherited = resource.get("status", {}).get("inherited")
-    if not inherited:
+def _demand_data(job: DinoJob) -> None:
+    """Raises InvalidSpec where the job lacks what its action cannot do without."""
+    needed = NEEDED.get(job.spec.action)
+    if needed is None or (job.spec.datasets and getattr(job.spec.datasets, needed)):
+        return
+    if job.spec.action is Action.TRAIN:
+        raise InvalidSpec([NO_DATA])
+    said = f"spec.datasets.{needed}: is missing, and {job.spec.action} reads it. Add its URI."
+    raise InvalidSpec([said])
+
+
+def _inherit(mapping: dict[str, Any], inherited: Object | None, action: Action) -> dict[str, Any]:
+    """With the model of the parent. Raises InvalidSpec where it does not fit."""
+    if inherited is None:
         return mapping
-    refuse(parent.conflicts(mapping, inherited))
-    made = parent.merged(mapping, inherited)
-    if "numClasses" in inherited:
-        made.setdefault("dataset", {}).setdefault("num_classes", inherited["numClasses"])
+    model, who = inherited["model"], "spec.parent.uri is"
+    misfit = handover.misfit(action, model["format"], who)
+    if misfit is not None:
+        raise InvalidSpec([f"{misfit}."])
+    refuse(parent.conflicts(mapping, inherited, action))
+    made = parent.merged(mapping, inherited, action)
+    classes = inherited.get("numClasses")
+    if classes is None:
+        return made
+    given = made.setdefault("dataset", {}).setdefault("num_classes", classes)
+    if given != classes and action is not Action.TRAIN:
+        raise InvalidSpec([OTHER_CLASSES.format(given, classes)])
     return made
+
+
+def _needs_engine(job: DinoJob, inherited: Object | None) -> bool:
+    """Whether TensorRT is needed. Raises InvalidSpec where there is no GPU for it."""
+    given = inherited is not None and inherited["model"]["format"] == "engine"
+    if not given and job.spec.action is not Action.GEN_TRT_ENGINE:
+        return False
+    if job.spec.resources.gpus == 0:
+        raise InvalidSpec([NO_GPU])
+    return True
 
 
 def refuse(problems: list[Problem]) -> None:

@@ -33,7 +33,7 @@ class State:
 
     phase: Phase
     running: Verdict
-    data: Verdict = Verdict(False, Reason.CHECKING)
+    data: Verdict | None = Verdict(False, Reason.CHECKING)
     suspended: Verdict = Verdict(False, Reason.NOT_SUSPENDED)
     complete: Verdict = Verdict(False, Reason.NOT_FINISHED)
     failed: Verdict = Verdict(False, Reason.NOT_FINISHED)
@@ -41,14 +41,15 @@ class State:
     parent: Verdict | None = None
 
     def verdicts(self) -> Iterator[tuple[Type, Verdict]]:
-        """In the order in which people read them; those on search and parent only where asked."""
+        """In the order in which people read them; some only where they are asked."""
         yield Type.SUSPENDED, self.suspended
         if self.routed is not None:
             yield Type.AUTOML_ROUTED, self.routed
         if self.parent is not None:
             yield Type.PARENT_READY, self.parent
+        if self.data is not None:
+            yield Type.DATA_READY, self.data
         yield from (
-            (Type.DATA_READY, self.data),
             (Type.RUNNING, self.running),
             (Type.COMPLETE, self.complete),
             (Type.FAILED, self.failed),
@@ -85,10 +86,9 @@ def stopping(message: str) -> State:
     return State(Phase.RUNNING, Verdict(False, Reason.STOPPING, message))
 
 
-def suspended() -> State:
+def suspended(message: str) -> State:
     """Held, with no pod left."""
-    said = "spec.runPolicy.suspend is true; set it to false to go on from the last checkpoint"
-    verdict = Verdict(True, Reason.SUSPENDED, said)
+    verdict = Verdict(True, Reason.SUSPENDED, message)
     return State(Phase.SUSPENDED, Verdict(False, Reason.SUSPENDED), suspended=verdict)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionType, FailureReason
-from dino_operator.plan import failure, observe, results, status
+from dino_operator.plan import failure, observe, results, status, words
 from dino_operator.plan.model import Delete, Object, Patch, Plan
 from dino_operator.plan.telling import failed, say, write
 from dino_operator.plan.view import View
@@ -42,10 +42,10 @@ def _hold(view: View, job: Object) -> Plan:
 def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Plan:
     """The pod may still speak; what it said is written down before it is gone."""
     pods = observe.by_index(view.own_live_pods)
-    trains = bool(pods) and not view.checks_data
+    works = bool(pods) and not view.checks_data
     name = observe.name_of(pods[0]) if pods else ""
-    said = f"pod {name} saves a checkpoint and stops for good" if trains else "the job stops"
-    facts = {"reporter": name if trains else None, **facts}
+    said = words.stops(view.resource, name, for_good=True) if works else "the job stops"
+    facts = {"reporter": name if works else None, **facts}
     state = status.stopping(said)
     told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
     soon = None if pods and going.is_empty else 1
@@ -54,7 +54,7 @@ def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Pla
 
 def _reached(view: View, job: Object | None) -> Object:
     """What the training had reached; nothing of a job that had not begun to train."""
-    if view.checks_data or not view.attempts:
+    if view.checks_data or not view.attempts or not words.trains(view.resource):
         return {}
     last = job or view.current
     told = results.of_job(last, view.children.pods) if last else None
@@ -63,8 +63,8 @@ def _reached(view: View, job: Object | None) -> Object:
 
 
 def _sentence(view: View) -> str:
-    trained = observe.condition(view.resource, ConditionType.DATA_READY) or {}
-    if trained.get("status") != "True" or not view.attempts:
-        return f"{SAID} before it trained"
+    ready = not view.reads_data or observe.is_true(view.resource, ConditionType.DATA_READY)
+    if not ready or not view.attempts:
+        return f"{SAID} before {'it trained' if words.trains(view.resource) else 'its work began'}"
     epoch = (view.status.get("progress") or {}).get("epoch")
     return SAID if epoch is None else f"{SAID} after epoch {epoch}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
-from dino_operator.plan import memory, observe, parent, preflight, routing, status
+from dino_operator.plan import memory, observe, parent, preflight, routing, status, words
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.names import Annotation
@@ -26,7 +26,7 @@ def say(view: View, job: Object, state: State, **facts: object) -> Plan:
 
 
 def of_attempt(view: View, number: int, tried: memory.MicroBatch | None) -> Object:
-    """The facts of an attempt to train; a preflight leaves the status without them."""
+    """The facts of an attempt at the work; a preflight leaves the status without them."""
     if view.checks_data:
         return {}
     return {"attempts": number, **(tried.to_status() if tried else {})}
@@ -69,11 +69,11 @@ def end(view: View, state: State, ended: str, **facts: object) -> Plan:
 def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
     """The state of a job that is held, and its reporter: it may speak until its pod has ended."""
     if not pods:
-        return status.suspended(), {"reporter": None}
+        return status.suspended(words.held(view.resource)), {"reporter": None}
     name = observe.name_of(observe.by_index(pods)[0])
     if view.checks_data:
         return status.suspending(f"pod {name} stops"), {"reporter": None}
-    return status.suspending(f"pod {name} saves a checkpoint and stops"), {"reporter": name}
+    return status.suspending(words.stops(view.resource, name)), {"reporter": name}
 
 
 def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources import Resources
-from dino_operator.plan import observe
+from dino_operator.plan import observe, words
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation
 
@@ -16,6 +16,8 @@ DEFAULT_MAX_RETRIES = 3
 """Where the stored object lacks it; the CRD's default is the same."""
 NOT_SEARCHED = "Disabled"
 """The automlPolicy of jobs that only train. Absent, it is Auto."""
+NEED_NO_DATA = frozenset({Action.EXPORT, Action.GEN_TRT_ENGINE})
+"""Actions that read data only where it is given, to compare what they made."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,20 @@ class View:
         return next(ours, None)
 
     @property
+    def action(self) -> Action:
+        """What the job does."""
+        return words.action_of(self.resource)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether there is data to check. Two actions can do without any."""
+        return bool(self.resource["spec"].get("datasets")) or self.action not in NEED_NO_DATA
+
+    @property
     def asks_for_search(self) -> bool:
         """Whether good hyperparameters are to be found first: of trainings, unless they say no."""
         spec = self.resource["spec"]
-        return bool(spec.get("action") == Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED)
+        return self.action is Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED
 
     @cached_property
     def is_searched(self) -> bool:
@@ -91,7 +103,7 @@ class View:
 
     @property
     def gpus(self) -> int:
-        """GPUs of each pod that trains."""
+        """GPUs of each pod that does the work."""
         return int(self._resources.get("gpus", Resources().gpus))
 
     @property
@@ -105,7 +117,7 @@ class View:
 
     @cached_property
     def own_jobs(self) -> list[Object]:
-        """All our Jobs: those of the preflight, then those that train, by attempt."""
+        """All our Jobs: those of the preflight, then those of the work, by attempt."""
         ours = [job for job in self.children.jobs if observe.controller_uid(job) == self.uid]
         return sorted(ours, key=lambda job: (not _is_preflight(job), observe.attempt_of(job)))
 
@@ -119,7 +131,7 @@ class View:
     def checks_data(self) -> bool:
         """Whether the job is at its first stage. Once the data was found good, it stays good."""
         known = observe.is_true(self.resource, ConditionType.DATA_READY)
-        if known or self.preflight or self.checked_by:
+        if known or self.preflight or self.checked_by or not self.reads_data:
             return False
         return all(map(_is_preflight, self.own_jobs))
 
@@ -176,7 +188,7 @@ class View:
 
     @property
     def succeeded(self) -> Object | None:
-        """The Job that trained to the end, if one did."""
+        """The Job of this stage that came to a good end, if one did."""
         return next((job for job in self.stage_jobs if observe.is_true(job, "Complete")), None)
 
     @property

@@ -74,7 +74,7 @@ def holding(message: str) -> State:
     """Held: what still runs saves a checkpoint first, or nothing does any more."""
     if message:
         return status.suspending(message)
-    return replace(status.suspended(), suspended=Verdict(True, ConditionReason.SUSPENDED, HELD))
+    return status.suspended(HELD)
 
 
 def complete(message: str) -> State:

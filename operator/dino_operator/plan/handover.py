@@ -1,0 +1,74 @@
+"""Models that go from job to job: what each action takes, what it leaves, what its key is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from dino_api.names import Action
+
+Format = Literal["checkpoint", "onnx", "engine"]
+
+CALLED: Mapping[str, str] = MappingProxyType(
+    {"checkpoint": "a checkpoint", "onnx": "an ONNX file", "engine": "a TensorRT engine"}
+)
+_EXTENSIONS: Mapping[str, Format] = MappingProxyType(
+    {".pth": "checkpoint", ".tlt": "checkpoint", ".onnx": "onnx", ".engine": "engine"}
+)
+_KEYS: Mapping[Action, Mapping[str, str]] = MappingProxyType(
+    {
+        Action.TRAIN: {"checkpoint": "train.pretrained_model_path"},
+        Action.DISTILL: {"checkpoint": "distill.pretrained_teacher_model_path"},
+        Action.EXPORT: {"checkpoint": "export.checkpoint"},
+        Action.QUANTIZE: {"onnx": "quantize.model_path"},
+        Action.GEN_TRT_ENGINE: {"onnx": "gen_trt_engine.onnx_file"},
+        **{
+            each: {
+                "checkpoint": f"{each}.checkpoint",
+                "onnx": f"{each}.onnx_file",
+                "engine": f"{each}.trt_engine",
+            }
+            for each in (Action.EVALUATE, Action.INFERENCE)
+        },
+    }
+)
+LEAVES: Mapping[Action, Format] = MappingProxyType(
+    {
+        Action.TRAIN: "checkpoint",
+        Action.DISTILL: "checkpoint",
+        Action.EXPORT: "onnx",
+        Action.QUANTIZE: "onnx",
+        Action.GEN_TRT_ENGINE: "engine",
+    }
+)
+"""Evaluate and inference hand on the model that they were given."""
+_WAY = {
+    ("onnx", "checkpoint"): "put an export between them",
+    ("onnx", "engine"): "name the job that left the ONNX file of the engine",
+    ("checkpoint", "onnx"): "name the training that the ONNX file was made from",
+    ("checkpoint", "engine"): "name the training that the engine was made from",
+}
+
+
+def format_of(uri: str) -> Format | None:
+    """By the extension of the file; None for another one."""
+    return next((known for end, known in _EXTENSIONS.items() if uri.endswith(end)), None)
+
+
+def key_for(action: Action, model: str) -> str | None:
+    """The dotted path of the experiment at which the action reads a model of that format."""
+    return _KEYS[action].get(model)
+
+
+def misfit(action: Action, model: str | None, who: str) -> str | None:
+    """Why the action cannot go on from a model of that format; None where it can, or nobody knows.
+
+    who: whose model it is, and the verb: "DinoJob base (train) left".
+    """
+    taken = _KEYS[action]
+    if model is None or model in taken:
+        return None
+    wanted = next(iter(taken))
+    way = _WAY[wanted, model]
+    return f"{action} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {way}"

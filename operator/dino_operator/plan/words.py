@@ -1,0 +1,67 @@
+"""What is said of a job's work: trainings save checkpoints and go on from them, others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from dino_api.names import TRAINS, Action
+from dino_operator.plan.model import Object
+
+WORK: Mapping[str, str] = MappingProxyType(
+    {
+        Action.TRAIN: "training",
+        Action.EVALUATE: "evaluation",
+        Action.INFERENCE: "inference",
+        Action.EXPORT: "export",
+        Action.GEN_TRT_ENGINE: "building of the engine",
+        Action.QUANTIZE: "quantization",
+        Action.DISTILL: "distillation",
+    }
+)
+
+
+def action_of(resource: Object) -> Action:
+    """What the job does; a search trains."""
+    return Action(resource["spec"].get("action", Action.TRAIN))
+
+
+def trains(resource: Object) -> bool:
+    """Whether the work is saved now and then, and goes on from there."""
+    return action_of(resource) in TRAINS
+
+
+def checking(resource: Object) -> str:
+    """One sentence for the whole check of the data: each change of words would cost a write."""
+    work = WORK[action_of(resource)]
+    return f"a Job without a GPU checks the data; the {work} starts after it"
+
+
+def saves(resource: Object, pod: str) -> str:
+    """What a pod does first that was asked to go."""
+    return f"pod {pod} saves a checkpoint" if trains(resource) else f"pod {pod} stops"
+
+
+def stops(resource: Object, pod: str, for_good: bool = False) -> str:
+    """What becomes of a pod that was asked to go."""
+    said = f"{saves(resource, pod)} and stops" if trains(resource) else saves(resource, pod)
+    return f"{said} for good" if for_good else said
+
+
+def leaves(resource: Object, pod: str) -> str:
+    """Of a pod that was asked to go and that another one follows."""
+    saves = "it saves a checkpoint and another follows" if trains(resource) else "another follows"
+    return f"pod {pod} was asked to go; {saves}"
+
+
+def resumes(resource: Object) -> str:
+    """Of a job that was held and may go on."""
+    if trains(resource):
+        return "the attempt goes on from its checkpoint"
+    return f"the {WORK[action_of(resource)]} starts again"
+
+
+def held(resource: Object) -> str:
+    """Of a job that is held, without a pod."""
+    goes_on = "go on from the last checkpoint" if trains(resource) else "start it again"
+    return f"spec.runPolicy.suspend is true; set it to false to {goes_on}"
