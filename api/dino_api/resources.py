@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.base import NAME, SHORT, URI, Camel, IntOrString
+from dino_api.base import NAME, URI, Camel, IntOrString
+from dino_api.datasets import Datasets, DatasetSource
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.podtemplate import PodTemplate
 from dino_api.status import DinoJobStatus
@@ -20,113 +21,6 @@ from dino_api.status import DinoJobStatus
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"
 Quantity = Annotated[str, BeforeValidator(str), IntOrString(QUANTITY)]
-
-_ARCHIVE, _FOLDER = "images.tar.gz", "images"
-
-
-class DatasetSource(Camel):
-    """One dataset: images and a COCO annotation file under one URI."""
-
-    uri: str = Field(
-        max_length=URI,
-        description="Folder in the object store that holds images and annotations, such as "
-        "s3://bucket/train. Required.",
-    )
-    format: Literal["coco", "coco_raw"] = Field(
-        "coco",
-        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
-        "single files in a folder, which is slower to fetch.",
-    )
-    images: str | None = Field(
-        None,
-        max_length=SHORT,
-        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
-        "images for coco_raw.",
-    )
-    annotations: str = Field(
-        "annotations.json",
-        max_length=SHORT,
-        description="Name of the COCO annotation file below uri. Default: annotations.json.",
-    )
-
-    def image_dir(self) -> str:
-        """URI of the archive or folder of images."""
-        return _image_dir(self)
-
-    def json_file(self) -> str:
-        """URI of the annotation file."""
-        return f"{self.uri.rstrip('/')}/{self.annotations}"
-
-
-def _image_dir(source: DatasetSource | InferenceSource) -> str:
-    name = source.images or (_ARCHIVE if source.format == "coco" else _FOLDER)
-    return f"{source.uri.rstrip('/')}/{name}"
-
-
-class InferenceSource(Camel):
-    """Images without annotations, and the names of the classes."""
-
-    uri: str = Field(
-        max_length=URI,
-        description="Folder in the object store that holds images and classmap. Required.",
-    )
-    format: Literal["coco", "coco_raw"] = Field(
-        "coco",
-        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
-        "single files in a folder.",
-    )
-    images: str | None = Field(
-        None,
-        max_length=SHORT,
-        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
-        "images for coco_raw.",
-    )
-    classmap: str = Field(
-        max_length=SHORT,
-        description="Name of the text file below uri with one class name a line. Required.",
-    )
-
-    def image_dir(self) -> str:
-        """URI of the archive or folder of images."""
-        return _image_dir(self)
-
-    def classmap_file(self) -> str:
-        """URI of the file of class names."""
-        return f"{self.uri.rstrip('/')}/{self.classmap}"
-
-
-class Datasets(Camel):
-    """The data of the job: what its action reads, and nothing else."""
-
-    train: list[DatasetSource] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=32,
-        description="Training data; several sources are joined. For train and distill.",
-    )
-    validation: list[DatasetSource] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=32,
-        description="Data that training is validated on. For train and distill.",
-    )
-    test: list[DatasetSource] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=32,
-        description="Data that evaluate scores; optional for export, gen_trt_engine and quantize, "
-        "which compare the model that they made on it.",
-    )
-    calibration: list[DatasetSource] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=32,
-        description="Images that quantize, and gen_trt_engine with data_type INT8, take value "
-        "ranges from.",
-    )
-    inference: InferenceSource | None = Field(
-        None, description="Images that inference runs on, and their class names."
-    )
 
 
 class OutputTarget(Camel):

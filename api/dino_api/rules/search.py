@@ -173,9 +173,9 @@ SEARCH_RULES: tuple[SearchRule, ...] = (
     ),
     SearchRule(
         "validates-on-training-data",
-        "template.datasets.validation is absent: trials are compared by how well they learnt the "
-        "training data by heart",
-        "Add it.",
+        "template.datasets.validation is the training data: trials are compared by how well they "
+        "learnt it by heart",
+        "Name images that are not trained on.",
         severity="warning",
     ),
     SearchRule(

@@ -1,0 +1,118 @@
+"""The data of a job: what each action reads, by URI."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from dino_api.base import SHORT, URI, Camel
+
+_ARCHIVE, _FOLDER = "images.tar.gz", "images"
+# The API server's alone: an object that it took before it asked for this can still be read.
+_GIVEN: dict[str, JsonValue] = {"minItems": 1}
+
+
+class DatasetSource(Camel):
+    """One dataset: images and a COCO annotation file under one URI."""
+
+    uri: str = Field(
+        max_length=URI,
+        description="Folder in the object store that holds images and annotations, such as "
+        "s3://bucket/train. Required.",
+    )
+    format: Literal["coco", "coco_raw"] = Field(
+        "coco",
+        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
+        "single files in a folder, which is slower to fetch.",
+    )
+    images: str | None = Field(
+        None,
+        max_length=SHORT,
+        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
+        "images for coco_raw.",
+    )
+    annotations: str = Field(
+        "annotations.json",
+        max_length=SHORT,
+        description="Name of the COCO annotation file below uri. Default: annotations.json.",
+    )
+
+    def image_dir(self) -> str:
+        """URI of the archive or folder of images."""
+        return _image_dir(self)
+
+    def json_file(self) -> str:
+        """URI of the annotation file."""
+        return f"{self.uri.rstrip('/')}/{self.annotations}"
+
+
+def _image_dir(source: DatasetSource | InferenceSource) -> str:
+    name = source.images or (_ARCHIVE if source.format == "coco" else _FOLDER)
+    return f"{source.uri.rstrip('/')}/{name}"
+
+
+class InferenceSource(Camel):
+    """Images without annotations, and the names of the classes."""
+
+    uri: str = Field(
+        max_length=URI,
+        description="Folder in the object store that holds images and classmap. Required.",
+    )
+    format: Literal["coco", "coco_raw"] = Field(
+        "coco",
+        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
+        "single files in a folder.",
+    )
+    images: str | None = Field(
+        None,
+        max_length=SHORT,
+        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
+        "images for coco_raw.",
+    )
+    classmap: str = Field(
+        max_length=SHORT,
+        description="Name of the text file below uri with one class name a line. Required.",
+    )
+
+    def image_dir(self) -> str:
+        """URI of the archive or folder of images."""
+        return _image_dir(self)
+
+    def classmap_file(self) -> str:
+        """URI of the file of class names."""
+        return f"{self.uri.rstrip('/')}/{self.classmap}"
+
+
+class Datasets(Camel):
+    """The data of the job: what its action reads, and nothing else."""
+
+    train: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_GIVEN,
+        description="Training data; several sources are joined. For train and distill.",
+    )
+    validation: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_GIVEN,
+        description="Data that training is validated on. For train and distill.",
+    )
+    test: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_GIVEN,
+        description="Data that evaluate scores; optional for export, gen_trt_engine and quantize, "
+        "which compare the model that they made on it.",
+    )
+    calibration: list[DatasetSource] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_GIVEN,
+        description="Images that quantize, and gen_trt_engine with data_type INT8, take value "
+        "ranges from.",
+    )
+    inference: InferenceSource | None = Field(
+        None, description="Images that inference runs on, and their class names."
+    )
