@@ -17,6 +17,7 @@ from tests.reliability.test_kills import kill_operator
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
 NAME, TRIALS, PARALLEL = "cells", 6, 2
+FOLLOWER = f"{NAME}-then-1"
 NO_WEIGHTS = "s3://dino/no-such-weights.pth"
 WEIGHTS, RATE = "model.pretrained_backbone_path", "train.optim.lr"
 SEARCH: list[Object] = [
@@ -71,6 +72,7 @@ def search() -> Object:
             "search": SEARCH,
             "maxTrials": TRIALS,
             "parallelTrials": PARALLEL,
+            "then": [{"action": "train", "epochs": 1}],
         },
     }
 
@@ -116,7 +118,8 @@ def test_a_search_whose_operator_is_killed_twice(lab: Lab, tmp_path: Path) -> No
         lab.kubectl("get", "dinojobs", "-l", f"dino-operator.io/automl={NAME}", "-o", "json")
     )
     names = sorted(job["metadata"]["name"] for job in jobs["items"])
-    assert names == [f"{NAME}-trial-{number}" for number in range(TRIALS)]
+    trials = [f"{NAME}-trial-{number}" for number in range(TRIALS)]
+    assert names == [FOLLOWER, *trials]
 
     states = {trial["parameters"].get(WEIGHTS): trial for trial in history if trial["number"]}
     assert states[NO_WEIGHTS]["state"] == "Failed"
@@ -136,7 +139,14 @@ def test_a_search_whose_operator_is_killed_twice(lab: Lab, tmp_path: Path) -> No
 
     report = next(one for one in status["artifacts"] if one["name"] == "report.html")
     page = lab.fetch(report["uri"], tmp_path / "report.html").decode()
-    assert all(name in page for name in names)
+    assert all(name in page for name in trials)
     table = lab.kubectl("get", "dinoautoml", NAME, "-o", "wide")
     assert f"{TRIALS}/{TRIALS}" in table
     assert f"{best['mAP50']}" in table
+
+    (follower,) = status["then"]
+    assert follower["name"] == FOLLOWER
+    assert follower["phase"] == "Complete"
+    heir = lab.status(FOLLOWER)
+    assert heir["inherited"]["model"]["uri"] == best["checkpoint"]["uri"]
+    assert heir["metrics"]["mAP50"] > best["mAP50"] / 2, "one epoch from new weights finds nothing"
