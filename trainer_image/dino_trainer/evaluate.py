@@ -168,6 +168,10 @@ class Scorer:
 
     def score(self, found: Found) -> np.ndarray:
         """The statistics in pycocotools' order, float64[12]; -1 where there is nothing to find."""
+        return np.asarray(self.evaluated(found).stats)
+
+    def evaluated(self, found: Found) -> hotcoco.COCOeval:
+        """The same with all that they are made of: `eval`, `stats` and `summary_lines()`."""
         known = np.isin(found.labels, self._categories)
         boxes = found.boxes[known].astype(np.float64)
         rows = np.concatenate(
@@ -186,4 +190,4 @@ class Scorer:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summary_lines()  # fills stats, and unlike summarize() prints nothing
-        return np.asarray(evaluation.stats)
+        return evaluation

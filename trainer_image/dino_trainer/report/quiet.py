@@ -34,6 +34,9 @@ class QuietReporter:
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """Nothing."""
 
+    def tested(self, metrics: Metrics) -> None:
+        """Nothing."""
+
     def finished(self, result: Result) -> None:
         """Nothing."""
 

@@ -28,7 +28,7 @@ TERMINATION_LOG = Path("/dev/termination-log")
 class Reporter:
     """Terminal, `status.json`, the resource in the cluster, and the result.
 
-    An action calls `event`, `progress` and `validated`; the command calls `finished` or `failed`
+    An action calls `event`, `progress`, `validated` and `tested`; the command calls `finished` or `failed`
     once, at the end, and `close`. A report that cannot be written is said once and costs nothing
     else, except `result.json`: without it a finished run would be run again.
 
@@ -108,6 +108,15 @@ class Reporter:
         self._note("RUNNING", EVALUATED, kpi, at)
         self.progress(at)
         self._publish_status(self._output.offer)
+
+    def tested(self, metrics: Metrics) -> None:
+        """An evaluation on test data, in TAO's lines; numbers only, as for `validated`."""
+        values = {"mAP": metrics.mAP, "mAP50": metrics.mAP50}
+        known = {name: value for name, value in values.items() if _is_number(value)}
+        for name, value in known.items():
+            self.say(f"Test {name} : {value:.4f}")
+        kpi = {f"test_{name}": round(value, 6) for name, value in known.items()}
+        self._note("RUNNING", "Test metrics generated.", kpi, self._last)
 
     def finished(self, result: Result) -> None:
         """Success: `result.json`, the last status line, the termination message.
