@@ -88,6 +88,8 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return logits float[k, b, n, c] and boxes float[k, b, n, 4] (cxcywh, 0..1).
 
+        Of an exported model the last layer's only, as k = 1.
+
         Args:
             x: float[b, n, d], content of the queries.
             boxes: float[b, n, 4], their first boxes, cxcywh in 0..1.
@@ -113,6 +115,8 @@ class Decoder(nn.Module):
                 moved = full(self._head(self.box_head, index)(x))
                 stored = (moved + inverse_sigmoid(current)).sigmoid()
                 current = stored.detach()
+        if torch.compiler.is_exporting():  # nobody asks what the layers before thought
+            states, references = states[-1:], references[-1:]
         return self._predict(torch.stack(states), torch.stack(references))
 
     def _predict(self, states: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,4 +133,5 @@ class Decoder(nn.Module):
     def _read(heads: nn.ModuleList, states: Tensor) -> Tensor:
         if len(heads) == 1:
             return heads[0](states)
-        return torch.stack([head(state) for head, state in zip(heads, states, strict=True)])
+        last = list(heads)[-len(states) :]
+        return torch.stack([head(state) for head, state in zip(last, states, strict=True)])

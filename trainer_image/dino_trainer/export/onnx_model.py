@@ -1,0 +1,173 @@
+"""Writing a detector as an ONNX file, and checking that it is one.
+
+Through torch's dynamo exporter, whose graphs are a third of the legacy one's. Height and width are
+fixed, the batch is open or fixed. The graph has standard operators only, no ``GridSample``, and
+``TopK`` with a constant K: what runtimes and TensorRT agree on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from ast import literal_eval
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import onnx.checker
+import onnx.version_converter
+import torch
+from onnxscript import ir
+from torch import nn
+
+from dino_trainer.detectors.info import ModelInfo
+from dino_trainer.errors import invalid_spec
+from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_OUTPUTS, EndToEnd, Raw
+from dino_trainer.export.metadata import Metadata
+from dino_trainer.model import Dino
+
+PACKAGE = "dino-operator"
+_EXPORTED = 18  # what torch writes; older ones are converted from it
+_LARGEST = 2**31 - 1  # bytes of a protobuf
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def export_onnx(
+    model: Dino,
+    info: ModelInfo,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    opset: int,
+    batch: int | None,
+    end_to_end: bool,
+) -> None:
+    """Write ``model`` to ``path``.
+
+    Args:
+        model: in evaluation mode, in float32.
+        info: what is known of it; goes into the file's metadata.
+        size: height and width of its input.
+        opset: 17 or 18.
+        batch: images at once; None leaves it open.
+        end_to_end: False: normalised float32[b, 3, h, w] to pred_logits and pred_boxes. True:
+            uint8[b, 3, h, w] to boxes, scores and labels; see `export.graph`.
+
+    Raises:
+        TrainerError: InvalidSpec for a size that the model cannot work with, or a model of more
+            than 2 GB.
+        onnx.checker.ValidationError: what was written is not ONNX.
+    """
+    device = next(model.parameters()).device
+    graph = _graph(model, info, size, end_to_end)
+    kind = torch.uint8 if end_to_end else torch.float32
+    # Of an open batch 2 images: torch takes one that is 1 for a constant.
+    example = torch.zeros((batch or 2, 3, *size), dtype=kind, device=device)
+    proto = _converted(_traced(graph, example, batch is None, end_to_end), opset)
+    metadata = Metadata(
+        spec=info.spec,
+        class_names=info.class_names,
+        input_size=size,
+        batch_size=batch,
+        num_select=info.num_select,
+        variant="end_to_end" if end_to_end else "raw",
+        precision="fp32",
+        checkpoint_sha256=info.file.sha256,
+    )
+    proto.producer_name, proto.producer_version = PACKAGE, version(PACKAGE)
+    onnx.helper.set_model_props(proto, metadata.to_props())
+    if proto.ByteSize() > _LARGEST:
+        raise invalid_spec(
+            f"The model takes {proto.ByteSize()} bytes, and an ONNX file holds 2 GB.",
+            "Train a smaller backbone for export.",
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _graph(model: Dino, info: ModelInfo, size: tuple[int, int], end_to_end: bool) -> nn.Module:
+    try:
+        if not end_to_end:
+            return Raw(model, size).eval()
+        augmentation = info.spec.dataset.augmentation
+        return EndToEnd(
+            model, size, augmentation.input_mean, augmentation.input_std, info.num_select
+        ).eval()
+    except ValueError as error:
+        raise invalid_spec(
+            f"The model cannot take images of {size[1]}x{size[0]} pixels: {error}",
+            "Set export.input_width and export.input_height to larger sides.",
+        ) from error
+
+
+def _traced(
+    graph: nn.Module, example: torch.Tensor, open_batch: bool, end_to_end: bool
+) -> onnx.ModelProto:
+    shapes = ({0: torch.export.Dim("batch")},) if open_batch else None
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            opset_version=_EXPORTED,
+            input_names=["inputs"],
+            output_names=list(END_TO_END_OUTPUTS if end_to_end else RAW_OUTPUTS),
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    _name_nodes(program.model)
+    return ir.to_proto(program.model)
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter prints its steps, and the optimiser what it leaves as it is."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """Name nodes after the module they come from: ``encoder.layers.0.norm1/LayerNormalization``.
+
+    Names of weights become those of the checkpoint. What the exporter notes for its developers
+    (source files and lines) is left out.
+    """
+    for value in list(model.graph.initializers.values()):
+        value.name = value.name.removeprefix("model.")
+    seen: Counter[str] = Counter()
+    for node in model.graph:
+        name = f"{_module_of(node)}/{node.op_type}"
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in model.graph.all_values() if hasattr(model.graph, "all_values") else ():
+        value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+
+
+def _module_of(node: ir.Node) -> str:
+    """That of its parameters, else the innermost one whose forward pass made it."""
+    for value in node.inputs:
+        if value is not None and (value.name or "").endswith((".weight", ".bias")):
+            return value.name.rpartition(".")[0]
+    scopes = literal_eval(node.metadata_props.get(_SCOPES, "[]"))[:-1]
+    modules = [scope.removeprefix("model.") for scope in scopes if scope.startswith("model.")]
+    return modules[-1] if modules else "dino"
+
+
+def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    if opset == _EXPORTED:
+        return proto
+    return onnx.version_converter.convert_version(proto, opset)
