@@ -192,6 +192,11 @@ class Result(Camel):
     dataset: Dataset | None = None
     failure: Failure | None = None
     curve: list[Validation] | None = None
+    source_digest: str | None = Field(
+        None,
+        description="Of the model file that was given. Once another lies there, the result is "
+        "outdated. Only in result.json.",
+    )
 
     def to_termination_message(self) -> str:
         """JSON of at most 4096 bytes.
@@ -201,6 +206,7 @@ class Result(Camel):
         `result.json` has it all.
         """
         full = self.to_dict()
+        full.pop("sourceDigest", None)
         steps = (
             _as_is,
             _no_names,

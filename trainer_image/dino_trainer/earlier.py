@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dino_api.names import BEST_CHECKPOINT, LATEST
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result
+from dino_trainer.detectors import model_uri
 from dino_trainer.output import Output
 from dino_trainer.report.reporter import RESULT_FILE
+from dino_trainer.storage import is_remote, local_path, open_store, sha256_of, split
 
 
 def earlier_result(output: Output) -> Result | None:
@@ -14,14 +17,33 @@ def earlier_result(output: Output) -> Result | None:
     return Result.from_termination_message(path.read_text(encoding="utf-8")) if path else None
 
 
-def still_holds(result: Result, output: Output, digest: str) -> bool:
-    """Whether a result of success is that of the spec with this digest, and its files are there."""
-    if result.spec_digest != digest:
+def still_holds(result: Result, output: Output, source: str | None) -> bool:
+    """Whether a result is that of the model that is there now, and its files are there.
+
+    source: what `source_digest` says now. A model that is gone makes no result outdated.
+    """
+    if source not in (None, result.source_digest):
         return False
     if result.checkpoint:
         # Of a training only the best checkpoint is needed: people tidy up.
         return output.exists(result.checkpoint.uri.rpartition("/")[2])
-    return output.holds(result.artifacts)
+    return all(output.holds(artifact) for artifact in result.artifacts)
+
+
+def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
+    """What lies where the action's model is read: its SHA-256, or what its store knows instead.
+
+    None for a training, and where there is no such file.
+    """
+    if action == Action.TRAIN:
+        return None
+    base, name = split(model_uri(spec, action))
+    store = open_store(base)
+    found = store.head(name)
+    if found is None:
+        return None
+    known = store.digest_of(name) if is_remote(base) else sha256_of(local_path(base) / name)
+    return f"sha256:{known}" if known else f"etag:{found.etag} {found.size}"
 
 
 def kept_checkpoint(output: Output) -> Checkpoint | None:

@@ -23,7 +23,7 @@ from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_parent, leave_failure
 from dino_trainer.distributed.world import World
-from dino_trainer.earlier import earlier_result, kept_checkpoint, still_holds
+from dino_trainer.earlier import earlier_result, kept_checkpoint, source_digest, still_holds
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush, Target
@@ -65,6 +65,14 @@ class _Opened:
         output, _ = _claimed(self.spec, self.action, self.terminal.line, self.stop)
         return replace(self, output=output)
 
+    def still_valid(self) -> Result | None:
+        """The result of an earlier run that makes this one needless."""
+        earlier = self.earlier
+        if earlier is None or earlier.spec_digest != self.digest:
+            return None
+        source = source_digest(self.spec, self.action)
+        return earlier if still_holds(earlier, self.output, source) else None
+
     def left(self, failure: TrainerError | None = None) -> Result:
         """What a failed run has to show."""
         kept = failure and failure.kept
@@ -83,10 +91,10 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
     if is_rank():
         return _launch_as_rank(action, spec_path, overrides, stop)
     opened = _open(action, spec_path, overrides, stop, open_terminal())
-    if opened.earlier and still_holds(opened.earlier, opened.output, opened.digest):
+    if earlier := opened.still_valid():
         where = opened.output.uri(RESULT_FILE)
         opened.terminal.line(f"Nothing to do: {where} is the result of this very spec.")
-        write_termination(opened.earlier)
+        write_termination(earlier)
         return 0
     shape = Shape.of(shape_section(opened.spec, action))
     if shape.size > 1:
@@ -230,12 +238,14 @@ def _act(opened: _Opened, context: RunContext) -> None:
         announce(action, opened.spec, output, reporter.say)
         reporter.event(f"Starting DINO {action}.", "STARTED")
         _write_spec(opened.spec, output)
+    # Before the action reads it: what replaces it meanwhile makes the result outdated.
+    source = source_digest(opened.spec, action) if context.world.is_main else None
     module = import_module(f"dino_trainer.actions.{action}")
     result: Result = module.run(opened.spec, context)
     if context.world.is_main:
         output.settle()
         output.confirm(result.artifacts)
-        known = {"spec_digest": context.digest, "action": action}
+        known = {"spec_digest": context.digest, "action": action, "source_digest": source}
         reporter.finished(result.model_copy(update=known))
 
 

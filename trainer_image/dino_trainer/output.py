@@ -23,7 +23,7 @@ from dino_api.result import Artifact
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.manifest import Listed, Manifest
-from dino_trainer.readback import confirm, doubt
+from dino_trainer.readback import confirm, damaged, doubt
 from dino_trainer.storage import (
     Say,
     Stored,
@@ -88,9 +88,8 @@ class Output:
     def claim(self, digest: str, finished: bool = False) -> None:
         """Makes this the output of the spec with this digest; call before the first publish.
 
-        finished: a run has succeeded here, of whatever spec.
-        Raises InvalidSpec, having changed nothing, if another spec's checkpoints or result are
-        here: a run that overwrote them would lose them for their owner.
+        finished: a run has succeeded here, of whatever spec. Raises InvalidSpec, having changed
+        nothing, if another spec's checkpoints or result would be overwritten.
         """
         owner, files = self._manifest.owner, self._manifest.files
         theirs = owner not in (None, digest)
@@ -167,9 +166,7 @@ class Output:
 
     def finish(self) -> str:
         """The same at the end of a run that failed or was stopped: what is lost, in a sentence.
-
-        After it nothing is waited for. `stuck` says that a thread may hang in an upload.
-        """
+        After it nothing is waited for; `stuck` says that a thread may hang in an upload."""
         left = self._wait()
         if left:
             self.stuck = True
@@ -185,18 +182,17 @@ class Output:
         return ""
 
     def confirm(self, artifacts: Iterable[Artifact]) -> None:
-        """Raises StorageUnavailable unless all of them can be read back as they were published."""
+        """Raises StorageUnavailable unless all can be read back as they were published."""
         confirm(self._store, artifacts)
 
-    def holds(self, artifacts: Iterable[Artifact]) -> bool:
-        """Whether all of them can."""
-        return not any(doubt(self._store, artifact) for artifact in artifacts)
+    def holds(self, artifact: Artifact) -> bool:
+        """Whether one can."""
+        return doubt(self._store, artifact) is None
 
     def fetch(self, name: str) -> Path | None:
         """The local path of a published file, checked; None where there is none to be trusted.
 
-        A file that differs from the manifest, or is gone, is reported through `say` and not used.
-        """
+        One that differs from the manifest, or is gone, is reported through `say` and not used."""
         self.settle()
         path = self.dir / name
         expected = self._manifest.files.get(name)
@@ -211,10 +207,8 @@ class Output:
         return found
 
     def reject(self, name: str) -> None:
-        """Keeps what is published as `name`, which is damaged, from replacing the one before it.
-
-        A local file is set aside as `<name>.damaged`.
-        """
+        """Keeps what is published as `name`, which is damaged, from replacing the one before it:
+        a local file is set aside as `<name>.damaged`."""
         self._manifest.note({name: None})
         path = self.dir / name
         if path.is_file():
@@ -282,7 +276,7 @@ class Output:
             return path
         if sha256_of(path) == expected["sha256"]:
             return path
-        self._say(_damaged(str(path), expected["bytes"], path.stat().st_size))
+        self._say(damaged(str(path), expected["bytes"], path.stat().st_size))
         self.reject(name)
         return None
 
@@ -296,7 +290,7 @@ class Output:
             trusted = {own, expected and expected["sha256"]} - {None}
             if trusted and found not in trusted:
                 size = expected["bytes"] if expected else 0
-                self._say(_damaged(self.uri(name), size, aside.stat().st_size))
+                self._say(damaged(self.uri(name), size, aside.stat().st_size))
                 self.reject(name)
                 return None
             self._manifest.note({name: {"sha256": found, "bytes": aside.stat().st_size}})
@@ -304,8 +298,3 @@ class Output:
         finally:
             aside.unlink(missing_ok=True)
         return path
-
-
-def _damaged(where: str, expected: int, found: int) -> str:
-    what = f"({found:,} bytes, {expected:,} expected, or another SHA-256)"
-    return f"{where} differs from what was published {what}: it is not used."

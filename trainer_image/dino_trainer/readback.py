@@ -37,3 +37,9 @@ def doubt(store: Store, artifact: Artifact) -> str | None:
     if digest and artifact.sha256 and digest != artifact.sha256:
         return "has another SHA-256 there"
     return None
+
+
+def damaged(where: str, expected: int, found: int) -> str:
+    """That a file is not used. expected, found: bytes."""
+    what = f"({found:,} bytes, {expected:,} expected, or another SHA-256)"
+    return f"{where} differs from what was published {what}: it is not used."

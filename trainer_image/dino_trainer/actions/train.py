@@ -1,10 +1,11 @@
 """`dino train`: from a resolved spec to a trained, scored and published detector."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
-from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, Result
+from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, ModelFile, Result
 from dino_trainer.data.loader import train_loader
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
@@ -17,7 +18,7 @@ from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS, Content
 from dino_trainer.train.inputs import Data, load_data
 from dino_trainer.train.picture import draw_grid
 from dino_trainer.train.precision import doubts
-from dino_trainer.train.setup import prepare
+from dino_trainer.train.setup import Objective, prepare
 
 PICTURE = "validation.png"
 PICTURED = 12
@@ -29,11 +30,25 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     Raises:
         TrainerError: with the reason that the failure catalogue has for it.
     """
+    return carry_out(spec, context)
+
+
+def carry_out(
+    spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
+) -> Result:
+    """`run` for any objective.
+
+    aim: chooses what is minimised once the data is known; None: the detector's own loss.
+
+    Raises:
+        TrainerError: with the reason that the failure catalogue has for it.
+    """
     machine.tune(spec.train.cudnn)
     world = context.world
     with world.first_here():
         data = load_data(spec, context)
-    training = prepare(spec, context, data, saved_state(spec, context, data))
+    objective = aim(data) if aim else None
+    training = prepare(spec, context, data, saved_state(spec, context, data), objective)
     announce(training, context)
     pin = training.device.type == "cuda"
     steps = train_loader(data.train, spec.dataset, training.plan, world.rank, pin=pin)
@@ -100,6 +115,13 @@ def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
             latest_uri=context.output.uri(LATEST),
             epoch=top.epoch if top else run.epoch,
             metric=metrics.mAP,
+            sha256=best.sha256,
+            bytes=best.bytes,
+        ),
+        model=ModelFile(
+            uri=best.uri,
+            format="checkpoint",
+            precision=run.spec.train.precision,
             sha256=best.sha256,
             bytes=best.bytes,
         ),
