@@ -99,6 +99,7 @@ def _add_settings(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> 
 
     own = f"localhost/dino-trainer:{version('dino-operator')}"
     option("--trainer-image", "DINO_TRAINER_IMAGE", own, "image of the trainer's pods")
+    option("--tensorrt-image", "DINO_TENSORRT_IMAGE", "", "the same with TensorRT, for engines")
     option("--s3-endpoint", "DINO_S3_ENDPOINT", "", "URL of an S3 server other than AWS")
     option("--s3-region", "DINO_S3_REGION", "us-east-1", "S3 region")
     option("--s3-secret", "DINO_S3_SECRET", "", "secret with S3 keys")
@@ -125,6 +126,7 @@ def settings(options: argparse.Namespace) -> Settings:
         raise Refused(f"--automl-profile: {said}. Give the Helm value automl.profile.") from error
     return Settings(
         trainer_image=options.trainer_image,
+        tensorrt_image=options.tensorrt_image,
         s3_endpoint=options.s3_endpoint,
         s3_region=options.s3_region,
         s3_secret=options.s3_secret,

@@ -50,6 +50,12 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
     option("--trainer-image", "DINO_TRAINER_IMAGE", "", "image of the trainer's pods; required")
     option(
+        "--tensorrt-image",
+        "DINO_TENSORRT_IMAGE",
+        "",
+        "the same with TensorRT, for pods that build or run an engine; none: the trainer's",
+    )
+    option(
         "--image-pull-policy",
         "DINO_IMAGE_PULL_POLICY",
         "IfNotPresent",
@@ -195,6 +201,7 @@ async def run(options: argparse.Namespace) -> None:
     metrics = Metrics()
     settings = Settings(
         trainer_image=options.trainer_image,
+        tensorrt_image=options.tensorrt_image,
         image_pull_policy=options.image_pull_policy,
         s3_endpoint=options.s3_endpoint,
         s3_region=options.s3_region,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec
 from dino_api.generate import crd
+from dino_api.names import Action
 from dino_api.problem import render as sentence
 from dino_api.resources import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
@@ -120,13 +121,12 @@ def _unknown(value: Any, schema: Object, path: str = "spec") -> Iterator[str]:
 def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Preview:
     spec = DinoJobSpec.model_validate(resource["spec"])
     notes: tuple[str, ...] = ()
-    if spec.parent is not None:
+    if spec.parent is not None and spec.parent.name:
         told = f"{spec.parent.kind} {spec.parent.name}"
-        notes = (
-            f"spec.parent: the checkpoint and structure that {told} leaves are not known here.",
-        )
-    if spec.automl_policy == "Disabled" or not settings.automl:
-        return Preview(tuple(_training(resource, settings)), notes)
+        notes = (f"spec.parent: the model that {told} leaves is not known here.",)
+    searched = spec.action is Action.TRAIN and spec.automl_policy != "Disabled"
+    if not searched or not settings.automl:
+        return Preview(tuple(_work(resource, settings)), notes)
     search = routing.search_for(View(resource, Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID
     below = _of_search(search, settings, engine)
@@ -134,11 +134,11 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     return Preview((_as_sent(search), *below.objects), (*notes, note, *below.notes))
 
 
-def _training(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
-    """Of a DinoJob that trains at once. checked: another job has checked the data."""
+def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
+    """Of a DinoJob that no search runs for. checked: another job has checked the data."""
     resolved = specfile.read_spec(resource)
     yield from render.inputs(resource, resolved, preflight=False)
-    if not checked:
+    if resolved.reads_data and not checked:
         yield render.job(resource, resolved, Attempt(1, preflight=True), settings)
     left = resolved.job.spec.run_policy.active_deadline_seconds
     yield render.job(resource, resolved, Attempt(1, seconds_left=left), settings)
@@ -177,7 +177,7 @@ def _trial(view: SearchView, number: int) -> Iterator[Object]:
     job = trialjob.render(view, number, drawn)
     yield job
     named = {**job, "metadata": {**job["metadata"], "uid": NO_UID}}
-    yield from _training(named, view.settings, checked=number > 0)
+    yield from _work(named, view.settings, checked=number > 0)
 
 
 def _as_sent(resource: Object) -> Object:

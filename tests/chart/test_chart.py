@@ -147,6 +147,7 @@ def test_values_reach_the_operator(render: Render) -> None:
             "trainer.image.repository=registry.example/trainer",
             "trainer.image.tag=v2",
             "trainer.image.pullPolicy=Always",
+            "tensorrt.image=registry.example/trainer:v2-tensorrt",
             "log.level=debug",
             "log.format=json",
         )
@@ -158,6 +159,7 @@ def test_values_reach_the_operator(render: Render) -> None:
         "DINO_AUTOML_TRIALS": "12",
         "DINO_AUTOML_PARALLEL_TRIALS": "3",
         "DINO_TRAINER_IMAGE": "registry.example/trainer:v2",
+        "DINO_TENSORRT_IMAGE": "registry.example/trainer:v2-tensorrt",
         "DINO_IMAGE_PULL_POLICY": "Always",
         "DINO_S3_ENDPOINT": "http://s3.storage:7070",
         "DINO_S3_REGION": "eu-north-1",

@@ -163,7 +163,7 @@ def test_the_smoke_profile(command: Command) -> None:
 
 def test_a_parent_is_named_and_not_guessed(command: Command) -> None:
     command(a_job(automlPolicy="Disabled", parent={"name": "base"}))
-    assert "DinoJob base leaves are not known here" in command.said
+    assert "DinoJob base leaves is not known here" in command.said
 
 
 def test_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:

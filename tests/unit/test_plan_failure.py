@@ -84,7 +84,7 @@ def test_a_node_that_does_not_answer_loses_the_pod() -> None:
 
 
 def test_a_spec_that_cannot_be_run_fails_with_all_its_problems() -> None:
-    job = a_job().spec(datasets={"train": []}, output={})
+    job = a_job().spec(datasets={"train": [{}]}, output={})
     made = plan(job.obj(), Children(), later(0), SETTINGS)
     assert made.status is not None
     assert not made.creates

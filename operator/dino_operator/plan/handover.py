@@ -56,6 +56,11 @@ def format_of(uri: str) -> Format | None:
     return next((known for end, known in _EXTENSIONS.items() if uri.endswith(end)), None)
 
 
+def formats(action: Action) -> tuple[str, ...]:
+    """Those that the action can go on from."""
+    return tuple(_KEYS[action])
+
+
 def key_for(action: Action, model: str) -> str | None:
     """The dotted path of the experiment at which the action reads a model of that format."""
     return _KEYS[action].get(model)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dino_api.names import FIELD_MANAGER, Phase
+from dino_api.names import FIELD_MANAGER, Action, Phase
 from dino_operator.plan import job, names, observe, search, status
 from dino_operator.plan.model import WORK, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.runtime.cache import Cache
@@ -236,7 +236,8 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
         by_dinojobs = told.get("engine") == "Embedded" and "completionTime" not in told
         return [Kind.DINOJOBS] if by_dinojobs else [Kind.DINOJOBS, Kind.JOBS]
     spec = (resource or {}).get("spec", {})
-    searched = spec.get("automlPolicy") != "Disabled" and Kind.DINOAUTOMLS in served
+    trains = spec.get("action") == Action.TRAIN and spec.get("automlPolicy") != "Disabled"
+    searched = trains and Kind.DINOAUTOMLS in served
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dino_api import names as api
 from dino_api.automl import Assignment
+from dino_api.experiment.spec import READ_BY
+from dino_api.names import Action
 from dino_api.search import assign
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.engine import Trial, TrialState
 from dino_operator.plan.search.view import SearchView
+
+DATA = ("train", "validation")
+"""The datasets that a training reads; a DinoJob that names others is refused."""
 
 
 def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:
@@ -22,7 +28,8 @@ def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int]
     job = dinojob(
         view, view.trial_name(number), f"{view.output}/trials/{number}", TRIAL=str(number)
     )
-    job["spec"]["experiment"] = assign(view.search.space, drawn, template.experiment)
+    whole = assign(view.search.space, drawn, template.experiment)
+    job["spec"]["experiment"] = read_by(Action.TRAIN, whole)
     notes = {
         Annotation.PARAMETERS.value: json.dumps(drawn),
         Annotation.HISTORY.value: ",".join(map(str, sorted(knew))),
@@ -34,22 +41,29 @@ def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int]
 
 
 def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
-    """A DinoJob made from the template, that trains once with its experiment."""
+    """A DinoJob made from the template, that trains once with its data and its experiment."""
     template = view.search.template
     policy = template.run_policy.model_copy(update={"suspend": False, "stop": False})
     spec = template.to_dict() | {
-        "action": api.Action.TRAIN.value,
+        "action": Action.TRAIN.value,
         "automlPolicy": "Disabled",
-        "experiment": copy.deepcopy(template.experiment),  # to_dict leaves out what is null
+        "experiment": read_by(Action.TRAIN, template.experiment),  # to_dict leaves out what is null
         "output": {"uri": output},
         "runPolicy": policy.to_dict(),
     }
+    spec["datasets"] = {key: each for key, each in spec["datasets"].items() if key in DATA}
     return {
         "apiVersion": api.API_VERSION,
         "kind": api.KIND,
         "metadata": view.metadata(name, **labels),
         "spec": spec,
     }
+
+
+def read_by(action: Action, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the experiment without the sections of other actions."""
+    others = {each.value for each in Action} - set(READ_BY[action])
+    return copy.deepcopy({k: v for k, v in experiment.items() if k not in others})
 
 
 def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:

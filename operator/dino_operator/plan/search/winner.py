@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dino_api import names as api
 from dino_api.automl import Best
 from dino_api.names import Phase
 from dino_api.search import assign
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.search import trialjob
+from dino_operator.plan.search import follower
 from dino_operator.plan.search.engine import DIGITS, MAY_WIN, Trial
 from dino_operator.plan.search.view import SearchView
 
@@ -74,33 +71,37 @@ def follow(view: SearchView) -> Following:
     """
     jobs = {observe.name_of(each): each for each in view.own_dinojobs}
     before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
+    wanted = _parents(view, before)
     told: list[Object] = []
     creates: list[Object] = []
-    for index, follower in enumerate(view.spec.then, start=1):
-        name = f"{view.name}-then-{index}"
+    for index, entry in enumerate(view.spec.then, start=1):
+        name = follower.name_of(view, index)
         phase = before.get(name, "")
-        if phase not in ENDED:
+        if phase not in ENDED or (name in wanted and name not in jobs):
             free = all(each["phase"] in ENDED for each in told)
             if name not in jobs and free and not view.wants_suspend:
-                creates.append(_render(view, name, index))
+                creates.append(follower.render(view, index))
             job = jobs.get(name) or {}
             phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
-        told.append({"action": follower.action, "name": name, "phase": phase})
+        told.append({"action": entry.action, "name": name, "phase": phase})
+    if view.children.refusal and creates:
+        refused = observe.name_of(creates.pop())
+        told = [{**each, "phase": _phase(each, refused)} for each in told]
     failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
     return Following(tuple(creates), told, tuple(failed))
 
 
-def _render(view: SearchView, name: str, index: int) -> Object:
-    """A DinoJob whose parent is the search: it starts from the winner's checkpoint."""
-    job = trialjob.dinojob(view, name, f"{view.output}/then-{index}")
-    experiment = copy.deepcopy(dict(view.status["best"].get("specification") or {}))
-    train = dict(experiment.get("train") or {})
-    train.pop("pretrained_model_path", None)  # the parent decides it
-    epochs = view.spec.then[index - 1].epochs
-    experiment["train"] = train | ({"num_epochs": epochs} if epochs else {})
-    job["spec"] |= {
-        "experiment": experiment,
-        "parent": {"kind": api.AUTOML_KIND, "name": view.name},
-    }
-    job["metadata"]["annotations"] = {Annotation.DATA_CHECKED_BY.value: view.trial_name(0)}
-    return job
+def _phase(told: Object, refused: str) -> str:
+    """One that the API server does not take has failed before it began."""
+    return Phase.FAILED.value if told["name"] == refused else str(told["phase"])
+
+
+def _parents(view: SearchView, before: Object) -> set[str]:
+    """Followers that others go on from which have not ended: deleted, they are made again, and find
+    their results."""
+    waiting = [
+        index
+        for index in range(1, len(view.spec.then) + 1)
+        if before.get(follower.name_of(view, index)) not in ENDED
+    ]
+    return {follower.parent_of(view, index)["name"] for index in waiting}

@@ -1,0 +1,92 @@
+"""The DinoJob of one entry of spec.then: what it reads, what it goes on from, what its pods get."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from dino_api import names as api
+from dino_api.automl import Follower
+from dino_api.names import TRAINS, Action
+from dino_api.resources import Resources
+from dino_api.search.space import value_at
+from dino_operator.plan import handover
+from dino_operator.plan.model import Object
+from dino_operator.plan.names import Annotation
+from dino_operator.plan.search import trialjob
+from dino_operator.plan.search.view import SearchView
+
+DATA_TYPE = "gen_trt_engine.tensorrt.data_type"
+DATA = {
+    Action.EVALUATE: ("test",),
+    Action.EXPORT: ("test",),
+    Action.QUANTIZE: ("calibration", "test"),
+    Action.GEN_TRT_ENGINE: ("test",),
+}
+"""The datasets that each action reads; a DinoJob that names others is refused."""
+
+
+def name_of(view: SearchView, index: int) -> str:
+    """Of the so manyth follower; the first is 1."""
+    return f"{view.name}-then-{index}"
+
+
+def parent_of(view: SearchView, index: int) -> Object:
+    """What it goes on from: the winner, or the latest follower before it that left an ONNX file."""
+    then = view.spec.then
+    if "checkpoint" not in handover.formats(Action(then[index - 1].action)):
+        for before in range(index - 1, 0, -1):
+            if handover.LEAVES.get(Action(then[before - 1].action)) == "onnx":
+                return {"kind": api.KIND, "name": name_of(view, before)}
+    return {"kind": api.AUTOML_KIND, "name": view.name}
+
+
+def render(view: SearchView, index: int) -> Object:
+    """The DinoJob. A training goes on with the winner's parameters, and its data was checked."""
+    entry = view.spec.then[index - 1]
+    action = Action(entry.action)
+    job = trialjob.dinojob(view, name_of(view, index), f"{view.output}/then-{index}")
+    spec = job["spec"]
+    spec |= {"action": action.value, "parent": parent_of(view, index)}
+    spec["experiment"] = _experiment(view, entry, action)
+    if action in TRAINS:
+        job["metadata"]["annotations"] = {Annotation.DATA_CHECKED_BY.value: view.trial_name(0)}
+        return job
+    job["spec"] = {key: each for key, each in spec.items() if key not in ("datasets", "numClasses")}
+    data = _data(view, spec["experiment"], action)
+    if data:
+        job["spec"]["datasets"] = data
+    job["spec"]["resources"] = _resources(view.search.template.resources, action)
+    return job
+
+
+def _data(view: SearchView, experiment: Object, action: Action) -> Object:
+    """What the action reads of the template's. An engine takes value ranges for INT8 only."""
+    read = DATA[action]
+    if action is Action.GEN_TRT_ENGINE and value_at(experiment, DATA_TYPE) == "INT8":
+        read = ("calibration", *read)
+    given = view.search.template.to_dict().get("datasets", {})
+    return {key: given[key] for key in read if given.get(key)}
+
+
+def _experiment(view: SearchView, follower: Follower, action: Action) -> dict[str, Any]:
+    """The winner's, and the template's for the action itself."""
+    template = trialjob.read_by(action, view.search.template.experiment)
+    won = trialjob.read_by(Action.TRAIN, view.status["best"].get("specification") or {})
+    made = {**template, **copy.deepcopy(won)}
+    if action not in TRAINS:
+        return trialjob.read_by(action, made)
+    train = dict(made.get("train") or {})
+    train.pop("pretrained_model_path", None)  # the parent decides it
+    made["train"] = train | ({"num_epochs": follower.epochs} if follower.epochs else {})
+    return made
+
+
+def _resources(trained: Resources, action: Action) -> Object:
+    """One pod, and more than one GPU only to evaluate; an engine takes exactly one."""
+    several = action is Action.EVALUATE
+    gpus = trained.gpus if several else min(1, trained.gpus)
+    if action is Action.GEN_TRT_ENGINE:
+        gpus = 1
+    changes = {"nodes": 1, "gpus": gpus, "processes": trained.processes if several else 1}
+    return trained.model_copy(update=changes).to_dict()
