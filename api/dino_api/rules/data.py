@@ -284,6 +284,30 @@ SPLIT_RULES = (
     ),
 )
 
+MODEL_RULES = (
+    _error(
+        "class-unknown",
+        "Categories with ids that the model does not have",
+        "Give this data the categories that the model was trained on, with the same ids.",
+    ),
+    _warning(
+        "calibration-few",
+        "Calibration with hardly any images",
+        "Give some hundred images: with few, the ranges of rare values are missed, and accuracy is "
+        "lost.",
+    ),
+    _error(
+        "pictures-absent",
+        "Folders or archives without an image that can be listed",
+        "Name a folder or an archive (.tar.gz, .tgz, .tar) with .jpg, .png, .bmp or .webp files.",
+    ),
+    _error(
+        "classmap-unusable",
+        "Class maps that do not fit",
+        "Write the name of one class in each line, in the order of the category ids.",
+    ),
+)
+
 DATA_RULES: tuple[DataRule, ...] = (
     *SOURCE_RULES,
     *IMAGE_ENTRY_RULES,
@@ -291,6 +315,7 @@ DATA_RULES: tuple[DataRule, ...] = (
     *BOX_RULES,
     *IMAGE_RULES,
     *SPLIT_RULES,
+    *MODEL_RULES,
 )
 
 _BY_ID = {rule.id: rule for rule in DATA_RULES}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import Action, FailureReason, Stage
+from dino_api.names import TRAINS, Action, FailureReason, Stage
 from dino_api.result import Artifact, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.launch import explain, scratch_dir
@@ -21,6 +21,7 @@ from dino_trainer.preflight.samples import sample_sheet
 from dino_trainer.preflight.statistics import statistics
 from dino_trainer.report.reporter import RESULT_FILE, write_termination
 from dino_trainer.report.terminal import open_terminal
+from dino_trainer.sections import section_of
 from dino_trainer.spec_file import read_spec
 from dino_trainer.storage import Say, replacing
 
@@ -48,8 +49,8 @@ def run(
     for warning in warnings:
         say(warning)
     work_dir = scratch_dir()
-    output = Output(*_place(spec, report), work_dir, say, folder=report or "")
-    checked = check(spec, work_dir, say, stop)
+    output = Output(*_place(spec, report, action), work_dir, say, folder=report or "")
+    checked = check(spec, work_dir, say, stop, action)
     for finding in checked.findings.all():
         say(f"{finding.rule.severity}: {finding.rule.id}: {finding.message}")
         say(f"  -> {finding.rule.remedy}")
@@ -70,7 +71,7 @@ def run(
 
 
 def failure_of(checked: Checked, report: str) -> TrainerError | None:
-    """Why training must not begin: the errors by id and count, with their messages.
+    """Why the action must not begin: the errors by id and count, with their messages.
 
     Data that is not there at all is InputNotFound; anything else is InvalidDataset.
     """
@@ -92,21 +93,24 @@ def _remedy(errors: list[Finding], report: str) -> str:
     return f"{first}{more} Report: {report}"
 
 
-def _place(spec: ExperimentSpec, report: str | None) -> tuple[str, str]:
-    """Beside the training's results, wherever those are."""
-    base = report or spec.results_dir or spec.train.results_dir
+def _place(spec: ExperimentSpec, report: str | None, action: Action) -> tuple[str, str]:
+    """Beside the action's results, wherever those are."""
+    base = report or spec.results_dir or section_of(spec, action).results_dir
     return base, Stage.PREFLIGHT.value
 
 
 def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Artifact]:
     content: dict[str, Any] = {
         "schema": _SCHEMA,
+        "action": checked.action.value,
         "ok": not checked.findings.errors,
         "findings": [finding.to_dict() for finding in checked.findings.all()],
         "dataset": describe(checked).to_dict(),
-        "statistics": statistics(checked.train, checked.validation),
+        "statistics": statistics(checked.splits),
     }
-    sheet = sample_sheet(spec, checked.train)
+    augmented = checked.action in TRAINS
+    first = checked.splits[0] if checked.splits else None
+    sheet = sample_sheet(spec, first, augmented=augmented) if first else None
     return [
         _write(output, REPORT_PAGE, page(content, sheet)),
         _write(output, REPORT_DATA, _json(content)),
@@ -125,11 +129,18 @@ def _json(content: dict[str, Any]) -> str:
 
 
 def _conclude(checked: Checked, output: Output, say: Say) -> None:
-    train = checked.train
-    scored = checked.validation.images if checked.validation else "the same"
     errors, warnings = len(checked.findings.errors), len(checked.findings.warnings)
-    say(
-        f"{train.images} training images with {train.boxes} boxes, {scored} for validation: "
-        f"{errors} kinds of errors, {warnings} of warnings."
-    )
+    say(f"{_counted(checked)}: {errors} kinds of errors, {warnings} of warnings.")
     say(f"Report: {output.uri(REPORT_PAGE)}")
+
+
+def _counted(checked: Checked) -> str:
+    """What there is, in words."""
+    if checked.action in TRAINS:
+        train, *rest = checked.splits
+        scored = rest[0].images if rest else "the same"
+        return f"{train.images} training images with {train.boxes} boxes, {scored} for validation"
+    counts = [f"{s.images} {s.name} images with {s.boxes} boxes" for s in checked.splits]
+    if checked.action == Action.INFERENCE:
+        counts.append(f"{checked.pictures} images")
+    return ", ".join(counts) or f"dino {checked.action} reads no data here"

@@ -1,73 +1,117 @@
-"""All checks of one training's data, in their order."""
+"""All checks of the data of one action, in their order."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.names import TRAINS, Action
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.stage import StagedSource, data_root, stage
+from dino_trainer.needs import READ
 from dino_trainer.preflight.annotations import check_boxes_per_image, check_source
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.given import check_given, check_pictures
 from dino_trainer.preflight.sources import Split, read_split
-from dino_trainer.preflight.splits import check_splits
+from dino_trainer.preflight.splits import check_eval_ids, check_splits, check_training
 from dino_trainer.storage import Say
 
 _LONGEST = 1000
+_NAMES = {
+    "train_data_sources": "train",
+    "val_data_sources": "validation",
+    "test_data_sources": "test",
+    "quant_calibration_data_sources": "calibration",
+}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found. validation: None where training data is scored, too."""
+    """What was found.
 
-    train: Split
-    validation: Split | None
+    splits: by their order in the action, the one that it is about first; of a training without the
+    validation data where training data is scored, too. pictures: images without annotations.
+    """
+
+    action: Action
+    splits: tuple[Split, ...]
     findings: Findings
     num_classes: int | None
+    pictures: int = 0
 
 
 def check(
-    spec: ExperimentSpec, work_dir: Path, say: Say, stop: threading.Event | None = None
+    spec: ExperimentSpec,
+    work_dir: Path,
+    say: Say,
+    stop: threading.Event | None = None,
+    action: Action = Action.TRAIN,
 ) -> Checked:
     """Stages and checks everything.
 
     Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop.
     """
-    findings = Findings()
+    findings, into = Findings(), work_dir / "data"
 
     def stage_one(source: DataSource) -> StagedSource:
-        return stage([source], work_dir / "data", say, stop)[0]
+        return stage([source], into, say, stop)[0]
 
+    read = partial(read_split, stage_one=stage_one, findings=findings)
+    splits = tuple(read(name, sources) for name, sources in _sources(spec, action))
+    kept = data_root(into) / "checked"
+    for source in (source for split in splits for source in split.sources):
+        check_source(source, findings)
+        check_files(source, kept, findings, say, stop)
+    check_splits(splits, findings)
+    if action in TRAINS:
+        train, validation = splits[0], splits[1] if len(splits) > 1 else None
+        check_boxes_per_image(train, spec.model.num_queries, findings)
+        check_training(spec, train, validation, findings)
+    else:
+        check_given(spec, splits, findings)
+    if action in TRAINS or action == Action.EVALUATE:
+        check_eval_ids(spec, splits[-1], findings)
+    infer = spec.dataset.infer_data_sources
+    pictures = 0
+    if action == Action.INFERENCE and infer:
+        pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
+    return Checked(action, splits, findings, _num_classes(spec, splits), pictures)
+
+
+def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
+    """The splits that the action reads, by name; training data that is scored, too, once."""
     data = spec.dataset
-    train = read_split("train", data.train_data_sources or (), stage_one, findings)
-    validation = None
-    if data.val_data_sources and data.val_data_sources != data.train_data_sources:
-        validation = read_split("validation", data.val_data_sources, stage_one, findings)
-    kept = data_root(work_dir / "data") / "checked"
-    for split in (train, validation):
-        for source in split.sources if split else ():
-            check_source(source, findings)
-            check_files(source, kept, findings, say, stop)
-    check_boxes_per_image(train, spec.model.num_queries, findings)
-    check_splits(spec, train, validation, findings)
-    largest = max(train.categories, default=None)
-    return Checked(train, validation, findings, data.num_classes or (largest and largest + 1))
+    found = {key: getattr(data, key) for key in READ[action]}
+    if action in TRAINS and data.val_data_sources == data.train_data_sources:
+        found["val_data_sources"] = None
+    needed = "train_data_sources"
+    return [(_NAMES[k], v or ()) for k, v in found.items() if v or k == needed]
+
+
+def _num_classes(spec: ExperimentSpec, splits: Sequence[Split]) -> int | None:
+    largest = max(splits[0].categories, default=None) if splits else None
+    return spec.dataset.num_classes or (largest and largest + 1)
 
 
 def describe(checked: Checked) -> Dataset:
-    """What the resource's status says about the data."""
-    train, count = checked.train, checked.num_classes
+    """What the resource's status says about the data: that of the first split."""
+    warnings = [_short(one.message) for one in checked.findings.warnings]
+    if not checked.splits:
+        return Dataset(images=checked.pictures, warnings=warnings)
+    first, count = checked.splits[0], checked.num_classes
     return Dataset(
         num_classes=count,
-        images=train.images,
-        annotations=train.boxes,
-        class_names=class_names(train.categories, count or 0)[:1000],
-        digest=digest_of(source.staged for source in train.sources) if train.complete else None,
-        warnings=[_short(one.message) for one in checked.findings.warnings],
+        images=first.images,
+        annotations=first.boxes,
+        class_names=class_names(first.categories, count or 0)[:1000],
+        digest=digest_of(source.staged for source in first.sources) if first.complete else None,
+        warnings=warnings,
     )
 
 

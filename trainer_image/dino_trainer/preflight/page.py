@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+_TITLES = {"train": "Data of this training", "distill": "Data of this training"}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
@@ -23,11 +24,11 @@ code{font-size:.9em}img{max-width:100%}ul{margin:0;padding-left:1.1rem}
 def page(report: dict[str, Any], sheet: bytes | None) -> str:
     """The whole page. report: what report.json holds. sheet: JPEG of samples."""
     body = [
-        "<h1>Data of this training</h1>",
+        f"<h1>{_TITLES.get(report['action'], 'Data')}</h1>",
         _verdict(report),
         _findings(report["findings"]),
         _splits(report["statistics"]["splits"]),
-        _classes(report["statistics"]),
+        _classes(report["statistics"]) if report["statistics"]["classes"] else "",
         _samples(sheet),
     ]
     return (
@@ -41,7 +42,8 @@ def _verdict(report: dict[str, Any]) -> str:
     errors = sum(one["severity"] == "error" for one in report["findings"])
     warnings = len(report["findings"]) - errors
     kind = " bad" if errors else ""
-    text = "Training cannot begin" if errors else "Training can begin"
+    subject = "Training" if report["action"] == "train" else f"dino {report['action']}"
+    text = f"{subject} cannot begin" if errors else f"{subject} can begin"
     return f'<p class="verdict{kind}">{text}: {errors} errors, {warnings} warnings.</p>'
 
 
@@ -104,8 +106,8 @@ def _samples(sheet: bytes | None) -> str:
         return ""
     data = base64.b64encode(sheet).decode()
     return (
-        "<h2>Samples as training sees them</h2>"
-        f'<p><img alt="augmented samples" src="data:image/jpeg;base64,{data}"></p>'
+        "<h2>Samples as the model sees them</h2>"
+        f'<p><img alt="samples" src="data:image/jpeg;base64,{data}"></p>'
     )
 
 

@@ -1,4 +1,4 @@
-"""A sheet of training images as the model will see them in the first epoch, with their boxes."""
+"""A sheet of images as the model will see them, with their boxes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dino_api.experiment import ExperimentSpec
 from dino_api.rules.data import data_rule
 from dino_trainer.data import transforms
+from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.preflight.annotations import boxes_per_image
@@ -24,13 +25,13 @@ CELL = (320, 240)
 _TURN = 137
 
 
-def sample_sheet(spec: ExperimentSpec, train: Split) -> bytes | None:
-    """A JPEG of at most SAMPLES augmented images; None where no image can be shown.
+def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> bytes | None:
+    """A JPEG of at most SAMPLES images; None where no image can be shown.
 
-    The augmentation of each is the one that training draws for it in its first epoch, if
-    `train.seed` is not negative.
+    augmented: each as training draws it in its first epoch, if `train.seed` is not negative; else
+    as validation sees it.
     """
-    tiles = list(_tiles(spec, train))
+    tiles = list(_tiles(spec, split, augmented))
     if not tiles:
         return None
     columns = min(COLUMNS, len(tiles))
@@ -44,20 +45,21 @@ def sample_sheet(spec: ExperimentSpec, train: Split) -> bytes | None:
     return content.getvalue()
 
 
-def _tiles(spec: ExperimentSpec, train: Split) -> Iterator[Image.Image]:
-    usable = list(_usable(train))
+def _tiles(spec: ExperimentSpec, split: Split, augmented: bool) -> Iterator[Image.Image]:
+    usable = list(_usable(split))
     chosen = np.linspace(0, len(usable) - 1, min(SAMPLES, len(usable))).round().astype(int)
     for index, source, position in (usable[place] for place in chosen):
         try:
-            yield _tile(spec, index, source, position, train.categories)
+            file, geometry = _drawn(spec, index if augmented else None, source, position)
+            yield _tile(file, geometry, source, position, split.categories)
         except TrainerError:
             continue  # one that cannot be read is a finding already
 
 
-def _usable(train: Split) -> Iterator[tuple[int, Source, int]]:
+def _usable(split: Split) -> Iterator[tuple[int, Source, int]]:
     """Place in the split, source and position of images with boxes and without an error."""
     index = 0
-    for source in train.sources:
+    for source in split.sources:
         counts = boxes_per_image(source)
         for position, facts in enumerate(source.facts):
             broken = facts is None or any(
@@ -68,16 +70,30 @@ def _usable(train: Split) -> Iterator[tuple[int, Source, int]]:
             index += 1
 
 
+def _drawn(
+    spec: ExperimentSpec, index: int | None, source: Source, position: int
+) -> tuple[ImageFile, transforms.Geometry]:
+    """The file, and what becomes of it. index: of the image in training's order, None elsewhere."""
+    width, height = source.entries.sizes[position].tolist()
+    file = source.staged.images.find(source.entries.file_names[position])
+    if file is None:
+        raise invalid_dataset(f"{source.image(position)} is gone.")
+    config = spec.dataset.augmentation
+    if index is None:
+        return file, transforms.draw_eval(config, (height, width))
+    draws = Draws(AUGMENT, max(0, spec.train.seed), 0, index)
+    return file, transforms.draw_train(config, (height, width), draws)
+
+
 def _tile(
-    spec: ExperimentSpec, index: int, source: Source, position: int, names: dict[int, str]
+    file: ImageFile,
+    geometry: transforms.Geometry,
+    source: Source,
+    position: int,
+    names: dict[int, str],
 ) -> Image.Image:
     entries = source.entries
     width, height = entries.sizes[position].tolist()
-    file = source.staged.images.find(entries.file_names[position])
-    if file is None:
-        raise invalid_dataset(f"{source.image(position)} is gone.")
-    draws = Draws(AUGMENT, max(0, spec.train.seed), 0, index)
-    geometry = transforms.draw_train(spec.dataset.augmentation, (height, width), draws)
     image = transforms.picture(transforms.read_image(file, width, height), geometry)
     own = source.odd.usable & ~entries.crowd & (entries.images == position)
     boxes = entries.boxes[own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -15,19 +15,21 @@ from dino_trainer.preflight.sources import Source, Split
 RARE = 100
 
 
-def check_splits(
-    spec: ExperimentSpec, train: Split, validation: Split | None, findings: Findings
-) -> None:
-    """validation: None where training data is scored, too."""
-    splits = [split for split in (train, validation) if split]
+def check_splits(splits: Sequence[Split], findings: Findings) -> None:
+    """What any action's data can have."""
     for split in splits:
         _shared_ids(split, findings)
         _repeated_images(split, findings)
         if split.complete and not split.boxes and not findings.has("no-boxes"):
             findings.add("no-boxes", split.name)
     _categories(splits, findings)
+
+
+def check_training(
+    spec: ExperimentSpec, train: Split, validation: Split | None, findings: Findings
+) -> None:
+    """validation: None where training data is scored, too."""
     _class_count(spec, train, findings)
-    _eval_ids(spec, splits[-1], findings)
     _enough(spec, train, findings)
     _class_counts(train, validation, findings)
     if validation:
@@ -86,7 +88,7 @@ def _leakage(train: Split, validation: Split, findings: Findings) -> None:
             findings.add("leakage", f"{seen[digest]} = {name}")
 
 
-def _categories(splits: list[Split], findings: Findings) -> None:
+def _categories(splits: Sequence[Split], findings: Findings) -> None:
     sources = [source for split in splits for source in split.sources]
     names: dict[int, dict[str, str]] = defaultdict(dict)
     for source in sources:
@@ -117,7 +119,8 @@ def _class_count(spec: ExperimentSpec, train: Split, findings: Findings) -> None
         findings.add("class-count", example)
 
 
-def _eval_ids(spec: ExperimentSpec, scored: Split, findings: Findings) -> None:
+def check_eval_ids(spec: ExperimentSpec, scored: Split, findings: Findings) -> None:
+    """Classes to score that the scored data does not have."""
     known = scored.categories
     unknown = [id for id in spec.dataset.eval_class_ids or () if id not in known]
     if scored.complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,12 @@ SIZE_EDGES = (0, 8, 16, 32, 64, 96, 192, 384, 768)
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
 
 
-def statistics(train: Split, validation: Split | None) -> dict[str, Any]:
+def statistics(splits: Sequence[Split]) -> dict[str, Any]:
     """{"classes": […], "splits": {name: {"images", "boxes", "boxSizes", "boxesPerImage"}}}."""
-    splits = [split for split in (train, validation) if split]
     return {"classes": _classes(splits), "splits": {split.name: _split(split) for split in splits}}
 
 
-def _classes(splits: list[Split]) -> list[dict[str, Any]]:
+def _classes(splits: Sequence[Split]) -> list[dict[str, Any]]:
     names: dict[int, str] = {}
     for split in splits:
         names = {**split.categories, **names}

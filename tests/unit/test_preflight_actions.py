@@ -1,0 +1,153 @@
+"""Preflight for the actions after training: `dino preflight --for <action>`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from preflight_lab import Lab, encoded, lab, picture
+
+from dino_api.names import Action
+from dino_api.rules.data import MODEL_RULES
+
+__all__ = ["lab"]
+
+
+def given(lab: Lab, action: Action) -> None:
+    """The lab's two sources as what the action reads."""
+    data = lab.spec["dataset"]
+    del data["train_data_sources"], data["val_data_sources"]
+    data["num_classes"] = 3
+    if action == Action.QUANTIZE:
+        data["quant_calibration_data_sources"] = [lab.train.source]
+        data["test_data_sources"] = [lab.validation.source]
+    elif action == Action.INFERENCE:
+        (lab.folder / "classes.txt").write_text("cell\ndot\n")
+        data["infer_data_sources"] = {
+            "image_dir": [str(lab.train.folder / "images")],
+            "classmap": str(lab.folder / "classes.txt"),
+        }
+    else:
+        data["test_data_sources"] = lab.validation.source  # TAO's one source, without a list
+
+
+def check(lab: Lab, action: Action, *overrides: str) -> int:
+    return lab.run(*overrides, options=["--for", action.value])
+
+
+@pytest.mark.parametrize(
+    ("action", "counted"),
+    [
+        (Action.EVALUATE, "3 test images with 6 boxes"),
+        (Action.EXPORT, "3 test images with 6 boxes"),
+        (Action.INFERENCE, "6 images"),
+        (Action.QUANTIZE, "6 calibration images with 12 boxes, 3 test images with 6 boxes"),
+    ],
+)
+def test_good_data_passes(lab: Lab, action: Action, counted: str) -> None:
+    given(lab, action)
+    assert check(lab, action) == 0
+    few = {"calibration-few"} if action == Action.QUANTIZE else set()
+    assert set(lab.findings) == few
+    assert f"{counted}: 0 kinds of errors, {len(few)} of warnings." in lab.out
+    page = (lab.reports / "report.html").read_text()
+    assert f"dino {action} can begin" in page
+    assert ("augmented" in page, "Samples as the model sees them" in page) == (
+        False,
+        action != Action.INFERENCE,
+    )
+
+
+def test_the_dataset_told_is_that_of_the_action(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    check(lab, Action.EVALUATE)
+    told = lab.told.dataset
+    assert told is not None
+    assert (told.num_classes, told.images, told.annotations) == (3, 3, 6)
+    assert told.class_names == ["", "cell", "dot"]
+    assert told.digest
+
+
+def extra_category(lab: Lab) -> None:
+    lab.validation.coco["categories"].append({"id": 3, "name": "dash"})
+
+
+def classmap(text: str) -> Callable[[Lab], Any]:
+    return lambda lab: (lab.folder / "classes.txt").write_text(text)
+
+
+def no_pictures(lab: Lab) -> None:
+    (lab.folder / "empty").mkdir()
+    (lab.folder / "empty/readme.txt").touch()
+    infer = lab.spec["dataset"]["infer_data_sources"]
+    infer["image_dir"] = str(lab.folder / "empty")
+
+
+FAULTS = [
+    (Action.EVALUATE, extra_category, "class-unknown", "test 3 'dash' (the model has 3 classes)"),
+    (Action.EVALUATE, lambda lab: lab.spec["dataset"].update(eval_class_ids=[7], num_classes=9),
+     "eval-class-unknown", "7"),
+    (Action.EVALUATE, lambda lab: lab.validation.put("101.jpg", b"none"), "image-unreadable",
+     "test 101.jpg"),
+    (Action.QUANTIZE, extra_category, "class-unknown", "test 3 'dash' (the model has 3 classes)"),
+    (Action.INFERENCE, classmap("a\nb\nc\nd\n"), "classmap-unusable", "has 4 lines"),
+    (Action.INFERENCE, classmap(""), "classmap-unusable", "holds no names"),
+    (Action.INFERENCE, no_pictures, "pictures-absent", "holds no image"),
+    (Action.INFERENCE, lambda lab: (lab.folder / "classes.txt").unlink(), "source-missing",
+     "classes.txt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "spoil", "rule", "example"), FAULTS)
+def test_a_fault_is_found(
+    lab: Lab, action: Action, spoil: Callable[[Lab], Any], rule: str, example: str
+) -> None:
+    given(lab, action)
+    spoil(lab)
+    assert check(lab, action) == (66 if rule == "source-missing" else 65)
+    assert example in lab.findings[rule]["examples"][0]
+    assert lab.told.failure is not None
+    assert rule in lab.told.failure.message
+
+
+def test_every_rule_about_models_is_tested_here() -> None:
+    tested = {rule for _, _, rule, _ in FAULTS} | {"calibration-few"}
+    assert {rule.id for rule in MODEL_RULES} <= tested
+
+
+def test_enough_calibration_images_are_not_warned_of(lab: Lab) -> None:
+    given(lab, Action.QUANTIZE)
+    lab.train.coco["images"] = [
+        {"id": id, "file_name": f"{id}.jpg", "width": 40, "height": 30} for id in range(1, 33)
+    ]
+    for id in range(7, 33):
+        lab.train.put(f"{id}.jpg", encoded(picture(id)))
+    assert check(lab, Action.QUANTIZE) == 0
+    assert "calibration-few" not in lab.findings
+
+
+def test_missing_data_is_a_mistake_of_the_spec(lab: Lab) -> None:
+    for action, key in (
+        (Action.EVALUATE, "dataset.test_data_sources"),
+        (Action.QUANTIZE, "dataset.quant_calibration_data_sources"),
+        (Action.INFERENCE, "dataset.infer_data_sources.classmap"),
+        (Action.DISTILL, "distill.pretrained_teacher_model_path"),
+    ):
+        assert check(lab, action) == 64
+        assert f"{key} is needed to" in lab.err.replace(": is", " is")
+
+
+def test_an_action_without_data_has_nothing_to_check(lab: Lab) -> None:
+    assert check(lab, Action.EXPORT) == 0
+    assert "dino export reads no data here: 0 kinds of errors" in lab.out
+    report = json.loads((lab.reports / "report.json").read_text())
+    assert (report["action"], report["ok"], report["statistics"]["splits"]) == ("export", True, {})
+
+
+def test_an_unknown_action_is_a_usage_error(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        lab.run(options=["--for", "prune"])
+    assert caught.value.code == 64
+    assert "invalid Action value: 'prune'" in capsys.readouterr().err
