@@ -138,8 +138,10 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
 
 
 def _fetched(uri: str, context: RunContext) -> Path:
-    from dino_trainer.train.weights import fetch
+    from dino_trainer.train.weights import fetch, place_of
 
+    if context.world.local_rank:
+        return place_of(uri, context.work_dir)  # the first rank here has just fetched it
     try:
         return fetch(uri, context.work_dir)
     except TrainerError as error:

@@ -1,6 +1,7 @@
 """What a model starts from, and which parts of it stay as they are."""
 
 import difflib
+import hashlib
 from pathlib import Path
 
 from torch import nn
@@ -25,10 +26,18 @@ def fetch(uri: str, into: Path) -> Path:
         if not path.is_file():
             raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
         return path
+    path = place_of(uri, into)
     folder, name = split(uri)
-    path = into / "weights" / name
     open_store(folder).download(name, path)
     return path
+
+
+def place_of(uri: str, into: Path) -> Path:
+    """Where `fetch` puts, or finds, a file: no other URI has the same place."""
+    if not is_remote(uri):
+        return local_path(uri)
+    own = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return into / "weights" / own / split(uri)[1]
 
 
 def load_initial(model: nn.Module, spec: ExperimentSpec, work_dir: Path) -> list[str]:
