@@ -18,7 +18,8 @@ from dino_trainer.distributed.meeting import OneNode
 from dino_trainer.errors import failure_of
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["ranks", "timm", "dino_trainer.actions.train"])
+_ACTIONS = ["dino_trainer.actions.train", "dino_trainer.actions.evaluate"]
+_CONTEXT.set_forkserver_preload(["ranks", "timm", *_ACTIONS])
 
 
 def in_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

@@ -171,7 +171,7 @@ class Scorer:
         return np.asarray(self.evaluated(found).stats)
 
     def evaluated(self, found: Found) -> hotcoco.COCOeval:
-        """The same with all that they are made of: `eval`, `stats` and `summary_lines()`."""
+        """The same with all that they are made of: `stats`, and `eval` with its curves."""
         known = np.isin(found.labels, self._categories)
         boxes = found.boxes[known].astype(np.float64)
         rows = np.concatenate(

@@ -28,9 +28,9 @@ TERMINATION_LOG = Path("/dev/termination-log")
 class Reporter:
     """Terminal, `status.json`, the resource in the cluster, and the result.
 
-    An action calls `event`, `progress`, `validated` and `tested`; the command calls `finished` or `failed`
-    once, at the end, and `close`. A report that cannot be written is said once and costs nothing
-    else, except `result.json`: without it a finished run would be run again.
+    An action calls `event`, `progress`, `validated` and `tested`; the command calls `finished` or
+    `failed` once, at the end, and `close`. A report that cannot be written is said once and costs
+    nothing else, except `result.json`: without it a finished run would be run again.
 
     output: where `status.json` and `result.json` go. total_epochs: for positions without one, None
     for an action that has no epochs.

@@ -1,0 +1,357 @@
+"""`dino evaluate`: what it writes, what it refuses, and that pycocotools agrees with its files."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from ranks import in_ranks
+from training_builders import Recorder, a_dataset, a_spec, load_folder
+
+from dino_api.experiment import ExperimentSpec, digest
+from dino_api.names import Action
+from dino_api.result import Metrics, ModelFile, Result
+from dino_trainer.actions import evaluate
+from dino_trainer.cli import main
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors import ModelInfo
+from dino_trainer.distributed.world import World
+from dino_trainer.errors import TrainerError
+from dino_trainer.evaluate import Scorer, detect
+from dino_trainer.model import Detections, build_dino
+from dino_trainer.output import Output
+from dino_trainer.report.reporter import Reporter
+from dino_trainer.run import RunContext
+from dino_trainer.train import checkpoint
+
+NAMES = ("", "red", "", "blue")
+
+
+class Hearer(Recorder):
+    """A reporter that remembers evaluations, too."""
+
+    def tested(self, metrics: Metrics) -> None:
+        self.events.append(f"mAP {metrics.mAP}")
+
+
+class Painter:
+    """A detector that knows the truth, and errs by design. Image 0 has low scores only."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, dataset: CocoDataset, spec: ExperimentSpec, names=NAMES) -> None:
+        file = ModelFile(uri="model.pth", format="checkpoint", precision="fp32")
+        self.info = ModelInfo(file, spec, tuple(names), None, None, 20)
+        rng = np.random.default_rng(0)
+        self.found = [self._paint(image, place, rng) for place, image in enumerate(dataset.images)]
+
+    def _paint(self, image, place: int, rng) -> Detections:
+        corners = np.concatenate([image.boxes[:, :2], image.boxes[:, :2] + image.boxes[:, 2:]], 1)
+        boxes = np.concatenate([corners + rng.normal(0, 2, corners.shape), corners + 40])
+        labels = np.concatenate([image.labels, image.labels])
+        labels[rng.random(len(labels)) < 0.2] = 3
+        labels[-1] = 2  # a class that the test data does not have
+        scores = rng.random(len(labels)) * (0.4 if place == 0 else 1)
+        order = np.argsort(-scores)
+        return Detections(
+            torch.tensor(scores[order], dtype=torch.float32),
+            torch.tensor(labels[order]),
+            torch.tensor(boxes[order], dtype=torch.float32),
+        )
+
+    def __call__(self, batch, sizes) -> list[Detections]:
+        return [self.found[index] for index in batch.indices]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return a_dataset(tmp_path / "test", 6, seed=3)
+
+
+def spec_of(folder: Path, *overrides: str) -> ExperimentSpec:
+    source = f"{{image_dir: {folder}/images, json_file: {folder}/annotations.json}}"
+    return a_spec(folder, folder, f"dataset.test_data_sources=[{source}]", *overrides)
+
+
+def context_of(spec: ExperimentSpec, reporter=None, **given) -> RunContext:
+    work = Path(spec.results_dir).parent / "work"
+    return RunContext(
+        output=Output(spec.results_dir, "evaluate", work),
+        reporter=reporter or Hearer(),
+        work_dir=work,
+        stop=given.get("stop") or Event(),
+        digest=digest(spec, Action.EVALUATE),
+        run_id="test",
+        world=given.get("world") or World.alone(),
+        action=Action.EVALUATE,
+    )
+
+
+def painted(
+    patch: pytest.MonkeyPatch, folder: Path, *overrides: str, names=NAMES, reporter=None, stop=None
+) -> Result:
+    spec = spec_of(folder, *overrides)
+    painter = Painter(load_folder(folder), spec, names)
+    patch.setattr(evaluate, "open_model", lambda *_: painter)
+    return evaluate.run(spec, context_of(spec, reporter, stop=stop))
+
+
+def written(folder: Path, name: str) -> Path:
+    return folder.parent / "results" / "evaluate" / name
+
+
+def pycocotools(folder: Path, class_ids: list[int] | None = None) -> tuple[list[float], list[str]]:
+    """Statistics, and the printed lines, of predictions.json."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "annotations.json"))
+        results = truth.loadRes(str(written(folder, "predictions.json")))
+        evaluation = COCOeval(truth, results, "bbox")
+        if class_ids:
+            evaluation.params.catIds = class_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+    with contextlib.redirect_stdout(said):
+        evaluation.summarize()
+    return evaluation.stats.tolist(), said.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+@pytest.mark.parametrize("class_ids", [None, [3], [3, 1]], ids=["all", "one", "both"])
+def test_pycocotools_reads_the_predictions_and_says_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, threshold: float, class_ids
+) -> None:
+    """With a threshold image 0 has no detection: no other image may get its place."""
+    overrides = [f"evaluate.conf_threshold={threshold}"]
+    if class_ids:
+        overrides.append(f"dataset.eval_class_ids={class_ids}")
+    hearer = Hearer()
+    result = painted(monkeypatch, folder, *overrides, reporter=hearer)
+    stats, lines = pycocotools(folder, class_ids)
+    assert result.metrics == Metrics.from_coco(stats)
+    assert result.metrics.mAP50 > 0.1
+    assert hearer.events[-13:] == [*lines, f"mAP {stats[0]}"]
+    entries = json.loads(written(folder, "predictions.json").read_text())
+    images = {entry["image_id"] for entry in entries}
+    assert images == ({2, 3, 4, 5, 6} if threshold else {1, 2, 3, 4, 5, 6})
+    assert min(entry["score"] for entry in entries) >= threshold
+
+
+def test_a_threshold_that_nothing_reaches_leaves_zeros(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = painted(monkeypatch, folder, "evaluate.conf_threshold=1.0")
+    assert result.metrics.mAP == 0.0
+    assert json.loads(written(folder, "predictions.json").read_text()) == []
+    assert "No detection is right" in written(folder, "report.html").read_text()
+
+
+def test_metrics_json_tells_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = painted(monkeypatch, folder)
+    said = json.loads(written(folder, "metrics.json").read_text())
+    assert Metrics.model_validate(said["metrics"]) == result.metrics
+    assert [(one["id"], one["name"]) for one in said["classes"]] == [(1, "red"), (3, "blue")]
+    assert np.mean([one["AP"] for one in said["classes"]]) == pytest.approx(result.metrics.mAP)
+    assert np.mean([one["AP50"] for one in said["classes"]]) == pytest.approx(result.metrics.mAP50)
+    assert np.mean([one["AR"] for one in said["classes"]]) == pytest.approx(result.metrics.AR100)
+    matrix = np.array(said["confusion"]["matrix"])
+    assert matrix.shape == (3, 3)
+    assert matrix[:2].sum() == said["data"]["boxes"] == load_folder(folder).annotations
+    used = said["threshold"]["used"]
+    assert used == said["threshold"]["best"]
+    assert used["recall"] == pytest.approx(np.trace(matrix) / matrix[:2].sum())
+    assert used["precision"] == pytest.approx(np.trace(matrix) / matrix[:, :2].sum())
+    assert sum(one["mistakes"] for one in said["worst"]) == matrix.sum() - np.trace(matrix)
+    counts = [one["mistakes"] for one in said["worst"]]
+    assert counts == sorted(counts, reverse=True)
+    assert said["worst"][0]["file"] == f"{said['worst'][0]['id']}.png"
+    assert len(said["curves"]["precision"]["0.50"]) == len(said["curves"]["classes"]["3"]) == 101
+    assert result.model.uri == said["model"]["uri"] == "model.pth"
+    assert {one.name: one.bytes for one in result.artifacts} == {
+        name: written(folder, name).stat().st_size
+        for name in ("metrics.json", "predictions.json", "report.html")
+    }
+
+
+def test_the_report_needs_no_other_file_and_shows_pictures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads((folder / "annotations.json").read_text())
+    document["categories"][0]["name"] = "<script>alert(1)</script>"
+    (folder / "annotations.json").write_text(json.dumps(document))
+    names = ("", "<script>alert(1)</script>", "", "blue")
+    painted(monkeypatch, folder, names=names)
+    text = written(folder, "report.html").read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert not re.search(r"<(script|img)[^>]* src=.(?!data:)|<link", text)
+    worst = json.loads(written(folder, "metrics.json").read_text())["worst"]
+    pictures = re.findall(r'alt="(.+?)" src="data:image/jpeg;base64,(.+?)"', text)
+    assert [name for name, _ in pictures] == [one["file"] for one in worst]
+    first = Image.open(io.BytesIO(base64.b64decode(pictures[0][1])))
+    assert first.size == (96, 64)
+    for heading in ("Classes", "Precision and recall", "F1 by threshold", "Confusions"):
+        assert f"<h2>{heading}</h2>" in text
+
+
+REFUSED = {
+    "a category that the model has no output for": (
+        ["", "red", ""],
+        [],
+        "InvalidDataset",
+        r"The test data has 3 \(blue\), and model.pth knows category ids below 3 only: 1 \(red\).",
+    ),
+    "another name for the same id": (
+        ["", "red", "", "green"],
+        [],
+        "InvalidDataset",
+        r"model.pth has other classes .*: category 3 is 'blue' in the test data and 'green' in ",
+    ),
+    "classes to score that are not there": (
+        NAMES,
+        ["dataset.eval_class_ids=[3, 2, 9]"],
+        "InvalidSpec",
+        r"eval_class_ids names 2, 9, .* It has 1 \(red\), 3 \(blue\).",
+    ),
+}
+
+
+@pytest.mark.parametrize("names, overrides, reason, said", REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, names, overrides, reason, said
+) -> None:
+    with pytest.raises(TrainerError, match=said) as why:
+        painted(monkeypatch, folder, *overrides, names=names)
+    assert why.value.reason == reason
+    assert not written(folder, "metrics.json").exists()
+
+
+def test_classes_that_the_model_never_saw_are_said_and_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearer = Hearer()
+    result = painted(monkeypatch, folder, names=["", "", "", "blue"], reporter=hearer)
+    warning = "The model was not trained on 1 (red) of the test data."
+    assert f"Warning: {warning}" in hearer.events
+    assert result.dataset.warnings == [warning]
+
+
+def test_a_model_without_names_is_taken_at_its_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published checkpoints and TAO's know no names."""
+    assert painted(monkeypatch, folder, names=[""] * 4).dataset.warnings == []
+
+
+def test_a_stop_ends_it_without_a_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = Event()
+    hearer = Hearer(lambda step: stop.set() if step == 2 else None)
+    with pytest.raises(TrainerError, match="after 2 of 6 images") as why:
+        painted(monkeypatch, folder, reporter=hearer, stop=stop)
+    assert why.value.reason == "Preempted"
+    assert [one.percent for one in hearer.steps] == [33]
+
+
+def test_boxes_that_are_no_numbers_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint = Painter._paint
+
+    def broken(self: Painter, image, place: int, rng) -> Detections:
+        made = paint(self, image, place, rng)
+        return replace(made, boxes=made.boxes * float("nan")) if place == 4 else made
+
+    monkeypatch.setattr(Painter, "_paint", broken)
+    with pytest.raises(TrainerError, match=r"not numbers \(NaN\), first in 5.png") as why:
+        painted(monkeypatch, folder)
+    assert why.value.reason == "Diverged"
+
+
+def test_status_json_has_taos_keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(folder)
+    reporter = Reporter(context_of(spec).output, None)
+    result = painted(monkeypatch, folder, reporter=reporter)
+    lines = written(folder, "status.json").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert last["message"] == "Test metrics generated."
+    want = {"test_mAP": result.metrics.mAP, "test_mAP50": result.metrics.mAP50}
+    assert last["kpi"] == {name: round(value, 6) for name, value in want.items()}
+
+
+def a_checkpoint(spec: ExperimentSpec) -> torch.nn.Module:
+    """The latest checkpoint of a training that never was, where evaluate looks for it."""
+    torch.manual_seed(0)
+    model = build_dino(spec.model, 4).eval()
+    path = Path(spec.results_dir) / "train" / checkpoint.LATEST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "model": model.state_dict(),
+        "spec": spec.model_dump(mode="json"),
+        "class_names": list(NAMES),
+    }
+    checkpoint.write(content, path)
+    return model
+
+
+def test_the_command_scores_the_latest_checkpoint(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With nothing but data and results_dir in the spec: the checkpoint says what it is."""
+    spec = spec_of(folder)
+    model = a_checkpoint(spec)
+    text = {
+        "results_dir": spec.results_dir,
+        "dataset": {
+            "test_data_sources": {
+                "image_dir": f"{folder}/images",
+                "json_file": f"{folder}/annotations.json",
+            },
+            "batch_size": 2,
+            "workers": 0,
+        },
+    }
+    (folder / "spec.yaml").write_text(json.dumps(text))
+    assert main(["evaluate", "-e", str(folder / "spec.yaml")]) == 0
+    out = capfd.readouterr().out
+    told = Result.from_termination_message(written(folder, "result.json").read_text())
+    dataset = load_folder(folder)
+    info = Painter(dataset, spec).info
+    from dino_trainer.detectors.torch_detector import TorchDetector
+
+    found = detect(TorchDetector(model, replace(info, num_select=10)), dataset, spec.dataset)
+    assert told.metrics == Metrics.from_coco(Scorer(dataset).score(found))
+    assert told.action == "evaluate"
+    assert told.model.uri.endswith("results/train/dino_model_latest.pth")
+    assert f"Test mAP50 : {told.metrics.mAP50:.4f}" in out
+    assert len(json.loads(written(folder, "predictions.json").read_text())) == len(found.scores)
+
+
+def a_rank(world: World, spec: ExperimentSpec) -> dict | None:
+    result = evaluate.run(spec, context_of(spec, world=world))
+    return result.metrics.to_dict() if result.metrics else None
+
+
+def test_two_processes_write_what_one_writes(folder: Path) -> None:
+    spec = spec_of(folder)
+    a_checkpoint(spec)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each of two: another number adds up in another order
+    alone = a_rank(World.alone(), spec)
+    torch.set_num_threads(threads)
+    names = ("predictions.json", "metrics.json")
+    files = [written(folder, name).read_bytes() for name in names]
+    assert len(json.loads(files[0])) == 60
+    for name in names:
+        written(folder, name).unlink()
+    assert in_ranks(2, a_rank, spec) == [alone, None]
+    assert [written(folder, name).read_bytes() for name in names] == files

@@ -1,0 +1,228 @@
+"""`dino evaluate`: a checkpoint, an ONNX file or an engine on test data, scored as COCO does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_api.names import Action, FailureReason
+from dino_api.result import Artifact, Dataset, Metrics, Result
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors import Detector, config_for, model_uri, open_model
+from dino_trainer.errors import TrainerError
+from dino_trainer.evaluate import Found, Scorer, detect
+from dino_trainer.evaluation import page, pictures
+from dino_trainer.evaluation.classes import check_classes, scored_classes
+from dino_trainer.evaluation.matching import Boxes
+from dino_trainer.evaluation.pace import Pace
+from dino_trainer.evaluation.predictions import write_predictions
+from dino_trainer.evaluation.statistics import Accumulated, Statistics, statistics
+from dino_trainer.evaluation.summary import coco_lines, summary
+from dino_trainer.run import RunContext
+from dino_trainer.storage import replacing
+from dino_trainer.train import machine
+from dino_trainer.train.inputs import read_split
+
+METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.json", "report.html"
+PICTURED = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is evaluated on what. classes: name by id of those that count. warnings: sentences."""
+
+    detector: Detector
+    dataset: CocoDataset
+    config: DatasetConfig
+    classes: dict[int, str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """found: detections above the threshold, of all classes. scored, truth: those that count."""
+
+    metrics: Metrics
+    lines: list[str]
+    statistics: Statistics
+    found: Found
+    scored: Boxes
+    truth: Boxes
+
+
+def run(spec: ExperimentSpec, context: RunContext) -> Result:
+    """Finds, scores, reports. In several processes each takes some of the batches.
+
+    Raises:
+        TrainerError: InvalidDataset, InvalidSpec where model, data and spec do not fit; Preempted;
+            Diverged where the model finds no numbers; those of the store.
+    """
+    machine.tune(spec.train.cudnn)
+    scene = prepare(spec, context)
+    found = find(scene, context)
+    if found is None:
+        return Result(action=Action.EVALUATE, spec_digest=context.digest)
+    outcome = score(scene, spec, found)
+    for line in outcome.lines:
+        context.reporter.say(line)
+    context.reporter.tested(outcome.metrics)
+    artifacts = write(scene, outcome, spec, context)
+    info, dataset = scene.detector.info, scene.dataset
+    return Result(
+        action=Action.EVALUATE,
+        spec_digest=context.digest,
+        metrics=outcome.metrics,
+        model=info.file,
+        artifacts=artifacts,
+        dataset=Dataset(
+            num_classes=info.num_classes,
+            images=len(dataset.images),
+            annotations=dataset.annotations,
+            class_names=list(info.class_names),
+            digest=dataset.digest,
+            warnings=scene.warnings,
+        ),
+    )
+
+
+def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
+    """Opens the model, reads the data, and refuses what does not fit before anything is run."""
+    detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
+    with context.world.first_here():
+        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
+    config = config_for(detector.info, spec, spec.evaluate)
+    warnings = [*dataset.warnings, *check_classes(detector.info, dataset)]
+    classes = scored_classes(spec.dataset.eval_class_ids, dataset)
+    for text in warnings:
+        context.reporter.event(f"Warning: {text}")
+    processes = context.world.size
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    context.reporter.event(
+        f"Evaluating {detector.info.file.uri} on {len(dataset.images)} images, "
+        f"{config.batch_size} at once, on {machine.describe(detector.device)}{each}."
+    )
+    return Scene(detector, dataset, config, classes, warnings)
+
+
+def find(scene: Scene, context: RunContext) -> Found | None:
+    """What the model finds in all images; None on all ranks but the first."""
+    pace = Pace(context.reporter.progress)
+    found = detect(
+        scene.detector, scene.dataset, scene.config, context.stop, context.world, progress=pace
+    )
+    if found is None and context.world.is_main:
+        raise TrainerError(
+            FailureReason.PREEMPTED,
+            f"Stopped on request after {pace.done} of {len(scene.dataset.images)} images.",
+            "The next attempt begins anew.",
+        )
+    if found is not None:
+        _refuse_nan(found, scene)
+    return found
+
+
+def _refuse_nan(found: Found, scene: Scene) -> None:
+    broken = ~(np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1))
+    if broken.any():
+        first = scene.dataset.images[found.images[np.argmax(broken)]]
+        raise TrainerError(
+            FailureReason.DIVERGED,
+            f"{scene.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
+            f"{first.file.name}.",
+            "Evaluate a checkpoint from before its training diverged, or an export of more digits.",
+        )
+
+
+def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
+    """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
+    given = spec.evaluate.conf_threshold
+    found = found.at(found.scores.astype(np.float64) >= given)
+    evaluated = Scorer(scene.dataset, list(scene.classes)).evaluated(found)
+    scored = Boxes.found(found.at(np.isin(found.labels, list(scene.classes))))
+    truth = Boxes.true(scene.dataset)
+    truth = truth.at(np.isin(truth.labels, list(scene.classes)))
+    made = statistics(
+        scored,
+        truth,
+        Accumulated.of(evaluated.eval),
+        scene.classes,
+        len(scene.dataset.images),
+        given or None,
+    )
+    metrics = Metrics.from_coco(evaluated.stats)
+    return Outcome(metrics, coco_lines(evaluated.stats), made, found, scored, truth)
+
+
+def write(
+    scene: Scene, outcome: Outcome, spec: ExperimentSpec, context: RunContext
+) -> list[Artifact]:
+    """The three files, published."""
+    folder = context.output.dir
+    ids = np.array([image.id for image in scene.dataset.images], np.int64)
+    write_predictions(folder / PREDICTIONS, outcome.found, ids)
+    numbers = summary(
+        scene.detector.info.file,
+        scene.dataset,
+        outcome.metrics,
+        outcome.statistics,
+        _settings(scene, spec),
+    )
+    _write_text(folder / METRICS, json.dumps(numbers, ensure_ascii=False) + "\n")
+    shown = [_shown(scene, outcome, place) for place in outcome.statistics.mistakes.worst(PICTURED)]
+    verdict = _verdict(scene, outcome, spec)
+    made = page.page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
+    _write_text(folder / REPORT, made)
+    return [context.output.publish(name).artifact(name) for name in (METRICS, PREDICTIONS, REPORT)]
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _settings(scene: Scene, spec: ExperimentSpec) -> dict[str, Any]:
+    """What the numbers depend on besides model and data."""
+    augmentation = scene.config.augmentation
+    return {
+        "confThreshold": spec.evaluate.conf_threshold,
+        "evalClassIds": spec.dataset.eval_class_ids,
+        "batchSize": scene.config.batch_size,
+        "fixedSize": augmentation.fixed_size,
+        "testRandomResize": augmentation.test_random_resize,
+        "randomResizeMaxSize": augmentation.random_resize_max_size,
+        "fixedPadding": augmentation.fixed_padding,
+    }
+
+
+def _shown(scene: Scene, outcome: Outcome, place: int) -> page.Shown:
+    image, counts = scene.dataset.images[place], outcome.statistics.mistakes
+    names = scene.dataset.class_names
+    drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
+    return page.Shown(
+        image.file.name,
+        pictures.draw(image, drawn),
+        int(counts.right[place]),
+        int(counts.missed[place]),
+        int(counts.false[place]),
+        int(counts.confused[place]),
+    )
+
+
+def _verdict(scene: Scene, outcome: Outcome, spec: ExperimentSpec) -> str:
+    file, dataset, given = scene.detector.info.file, scene.dataset, spec.evaluate.conf_threshold
+    precision = f", {file.precision}" if file.precision else ""
+    said = [
+        f"{file.uri} ({file.format}{precision}) on {len(dataset.images)} images with "
+        f"{len(outcome.truth)} boxes of {len(scene.classes)} classes: mAP "
+        f"{outcome.metrics.mAP:.4f}, mAP50 {outcome.metrics.mAP50:.4f}."
+    ]
+    if given:
+        said.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
+    if spec.dataset.eval_class_ids is not None:
+        said.append("Only the classes of dataset.eval_class_ids count.")
+    return " ".join(said)

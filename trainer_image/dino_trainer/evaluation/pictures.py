@@ -1,0 +1,94 @@
+"""Pictures of images with mistakes: what is right, what is wrong, and what is missing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from dino_trainer.data.coco import CocoImage
+from dino_trainer.data.transforms import read_image
+from dino_trainer.evaluation.matching import Boxes
+from dino_trainer.evaluation.verdict import Kind, Verdict
+from dino_trainer.train.picture import name_of
+
+SIDE, _QUALITY = 720, 82
+# Apart for most colour-blind people (Okabe and Ito); each also says in words what it is.
+COLOURS = {
+    Kind.RIGHT: (0, 158, 115),
+    Kind.CONFUSED: (230, 159, 0),
+    Kind.FALSE: (213, 94, 0),
+}
+MISSED, CROWD = (86, 180, 233), (170, 170, 170)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box to draw, (x, y, width, height) in pixels of the original, and what to write at it."""
+
+    box: NDArray[np.float64]
+    colour: tuple[int, int, int]
+    text: str
+
+
+def marks(
+    place: int, found: Boxes, truth: Boxes, verdict: Verdict, names: Sequence[str]
+) -> list[Mark]:
+    """What to draw on the image at `place`, the mistakes last, as they matter most."""
+    made = [
+        Mark(truth.boxes[at], CROWD, f"{name_of(names, int(truth.labels[at]))}, a crowd")
+        for at in np.flatnonzero((truth.images == place) & truth.crowd)
+    ]
+    own = np.flatnonzero(found.images == place)
+    for kind in (Kind.RIGHT, Kind.FALSE, Kind.CONFUSED):
+        made += [
+            Mark(found.boxes[at], COLOURS[kind], _text(at, found, truth, verdict, names))
+            for at in own[verdict.kinds[own] == kind][::-1]
+        ]
+    made += [
+        Mark(truth.boxes[at], MISSED, f"{name_of(names, int(truth.labels[at]))} missed")
+        for at in np.flatnonzero((truth.images == place) & verdict.missed)
+    ]
+    return made
+
+
+def _text(at: int, found: Boxes, truth: Boxes, verdict: Verdict, names: Sequence[str]) -> str:
+    said = f"{name_of(names, int(found.labels[at]))} {found.scores[at]:.2f}"
+    if verdict.kinds[at] != Kind.CONFUSED:
+        return said
+    is_a = name_of(names, int(truth.labels[verdict.partners[at]]))
+    return f"{said}, is {is_a}"
+
+
+def draw(image: CocoImage, drawn: Sequence[Mark], side: int = SIDE) -> bytes:
+    """A JPEG whose longer side has at most `side` pixels. Raises InvalidDataset."""
+    picture = read_image(image.file, image.width, image.height)
+    factor = min(1.0, side / max(picture.size))
+    picture = picture.resize([max(1, round(length * factor)) for length in picture.size])
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(11, min(picture.size) // 36))
+    for mark in drawn:
+        left, top, width, height = (mark.box * factor).tolist()
+        corners = (left, top, left + max(width, 0), top + max(height, 0))
+        pen.rectangle(corners, outline=mark.colour, width=2)
+    for mark in drawn:  # names above all boxes
+        _write(pen, (mark.box[:2] * factor).tolist(), mark, font)
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=_QUALITY)
+    return content.getvalue()
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    corner: list[float],
+    mark: Mark,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    _, _, width, height = pen.textbbox((0, 0), mark.text, font=font)
+    left, top = max(0.0, corner[0]), max(0.0, corner[1] - height - 2)
+    pen.rectangle((left, top, left + width + 3, top + height + 2), fill=mark.colour)
+    pen.text((left + 2, top), mark.text, fill=(0, 0, 0), font=font)

@@ -1,0 +1,47 @@
+"""predictions.json: detections in COCO's results form, as pycocotools' loadRes reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_trainer.evaluate import Found
+from dino_trainer.evaluation.matching import Boxes
+from dino_trainer.storage import replacing
+
+_AT_ONCE = 20_000
+
+
+def write_predictions(path: Path, found: Found, image_ids: NDArray[np.int64]) -> None:
+    """All detections, one a line, in their order, with every digit.
+
+    pycocotools on this file finds the very statistics that were reported: rounded numbers would
+    change sides of a threshold now and then. image_ids: int64[i], by place in the data set.
+    Raises DiskFull and what else writing ends with.
+    """
+    with replacing(path) as aside, aside.open("w", encoding="ascii") as file:
+        lead = "[\n"
+        for part in _parts(Boxes.found(found)):
+            file.write(lead + ",\n".join(_lines(part, image_ids)))
+            lead = ",\n"
+        file.write("[]\n" if lead == "[\n" else "\n]\n")
+
+
+def _parts(boxes: Boxes) -> Iterator[Boxes]:
+    for start in range(0, len(boxes), _AT_ONCE):
+        yield boxes.at(np.arange(start, min(start + _AT_ONCE, len(boxes))))
+
+
+def _lines(boxes: Boxes, image_ids: NDArray[np.int64]) -> Iterator[str]:
+    images = image_ids[boxes.images].tolist()
+    rows = zip(
+        images, boxes.labels.tolist(), boxes.boxes.tolist(), boxes.scores.tolist(), strict=True
+    )
+    for image, label, (x, y, w, h), score in rows:
+        yield (
+            f'{{"image_id":{image},"category_id":{label},'
+            f'"bbox":[{x!r},{y!r},{w!r},{h!r}],"score":{score!r}}}'
+        )

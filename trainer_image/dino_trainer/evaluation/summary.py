@@ -1,0 +1,138 @@
+"""metrics.json: everything that an evaluation counted, for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_api.result import Metrics, ModelFile
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.evaluation.operating import Point
+from dino_trainer.evaluation.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
+
+SCHEMA = 1
+_LISTED = 50
+# IoU, box sizes and detections an image of the twelve statistics in their order.
+_IOU = "0.50:0.95"
+_SIZES = [(_IOU, size, 100) for size in ("small", "medium", "large")]
+_PRECISIONS = [*((iou, "all", 100) for iou in (_IOU, "0.50", "0.75")), *_SIZES]
+_RECALLS = [*((_IOU, "all", most) for most in (1, 10, 100)), *_SIZES]
+
+
+def coco_lines(stats: NDArray[np.float64]) -> list[str]:
+    """The twelve statistics, float64[12], in the lines that pycocotools and TAO print."""
+    titles = ["Average Precision  (AP)"] * 6 + ["Average Recall     (AR)"] * 6
+    return [
+        f" {title} @[ IoU={iou:<9} | area={size:>6s} | maxDets={most:>3d} ] = {value:0.3f}"
+        for title, (iou, size, most), value in zip(
+            titles, [*_PRECISIONS, *_RECALLS], stats, strict=True
+        )
+    ]
+
+
+def summary(
+    model: ModelFile,
+    dataset: CocoDataset,
+    metrics: Metrics,
+    statistics: Statistics,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """JSON-able. The twelve statistics have every digit; shares in curves have four.
+
+    settings: what was asked for, as it stands in the spec.
+    """
+    return {
+        "schema": SCHEMA,
+        "model": model.to_dict(),
+        "data": _data(dataset),
+        "settings": settings,
+        "metrics": metrics.to_dict(),
+        "threshold": {"best": _point(statistics.best), "used": _point(statistics.used)},
+        "classes": [_class(one) for one in statistics.classes],
+        "confusion": _confusion(statistics),
+        "curves": _curves(statistics),
+        "worst": _worst(dataset, statistics),
+    }
+
+
+def _data(dataset: CocoDataset) -> dict[str, Any]:
+    crowds = sum(int(image.crowd.sum()) for image in dataset.images)
+    data = {
+        "images": len(dataset.images),
+        "boxes": dataset.annotations - crowds,
+        "crowds": crowds,
+        "digest": dataset.digest,
+        "warnings": list(dataset.warnings),
+    }
+    if len(dataset.sources) > 1:  # ids may have been given anew: names say which image is meant
+        data["imageFiles"] = {str(image.id): image.file.name for image in dataset.images}
+    return data
+
+
+def _point(point: Point | None) -> dict[str, float] | None:
+    if point is None:
+        return None
+    return {
+        "threshold": point.threshold,
+        "precision": point.precision,
+        "recall": point.recall,
+        "f1": point.f1,
+    }
+
+
+def _class(one: ClassScore) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "boxes": one.truths,
+        "AP": one.ap,
+        "AP50": one.ap50,
+        "AP75": one.ap75,
+        "AR": one.ar,
+        "best": _point(one.best),
+        "used": _point(one.used),
+    }
+
+
+def _confusion(statistics: Statistics) -> dict[str, Any]:
+    return {
+        "iou": 0.5,
+        "threshold": statistics.threshold,
+        "rows": "true class, last: nothing there",
+        "columns": "found as, last: not found",
+        "ids": [one.id for one in statistics.classes],
+        "matrix": statistics.confusion.tolist(),
+    }
+
+
+def _curves(statistics: Statistics) -> dict[str, Any]:
+    curves = statistics.curves
+    return {
+        "recall": RECALLS.round(2).tolist(),
+        "precision": {
+            "0.50": curves[AT_50].round(4).tolist(),
+            "0.75": curves[AT_75].round(4).tolist(),
+            "0.50:0.95": curves.mean(axis=0).round(4).tolist(),
+        },
+        "classes": {
+            str(one.id): np.round(one.curve, 4).tolist() for one in statistics.classes if one.truths
+        },
+    }
+
+
+def _worst(dataset: CocoDataset, statistics: Statistics) -> list[dict[str, Any]]:
+    counts = statistics.mistakes
+    return [
+        {
+            "id": dataset.images[place].id,
+            "file": dataset.images[place].file.name,
+            "mistakes": int(counts.all[place]),
+            "right": int(counts.right[place]),
+            "missed": int(counts.missed[place]),
+            "false": int(counts.false[place]),
+            "confused": int(counts.confused[place]),
+        }
+        for place in counts.worst(_LISTED).tolist()
+    ]
