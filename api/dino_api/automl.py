@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -101,14 +101,24 @@ class Objective(Camel):
     )
 
 
+Following = Literal["train", "evaluate", "export", "gen_trt_engine", "quantize"]
+FOLLOWERS: tuple[str, ...] = get_args(Following)
+"""What can run on the winner of a search; the training itself is among it."""
+
+
 class Follower(Camel):
     """A job that runs on the winner once the search has ended."""
 
-    action: Literal["train"] = Field(
-        description="train goes on from the winner's checkpoint with its parameters."
+    action: Following = Field(
+        description="train goes on from the winner's checkpoint with its parameters; evaluate and "
+        "export take that checkpoint; quantize and gen_trt_engine the ONNX file of the latest "
+        "export or quantize before them. Each reads its own section of template.experiment."
     )
     epochs: int | None = Field(
-        None, ge=1, le=100000, description="train.num_epochs of it. Absent: the template's."
+        None,
+        ge=1,
+        le=100000,
+        description="train: its train.num_epochs. Absent: the template's.",
     )
 
 

@@ -8,6 +8,10 @@ from pydantic import Field, JsonValue
 
 from dino_api.base import SHORT, URI, Camel
 
+_FORMAT = (
+    "coco (default): images are one archive. coco_raw: single files in a folder, slower to fetch."
+)
+_IMAGES = "Archive or folder below uri. Default: images.tar.gz (coco), images (coco_raw)."
 _ARCHIVE, _FOLDER = "images.tar.gz", "images"
 # The API server's alone: an object that it took before it asked for this can still be read.
 _GIVEN: dict[str, JsonValue] = {"minItems": 1}
@@ -18,24 +22,14 @@ class DatasetSource(Camel):
 
     uri: str = Field(
         max_length=URI,
-        description="Folder in the object store that holds images and annotations, such as "
-        "s3://bucket/train. Required.",
+        description="Folder of images and annotations, such as s3://bucket/train. Required.",
     )
-    format: Literal["coco", "coco_raw"] = Field(
-        "coco",
-        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
-        "single files in a folder, which is slower to fetch.",
-    )
-    images: str | None = Field(
-        None,
-        max_length=SHORT,
-        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
-        "images for coco_raw.",
-    )
+    format: Literal["coco", "coco_raw"] = Field("coco", description=_FORMAT)
+    images: str | None = Field(None, max_length=SHORT, description=_IMAGES)
     annotations: str = Field(
         "annotations.json",
         max_length=SHORT,
-        description="Name of the COCO annotation file below uri. Default: annotations.json.",
+        description="COCO annotation file below uri. Default: annotations.json.",
     )
 
     def image_dir(self) -> str:
@@ -57,22 +51,13 @@ class InferenceSource(Camel):
 
     uri: str = Field(
         max_length=URI,
-        description="Folder in the object store that holds images and classmap. Required.",
+        description="Folder of images and classmap. Required.",
     )
-    format: Literal["coco", "coco_raw"] = Field(
-        "coco",
-        description="coco (default): images are one archive (images.tar.gz). coco_raw: images are "
-        "single files in a folder.",
-    )
-    images: str | None = Field(
-        None,
-        max_length=SHORT,
-        description="Name of the archive or folder below uri. Default: images.tar.gz for coco, "
-        "images for coco_raw.",
-    )
+    format: Literal["coco", "coco_raw"] = Field("coco", description=_FORMAT)
+    images: str | None = Field(None, max_length=SHORT, description=_IMAGES)
     classmap: str = Field(
         max_length=SHORT,
-        description="Name of the text file below uri with one class name a line. Required.",
+        description="Text file below uri with one class name a line. Required.",
     )
 
     def image_dir(self) -> str:

@@ -19,7 +19,7 @@ Device = Annotated[int, Field(ge=0, le=1024), NotBool]
 
 _PARENT, _OUTPUT = "spec.parent", "spec.output.uri"
 _GPUS = "spec.resources.gpus"
-_SIZE = "its own fixed size, else as training validated"
+_SIZE = "the model's own fixed size, else as training validated"
 _VISIBLE = "CUDA_VISIBLE_DEVICES chooses the device"
 
 
@@ -37,8 +37,7 @@ def _batch() -> Any:
 
 
 def _side(name: str) -> Any:
-    text = f"Exact {name} of the input in pixels, without keeping the aspect ratio; needs both."
-    return key(None, f"{text} Absent: the model's, {_SIZE}.")
+    return key(None, f"Exact {name} of the input in pixels. Absent: {_SIZE}.")
 
 
 def _devices() -> Any:
@@ -130,18 +129,17 @@ class ExportConfig(Section):
     input_channel: Literal[1, 3] = key(3, "Channels of the input. Only 3 is built.")
     input_width: Side | None = key(
         None,
-        "Width of the input in pixels. Absent: that of the fixed_size of the training, or 640.",
+        "Width of the input in pixels. Absent: that of the training's fixed_size, or 640.",
     )
     input_height: Side | None = key(
         None,
-        "Height of the input in pixels. Absent: that of the fixed_size of the training, or 640.",
+        "Height of the input in pixels. Absent: that of the training's fixed_size, or 640.",
     )
-    opset_version: Literal[17, 18] = key(17, "ONNX operator set.")
+    opset_version: Int = key(17, "ONNX operator set: 17 or 18.", ge=1, le=100)
     end_to_end: bool = key(
         False,
-        "False: inputs are normalised, pred_logits and pred_boxes are the model's own, as in TAO. "
-        "True: inputs are RGB bytes, and boxes (in pixels of the input), scores and labels come "
-        "out.",
+        "False: normalised inputs, pred_logits and pred_boxes, as in TAO. True: RGB bytes in, and "
+        "boxes in pixels, scores and labels out.",
     )
     on_cpu: bool = key(
         False,

@@ -11,11 +11,11 @@ from dino_api.generate.searched import add_fixed, add_parameters
 from dino_api.rules import RULES, Rule, automl
 from dino_api.rules.automl import AUTOML_RULES, below_template
 from dino_api.rules.catalogue import decided, immutables
-from dino_api.rules.resource import RESOURCE_RULES, ResourceRule
+from dino_api.rules.resource import RESOURCE_RULES
+from dino_api.rules.resource_rule import ResourceRule
 from dino_api.rules.rule import PLACEHOLDER
 
 Schema = dict[str, Any]
-_FORBIDDEN = "FieldValueForbidden"
 
 
 def literal(value: Any) -> str:
@@ -39,8 +39,11 @@ def expand(rule: Rule) -> str:
 def _value(rule: Rule, name: str) -> str:
     prefix = "" if rule.section == "spec" else f"{rule.section}."
     field = field_at((prefix + name).removeprefix("experiment."))
-    default = literal(field.get_default(call_default_factory=True))
-    parts = name.split(".")
+    value = field.get_default(call_default_factory=True)
+    default, parts = literal(value), name.split(".")
+    if isinstance(value, bool | int | float):
+        return f"self.?{'.?'.join(parts)}.orValue({default})"
+    # Behind an optional the API server does not know the caps of texts and lists, nor the cost.
     paths = [".".join(("self", *parts[: end + 1])) for end in range(len(parts))]
     present = " && ".join(f"has({path})" for path in paths)
     return f"({present} ? {paths[-1]} : {default})"
@@ -68,13 +71,15 @@ def _add_training_rules(training: Schema, told: Callable[[str], str]) -> None:
     experiment = training["properties"]["experiment"]
     for (*parents, leaf), message in decided():
         node = _at(experiment, ".".join(parents))
-        _add(node, f"!has(self.{leaf})", told(message), f".{leaf}", reason=_FORBIDDEN)
+        if node is None:
+            continue
+        _add(node, f"!has(self.{leaf})", told(message), f".{leaf}")
     for rule in RULES:
         if rule.cel and rule.section == "spec":
             _add(training, expand(rule), rule.message, f".experiment.{rule.path}")
-        elif rule.cel:
+        elif rule.cel and (node := _at(experiment, rule.section)) is not None:
             path = "." + rule.path.removeprefix(f"{rule.section}.")
-            _add(_at(experiment, rule.section), expand(rule), rule.message, path)
+            _add(node, expand(rule), rule.message, path)
 
 
 def _add_resource_rule(root: Schema, rule: ResourceRule) -> None:
@@ -85,15 +90,15 @@ def _add_resource_rule(root: Schema, rule: ResourceRule) -> None:
     _add(node, rule.cel, rule.message, f".{rule.path}" if in_schema else "")
 
 
-def _at(experiment: Schema, path: str) -> Schema:
-    node = experiment
+def _at(experiment: Schema, path: str) -> Schema | None:
+    """The section; None where the kind does not have it."""
+    node: Schema | None = experiment
     for part in filter(None, path.split(".")):
-        node = node["properties"][part]
+        node = node["properties"].get(part) if node else None
     return node
 
 
-def _add(node: Schema, rule: str, message: str, path: str = "", reason: str = "") -> None:
+def _add(node: Schema, rule: str, message: str, path: str = "") -> None:
     entry = {"rule": rule, "message": message}
     entry |= {"fieldPath": path} if path else {}
-    entry |= {"reason": reason} if reason else {}
     node.setdefault("x-kubernetes-validations", []).append(entry)

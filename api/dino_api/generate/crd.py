@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names
-from dino_api.automl import DinoAutoMLSpec, DinoAutoMLStatus
+from dino_api.automl import FOLLOWERS, DinoAutoMLSpec, DinoAutoMLStatus
 from dino_api.base import Camel, note_of
 from dino_api.experiment.paths import walk
-from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
+from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec
 from dino_api.generate.cel import add_automl_rules, add_job_rules
 from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
+from dino_api.names import Action
 from dino_api.resources import DinoJobSpec
 from dino_api.status import DinoJobStatus
 
@@ -25,7 +26,10 @@ _Column = tuple[str, str, str, bool]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of resource. training: the fields between spec and its TrainingSpec."""
+    """One kind of resource.
+
+    training: the fields between spec and its TrainingSpec. actions: what it can run.
+    """
 
     kind: str
     plural: str
@@ -35,6 +39,7 @@ class Kind:
     spec: type[Camel]
     status: type[Camel]
     training: tuple[str, ...]
+    actions: tuple[str, ...]
     columns: tuple[_Column, ...]
     add_rules: Callable[[Schema], None]
 
@@ -42,6 +47,11 @@ class Kind:
     def crd_name(self) -> str:
         """The name of the CustomResourceDefinition."""
         return f"{self.plural}.{names.GROUP}"
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """The sections of the experiment that one of its actions reads."""
+        return frozenset(name for action in self.actions for name in READ_BY[Action(action)])
 
     @property
     def file(self) -> str:
@@ -58,6 +68,7 @@ JOB = Kind(
     DinoJobSpec,
     DinoJobStatus,
     (),
+    tuple(Action),
     (
         ("Phase", "string", ".status.phase", False),
         ("Progress", "string", ".status.progress.display", False),
@@ -82,6 +93,7 @@ AUTOML = Kind(
     DinoAutoMLSpec,
     DinoAutoMLStatus,
     ("template",),
+    FOLLOWERS,
     (
         ("Phase", "string", ".status.phase", False),
         ("Trials", "string", ".status.trials.display", False),
@@ -142,7 +154,8 @@ def root_schema(kind: Kind = JOB) -> Schema:
     training = spec
     for name in kind.training:
         training = training["properties"][name]
-    training["properties"]["experiment"] = _experiment(training["properties"]["experiment"])
+    outer = training["properties"]["experiment"]
+    training["properties"]["experiment"] = _experiment(outer, kind.sections)
     status = structural(kind.status)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -162,28 +175,33 @@ def root_schema(kind: Kind = JOB) -> Schema:
     return root
 
 
-def _experiment(outer: Schema) -> Schema:
-    """The experiment's schema: sections that this release reads, keys with their full texts."""
+def _experiment(outer: Schema, sections: Collection[str]) -> Schema:
+    """The experiment's schema: sections that its actions read, keys with their full texts."""
     schema = structural(ExperimentSpec)
     schema["description"] = outer["description"]
-    for name in OTHER_SECTIONS:
-        del schema["properties"][name]
+    for name in {*OTHER_SECTIONS, *Action} - {*sections}:
+        schema["properties"].pop(name, None)
     _refused_whole(schema)
     for path, field in walk():
         node = _find(schema, path)
         if node is not None and "properties" not in node:
-            node["description"] = describe(field, node)
+            by = note_of(field).resource
+            node["description"] = f"Use {by}." if by else describe(field, node)
     return schema
 
 
 def _refused_whole(schema: Schema) -> None:
-    """Sections and lists that the resource decides: a rule refuses them, whatever is in them."""
+    """Sections and lists of them that a rule refuses: whatever is in them, the rule says why."""
     for path, field in walk():
         node = _find(schema, path)
-        if node is not None and note_of(field).resource:
+        if node is not None and (note_of(field).resource or path in _EMPTY):
             inner = node.get("items", node)
             if inner.pop("properties", None):
                 inner["x-kubernetes-preserve-unknown-fields"] = True
+
+
+# Lists that must be empty.
+_EMPTY = {("quantize", "layers")}
 
 
 def _find(schema: Schema, path: tuple[str, ...]) -> Schema | None:

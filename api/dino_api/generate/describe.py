@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from dino_api.base import note_of
 
 Schema = dict[str, Any]
+_BOUNDS = ("Minimum", "Maximum")
 
 
 def describe(field: FieldInfo, schema: Schema) -> str:
@@ -16,7 +17,7 @@ def describe(field: FieldInfo, schema: Schema) -> str:
     note = note_of(field)
     parts = [field.description or ""]
     if note.dead:
-        parts.append(f"No effect: {note.dead}. Accepted so that TAO specs load unchanged.")
+        parts.append(f"No effect: {note.dead}. A key of TAO.")
     limits = limits_of(schema)
     if limits:
         parts.append(f"Range: {limits}.")
@@ -28,7 +29,10 @@ def describe(field: FieldInfo, schema: Schema) -> str:
 
 
 def limits_of(schema: Schema) -> str:
-    """`greater than 0, at most 1`, from a schema in the form of a CRD; empty without bounds."""
+    """`1 to 64`, or `greater than 0, at most 1`, from a schema in the form of a CRD; empty without
+    bounds."""
+    if {"minimum", "maximum"} <= {*schema} and not any(f"exclusive{b}" in schema for b in _BOUNDS):
+        return f"{number(schema['minimum'])} to {number(schema['maximum'])}"
     words = []
     if "minimum" in schema:
         word = "greater than" if schema.get("exclusiveMinimum") else "at least"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dino_api.names import Action
 from dino_api.problem import Problem, Severity, SpecErrors, render, show
+from dino_api.rules.actions import ACTION_RULES
 from dino_api.rules.dataset import DATASET_RULES
 from dino_api.rules.model import MODEL_RULES
 from dino_api.rules.rule import Rule
@@ -19,7 +20,7 @@ from dino_api.rules.train import TRAIN_RULES
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec
 
-RULES: tuple[Rule, ...] = (*MODEL_RULES, *DATASET_RULES, *TRAIN_RULES)
+RULES: tuple[Rule, ...] = (*MODEL_RULES, *DATASET_RULES, *TRAIN_RULES, *ACTION_RULES)
 
 
 def check(

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.automl import DinoAutoMLSpec
-from dino_api.rules.resource import TRAINING_RULES, ResourceRule, immutable
+from dino_api.rules.resource import TEMPLATE_RULES, immutable
+from dino_api.rules.resource_rule import ResourceRule
 
 EDITABLE = ("suspend", "parallelTrials", "maxTrials", "maxFailedTrials")
 TEMPLATE = "spec.template"
@@ -37,6 +38,71 @@ def _katib(id: str, path: str, must: str, remedy: str, holds: str) -> ResourceRu
 
 
 _EMBEDDED = "use engine: Embedded, or Auto"
+
+_ACTIONS = "(has(self.then) ? self.then.map(one, one.action) : [])"
+_DATA = "self.template.?datasets"
+_INT8 = (
+    "self.template.?experiment.?gen_trt_engine.?tensorrt.?data_type.orValue('FP32') == 'INT8' && "
+    f"'gen_trt_engine' in {_ACTIONS}"
+)
+
+
+def _follower(id: str, path: str, must: str, remedy: str, holds: str) -> ResourceRule:
+    return ResourceRule(f"then-{id}", "spec", path, must, remedy, holds)
+
+
+def _after_export(action: str) -> ResourceRule:
+    """The first export comes before the first of them. Lists have no positions in CEL but this."""
+    return _follower(
+        f"{action.replace('_', '-')}-after-export",
+        "then",
+        f"must have an export before {action}",
+        f"{action} reads the ONNX file that it leaves",
+        f"[{_ACTIONS}].all(a, !('{action}' in a) || "
+        f"('export' in a && a.indexOf('export') < a.indexOf('{action}')))",
+    )
+
+
+THEN_RULES: tuple[ResourceRule, ...] = (
+    ResourceRule(
+        "then-epochs",
+        "spec.then[]",
+        "epochs",
+        "is for train",
+        "leave it out",
+        "!has(self.epochs) || self.action == 'train'",
+    ),
+    _follower(
+        "test-data",
+        "template.datasets.test",
+        "must be given where then has evaluate",
+        "name the data to score on",
+        f"!('evaluate' in {_ACTIONS}) || {_DATA}.?test.hasValue()",
+    ),
+    _follower(
+        "test-unread",
+        "template.datasets.test",
+        "is read by evaluate, export, gen_trt_engine and quantize in then only",
+        "leave it out, or add one of them to spec.then",
+        f"!{_DATA}.?test.hasValue() || {_ACTIONS}.exists(a, a != 'train')",
+    ),
+    _follower(
+        "calibration-data",
+        "template.datasets.calibration",
+        "must be given where then has quantize, or gen_trt_engine with data_type INT8",
+        "name a few hundred images like those that the model will see",
+        f"!('quantize' in {_ACTIONS} || ({_INT8})) || {_DATA}.?calibration.hasValue()",
+    ),
+    _follower(
+        "calibration-unread",
+        "template.datasets.calibration",
+        "is read by quantize, and by gen_trt_engine with data_type INT8, in then only",
+        "leave it out, or add one of them to spec.then",
+        f"!{_DATA}.?calibration.hasValue() || 'quantize' in {_ACTIONS} || ({_INT8})",
+    ),
+    _after_export("quantize"),
+    _after_export("gen_trt_engine"),
+)
 
 SEARCH_CEL: tuple[ResourceRule, ...] = (
     ResourceRule(
@@ -161,6 +227,7 @@ SEARCH_CEL: tuple[ResourceRule, ...] = (
         "!has(self.spec.warmStartFrom) || "
         "self.spec.warmStartFrom.all(w, w.name != self.metadata.name)",
     ),
+    *THEN_RULES,
     _katib(
         "pruning",
         "pruning",
@@ -200,4 +267,4 @@ def immutables() -> list[ResourceRule]:
     ]
 
 
-AUTOML_RULES = (*SEARCH_CEL, *(_in_template(rule) for rule in TRAINING_RULES))
+AUTOML_RULES = (*SEARCH_CEL, *(_in_template(rule) for rule in TEMPLATE_RULES))

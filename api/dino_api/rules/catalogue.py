@@ -18,7 +18,8 @@ from dino_api.resources import DinoJobSpec
 from dino_api.rules import RULES, automl
 from dino_api.rules.automl import SEARCH_CEL
 from dino_api.rules.data import DATA_RULES
-from dino_api.rules.resource import RESOURCE_RULES, ResourceRule, immutable
+from dino_api.rules.resource import RESOURCE_RULES, immutable
+from dino_api.rules.resource_rule import ResourceRule
 from dino_api.rules.search import SEARCH_RULES
 
 Where = Literal["admission", "cli", "search", "preflight", "runtime"]

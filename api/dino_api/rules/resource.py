@@ -1,67 +1,13 @@
 """Rules about the resource around the experiment. Only the API server applies them, so CEL alone.
 
-TRAINING_RULES hold for a DinoJob and for the template of a DinoAutoML; their scopes are those of a
-DinoJob. See rules/automl.py for the other.
+TRAINING_RULES hold for a DinoJob and for the template of a DinoAutoML, TEMPLATE_RULES for the
+latter; their scopes are those of a DinoJob. See rules/automl.py for the rest of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-_S3 = "write s3://bucket/path; set another server than AWS by spec.storage.endpoint"
-_BELOW = "must be a name below uri: not absolute, and without .."
-
-
-@dataclass(frozen=True)
-class ResourceRule:
-    """One statement about the resource.
-
-    scope: dotted path, below the object, of what CEL's `self` is; `[]` means each entry.
-    path: the field below it that is named, empty for the scope itself. cel: true where it holds.
-    """
-
-    id: str
-    scope: str
-    path: str
-    must: str
-    remedy: str
-    cel: str
-
-    @property
-    def message(self) -> str:
-        """The sentence of the API server; it puts the path before it."""
-        leaf = self.path or self.scope.rpartition(".")[2].removesuffix("[]")
-        return f"{leaf} {self.must}: {self.remedy}"
-
-
-def _sources(part: str) -> tuple[ResourceRule, ...]:
-    scope = f"spec.datasets.{part}[]"
-    return (
-        ResourceRule(
-            f"datasets-{part}-uri",
-            scope,
-            "uri",
-            "must be an s3:// URI with a bucket",
-            _S3,
-            _is_s3("uri"),
-        ),
-        *(
-            ResourceRule(
-                f"{part}-{name}",
-                scope,
-                name,
-                _BELOW,
-                "move it under uri, or point uri at its folder",
-                f"!has(self.{name}) || !(self.{name}.startsWith('/') || "
-                f"self.{name}.contains('..') || self.{name}.contains('://'))",
-            )
-            for name in ("images", "annotations")
-        ),
-    )
-
-
-def _is_s3(name: str) -> str:
-    return f"self.{name}.matches('^s3://[a-z0-9][a-z0-9.-]+(/.*)?$')"
+from dino_api.rules.action_resource import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
+from dino_api.rules.resource_rule import S3, ResourceRule, is_s3
 
 
 def immutable(name: str, required: bool, kind: str, editable: str) -> ResourceRule:
@@ -90,16 +36,27 @@ def _no_prefix(scope: str, prefix: str, remedy: str) -> ResourceRule:
     )
 
 
+def _classes(otherwise: str = "") -> ResourceRule:
+    return ResourceRule(
+        "classes-without-data",
+        "spec",
+        "numClasses",
+        "needs datasets",
+        "the smoke profile, which fills them in, is used as a whole or not at all: add "
+        "spec.datasets, or leave numClasses out as well",
+        f"{otherwise}has(self.datasets) || !has(self.numClasses)",
+    )
+
+
 TRAINING_RULES: tuple[ResourceRule, ...] = (
-    *_sources("train"),
-    *_sources("validation"),
+    *SOURCE_RULES,
     ResourceRule(
         "output-uri",
         "spec.output",
         "uri",
         "must be an s3:// URI with a bucket",
-        _S3,
-        _is_s3("uri"),
+        S3,
+        is_s3("uri"),
     ),
     ResourceRule(
         "endpoint-url",
@@ -127,15 +84,6 @@ TRAINING_RULES: tuple[ResourceRule, ...] = (
     ),
     _no_prefix("spec.podTemplate.labels", "dino-operator.io/", "choose another prefix"),
     _no_prefix("spec.podTemplate.annotations", "dino-operator.io/", "choose another prefix"),
-    ResourceRule(
-        "classes-without-data",
-        "spec",
-        "numClasses",
-        "needs datasets",
-        "the smoke profile, which fills them in, is used as a whole or not at all: add "
-        "spec.datasets, or leave numClasses out as well",
-        "has(self.datasets) || !has(self.numClasses)",
-    ),
 )
 
 JOB_RULES: tuple[ResourceRule, ...] = (
@@ -153,8 +101,11 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "datasets",
         "must be given where automlPolicy is Disabled",
         "add spec.datasets.train with the URI of the data",
-        "has(self.datasets) || self.?automlPolicy.orValue('Auto') != 'Disabled'",
+        "has(self.datasets) || self.action != 'train' || "
+        "self.?automlPolicy.orValue('Auto') != 'Disabled'",
     ),
+    _classes("self.action != 'train' || "),
+    *ACTION_JOB_RULES,
     ResourceRule(
         "stop-for-good",
         "spec",
@@ -170,7 +121,7 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "spec.parent.name",
         "must be another resource than the job itself",
         "name the job or the search that it goes on from",
-        "!has(self.spec.parent) || self.spec.parent.name != self.metadata.name || "
+        "self.spec.?parent.?name.orValue('') != self.metadata.name || "
         "self.spec.parent.?kind.orValue('DinoJob') != 'DinoJob'",
     ),
     ResourceRule(
@@ -179,8 +130,10 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "parent",
         "excludes spec.experiment.train.pretrained_model_path",
         "the job starts from the checkpoint of its parent; leave one of them out",
-        "!has(self.parent) || !self.?experiment.?train.?pretrained_model_path.hasValue()",
+        "!has(self.parent) || self.action != 'train' || "
+        "!self.?experiment.?train.?pretrained_model_path.hasValue()",
     ),
 )
 
+TEMPLATE_RULES = (*TRAINING_RULES, *ACTION_TEMPLATE_RULES, _classes())
 RESOURCE_RULES = (*JOB_RULES, *TRAINING_RULES)

@@ -45,10 +45,12 @@ class Rule:
     severity: Severity = "error"
 
     def asked(self, action: Action) -> bool:
-        """Whether it counts for an action: an error always, a warning where the action trains,
-        or where the key is of the action's own section."""
-        own = self.path.startswith(f"{action}.")
-        return self.severity == "error" or action in TRAINS or own
+        """Whether it counts for an action: where that reads the section of the key. Warnings about
+        sections of all actions are about training."""
+        section = self.path.partition(".")[0]
+        if section in {*Action}:
+            return section == action or (section == Action.TRAIN and action in TRAINS)
+        return self.severity == "error" or action in TRAINS
 
     def problem(self, spec: ExperimentSpec) -> Problem | None:
         """The problem, or None where the rule holds."""
@@ -84,7 +86,7 @@ def breaks(condition: bool, got: Any) -> Any:
 def only(id: str, path: str, value: Any, remedy: str) -> Rule:
     """An option that TAO has and this release does not: only `value` is accepted."""
     section, _, leaf = path.rpartition(".")
-    text = str(value).lower() if isinstance(value, bool) else f"'{value}'"
+    text = f"'{value}'" if isinstance(value, str) else str(value).lower()
 
     def check(spec: ExperimentSpec) -> Any:
         node: Any = spec

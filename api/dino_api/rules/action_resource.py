@@ -1,0 +1,206 @@
+"""Rules about the resource that depend on its action: data, parent, GPUs. CEL alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dino_api.names import TRAINS, Action
+from dino_api.rules.resource_rule import ResourceRule, sources
+
+_DATA = "spec.datasets"
+_INT8 = (
+    "self.?experiment.?gen_trt_engine.?tensorrt.?data_type.orValue('FP32') == 'INT8' && "
+    "self.action == 'gen_trt_engine'"
+)
+_TRAINS = tuple(action for action in Action if action in TRAINS)
+_COMPARES = (Action.EVALUATE, Action.EXPORT, Action.GEN_TRT_ENGINE, Action.QUANTIZE)
+_MANY = (*_TRAINS, Action.EVALUATE)
+
+SOURCE_RULES: tuple[ResourceRule, ...] = (
+    *(
+        rule
+        for part in ("train", "validation", "test", "calibration")
+        for rule in sources(f"{_DATA}.{part}[]", ("images", "annotations"))
+    ),
+    *sources(f"{_DATA}.inference", ("images", "classmap")),
+)
+
+
+def _in(actions: Iterable[str]) -> str:
+    quoted = ", ".join(f"'{each}'" for each in actions)
+    return f"self.action in [{quoted}]"
+
+
+def _words(actions: Iterable[str]) -> str:
+    *most, last = actions
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _given(part: str) -> str:
+    return f"(has(self.datasets) && has(self.datasets.{part}))"
+
+
+def _needed(part: str, who: str, remedy: str, asked: str, otherwise: str = "false") -> ResourceRule:
+    return ResourceRule(
+        f"{part}-data-needed",
+        "spec",
+        f"datasets.{part}",
+        f"must be given for {who}",
+        remedy,
+        f"!({asked}) || {_given(part)} || {otherwise}".removesuffix(" || false"),
+    )
+
+
+def _unread(part: str, who: str, asked: str) -> ResourceRule:
+    return ResourceRule(
+        f"{part}-data-unread",
+        "spec",
+        f"datasets.{part}",
+        f"is read by {who} only",
+        "leave it out",
+        f"!{_given(part)} || {asked}",
+    )
+
+
+_HELD_OUT = (
+    "name images that are not trained on; the training data itself may be named, which flatters "
+    "the result"
+)
+# A job without any data takes the smoke profile, or is refused for that.
+_PROFILE = "(self.action == 'train' && !has(self.datasets))"
+
+DATA_RULES: tuple[ResourceRule, ...] = (
+    _needed("train", "train and distill", "add its URI", _in(_TRAINS), _PROFILE),
+    _needed("validation", "train and distill", _HELD_OUT, _in(_TRAINS), _PROFILE),
+    _needed("test", "evaluate", "name the data to score on", _in([Action.EVALUATE])),
+    _needed("inference", "inference", "name images and a class map", _in([Action.INFERENCE])),
+    _needed(
+        "calibration",
+        "quantize, and for gen_trt_engine with data_type INT8",
+        "name a few hundred images like those that the model will see",
+        f"self.action == 'quantize' || {_INT8}",
+    ),
+    *(_unread(part, "train and distill", _in(_TRAINS)) for part in ("train", "validation")),
+    _unread("test", _words(_COMPARES), _in(_COMPARES)),
+    _unread("inference", "inference", _in([Action.INFERENCE])),
+    _unread(
+        "calibration",
+        "quantize, and by gen_trt_engine with data_type INT8,",
+        f"self.action == 'quantize' || {_INT8}",
+    ),
+)
+
+
+def _alone(field: str, most: Iterable[Action], remedy: str) -> ResourceRule:
+    allowed = tuple(most)
+    return ResourceRule(
+        f"{field}-of-action",
+        "spec",
+        f"resources.{field}",
+        f"may be above 1 for {_words(allowed)} only",
+        remedy,
+        f"self.?resources.?{field}.orValue(1) <= 1 || {_in(allowed)}",
+    )
+
+
+SHAPE_RULES: tuple[ResourceRule, ...] = (
+    _alone("nodes", _TRAINS, "other actions run in one pod; leave it out"),
+    _alone("gpus", _MANY, "other actions run in one process; give 1 or 0"),
+    _alone("processes", _MANY, "other actions run in one process; leave it out"),
+    ResourceRule(
+        "engine-gpu",
+        "spec",
+        "resources.gpus",
+        "must be 1 for gen_trt_engine",
+        "an engine is built on a GPU of the kind that it will run on; leave it out",
+        "self.action != 'gen_trt_engine' || self.?resources.?gpus.orValue(1) == 1",
+    ),
+)
+
+
+def _takes(
+    id: str, actions: tuple[Action, ...], extensions: str, what: str, remedy: str
+) -> ResourceRule:
+    return ResourceRule(
+        f"parent-{id}",
+        "spec",
+        "parent.uri",
+        f"must be {what} for {_words(actions)}",
+        remedy,
+        f"!self.?parent.?uri.hasValue() || !({_in(actions)}) || "
+        f"self.parent.uri.matches('[.]({extensions})$')",
+    )
+
+
+PARENT_RULES: tuple[ResourceRule, ...] = (
+    ResourceRule(
+        "parent-one",
+        "spec.parent",
+        "",
+        "must have a name or a uri",
+        "name the job or search whose model is used, or give the s3:// URI of a model file",
+        "has(self.name) != has(self.uri)",
+    ),
+    ResourceRule(
+        "parent-kind",
+        "spec.parent",
+        "kind",
+        "does not go with uri",
+        "leave it out",
+        "!has(self.kind) || !has(self.uri)",
+    ),
+    ResourceRule(
+        "parent-uri",
+        "spec.parent",
+        "uri",
+        "must be an s3:// URI that ends in .pth, .tlt, .onnx or .engine",
+        "the ending says what kind of model it is",
+        "!has(self.uri) || "
+        "self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.](pth|tlt|onnx|engine)$')",
+    ),
+    _takes(
+        "checkpoint",
+        (Action.TRAIN, Action.EXPORT, Action.DISTILL),
+        "pth|tlt",
+        "a checkpoint (.pth or .tlt)",
+        "name the training that the file was made from",
+    ),
+    _takes(
+        "onnx",
+        (Action.GEN_TRT_ENGINE, Action.QUANTIZE),
+        "onnx",
+        "an ONNX file (.onnx)",
+        "export the checkpoint first",
+    ),
+    ResourceRule(
+        "teacher-needed",
+        "spec",
+        "parent",
+        "must be given for distill",
+        "name the job, search or checkpoint of the teacher",
+        "self.action != 'distill' || has(self.parent)",
+    ),
+)
+
+ACTION_JOB_RULES: tuple[ResourceRule, ...] = (*DATA_RULES, *SHAPE_RULES, *PARENT_RULES)
+
+
+def _in_data(part: str) -> ResourceRule:
+    remedy = _HELD_OUT if part == "validation" else "add its URI"
+    return ResourceRule(
+        f"{part}-data-needed", _DATA, part, "must be given", remedy, f"has(self.{part})"
+    )
+
+
+ACTION_TEMPLATE_RULES: tuple[ResourceRule, ...] = (
+    _in_data("train"),
+    _in_data("validation"),
+    ResourceRule(
+        "inference-data-unread",
+        _DATA,
+        "inference",
+        "is not read by a search",
+        "leave it out, and run inference on the winner by a DinoJob with spec.parent",
+        "!has(self.inference)",
+    ),
+)

@@ -1,0 +1,221 @@
+"""Rules about the sections of the actions after training: `evaluate.*`, `export.*` and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dino_api.base import Section
+from dino_api.names import Action
+from dino_api.rules.model import bad_scheme
+from dino_api.rules.rule import HOLDS, Rule, breaks, only
+
+if TYPE_CHECKING:
+    from dino_api.experiment.spec import ExperimentSpec
+
+Check = Callable[["ExperimentSpec"], Any]
+
+_ENGINE = "gen_trt_engine.tensorrt"
+_MODELS = ("checkpoint", "onnx_file", "trt_engine")
+_S3 = "Write s3://bucket/path; the endpoint is configured apart."
+# Keys of these sections that name a file or a folder. Where the resource decides them, the API
+# server refuses them for that.
+_PLACES = {
+    Action.EVALUATE: (*_MODELS, "results_dir"),
+    Action.INFERENCE: (*_MODELS, "results_dir"),
+    Action.EXPORT: ("checkpoint", "onnx_file", "results_dir"),
+    Action.GEN_TRT_ENGINE: ("onnx_file", "trt_engine", "timing_cache", "results_dir"),
+    Action.QUANTIZE: ("model_path", "results_dir"),
+    Action.DISTILL: ("pretrained_teacher_model_path", "results_dir"),
+}
+
+
+def _at(spec: ExperimentSpec, path: str) -> Any:
+    node: Any = spec
+    for part in path.split("."):
+        node = getattr(node, part)
+    return node
+
+
+def _place(action: Action, leaf: str) -> Rule:
+    def check(spec: ExperimentSpec) -> Any:
+        uri = _at(spec, f"{action}.{leaf}")
+        return uri if bad_scheme(uri) else HOLDS
+
+    id = f"{action}-{leaf}-uri".replace("_", "-")
+    return Rule(id, f"{action}.{leaf}", "must be a path or an s3:// URI", _S3, check)
+
+
+def _one_model(action: Action) -> Rule:
+    def check(spec: ExperimentSpec) -> Any:
+        section = _at(spec, action)
+        given = [name for name in _MODELS if getattr(section, name)]
+        return breaks(len(given) > 1, ", ".join(given))
+
+    must = "must be the only model that is named, of checkpoint, onnx_file and trt_engine"
+    return Rule(f"{action}-one-model", f"{action}.checkpoint", must, "Leave the others out.", check)
+
+
+def _both_sides(action: Action) -> Rule:
+    def check(spec: ExperimentSpec) -> Any:
+        section = _at(spec, action)
+        alone = (section.input_width is None) != (section.input_height is None)
+        return breaks(alone, section.input_width)
+
+    return Rule(
+        f"{action}-size",
+        f"{action}.input_width",
+        "and input_height must be given together",
+        "Give both, or leave both out.",
+        check,
+        cel="has(self.input_width) == has(self.input_height)",
+    )
+
+
+def _no_empty_batch(action: Action) -> Rule:
+    return Rule(
+        f"{action}-batch",
+        f"{action}.batch_size",
+        "must be -1, or 1 and more",
+        "Leave it out.",
+        lambda spec: breaks(_at(spec, action).batch_size == 0, 0),
+        cel="{batch_size} != 0",
+    )
+
+
+def _empty(id: str, path: str, remedy: str) -> Rule:
+    """A list of TAO's that this release does not read: only the empty one is accepted."""
+    leaf = path.rpartition(".")[2]
+    return Rule(
+        id,
+        path,
+        "must be empty in this release",
+        remedy,
+        lambda spec: breaks(bool(_at(spec, path)), _shown(_at(spec, path))),
+        cel=f"!has(self.{leaf}) || size(self.{leaf}) == 0",
+    )
+
+
+def _shown(values: list[Any]) -> list[Any]:
+    return [one.model_dump() if isinstance(one, Section) else one for one in values]
+
+
+def _opset(spec: ExperimentSpec) -> Any:
+    return breaks(spec.export.opset_version not in (17, 18), spec.export.opset_version)
+
+
+def _batches(spec: ExperimentSpec) -> Any:
+    engine = spec.gen_trt_engine.tensorrt
+    rising = engine.min_batch_size <= engine.opt_batch_size <= engine.max_batch_size
+    return breaks(not rising, engine.opt_batch_size)
+
+
+def _algorithm(spec: ExperimentSpec) -> Any:
+    return breaks(spec.quantize.algorithm not in ("minmax", "entropy"), spec.quantize.algorithm)
+
+
+def _one_gpu(spec: ExperimentSpec) -> Any:
+    return breaks(spec.inference.num_gpus > 1, spec.inference.num_gpus)
+
+
+def _one_node(action: Action) -> Rule:
+    return Rule(
+        f"{action}-nodes",
+        f"{action}.num_nodes",
+        "must be 1 in this release",
+        "Leave it out.",
+        lambda spec: breaks(_at(spec, action).num_nodes > 1, _at(spec, action).num_nodes),
+    )
+
+
+def _processes(spec: ExperimentSpec) -> Any:
+    section = spec.evaluate
+    return breaks(section.num_processes > 1 and section.num_gpus > 0, section.num_processes)
+
+
+def _bindings(spec: ExperimentSpec) -> Any:
+    pairs = ((one.student_module_name, one.teacher_module_name) for one in spec.distill.bindings)
+    return next((list(pair) for pair in pairs if not all(pair)), HOLDS)
+
+
+_RUNS = (Action.EVALUATE, Action.INFERENCE)
+
+ACTION_RULES: tuple[Rule, ...] = (
+    *(_place(action, leaf) for action, leaves in _PLACES.items() for leaf in leaves),
+    *(_one_model(action) for action in _RUNS),
+    *(_both_sides(action) for action in (*_RUNS, Action.EXPORT)),
+    *(_no_empty_batch(action) for action in (*_RUNS, Action.EXPORT)),
+    *(_one_node(action) for action in _RUNS),
+    Rule(
+        "inference-gpus",
+        "inference.num_gpus",
+        "must be 0 or 1: inference is one process",
+        "Leave it out; share the images among several runs to use more.",
+        _one_gpu,
+    ),
+    Rule(
+        "evaluate-processes",
+        "evaluate.num_processes",
+        "must be 1 where there are GPUs: each GPU has a process of its own",
+        "Leave it out, or set evaluate.num_gpus to 0.",
+        _processes,
+    ),
+    only("export-format", "export.format", "onnx", "Leave it out."),
+    only("export-channels", "export.input_channel", 3, "Leave it out; images are RGB."),
+    only(
+        "export-nvdsinfer",
+        "export.serialize_nvdsinfer",
+        False,
+        "Leave it out; sizes, means and class names are in the metadata of the ONNX file.",
+    ),
+    Rule(
+        "export-opset",
+        "export.opset_version",
+        "must be 17 or 18",
+        "Leave it out for 17, which the most runtimes read.",
+        _opset,
+        cel="{opset_version} in [17, 18]",
+    ),
+    Rule(
+        "engine-batches",
+        f"{_ENGINE}.opt_batch_size",
+        "must lie between min_batch_size and max_batch_size",
+        "Write them rising, such as 1, 4 and 8.",
+        _batches,
+        cel="{min_batch_size} <= {opt_batch_size} && {opt_batch_size} <= {max_batch_size}",
+    ),
+    _empty(
+        "layers-precision",
+        f"{_ENGINE}.layers_precision",
+        "Leave it out; quantize.skip_names keeps layers out of INT8.",
+    ),
+    only(
+        "quantize-backend",
+        "quantize.backend",
+        "onnxruntime",
+        "Leave it out, and export the checkpoint first.",
+    ),
+    only("quantize-mode", "quantize.mode", "static_ptq", "Leave it out."),
+    Rule(
+        "quantize-algorithm",
+        "quantize.algorithm",
+        "must be minmax or entropy in this release",
+        "Leave it out for minmax.",
+        _algorithm,
+        cel="{algorithm} in ['minmax', 'entropy']",
+    ),
+    _empty(
+        "quantize-layers",
+        "quantize.layers",
+        "Leave it out; what is quantized is chosen, and skip_names leaves more out.",
+    ),
+    Rule(
+        "bindings-named",
+        "distill.bindings",
+        "must name student_module_name and teacher_module_name in each",
+        "For example pred_logits for both.",
+        _bindings,
+        cel="!has(self.bindings) || self.bindings.all(one, one.?student_module_name.orValue('') "
+        "!= '' && one.?teacher_module_name.orValue('') != '')",
+    ),
+)
