@@ -17,7 +17,6 @@ from pathlib import Path
 
 import onnx
 import onnx.checker
-import onnx.version_converter
 import torch
 from onnxscript import ir
 from torch import nn
@@ -26,10 +25,10 @@ from dino_trainer.detectors.info import ModelInfo
 from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_OUTPUTS, EndToEnd, Raw
 from dino_trainer.export.metadata import Metadata
+from dino_trainer.export.opset import EXPORTED, lower
 from dino_trainer.model import Dino
 
 PACKAGE = "dino-operator"
-_EXPORTED = 18  # what torch writes; older ones are converted from it
 _LARGEST = 2**31 - 1  # bytes of a protobuf
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -65,7 +64,9 @@ def export_onnx(
     kind = torch.uint8 if end_to_end else torch.float32
     # Of an open batch 2 images: torch takes one that is 1 for a constant.
     example = torch.zeros((batch or 2, 3, *size), dtype=kind, device=device)
-    proto = _converted(_traced(graph, example, batch is None, end_to_end), opset)
+    proto = _traced(graph, example, batch is None, end_to_end)
+    if opset != EXPORTED:
+        lower(proto)
     metadata = Metadata(
         spec=info.spec,
         class_names=info.class_names,
@@ -111,7 +112,7 @@ def _traced(
             graph,
             (example,),
             dynamo=True,
-            opset_version=_EXPORTED,
+            opset_version=EXPORTED,
             input_names=["inputs"],
             output_names=list(END_TO_END_OUTPUTS if end_to_end else RAW_OUTPUTS),
             dynamic_shapes=shapes,
@@ -165,9 +166,3 @@ def _module_of(node: ir.Node) -> str:
     scopes = literal_eval(node.metadata_props.get(_SCOPES, "[]"))[:-1]
     modules = [scope.removeprefix("model.") for scope in scopes if scope.startswith("model.")]
     return modules[-1] if modules else "dino"
-
-
-def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    if opset == _EXPORTED:
-        return proto
-    return onnx.version_converter.convert_version(proto, opset)
