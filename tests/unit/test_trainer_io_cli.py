@@ -245,13 +245,31 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in text
 
 
-def test_the_example_in_the_help_is_a_valid_spec() -> None:
-    from dino_trainer import cli_help
+@pytest.mark.parametrize("action", list(Action))
+def test_the_example_in_the_help_is_a_spec_that_can_be_run(action: Action) -> None:
+    from dino_trainer import cli_help, needs
 
-    text = cli_help.action_epilog(Action.TRAIN)
-    example = text[text.index("  results_dir:") : text.index("image_dir is a folder")]
-    spec, _ = load(yaml.safe_load(example))
-    assert spec.train.num_epochs == 12
+    text = cli_help.action_epilog(action)
+    lines = text[text.index("a smallest spec.yaml") :].splitlines()[1:]
+    end = lines.index("")
+    mapping = yaml.safe_load("\n".join(lines[:end]))
+    assert needs.for_running(mapping, action) == []
+    _, warnings = load(mapping, action=action)
+    assert warnings == []
+    if action == Action.TRAIN:
+        assert mapping["train"]["num_epochs"] == 12
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_every_action_teaches_itself(action: Action, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([action.value, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for part in (f"dino {action} -e spec.yaml", f"in <results_dir>/{action}/:", "exit codes:"):
+        assert part in text
+    assert all(len(line) <= 100 for line in text.splitlines() if "https" not in line)
+    assert ("--search" in text) == (action == Action.TRAIN)
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["train"], ["train", "-e"]])
