@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx_ir as ir
-from onnx_ir.passes.common import (
+from onnxscript import ir
+from onnxscript.ir.passes.common import (
     InlinePass,
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
@@ -51,6 +51,29 @@ def is_lowered(model: ir.Model) -> bool:
         for node in model.graph
         for value in node.inputs
     )
+
+
+def fold_biases(model: ir.Model) -> int:
+    """Gives quantized layers their biases in float32, in place; returns how many.
+
+    ONNX Runtime keeps them as int32 with a DequantizeLinear, which TensorRT does not take. The
+    numbers stay what they were.
+    """
+    folded = 0
+    for node in list(model.graph):
+        data = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        if data is None or not _is_constant(data) or data.dtype != ir.DataType.INT32:
+            continue
+        scale = _number(node.inputs[1])
+        zero = _number(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else 0
+        value = ((_number(data) - zero) * scale).astype(np.float32)
+        tensor = ir.tensor(value, name=f"{data.name}_float")
+        made = ir.val(tensor.name, const_value=tensor)
+        model.graph.register_initializer(made)
+        node.outputs[0].replace_all_uses_with(made)
+        folded += 1
+    RemoveUnusedNodesPass()(model)
+    return folded
 
 
 def to_half(model: ir.Model) -> int:
@@ -112,8 +135,13 @@ def _fits(value: ir.Value) -> bool:
     """Whether a constant is finite in float16; what is computed is only known on real images."""
     if not _is_constant(value):
         return True
+    return bool(np.abs(_number(value)).max(initial=0) <= LARGEST)
+
+
+def _number(value: ir.Value | None) -> np.ndarray:
+    assert value is not None
     assert value.const_value is not None
-    return bool(np.abs(value.const_value.numpy()).max(initial=0) <= LARGEST)
+    return value.const_value.numpy()
 
 
 def _is_constant(value: ir.Value) -> bool:
@@ -166,8 +194,7 @@ class _Rewriter:
         return self._lowered[value]
 
     def _constant(self, value: ir.Value) -> ir.Value:
-        assert value.const_value is not None
-        tensor = ir.tensor(value.const_value.numpy().astype(np.float16), name=f"{value.name}_half")
+        tensor = ir.tensor(_number(value).astype(np.float16), name=f"{value.name}_half")
         made = ir.val(tensor.name, const_value=tensor)
         self._graph.register_initializer(made)
         return made

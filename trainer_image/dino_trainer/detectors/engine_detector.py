@@ -1,0 +1,157 @@
+"""A TensorRT engine as a detector. Shapes: b batch, h x w the engine's input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dino_api.result import ModelFile
+from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.detectors.info import ModelInfo
+from dino_trainer.engine import gpu, metadata, tensorrt_api
+from dino_trainer.engine.tensorrt_api import Engine
+from dino_trainer.errors import invalid_spec
+from dino_trainer.export.graph import RAW_INPUT
+from dino_trainer.export.metadata import Variant
+from dino_trainer.model import Detections, postprocess
+from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.storage import Say, is_remote, open_store, print_line, split
+
+_TYPES = {
+    "FLOAT": torch.float32,
+    "HALF": torch.float16,
+    "INT64": torch.int64,
+    "INT32": torch.int32,
+    "UINT8": torch.uint8,
+}
+
+
+class EngineDetector:
+    """Runs an engine on buffers of torch.
+
+    Takes any number of images: more than the engine's largest batch in several runs, fewer than the
+    smallest by repeating the last one, whose detections are dropped.
+    """
+
+    def __init__(
+        self, engine: Engine, info: ModelInfo, variant: Variant, device: torch.device
+    ) -> None:
+        self.engine, self.info, self.variant, self.device = engine, info, variant, device
+        profile = engine.tensors[RAW_INPUT].profile
+        assert profile is not None
+        self.smallest, self.largest = profile.min[0], profile.max[0]
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
+        """See `Detector`."""
+        self._check_size(batch)
+        if self.variant == "end_to_end":
+            return self._selected(self.run(batch.images), sizes)
+        config = self.info.spec.dataset.augmentation
+        pixels = normalise(batch.images, None, config.input_mean, config.input_std)
+        found = self.run(pixels)
+        layers = Predictions(found["pred_logits"][None], found["pred_boxes"][None])
+        return postprocess(Outputs(layers, None, None), sizes, self.info.num_select)
+
+    def _check_size(self, batch: Batch) -> None:
+        size = tuple(batch.images.shape[2:])
+        if size != self.info.input_size or batch.sizes is not None:
+            assert self.info.input_size is not None
+            height, width = self.info.input_size
+            raise invalid_spec(
+                f"{self.info.file.uri} takes images of {width}x{height} pixels, and these are of "
+                f"{size[1]}x{size[0]}{' with padding' if batch.sizes is not None else ''}.",
+                "Leave input_width and input_height out.",
+            )
+
+    def _selected(self, found: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
+        """What the engine selected, its boxes in pixels of the original images."""
+        height, width = self.info.input_size or (1, 1)
+        own = torch.tensor([width, height, width, height], device=self.device)
+        scale = sizes.to(self.device)[:, [1, 0, 1, 0]] / own  # [b, 4]
+        boxes = found["boxes"].float() * scale[:, None]
+        parts = zip(found["scores"].float(), found["labels"].long(), boxes, strict=True)
+        return [Detections(*part) for part in parts]
+
+    def run(self, images: Tensor) -> dict[str, Tensor]:
+        """Every output for images [b, 3, h, w] of any batch, by name. Waits for nothing."""
+        parts = [self._run_once(part) for part in images.split(self.largest)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _run_once(self, images: Tensor) -> dict[str, Tensor]:
+        count = len(images)
+        if count < self.smallest:
+            last = images[-1:].expand(self.smallest - count, -1, -1, -1)
+            images = torch.cat([images, last])
+        kind = _TYPES[self.engine.tensors[RAW_INPUT].dtype]
+        images = images.to(self.device, kind).contiguous()
+        shapes = self.engine.shapes({RAW_INPUT: tuple(images.shape)})
+        outputs = {
+            name: torch.empty(
+                shape, dtype=_TYPES[self.engine.tensors[name].dtype], device=self.device
+            )
+            for name, shape in shapes.items()
+        }
+        self._start({RAW_INPUT: images, **outputs})
+        return {name: value[:count] for name, value in outputs.items()}
+
+    def _start(self, buffers: dict[str, Tensor]) -> None:
+        """On a stream of its own, as TensorRT asks for; the current one goes on after it."""
+        addresses = {name: value.data_ptr() for name, value in buffers.items()}
+        if self._stream is None:
+            self.engine.run(addresses, 0)
+            return
+        current = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(current)
+        self.engine.run(addresses, self._stream.cuda_stream)
+        current.wait_stream(self._stream)
+
+
+def open_engine(path: Path, file: ModelFile, say: Say = print_line) -> EngineDetector:
+    """The engine at `path`, with what the JSON file beside it says; fetched where `file` is remote.
+
+    Raises:
+        TrainerError: NoTensorRT, NoGPU; InvalidSpec for an engine of another GPU or TensorRT
+            version, and where either file is missing or cannot be read.
+    """
+    trt = tensorrt_api.load()
+    here = gpu.find()
+    known = metadata.read(_described(path, file), file)
+    metadata.check_here(known, here, trt.__version__, file.uri)
+    engine = Engine(path.read_bytes(), say)
+    if engine.name != known.name:
+        raise invalid_spec(
+            f"{file.uri}{metadata.SUFFIX} describes another engine: {known.name}, and the engine "
+            f"says {engine.name}.",
+            "Keep both files of `dino gen_trt_engine` together.",
+        )
+    return as_detector(engine, known, file, here.device)
+
+
+def as_detector(
+    engine: Engine, known: metadata.EngineMetadata, file: ModelFile, device: torch.device
+) -> EngineDetector:
+    """A loaded engine of which `known` is known."""
+    model = known.model(f"{file.uri}{metadata.SUFFIX}")
+    made = model.info(file)
+    own = made.file.model_copy(update={"precision": known.precision})
+    # Batches are cut and filled up here: it takes any number of images.
+    info = ModelInfo(
+        own, made.spec, made.class_names, made.input_size, None, num_select=made.num_select
+    )
+    return EngineDetector(engine, info, model.variant, device)
+
+
+def _described(path: Path, file: ModelFile) -> Path:
+    """The JSON file, beside the engine's local copy."""
+    beside = path.with_name(f"{path.name}{metadata.SUFFIX}")
+    if is_remote(file.uri):
+        folder, name = split(f"{file.uri}{metadata.SUFFIX}")
+        store = open_store(folder, say=print_line)
+        beside.unlink(missing_ok=True)
+        if store.exists(name):
+            store.download(name, beside)
+    return beside

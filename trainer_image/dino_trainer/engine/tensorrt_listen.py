@@ -1,0 +1,107 @@
+"""Listeners that TensorRT calls while it works: its log, and the progress of a build.
+
+It calls them from threads of its own, and an exception would end the process: what a listener
+raises is kept, stops the build, and is raised again by who started it.
+
+The classes can only be made once tensorrt is loaded, whose classes they extend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from threading import Lock
+from typing import Any, cast
+
+SHOWN = 3  # messages, the last ones
+Say = Callable[[str], None]
+# Phase, steps done, steps ("", 0 and 0 inside of a phase); False stops the build.
+Watch = Callable[[str, int, int], bool]
+
+
+class Heard:
+    """What TensorRT's threads told. `say` and `watch` are called by one of them at a time."""
+
+    def __init__(self, say: Say, watch: Watch | None = None) -> None:
+        self._say, self._watch, self._lock = say, watch, Lock()
+        self.errors: list[str] = []
+        self.failure: Exception | None = None
+        self.stopped = False
+
+    def last(self) -> str:
+        """The last errors in one line."""
+        return "; ".join(self.errors[-SHOWN:]).rstrip(".") or "it gave no reason"
+
+    def message(self, text: str, error: bool, said: bool) -> None:
+        """A line of the log."""
+        with self._lock:
+            if error:
+                self.errors.append(text)
+            if said:
+                self._guarded(lambda: self._say(f"TensorRT: {text}"))
+
+    def step(self, phase: str, done: int, steps: int) -> bool:
+        """A step of the build is done: whether it is to go on."""
+        with self._lock:
+            watch = self._watch
+            if watch is not None and not self.stopped:
+                goes_on = self._guarded(lambda: watch(phase, done, steps))
+                self.stopped = not goes_on
+            return not self.stopped
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - raised again outside of TensorRT's threads
+            self.failure = self.failure or error
+            return None
+
+
+def make_log(trt: Any, heard: Heard, verbose: bool = False) -> Any:
+    """An ILogger: errors are kept, warnings said, with `verbose` everything."""
+    return _log_class(trt)(heard, verbose)
+
+
+def make_monitor(trt: Any, heard: Heard) -> Any:
+    """An IProgressMonitor of the outermost phases."""
+    return _monitor_class(trt)(heard)
+
+
+@cache
+def _log_class(trt: Any) -> type:
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self, heard: Heard, verbose: bool) -> None:
+            trt.ILogger.__init__(self)
+            self._heard, self._verbose = heard, verbose
+            severity = trt.ILogger.Severity
+            self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
+            self._said = (*self._bad, severity.WARNING)
+
+        def log(self, severity: Any, msg: str) -> None:
+            said = self._verbose or severity in self._said
+            self._heard.message(msg.strip(), severity in self._bad, said)
+
+    return cast(type, Log)
+
+
+@cache
+def _monitor_class(trt: Any) -> type:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self, heard: Heard) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._heard, self._steps = heard, dict[str, int]()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            steps = self._steps.get(phase_name)
+            if steps is None:
+                return self._heard.step("", 0, 0)
+            return self._heard.step(phase_name, step + 1, steps)
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return cast(type, Monitor)
