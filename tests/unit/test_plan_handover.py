@@ -231,7 +231,7 @@ def test_a_chain_waits_link_by_link_in_words() -> None:
         ("quantize", "export"),
         ("evaluate", "quantize"),
     ]
-    jobs = {}
+    jobs: dict[str, JobBuilder] = {}
     for number, (action, parent) in enumerate(chain):
         job = job_to(action, f"{action}-{number}")
         if parent is not None:

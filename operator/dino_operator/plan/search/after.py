@@ -121,6 +121,7 @@ def _events(view: SearchView, written: Report, following: Following) -> tuple[Ev
         found.append(Event(EventReason.REPORT_FAILED, said, "report", warning=True))
     for name in following.failed:
         if before.get(name) != Phase.FAILED.value:
-            said = f"{name} failed; the winner stands"
+            refused = view.children.refusal
+            said = f"{name} failed; the winner stands{f': {refused[1]}' if refused else ''}"
             found.append(Event(EventReason.FOLLOWER_FAILED, said, name, warning=True))
     return tuple(found)
