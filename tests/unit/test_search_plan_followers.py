@@ -1,4 +1,4 @@
-"""What follows a search besides trainings: its data, its section, the model that it goes on from."""
+"""What follows a search besides trainings: data, section, and the model to go on from."""
 
 from __future__ import annotations
 
