@@ -70,9 +70,8 @@ def test_data_is_checked_first_and_for_what_it_is_for(action: str) -> None:
         assert "DataReady" not in conditions(done), "there is nothing to say"
         return
     assert observe.name_of(first) == "x-preflight-1"
-    purpose = [] if action == "train" else ["--for", action]
     assert container(first)["command"][:2] == ["dino", "preflight"]
-    assert container(first)["command"][4:] == purpose
+    assert container(first)["command"][4:] == ([] if action == "train" else checks_for(action))
     assert conditions(done)["DataReady"][:2] == ("False", "Checking")
 
 
@@ -80,7 +79,12 @@ def test_data_is_checked_first_and_for_what_it_is_for(action: str) -> None:
 def test_data_that_only_serves_to_compare_is_checked_as_well(action: str) -> None:
     job = job_to(action).spec(datasets={"test": [{"uri": "s3://data/test"}]})
     (first,) = jobs_of(planned(job))
-    assert container(first)["command"][4:] == ["--for", action]
+    assert container(first)["command"][4:] == checks_for(action)
+
+
+def checks_for(action: str) -> list[str]:
+    """Jobs that share an output leave each other's reports alone."""
+    return ["--for", action, "--report", f"s3://results/x/{action}/preflight"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -128,11 +128,13 @@ def _container(
 
 
 def _command(resolved: Resolved, attempt: Attempt) -> list[str]:
-    """A preflight is told for what it checks, unless that is a training."""
+    """A preflight is told for what it checks, unless that is a training. Its report lies with the
+    action's results: jobs of several actions may share an output."""
     command = ["dino", stage_of(resolved, attempt), "-e", api.SPEC_PATH]
-    if attempt.preflight and resolved.action is not Action.TRAIN:
-        command += ["--for", resolved.action.value]
-    return command
+    if not attempt.preflight or resolved.action is Action.TRAIN:
+        return command
+    folder = f"{resolved.job.spec.output.uri.rstrip('/')}/{resolved.action}/{Stage.PREFLIGHT}"
+    return [*command, "--for", resolved.action.value, "--report", folder]
 
 
 def _environment(
