@@ -1,0 +1,219 @@
+"""`dino export`: a checkpoint as an ONNX file that was compared with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import ONNX_FILE, Action, FailureReason
+from dino_api.result import Comparison, ModelFile, Progress, Result
+from dino_trainer.byte_meter import human_bytes
+from dino_trainer.detectors import config_for, model_uri, open_model
+from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.torch_detector import TorchDetector
+from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.export import gate
+from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.model import Dino
+from dino_trainer.run import RunContext
+from dino_trainer.storage import open_store, replacing, sha256_of, split
+
+REPORT = "export.json"
+SIDE = 640  # TAO's default
+_MADE = f"{ONNX_FILE}.unchecked"
+
+
+def run(spec: ExperimentSpec, context: RunContext) -> Result:
+    """Write, check, compare, publish.
+
+    Raises:
+        TrainerError: InvalidSpec for what cannot be exported so; GateFailed where ONNX Runtime does
+            not find what torch finds: then the report alone is published.
+    """
+    _refuse_existing(spec)
+    reference = _reference(spec, context)
+    path = context.output.dir / _MADE
+    try:
+        described = _write(reference, spec, context, path)
+        candidate = open_onnx(path, _file(context.output.uri(ONNX_FILE), path))
+        found, said = _compared(reference, candidate, spec, context)
+        result = _reported(candidate, found, {**described, "comparedOn": said}, context)
+        if problems := gate.problems(found):
+            raise TrainerError(
+                FailureReason.GATE_FAILED,
+                f"The ONNX file is not published: {' '.join(problems)}",
+                f"{REPORT} has the comparison, on {said}. Export with another export.opset_version "
+                "or another size, or report it with the spec.",
+                kept=result,
+            )
+        return _published(path, result, spec, context)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _refuse_existing(spec: ExperimentSpec) -> None:
+    uri = spec.export.onnx_file
+    if not uri:
+        return
+    folder, name = split(uri)
+    if not name.endswith(".onnx"):
+        raise invalid_spec(f"export.onnx_file is {uri}.", "Name a file that ends in .onnx.")
+    if open_store(folder).exists(name):
+        raise invalid_spec(f"export.onnx_file {uri} exists.", "Delete it, or name another file.")
+
+
+def _reference(spec: ExperimentSpec, context: RunContext) -> TorchDetector:
+    """The checkpoint, in float32 as it is exported, whatever it was trained in."""
+    opened = open_model(model_uri(spec, Action.EXPORT), spec, context)
+    if not isinstance(opened, TorchDetector):
+        raise invalid_spec(
+            f"{opened.info.file.uri} is no checkpoint but {opened.info.file.format}.",
+            "Export takes the .pth file of a training.",
+        )
+    own = opened.info
+    train = own.spec.train.model_copy(update={"precision": "fp32"})
+    info = replace(
+        own,
+        spec=own.spec.model_copy(update={"train": train}),
+        file=own.file.model_copy(update={"precision": "fp32"}),
+    )
+    return TorchDetector(opened.model, info)
+
+
+def input_size(spec: ExperimentSpec, trained: ExperimentSpec) -> tuple[int, int]:
+    """Height and width of the input: the section's, else the training's fixed size, else 640.
+
+    Raises:
+        TrainerError: InvalidSpec where only one of the two is set.
+    """
+    asked = spec.export.input_height, spec.export.input_width
+    if asked[0] is not None and asked[1] is not None:
+        return asked[0], asked[1]
+    if asked != (None, None):
+        raise invalid_spec(
+            "Of export.input_width and export.input_height only one is set.",
+            "Set both, or leave both out.",
+        )
+    fixed = spec.dataset.augmentation.fixed_size or trained.dataset.augmentation.fixed_size
+    return (fixed[0], fixed[1]) if fixed else (SIDE, SIDE)
+
+
+def _write(
+    reference: TorchDetector, spec: ExperimentSpec, context: RunContext, path: Path
+) -> dict[str, Any]:
+    """Makes the file; what it is, for the report."""
+    section, info = spec.export, reference.info
+    size = input_size(spec, info.spec)
+    batch = None if section.batch_size < 1 else section.batch_size
+    context.reporter.event(
+        f"Exporting {info.file.uri} for {size[1]}x{size[0]} pixels and "
+        f"{'any batch' if batch is None else f'batches of {batch}'}, operator set "
+        f"{section.opset_version}{', end to end' if section.end_to_end else ''}."
+    )
+    if not info.spec.dataset.augmentation.fixed_size:
+        context.reporter.event(
+            f"Warning: pictures are resized to {size[1]}x{size[0]}, without keeping their aspect "
+            "ratio as the validations of the training did: the mAP may differ from theirs."
+        )
+    model = reference.model
+    assert isinstance(model, Dino)
+    export_onnx(
+        model,
+        info,
+        path,
+        size=size,
+        opset=section.opset_version,
+        batch=batch,
+        end_to_end=section.end_to_end,
+    )
+    described = describe(path)
+    context.reporter.event(
+        f"{ONNX_FILE}: {human_bytes(described['bytes'])}, {described['nodes']} nodes."
+    )
+    return described
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Size, operator set and nodes of an ONNX file, in all and by operator."""
+    proto = onnx.load(path)
+    operators = Counter(node.op_type for node in proto.graph.node)
+    return {
+        "bytes": path.stat().st_size,
+        "opset": proto.opset_import[0].version,
+        "nodes": sum(operators.values()),
+        "operators": dict(operators.most_common()),
+    }
+
+
+def _compared(
+    reference: TorchDetector, candidate: OnnxDetector, spec: ExperimentSpec, context: RunContext
+) -> tuple[Comparison, str]:
+    """The comparison, and on what."""
+    shown = gate.pictures(spec, reference.info.spec, context)
+    context.reporter.event(f"Comparing on {shown.said}.")
+
+    def progress(done: int, total: int) -> None:
+        context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
+
+    found = compare(
+        reference,
+        candidate,
+        shown.dataset,
+        config_for(candidate.info, spec, spec.export),
+        max_loss=gate.MAX_LOSS,
+        stop=context.stop,
+        progress=progress,
+    )
+    context.reporter.event(gate.summary(found))
+    return found, shown.said
+
+
+def _reported(
+    candidate: OnnxDetector, found: Comparison, described: dict[str, Any], context: RunContext
+) -> Result:
+    """The report, published; a result that holds it."""
+    content = {**described, "comparison": found.to_dict(), "problems": gate.problems(found)}
+    with replacing(context.output.dir / REPORT) as aside:
+        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return Result(
+        action=Action.EXPORT,
+        spec_digest=context.digest,
+        comparison=found,
+        artifacts=[context.output.publish(REPORT).artifact(REPORT)],
+    )
+
+
+def _published(path: Path, result: Result, spec: ExperimentSpec, context: RunContext) -> Result:
+    shutil.move(path, context.output.dir / ONNX_FILE)
+    artifact = context.output.publish(ONNX_FILE).artifact(ONNX_FILE)
+    model = ModelFile(
+        uri=artifact.uri,
+        format="onnx",
+        precision="fp32",
+        sha256=artifact.sha256,
+        bytes=artifact.bytes,
+    )
+    if spec.export.onnx_file:
+        folder, name = split(spec.export.onnx_file)
+        open_store(folder).upload(context.output.dir / ONNX_FILE, name)
+        context.reporter.event(f"The file is also at {spec.export.onnx_file}.")
+    assert result.comparison is not None
+    return result.model_copy(
+        update={
+            "model": model,
+            "note": gate.summary(result.comparison),
+            "artifacts": [artifact, *result.artifacts],
+        }
+    )
+
+
+def _file(uri: str, path: Path) -> ModelFile:
+    return ModelFile(uri=uri, format="onnx", sha256=sha256_of(path), bytes=path.stat().st_size)

@@ -1,0 +1,166 @@
+"""An ONNX file as a detector, run by ONNX Runtime. Shapes: b batch, h x w the file's input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+from torch import Tensor
+
+from dino_api.result import ModelFile
+from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.detectors.info import ModelInfo
+from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_INPUT, RAW_OUTPUTS
+from dino_trainer.export.metadata import Metadata, Variant
+from dino_trainer.model import Detections, postprocess
+from dino_trainer.model.dino import Outputs, Predictions
+
+_REMEDY = "Name a file that `dino export` or `dino quantize` made."
+# In the order of preference; the CPU can run everything.
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+# What ONNX Runtime raises on a file that it cannot run; they have no base of their own.
+_REFUSALS = (
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.InvalidProtobuf,
+    states.NotImplemented,
+    states.RuntimeException,
+)
+_ERRORS_ONLY = 3
+
+
+class OnnxDetector:
+    """Runs one file, on the GPU where ONNX Runtime has a provider for it, else on the CPU.
+
+    Takes any number of images: where the file has a fixed batch, in several runs, of which the last
+    is filled up by repeating an image whose detections are dropped.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, info: ModelInfo, variant: Variant
+    ) -> None:
+        self.session, self.info, self.variant = session, info, variant
+        self.device = torch.device("cpu")  # pixels are prepared there
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
+        """See `Detector`."""
+        self._check_size(batch)
+        if self.variant == "end_to_end":
+            return self._selected(self.run(batch.images.numpy()), sizes)
+        config = self.info.spec.dataset.augmentation
+        pixels = normalise(batch.images, None, config.input_mean, config.input_std)
+        found = {name: torch.from_numpy(value) for name, value in self.run(pixels.numpy()).items()}
+        layers = Predictions(found["pred_logits"][None], found["pred_boxes"][None])
+        return postprocess(Outputs(layers, None, None), sizes, self.info.num_select)
+
+    def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Every output by name, for ``inputs`` [b, 3, h, w] of any b."""
+        size = self.info.batch_size or len(inputs)
+        runs = [self._run_once(inputs[at : at + size], size) for at in range(0, len(inputs), size)]
+        return {name: np.concatenate([one[name] for one in runs]) for name in runs[0]}
+
+    def _run_once(self, inputs: NDArray[Any], size: int) -> dict[str, NDArray[Any]]:
+        count = len(inputs)
+        if count < size:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], size - count, axis=0)])
+        names = outputs_of(self.variant)
+        found = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
+        return {name: value[:count] for name, value in zip(names, found, strict=True)}
+
+    def _selected(self, found: dict[str, NDArray[Any]], sizes: Tensor) -> list[Detections]:
+        """What the graph selected, its boxes in pixels of the original images."""
+        assert self.info.input_size is not None
+        height, width = self.info.input_size
+        scale = sizes[:, [1, 0, 1, 0]] / torch.tensor([width, height, width, height])  # [b, 4]
+        boxes = torch.from_numpy(found["boxes"]) * scale[:, None]
+        scores, labels = (torch.from_numpy(found[name]) for name in ("scores", "labels"))
+        return [Detections(*one) for one in zip(scores, labels, boxes, strict=True)]
+
+    def _check_size(self, batch: Batch) -> None:
+        size = (batch.images.shape[2], batch.images.shape[3])
+        if size == self.info.input_size and batch.sizes is None:
+            return
+        assert self.info.input_size is not None
+        height, width = self.info.input_size
+        padded = " with padding" if batch.sizes is not None else ""
+        raise invalid_spec(
+            f"{self.info.file.uri} takes images of {width}x{height} pixels, and these are of "
+            f"{size[1]}x{size[0]}{padded}.",
+            "Leave input_width and input_height out.",
+        )
+
+
+def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
+    """The detector in the file at ``path``, which is known as ``file``.
+
+    Raises:
+        TrainerError: InvalidSpec where it is no ONNX file, one that ONNX Runtime cannot run, one
+            without our metadata, or whose inputs and outputs are not what the metadata says.
+    """
+    session = _session(path, file.uri)
+    props = session.get_modelmeta().custom_metadata_map
+    metadata = Metadata.from_props(props, file.uri)
+    _check_names(session, metadata, file.uri)
+    _check_shapes(session, metadata, file.uri)
+    return OnnxDetector(session, metadata.info(file), metadata.variant)
+
+
+def outputs_of(variant: Variant) -> tuple[str, ...]:
+    """The outputs of a raw or an end-to-end graph."""
+    return END_TO_END_OUTPUTS if variant == "end_to_end" else RAW_OUTPUTS
+
+
+def _session(path: Path, uri: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    here = onnxruntime.get_available_providers()
+    providers = [name for name in _PROVIDERS if name in here]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except (states.InvalidProtobuf, states.NoModel) as error:
+        raise invalid_spec(f"{uri} is no ONNX file, or not a whole one.", _REMEDY) from error
+    except _REFUSALS as error:
+        raise _refused(uri, error) from error
+
+
+def _refused(uri: str, error: Exception) -> TrainerError:
+    lines = str(error).splitlines() or ["no message"]
+    return invalid_spec(
+        f"{uri} cannot be run by ONNX Runtime {onnxruntime.__version__}: {lines[0][:300]}", _REMEDY
+    )
+
+
+def _check_names(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+    own = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
+    expected = [RAW_INPUT], list(outputs_of(metadata.variant))
+    if own != expected:
+        said = " -> ".join(", ".join(names) for names in own)
+        wanted = " -> ".join(", ".join(names) for names in expected)
+        raise invalid_spec(f"{uri} has the graph {said}, and a detector has {wanted}.", _REMEDY)
+
+
+def _check_shapes(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+    """Metadata of one model on the graph of another."""
+    shape = session.get_inputs()[0].shape
+    if tuple(shape[2:]) != metadata.input_size:
+        height, width = metadata.input_size
+        raise invalid_spec(
+            f"{uri} takes images of {shape[3]}x{shape[2]} pixels, and its metadata says "
+            f"{width}x{height}.",
+            _REMEDY,
+        )
+    classes = session.get_outputs()[0].shape[2]
+    if metadata.variant == "raw" and classes != len(metadata.class_names):
+        raise invalid_spec(
+            f"{uri} tells {classes} classes, and its metadata names {len(metadata.class_names)}.",
+            _REMEDY,
+        )
