@@ -80,6 +80,31 @@ def a_model(batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
     return model
 
 
+def selecting() -> onnx.ModelProto:
+    """One detection an image: class 1 in the upper left quarter, as sure as a pixel is bright."""
+    model = parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18]>
+        g (uint8[batch, 3, 32, 48] inputs)
+          => (float[batch, 1, 4] boxes, float[batch, 1] scores, int64[batch, 1] labels)
+        <int64[3] axes = {1, 2, 3}, int64[1] one = {1}, float scale = {255.0},
+         float[4] corner = {0.0, 0.0, 24.0, 16.0}, int64[1] last = {2}>
+        {
+          pixels = Cast <to = 1> (inputs)
+          brightest = ReduceMax <keepdims = 0> (pixels, axes)
+          row = Unsqueeze (brightest, one)
+          scores = Div (row, scale)
+          none = Sub (row, row)
+          labels_float = Exp (none)
+          labels = Cast <to = 7> (labels_float)
+          at = Unsqueeze (none, last)
+          boxes = Add (at, corner)
+        }"""
+    )
+    for node in model.graph.node:
+        node.name = f"node_{node.output[0]}"
+    return model
+
+
 def a_spec() -> ExperimentSpec:
     """What the model says it was trained with."""
     model = {"num_queries": QUERIES, "num_select": 5}

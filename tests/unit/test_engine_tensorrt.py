@@ -1,4 +1,4 @@
-"""Engines: TensorRT 10 and 11 through one module, against a double that refuses what they refuse."""
+"""Engines: TensorRT 10 and 11 through one module, against a double that refuses what they do."""
 
 from __future__ import annotations
 
