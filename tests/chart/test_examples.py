@@ -10,21 +10,34 @@ import yaml
 
 from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.experiment import load
-from dino_api.names import API_VERSION, AUTOML_KIND, KIND
+from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Action
 from dino_api.resources import DinoJob, resolve
 from dino_api.search import resolve_search
-from dino_operator.plan.model import Object, Settings
-from dino_operator.preview import Preview, preview
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.preview import NOW, Preview, preview
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
-JOBS = [path for path in FILES if f"kind: {KIND}\n" in path.read_text()]
 SEARCHES = [path for path in FILES if f"kind: {AUTOML_KIND}\n" in path.read_text()]
 
 
+def read_all(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
 def read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    (document,) = read_all(path)
     return document
+
+
+JOBS = [
+    pytest.param(document, id=f"{path.name}:{document['metadata']['name']}")
+    for path in FILES
+    for document in read_all(path)
+    if document["kind"] == KIND
+]
+DOCUMENTS: list[dict[str, Any]] = [each.values[0] for each in JOBS]  # type: ignore[misc]
 
 
 def ids(path: Path) -> str:
@@ -32,9 +45,10 @@ def ids(path: Path) -> str:
 
 
 def test_there_are_examples() -> None:
-    names = {path.name for path in JOBS}
+    names = {path.name for path in FILES}
     assert {"digits-train.yaml", "bccd-train.yaml", "gpu-train.yaml", "nodes-train.yaml"} <= names
     assert {path.name for path in SEARCHES} >= {"bccd-automl.yaml", "gpu-automl.yaml"}
+    assert {each["spec"]["action"] for each in DOCUMENTS} == set(Action), "one for every action"
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
@@ -44,18 +58,17 @@ def test_opens_with_the_command_that_runs_it(path: Path) -> None:
     assert f"apply -f examples/{path.name}" in first
 
 
-@pytest.mark.parametrize("path", JOBS, ids=ids)
-def test_is_a_dinojob_without_problems_or_warnings(path: Path) -> None:
-    document = read(path)
+@pytest.mark.parametrize("document", JOBS)
+def test_is_a_dinojob_without_problems_or_warnings(document: dict[str, Any]) -> None:
     assert (document["apiVersion"], document["kind"]) == (API_VERSION, KIND)
-    _, problems = load(resolve(DinoJob.model_validate(document)))
+    job = DinoJob.model_validate(document)
+    _, problems = load(resolve(job), action=job.spec.action)
     assert problems == []
 
 
-@pytest.mark.parametrize("path", JOBS, ids=ids)
-def test_has_no_key_that_the_resource_does_not_know(path: Path) -> None:
+@pytest.mark.parametrize("document", JOBS)
+def test_has_no_key_that_the_resource_does_not_know(document: dict[str, Any]) -> None:
     """Reading a DinoJob is tolerant, so a misspelt key must be looked for."""
-    document = read(path)
     model = DinoJob.model_validate(document)
     known = model.model_dump(by_alias=True)
     assert not unknown_keys(document["spec"], known["spec"], "spec")
@@ -111,7 +124,43 @@ def test_the_secrets_keys_are_those_that_pods_read() -> None:
 
 
 def test_outputs_differ() -> None:
-    """A job resumes from its output: two that share one would fight."""
-    outputs = [read(path)["spec"]["output"]["uri"] for path in JOBS]
-    outputs += [read(path)["spec"]["template"]["output"]["uri"] for path in SEARCHES]
+    """A job resumes from its output: two of one action that share it would fight."""
+    specs = [each["spec"] for each in DOCUMENTS]
+    outputs = [(each["output"]["uri"], each["action"]) for each in specs]
+    outputs += [(read(path)["spec"]["template"]["output"]["uri"], "train") for path in SEARCHES]
     assert len(set(outputs)) == len(outputs)
+
+
+def test_the_chain_goes_from_a_training_to_an_int8_file_that_is_evaluated() -> None:
+    """In the order in which each waits for the one before it, and nothing is refused."""
+    chain = read_all(EXAMPLES / "chain.yaml")
+    actions = [each["spec"]["action"] for each in chain]
+    assert actions == ["train", "evaluate", "export", "quantize", "evaluate"]
+    by_name = {each["metadata"]["name"]: each for each in chain}
+    parents = [each["spec"].get("parent", {}).get("name") for each in chain]
+    assert [by_name[name]["spec"]["action"] if name else None for name in parents] == [
+        None,
+        "train",
+        "train",
+        "export",
+        "quantize",
+    ]
+    train = read(EXAMPLES / "bccd-train.yaml")["spec"]["experiment"]
+    assert chain[0]["spec"]["experiment"] == train, "the same training"
+
+
+@pytest.mark.parametrize("document", JOBS)
+def test_waits_for_a_job_of_the_examples_that_leaves_what_it_takes(
+    document: dict[str, Any],
+) -> None:
+    named = document["spec"].get("parent", {}).get("name")
+    others = {each["metadata"]["name"]: {**each, "status": {}} for each in DOCUMENTS}
+    if named is None:
+        return
+    meta = {"namespace": "demo", "uid": "u", **document["metadata"]}
+    children = Children(others={(KIND, named): others[named]})
+    resource = {**document, "metadata": meta}
+    done = plan(resource, children, NOW, Settings("trainer:1"))
+    assert done.status is not None
+    said = [each for each in done.status["conditions"] if each["type"] == "ParentReady"]
+    assert said[0]["reason"] == "WaitingForParent", said[0]["message"]
