@@ -11,7 +11,7 @@ import pytest
 from dino_api.automl import Algorithm, Assignment, SearchParameter
 from dino_operator.plan.search.draw import draw
 from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, sha256, small_job
-from tests.e2e.test_train import BCCD
+from tests.e2e.test_actions import BCCD
 from tests.reliability.test_kills import kill_operator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]

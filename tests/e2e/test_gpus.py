@@ -31,6 +31,17 @@ def jobs(lab: Lab, two_gpus: None) -> None:
         # There are 24 images, and a step takes a batch for each GPU.
         job["spec"]["experiment"]["dataset"]["batch_size"] = 2
         lab.apply(job)
+    lab.apply(engine_job())
+
+
+def engine_job() -> Object:
+    """Of a file that does not exist: without TensorRT nothing is fetched."""
+    job = small_job("engine", resources={"gpus": 1, "memory": "3Gi"})
+    spec = job["spec"]
+    for key in ("automlPolicy", "datasets", "experiment"):
+        del spec[key]
+    spec |= {"action": "gen_trt_engine", "parent": {"uri": "s3://dino/nowhere.onnx"}}
+    return job
 
 
 def test_a_job_gets_the_gpus_it_asks_for_and_says_that_no_driver_is_there(
@@ -51,6 +62,15 @@ def test_a_job_gets_the_gpus_it_asks_for_and_says_that_no_driver_is_there(
     }
     assert asked["train"][GPU_RESOURCE] == "2"
     assert GPU_RESOURCE not in asked["preflight"]
+
+
+def test_an_engine_without_tensorrt_in_the_image_says_where_to_get_it(lab: Lab, jobs: None) -> None:
+    """One GPU is enough for it, and it needs no data."""
+    status = lab.finished("engine", seconds=180)
+
+    assert status["failure"]["reason"] == "NoTensorRT"
+    assert "tensorrt" in status["failure"]["remedy"].lower()
+    assert status["attempts"] == 1
 
 
 def test_a_job_that_fits_nowhere_says_what_is_missing(lab: Lab, jobs: None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.jobs import Lab, Object, small_job
-from tests.e2e.test_train import BCCD
+from tests.e2e.test_actions import BCCD
 
 pytestmark = [
     pytest.mark.cluster,

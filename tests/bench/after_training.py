@@ -1,0 +1,222 @@
+"""One detector three ways: PyTorch, ONNX Runtime, and ONNX Runtime in INT8.
+
+The recipe of examples/bccd-train.yaml is trained on the photographs (minutes), exported, quantized,
+and each of the three is evaluated on the whole test split by `dino evaluate`. Then all three find
+objects in one photograph at a time, in turns. Everything goes through the command.
+
+DINO_BENCH_MODEL names the results folder of an earlier such training and saves its minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+
+from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.names import BEST_CHECKPOINT, ONNX_FILE, QUANTIZED_FILE
+from dino_api.result import ModelFile
+from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.loader import eval_loader
+from dino_trainer.data.stage import stage
+from dino_trainer.detectors import Detector, config_for
+from dino_trainer.detectors.onnx_detector import open_onnx
+from dino_trainer.detectors.torch_detector import open_checkpoint
+from tests.bench.harness import Bench, cannot_run, machine
+from tests.bench.photographs import data_folder
+
+RECIPE = Path(__file__).parents[2] / "examples" / "bccd-train.yaml"
+ROUNDS, WARMUP = 40, 5
+KINDS = ("checkpoint", "onnx", "int8")
+
+
+def main() -> None:
+    """Print the accuracies, then the latencies."""
+    data = data_folder()
+    if data is None:
+        cannot_run("Set DINO_BENCH_DATA to a COCO folder with train, val and test.")
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder), data)
+        scores = lab.scores()
+        for bench in (*accuracies(scores), *latencies(lab)):
+            bench.emit()
+
+
+class Lab:
+    """The models under one folder, made by the command."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder, self.data = folder, data
+        trained = os.environ.get("DINO_BENCH_MODEL")
+        self.train = Path(trained or folder / "train") / "train" / BEST_CHECKPOINT
+        if not trained:
+            self._train()
+        export = self._dino("export", {"export": {"checkpoint": str(self.train)}})
+        onnx = export / ONNX_FILE
+        sources = {"quant_calibration_data_sources": self._split("train")}
+        quantized = self._dino("quantize", {"quantize": {"model_path": str(onnx)}}, **sources)
+        int8 = quantized / QUANTIZED_FILE
+        self.files = dict(zip(KINDS, (self.train, onnx, int8), strict=True))
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """COCO's statistics of each model on the test split."""
+        found = {}
+        for kind, path in self.files.items():
+            key = "checkpoint" if kind == "checkpoint" else "onnx_file"
+            section = {key: str(path), "results_dir": str(self.folder / f"evaluate-{kind}")}
+            self._dino("evaluate", {"evaluate": section})
+            result = json.loads((self.folder / f"evaluate-{kind}" / "result.json").read_text())
+            found[kind] = result["metrics"]
+        return found
+
+    def test_data(self) -> CocoDataset:
+        """The test split."""
+        source = DataSource(**self._split("test")[0])
+        return load_coco(stage([source], self.folder / "data", lambda _: None))
+
+    def _train(self) -> None:
+        experiment = yaml.safe_load(RECIPE.read_text())["spec"]["experiment"]
+        dataset = {
+            **experiment.pop("dataset"),
+            "train_data_sources": self._split("train"),
+            "val_data_sources": self._split("val"),
+        }
+        results = str(self.train.parents[1])
+        experiment["train"]["num_gpus"] = 0
+        self._run("train", {**experiment, "dataset": dataset, "results_dir": results})
+
+    def _dino(self, action: str, sections: dict[str, Any], **sources: Any) -> Path:
+        """Run an action that is given the test split; where it wrote its results."""
+        section = {"results_dir": str(self.folder / action), **sections[action]}
+        dataset = {"test_data_sources": self._split("test"), "workers": 1, **sources}
+        self._run(action, {action: section, "dataset": dataset})
+        return Path(section["results_dir"])
+
+    def _run(self, action: str, spec: dict[str, Any]) -> None:
+        path = self.folder / f"{action}.yaml"
+        path.write_text(yaml.safe_dump(spec))
+        command = [sys.executable, "-m", "dino_trainer", action, "-e", str(path)]
+        place = {"DINO_WORK_DIR": str(self.folder / "work")}
+        done = subprocess.run(
+            command, env={**os.environ, **place}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"dino {action}: {done.stderr[-2000:]}")
+
+    def _split(self, name: str) -> list[dict[str, str]]:
+        split = self.data / name
+        return [
+            {
+                "image_dir": str(split / "images.tar.gz"),
+                "json_file": str(split / "annotations.json"),
+            }
+        ]
+
+
+def accuracies(scores: dict[str, dict[str, float]]) -> tuple[Bench, Bench]:
+    """The mAP of both files beside that of the checkpoint that they were made from."""
+    whole = {f"{kind} {name}": scores[kind][name] for kind in KINDS for name in ("mAP", "mAP50")}
+    data = "the whole test split of BCCD, every statistic by dino evaluate"
+    return (
+        Bench(
+            "onnx_map",
+            scores["onnx"]["mAP"],
+            scores["checkpoint"]["mAP"],
+            "mAP",
+            machine(),
+            better="more",
+            target="within 0.0005",
+            note=f"The exported file beside its checkpoint: {data}.",
+            parts=whole,
+        ),
+        Bench(
+            "int8_map",
+            scores["int8"]["mAP"],
+            scores["checkpoint"]["mAP"],
+            "mAP",
+            machine(),
+            better="more",
+            target="loses <= 0.005",
+            note=f"The quantized file beside the checkpoint: {data}.",
+            parts=whole,
+        ),
+    )
+
+
+def latencies(lab: Lab) -> tuple[Bench, Bench]:
+    """One photograph at a time, from its pixels in memory to its boxes."""
+    spec = ExperimentSpec()
+    models: dict[str, Detector] = {
+        "checkpoint": open_checkpoint(
+            lab.files["checkpoint"], described(lab.files["checkpoint"]), spec, torch.device("cpu")
+        ),
+        "onnx": open_onnx(lab.files["onnx"], described(lab.files["onnx"])),
+        "int8": open_onnx(lab.files["int8"], described(lab.files["int8"])),
+    }
+    times = in_turns({kind: once(model, lab.test_data()) for kind, model in models.items()})
+    milliseconds = {kind: 1000 * median(rounds) for kind, rounds in times.items()}
+    best = {f"best {kind}": round(1000 * min(rounds), 2) for kind, rounds in times.items()}
+    parts = {**{kind: round(ms, 2) for kind, ms in milliseconds.items()}, **best, "rounds": ROUNDS}
+    size = models["onnx"].info.input_size
+    words = f"Batch 1, (height, width) {size}, median; preparation and selection included."
+    return (
+        Bench(
+            "onnx_latency",
+            milliseconds["onnx"],
+            milliseconds["checkpoint"],
+            "ms",
+            machine(),
+            target=">= 1.3x",
+            note=f"The exported file in ONNX Runtime; peer: PyTorch, eager. {words}",
+            parts=parts,
+        ),
+        Bench(
+            "int8_latency",
+            milliseconds["int8"],
+            milliseconds["onnx"],
+            "ms",
+            machine(),
+            note=f"The quantized file in ONNX Runtime; peer: the same in float32. {words}",
+            parts=parts,
+        ),
+    )
+
+
+def described(path: Path) -> ModelFile:
+    """The file, as the command would describe it."""
+    format = "checkpoint" if path.suffix == ".pth" else "onnx"
+    return ModelFile(uri=str(path), format=format, bytes=path.stat().st_size)
+
+
+def once(model: Detector, data: CocoDataset) -> Callable[[], object]:
+    """One image through one model."""
+    config = config_for(model.info, ExperimentSpec(), None)
+    batch = next(iter(eval_loader(data, config, [[0]], False)))
+    sizes = torch.tensor([[data.images[0].height, data.images[0].width]])
+    return lambda: model(batch.to(model.device), sizes)
+
+
+def in_turns(runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Seconds of each round of each, all three in every round."""
+    times: dict[str, list[float]] = {kind: [] for kind in runs}
+    for turn in range(WARMUP + ROUNDS):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn >= WARMUP:
+                times[kind].append(time.perf_counter() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main()
