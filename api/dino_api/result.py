@@ -202,8 +202,8 @@ class Result(Camel):
         """JSON of at most 4096 bytes.
 
         Leaves out, as far as it must: class names, the learning curve, all but the start of
-        warnings, artifacts, what else is known of the data, then the end of long messages.
-        `result.json` has it all.
+        warnings, artifacts, what else is known of the data, the end of long messages, and all but
+        metrics, comparison and model. `result.json` has it all.
         """
         full = self.to_dict()
         full.pop("sourceDigest", None)
@@ -215,6 +215,7 @@ class Result(Camel):
             _no_artifacts,
             _no_dataset,
             _short_failure,
+            _numbers,
         )
         for shorten in steps:
             full = shorten(full)
@@ -265,6 +266,18 @@ def _no_artifacts(value: dict[str, Any]) -> dict[str, Any]:
 
 def _no_dataset(value: dict[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in value.items() if name not in ("dataset", "artifacts")}
+
+
+def _numbers(value: dict[str, Any]) -> dict[str, Any]:
+    """With the checkpoint alone where nothing else says what a later job goes on from."""
+    kept = {"schema", "action", "metrics", "comparison", "failure"}
+    kept |= {"model" if "model" in value else "checkpoint"}
+    left = {name: part for name, part in value.items() if name in kept}
+    if "failure" in left:
+        left["failure"] = {
+            k: v[:80] if isinstance(v, str) else v for k, v in left["failure"].items()
+        }
+    return left
 
 
 def _short_failure(value: dict[str, Any]) -> dict[str, Any]:

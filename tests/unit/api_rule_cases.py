@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dino_api.names import Action
+
 Experiment = dict[str, Any]
 
 
@@ -15,6 +17,7 @@ class Case:
     broken: Experiment
     fine: Experiment
     classes: int | None = None
+    action: Action = Action.TRAIN
 
     def loaded(self, experiment: Experiment) -> Experiment:
         """As `load` takes it: the number of classes stands in the dataset."""
@@ -44,8 +47,27 @@ def source(uri: str) -> list[Experiment]:
     return [{"image_dir": uri, "json_file": "ann.json"}]
 
 
+def of(action: Action, broken: Experiment, fine: Experiment) -> Case:
+    """Keys of the action's own section."""
+    return Case({action.value: broken}, {action.value: fine}, action=action)
+
+
+def engine(**keys: Any) -> Experiment:
+    return {"tensorrt": keys}
+
+
+EVALUATE, INFERENCE, EXPORT = Action.EVALUATE, Action.INFERENCE, Action.EXPORT
+ENGINE, QUANTIZE, DISTILL = Action.GEN_TRT_ENGINE, Action.QUANTIZE, Action.DISTILL
 S3, AWS = "s3://bucket/x", "aws://bucket/x"
 
+PLACES: dict[Action, tuple[str, ...]] = {
+    EVALUATE: ("checkpoint", "onnx_file", "trt_engine", "results_dir"),
+    INFERENCE: ("checkpoint", "onnx_file", "trt_engine", "results_dir"),
+    EXPORT: ("checkpoint", "onnx_file", "results_dir"),
+    ENGINE: ("onnx_file", "trt_engine", "timing_cache", "results_dir"),
+    QUANTIZE: ("model_path", "results_dir"),
+    DISTILL: ("pretrained_teacher_model_path", "results_dir"),
+}
 CASES: dict[str, Case] = {
     "backbone-known": Case(
         model(backbone="swin_tiny"), model(backbone="timm/convnext_tiny.fb_in1k")
@@ -152,4 +174,62 @@ CASES: dict[str, Case] = {
     ),
     "results-dir-uri": Case(train(results_dir=AWS), train(results_dir="/results")),
     "root-results-dir-uri": Case({"results_dir": AWS}, {"results_dir": S3}),
+    "test-uri": Case(
+        {"dataset": {"test_data_sources": source(AWS)}},
+        {"dataset": {"test_data_sources": source(S3)}},
+    ),
+    "calibration-uri": Case(
+        {"dataset": {"quant_calibration_data_sources": source(AWS)}},
+        {"dataset": {"quant_calibration_data_sources": source(S3)}},
+    ),
+    "inference-uri": Case(
+        {"dataset": {"infer_data_sources": {"image_dir": ["a"], "classmap": AWS}}},
+        {"dataset": {"infer_data_sources": {"image_dir": [S3], "classmap": "names.txt"}}},
+    ),
+    **{
+        f"{action}-{leaf}-uri".replace("_", "-"): of(action, {leaf: AWS}, {leaf: S3})
+        for action, leaves in PLACES.items()
+        for leaf in leaves
+    },
+    **{
+        f"{action}-one-model": of(
+            action, {"checkpoint": S3, "onnx_file": S3}, {"trt_engine": "dino_model.engine"}
+        )
+        for action in (EVALUATE, INFERENCE)
+    },
+    **{
+        f"{action}-size": of(
+            action, {"input_height": 640}, {"input_width": 960, "input_height": 544}
+        )
+        for action in (EVALUATE, INFERENCE, EXPORT)
+    },
+    **{
+        f"{action}-batch": of(action, {"batch_size": 0}, {"batch_size": 1})
+        for action in (EVALUATE, INFERENCE, EXPORT)
+    },
+    **{
+        f"{action}-nodes": of(action, {"num_nodes": 2}, {"num_nodes": 1})
+        for action in (EVALUATE, INFERENCE)
+    },
+    "inference-gpus": of(INFERENCE, {"num_gpus": 2}, {"num_gpus": 0}),
+    "evaluate-processes": of(EVALUATE, {"num_processes": 2}, {"num_processes": 2, "num_gpus": 0}),
+    "export-format": of(EXPORT, {"format": "xdl"}, {"format": "onnx"}),
+    "export-channels": of(EXPORT, {"input_channel": 1}, {"input_channel": 3}),
+    "export-nvdsinfer": of(EXPORT, {"serialize_nvdsinfer": True}, {"serialize_nvdsinfer": False}),
+    "export-opset": of(EXPORT, {"opset_version": 16}, {"opset_version": 18}),
+    "engine-batches": of(
+        ENGINE, engine(opt_batch_size=4), engine(opt_batch_size=4, max_batch_size=4)
+    ),
+    "layers-precision": of(
+        ENGINE, engine(layers_precision=["/model/Conv:fp16"]), engine(layers_precision=[])
+    ),
+    "quantize-backend": of(QUANTIZE, {"backend": "torchao"}, {"backend": "onnxruntime"}),
+    "quantize-mode": of(QUANTIZE, {"mode": "weight_only_ptq"}, {"mode": "static_ptq"}),
+    "quantize-algorithm": of(QUANTIZE, {"algorithm": "awq_lite"}, {"algorithm": "entropy"}),
+    "quantize-layers": of(QUANTIZE, {"layers": [{"module_name": "*"}]}, {"skip_names": ["*head*"]}),
+    "bindings-named": of(
+        DISTILL,
+        {"bindings": [{"student_module_name": "pred_logits"}]},
+        {"bindings": [{"student_module_name": "a.b", "teacher_module_name": "a.c"}]},
+    ),
 }

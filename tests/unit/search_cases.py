@@ -70,7 +70,7 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
     ),
     "a list": ("path-held", "single value", spec([among("train.optim.lr_steps", "11")])),
     "a section": ("path-held", "single value", spec([among("train.optim", "x")])),
-    "another action": ("path-held", "not built", spec([over("export.opset_version", 1, 17)])),
+    "another action": ("path-held", "only `dino export` reads it", spec([over("export.opset_version", 1, 17)])),
     "what the resource decides": (
         "path-held",
         "spec.numClasses",
@@ -161,7 +161,7 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
     ),
     "a choice beyond the limits": (
         "choice-value",
-        "at most 24",
+        "must be 1 to 24",
         spec([among("model.enc_layers", 2, 60)]),
     ),
     "a flag in a number's place": (

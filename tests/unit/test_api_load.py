@@ -13,21 +13,24 @@ from hypothesis import strategies as st
 
 from dino_api.experiment import ExperimentSpec, SpecErrors, digest, load, render
 from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
+from dino_api.names import Action
 from dino_api.problem import Problem
 from dino_api.rules import RULES
 from tests.unit.api_rule_cases import CASES, Case
 
 
-def problems_of(mapping: dict[str, Any], *overrides: str) -> list[Problem]:
+def problems_of(
+    mapping: dict[str, Any], *overrides: str, action: Action = Action.TRAIN
+) -> list[Problem]:
     """All problems, whether they are errors or warnings."""
     try:
-        return load(mapping, overrides)[1]
+        return load(mapping, overrides, action)[1]
     except SpecErrors as errors:
         return errors.problems
 
 
-def ids_of(mapping: dict[str, Any]) -> set[str]:
-    return {problem.id for problem in problems_of(mapping)}
+def ids_of(mapping: dict[str, Any], action: Action) -> set[str]:
+    return {problem.id for problem in problems_of(mapping, action=action)}
 
 
 def test_an_empty_spec_has_tao_s_defaults() -> None:
@@ -52,8 +55,19 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize("id", CASES)
 def test_a_rule_sees_the_broken_spec_and_leaves_its_neighbour(id: str) -> None:
     case: Case = CASES[id]
-    assert id in ids_of(case.loaded(case.broken))
-    assert id not in ids_of(case.loaded(case.fine))
+    assert id in ids_of(case.loaded(case.broken), case.action)
+    assert id not in ids_of(case.loaded(case.fine), case.action)
+
+
+def test_a_rule_about_another_action_is_not_asked() -> None:
+    """A spec of TAO's serves all actions, and its other sections are no reason not to train."""
+    broken = CASES["export-opset"].broken | CASES["quantize-backend"].broken
+    broken |= {"train": {"optim": {"lr_steps": [5]}}}
+    assert ids_of(broken, Action.TRAIN) == {"other-action"}
+    assert "export-opset" in ids_of(broken, Action.EXPORT)
+    assert "rate-drops" not in ids_of(CASES["rate-drops"].broken, Action.EVALUATE)
+    for action in Action:
+        assert "levels-agree" in ids_of(CASES["levels-agree"].broken, action)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
@@ -171,8 +185,62 @@ def test_a_dead_key_and_another_action_s_section_warn() -> None:
         ("model.clip_max_norm", "warning"),
     ]
     assert "train.clip_grad_norm" in render(warnings[1])
-    assert spec.export is not None
     assert spec.export.input_width == 960
+
+
+UNREAD = {
+    "a section of another action": (Action.EVALUATE, {"export": {"verbose": True}}, "export"),
+    "training data where nothing is trained": (
+        Action.EXPORT,
+        {"dataset": {"train_data_sources": []}},
+        "",
+    ),
+    "calibration data of a training": (
+        Action.TRAIN,
+        {"dataset": {"quant_calibration_data_sources": {"image_dir": "a", "json_file": "b"}}},
+        "dataset.quant_calibration_data_sources",
+    ),
+    "test data of an inference": (
+        Action.INFERENCE,
+        {"dataset": {"test_data_sources": [{"image_dir": "a", "json_file": "b"}]}},
+        "dataset.test_data_sources",
+    ),
+    "what training reads, of an engine": (Action.GEN_TRT_ENGINE, {"train": {"seed": 1}}, "train"),
+    "what training reads, of a distillation": (Action.DISTILL, {"train": {"seed": 1}}, ""),
+    "the weight of distillation": (
+        Action.TRAIN,
+        {"model": {"distillation_loss_coef": 2.0}},
+        "model.distillation_loss_coef",
+    ),
+    "its own data": (
+        Action.QUANTIZE,
+        {"dataset": {"quant_calibration_data_sources": {"image_dir": "a", "json_file": "b"}}},
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "mapping", "path"), UNREAD.values(), ids=UNREAD.keys())
+def test_what_an_action_does_not_read_warns(
+    action: Action, mapping: dict[str, Any], path: str
+) -> None:
+    told = [one for one in problems_of(mapping, action=action) if one.id == "other-action"]
+    assert [one.path for one in told] == [path] * bool(path)
+    assert all(one.rule.startswith("only `dino ") for one in told)
+
+
+def test_one_source_is_a_list_of_one_where_tao_has_no_list() -> None:
+    one = {"image_dir": "a", "json_file": "b"}
+    spec, _ = load({"dataset": {"test_data_sources": one}}, action=Action.EVALUATE)
+    assert [source.image_dir for source in spec.dataset.test_data_sources or []] == ["a"]
+    spec, _ = load({"dataset": {"infer_data_sources": {"image_dir": "a", "classmap": "c"}}})
+    assert spec.dataset.infer_data_sources is not None
+    assert spec.dataset.infer_data_sources.image_dir == ["a"]
+
+
+def test_a_section_without_keys_is_its_defaults() -> None:
+    """As specs have it that were written before their sections had any."""
+    assert load({"evaluate": None})[0].evaluate == ExperimentSpec().evaluate
 
 
 def test_the_input_is_left_alone() -> None:
@@ -252,6 +320,75 @@ def test_the_digest_ignores_what_cannot_change_the_result(override: str) -> None
 @pytest.mark.parametrize("override", OTHER)
 def test_the_digest_sees_what_can(override: str) -> None:
     assert digest(load({}, [override])[0]) != digest(ExperimentSpec())
+
+
+PER_ACTION = {
+    "its own key": (Action.EVALUATE, "evaluate.conf_threshold=0.5", True),
+    "another action's key": (Action.EVALUATE, "export.opset_version=18", False),
+    "a key of training": (Action.EVALUATE, "train.optim.lr=0.1", False),
+    "a loss": (Action.EVALUATE, "model.cls_loss_coef=1", False),
+    "the structure": (Action.EVALUATE, "model.hidden_dim=128", True),
+    "how images are resized": (
+        Action.EVALUATE,
+        "dataset.augmentation.test_random_resize=320",
+        True,
+    ),
+    "how training images are": (
+        Action.EVALUATE,
+        "dataset.augmentation.horizontal_flip_prob=0",
+        False,
+    ),
+    "the data that is scored": (
+        Action.EVALUATE,
+        "dataset.test_data_sources={image_dir: a, json_file: b}",
+        True,
+    ),
+    "data that is not": (
+        Action.EVALUATE,
+        "dataset.val_data_sources=[{image_dir: a, json_file: b}]",
+        False,
+    ),
+    "workers": (Action.EVALUATE, "dataset.workers=1", False),
+    "where results go": (Action.EXPORT, "export.onnx_file=x.onnx", False),
+    "what is exported": (Action.EXPORT, "export.checkpoint=x.pth", True),
+    "calibration data": (
+        Action.QUANTIZE,
+        "dataset.quant_calibration_data_sources={image_dir: a, json_file: b}",
+        True,
+    ),
+    "test data of a training": (
+        Action.TRAIN,
+        "dataset.test_data_sources={image_dir: a, json_file: b}",
+        False,
+    ),
+    "the weight of distillation, of a training": (
+        Action.TRAIN,
+        "model.distillation_loss_coef=2",
+        False,
+    ),
+    "the weight of distillation": (Action.DISTILL, "model.distillation_loss_coef=2", True),
+    "the rate of a distillation": (Action.DISTILL, "train.optim.lr=0.1", True),
+    "the structure of its teacher": (Action.DISTILL, "distill.teacher.hidden_dim=128", True),
+}
+
+
+@pytest.mark.parametrize(("action", "override", "seen"), PER_ACTION.values(), ids=PER_ACTION.keys())
+def test_the_digest_of_an_action_sees_what_it_reads(
+    action: Action, override: str, seen: bool
+) -> None:
+    changed = digest(load({}, [override], action)[0], action)
+    assert (changed != digest(ExperimentSpec(), action)) == seen
+
+
+def test_the_digest_of_a_training_is_that_of_earlier_releases() -> None:
+    """Or their checkpoints would be strangers."""
+    given = {"train": {"num_epochs": 3}, "dataset": {"eval_class_ids": [1]}}
+    text = b'{"dataset":{"eval_class_ids":[1]},"model":{},"train":{"num_epochs":3}}'
+    assert digest(load(given)[0]) == hashlib.sha256(text).hexdigest()
+
+
+def test_actions_have_digests_of_their_own() -> None:
+    assert len({digest(ExperimentSpec(), action) for action in Action}) == len(Action)
 
 
 def test_a_digest_does_not_depend_on_how_a_default_was_given() -> None:

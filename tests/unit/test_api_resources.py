@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 
 from dino_api.experiment import load
+from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
 from dino_api.result import (
     TERMINATION_LIMIT,
     Artifact,
     Checkpoint,
+    Comparison,
     Dataset,
     Failure,
     Metrics,
+    ModelFile,
     Progress,
     Result,
+    Scored,
 )
 from dino_api.status import DinoJobStatus
 
@@ -68,6 +72,65 @@ def test_validation_left_out_is_the_training_data_and_defaults_are_not_written()
     assert "num_classes" not in dataset
     assert job.spec.experiment == {}
     load(resolved)
+
+
+DATA = {"uri": "s3://b/d"}
+SOURCE = [{"image_dir": "s3://b/d/images.tar.gz", "json_file": "s3://b/d/annotations.json"}]
+RESOLVED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "evaluate": (
+        {"datasets": {"test": [DATA]}, "resources": {"gpus": 0, "processes": 2}},
+        {
+            "dataset": {"test_data_sources": SOURCE},
+            "evaluate": {"num_gpus": 0, "num_processes": 2},
+        },
+    ),
+    "inference": (
+        {
+            "datasets": {"inference": {"uri": "s3://b/new", "format": "coco_raw", "classmap": "c"}},
+            "experiment": {"inference": {"conf_threshold": 0.3}},
+        },
+        {
+            "dataset": {
+                "infer_data_sources": {
+                    "image_dir": ["s3://b/new/images"],
+                    "classmap": "s3://b/new/c",
+                }
+            },
+            "inference": {"conf_threshold": 0.3, "num_gpus": 1},
+        },
+    ),
+    "export": ({"datasets": None, "resources": {"gpus": 0}}, {}),
+    "gen_trt_engine": ({"datasets": None, "numClasses": 4}, {"dataset": {"num_classes": 4}}),
+    "quantize": (
+        {"datasets": {"calibration": [DATA], "test": [DATA]}},
+        {
+            "dataset": {
+                "test_data_sources": SOURCE,
+                "quant_calibration_data_sources": SOURCE,
+            }
+        },
+    ),
+    "distill": (
+        {"datasets": {"train": [DATA], "validation": [DATA]}, "resources": {"nodes": 2}},
+        {
+            "dataset": {"train_data_sources": SOURCE, "val_data_sources": SOURCE},
+            "train": {"num_gpus": 1, "num_nodes": 2},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("action", RESOLVED)
+def test_each_action_gets_its_data_and_its_processes(action: str) -> None:
+    spec, wanted = RESOLVED[action]
+    resolved = resolve(a_job(action=action, **spec))
+    assert resolved == wanted | {"results_dir": "s3://b/out"}
+    load(resolved, action=Action(action))
+
+
+def test_a_training_without_data_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"spec\.datasets\.train is missing"):
+        resolve(a_job(datasets=None))
 
 
 def test_quantities_may_be_numbers_and_newer_fields_are_ignored() -> None:
@@ -134,6 +197,41 @@ def test_a_result_survives_the_termination_message(parts: dict[str, Any]) -> Non
         assert back.failure.reason == result.failure.reason
         assert back.failure.message.startswith("\u20ac\u20ac")
     assert json.loads(text)["schema"] == 1
+
+
+def test_the_comparison_of_a_gate_survives_the_longest_uris_and_messages() -> None:
+    """It is what a failed gate is about."""
+    long = "s3://" + "x" * 1019
+    result = full_result(
+        model=ModelFile(uri=long, format="onnx", precision="int8", sha256="0" * 64, bytes=5),
+        comparison=Comparison(
+            reference=Scored(format="onnx", mAP=0.5, latency_ms=90.5),
+            candidate=Scored(format="onnx", precision="int8", mAP=0.4),
+            images=72,
+            matched=0.91,
+            loss=0.1,
+            max_loss=0.005,
+        ),
+        failure=Failure(reason="GateFailed", message="\u20ac" * 4000, remedy="r" * 4000),
+    )
+    assert result.checkpoint is not None
+    result.checkpoint.uri = result.checkpoint.latest_uri = long
+    text = result.to_termination_message()
+    assert len(text.encode()) <= TERMINATION_LIMIT
+    back = Result.from_termination_message(text)
+    assert back is not None
+    assert (back.metrics, back.comparison, back.model) == (
+        result.metrics,
+        result.comparison,
+        result.model,
+    )
+    assert back.failure is not None
+    assert back.failure.reason == "GateFailed"
+    assert json.loads(text)["comparison"]["candidate"] == {
+        "format": "onnx",
+        "precision": "int8",
+        "mAP": 0.4,
+    }
 
 
 @pytest.mark.parametrize("text", ["", "Traceback ...", "[]", '{"metrics": 3}', "null"])

@@ -181,8 +181,8 @@ class DatasetConfig(Section):
     )
     batch_size: Int = key(
         4,
-        "Images per optimiser step on one GPU. More is steadier and takes more memory; scale "
-        "train.optim.lr with it.",
+        "Images per optimiser step on one GPU; of other actions, images at once. More is steadier "
+        "and takes more memory; scale train.optim.lr with it.",
         ge=1,
         le=4096,
     )
@@ -199,8 +199,9 @@ class DatasetConfig(Section):
     )
     eval_class_ids: list[ClassId] | None = key(
         None,
-        "Category ids that validation scores. Absent: all. TAO's template says [1], which scores "
-        "one class only.",
+        "Category ids that are scored, by validation and after. Absent: all. TAO's template says "
+        "[1], which scores one class only.",
+        only=(*_TRAINING, *_TEST),
         min_length=1,
         size=1000,
     )
