@@ -174,7 +174,8 @@ def _pictures(shown: Sequence[Shown], threshold: float) -> Iterator[str]:
         return
     yield (
         "<p>A mistake is an object that is missed, a detection of nothing, or an object found as "
-        f"one of another class, at threshold {threshold:.3f}. Each costs F1 the same.</p>"
+        f"one of another class, at threshold {threshold:.3f}. Of images with equally many, those "
+        "in which less is right come first.</p>"
         '<div class="pictures">'
     )
     for one in shown:

@@ -106,9 +106,10 @@ class Mistakes:
         return self.missed + self.false + self.confused
 
     def worst(self, most: int) -> NDArray[np.int64]:
-        """Up to `most` images with mistakes: those with most of them, which cost F1 most.
+        """Up to `most` images with mistakes, int64: those with most of them first.
 
-        Of equals the one with fewer right detections comes first, then the earlier one.
+        A missed object, a detection of nothing and an object under a wrong name count one each. Of
+        equals the one with fewer right detections comes first, then the earlier one.
         """
         order = np.lexsort((self.right, -self.all))[:most]
         return order[self.all[order] > 0]
