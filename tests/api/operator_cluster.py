@@ -54,7 +54,7 @@ def stamp() -> str:
 
 
 def a_manifest(name: str = "x", **spec: Any) -> Object:
-    """A DinoJob on CPU."""
+    """A DinoJob on CPU that trains, unless it says otherwise."""
     return {
         "apiVersion": "dino-operator.io/v1alpha1",
         "kind": "DinoJob",
@@ -62,7 +62,10 @@ def a_manifest(name: str = "x", **spec: Any) -> Object:
         "spec": {
             "action": "train",
             "automlPolicy": "Disabled",
-            "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+            "datasets": {
+                "train": [{"uri": "s3://bucket/train"}],
+                "validation": [{"uri": "s3://bucket/val"}],
+            },
             "output": {"uri": "s3://bucket/out"},
             "resources": {"gpus": 0},
             **spec,

@@ -65,7 +65,10 @@ class World:
         """A DinoAutoML on Katib: a baseline and three trials, two at a time."""
         uri = {"uri": f"s3://bucket/{name}"}
         template = {
-            "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+            "datasets": {
+                "train": [{"uri": "s3://bucket/train"}],
+                "validation": [{"uri": "s3://bucket/val"}],
+            },
             "output": uri,
             "resources": {"gpus": 0},
         }

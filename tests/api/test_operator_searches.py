@@ -124,7 +124,8 @@ def test_an_heir_waits_for_its_parent_and_starts_from_its_checkpoint(cluster: Cl
     cluster.reason("heir", "WaitingForParent")
     cluster.dinojobs.create(a_manifest("base", experiment=model))
     cluster.finish(cluster.run("base-train-1"), message=RESULT)
-    taken = {"checkpoint": BEST, "experiment": model, "numClasses": 4}
+    left = {"uri": BEST, "format": "checkpoint"}
+    taken = {"model": left, "experiment": model, "numClasses": 4}
     assert inherited(cluster, "heir") == taken
     cluster.run("heir-train-1")
     config = cluster.job("heir-train-1")["spec"]["template"]["spec"]["volumes"][0]["configMap"]

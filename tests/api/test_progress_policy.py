@@ -56,7 +56,12 @@ OTHER_FIELDS: dict[str, Any] = {
     "artifacts": [{"name": "x", "uri": "s3://elsewhere/x"}],
     "failure": {"reason": "Crashed", "message": "no"},
     "automl": "another-search",
-    "inherited": {"checkpoint": "s3://elsewhere/best.pth"},
+    "model": {"uri": "s3://elsewhere/best.pth", "format": "checkpoint"},
+    "comparison": {
+        "reference": {"format": "checkpoint", "mAP": 0.5},
+        "candidate": {"format": "onnx", "mAP": 0.5},
+    },
+    "inherited": {"model": {"uri": "s3://elsewhere/best.pth", "format": "checkpoint"}},
     "specDigest": "0" * 64,
     "image": "registry.example/other:1",
 }

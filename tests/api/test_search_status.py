@@ -16,7 +16,10 @@ SEARCH: dict[str, Any] = {
     "metadata": {"name": "cells"},
     "spec": {
         "template": {
-            "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+            "datasets": {
+                "train": [{"uri": "s3://bucket/train"}],
+                "validation": [{"uri": "s3://bucket/val"}],
+            },
             "output": {"uri": "s3://bucket/results"},
         },
     },

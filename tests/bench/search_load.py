@@ -55,7 +55,10 @@ def a_search(index: int, node: str) -> Object:
         "metadata": {"name": f"load-{index}"},
         "spec": {
             "template": {
-                "datasets": {"train": [{"uri": "s3://bench/data"}]},
+                "datasets": {
+                    "train": [{"uri": "s3://bench/data"}],
+                    "validation": [{"uri": "s3://bench/data"}],
+                },
                 "experiment": {"train": {"num_epochs": 4}},
                 "output": {"uri": f"s3://bench/load-{index}"},
                 "resources": {"gpus": 0},
