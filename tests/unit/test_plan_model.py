@@ -36,7 +36,9 @@ EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))
 STEPS = 50
 ROUNDS = 60
 METRICS = Metrics()
-CODES = st.sampled_from([0, 0, 64, 69, 71, 75, 137, 143])
+CODES = st.sampled_from([0, 0, 64, 69, 71, 75, 80, 137, 143])
+ACTIONS = st.sampled_from(["train", "train", "evaluate", "gen_trt_engine"])
+"""One with two stages that does not train, and one without data to check."""
 NODES = st.sampled_from([1, 1, 2])
 QUEUES = st.sampled_from([None, None, "gpus"])
 STOPS = st.sampled_from([False, False, True])
@@ -105,12 +107,19 @@ class Adversary(RuleBasedStateMachine):
         nodes=NODES,
         queue=QUEUES,
         may_stop=STOPS,
+        action=ACTIONS,
     )
     def submit(
-        self, retries: int, suspended: bool, nodes: int, queue: str | None, may_stop: bool
+        self,
+        retries: int,
+        suspended: bool,
+        nodes: int,
+        queue: str | None,
+        may_stop: bool,
+        action: str,
     ) -> None:
         self.may_stop = may_stop
-        self.world.submit(retries, suspended, nodes, queue)
+        self.world.submit(retries, suspended, nodes, queue, action)
 
     @rule()
     def operator_works(self) -> None:
@@ -226,9 +235,11 @@ class Adversary(RuleBasedStateMachine):
         self.world.remove(Kind.DINOJOBS, self.world.dinojob)
 
     @precondition(lambda self: not self.world.dinojob)
-    @rule(retries=st.integers(0, 2), nodes=NODES, queue=QUEUES)
-    def user_creates_it_again(self, retries: int, nodes: int, queue: str | None) -> None:
-        self.world.submit(retries, nodes=nodes, queue=queue)
+    @rule(retries=st.integers(0, 2), nodes=NODES, queue=QUEUES, action=ACTIONS)
+    def user_creates_it_again(
+        self, retries: int, nodes: int, queue: str | None, action: str
+    ) -> None:
+        self.world.submit(retries, nodes=nodes, queue=queue, action=action)
 
     @precondition(lambda self: self.world.things[Kind.JOBS])
     @rule(data=st.data())
