@@ -165,15 +165,21 @@ class BuilderConfig(Bound):
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
-        self._profiles, self._flags = list[Any](), set[Any]()
+        self._profiles, self._flags = list[Any](), {self.module.BuilderFlag.TF32}
         self._workspace: int = 8 << 30
         self._cache: Any = None
         self.progress_monitor = None
 
     def set_flag(self, flag: Any) -> None:
+        self._flags.add(self._known(flag))
+
+    def clear_flag(self, flag: Any) -> None:
+        self._flags.discard(self._known(flag))
+
+    def _known(self, flag: Any) -> Any:
         if not isinstance(flag, self.module.BuilderFlag):
-            raise TypeError("set_flag(): incompatible function arguments")
-        self._flags.add(flag)
+            raise TypeError("incompatible function arguments: a BuilderFlag is needed")
+        return flag
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         if not isinstance(pool, self.module.MemoryPoolType):

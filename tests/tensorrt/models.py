@@ -20,6 +20,8 @@ CLASSES = ("", "red", "", "blue")
 QUERIES = 6
 # What `precision` is to lower, by the name of its output.
 LOWERED = {"stem", "stem_relu", "branch", "sum", "map", "rows", "tokens", "q", "k", "mixed", "out"}
+# Nodes are named after their modules, as by `dino export`: `dino quantize` goes by it.
+NAMES = {"stem": "backbone.stem/Conv", "branch": "backbone.branch/Conv"}
 GRAPH = """
 <ir_version: 9, opset_import: ["" : 17]>
 detector (float[BATCH, 3, 32, 48] inputs)
@@ -73,7 +75,7 @@ def a_model(batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
     for name, value in values.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     for node in model.graph.node:
-        node.name = f"node_{node.output[0]}"
+        node.name = NAMES.get(node.output[0], f"dino/{node.output[0]}")
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     onnx.helper.set_model_props(model, metadata(batch).to_props())
     onnx.checker.check_model(model, full_check=True)
@@ -116,7 +118,7 @@ def metadata(batch: int | None) -> Metadata:
     return Metadata(a_spec(), CLASSES, SIZE, batch, 5, "raw", "fp32", "ab" * 32)
 
 
-def quantized(model: onnx.ModelProto, zero: int = 0) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, zero: int = 0, kind: type = np.int8) -> onnx.ModelProto:
     """The model with its branch in INT8 as ONNX Runtime's quantizer writes it.
 
     Q/DQ on both sides, and a bias of int32.
@@ -124,7 +126,7 @@ def quantized(model: onnx.ModelProto, zero: int = 0) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     constants = {
-        "scale": np.array(0.05, np.float32), "zero": np.array(zero, np.int8),
+        "scale": np.array(0.05, np.float32), "zero": np.array(zero, kind),
         "bias_int32": np.arange(8, dtype=np.int32), "bias_scale": np.array(0.01, np.float32),
         "bias_zero": np.array(0, np.int32),
     }  # fmt: skip

@@ -60,6 +60,7 @@ def test_every_image_is_looked_at(world: double.World, tmp_path: Path, count: in
 def test_a_fixed_batch_is_filled_up(world: double.World, tmp_path: Path) -> None:
     model = models.a_model(batch=4)
     detector = opened(engines.an_engine(tmp_path, world, (4, 4, 4), model))
+    assert detector.info.batch_size == 4
     assert len(detector(*engines.a_batch(5))) == 5
 
 
@@ -67,7 +68,7 @@ def test_an_engine_says_what_it_detects(world: double.World, tmp_path: Path) -> 
     info = opened(engines.an_engine(tmp_path, world, precision="fp16")).info
     assert (info.class_names, info.input_size, info.num_select) == (models.CLASSES, models.SIZE, 5)
     assert (info.file.format, info.file.precision) == ("engine", "fp16")
-    assert info.batch_size is None  # it takes any: see above
+    assert info.batch_size is None
     assert info.spec.model.num_queries == models.QUERIES
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ class EngineDetector:
         self.engine, self.info, self.variant, self.device = engine, info, variant, device
         profile = engine.tensors[RAW_INPUT].profile
         assert profile is not None
-        self.smallest, self.largest = profile.min[0], profile.max[0]
+        self.smallest, self.tuned, self.largest = profile.min[0], profile.opt[0], profile.max[0]
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     @torch.inference_mode()
@@ -98,6 +99,11 @@ class EngineDetector:
         self._start({RAW_INPUT: images, **outputs})
         return {name: value[:count] for name, value in outputs.items()}
 
+    def wait(self) -> None:
+        """Until all runs that were started are done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
     def _start(self, buffers: dict[str, Tensor]) -> None:
         """On a stream of its own, as TensorRT asks for; the current one goes on after it."""
         addresses = {name: value.data_ptr() for name, value in buffers.items()}
@@ -138,10 +144,8 @@ def as_detector(
     model = known.model(f"{file.uri}{metadata.SUFFIX}")
     made = model.info(file)
     own = made.file.model_copy(update={"precision": known.precision})
-    # Batches are cut and filled up here: it takes any number of images.
-    info = ModelInfo(
-        own, made.spec, made.class_names, made.input_size, None, num_select=made.num_select
-    )
+    low, _, high = known.batch
+    info = replace(made, file=own, batch_size=low if low == high else None)
     return EngineDetector(engine, info, model.variant, device)
 
 

@@ -63,6 +63,12 @@ def check_source(model: ir.Model, data_type: str, uri: str) -> None:
             "in the types that its graph states.",
             f"Set {_KEY}.data_type: INT8, or name the file that was not quantized.",
         )
+    if precision.is_for_cpus(model):
+        raise invalid_spec(
+            f"{uri} is quantized for CPUs, with activations of uint8: TensorRT takes int8 only.",
+            "Name the file that `dino export` made, with calibration images "
+            "(dataset.quant_calibration_data_sources; datasets.calibration of a DinoJob).",
+        )
     if precision.is_lowered(model):
         raise invalid_spec(
             f"{uri} computes in half precision already.",

@@ -38,6 +38,7 @@ class EngineMetadata:
     precision: fp32, fp16 or int8. tensorrt, driver, cuda: versions. gpu, capability, memory: of the
     GPU that it was built on. batch: smallest, tuned for, largest. workspace: bytes. props: the ONNX
     file's own metadata, which says what the model is. latency: rows of `latency.Timing`.
+    comparison: with the ONNX file, as in the job's status.
     """
 
     precision: str
@@ -52,6 +53,7 @@ class EngineMetadata:
     workspace: int
     props: Mapping[str, str]
     latency: list[dict[str, float]] = field(default_factory=list)
+    comparison: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:

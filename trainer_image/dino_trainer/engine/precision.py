@@ -21,6 +21,7 @@ from onnxscript.ir.passes.common import (
     InlinePass,
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
+    ShapeInferencePass,
 )
 
 # Where the time goes: always float16, unless a weight does not fit.
@@ -42,6 +43,21 @@ LARGEST = float(np.finfo(np.float16).max)
 def is_quantized(model: ir.Model) -> bool:
     """Whether the graph states INT8 layers by Q/DQ nodes."""
     return any(node.op_type in QUANTIZING for node in model.graph)
+
+
+def is_for_cpus(model: ir.Model) -> bool:
+    """Whether it is quantized to UINT8, which ONNX Runtime likes and TensorRT does not take."""
+    zeros = (
+        node.inputs[2]
+        for node in model.graph
+        if node.op_type in QUANTIZING and len(node.inputs) > 2
+    )
+    return any(
+        zero is not None
+        and zero.const_value is not None
+        and zero.const_value.dtype == ir.DataType.UINT8
+        for zero in zeros
+    )
 
 
 def is_lowered(model: ir.Model) -> bool:
@@ -84,6 +100,7 @@ def to_half(model: ir.Model) -> int:
     """
     InlinePass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+    ShapeInferencePass()(model)  # what is of no known type would stay as it is
     halves = _choose(model.graph)
     rewriter = _Rewriter(model.graph, halves)
     for node in list(model.graph):

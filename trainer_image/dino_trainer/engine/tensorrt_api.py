@@ -107,6 +107,8 @@ def build(request: Request, watch: Watch, say: Say, verbose: bool = False) -> Bu
     network.name = request.name
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace)
+    # On from the start, and it would give products of float32 no more digits than float16 has.
+    config.clear_flag(trt.BuilderFlag.TF32)
     config.progress_monitor = monitor
     _add_profile(builder, network, config, request.profiles)
     _attach_timing(config, request.timing, say)

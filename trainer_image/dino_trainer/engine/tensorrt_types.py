@@ -64,6 +64,7 @@ class BuilderConfig(Protocol):
 
     progress_monitor: Any
 
+    def clear_flag(self, flag: Named) -> None: ...
     def set_memory_pool_limit(self, pool: Named, pool_size: int) -> None: ...
     def add_optimization_profile(self, profile: Profile) -> int: ...
     def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache | None: ...
@@ -133,6 +134,7 @@ class TensorRT(Protocol):
     """The module."""
 
     __version__: str
+    BuilderFlag: Any
     ILogger: Any
     IProgressMonitor: Any
     MemoryPoolType: Any

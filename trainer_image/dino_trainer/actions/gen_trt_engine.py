@@ -1,0 +1,278 @@
+"""`dino gen_trt_engine`: an ONNX file as a TensorRT engine that was compared with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnxscript import ir
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import ENGINE_FILE, Action, FailureReason
+from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
+from dino_trainer.byte_meter import human_bytes
+from dino_trainer.detectors import config_for, format_of, model_uri, open_model
+from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
+from dino_trainer.detectors.onnx_detector import OnnxDetector
+from dino_trainer.engine import build, gate, gpu, latency, metadata, tensorrt_api
+from dino_trainer.engine.calibration import quantized
+from dino_trainer.engine.gpu import Gpu
+from dino_trainer.engine.metadata import EngineMetadata, Source
+from dino_trainer.engine.precision import is_quantized
+from dino_trainer.engine.tensorrt_api import Engine
+from dino_trainer.engine.timing_cache import TimingCacheFile
+from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.run import RunContext
+from dino_trainer.storage import open_store, replacing, sha256_of, split
+from dino_trainer.train.weights import fetch
+
+DESCRIPTION = f"{ENGINE_FILE}{metadata.SUFFIX}"
+REPORT = "comparison.json"
+_UNCHECKED = f"{ENGINE_FILE}.unchecked"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An engine that is not published yet."""
+
+    path: Path
+    described: EngineMetadata
+    detector: EngineDetector
+
+
+def run(spec: ExperimentSpec, context: RunContext) -> Result:
+    """Lower or quantize the graph, build, compare, measure, publish.
+
+    Raises:
+        TrainerError: NoTensorRT and NoGPU before anything is fetched; InvalidSpec for what TensorRT
+            cannot build so; GateFailed where the engine does not find what ONNX Runtime finds: then
+            the comparison alone is published.
+    """
+    version = tensorrt_api.load().__version__
+    here = gpu.find()
+    _refuse_existing(spec)
+    reference, path = _reference(spec, context)
+    context.reporter.event(
+        f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
+        f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."
+    )
+    unchecked = context.output.dir / _UNCHECKED
+    try:
+        made = _make(spec, context, reference, path, here, version, unchecked)
+        found, said = _compared(reference, made.detector, spec, context)
+        if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
+            raise _failed(found, said, problems, context)
+        return _published(made, found, spec, context)
+    finally:
+        unchecked.unlink(missing_ok=True)
+
+
+def _refuse_existing(spec: ExperimentSpec) -> None:
+    uri = spec.gen_trt_engine.trt_engine
+    if not uri:
+        return
+    folder, name = split(uri)
+    if not name.endswith(".engine"):
+        raise invalid_spec(
+            f"gen_trt_engine.trt_engine is {uri}.", "Name a file that ends in .engine."
+        )
+    if open_store(folder).exists(name):
+        raise invalid_spec(
+            f"gen_trt_engine.trt_engine {uri} exists.", "Delete it, or name another file."
+        )
+
+
+def _reference(spec: ExperimentSpec, context: RunContext) -> tuple[OnnxDetector, Path]:
+    """The ONNX file as a detector, and its local copy."""
+    uri = model_uri(spec, Action.GEN_TRT_ENGINE)
+    if format_of(uri) != "onnx":
+        raise invalid_spec(
+            f"{uri} is no ONNX file but {format_of(uri)}.",
+            "Export it first: `dino export`, or a DinoJob of action export between the two.",
+        )
+    detector = open_model(uri, spec, context)
+    assert isinstance(detector, OnnxDetector)
+    return detector, fetch(uri, context.work_dir)
+
+
+def _make(
+    spec: ExperimentSpec,
+    context: RunContext,
+    reference: OnnxDetector,
+    path: Path,
+    here: Gpu,
+    version: str,
+    into: Path,
+) -> Made:
+    """Builds the engine as the file `into`, and loads it."""
+    config, info = spec.gen_trt_engine.tensorrt, reference.info
+    graph = ir.load(path)
+    build.check_source(graph, config.data_type, info.file.uri)
+    batches = build.batches_for(config, info.batch_size, info.file.uri)
+    profile = build.profile_of(graph, batches, info.file.uri)
+    if config.data_type == "INT8" and not is_quantized(graph):
+        graph = quantized(path, reference, spec, context)
+    props = dict(graph.metadata_props)
+    context.reporter.event(build.lowered(graph, config.data_type))
+    described = EngineMetadata(
+        precision=config.data_type.lower(),
+        tensorrt=version,
+        gpu=here.name,
+        capability=here.capability,
+        memory=here.memory,
+        driver=here.driver,
+        cuda=here.cuda,
+        onnx=Source(info.file.uri, info.file.sha256, info.file.precision),
+        batch=batches.all,
+        workspace=config.workspace_size << 20,
+        props=props,
+    )
+    plan = _build(graph, described, profile, spec, context)
+    into.write_bytes(plan)
+    file = ModelFile(
+        uri=context.output.uri(ENGINE_FILE),
+        format="engine",
+        sha256=sha256_of(into),
+        bytes=len(plan),
+    )
+    engine = Engine(plan, context.reporter.event)
+    context.reporter.event(f"{ENGINE_FILE}: {human_bytes(len(plan))}, {engine.layers} layers.")
+    return Made(into, described, as_detector(engine, described, file, here.device))
+
+
+def _build(
+    graph: ir.Model,
+    described: EngineMetadata,
+    profile: dict[str, tensorrt_api.Profile],
+    spec: ExperimentSpec,
+    context: RunContext,
+) -> bytes:
+    """The serialized engine. What was measured on the way is kept even if it is stopped."""
+    section, reporter = spec.gen_trt_engine, context.reporter
+    cache = TimingCacheFile(section.timing_cache, context.output)
+
+    def progress(percent: int) -> bool:
+        reporter.progress(Progress(percent=percent))
+        return not context.stop.is_set()
+
+    built = build.run(
+        graph,
+        described.name,
+        profile,
+        described.workspace,
+        cache.read(),
+        progress,
+        reporter.event,
+        section.verbose,
+    )
+    cache.write(built.timing)
+    if built.plan is None:
+        raise TrainerError(
+            FailureReason.PREEMPTED,
+            "Stopped on request while TensorRT built the engine.",
+            "The next attempt goes on with the tactics measured so far.",
+        )
+    return built.plan
+
+
+def _compared(
+    reference: OnnxDetector,
+    candidate: EngineDetector,
+    spec: ExperimentSpec,
+    context: RunContext,
+) -> tuple[Comparison, str]:
+    """The comparison, and on what."""
+    shown = gate.pictures(spec, context)
+    context.reporter.event(f"Comparing with ONNX Runtime on {shown.said}.")
+
+    def progress(done: int, total: int) -> None:
+        context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
+
+    found = compare(
+        reference,
+        candidate,
+        shown.dataset,
+        config_for(reference.info, spec, spec.evaluate),
+        max_loss=gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
+        stop=context.stop,
+        progress=progress,
+    )
+    context.reporter.event(gate.summary(found))
+    return found, shown.said
+
+
+def _failed(found: Comparison, said: str, problems: list[str], context: RunContext) -> TrainerError:
+    """The closed gate; the comparison is published."""
+    content = {"comparison": found.to_dict(), "comparedOn": said, "problems": problems}
+    artifact = _write(REPORT, json.dumps(content, indent=2) + "\n", context)
+    return TrainerError(
+        FailureReason.GATE_FAILED,
+        f"The engine is not published: {' '.join(problems)}",
+        f"{REPORT} has the comparison, on {said}. Build with "
+        "gen_trt_engine.tensorrt.data_type: FP32 or FP16, or with another TensorRT version.",
+        kept=Result(comparison=found, artifacts=[artifact]),
+    )
+
+
+def _published(made: Made, found: Comparison, spec: ExperimentSpec, context: RunContext) -> Result:
+    """The engine and its description, with the latencies."""
+    timings = time_batches(made.detector, latency.CLOCK)
+    for line in latency.table(timings):
+        context.reporter.event(line)
+    known = replace(
+        made.described,
+        latency=[asdict(one) for one in timings],
+        comparison=found.to_dict(),
+    )
+    # Its description comes first: an engine without one is of no use.
+    described = _write(DESCRIPTION, known.to_json(), context)
+    made.path.replace(context.output.dir / ENGINE_FILE)
+    artifact = context.output.publish(ENGINE_FILE).artifact(ENGINE_FILE)
+    _copy(spec.gen_trt_engine.trt_engine, context)
+    return Result(
+        action=Action.GEN_TRT_ENGINE,
+        model=made.detector.info.file,
+        comparison=found,
+        note=gate.summary(found),
+        artifacts=[artifact, described],
+    )
+
+
+def time_batches(detector: EngineDetector, clock: Callable[[], float]) -> list[latency.Timing]:
+    """The engine alone, from images on the GPU to its outputs there, by batch."""
+    size = detector.info.input_size
+    assert size is not None
+    batches = latency.batches(detector.smallest, detector.tuned, detector.largest)
+    rng = np.random.default_rng(0)
+    timings = []
+    for batch in batches:
+        noise = rng.integers(0, 255, (batch, 3, *size), dtype=np.uint8)
+        images = torch.from_numpy(noise).to(detector.device)
+
+        def once(images: torch.Tensor = images) -> None:
+            detector.run(images)
+            detector.wait()
+
+        timings.append(latency.measure(batch, once, clock))
+    return timings
+
+
+def _write(name: str, text: str, context: RunContext) -> Artifact:
+    with replacing(context.output.dir / name) as aside:
+        aside.write_text(text, encoding="utf-8")
+    return context.output.publish(name).artifact(name)
+
+
+def _copy(uri: str, context: RunContext) -> None:
+    """Also to where `gen_trt_engine.trt_engine` says."""
+    if not uri:
+        return
+    folder, name = split(uri)
+    for own, there in ((DESCRIPTION, f"{name}{metadata.SUFFIX}"), (ENGINE_FILE, name)):
+        open_store(folder).upload(context.output.dir / own, there)
+    context.reporter.event(f"The engine is also at {uri}.")
