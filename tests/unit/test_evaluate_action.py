@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -12,8 +13,10 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -27,9 +30,11 @@ from dino_trainer.actions import evaluate
 from dino_trainer.cli import main
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors import ModelInfo
+from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluate import Scorer, detect
+from dino_trainer.export.metadata import Metadata
 from dino_trainer.model import Detections, build_dino
 from dino_trainer.output import Output
 from dino_trainer.report.reporter import Reporter
@@ -326,14 +331,54 @@ def test_the_command_scores_the_latest_checkpoint(
     told = Result.from_termination_message(written(folder, "result.json").read_text())
     dataset = load_folder(folder)
     info = Painter(dataset, spec).info
-    from dino_trainer.detectors.torch_detector import TorchDetector
-
     found = detect(TorchDetector(model, replace(info, num_select=10)), dataset, spec.dataset)
     assert told.metrics == Metrics.from_coco(Scorer(dataset).score(found))
     assert told.action == "evaluate"
     assert told.model.uri.endswith("results/train/dino_model_latest.pth")
     assert f"Test mAP50 : {told.metrics.mAP50:.4f}" in out
     assert len(json.loads(written(folder, "predictions.json").read_text())) == len(found.scores)
+
+
+def an_onnx_file(path: Path, spec: ExperimentSpec) -> None:
+    """Whatever it is shown, one red object in the middle, half as wide and high as the image.
+
+    It takes 4 images of 48 x 32 pixels at once.
+    """
+    logits, boxes = np.full((1, 10, 4), -9, "f4"), np.full((1, 10, 4), 0.5, "f4")
+    logits[0, 3, 1] = 2
+    constants = [numpy_helper.from_array(a, n) for a, n in ((logits, "l"), (boxes, "b"))]
+    nodes = [
+        helper.make_node("ReduceMean", ["inputs"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["mean"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Sub", ["one", "one"], ["flat"]),
+        helper.make_node("Unsqueeze", ["flat", "axis"], ["zero"]),
+        helper.make_node("Add", ["zero", "l"], ["pred_logits"]),
+        helper.make_node("Add", ["zero", "b"], ["pred_boxes"]),
+    ]
+    constants.append(numpy_helper.from_array(np.array([2]), "axis"))
+    shapes = {"inputs": [4, 3, 32, 48], "pred_logits": [4, 10, 4], "pred_boxes": [4, 10, 4]}
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+    graph = helper.make_graph(nodes, "middle", infos[:1], infos[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    metadata = Metadata(spec, NAMES, (32, 48), 4, 10, "raw", "int8", None)
+    helper.set_model_props(model, metadata.to_props())
+    onnx.save(model, path)
+
+
+def test_an_onnx_file_goes_the_same_way(folder: Path) -> None:
+    """With the size and the batch that it takes; of the last batch only the images count."""
+    path = folder / "middle.onnx"
+    an_onnx_file(path, spec_of(folder))
+    spec = spec_of(folder, f"evaluate.onnx_file={path}", "evaluate.conf_threshold=0.5")
+    hearer = Hearer()
+    result = evaluate.run(spec, context_of(spec, hearer))
+    assert (result.model.format, result.model.precision) == ("onnx", "int8")
+    assert result.model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "on 6 images, 4 at once" in hearer.events[0]
+    found = json.loads(written(folder, "predictions.json").read_text())
+    middle = {"category_id": 1, "bbox": [24, 16, 48, 32], "score": pytest.approx(0.8808, abs=1e-4)}
+    assert found == [{"image_id": number, **middle} for number in range(1, 7)]
+    assert result.metrics == Metrics.from_coco(pycocotools(folder)[0])
 
 
 def a_rank(world: World, spec: ExperimentSpec) -> dict | None:
