@@ -1,0 +1,109 @@
+"""Which nodes of an exported detector compute in INT8.
+
+Nodes are named after the module of the detector that they come from: `input_proj.0.0/Conv`. A list
+of what may be quantized decides, not one of what must not: a part that nobody thought of stays in
+float32.
+
+Quantized: convolutions and linear layers of the backbone, `input_proj`, the value and output
+projections of deformable attention, and the feed-forward layers. They hold most of the arithmetic.
+
+Never: sampling offsets and attention weights (a step of an offset is a step in the picture), the
+heads, the two-stage proposals, the MLP of the reference points, self-attention, normalisation,
+softmax, the sine embedding, and sampling itself. Their values are positions, or spread over powers
+of ten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx
+
+from dino_trainer.errors import invalid_spec
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_ACTIVATIONS = ("Relu", "Clip")
+_ALLOWED = re.compile(
+    r"^(backbone|input_proj)\."
+    r"|^(encoder|decoder)\.layers\.\d+\.(attention|cross_attention)\.(value_proj|output_proj)$"
+    r"|^(encoder|decoder)\.layers\.\d+\.feed_forward\.linear[12]$"
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Nodes by name. layers: those with weights. activations: those between two of them.
+
+    skipped: layers that a pattern of the user keeps in float32.
+    """
+
+    layers: tuple[str, ...]
+    activations: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def all(self) -> list[str]:
+        """Every node that gets quantized inputs and outputs."""
+        return [*self.layers, *self.activations]
+
+
+def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
+    """The nodes to quantize.
+
+    skip_names: patterns (* and ?) over node names, or over the modules that they come from.
+    where: what messages call the file. Raises InvalidSpec for a pattern that fits no node that
+    would be quantized, and where nothing is left.
+    """
+    able = list(_able(model))
+    patterns = {
+        pattern: [node.name for node in able if fits(node, pattern)] for pattern in skip_names
+    }
+    if unused := [pattern for pattern, names in patterns.items() if not names]:
+        raise invalid_spec(
+            f"quantize.skip_names: {', '.join(map(repr, unused))} fits no layer that would be "
+            f"quantized in {where}.",
+            f"Use names such as {', '.join(node.name for node in able[:3]) or 'none'}, or leave it "
+            "out.",
+        )
+    skipped = {name for names in patterns.values() for name in names}
+    layers = [node for node in able if node.name not in skipped]
+    if not layers:
+        raise invalid_spec(
+            f"{where} has no layer left to quantize.",
+            "Name a file that `dino export` made, and fewer quantize.skip_names.",
+        )
+    activations = tuple(node.name for node in _between(model, layers))
+    return Chosen(tuple(node.name for node in layers), activations, tuple(sorted(skipped)))
+
+
+def fits(node: onnx.NodeProto, pattern: str) -> bool:
+    """Whether a pattern is meant for a node: `backbone.*`, `*/Gemm`, `encoder.layers.0.*`."""
+    return fnmatchcase(node.name, pattern) or fnmatchcase(module_of(node), pattern)
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """`input_proj.0.0` of `input_proj.0.0/Conv_2`."""
+    return str(node.name.rpartition("/")[0])
+
+
+def _able(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Nodes with constant weights, of the parts that bear it."""
+    constant = {one.name for one in model.graph.initializer}
+    for node in model.graph.node:
+        weighted = node.op_type in _WEIGHTED and node.input[1] in constant
+        if weighted and _ALLOWED.search(module_of(node)):
+            yield node
+
+
+def _between(model: onnx.ModelProto, layers: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Activations of a layer: their outputs, which are half as wide, are what the next one reads.
+
+    Without them the detector on BCCD loses 0.03 of its mAP, with them nothing.
+    """
+    made = {node.output[0] for node in layers}
+    for node in model.graph.node:
+        if node.op_type in _ACTIVATIONS and node.input[0] in made:
+            yield node
