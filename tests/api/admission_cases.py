@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
+from dino_api.names import Action
+
 GONE = object()
 
 VALID: dict[str, Any] = {
@@ -18,10 +20,30 @@ VALID: dict[str, Any] = {
     "spec": {
         "action": "train",
         "automlPolicy": "Disabled",
-        "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+        "datasets": {
+            "train": [{"uri": "s3://bucket/train"}],
+            "validation": [{"uri": "s3://bucket/val"}],
+        },
         "output": {"uri": "s3://bucket/results"},
     },
 }
+SOURCE = [{"uri": "s3://bucket/data"}]
+DATA: dict[Action, Any] = {
+    Action.TRAIN: VALID["spec"]["datasets"],
+    Action.DISTILL: VALID["spec"]["datasets"],
+    Action.EVALUATE: {"test": SOURCE},
+    Action.INFERENCE: {"inference": {"uri": "s3://bucket/new", "classmap": "classmap.txt"}},
+    Action.EXPORT: GONE,
+    Action.GEN_TRT_ENGINE: GONE,
+    Action.QUANTIZE: {"calibration": SOURCE},
+}
+PARENT = ("spec.parent", {"name": "base"})
+
+
+def of(action: Action, *changes: tuple[str, Any]) -> dict[str, Any]:
+    """The smallest valid manifest of an action, with changes."""
+    own = [("spec.action", action.value), ("spec.datasets", DATA[action])]
+    return changed(*own, *([] if action == Action.TRAIN else [PARENT]), *changes)
 
 
 def changed(*changes: tuple[str, Any], start: dict[str, Any] = VALID) -> dict[str, Any]:
@@ -76,8 +98,60 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec.parent.kind",
         '"DinoJob", "DinoAutoML"',
     ),
-    "a parent without a name": ("spec.parent", {"kind": "DinoJob"}, "spec.parent.name", "Required"),
-    "no training data": ("spec.datasets.train", GONE, "spec.datasets.train", "Required value"),
+    "a parent without a name": (
+        "spec.parent",
+        {"kind": "DinoJob"},
+        "spec.parent",
+        "must have a name or a uri",
+    ),
+    "a parent by name and by file": (
+        "spec.parent",
+        {"name": "base", "uri": "s3://bucket/best.pth"},
+        "spec.parent",
+        "must have a name or a uri",
+    ),
+    "a kind of file": (
+        "spec.parent",
+        {"kind": "DinoJob", "uri": "s3://bucket/best.pth"},
+        "spec.parent.kind",
+        "does not go with uri",
+    ),
+    "a parent that is no model file": (
+        "spec.parent",
+        {"uri": "s3://bucket/model.pt"},
+        "spec.parent.uri",
+        "ends in .pth, .tlt, .onnx or .engine",
+    ),
+    "a parent on this machine": (
+        "spec.parent",
+        {"uri": "/models/best.pth"},
+        "spec.parent.uri",
+        "must be an s3:// URI",
+    ),
+    "a training from an ONNX file": (
+        "spec.parent",
+        {"uri": "s3://bucket/model.onnx"},
+        "spec.parent.uri",
+        "must be a checkpoint",
+    ),
+    "no training data": (
+        "spec.datasets.train",
+        GONE,
+        "spec.datasets.train",
+        "must be given for train and distill",
+    ),
+    "no validation data": (
+        "spec.datasets.validation",
+        GONE,
+        "spec.datasets.validation",
+        "the training data itself may be named, which flatters the result",
+    ),
+    "an empty list of validation data": (
+        "spec.datasets.validation",
+        [],
+        "spec.datasets.validation",
+        "at least 1 items",
+    ),
     "an empty list of training data": (
         "spec.datasets.train",
         [],
@@ -262,11 +336,194 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec.experiment.encryption_key",
         "decided by the resource",
     ),
-    "a section of another action": (
-        "spec.experiment.export",
+    "a section that nothing reads": (
+        "spec.experiment.wandb",
         {},
-        "spec.experiment.export",
+        "spec.experiment.wandb",
         "unknown field",
+    ),
+}
+
+Changes = tuple[tuple[str, Any], ...]
+E, ENGINE = "spec.experiment", Action.GEN_TRT_ENGINE
+INT8 = (f"{E}.gen_trt_engine.tensorrt.data_type", "INT8")
+
+# sentence: (action, changes, field named by the refusal, part of its message)
+BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
+    **{
+        f"{action} without {part}": (
+            action,
+            (("spec.datasets", GONE),),
+            f"spec.datasets.{part}",
+            "must be given for",
+        )
+        for action, part in (
+            (Action.DISTILL, "train"),
+            (Action.DISTILL, "validation"),
+            (Action.EVALUATE, "test"),
+            (Action.INFERENCE, "inference"),
+            (Action.QUANTIZE, "calibration"),
+        )
+    },
+    "an INT8 engine without calibration": (
+        ENGINE,
+        (INT8,),
+        "spec.datasets.calibration",
+        "gen_trt_engine with data_type INT8",
+    ),
+    **{
+        f"{action} with {part}": (
+            action,
+            ((f"spec.datasets.{part}", SOURCE),),
+            f"spec.datasets.{part}",
+            "only: leave it out",
+        )
+        for action, part in (
+            (Action.TRAIN, "test"),
+            (Action.TRAIN, "calibration"),
+            (Action.EVALUATE, "train"),
+            (Action.EVALUATE, "validation"),
+            (Action.QUANTIZE, "train"),
+            (Action.INFERENCE, "test"),
+            (Action.EXPORT, "calibration"),
+            (ENGINE, "calibration"),
+        )
+    },
+    "a training with images without annotations": (
+        Action.TRAIN,
+        (("spec.datasets.inference", DATA[Action.INFERENCE]["inference"]),),
+        "spec.datasets.inference",
+        "is read by inference only",
+    ),
+    "no class map": (
+        Action.INFERENCE,
+        (("spec.datasets.inference", {"uri": "s3://bucket/new"}),),
+        "spec.datasets.inference.classmap",
+        "Required value",
+    ),
+    "a class map elsewhere": (
+        Action.INFERENCE,
+        (("spec.datasets.inference.classmap", "s3://bucket/map.txt"),),
+        "spec.datasets.inference.classmap",
+        "must be a name below uri",
+    ),
+    "aws:// images": (
+        Action.INFERENCE,
+        (("spec.datasets.inference.uri", "aws://bucket/new"),),
+        "spec.datasets.inference.uri",
+        "write s3://bucket/path",
+    ),
+    "aws:// test data": (
+        Action.EVALUATE,
+        (("spec.datasets.test.0.uri", "aws://bucket/test"),),
+        "spec.datasets.test[0].uri",
+        "write s3://bucket/path",
+    ),
+    "a distillation without a teacher": (
+        Action.DISTILL,
+        (("spec.parent", GONE),),
+        "spec.parent",
+        "checkpoint of the teacher",
+    ),
+    "an export of an ONNX file": (
+        Action.EXPORT,
+        (("spec.parent", {"uri": "s3://bucket/model.onnx"}),),
+        "spec.parent.uri",
+        "must be a checkpoint",
+    ),
+    "an engine of a checkpoint": (
+        ENGINE,
+        (("spec.parent", {"uri": "s3://bucket/best.pth"}),),
+        "spec.parent.uri",
+        "export the checkpoint first",
+    ),
+    "a quantization of an engine": (
+        Action.QUANTIZE,
+        (("spec.parent", {"uri": "s3://bucket/model.engine"}),),
+        "spec.parent.uri",
+        "must be an ONNX file",
+    ),
+    "an evaluation on two nodes": (
+        Action.EVALUATE,
+        (("spec.resources.nodes", 2),),
+        "spec.resources.nodes",
+        "for train and distill only",
+    ),
+    "an export on two GPUs": (
+        Action.EXPORT,
+        (("spec.resources.gpus", 2),),
+        "spec.resources.gpus",
+        "for train, distill and evaluate only",
+    ),
+    "an inference in two processes": (
+        Action.INFERENCE,
+        (("spec.resources", {"gpus": 0, "processes": 2}),),
+        "spec.resources.processes",
+        "for train, distill and evaluate only",
+    ),
+    "an engine without a GPU": (
+        ENGINE,
+        (("spec.resources.gpus", 0),),
+        "spec.resources.gpus",
+        "must be 1 for gen_trt_engine",
+    ),
+    **{
+        f"{'.'.join(path)}, which the resource decides": (
+            action,
+            ((f"{E}.{'.'.join(path)}", value),),
+            f"{E}.{'.'.join(path)}",
+            f"use {by}",
+        )
+        for action, path, value, by in (
+            (Action.EVALUATE, ("evaluate", "checkpoint"), "x.pth", "spec.parent"),
+            (Action.EVALUATE, ("evaluate", "onnx_file"), "x.onnx", "spec.parent"),
+            (Action.INFERENCE, ("inference", "trt_engine"), "x.engine", "spec.parent"),
+            (Action.EXPORT, ("export", "checkpoint"), "x.pth", "spec.parent"),
+            (Action.EXPORT, ("export", "onnx_file"), "x.onnx", "spec.output.uri"),
+            (Action.QUANTIZE, ("quantize", "model_path"), "x.onnx", "spec.parent"),
+            (ENGINE, ("gen_trt_engine", "onnx_file"), "x.onnx", "spec.parent"),
+            (ENGINE, ("gen_trt_engine", "timing_cache"), "x", "spec.output.uri"),
+            (ENGINE, ("gen_trt_engine", "gpu_id"), 0, "spec.resources.gpus"),
+            (Action.EVALUATE, ("evaluate", "num_gpus"), 1, "spec.resources.gpus"),
+            (Action.EVALUATE, ("evaluate", "results_dir"), "x", "spec.output.uri"),
+            (
+                Action.DISTILL,
+                ("distill", "pretrained_teacher_model_path"),
+                "x.pth",
+                "spec.parent",
+            ),
+            (Action.DISTILL, ("distill", "teacher"), {"hidden_dim": 64}, "spec.parent"),
+            (
+                Action.EVALUATE,
+                ("dataset", "test_data_sources"),
+                [{"image_dir": "a", "json_file": "b"}],
+                "spec.datasets.test",
+            ),
+            (
+                Action.QUANTIZE,
+                ("dataset", "quant_calibration_data_sources"),
+                [{"image_dir": "a", "json_file": "b"}],
+                "spec.datasets.calibration",
+            ),
+            (
+                Action.INFERENCE,
+                ("dataset", "infer_data_sources"),
+                {"image_dir": ["a"], "classmap": "b"},
+                "spec.datasets.inference",
+            ),
+        )
+    },
+    "a misspelt key of a section": (
+        Action.EVALUATE,
+        ((f"{E}.evaluate.conf_treshold", 0.5),),
+        f"{E}.evaluate.conf_treshold",
+        "unknown field",
+    ),
+    "a gate above one": (
+        Action.QUANTIZE,
+        ((f"{E}.quantize.gate.maxLoss", 5),),
+        f"{E}.quantize.gate.maxLoss",
+        "equal to 1",
     ),
 }
 

@@ -6,8 +6,20 @@ from typing import Any
 
 import pytest
 
+from dino_api.names import Action
 from dino_api.rules import RULES, Rule
-from tests.api.admission_cases import BAD, MODEL, TRAIN, changed, is_refused
+from tests.api.admission_cases import (
+    BAD,
+    BAD_OF,
+    INT8,
+    MODEL,
+    SOURCE,
+    TRAIN,
+    Changes,
+    changed,
+    is_refused,
+    of,
+)
 from tests.unit.api_rule_cases import CASES
 
 
@@ -23,17 +35,83 @@ def test_a_bad_manifest_is_refused_by_a_message_that_names_the_field(
     is_refused(dinojobs, manifest, field, part)
 
 
+@pytest.mark.parametrize(("action", "changes", "field", "part"), BAD_OF.values(), ids=BAD_OF.keys())
+def test_a_manifest_that_is_bad_for_its_action_is_refused(
+    dinojobs: Any, action: Action, changes: Changes, field: str, part: str
+) -> None:
+    is_refused(dinojobs, of(action, *changes), field, part)
+
+
+@pytest.mark.parametrize("action", Action)
+def test_the_smallest_job_of_each_action_is_accepted_and_kept_as_written(
+    dinojobs: Any, action: Action
+) -> None:
+    manifest = of(action)
+    assert dinojobs.create(manifest)["spec"] == manifest["spec"]
+
+
+GOOD: dict[str, tuple[Action, Changes]] = {
+    "an INT8 engine with its data": (
+        Action.GEN_TRT_ENGINE,
+        (INT8, ("spec.datasets", {"calibration": SOURCE, "test": SOURCE})),
+    ),
+    "an export that is compared on test data": (
+        Action.EXPORT,
+        (("spec.datasets", {"test": SOURCE}), ("spec.resources.gpus", 0)),
+    ),
+    "a quantization with a gate": (
+        Action.QUANTIZE,
+        (("spec.experiment.quantize", {"gate": {"maxLoss": 0.01}, "skip_names": ["*class*"]}),),
+    ),
+    "an evaluation of an engine file": (
+        Action.EVALUATE,
+        (("spec.parent", {"uri": "s3://bucket/a/dino_model.engine"}),),
+    ),
+    "an evaluation of a TAO checkpoint on two GPUs": (
+        Action.EVALUATE,
+        (("spec.parent", {"uri": "s3://bucket/tao.tlt"}), ("spec.resources.gpus", 2)),
+    ),
+    "an evaluation of what the output already holds": (Action.EVALUATE, (("spec.parent", None),)),
+    "an inference with colours": (
+        Action.INFERENCE,
+        (("spec.experiment.inference", {"color_map": {"RBC": "red", "a class": "#00ff00"}}),),
+    ),
+    "a distillation on two nodes, from weights of its own": (
+        Action.DISTILL,
+        (
+            ("spec.resources.nodes", 2),
+            ("spec.experiment.train.pretrained_model_path", "s3://bucket/student.pth"),
+        ),
+    ),
+    "a training with validation on its own data": (
+        Action.TRAIN,
+        (("spec.datasets.validation", [{"uri": "s3://bucket/train"}]),),
+    ),
+    "sections of other actions": (
+        Action.TRAIN,
+        (("spec.experiment.export", {"opset_version": 18}),),
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "changes"), GOOD.values(), ids=GOOD.keys())
+def test_a_manifest_that_suits_its_action_is_accepted(
+    dinojobs: Any, action: Action, changes: Changes
+) -> None:
+    dinojobs.create(of(action, *changes))
+
+
 def test_there_are_enough_kinds_of_bad_manifest() -> None:
-    assert len(BAD) + sum(bool(rule.cel) for rule in RULES) >= 60
+    assert len(BAD) + len(BAD_OF) + sum(bool(rule.cel) for rule in RULES) >= 60
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.cel], ids=lambda rule: rule.id)
 def test_the_api_server_and_the_loader_judge_alike(dinojobs: Any, rule: Rule) -> None:
     case = CASES[rule.id]
     classes = [("spec.numClasses", case.classes)] if case.classes else []
-    broken = changed(("spec.experiment", case.broken), *classes)
+    broken = of(case.action, ("spec.experiment", case.broken), *classes)
     is_refused(dinojobs, broken, f"spec.experiment.{rule.path}", rule.message)
-    dinojobs.create(changed(("spec.experiment", case.fine), *classes))
+    dinojobs.create(of(case.action, ("spec.experiment", case.fine), *classes))
 
 
 def test_every_problem_of_a_manifest_is_listed_at_once(kubectl: Any) -> None:

@@ -11,7 +11,7 @@ from kubernetes.client import ApiException
 
 from dino_api.rules.automl import EDITABLE, immutables
 from dino_api.search import searchable
-from tests.api.admission_cases import GONE, VALID, causes, changed, is_refused
+from tests.api.admission_cases import GONE, SOURCE, VALID, Changes, causes, changed, is_refused
 from tests.api.clients import DinoJobs
 
 LR = {"path": "train.optim.lr", "min": 0.00001, "max": 0.001, "scale": "log"}
@@ -23,15 +23,13 @@ SEARCH: dict[str, Any] = {
     "metadata": {"name": "cells"},
     "spec": {
         "template": {
-            "datasets": {"train": [{"uri": "s3://bucket/train"}]},
+            "datasets": {"train": SOURCE, "validation": [{"uri": "s3://bucket/val"}]},
             "output": {"uri": "s3://bucket/results"},
         },
         "search": [LR, DROPOUT],
     },
 }
 EXPERIMENT = "spec.template.experiment"
-
-Changes = tuple[tuple[str, Any], ...]
 
 # sentence: (changes, field named by the refusal, part of its message)
 BAD: dict[str, tuple[Changes, str, str]] = {
@@ -168,10 +166,79 @@ BAD: dict[str, tuple[Changes, str, str]] = {
         '"mAP50"',
     ),
     "a goal above one": ((("spec.objective", {"goal": 50}),), "spec.objective.goal", "equal to 1"),
-    "an action that is not built": (
-        (("spec.then", [{"action": "export"}]),),
-        "spec.then[0].action",
-        '"train"',
+    **{
+        f"{action} on the winner": (
+            (("spec.then", [{"action": action}]),),
+            "spec.then[0].action",
+            '"train", "evaluate", "export", "gen_trt_engine", "quantize"',
+        )
+        for action in ("distill", "inference")
+    },
+    "epochs of an export": (
+        (("spec.then", [{"action": "export", "epochs": 3}]),),
+        "spec.then[0].epochs",
+        "is for train",
+    ),
+    "an evaluation without test data": (
+        (("spec.then", [{"action": "evaluate"}]),),
+        "spec.template.datasets.test",
+        "must be given where then has evaluate",
+    ),
+    "test data for nobody": (
+        (("spec.template.datasets.test", SOURCE), ("spec.then", [{"action": "train"}])),
+        "spec.template.datasets.test",
+        "add one of them to spec.then",
+    ),
+    "a quantization without calibration data": (
+        (("spec.then", [{"action": "export"}, {"action": "quantize"}]),),
+        "spec.template.datasets.calibration",
+        "must be given where then has quantize",
+    ),
+    "an INT8 engine without calibration data": (
+        (
+            ("spec.then", [{"action": "export"}, {"action": "gen_trt_engine"}]),
+            (f"{EXPERIMENT}.gen_trt_engine.tensorrt.data_type", "INT8"),
+        ),
+        "spec.template.datasets.calibration",
+        "gen_trt_engine with data_type INT8",
+    ),
+    "calibration data for nobody": (
+        (("spec.template.datasets.calibration", SOURCE), ("spec.then", [{"action": "export"}])),
+        "spec.template.datasets.calibration",
+        "add one of them to spec.then",
+    ),
+    "a quantization before its export": (
+        (
+            ("spec.template.datasets.calibration", SOURCE),
+            ("spec.then", [{"action": "quantize"}, {"action": "export"}]),
+        ),
+        "spec.then",
+        "must have an export before quantize",
+    ),
+    "an engine without an export": (
+        (("spec.then", [{"action": "gen_trt_engine"}]),),
+        "spec.then",
+        "must have an export before gen_trt_engine",
+    ),
+    "a search without validation data": (
+        (("spec.template.datasets.validation", GONE),),
+        "spec.template.datasets.validation",
+        "must be given: name images that are not trained on",
+    ),
+    "a search with images without annotations": (
+        (("spec.template.datasets.inference", {"uri": "s3://b/x", "classmap": "c.txt"}),),
+        "spec.template.datasets.inference",
+        "is not read by a search",
+    ),
+    "a section that no follower reads": (
+        ((f"{EXPERIMENT}.inference", {}),),
+        f"{EXPERIMENT}.inference",
+        "unknown field",
+    ),
+    "the model of a follower": (
+        ((f"{EXPERIMENT}.evaluate.checkpoint", "x.pth"),),
+        f"{EXPERIMENT}.evaluate.checkpoint",
+        "use spec.parent",
     ),
     "a misspelt key of the experiment": (
         ((f"{EXPERIMENT}.model.num_querys", 9),),
@@ -228,6 +295,18 @@ def test_every_kind_of_good_search_is_accepted_and_kept_as_written(searches: Din
         (f"{EXPERIMENT}.train", {"num_epochs": 3, "optim": {"weight_decay": 0.001}}),
         ("spec.then", [{"action": "train", "epochs": 50}]),
         ("spec.maxTrials", 1),
+    )
+    assert searches.create(manifest)["spec"] == manifest["spec"]
+
+
+def test_a_whole_chain_may_follow_the_winner(searches: DinoJobs) -> None:
+    chain = ["evaluate", "export", "quantize", "evaluate", "gen_trt_engine", "train"]
+    manifest = searched(
+        ("spec.then", [{"action": action} for action in chain]),
+        ("spec.template.datasets.test", SOURCE),
+        ("spec.template.datasets.calibration", SOURCE),
+        (f"{EXPERIMENT}.quantize", {"gate": {"maxLoss": 0.01}}),
+        (f"{EXPERIMENT}.export", {"input_width": 640, "input_height": 480}),
     )
     assert searches.create(manifest)["spec"] == manifest["spec"]
 
