@@ -276,6 +276,31 @@ def test_an_evaluation_hands_on_the_model_that_it_was_given() -> None:
     assert conditions(done)["Complete"][2].startswith("mAP50 0.7500; results are in")
 
 
+@pytest.mark.parametrize(
+    "action, left",
+    [
+        ("distill", {"uri": "s3://results/x/distill/dino_model_best.pth", "format": "checkpoint"}),
+        ("export", {"uri": "s3://results/x/export/dino_model.onnx", "format": "onnx"}),
+        ("quantize", {"uri": "s3://results/x/quantize/dino_model_int8.onnx", "format": "onnx"}),
+        (
+            "gen_trt_engine",
+            {"uri": "s3://results/x/gen_trt_engine/dino_model.engine", "format": "engine"},
+        ),
+        ("evaluate", EXPORTED),
+    ],
+)
+def test_the_next_job_finds_the_model_also_where_the_last_words_are_lost(
+    action: str, left: Object
+) -> None:
+    """The node went with its pods: what a good end published lies under names that are known."""
+    given_one = {"inherited": {"model": EXPORTED}} if action == "evaluate" else {}
+    job = job_to(action).status(running(action, **given_one))
+    done = planned(job, (a_child(job, action).complete(),))
+    assert done.status is not None
+    assert done.status["phase"] == "Complete"
+    assert done.status["model"] == left
+
+
 def test_a_gate_that_failed_keeps_the_comparison_and_the_report() -> None:
     why = {"reason": "GateFailed", "message": "mAP fell by 0.011", "remedy": "Skip layers."}
     early = {"name": "preflight/report.html", "uri": "s3://results/x/preflight/report.html"}

@@ -311,6 +311,10 @@ def _lifecycle() -> dict[str, Case]:
                         complete=("Completed", silent, True),
                         failed=("Completed", ""),
                         completionTime=at(60),
+                        model={
+                            "uri": "s3://results/x/train/dino_model_best.pth",
+                            "format": "checkpoint",
+                        },
                         **ATTEMPT,
                     ),
                     Complete=60,

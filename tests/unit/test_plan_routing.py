@@ -37,7 +37,7 @@ from tests.unit.plan_searches import (
     running,
     succeeds,
 )
-from tests.unit.test_plan_parent import TAKEN
+from tests.unit.test_plan_parent import TAKEN, WEIGHTS
 
 OFF = replace(SETTINGS, automl=False)
 
@@ -255,6 +255,12 @@ def test_an_heir_is_searched_for_with_what_it_inherits() -> None:
     assert template["experiment"]["train"]["pretrained_model_path"] == TAKEN["model"]["uri"]
     assert template["experiment"]["model"] == TAKEN["experiment"]["model"]
     assert template["numClasses"] == 4
+
+
+def test_a_file_as_parent_goes_into_the_search() -> None:
+    template = searched_for(a_searched().spec(parent={"uri": WEIGHTS}))["spec"]["template"]
+    assert "parent" not in template
+    assert template["experiment"]["train"]["pretrained_model_path"] == WEIGHTS
 
 
 def test_an_heir_of_another_structure_is_refused_before_a_search_is_made() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from dino_api import names
 from dino_api.names import Action
+from dino_operator.plan.model import Object
 
 Format = Literal["checkpoint", "onnx", "engine"]
 
@@ -43,6 +45,15 @@ LEAVES: Mapping[Action, Format] = MappingProxyType(
     }
 )
 """Evaluate and inference hand on the model that they were given."""
+_FILES: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.TRAIN: names.BEST_CHECKPOINT,
+        Action.DISTILL: names.BEST_CHECKPOINT,
+        Action.EXPORT: names.ONNX_FILE,
+        Action.QUANTIZE: names.QUANTIZED_FILE,
+        Action.GEN_TRT_ENGINE: names.ENGINE_FILE,
+    }
+)
 _WAY = {
     ("onnx", "checkpoint"): "put an export between them",
     ("onnx", "engine"): "name the job that left the ONNX file of the engine",
@@ -59,6 +70,14 @@ def format_of(uri: str) -> Format | None:
 def formats(action: Action) -> tuple[str, ...]:
     """Those that the action can go on from."""
     return tuple(_KEYS[action])
+
+
+def left_in(folder: str, action: Action) -> Object | None:
+    """The model that an action that came to a good end has left in its folder; None where it made
+    none."""
+    if action not in _FILES:
+        return None
+    return {"uri": f"{folder}/{_FILES[action]}", "format": LEAVES[action]}
 
 
 def key_for(action: Action, model: str) -> str | None:

@@ -215,7 +215,8 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
     cause, ended = _cause(view, job), observe.finished_at(job)
     if cause.rule.retry == "never":
-        return failed(view, cause, ended, **_kept(view, job))
+        kept = {} if view.checks_data else results.of_failed(job, view.children.pods, view.status)
+        return failed(view, cause, ended, **kept)
     if memory.is_used_up(job, cause.rule.reason):
         said = f"{cause.message}; twice in a row with one image per forward pass"
         return failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
@@ -230,12 +231,6 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     if view.now < ready:
         return _back_off(view, cause, attempt, ready)
     return _begin(view, attempt, cause)
-
-
-def _kept(view: View, job: Object) -> Object:
-    """What an attempt left that failed by its own judgement: figures and report."""
-    told = None if view.checks_data else results.of_job(job, view.children.pods)
-    return results.of_failed(told, view.status) if told else {}
 
 
 def _ready_at(view: View, job: Object, number: int) -> datetime:
@@ -293,7 +288,8 @@ def _completed(view: View, job: Object) -> Plan:
     ended = observe.finished_at(job)
     if told is None:
         said = f"the trainer left no message; its result is in {where}/result.json"
-        return end(view, status.complete(said), ended, failure=None)
+        model = parent.left_in(where, view.resource)
+        return end(view, status.complete(said), ended, failure=None, model=model)
     said = "; ".join((*results.figures(told), f"results are in {where}"))
     known = {**view.resource.get("status", {}), **preflight.facts(view)}
     facts = results.of_success(told, known)

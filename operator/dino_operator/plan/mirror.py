@@ -34,7 +34,7 @@ def follow(view: View) -> Plan:
 
 def _begin(view: View) -> Plan:
     """Makes the DinoAutoML; also anew, where someone deleted it before its end."""
-    inherited = view.status.get("inherited")
+    inherited = parent.inherited_by(view.resource)
     if inherited:
         specfile.refuse(parent.conflicts(view.resource["spec"].get("experiment") or {}, inherited))
     made = routing.search_for(view)

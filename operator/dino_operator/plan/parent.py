@@ -211,6 +211,15 @@ def inherited_by(resource: Object) -> Object | None:
     return {"model": {"uri": uri, "format": handover.format_of(uri)}}
 
 
+def left_in(folder: str, resource: Object) -> Object | None:
+    """The model of a job that came to a good end and whose own words are lost.
+
+    folder: where its action publishes, under names that are known.
+    """
+    given = (inherited_by(resource) or {}).get("model")
+    return handover.left_in(folder, words.action_of(resource)) or given
+
+
 def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:
     """The experiment of the heir: its own keys, and where it has none, the parent's.
 
@@ -249,7 +258,7 @@ def conflicts(
         Problem(
             f"model.{key}",
             own[key],
-            f"must be {theirs[key]}, as in the parent's checkpoint",
+            f"must be {theirs[key]}, as in the parent's model",
             remedy,
             id="parent-structure",
         )

@@ -52,8 +52,12 @@ def of_success(told: Result, status: Object) -> Object:
     }
 
 
-def of_failed(told: Result, status: Object) -> Object:
-    """What an attempt left that failed by its own judgement, as facts of the status. No model."""
+def of_failed(job: Object, pods: Iterable[Object], status: Object) -> Object:
+    """What an attempt left that failed by its own judgement, as facts of the status: figures and
+    report, and no model."""
+    told = of_job(job, pods)
+    if told is None:
+        return {}
     facts = _facts(told)
     kept: Object = {key: each for key, each in facts.items() if key in ("metrics", "comparison")}
     return {**kept, "artifacts": _artifacts(facts, status)} if facts["artifacts"] else kept

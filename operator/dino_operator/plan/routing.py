@@ -72,7 +72,7 @@ def _template(view: View) -> Object:
     template.pop("runPolicy", None)
     if policy:
         template["runPolicy"] = policy
-    inherited = view.status.get("inherited")
+    inherited = parent.inherited_by(view.resource)
     if inherited:
         template["experiment"] = parent.merged(
             template.get("experiment") or {}, inherited, Action.TRAIN

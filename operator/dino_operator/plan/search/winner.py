@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dino_api.automl import Best
-from dino_api.names import Phase
+from dino_api.names import Action, Phase
 from dino_api.search import assign
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
-from dino_operator.plan.search import follower
+from dino_operator.plan.search import follower, trialjob
 from dino_operator.plan.search.engine import DIGITS, MAY_WIN, Trial
 from dino_operator.plan.search.view import SearchView
 
@@ -46,7 +46,8 @@ def _told(view: SearchView, trial: Trial) -> Object:
         parameters=trial.assignment,
         mAP50=round(trial.mAP50 or 0.0, DIGITS),
     )
-    return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": experiment}
+    specification = trialjob.read_by(Action.TRAIN, experiment)
+    return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": specification}
 
 
 @dataclass(frozen=True)
