@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from trainer_command import Command
 from dino_api.experiment import load
 from dino_api.names import Action
 from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
+from dino_trainer import launch
 from dino_trainer.cli import main
 from dino_trainer.distributed.launcher import Shape
 from dino_trainer.earlier import source_digest
 from dino_trainer.errors import TrainerError
 from dino_trainer.report import reporter
+from dino_trainer.report.quiet import SilentTerminal
 from dino_trainer.run import RunContext
 from dino_trainer.sections import shape_section
 from dino_trainer.storage import open_store
@@ -218,3 +221,15 @@ def test_who_runs_in_several_processes() -> None:
     local = {action: Shape.of(shape_section(spec, action), {}).local for action in Action}
     alone = dict.fromkeys(Action, 1)
     assert local == {**alone, Action.TRAIN: 4, Action.DISTILL: 4, Action.EVALUATE: 2}
+
+
+def test_ranks_do_not_read_the_earlier_result(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several of them would write one local copy at the same time; their launcher has read it."""
+    evaluation.run()
+    arguments = (Action.EVALUATE, evaluation.spec_path, [], Event(), SilentTerminal())
+    assert launch._open(*arguments).earlier is not None
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert launch._open(*arguments).earlier is None

@@ -124,7 +124,8 @@ def _claimed(
     """The output, and the result of a run that succeeded in it before."""
     folder = section_of(spec, action).results_dir
     output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
-    found = earlier_result(output)
+    # Ranks share one local copy of the output; their launcher has looked for them.
+    found = None if is_rank() else earlier_result(output)
     earlier = found if found and not found.failure else None
     output.claim(digest(spec, action), finished=earlier is not None)
     return output, earlier
