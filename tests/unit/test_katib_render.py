@@ -70,6 +70,32 @@ def test_a_job_that_is_searched_for(command: Command) -> None:
     assert named(command(a_job(), "--no-automl"), "Job") == ["x-preflight-1", "x-train-1"]
 
 
+def after(action: str, uri: str, **spec: Any) -> Object:
+    """A DinoJob that goes on from a file."""
+    made = a_job(action=action, parent={"uri": uri}, **spec)
+    if "datasets" not in spec:
+        del made["spec"]["datasets"]
+    return made
+
+
+def test_what_comes_after_training(command: Command) -> None:
+    """Never a search; without data, no check of any; an engine's pod in its own image."""
+    images = ("--trainer-image", "mine:3", "--tensorrt-image", "mine:3-tensorrt")
+    made = command(after("gen_trt_engine", "s3://a/m.onnx"), *images)
+    assert named(made, "Job") == ["x-gen-trt-engine-1"]
+    pod = made[-1]["spec"]["template"]["spec"]["containers"][0]
+    assert (pod["image"], pod["command"][1]) == ("mine:3-tensorrt", "gen_trt_engine")
+    assert "onnx_file: " in made[2]["data"]["spec.yaml"]
+    data = {"test": [{"uri": "s3://a/test"}]}
+    made = command(after("evaluate", "s3://a/m.pth", datasets=data), *images)
+    assert named(made, "Job") == ["x-preflight-1", "x-evaluate-1"]
+    assert "DinoAutoML" not in [each["kind"] for each in made]
+    command(after("quantize", "s3://a/m.pth", datasets={"calibration": data["test"]}), status=64)
+    assert "quantize needs an ONNX file, and spec.parent.uri is a checkpoint" in command.said
+    command(after("evaluate", "s3://a/m.pth"), status=64)
+    assert "spec.datasets.test: is missing" in command.said
+
+
 def test_an_embedded_search(command: Command) -> None:
     """The first trials and what is made of each; only the first one checks the data."""
     made = command(a_search(parallelTrials=3), "--engine", "Embedded")

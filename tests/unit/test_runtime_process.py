@@ -39,6 +39,7 @@ def test_the_environment_holds_the_defaults() -> None:
     }
     options = main.parser(known).parse_args([])
     assert options.trainer_image == "trainer:2"
+    assert options.tensorrt_image == "", "the trainer's"
     assert options.s3_path_style is False
     assert options.watch_namespaces == ("a", "b")
     assert options.metrics_port == 9
@@ -68,7 +69,13 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main.parser({}).parse_args(["--help"])
     text = capsys.readouterr().out
-    words = ("DINO_TRAINER_IMAGE", "DINO_S3_SECRET", "DINO_METRICS_PORT", "DINO_AUTOML_PROFILE")
+    words = (
+        "DINO_TRAINER_IMAGE",
+        "DINO_TENSORRT_IMAGE",
+        "DINO_S3_SECRET",
+        "DINO_METRICS_PORT",
+        "DINO_AUTOML_PROFILE",
+    )
     for word in (*words, "Ctrl-C"):
         assert word in text
 
