@@ -19,6 +19,7 @@ import onnx
 import onnx.checker
 import torch
 from onnxscript import ir
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import nn
 
 from dino_trainer.detectors.info import ModelInfo
@@ -30,6 +31,7 @@ from dino_trainer.model import Dino
 
 PACKAGE = "dino-operator"
 _LARGEST = 2**31 - 1  # bytes of a protobuf
+_LARGE = 2**26  # bytes of a constant
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -120,6 +122,9 @@ def _traced(
             verbose=False,
         )
     assert program is not None
+    # The exporter's own limit leaves the tables of large inputs to be computed in every run.
+    fold_constants(program.model, input_size_limit=_LARGE, output_size_limit=_LARGE)
+    remove_unused_nodes(program.model)
     _name_nodes(program.model)
     return ir.to_proto(program.model)
 

@@ -57,12 +57,16 @@ def _lowered(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bo
 
 
 def _axes_as_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Axes that are not constant, or none that mean none, have no such form."""
     kept = [a for a in node.attribute if a.name != "noop_with_empty_axes"]
-    if len(kept) != len(node.attribute):
-        return False
+    empty_is_none = any(a.i for a in node.attribute if a.name == "noop_with_empty_axes")
     if len(node.input) == 2:
         if node.input[1] not in constants:
             return False
         axes = numpy_helper.to_array(constants[node.input.pop()]).tolist()
-        node.attribute.append(onnx.helper.make_attribute("axes", axes))
+        kept.append(onnx.helper.make_attribute("axes", axes))
+    elif empty_is_none:
+        return False
+    del node.attribute[:]
+    node.attribute.extend(kept)
     return True
