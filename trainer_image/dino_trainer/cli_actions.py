@@ -99,7 +99,7 @@ a smallest spec.yaml (test data is optional: the ONNX file is compared with the 
 _EXPORT_RESULTS = """\
 results, in <results_dir>/export/:
   dino_model.onnx         published only where it finds the same objects as the checkpoint
-  result.json             the comparison of both
+  export.json             size, nodes by operator, and the comparison of both
 """
 
 _ENGINE = """\
@@ -119,8 +119,9 @@ both here. INT8 takes ranges from dataset.quant_calibration_data_sources, or fro
 _ENGINE_RESULTS = """\
 results, in <results_dir>/gen_trt_engine/:
   dino_model.engine       published only where it finds the same objects as the ONNX file
-  dino_model.engine.json  GPU, versions, precision, and which ONNX file it was built from
-  result.json             the comparison of both, with the latency of each
+  dino_model.engine.json  GPU, versions, precision, latency, and the ONNX file it was built from
+  comparison.json         what both find, side by side
+  timing.cache            measured tactics: the next build is faster
 """
 
 _QUANTIZE = """\
@@ -140,8 +141,7 @@ a smallest spec.yaml (accuracy is compared on the test data, else on the calibra
 _QUANTIZE_RESULTS = """\
 results, in <results_dir>/quantize/:
   dino_model_int8.onnx    published only where it loses no more than quantize.gate.maxLoss of mAP
-  report.html             accuracy and latency of both
-  result.json             the same for programs
+  report.html             accuracy and latency of both, and which layers were quantized
 """
 
 _DISTILL = """\
