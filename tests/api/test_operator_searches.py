@@ -135,3 +135,45 @@ def test_an_heir_waits_for_its_parent_and_starts_from_its_checkpoint(cluster: Cl
     assert refused["reason"] == "InvalidSpec"
     assert "model.num_queries: must be 100" in refused["message"]
     assert not cluster.jobs_of("odd")
+
+
+def test_what_follows_a_search_is_admitted_and_goes_on_from_its_winner(cluster: Cluster) -> None:
+    """Each reads its own data and the model that the one before it left; an engine fails alone."""
+    here = {part: [{"uri": f"s3://bucket/{part}"}] for part in ("train", "validation", "test")}
+    experiment = {"export": {"opset_version": 18}, "quantize": {"algorithm": "minmax"}}
+    template = {
+        "datasets": {**here, "calibration": here["train"]},
+        "output": {"uri": "s3://bucket/follow"},
+        "resources": {"gpus": 0, "processes": 2},
+        "numClasses": 4,
+        "experiment": experiment,
+    }
+    then = [{"action": each} for each in ("evaluate", "export", "quantize", "gen_trt_engine")]
+    made = {
+        "apiVersion": "dino-operator.io/v1alpha1",
+        "kind": "DinoAutoML",
+        "metadata": {"name": "follow"},
+        "spec": {"template": template, "engine": "Embedded", "maxTrials": 1, "then": then},
+    }
+    made["spec"]["parallelTrials"] = 1
+    applied = cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
+    assert applied.returncode == 0, applied.stderr
+    cluster.finish(cluster.run("follow-trial-0-train-1"), message=RESULT)
+    cluster.finish(cluster.run("follow-report-1"), message=REPORTED)
+    keys = {"evaluate": "checkpoint", "export": "checkpoint", "quantize": "model_path"}
+    model = {"uri": BEST, "format": "checkpoint"}
+    for index, (action, key) in enumerate(keys.items(), start=1):
+        job = f"follow-then-{index}-{action}-1"
+        pod = cluster.run(job)
+        volume = cluster.job(job)["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
+        told = cluster.core.read_namespaced_config_map(volume, cluster.namespace).data["spec.yaml"]
+        assert f'{key}: "{model["uri"]}"' in told
+        if action != "evaluate":
+            model = {"uri": f"s3://bucket/{action}.onnx", "format": "onnx"}
+        cluster.finish(pod, message={"schema": 1, "action": action, "model": model})
+    cluster.finish(cluster.run("follow-then-4-gen-trt-engine-1"), 79)
+    ended = ("Complete", "Failed")
+    eventually(lambda: search(cluster, "follow")["status"]["phase"] in ended, "the end")
+    status = search(cluster, "follow")["status"]
+    assert status["phase"] == "Complete", "the winner stands"
+    assert [each["phase"] for each in status["then"]] == ["Complete"] * 3 + ["Failed"]
