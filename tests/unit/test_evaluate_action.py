@@ -28,7 +28,9 @@ from dino_api.names import Action
 from dino_api.result import Metrics, ModelFile, Result
 from dino_trainer.actions import evaluate
 from dino_trainer.cli import main
-from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.coco import CocoDataset, load_coco
+from dino_trainer.data.image_store import Folder
+from dino_trainer.data.stage import StagedSource
 from dino_trainer.detectors import ModelInfo
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.distributed.world import World
@@ -209,6 +211,36 @@ def test_the_report_needs_no_other_file_and_shows_pictures(
     assert first.size == (96, 64)
     for heading in ("Classes", "Precision and recall", "F1 by threshold", "Confusions"):
         assert f"<h2>{heading}</h2>" in text
+
+
+def test_sources_that_both_count_from_one_are_kept_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = a_dataset(folder.parent / "other", 3, seed=5)
+    staged = [
+        StagedSource(Folder(one / "images"), one / "annotations.json", "")
+        for one in (folder, other)
+    ]
+    text = ", ".join(
+        f"{{image_dir: {one}/images, json_file: {one}/annotations.json}}" for one in (folder, other)
+    )
+    spec = spec_of(folder, f"dataset.test_data_sources=[{text}]")
+    painter = Painter(load_coco(staged), spec)
+    monkeypatch.setattr(evaluate, "open_model", lambda *_: painter)
+    result = evaluate.run(spec, context_of(spec))
+    said = json.loads(written(folder, "metrics.json").read_text())
+    names = [f"{number}.png" for number in (1, 2, 3, 4, 5, 6, 1, 2, 3)]
+    files = {str(place): name for place, name in enumerate(names, start=1)}
+    assert said["data"]["imageFiles"] == files
+
+    whole, more = (json.loads((one / "annotations.json").read_text()) for one in (folder, other))
+    whole["images"] += [{**image, "id": image["id"] + 6} for image in more["images"]]
+    whole["annotations"] += [
+        {**one, "id": one["id"] + 1000, "image_id": one["image_id"] + 6}
+        for one in more["annotations"]
+    ]
+    (folder / "annotations.json").write_text(json.dumps(whole))
+    assert result.metrics == Metrics.from_coco(pycocotools(folder)[0])
 
 
 REFUSED = {
