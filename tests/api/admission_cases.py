@@ -57,7 +57,7 @@ def changed(*changes: tuple[str, Any], start: dict[str, Any] = VALID) -> dict[st
         if value is GONE:
             del node[leaf]
         else:
-            node[leaf] = value
+            node[leaf] = copy.deepcopy(value)
     return manifest
 
 

@@ -238,7 +238,7 @@ BAD: dict[str, tuple[Changes, str, str]] = {
     "the model of a follower": (
         ((f"{EXPERIMENT}.evaluate.checkpoint", "x.pth"),),
         f"{EXPERIMENT}.evaluate.checkpoint",
-        "use spec.parent",
+        "it is the winner of the search",
     ),
     "a misspelt key of the experiment": (
         ((f"{EXPERIMENT}.model.num_querys", 9),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
 from dino_api.names import Action
 from dino_api.resources import DinoJobSpec
+from dino_api.rules.automl import below_template
 from dino_api.status import DinoJobStatus
 
 Schema = dict[str, Any]
@@ -52,6 +53,11 @@ class Kind:
     def sections(self) -> frozenset[str]:
         """The sections of the experiment that one of its actions reads."""
         return frozenset(name for action in self.actions for name in READ_BY[Action(action)])
+
+    def told(self, text: str) -> str:
+        """A sentence about a DinoJob as it reads here."""
+        text = below_template(text) if self.training else text
+        return text[0].upper() + text[1:]
 
     @property
     def file(self) -> str:
@@ -155,7 +161,7 @@ def root_schema(kind: Kind = JOB) -> Schema:
     for name in kind.training:
         training = training["properties"][name]
     outer = training["properties"]["experiment"]
-    training["properties"]["experiment"] = _experiment(outer, kind.sections)
+    training["properties"]["experiment"] = _experiment(outer, kind)
     status = structural(kind.status)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -175,18 +181,18 @@ def root_schema(kind: Kind = JOB) -> Schema:
     return root
 
 
-def _experiment(outer: Schema, sections: Collection[str]) -> Schema:
+def _experiment(outer: Schema, kind: Kind) -> Schema:
     """The experiment's schema: sections that its actions read, keys with their full texts."""
     schema = structural(ExperimentSpec)
     schema["description"] = outer["description"]
-    for name in {*OTHER_SECTIONS, *Action} - {*sections}:
+    for name in {*OTHER_SECTIONS, *Action} - kind.sections:
         schema["properties"].pop(name, None)
     _refused_whole(schema)
     for path, field in walk():
         node = _find(schema, path)
         if node is not None and "properties" not in node:
             by = note_of(field).resource
-            node["description"] = f"Use {by}." if by else describe(field, node)
+            node["description"] = kind.told(f"use {by}.") if by else describe(field, node)
     return schema
 
 

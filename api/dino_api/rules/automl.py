@@ -19,11 +19,10 @@ _ITEM = "spec.search[]"
 
 def below_template(text: str) -> str:
     """A scope or a sentence of a DinoJob as it reads in a DinoAutoML."""
-    return (
-        f"{TEMPLATE}.{text[5:]}"
-        if text.startswith("spec.")
-        else text.replace(" spec.", f" {TEMPLATE}.")
-    )
+    text = text.replace("use spec.parent", "it is the winner of the search")
+    if text.startswith("spec."):
+        return f"{TEMPLATE}.{text[5:]}"
+    return text.replace(" spec.", f" {TEMPLATE}.")
 
 
 def _in_template(rule: ResourceRule) -> ResourceRule:
