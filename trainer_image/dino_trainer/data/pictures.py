@@ -11,7 +11,7 @@ import posixpath
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +25,7 @@ from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import Say, is_remote, local_path, named, open_store
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+Names = Iterator[str]
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -127,23 +128,18 @@ def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
         return Folder(root), list(_below(root))
 
 
-def _below(root: Path) -> Iterable[str]:
-    stat = root.stat()
-    seen = {(stat.st_dev, stat.st_ino)}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        base = Path(folder)
-        # A link that leads back up would bring everything once more.
-        folders[:] = [name for name in folders if not _enter(base / name, seen)]
-        yield from ((base / name).relative_to(root).as_posix() for name in names)
-
-
-def _enter(folder: Path, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder was entered before."""
+def _below(folder: Path, at: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Names:
+    """Files in and below a folder. A link to where it lies would bring everything once more."""
     stat = folder.stat()
     place = (stat.st_dev, stat.st_ino)
-    known = place in seen
-    seen.add(place)
-    return known
+    if place in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _below(folder / entry.name, f"{at}{entry.name}/", above | {place})
+            else:
+                yield f"{at}{entry.name}"
 
 
 def _labels(sources: Sequence[str]) -> list[str]:

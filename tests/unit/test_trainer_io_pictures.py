@@ -1,0 +1,91 @@
+"""Images without annotations: which files count, in which order, under which names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from coco_builders import pack
+from s3_server import BUCKET, S3Server
+
+from dino_trainer.data.pictures import Picture, find_pictures, in_order, is_picture
+from dino_trainer.errors import TrainerError
+from dino_trainer.storage import open_store
+
+FILES = ("a/img10.JPG", "a/img2.jpeg", "b/deep/z.webp", "b/x.png", "top.bmp")
+OTHERS = ("a/notes.txt", "b/.hidden.png", ".cache/x.png", "__MACOSX/a/img2.jpeg", "a/tiff.tif")
+ORDER = ["a/img2.jpeg", "a/img10.JPG", "b/deep/z.webp", "b/x.png", "top.bmp"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files whose content is their own name."""
+    root = tmp_path / "photos"
+    for name in (*FILES, *OTHERS):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def found(sources: list[str], work: Path) -> list[Picture]:
+    return find_pictures(sources, work, lambda _: None)
+
+
+def paths(sources: list[str], work: Path) -> list[str]:
+    pictures = found(sources, work)
+    assert all(one.path.endswith(one.read_bytes().decode()) for one in pictures)
+    assert all(one.name == Path(one.path).name for one in pictures)
+    return [one.path for one in pictures]
+
+
+def test_all_images_below_a_folder_in_natural_order(folder: Path, tmp_path: Path) -> None:
+    assert paths([str(folder)], tmp_path / "work") == ORDER
+    assert in_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
+    assert not is_picture("jpg")
+
+
+def test_a_link_that_leads_back_up_brings_nothing_twice(folder: Path, tmp_path: Path) -> None:
+    os.symlink("..", folder / "b/loop")
+    os.symlink(folder / "b/deep", folder / "linked")
+    own = [*ORDER[:4], "linked/z.webp", ORDER[4]]
+    assert [picture.path for picture in found([str(folder)], tmp_path / "work")] == own
+
+
+def test_an_archive_gives_the_same(tmp_path: Path) -> None:
+    members = [(name, name.encode()) for name in (*FILES, *OTHERS)]
+    assert paths([str(pack(tmp_path / "photos.tar.gz", members))], tmp_path / "work") == ORDER
+
+
+def test_a_folder_on_s3_gives_the_same(folder: Path, tmp_path: Path, s3_server: S3Server) -> None:
+    store = open_store(f"s3://{BUCKET}/photos")
+    for name in (*FILES, *OTHERS):
+        store.upload(folder / name, name)
+    assert paths([f"s3://{BUCKET}/photos"], tmp_path / "work") == ORDER
+
+
+def test_several_sources_keep_their_paths_where_they_can(folder: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "own.png").write_text("own.png")
+    assert paths([str(folder), str(more)], tmp_path / "work") == [*ORDER, "own.png"]
+    (more / "top.bmp").write_text("top.bmp")
+    both = paths([str(folder), f"{more}/"], tmp_path / "work")
+    assert both == [*(f"photos/{path}" for path in ORDER), "more/own.png", "more/top.bmp"]
+    twice = paths([str(folder), str(folder)], tmp_path / "work")
+    assert len(set(twice)) == 10
+    assert (twice[0], twice[5]) == ("1-photos/a/img2.jpeg", "2-photos/a/img2.jpeg")
+
+
+def test_what_is_not_there_or_holds_no_image(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source, reason, said in (
+        ("nowhere", "InputNotFound", "There is no folder or archive"),
+        ("nowhere.tar", "InputNotFound", "nowhere.tar"),
+        ("empty", "InvalidDataset", "holds no image: no file there ends in .jpg"),
+    ):
+        with pytest.raises(TrainerError, match=said) as refused:
+            found([str(tmp_path / source)], tmp_path / "work")
+        assert refused.value.reason == reason
+    with pytest.raises(TrainerError, match="No images are named"):
+        found([], tmp_path / "work")
