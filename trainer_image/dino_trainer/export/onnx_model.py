@@ -12,6 +12,7 @@ import io
 import logging
 from ast import literal_eval
 from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _traced(
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """The exporter prints its steps, and the optimiser what it leaves as it is."""
     logger = logging.getLogger("onnxscript")
     level = logger.level
@@ -148,19 +149,19 @@ def _name_nodes(model: ir.Model) -> None:
     Names of weights become those of the checkpoint. What the exporter notes for its developers
     (source files and lines) is left out.
     """
-    for value in list(model.graph.initializers.values()):
-        value.name = value.name.removeprefix("model.")
+    graph = model.graph
+    weights = list(graph.initializers.values())
+    for value in weights:
+        value.name = (value.name or "").removeprefix("model.")
     seen: Counter[str] = Counter()
-    for node in model.graph:
+    for node in graph:
         name = f"{_module_of(node)}/{node.op_type}"
         seen[name] += 1
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
-        node.metadata_props.clear()
         node.doc_string = None
-    for value in model.graph.all_values() if hasattr(model.graph, "all_values") else ():
-        value.metadata_props.clear()
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
+    values = [value for node in graph for value in node.outputs]
+    for noted in (model, graph, *graph, *graph.inputs, *weights, *values):
+        noted.metadata_props.clear()
 
 
 def _module_of(node: ir.Node) -> str:
