@@ -107,6 +107,19 @@ def test_what_an_evaluation_will_hand_on(between: Object, refused: bool) -> None
     assert (ready(done)[1] == "InvalidSpec") == refused
 
 
+def test_what_it_handed_on_in_the_end_counts() -> None:
+    """Its own parent is gone: only its status says of which kind its model is."""
+    base = that_left("onnx", "evaluate").spec(parent={"name": "gone"})
+    done = looked(heir("export"), base)
+    assert ready(done) == (
+        "False",
+        "InvalidSpec",
+        "export needs a checkpoint, and DinoJob base (evaluate) left an ONNX file: name the "
+        "training that the ONNX file was made from",
+    )
+    assert "inherited" in (looked(heir("quantize"), base).status or {})
+
+
 def test_the_winner_of_a_search_is_a_checkpoint() -> None:
     weights = {"uri": "s3://w/best.pth", "sha256": "ab", "bytes": 7, "epoch": 3}
     best = {"checkpoint": weights, "specification": {"model": STRUCTURE}}
