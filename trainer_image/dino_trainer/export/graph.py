@@ -50,7 +50,8 @@ class EndToEnd(Raw):
         super().__init__(model, size)
         self.mean, self.std, self.num_select = tuple(mean), tuple(std), num_select
         height, width = size
-        self.register_buffer("pixels", torch.tensor([width, height, width, height]).float())
+        sides = model.label_embed.weight.new_tensor([width, height, width, height])
+        self.register_buffer("pixels", sides)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best detections of uint8[b, 3, h, w] in RGB.

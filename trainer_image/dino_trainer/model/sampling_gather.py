@@ -56,7 +56,8 @@ def _bordered(value: Tensor, shapes: LevelShapes, m: int) -> Tensor:
 
 def _per_sample(sides: list[int], points: int, like: Tensor) -> Tensor:
     """Return float[v * p]: the side of each sample's level."""
-    return torch.tensor([side for side in sides for _ in range(points)], dtype=like.dtype)
+    every = [side for side in sides for _ in range(points)]
+    return torch.tensor(every, dtype=like.dtype, device=like.device)
 
 
 def _cell(at: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,8 +76,8 @@ def _starts(shapes: LevelShapes, m: int, points: int, like: Tensor) -> Tensor:
     for h, w in shapes:
         starts += [start + (w + 2) + 1] * points
         start += (h + 2) * (w + 2)
-    heads = torch.arange(m, dtype=like.dtype)[:, None]
-    return torch.tensor(starts, dtype=like.dtype) * m + heads
+    heads = torch.arange(m, dtype=like.dtype, device=like.device)[:, None]
+    return torch.tensor(starts, dtype=like.dtype, device=like.device) * m + heads
 
 
 def _images(b: int, rows: int, device: torch.device) -> Tensor:
