@@ -151,7 +151,7 @@ class FailureReason(Described):
     """Why a pod, or in the end the job, failed. `failures.TABLE` holds retry and remedy."""
 
     INVALID_SPEC = "InvalidSpec", "the experiment, or an option in it, cannot be run"
-    INVALID_DATASET = "InvalidDataset", "the data was read and is not what training needs"
+    INVALID_DATASET = "InvalidDataset", "the data was read and is not what the action needs"
     INPUT_NOT_FOUND = "InputNotFound", "a dataset, checkpoint or weights file does not exist"
     STORAGE_UNAVAILABLE = "StorageUnavailable", "the object store did not answer, after retries"
     INTERNAL_ERROR = "InternalError", "the trainer hit an error that it has no other name for"
@@ -174,7 +174,7 @@ class FailureReason(Described):
     METRICS_UNAVAILABLE = "MetricsUnavailable", "a trial ended, and Katib has no metric of it"
     KATIB_FAILED = "KatibFailed", "Katib ended the search without a result, or does not go on"
     STOPPED = "Stopped", "spec.runPolicy.stop was set"
-    PARENT_FAILED = "ParentFailed", "the parent failed, or left no checkpoint"
+    PARENT_FAILED = "ParentFailed", "the parent failed, or left no model that the job can take"
     MAX_FAILED_TRIALS = "MaxFailedTrialsReached", "more trials failed than spec.maxFailedTrials"
     NO_TRIAL_SUCCEEDED = "NoTrialSucceeded", "every trial ended and none left a checkpoint"
 
@@ -191,7 +191,7 @@ class ConditionReason(Described):
     AUTOML_DISABLED = "AutoMLDisabled", "the installation has automl.enabled: false"
     AUTOML_CRD_MISSING = "AutoMLCRDMissing", "the DinoAutoML CRD is not installed"
     WAITING_FOR_PARENT = "WaitingForParent", "the parent does not exist or has not ended yet"
-    PARENT_COMPLETE = "ParentComplete", "the parent left the checkpoint that the job starts from"
+    PARENT_COMPLETE = "ParentComplete", "the parent left the model that the job goes on from"
     STOPPING = "Stopping", "stop was set; the pod is saving a checkpoint"
     WAITING_FOR_QUEUE = "WaitingForQueue", "the Job waits until Kueue admits it"
     STARTED = "Started", "the trainer's pod runs"

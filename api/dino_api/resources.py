@@ -29,7 +29,7 @@ class OutputTarget(Camel):
     uri: str = Field(
         max_length=URI,
         description="Folder in the object store, such as s3://bucket/results. The job writes to "
-        "<uri>/train and resumes from there: give every job its own.",
+        "<uri>/<action>, such as <uri>/train, and resumes from there: give every job its own.",
     )
 
 
@@ -62,15 +62,15 @@ class Resources(Camel):
         1,
         ge=0,
         le=16,
-        description="GPUs of each pod, with one process for each. Default 1; 0 trains on CPU, for "
-        "small tests.",
+        description="GPUs of each pod, with one process for each. Default 1; 0 runs on the CPU: "
+        "enough for export and quantize, and for small tests of training.",
     )
     nodes: int = Field(
         1,
         ge=1,
         le=64,
         description="Pods that train together, each with the GPUs, CPUs and memory given here. "
-        "Default 1.",
+        "Default 1. For train and distill.",
     )
     processes: int = Field(
         1,
@@ -163,8 +163,8 @@ class TrainingSpec(Camel):
         None,
         ge=1,
         le=100000,
-        description="Number of classes: the largest category id plus one. Absent: derived from "
-        "the training annotations.",
+        description="Number of classes: the largest category id plus one. Absent: the parent's, or "
+        "derived from the training annotations.",
     )
     experiment: dict[str, Any] = Field(
         default_factory=dict,
@@ -202,15 +202,20 @@ class TrainingSpec(Camel):
 class DinoJobSpec(TrainingSpec):
     """What to do. Immutable except runPolicy."""
 
-    action: Action = Field(description="What the job does.")
+    action: Action = Field(
+        description="What the job does: train, evaluate, inference, export, gen_trt_engine, "
+        "quantize or distill. Each reads its section of experiment, and model and dataset."
+    )
     automl_policy: Literal["Auto", "Disabled"] = Field(
         "Auto",
         description="Auto (default) searches good hyperparameters first: the job becomes a "
-        "DinoAutoML that it owns. Disabled trains once with the experiment as given.",
+        "DinoAutoML that it owns. Disabled trains once with the experiment as given. Other actions "
+        "than train are never searched for.",
     )
     parent: Parent | None = Field(
         None,
-        description="The job or search whose checkpoint and model structure this one starts from.",
+        description="The job, search or file whose model this one goes on from; of distill, the "
+        "teacher. Absent: a training starts anew, other actions take what lies under output.",
     )
 
 

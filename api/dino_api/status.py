@@ -59,7 +59,7 @@ class DinoJobStatus(Camel):
         description="For printing only: Pending, Preparing, Queued, Running, Suspended, Complete "
         "or Failed. Programs read conditions.",
     )
-    attempts: int | None = Field(None, ge=0, description="Attempts to train so far.")
+    attempts: int | None = Field(None, ge=0, description="Attempts so far.")
     gpus: int | None = Field(None, ge=0, description="GPUs that each attempt asks for, in all.")
     micro_batch: int | None = Field(
         None,
@@ -73,7 +73,7 @@ class DinoJobStatus(Camel):
         None, max_length=253, description="The pod that may write progress."
     )
     start_time: str | None = Field(
-        None, max_length=NAME, description="Start of the first training pod."
+        None, max_length=NAME, description="Start of the first pod of the action."
     )
     completion_time: str | None = Field(None, max_length=NAME, description="End of the job.")
     conditions: list[Condition] = Field(
@@ -81,9 +81,11 @@ class DinoJobStatus(Camel):
         max_length=16,
         description="Suspended, AutoMLRouted, ParentReady, DataReady, Running, Complete, Failed.",
     )
-    progress: Progress | None = Field(None, description="Where the training is.")
+    progress: Progress | None = Field(None, description="Where the action is.")
     dataset: Dataset | None = Field(None, description="What the preflight found in the data.")
-    metrics: Metrics | None = Field(None, description="Metrics of the best checkpoint.")
+    metrics: Metrics | None = Field(
+        None, description="Metrics of the model, by validation or evaluation."
+    )
     checkpoint: Checkpoint | None = Field(None, description="The best checkpoint, of training.")
     model: ModelFile | None = Field(None, description="The model that a later job goes on from.")
     comparison: Comparison | None = Field(

@@ -180,9 +180,13 @@ def test_get_prints_the_columns_and_knows_the_short_names(kubectl: Any, dinojobs
             "progress": {"percent": 37, "display": "37%", "epoch": 3},
             "metrics": {"mAP50": 0.7123},
             "checkpoint": {"uri": "s3://bucket/best.pth"},
+            "model": {"uri": "s3://bucket/dino_model.onnx", "format": "onnx"},
         },
     )
     head, row = kubectl("get", "dj").stdout.splitlines()
-    assert head.split() == ["NAME", "PHASE", "PROGRESS", "MAP50", "GPUS", "ATTEMPTS", "AGE"]
-    assert row.split()[:6] == ["cells", "Running", "37%", "0.7123", "1", "2"]
-    assert "s3://bucket/best.pth" in kubectl("get", "dino", "-o", "wide").stdout
+    columns = ["NAME", "ACTION", "PHASE", "PROGRESS", "MAP50", "GPUS", "ATTEMPTS", "AGE"]
+    assert head.split() == columns
+    assert row.split()[:7] == ["cells", "train", "Running", "37%", "0.7123", "1", "2"]
+    wide = kubectl("get", "dino", "-o", "wide").stdout
+    assert "s3://bucket/best.pth" in wide
+    assert "s3://bucket/dino_model.onnx" in wide

@@ -70,7 +70,11 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
     ),
     "a list": ("path-held", "single value", spec([among("train.optim.lr_steps", "11")])),
     "a section": ("path-held", "single value", spec([among("train.optim", "x")])),
-    "another action": ("path-held", "only `dino export` reads it", spec([over("export.opset_version", 1, 17)])),
+    "another action": (
+        "path-held",
+        "only `dino export` reads it",
+        spec([over("export.opset_version", 1, 17)]),
+    ),
     "what the resource decides": (
         "path-held",
         "spec.numClasses",

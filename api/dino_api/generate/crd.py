@@ -70,12 +70,13 @@ JOB = Kind(
     names.PLURAL,
     names.SINGULAR,
     names.SHORT_NAMES,
-    "A training of a DINO detector.",
+    "A job on a DINO detector: its training, or what comes after it.",
     DinoJobSpec,
     DinoJobStatus,
     (),
     tuple(Action),
     (
+        ("Action", "string", ".spec.action", False),
         ("Phase", "string", ".status.phase", False),
         ("Progress", "string", ".status.progress.display", False),
         ("mAP50", "number", ".status.metrics.mAP50", False),
@@ -87,6 +88,7 @@ JOB = Kind(
         ("Epochs", "integer", ".status.progress.epochs", True),
         ("Failure", "string", ".status.failure.reason", True),
         ("Checkpoint", "string", ".status.checkpoint.uri", True),
+        ("Model", "string", ".status.model.uri", True),
     ),
     add_job_rules,
 )

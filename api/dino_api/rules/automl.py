@@ -38,7 +38,7 @@ def _katib(id: str, path: str, must: str, remedy: str, holds: str) -> ResourceRu
 
 _EMBEDDED = "use engine: Embedded, or Auto"
 
-_ACTIONS = "(has(self.then) ? self.then.map(one, one.action) : [])"
+_ACTIONS = "(has(self.then) ? self.then.map(t, t.action) : [])"
 _DATA = "self.template.?datasets"
 _INT8 = (
     "self.template.?experiment.?gen_trt_engine.?tensorrt.?data_type.orValue('FP32') == 'INT8' && "

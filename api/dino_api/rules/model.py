@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from dino_api.rules.rule import Rule, breaks, only
+from dino_api.rules.rule import Rule, breaks, given, only
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec
@@ -92,7 +92,7 @@ MODEL_RULES = (
         "must be a ResNet, Swin, EfficientViT, GC-ViT or ViT-L name of TAO, or timm/<name>",
         "For example resnet_50, swin_tiny_224_1k, vit_large_dinov2; docs/backbones.md has all.",
         _backbone,
-        cel=f"{{backbone}}.matches('{BACKBONE}|{NOT_BUILT}')",
+        cel=given("backbone", f"self.backbone.matches('{BACKBONE}|{NOT_BUILT}')"),
     ),
     Rule(
         "backbone-built",
@@ -102,7 +102,7 @@ MODEL_RULES = (
         "fan_base, swin_base_224_22k for fan_large, gc_vit_base for gc_vit_large, "
         "swin_large_384_22k for gc_vit_large_384.",
         _built,
-        cel=f"!{{backbone}}.matches('{NOT_BUILT}')",
+        cel=given("backbone", f"!self.backbone.matches('{NOT_BUILT}')"),
     ),
     Rule(
         "backbone-imagenet",
@@ -118,8 +118,11 @@ MODEL_RULES = (
         "must be a path or an s3:// URI",
         f"{_S3}.",
         _backbone_path,
-        cel="!{pretrained_backbone_path}.contains('://') || "
-        "{pretrained_backbone_path}.startsWith('s3://')",
+        cel=given(
+            "pretrained_backbone_path",
+            "!self.pretrained_backbone_path.contains('://') || "
+            "self.pretrained_backbone_path.startsWith('s3://')",
+        ),
     ),
     Rule(
         "levels-agree",
@@ -135,9 +138,12 @@ MODEL_RULES = (
         "must rise without repeats and begin with a level of the backbone (0 to 3)",
         "Write them like [1, 2, 3, 4].",
         _rising,
-        cel="{return_interm_indices}[0] < 4 && {return_interm_indices}.all(a, "
-        "{return_interm_indices}.exists_one(b, b == a)) && "
-        "{return_interm_indices}.isSorted()",
+        cel=given(
+            "return_interm_indices",
+            "(self.return_interm_indices[0] < 4 && self.return_interm_indices.all(a, "
+            "self.return_interm_indices.exists_one(b, b == a)) && "
+            "self.return_interm_indices.isSorted())",
+        ),
     ),
     Rule(
         "heads-divide",
@@ -171,7 +177,7 @@ MODEL_RULES = (
         "must not repeat a name",
         "Write [labels, boxes].",
         _losses,
-        cel="{loss_types}.all(a, {loss_types}.exists_one(b, b == a))",
+        cel=given("loss_types", "self.loss_types.all(a, self.loss_types.exists_one(b, b == a))"),
     ),
     Rule(
         "denoising-groups",

@@ -83,6 +83,11 @@ def breaks(condition: bool, got: Any) -> Any:
     return got if condition else HOLDS
 
 
+def given(leaf: str, holds: str) -> str:
+    """CEL of a rule about one key whose default keeps it: asked only where the object has it."""
+    return f"!has(self.{leaf}) || {holds}"
+
+
 def only(id: str, path: str, value: Any, remedy: str) -> Rule:
     """An option that TAO has and this release does not: only `value` is accepted."""
     section, _, leaf = path.rpartition(".")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dino_api.rules.model import bad_scheme
-from dino_api.rules.rule import HOLDS, Rule, breaks, only
+from dino_api.rules.rule import HOLDS, Rule, breaks, given, only
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec
@@ -101,7 +101,7 @@ def _uri(section: str, leaf: str) -> Any:
 def _store(section: str, leaf: str) -> Rule:
     """A path or an s3:// URI. The CRD needs no CEL where the resource decides the key."""
     path = f"{section}.{leaf}" if section else leaf
-    cel = "!{%s}.contains('://') || {%s}.startsWith('s3://')" % (leaf, leaf)  # noqa: UP031
+    cel = given(leaf, f"!self.{leaf}.contains('://') || self.{leaf}.startsWith('s3://')")
     refused = leaf != "pretrained_model_path"
     return Rule(
         f"{leaf.replace('_', '-')}-uri" if section else "root-results-dir-uri",
@@ -144,7 +144,11 @@ TRAIN_RULES = (
         "must rise without repeats",
         "Write them like [8, 11].",
         _steps_rise,
-        cel="{lr_steps}.isSorted() && {lr_steps}.all(a, {lr_steps}.exists_one(b, b == a))",
+        cel=given(
+            "lr_steps",
+            "(self.lr_steps.isSorted() && "
+            "self.lr_steps.all(a, self.lr_steps.exists_one(b, b == a)))",
+        ),
     ),
     *(
         Rule(
