@@ -78,13 +78,16 @@ def read_bindings(given: Sequence[DistillBinding], student: Dino, teacher: Dino)
 
 
 def default_bindings(student: Dino, teacher: Dino) -> list[DistillBinding]:
-    """Predictions and, where both models have a feature level of the same stride, features."""
-    chosen = [
-        _binding("pred_logits", "KL", 1.0),
-        _binding("pred_boxes", "L1", 5.0),
-    ]
+    """What is sensible for any two detectors.
+
+    Predictions weigh less than the annotations, which are right where the teacher may not be. Most
+    comes from features: of the levels of the same stride, and of the encoder where all are.
+    """
+    chosen = [_binding("pred_logits", "KL", 0.3), _binding("pred_boxes", "L1", 1.5)]
     if _common_levels(student, teacher):
-        chosen.append(_binding(LEVELS, "L2", 1.0))
+        chosen.append(_binding(LEVELS, "L2", 20.0))
+    if student.cfg.return_interm_indices == teacher.cfg.return_interm_indices:
+        chosen.append(_binding("encoder", "L2", 20.0))
     return chosen
 
 
