@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from onnxruntime.quantization.calibrate import (
     TensorsData,
 )
 
-from dino_trainer.errors import invalid_spec
+from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.train.machine import cores
 
 _KINDS: dict[str, type[CalibraterBase]] = {"minmax": MinMaxCalibrater, "entropy": EntropyCalibrater}
 # The library's own default, 128, is as many as it quantizes to: then there is nothing to choose.
-_OPTIONS: dict[str, dict[str, int]] = {"minmax": {}, "entropy": {"num_bins": 1024}}
+_OPTIONS: dict[str, dict[str, int]] = {"minmax": {}, "entropy": {"num_bins": 512}}
 _ERRORS_ONLY = 3
 
 
@@ -50,7 +51,7 @@ def ranges_of(
     """The range of each of `tensors`, and the number of images.
 
     images: inputs of the graph's one input, [b, 3, h, w]. algorithm: minmax or entropy.
-    Raises InvalidSpec for another algorithm; ValueError without images.
+    Raises InvalidSpec for another algorithm; InvalidDataset without images.
     """
     if algorithm not in _KINDS:
         raise invalid_spec(
@@ -63,11 +64,24 @@ def ranges_of(
         onnx.save(model, path)
         calibrator = _calibrator(_KINDS[algorithm], path, tensors, _OPTIONS[algorithm])
         for inputs in images:
-            with contextlib.redirect_stdout(io.StringIO()):  # it says what it does, each time
+            with _quietly():
                 calibrator.collect_data(_Once({name: _filled(inputs, batch)}))
             count += len(inputs)
-        with contextlib.redirect_stdout(io.StringIO()):
+        if not count:
+            raise invalid_dataset(
+                "There are no calibration images.",
+                "Name some as dataset.quant_calibration_data_sources.",
+            )
+        with _quietly():
             return calibrator.compute_data(), count
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The library prints what it does, for each image; NaN are noticed by `finite`."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def _filled(inputs: NDArray[Any], batch: int) -> NDArray[Any]:

@@ -86,14 +86,7 @@ def quantize_onnx(
         model = onnx.shape_inference.infer_shapes(onnx.load(onnx_path))
     refuse_quantized(model, where)
     chosen = choose(model, skip_names, where)
-    try:
-        ranges, count = ranges_of(model, _tensors(model, chosen), images, algorithm)
-    except ValueError as error:
-        raise TrainerError(
-            FailureReason.INVALID_DATASET,
-            f"{where} cannot be quantized without calibration images.",
-            "Name some as dataset.quant_calibration_data_sources.",
-        ) from error
+    ranges, count = ranges_of(model, _tensors(model, chosen), images, algorithm)
     if not finite(ranges):
         raise TrainerError(
             FailureReason.DIVERGED,
