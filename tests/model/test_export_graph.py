@@ -31,14 +31,14 @@ def test_a_size_with_too_few_tokens_is_refused() -> None:
         a_detector(num_queries=100).locate(32, 32)
 
 
-def a_graph(*nodes: onnx.NodeProto, outputs: list[str]) -> onnx.ModelProto:
+def a_graph(*nodes: onnx.NodeProto, outputs: dict[str, list[int]]) -> onnx.ModelProto:
     """A graph of operator set 18 on x float[2, 6], with the axes [1] as a constant."""
     kind = TensorProto.FLOAT
     graph = helper.make_graph(
         list(nodes),
         "graph",
         [helper.make_tensor_value_info("x", kind, [2, 6])],
-        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()],
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -55,7 +55,7 @@ def test_the_lower_operator_set_computes_the_same() -> None:
         helper.make_node("ReduceMean", ["x", "axes"], ["a"], keepdims=0, noop_with_empty_axes=0),
         helper.make_node("ReduceMax", ["x"], ["b"]),
         helper.make_node("Split", ["x"], ["c", "d"], axis=1, num_outputs=2),
-        outputs=["a", "b", "c", "d"],
+        outputs={"a": [2], "b": [1, 1], "c": [2, 3], "d": [2, 3]},
     )
     before = results(proto)
     lower(proto)
@@ -77,5 +77,5 @@ def test_the_lower_operator_set_computes_the_same() -> None:
 )
 def test_what_the_lower_one_cannot_say_is_refused(node: onnx.NodeProto) -> None:
     with pytest.raises(TrainerError, match=rf"needs {node.op_type} as in operator set 18") as error:
-        lower(a_graph(node, outputs=["y"]))
+        lower(a_graph(node, outputs={"y": [2, 6]}))
     assert "export.opset_version: 18" in error.value.remedy

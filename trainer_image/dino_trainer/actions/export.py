@@ -25,6 +25,7 @@ from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.model import Dino
 from dino_trainer.run import RunContext
 from dino_trainer.storage import open_store, replacing, sha256_of, split
+from dino_trainer.train import machine
 
 REPORT = "export.json"
 SIDE = 640  # TAO's default
@@ -38,6 +39,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         TrainerError: InvalidSpec for what cannot be exported so; GateFailed where ONNX Runtime does
             not find what torch finds: then the report alone is published.
     """
+    machine.tune(spec.train.cudnn)
     _refuse_existing(spec)
     reference = _reference(spec, context)
     path = context.output.dir / _MADE
