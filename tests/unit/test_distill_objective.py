@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,14 @@ from distill_builders import PREDICTIONS, TINY, a_batch, a_model, bindings
 from scipy.optimize import linear_sum_assignment
 
 from dino_api.experiment import load
+from dino_trainer.data.loader import Batch
 from dino_trainer.distill.assignment import LEAST_SCORE, Detected, assign, detections
 from dino_trainer.distill.bindings import read_bindings
 from dino_trainer.distill.features import captured
 from dino_trainer.distill.objective import Distillation
 from dino_trainer.distill.teacher import Teacher
 from dino_trainer.errors import TrainerError
+from dino_trainer.model import Targets
 
 WIDER: dict[str, Any] = {"hidden_dim": 64, "num_queries": 14}
 FEATURES = [("input_proj", "L2", 1.0), ("encoder", "L2", 1.0)]
@@ -45,8 +46,10 @@ def loss(distillation: Distillation, num_boxes: float = 2.0) -> torch.Tensor:
 
 def added(*rows: Any, coef: float = 1.0, **teacher: Any) -> float:
     """What the teacher adds to the loss."""
-    with_teacher = loss(a_distillation(*rows, coef=coef, **teacher))
-    return (with_teacher - loss(a_distillation(*rows, coef=0.0, **teacher))).item()
+    distillation = a_distillation(*rows, coef=coef, **teacher)
+    whole = loss(distillation)
+    distillation.weight = 0.0
+    return (whole - loss(distillation)).item()
 
 
 def test_gradients_reach_the_student_and_the_projections_alone() -> None:
@@ -93,7 +96,11 @@ def test_each_weight_counts_once(row: tuple[str, str]) -> None:
     once = added((*row, 1.0))
     assert once > 1e-4
     assert added((*row, 3.0)) == pytest.approx(3 * once, rel=1e-3)
-    assert added((*row, 3.0), coef=0.5) == pytest.approx(1.5 * once, rel=1e-3)
+
+
+def test_the_coefficient_weighs_all_of_it() -> None:
+    rows = [*PREDICTIONS, *FEATURES]
+    assert added(*rows, coef=0.5) == pytest.approx(0.5 * added(*rows), rel=1e-3)
 
 
 def test_the_sum_of_bindings_whatever_their_order() -> None:
@@ -193,7 +200,7 @@ def test_hooks_are_gone_after_an_error() -> None:
     assert not model.encoder._forward_hooks
 
 
-def test_padding_does_not_count(tmp_path: Path) -> None:
+def test_padding_does_not_count() -> None:
     """A batch weighs each image by its own places: alone or padded beside a larger one."""
     both, rows = a_batch(2), [("input_proj", "L2", 1.0), ("encoder", "L1", 1.0)]
     alone = a_distillation(*rows, coef=1.0)
@@ -207,6 +214,24 @@ def test_padding_does_not_count(tmp_path: Path) -> None:
         level.data[1, :, h - h // 4 :] += 100.0  # rows 48 to 64 of the second picture are padding
     torch.testing.assert_close(alone.of_features(mine, seen.features, both.mask), before)
     assert alone.of_features(mine, seen.features, None) > before + 1
+
+
+def image_of(batch: Batch, at: int) -> Batch:
+    """One picture of a batch, padded as it is there."""
+    one, targets = slice(at, at + 1), batch.targets
+    assert batch.sizes is not None
+    alone = Targets(targets.labels[one], targets.boxes[one], (1,))
+    return Batch((at,), batch.images[one], batch.sizes[one], alone)
+
+
+def test_parts_of_a_step_add_up() -> None:
+    """In micro-batches, or in processes: each divides by what the whole step has."""
+    distillation = a_distillation(*PREDICTIONS, *FEATURES, **WIDER).train()
+    parts = [
+        distillation(image_of(a_batch(), at), torch.Generator().manual_seed(0), 2.0)
+        for at in range(2)
+    ]
+    torch.testing.assert_close(sum(parts), loss(distillation))
 
 
 REFUSED = [
