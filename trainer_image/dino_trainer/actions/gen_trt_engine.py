@@ -57,6 +57,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     here = gpu.find()
     _refuse_existing(spec)
     reference, path = _reference(spec, context)
+    shown = gate.pictures(spec, context)  # a build takes minutes: what is missing is said before
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
         f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."
@@ -64,9 +65,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     unchecked = context.output.dir / _UNCHECKED
     try:
         made = _make(spec, context, reference, path, here, version, unchecked)
-        found, said = _compared(reference, made.detector, spec, context)
+        found = _compared(reference, made.detector, shown, spec, context)
         if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
-            raise _failed(found, said, problems, context)
+            raise _failed(found, shown.said, problems, context)
         return _published(made, found, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -183,11 +184,11 @@ def _build(
 def _compared(
     reference: OnnxDetector,
     candidate: EngineDetector,
+    shown: gate.Pictures,
     spec: ExperimentSpec,
     context: RunContext,
-) -> tuple[Comparison, str]:
-    """The comparison, and on what."""
-    shown = gate.pictures(spec, context)
+) -> Comparison:
+    """What ONNX Runtime and the engine find in the same pictures."""
     context.reporter.event(f"Comparing with ONNX Runtime on {shown.said}.")
 
     def progress(done: int, total: int) -> None:
@@ -203,7 +204,7 @@ def _compared(
         progress=progress,
     )
     context.reporter.event(gate.summary(found))
-    return found, shown.said
+    return found
 
 
 def _failed(found: Comparison, said: str, problems: list[str], context: RunContext) -> TrainerError:
