@@ -144,9 +144,12 @@ def test_a_model_that_is_not_there(folder: Path) -> None:
     with pytest.raises(TrainerError, match="There is no file") as missing:
         opened(folder, "no.pth")
     assert missing.value.reason == "InputNotFound"
-    assert missing.value.remedy == (
-        "Name the model as evaluate.checkpoint or evaluate.onnx_file or evaluate.trt_engine."
-    )
+    keys = "evaluate.checkpoint or evaluate.onnx_file or evaluate.trt_engine"
+    assert missing.value.remedy == f"Name a model that is there as {keys}."
+    uri = model_uri(a_user_spec(), Action.EVALUATE)
+    with pytest.raises(TrainerError) as missing:
+        open_model(uri, a_user_spec(), context_of(folder))
+    assert missing.value.remedy == f"Run `dino train` before, or name the model as {keys}."
     with pytest.raises(TrainerError, match="is no model file"):
         format_of("s3://bucket/model.onnx.zip")
 

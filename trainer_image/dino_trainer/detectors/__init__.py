@@ -147,7 +147,16 @@ def _fetched(uri: str, context: RunContext) -> Path:
     except TrainerError as error:
         if error.reason != FailureReason.INPUT_NOT_FOUND:
             raise
-        keys = MODEL_KEYS.get(context.action, ())
-        names = " or ".join(key_path(context.action, key) for key in keys)
-        remedy = f"Name the model as {names}." if names else None
-        raise TrainerError(error.reason, error.message, remedy) from error
+        raise TrainerError(error.reason, error.message, _remedy(uri, context.action)) from error
+
+
+def _remedy(uri: str, action: Action) -> str | None:
+    """What to do where no model lies at `uri`."""
+    keys = MODEL_KEYS.get(action, ())
+    if not keys:
+        return None
+    names = " or ".join(key_path(action, key) for key in keys)
+    before = _stand_in(action)
+    if uri.endswith(f"/{before}"):
+        return f"Run `dino {before.partition('/')[0]}` before, or name the model as {names}."
+    return f"Name a model that is there as {names}."
