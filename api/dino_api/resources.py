@@ -285,8 +285,7 @@ def _data(data: Datasets) -> dict[str, Any]:
 
 
 def _processes(action: Action, wished: Resources) -> dict[str, int]:
-    """Where a pod is one process on one node, only the GPUs need saying. Actions that have no such
-    keys run in one process."""
+    """What a section is told. Where a pod is one process on one node, the GPUs alone."""
     if action not in {*TRAINS, Action.EVALUATE, Action.INFERENCE}:
         return {}
     told = {"num_gpus": wished.gpus}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dino_api.base import NAME, SHORT, URI, Float, Int, NotBool, Note, Section, key
+from dino_api.base import SHORT, URI, Float, Int, NotBool, Note, Section, key
 from dino_api.experiment.dataset import Folders, Side
 from dino_api.experiment.model import ModelConfig
 
@@ -23,11 +23,13 @@ _SIZE = "the model's own fixed size, else as training validated"
 _VISIBLE = "CUDA_VISIBLE_DEVICES chooses the device"
 
 
-def _model(text: str) -> Any:
+def model_key(text: str) -> Any:
+    """A file of a model, which in a DinoJob is the parent's."""
     return key("", text, resource=_PARENT, size=URI)
 
 
-def _results(action: str) -> Any:
+def results_key(action: str) -> Any:
+    """The folder of an action's results."""
     text = f"Where results go. Empty: <results_dir>/{action}."
     return key("", text, resource=_OUTPUT, decides=False, size=URI)
 
@@ -51,10 +53,10 @@ def _device() -> Any:
 class EvaluateConfig(Section):
     """`dino evaluate`."""
 
-    checkpoint: str = _model("Checkpoint to evaluate. Empty: the latest of train.")
-    onnx_file: str = _model("ONNX file to evaluate instead.")
-    trt_engine: str = _model("TensorRT engine to evaluate instead.")
-    results_dir: str = _results("evaluate")
+    checkpoint: str = model_key("Checkpoint to evaluate. Empty: the latest of train.")
+    onnx_file: str = model_key("ONNX file to evaluate instead.")
+    trt_engine: str = model_key("TensorRT engine to evaluate instead.")
+    results_dir: str = results_key("evaluate")
     batch_size: Int = _batch()
     input_width: Side | None = _side("width")
     input_height: Side | None = _side("height")
@@ -84,10 +86,10 @@ class EvaluateConfig(Section):
 class InferenceConfig(Section):
     """`dino inference`."""
 
-    checkpoint: str = _model("Checkpoint to run. Empty: the latest of train.")
-    onnx_file: str = _model("ONNX file to run instead.")
-    trt_engine: str = _model("TensorRT engine to run instead.")
-    results_dir: str = _results("inference")
+    checkpoint: str = model_key("Checkpoint to run. Empty: the latest of train.")
+    onnx_file: str = model_key("ONNX file to run instead.")
+    trt_engine: str = model_key("TensorRT engine to run instead.")
+    results_dir: str = results_key("inference")
     batch_size: Int = _batch()
     color_map: Annotated[dict[str, Text], Field(max_length=1000)] | None = key(
         None,
@@ -113,7 +115,7 @@ class InferenceConfig(Section):
 class ExportConfig(Section):
     """`dino export`."""
 
-    checkpoint: str = _model("Checkpoint to export. Empty: the latest of train.")
+    checkpoint: str = model_key("Checkpoint to export. Empty: the latest of train.")
     onnx_file: str = key(
         "",
         "The ONNX file to write. Empty: dino_model.onnx in results_dir.",
@@ -121,7 +123,7 @@ class ExportConfig(Section):
         decides=False,
         size=URI,
     )
-    results_dir: str = _results("export")
+    results_dir: str = results_key("export")
     format: Literal["onnx", "xdl"] = key("onnx", "Format of the file. Only onnx is built.")
     batch_size: Int = key(
         -1, "Batch of the exported model; -1 leaves it open (dynamic).", ge=-1, le=4096
@@ -195,7 +197,7 @@ class TensorRtConfig(Section):
 class GenTrtEngineConfig(Section):
     """`dino gen_trt_engine`."""
 
-    onnx_file: str = _model("The ONNX file to build from. Empty: that of export.")
+    onnx_file: str = model_key("The ONNX file to build from. Empty: that of export.")
     trt_engine: str = key(
         "",
         "The engine to write. Empty: dino_model.engine in results_dir.",
@@ -211,7 +213,7 @@ class GenTrtEngineConfig(Section):
         decides=False,
         size=URI,
     )
-    results_dir: str = _results("gen_trt_engine")
+    results_dir: str = results_key("gen_trt_engine")
     batch_size: Int = key(
         -1,
         "Batch of the engine.",
@@ -223,77 +225,6 @@ class GenTrtEngineConfig(Section):
     verbose: bool = key(False, "True prints TensorRT's whole log.", decides=False)
     tensorrt: TensorRtConfig = Field(
         default_factory=TensorRtConfig, description="Precision and shapes."
-    )
-
-
-class GateConfig(Section):
-    """What the made model may lose against the one that it was made from."""
-
-    maxLoss: Float = key(
-        0.005,
-        "Largest loss of mAP, 0 to 1: a job that loses more fails with reason GateFailed and keeps "
-        "its report.",
-        ge=0,
-        le=1,
-    )
-
-
-class QuantizerConfig(Section):
-    """Number format of a layer's weights or activations."""
-
-    dtype: Literal["", "int8", "fp8_e4m3fn", "fp8_e5m2", "native"] = key("", "Number format.")
-    observer_or_fake_quant: str = key("", "How ranges are observed.", size=SHORT)
-    quant_axis: Int | None = key(None, "Axis of per-channel scales.")
-    observer_or_fake_quant_kwargs: dict[str, Any] | None = key(dict, "Options of the observer.")
-
-
-class QuantizeLayer(Section):
-    """Which layers are quantized, and how."""
-
-    module_name: str = key("", "Pattern over module names, then over class names.", size=SHORT)
-    weights: QuantizerConfig | None = key(None, "Format of the weights.")
-    activations: QuantizerConfig | None = key(None, "Format of the activations.")
-
-
-class QuantizeConfig(Section):
-    """`dino quantize`."""
-
-    model_path: str = _model("The ONNX file to quantize. Empty: that of export.")
-    results_dir: str = _results("quantize")
-    backend: Literal["onnxruntime", "modelopt.pytorch", "torchao", "modelopt.onnx"] = key(
-        "onnxruntime", "The quantizer. Only onnxruntime is built."
-    )
-    backend_kwargs: dict[str, Any] | None = key(
-        dict, "Options of the library.", dead="the quantizer's options are set by the keys here"
-    )
-    mode: Literal["static_ptq", "weight_only_ptq"] = key(
-        "static_ptq", "What is quantized: weights and activations. Only static_ptq is built."
-    )
-    algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = (
-        key(
-            "minmax",
-            "How ranges of activations are found: minmax takes the extremes, entropy cuts rare "
-            "ones off. Only these two are built.",
-        )
-    )
-    device: str = key(
-        "cuda",
-        "What the file will run on. cpu: activations are UINT8, fastest in ONNX Runtime on x86, "
-        "and TensorRT does not take them. Any other: INT8, symmetric, for every runtime.",
-        size=NAME,
-        pattern=r"^(cuda|cpu|trt|cuda:[0-9]+)$",
-    )
-    layers: list[QuantizeLayer] = key(
-        list, "Formats by layer. Only the empty list is built.", size=1000
-    )
-    skip_names: list[Text] = key(
-        list,
-        "Patterns (* and ?) over node names of the ONNX file that stay in floating point, besides "
-        "those that are known to be sensitive.",
-        size=1000,
-    )
-    gate: GateConfig = Field(
-        default_factory=GateConfig, description="How much accuracy may be lost."
     )
 
 
@@ -324,9 +255,9 @@ class DistillConfig(Section):
         description="Structure of a teacher whose checkpoint does not say it.",
         json_schema_extra={"note": Note(resource=_PARENT)},  # type: ignore[dict-item]
     )
-    pretrained_teacher_model_path: str = _model("The teacher's checkpoint.")
+    pretrained_teacher_model_path: str = model_key("The teacher's checkpoint.")
     bindings: list[DistillBinding] = key(list, "Pairs of outputs that should agree.", size=100)
-    results_dir: str = _results("distill")
+    results_dir: str = results_key("distill")
 
 
 class WandbConfig(Section):

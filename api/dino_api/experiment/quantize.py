@@ -1,0 +1,81 @@
+"""`quantize.*`: an INT8 file of an ONNX file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from dino_api.base import NAME, SHORT, Float, Int, Section, key
+from dino_api.experiment.actions import Text, model_key, results_key
+
+
+class GateConfig(Section):
+    """What the made model may lose against the one that it was made from."""
+
+    maxLoss: Float = key(
+        0.005,
+        "Largest loss of mAP, 0 to 1: a job that loses more fails with reason GateFailed and keeps "
+        "its report.",
+        ge=0,
+        le=1,
+    )
+
+
+class QuantizerConfig(Section):
+    """Number format of a layer's weights or activations."""
+
+    dtype: Literal["", "int8", "fp8_e4m3fn", "fp8_e5m2", "native"] = key("", "Number format.")
+    observer_or_fake_quant: str = key("", "How ranges are observed.", size=SHORT)
+    quant_axis: Int | None = key(None, "Axis of per-channel scales.")
+    observer_or_fake_quant_kwargs: dict[str, Any] | None = key(dict, "Options of the observer.")
+
+
+class QuantizeLayer(Section):
+    """Which layers are quantized, and how."""
+
+    module_name: str = key("", "Pattern over module names, then over class names.", size=SHORT)
+    weights: QuantizerConfig | None = key(None, "Format of the weights.")
+    activations: QuantizerConfig | None = key(None, "Format of the activations.")
+
+
+class QuantizeConfig(Section):
+    """`dino quantize`."""
+
+    model_path: str = model_key("The ONNX file to quantize. Empty: that of export.")
+    results_dir: str = results_key("quantize")
+    backend: Literal["onnxruntime", "modelopt.pytorch", "torchao", "modelopt.onnx"] = key(
+        "onnxruntime", "The quantizer. Only onnxruntime is built."
+    )
+    backend_kwargs: dict[str, Any] | None = key(
+        dict, "Options of the library.", dead="the quantizer's options are set by the keys here"
+    )
+    mode: Literal["static_ptq", "weight_only_ptq"] = key(
+        "static_ptq", "What is quantized: weights and activations. Only static_ptq is built."
+    )
+    algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = (
+        key(
+            "minmax",
+            "How ranges of activations are found: minmax takes the extremes, entropy cuts rare "
+            "ones off. Only these two are built.",
+        )
+    )
+    device: str = key(
+        "cuda",
+        "What the file will run on. cpu: activations are UINT8, fastest in ONNX Runtime on x86, "
+        "and TensorRT does not take them. Any other: INT8, symmetric, for every runtime.",
+        size=NAME,
+        pattern=r"^(cuda|cpu|trt|cuda:[0-9]+)$",
+    )
+    layers: list[QuantizeLayer] = key(
+        list, "Formats by layer. Only the empty list is built.", size=1000
+    )
+    skip_names: list[Text] = key(
+        list,
+        "Patterns (* and ?) over node names of the ONNX file that stay in floating point, besides "
+        "those that are known to be sensitive.",
+        size=1000,
+    )
+    gate: GateConfig = Field(
+        default_factory=GateConfig, description="How much accuracy may be lost."
+    )
