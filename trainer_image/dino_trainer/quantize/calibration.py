@@ -23,8 +23,10 @@ from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.evaluate import Counted, cut
 
 MOST = 500
-# Below FEWEST, where the ranges come from is left to chance: each image weighs more than a tenth.
-# Below WISE a detector's rare objects are easily missed, and with them their activations.
+# On BCCD, whose photographs are much alike, ranges of 3 images lose 0.0007 of mAP, those of 10 and
+# of 64 none. Other data is less alike, and without test data the gate would measure the loss on
+# the very images that the ranges come from: of a few it would see none. Hence FEWEST. Below WISE
+# rare objects are easily missed, and with them what the layers answer to them.
 FEWEST, WISE = 10, 50
 
 
