@@ -226,6 +226,7 @@ def test_an_engine_that_finds_something_else_is_not_published(
     error = failure(a_spec(tmp_path))
     assert error.reason == FailureReason.GATE_FAILED
     assert "99 % are needed for FP32" in error.message
+    assert "another TensorRT version" in error.remedy
     assert error.kept is not None
     assert error.kept.comparison is not None
     assert error.kept.comparison.matched is not None

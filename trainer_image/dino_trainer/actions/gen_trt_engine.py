@@ -33,6 +33,11 @@ from dino_trainer.train.weights import fetch
 
 DESCRIPTION = f"{ENGINE_FILE}{metadata.SUFFIX}"
 REPORT = "comparison.json"
+_REMEDIES = {
+    "FP32": "Use an image with another TensorRT version: this one computes something else.",
+    "FP16": "Set gen_trt_engine.tensorrt.data_type: FP32.",
+    "INT8": "Set gen_trt_engine.tensorrt.data_type: FP16, or calibrate on more images.",
+}
 _UNCHECKED = f"{ENGINE_FILE}.unchecked"
 
 
@@ -67,7 +72,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         made = _make(spec, context, reference, path, here, version, unchecked)
         found = _compared(reference, made.detector, shown, spec, context)
         if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
-            raise _failed(found, shown.said, problems, context)
+            raise _failed(found, shown.said, problems, spec, context)
         return _published(made, found, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -207,15 +212,17 @@ def _compared(
     return found
 
 
-def _failed(found: Comparison, said: str, problems: list[str], context: RunContext) -> TrainerError:
+def _failed(
+    found: Comparison, said: str, problems: list[str], spec: ExperimentSpec, context: RunContext
+) -> TrainerError:
     """The closed gate; the comparison is published."""
     content = {"comparison": found.to_dict(), "comparedOn": said, "problems": problems}
     artifact = _write(REPORT, json.dumps(content, indent=2) + "\n", context)
     return TrainerError(
         FailureReason.GATE_FAILED,
         f"The engine is not published: {' '.join(problems)}",
-        f"{REPORT} has the comparison, on {said}. Build with "
-        "gen_trt_engine.tensorrt.data_type: FP32 or FP16, or with another TensorRT version.",
+        f"{REPORT} has the comparison, on {said}. "
+        f"{_REMEDIES[spec.gen_trt_engine.tensorrt.data_type]}",
         kept=Result(comparison=found, artifacts=[artifact]),
     )
 
