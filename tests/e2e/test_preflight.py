@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 def test_warnings_and_the_report_are_there_before_training(lab: Lab, tmp_path: Path) -> None:
     """Findings stand in the status while the training still runs."""
     job = small_job("checked", epochs=1)
-    del job["spec"]["datasets"]["validation"]
+    datasets = job["spec"]["datasets"]
+    datasets["validation"] = datasets["train"]
     lab.apply(job)
 
     status = lab.wait("checked", 120, lambda s: is_true(s, "DataReady"), "checked data")
