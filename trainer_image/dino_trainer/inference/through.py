@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -13,6 +12,7 @@ from dino_api.result import Progress
 from dino_trainer.data.pictures import Picture
 from dino_trainer.detectors.info import Detector
 from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.evaluation.pace import Pace
 from dino_trainer.inference.objects import Objects
 from dino_trainer.inference.stream import Turn, Unreadable, stream
 from dino_trainer.inference.tally import Tally
@@ -47,7 +47,7 @@ def run_through(
         TrainerError: Preempted where `watch.stop` is set; InvalidDataset where not one image can be
             read; those of `Writer.add`.
     """
-    tally, done, started = Tally(writer.names), 0, time.monotonic()
+    tally, done, pace = Tally(writer.names), 0, Pace(watch.progress)
     turns = stream(pictures, config, config.batch_size, detector.device.type == "cuda")
     for turn in turns:
         if watch.stop.is_set():
@@ -61,7 +61,7 @@ def run_through(
         for index, size, objects in _found(detector, turn, threshold, tally):
             writer.add(index, size, objects)
         done += len(turn.sizes) + len(turn.unreadable)
-        watch.progress(_progress(done, len(pictures), time.monotonic() - started))
+        pace(done, len(pictures))
     if not tally.read:
         raise _none_readable(tally)
     return tally
@@ -94,17 +94,6 @@ def _skip(one: Unreadable, pictures: Sequence[Picture], tally: Tally, watch: Wat
         watch.say(f"Warning: {name} is skipped, since it cannot be read: {one.why}.")
     if len(tally.skipped) == _NAMED:
         watch.say("Warning: further images that cannot be read are named at the end only.")
-
-
-def _progress(done: int, total: int, seconds: float) -> Progress:
-    rate = done / max(seconds, 1e-9)
-    return Progress(
-        step=done,
-        steps=total,
-        percent=100 * done // total,
-        images_per_second=round(rate, 3),
-        eta_seconds=round((total - done) / rate),
-    )
 
 
 def _none_readable(tally: Tally) -> TrainerError:
