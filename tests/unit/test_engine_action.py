@@ -17,10 +17,10 @@ import torch
 from dino_api.experiment import ExperimentSpec, load
 from dino_api.failures import by_reason
 from dino_api.names import Action, FailureReason
-from dino_api.result import Result
+from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import gen_trt_engine
 from dino_trainer.detectors import open_model
-from dino_trainer.engine import gpu, latency
+from dino_trainer.engine import gate, gpu, latency
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
 from dino_trainer.run import RunContext
@@ -236,6 +236,19 @@ def test_an_engine_that_finds_something_else_is_not_published(
     assert report["problems"]
     left = {file.name for file in (tmp_path / "results/gen_trt_engine").iterdir()}
     assert not {name for name in left if name.startswith("dino_model")}
+
+
+def test_gates_are_as_narrow_as_the_precision_allows() -> None:
+    def closed(data_type: str, matched: float, loss: float | None) -> bool:
+        scored = Scored(format="onnx", mAP=0.5)
+        found = Comparison(reference=scored, candidate=scored, matched=matched, loss=loss)
+        return bool(gate.problems(found, data_type))
+
+    assert [closed("FP32", m, 0.0) for m in (0.995, 0.985)] == [False, True]
+    assert [closed("FP16", m, 0.004) for m in (0.92, 0.88)] == [False, True]
+    assert [closed("FP16", m, None) for m in (0.8, 0.4)] == [False, True]  # random pictures
+    assert [closed("INT8", 0.5, loss) for loss in (0.004, 0.006)] == [False, True]
+    assert not closed("INT8", 0.5, -0.1)  # better than what it was made from
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {

@@ -22,9 +22,12 @@ class Limits:
     least_matched: float | None
 
 
-# float32 in two runtimes differs by rounding alone; half precision costs a little; what INT8 costs
-# is a matter of mAP: which of several close detections comes first is not.
-LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.95), "INT8": Limits(0.005, None)}
+# float32 in two runtimes differs by rounding alone. In float16 detections of low score come and go:
+# a detector of BCCD keeps 0.96 of its detections (0.996 of those above a score of 0.3) and all of
+# its mAP, one with random weights 0.83. What INT8 costs is a matter of mAP alone.
+LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limits(0.005, None)}
+# Random pictures show nothing that a detector is sure of: only gross errors count in float16.
+ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def problems(found: Comparison, data_type: str) -> list[str]:
             f"its mAP is {found.candidate.mAP:.4f}, the ONNX file's {found.reference.mAP:.4f}: "
             f"{data_type} may lose {limits.max_loss:g}."
         )
-    least = limits.least_matched
+    least = ON_RANDOM[data_type] if found.loss is None else limits.least_matched
     if least is not None and found.matched is not None and found.matched < least:
         said.append(
             f"it has {100 * found.matched:.1f} % of the ONNX file's detections, by class, overlap "
