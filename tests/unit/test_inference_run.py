@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,7 @@ import pytest
 import torch
 from coco_builders import pack
 from PIL import Image
+from s3_server import BUCKET, S3Server
 from training_builders import Recorder
 
 from dino_api.experiment import ExperimentSpec, load
@@ -107,7 +109,7 @@ class Lab:
         self.patch.setattr(inference, "open_model", lambda *_: self.detector)
 
     def run(
-        self, sources: list[Path], *overrides: str, also: tuple[tuple[int, float], ...] = ()
+        self, sources: list[Path | str], *overrides: str, also: tuple[tuple[int, float], ...] = ()
     ) -> Result:
         spec = self.spec([str(source) for source in sources], *overrides)
         self.finds(*also, spec=spec)
@@ -159,6 +161,24 @@ def test_folders_and_archives_of_equal_names_never_overwrite_each_other(lab: Lab
     assert (result.note, result.dataset.images, result.dataset.warnings) == (None, 4, [])
     assert [(p.step, p.steps, p.percent) for p in lab.recorder.steps] == [(4, 4, 100)]
     assert lab.recorder.events[-1].startswith("4 objects in 4 images, 0 of them without any")
+
+
+def test_images_and_results_on_s3_go_over_in_a_few_files(lab: Lab, s3_server: S3Server) -> None:
+    client, at = s3_server.client(), f"inference-{lab.folder.name}"
+    archive = pack(lab.folder / "c.tar.gz", [(f"{n}.jpg", image_bytes()) for n in range(5)])
+    client.upload_file(str(archive), BUCKET, f"{at}/images.tar.gz")
+    client.put_object(Bucket=BUCKET, Key=f"{at}/classmap.txt", Body=b"red\n\nblue\n")
+    uri = f"s3://{BUCKET}/{at}"
+    overrides = [f"results_dir={uri}/results",
+                 f"dataset.infer_data_sources.classmap={uri}/classmap.txt"]  # fmt: skip
+    result = lab.run([f"{uri}/images.tar.gz"], *overrides)
+    sent = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{at}/results/inference/")["Contents"]
+    names = {one["Key"].rpartition("/")[2] for one in sent}
+    assert names - {"manifest.json"} == {artifact.name for artifact in result.artifacts}
+    assert names >= {"predictions.json", "labels.tar.gz", "images_annotated.tar.gz", "report.html"}
+    content = client.get_object(Bucket=BUCKET, Key=f"{at}/results/inference/labels.tar.gz")["Body"]
+    with tarfile.open(fileobj=io.BytesIO(content.read())) as tar:
+        assert tar.getnames() == [f"labels/{n}.txt" for n in range(5)]
 
 
 def test_an_image_lies_as_its_exif_orientation_says_as_in_training(lab: Lab) -> None:
