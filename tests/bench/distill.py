@@ -1,0 +1,46 @@
+"""Distillation: the mAP of a student beside a teacher, and of the same student alone.
+
+Paired: in each pair the same first weights, pictures, order and number of steps. The teacher has
+seen eight times the scenes; validation scenes hold digits of other writers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from tests.bench.distill_runs import best_of, learn, make_data
+from tests.bench.harness import Bench, machine
+
+SEEDS = (1, 2, 3)
+EPOCHS = 20  # of 8 steps
+TEACHER_EPOCHS = 8  # of 64 steps
+
+
+def measure(folder: Path) -> Bench:
+    """Mean mAP over the seeds; every pair as parts."""
+    make_data(folder)
+    taught = learn(folder, "teacher", "many", TEACHER_EPOCHS, seed=7).mAP or 0.0
+    teacher = best_of(folder, "teacher")
+    alone = [learn(folder, f"alone{n}", "few", EPOCHS, n).mAP or 0.0 for n in SEEDS]
+    beside = [learn(folder, f"beside{n}", "few", EPOCHS, n, teacher).mAP or 0.0 for n in SEEDS]
+    return Bench(
+        name="distill_map",
+        ours=statistics.fmean(beside),
+        peer=statistics.fmean(alone),
+        unit="mAP",
+        better="more",
+        machine=machine(),
+        target="more in every pair",
+        note=(
+            f"Mean of {len(SEEDS)} seeds after {EPOCHS * 8} steps on 32 scenes of handwritten "
+            "digits; peer: the same student, pictures and steps without its teacher."
+        ),
+        parts={"teacher": taught, "alone": alone, "beside": beside},
+    )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        measure(Path(made)).emit()
