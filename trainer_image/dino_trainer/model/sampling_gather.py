@@ -1,4 +1,4 @@
-"""Deformable sampling by one gather and one matrix product, for exported models.
+"""Deformable sampling by gathers and matrix products, for exported models.
 
 ``GridSample`` is what runtimes get wrong: TensorRT's is off on graphs like ours (TensorRT #4813,
 #4646), and ONNX Runtime's is slow. Here the graph holds nothing but arithmetic, ``Gather`` and
@@ -20,11 +20,11 @@ from dino_trainer.model.sampling_grid import LevelShapes
 def sample_by_gather(
     value: Tensor, shapes: LevelShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sample by reading the four neighbours of all samples at once; see ``ms_deform_attn``.
+    """Sample by reading the four neighbours of all samples; see ``ms_deform_attn``.
 
     Indices are computed in float32, exact up to 2**24: t * m must stay below.
     """
-    b, q, m, v, p = locations.shape[:5]
+    b, q, m, _, p = locations.shape[:5]
     rows = _bordered(value, shapes, m)  # [b * t * m, e]
     x, y = locations.flatten(3, 4).unbind(-1)  # [b, q, m, v * p]
     widths = _per_sample([w for _, w in shapes], p, value)
@@ -33,15 +33,23 @@ def sample_by_gather(
     top, lower_share = _cell(y, heights)
     index = (top * ((widths + 2) * m) + left * m + _starts(shapes, m, p, value)).int()
     index = index + _images(b, rows.shape[0] // b, value.device)
-    steps = ((widths + 2) * m).int()
-    index = torch.cat((index, index + m, index + steps, index + (steps + m)), dim=-1)
+    below = ((widths + 2) * m).int()
     upper, lower = weights * (1 - lower_share), weights * lower_share
     left_share = 1 - right_share
-    shares = torch.cat(
-        (upper * left_share, upper * right_share, lower * left_share, lower * right_share), dim=-1
-    )  # [b, q, m, 4 * v * p]
-    found = rows.index_select(0, index.flatten()).view(b * q * m, 4 * v * p, -1)
-    return torch.bmm(shares.view(b * q * m, 1, 4 * v * p), found).view(b, q, value.shape[2])
+    # One neighbour after another: of all four at once the samples would take four times the memory.
+    return (
+        _mix(rows, index, upper * left_share)
+        + _mix(rows, index + m, upper * right_share)
+        + _mix(rows, index + below, lower * left_share)
+        + _mix(rows, index + (below + m), lower * right_share)
+    ).view(b, q, value.shape[2])
+
+
+def _mix(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
+    """Return float[b * q * m, 1, e]: the sum of ``rows`` at ``index`` [b, q, m, n], by shares."""
+    n = index.shape[3]
+    found = rows.index_select(0, index.flatten()).view(-1, n, rows.shape[1])
+    return torch.bmm(shares.reshape(-1, 1, n), found)
 
 
 def _bordered(value: Tensor, shapes: LevelShapes, m: int) -> Tensor:
