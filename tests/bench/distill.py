@@ -14,7 +14,7 @@ from tests.bench.distill_runs import best_of, learn, make_data
 from tests.bench.harness import Bench, machine
 
 SEEDS = (1, 2, 3)
-EPOCHS = 20  # of 8 steps
+EPOCHS = 12  # of 8 steps
 TEACHER_EPOCHS = 8  # of 64 steps
 
 
