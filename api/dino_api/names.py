@@ -138,7 +138,7 @@ class ConditionType(Described):
 
     SUSPENDED = "Suspended", "True while spec.runPolicy.suspend holds the job and no pod is left"
     AUTOML_ROUTED = "AutoMLRouted", "True where a search runs for the job; False says why not"
-    PARENT_READY = "ParentReady", "True once the parent is complete; only with spec.parent"
+    PARENT_READY = "ParentReady", "True once the parent is complete; with spec.parent.name only"
     ENGINE_READY = "EngineReady", "of a search: True once it is known what runs its trials, and why"
     PROFILE_APPLIED = "ProfileApplied", "of a search: True where the smoke profile's data is used"
     DATA_READY = "DataReady", "True once the preflight found nothing wrong; stays True"

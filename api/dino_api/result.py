@@ -133,8 +133,8 @@ class Comparison(Camel):
         None,
         ge=0,
         le=1,
-        description="Share of the reference's detections that the candidate has too, by class and "
-        "IoU.",
+        description="Share of the reference's detections, weighted by score, that the candidate "
+        "has too: of the same class, at IoU 0.9.",
     )
     loss: float | None = Field(None, description="mAP of the reference minus the candidate's.")
     max_loss: float | None = Field(None, description="The largest loss that the gate allows.")
@@ -153,8 +153,8 @@ class Dataset(Camel):
     """What the trainer found in the data."""
 
     num_classes: int | None = Field(None, ge=1, description="Largest category id plus one.")
-    images: int | None = Field(None, ge=0, description="Training images.")
-    annotations: int | None = Field(None, ge=0, description="Training boxes.")
+    images: int | None = Field(None, ge=0, description="Images.")
+    annotations: int | None = Field(None, ge=0, description="Boxes.")
     class_names: list[Line] = Field(
         default_factory=list,
         max_length=1000,

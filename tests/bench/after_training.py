@@ -64,7 +64,8 @@ class Lab:
         export = self._dino("export", {"export": {"checkpoint": str(self.train)}})
         onnx = export / ONNX_FILE
         sources = {"quant_calibration_data_sources": self._split("train")}
-        quantized = self._dino("quantize", {"quantize": {"model_path": str(onnx)}}, **sources)
+        section = {"model_path": str(onnx), "device": "cpu"}
+        quantized = self._dino("quantize", {"quantize": section}, **sources)
         int8 = quantized / QUANTIZED_FILE
         self.files = dict(zip(KINDS, (self.train, onnx, int8), strict=True))
 

@@ -39,7 +39,7 @@ def manifests() -> dict[str, Object]:
     quantize = jobs["chain-quantize"]["spec"]
     quantize["datasets"]["calibration"] = [{"uri": "s3://dino/bccd/val"}]
     # So short a training leaves scores that lie close to each other.
-    quantize["experiment"]["quantize"] = {"gate": {"maxLoss": 0.02}}
+    quantize["experiment"]["quantize"]["gate"] = {"maxLoss": 0.02}
     jobs["bccd-inference"]["spec"]["parent"]["name"] = "chain-train"
     for job in jobs.values():
         output = job["spec"]["output"]

@@ -45,7 +45,7 @@ def read_spec(
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {render(problem)}" for problem in problems)
-        raise invalid_spec(f"{path} has {count}:\n{lines}", _CORRECT)
+        raise invalid_spec(f"{path} has {count}:\n{lines}", _correct(action))
     return spec, [render(warning) for warning in warnings]
 
 
@@ -69,8 +69,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-_CORRECT = "Correct these keys; schemas/spec_template_train.yaml shows every key with its meaning."
-_INDENT = "Compare it with schemas/spec_template_train.yaml; indent with spaces, not tabs."
+def _correct(action: Action) -> str:
+    template = f"schemas/spec_template_{action}.yaml"
+    return f"Correct these keys; {template} shows every key with its meaning."
+
+
+_INDENT = "Compare it with the templates in schemas/; indent with spaces, not tabs."
 
 
 def _yaml_place(error: yaml.YAMLError) -> str:
