@@ -41,6 +41,16 @@ def test_every_make_target_that_documents_name_exists() -> None:
         assert {a or b for a, b in named} <= targets, page
 
 
+def test_every_test_that_the_guide_to_actions_names_exists() -> None:
+    """`file.py::test`, and `::test` of the file named before it."""
+    text = (ROOT / "docs" / "actions.md").read_text()
+    file, named = "", re.findall(r"`(test_\w+\.py)?::(test_\w+)`", text)
+    assert len(named) > 25
+    for given, name in named:
+        file = given or file
+        assert f"def {name}(" in (ROOT / "tests" / "unit" / file).read_text(), f"{file}::{name}"
+
+
 SEARCHES = (ROOT / "docs" / "automl.md").read_text()
 BLOCKS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", SEARCHES, re.DOTALL)]
 PROFILE = Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")
