@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -31,9 +32,13 @@ def an_info(model: dict[str, Any]) -> Any:
     return SimpleNamespace(spec=spec, file=SimpleNamespace(sha256="digest", uri="teacher.pth"))
 
 
-def a_distillation(*rows: Any, coef: float = 1.0, **teacher: Any) -> Distillation:
+def a_distillation(
+    *rows: Any, coef: float = 1.0, frozen: Sequence[str] = (), **teacher: Any
+) -> Distillation:
     spec, _ = load({"model": TINY | {"distillation_loss_coef": coef, "use_dn": False}})
     student, other = a_model(0, use_dn=False), a_model(1, **teacher)
+    for name in frozen:
+        student.get_submodule(name).requires_grad_(False)
     read = read_bindings(bindings(*rows), student, other)
     torch.manual_seed(2)
     return Distillation(student, Teacher(other, an_info(teacher)), read, spec, images=2.0)
@@ -261,6 +266,15 @@ def test_bindings_that_cannot_be_are_refused(row: Any, message: str, remedy: str
     assert refused.value.reason == "InvalidSpec"
     assert "distill.bindings[0]" in refused.value.message
     assert remedy.split("|")[0] in refused.value.remedy or "Did" in refused.value.remedy
+
+
+def test_a_frozen_module_is_refused() -> None:
+    """It would add a constant to the loss. After a module that trains it passes gradients on."""
+    row = ("input_proj", "L2", 1.0)
+    with pytest.raises(TrainerError, match=r"student's input_proj.0 is frozen") as refused:
+        a_distillation(row, frozen=["backbone", "input_proj"])
+    assert refused.value.reason == "InvalidSpec"
+    loss(a_distillation(row, frozen=["input_proj"]))
 
 
 def test_bindings_of_models_without_a_common_level_are_refused() -> None:

@@ -66,6 +66,12 @@ class Comparison(nn.Module):
                     f"teacher's {teacher} {len(other)}.",
                     "Bind modules that give one each, such as input_proj.0.",
                 )
+            if not all(x.requires_grad for x in one):
+                raise invalid_spec(
+                    f"{where}: the student's {student} is frozen, so it cannot learn from the "
+                    "teacher.",
+                    "Bind a module that trains; or see train.freeze and model.train_backbone.",
+                )
             self.project.extend(
                 _projection(x, y, f"{where} ({student}, {teacher})")
                 for x, y in zip(one, other, strict=True)

@@ -106,9 +106,11 @@ class Distillation(LossOf):
     def _levels(self) -> int:
         return len(self.model.input_proj)
 
-    @torch.no_grad()
     def _comparisons(self, spec: ExperimentSpec) -> Sequence[nn.Module]:
-        """Shows both models one grey picture to learn the shapes of what they return."""
+        """Shows both models one grey picture to learn the shapes of what they return.
+
+        With gradients, as in training: what has none is frozen and cannot be drawn anywhere.
+        """
         if not self.bindings.inner:
             return []
         height, width = spec.dataset.augmentation.fixed_size or (SIDE, SIDE)
