@@ -256,7 +256,12 @@ class DistillConfig(Section):
         json_schema_extra={"note": Note(resource=_PARENT)},  # type: ignore[dict-item]
     )
     pretrained_teacher_model_path: str = model_key("The teacher's checkpoint.")
-    bindings: list[DistillBinding] = key(list, "Pairs of outputs that should agree.", size=100)
+    bindings: list[DistillBinding] = key(
+        list,
+        "Pairs of outputs that should agree. None: pred_logits, pred_boxes, and of features "
+        "input_proj and encoder where student and teacher have the same levels.",
+        size=100,
+    )
     results_dir: str = results_key("distill")
 
 
