@@ -14,8 +14,8 @@ from tests.bench.distill_runs import best_of, learn, make_data
 from tests.bench.harness import Bench, machine
 
 SEEDS = (1, 2, 3)
-EPOCHS = 12  # of 8 steps
-TEACHER_EPOCHS = 8  # of 64 steps
+EPOCHS = 16  # of 8 steps
+TEACHER_EPOCHS = 6  # of 64 steps
 
 
 def measure(folder: Path) -> Bench:

@@ -18,23 +18,23 @@ from dino_trainer.output import Output
 from dino_trainer.report.quiet import QuietReporter
 from dino_trainer.run import RunContext
 
-SIDE = 96
-DIGITS = (0, 1, 4, 7)
+SIDE = 64
+DIGITS = (0, 1)
 WRITERS = 1400  # of 1797 digits: those before are for training, those after for validation
 MANY, FEW, UNSEEN = 256, 32, 48  # scenes of the teacher, of the students, of validation
 GAP = 2  # pixels between two digits
 MODEL: dict[str, Any] = {
     "backbone": "timm/test_efficientnet",
-    "return_interm_indices": [1, 2, 3],
-    "num_feature_levels": 3,
-    "hidden_dim": 64,
+    "return_interm_indices": [2, 3],
+    "num_feature_levels": 2,
+    "hidden_dim": 32,
     "nheads": 4,
     "enc_layers": 1,
-    "dec_layers": 2,
-    "dim_feedforward": 128,
-    "num_queries": 20,
-    "num_select": 20,
-    "dn_number": 10,
+    "dec_layers": 1,
+    "dim_feedforward": 64,
+    "num_queries": 12,
+    "num_select": 12,
+    "dn_number": 6,
 }
 
 
@@ -136,7 +136,7 @@ def _spec(
         ]
         for key, split in (("train_data_sources", data), ("val_data_sources", "val"))
     }
-    optim = {"lr": 1e-3, "lr_backbone": 1e-3, "lr_scheduler": "Linear", "warmup_steps": 10}
+    optim = {"lr": 2e-3, "lr_backbone": 2e-3, "lr_scheduler": "Linear", "warmup_steps": 10}
     return {
         "results_dir": str(folder / name),
         "model": MODEL,
