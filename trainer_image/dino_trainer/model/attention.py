@@ -182,14 +182,13 @@ class SelfAttention(nn.Module):
         ``sight`` None: every query sees every other.
         """
         d = x.shape[-1]
-        weight, bias = self.in_proj.weight, self.in_proj.bias
-        qk = F.linear(x + positions, weight[: 2 * d], bias[: 2 * d])
-        q, k = qk.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        v = (
-            F.linear(x, weight[2 * d :], bias[2 * d :])
-            .unflatten(-1, (self.heads, -1))
-            .transpose(1, 2)
+        sizes = (2 * d, d)
+        (qk_weight, v_weight), (qk_bias, v_bias) = (
+            t.split(sizes) for t in (self.in_proj.weight, self.in_proj.bias)
         )
+        qk = F.linear(x + positions, qk_weight, qk_bias)
+        q, k = qk.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        v = F.linear(x, v_weight, v_bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mixed = attend(q, k, v, sight, self.dropout if self.training else 0.0)
         return self.out_proj(mixed)
 
