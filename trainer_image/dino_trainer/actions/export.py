@@ -15,7 +15,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import ONNX_FILE, Action, FailureReason
 from dino_api.result import Comparison, ModelFile, Progress, Result
 from dino_trainer.byte_meter import human_bytes
-from dino_trainer.detectors import config_for, model_uri, open_model
+from dino_trainer.detectors import config_for, file_at, model_uri, open_model, refuse_existing
 from dino_trainer.detectors.compare import compare
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.torch_detector import TorchDetector
@@ -24,7 +24,7 @@ from dino_trainer.export import gate
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.model import Dino
 from dino_trainer.run import RunContext
-from dino_trainer.storage import open_store, replacing, sha256_of, split
+from dino_trainer.storage import open_store, replacing, split
 from dino_trainer.train import machine
 
 REPORT = "export.json"
@@ -40,12 +40,12 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             not find what torch finds: then the report alone is published.
     """
     machine.tune(spec.train.cudnn)
-    _refuse_existing(spec)
+    refuse_existing("export.onnx_file", spec.export.onnx_file, ".onnx")
     reference = _reference(spec, context)
     path = context.output.dir / _MADE
     try:
         described = _write(reference, spec, context, path)
-        candidate = open_onnx(path, _file(context.output.uri(ONNX_FILE), path))
+        candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
         found, said = _compared(reference, candidate, spec, context)
         result = _reported(candidate, found, {**described, "comparedOn": said}, context)
         if problems := gate.problems(found):
@@ -59,17 +59,6 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         return _published(path, result, spec, context)
     finally:
         path.unlink(missing_ok=True)
-
-
-def _refuse_existing(spec: ExperimentSpec) -> None:
-    uri = spec.export.onnx_file
-    if not uri:
-        return
-    folder, name = split(uri)
-    if not name.endswith(".onnx"):
-        raise invalid_spec(f"export.onnx_file is {uri}.", "Name a file that ends in .onnx.")
-    if open_store(folder).exists(name):
-        raise invalid_spec(f"export.onnx_file {uri} exists.", "Delete it, or name another file.")
 
 
 def _reference(spec: ExperimentSpec, context: RunContext) -> TorchDetector:
@@ -215,7 +204,3 @@ def _published(path: Path, result: Result, spec: ExperimentSpec, context: RunCon
             "artifacts": [artifact, *result.artifacts],
         }
     )
-
-
-def _file(uri: str, path: Path) -> ModelFile:
-    return ModelFile(uri=uri, format="onnx", sha256=sha256_of(path), bytes=path.stat().st_size)

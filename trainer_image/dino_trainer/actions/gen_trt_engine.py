@@ -15,8 +15,8 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import ENGINE_FILE, Action, FailureReason
 from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
 from dino_trainer.byte_meter import human_bytes
-from dino_trainer.detectors import config_for, format_of, model_uri, open_model
-from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors import config_for, format_of, model_uri, open_model, refuse_existing
+from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.engine import build, gate, gpu, latency, metadata, tensorrt_api
@@ -60,7 +60,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     """
     version = tensorrt_api.load().__version__
     here = gpu.find()
-    _refuse_existing(spec)
+    copy = spec.gen_trt_engine.trt_engine
+    refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference, path = _reference(spec, context)
     shown = gate.pictures(spec, context)  # a build takes minutes: what is missing is said before
     context.reporter.event(
@@ -76,21 +77,6 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         return _published(made, found, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
-
-
-def _refuse_existing(spec: ExperimentSpec) -> None:
-    uri = spec.gen_trt_engine.trt_engine
-    if not uri:
-        return
-    folder, name = split(uri)
-    if not name.endswith(".engine"):
-        raise invalid_spec(
-            f"gen_trt_engine.trt_engine is {uri}.", "Name a file that ends in .engine."
-        )
-    if open_store(folder).exists(name):
-        raise invalid_spec(
-            f"gen_trt_engine.trt_engine {uri} exists.", "Delete it, or name another file."
-        )
 
 
 def _reference(spec: ExperimentSpec, context: RunContext) -> tuple[OnnxDetector, Path]:
@@ -189,7 +175,7 @@ def _build(
 def _compared(
     reference: OnnxDetector,
     candidate: EngineDetector,
-    shown: gate.Pictures,
+    shown: Pictures,
     spec: ExperimentSpec,
     context: RunContext,
 ) -> Comparison:

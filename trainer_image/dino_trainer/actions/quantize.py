@@ -11,7 +11,7 @@ from dino_api.names import QUANTIZED_FILE, Action, FailureReason
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.detectors import config_for, format_of, model_uri, open_model
+from dino_trainer.detectors import config_for, file_at, format_of, model_uri, open_model
 from dino_trainer.detectors.compare import compare
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -20,7 +20,7 @@ from dino_trainer.quantize import Quantized, quantize_onnx
 from dino_trainer.quantize.calibration import check_count, prepared, spread
 from dino_trainer.quantize.page import page
 from dino_trainer.run import RunContext
-from dino_trainer.storage import replacing, sha256_of
+from dino_trainer.storage import replacing
 from dino_trainer.train import machine
 from dino_trainer.train.inputs import read_split
 from dino_trainer.train.weights import fetch
@@ -55,7 +55,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     made = context.output.dir / _MADE
     try:
         done = make(scene, spec, context, made)
-        candidate = open_onnx(made, _file(context.output.uri(QUANTIZED_FILE), made))
+        candidate = open_onnx(made, file_at(made, context.output.uri(QUANTIZED_FILE)))
         found = measure(scene, candidate, spec, context)
         problem = gate(found)
         verdict = problem or summary(found)
@@ -215,7 +215,3 @@ def published(made: Path, result: Result, verdict: str, context: RunContext) -> 
     )
     artifacts = [artifact, *result.artifacts]
     return result.model_copy(update={"model": model, "note": verdict, "artifacts": artifacts})
-
-
-def _file(uri: str, path: Path) -> ModelFile:
-    return ModelFile(uri=uri, format="onnx", sha256=sha256_of(path), bytes=path.stat().st_size)

@@ -15,7 +15,7 @@ from dino_api.result import ModelFile
 from dino_trainer.detectors.info import Detector, ModelInfo, check_structure, config_for
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.sections import key_path, section_of
-from dino_trainer.storage import sha256_of
+from dino_trainer.storage import open_store, sha256_of, split
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +28,11 @@ __all__ = [
     "check_structure",
     "config_for",
     "device_for",
+    "file_at",
     "format_of",
     "model_uri",
     "open_model",
+    "refuse_existing",
 ]
 
 Format = Literal["checkpoint", "onnx", "engine"]
@@ -92,6 +94,26 @@ def format_of(uri: str) -> Format:
     return _FORMATS[suffix]
 
 
+def file_at(path: Path, uri: str) -> ModelFile:
+    """The file at `path`, which is known as `uri`."""
+    size = path.stat().st_size
+    return ModelFile(uri=uri, format=format_of(uri), sha256=sha256_of(path), bytes=size)
+
+
+def refuse_existing(key: str, uri: str, suffix: str) -> None:
+    """Refuses a place for another copy of a model that is no such file, or that is taken.
+
+    key: the dotted key that names it; an empty `uri` asks for none. Raises InvalidSpec.
+    """
+    if not uri:
+        return
+    folder, name = split(uri)
+    if not name.endswith(suffix):
+        raise invalid_spec(f"{key} is {uri}.", f"Name a file that ends in {suffix}.")
+    if open_store(folder).exists(name):
+        raise invalid_spec(f"{key} {uri} exists.", "Delete it, or name another file.")
+
+
 def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
     """The model at `uri`, ready to find objects; fetched first where it lies elsewhere.
 
@@ -99,11 +121,10 @@ def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
         TrainerError: InvalidSpec where it cannot be read, or is not the model that the keys which
             `spec` sets describe; InputNotFound where there is none; those of the store.
     """
-    format = format_of(uri)
+    format_of(uri)  # what is no model is not fetched
     with context.world.first_here():
         path = _fetched(uri, context)
-    file = ModelFile(uri=uri, format=format, sha256=sha256_of(path), bytes=path.stat().st_size)
-    detector = _opened(path, file, spec, context)
+    detector = _opened(path, file_at(path, uri), spec, context)
     check_structure(detector.info, spec)
     return detector
 

@@ -8,6 +8,7 @@ as much as its score, and never one after another.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from statistics import median
 from threading import Event
 
@@ -30,6 +31,14 @@ SAME_BOX = 0.9
 RANDOM_IMAGES = 8
 # A latency is the median of so many runs, or of as many as fit into so many seconds, 3 at least.
 _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What to compare on; dataset None: random pictures. said: which they are, in words."""
+
+    dataset: CocoDataset | None
+    said: str
 
 
 def compare(
@@ -99,6 +108,16 @@ def matched(reference: Found, candidate: Found, iou: float = SAME_BOX) -> float 
     ours, theirs = Boxes.found(candidate), Boxes.found(reference)
     chosen = match(ours, theirs, iou)
     return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
+
+
+def in_words(found: Comparison) -> list[str]:
+    """How alike both are, as far as it is known: detections, then mAP."""
+    parts = []
+    if found.matched is not None:
+        parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
+    if found.loss is not None:
+        parts.append(f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}")
+    return parts
 
 
 def latency_ms(detector: Detector, size: tuple[int, int]) -> float:

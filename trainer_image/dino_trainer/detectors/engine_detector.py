@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from dino_api.result import ModelFile
-from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.data.loader import Batch
+from dino_trainer.detectors.exported import detections_of, inputs_of
 from dino_trainer.detectors.info import ModelInfo
 from dino_trainer.engine import gpu, metadata, tensorrt_api
 from dino_trainer.engine.tensorrt_api import Engine
 from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import RAW_INPUT
 from dino_trainer.export.metadata import Variant
-from dino_trainer.model import Detections, postprocess
-from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.model import Detections
 from dino_trainer.storage import Say, is_remote, open_store, print_line, split
 
 _TYPES = {
@@ -48,34 +48,8 @@ class EngineDetector:
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
         """See `Detector`."""
-        self._check_size(batch)
-        if self.variant == "end_to_end":
-            return self._selected(self.run(batch.images), sizes)
-        config = self.info.spec.dataset.augmentation
-        pixels = normalise(batch.images, None, config.input_mean, config.input_std)
-        found = self.run(pixels)
-        layers = Predictions(found["pred_logits"][None], found["pred_boxes"][None])
-        return postprocess(Outputs(layers, None, None), sizes, self.info.num_select)
-
-    def _check_size(self, batch: Batch) -> None:
-        size = tuple(batch.images.shape[2:])
-        if size != self.info.input_size or batch.sizes is not None:
-            assert self.info.input_size is not None
-            height, width = self.info.input_size
-            raise invalid_spec(
-                f"{self.info.file.uri} takes images of {width}x{height} pixels, and these are of "
-                f"{size[1]}x{size[0]}{' with padding' if batch.sizes is not None else ''}.",
-                "Leave input_width and input_height out.",
-            )
-
-    def _selected(self, found: dict[str, Tensor], sizes: Tensor) -> list[Detections]:
-        """What the engine selected, its boxes in pixels of the original images."""
-        height, width = self.info.input_size or (1, 1)
-        own = torch.tensor([width, height, width, height], device=self.device)
-        scale = sizes.to(self.device)[:, [1, 0, 1, 0]] / own  # [b, 4]
-        boxes = found["boxes"].float() * scale[:, None]
-        parts = zip(found["scores"].float(), found["labels"].long(), boxes, strict=True)
-        return [Detections(*part) for part in parts]
+        found = self.run(inputs_of(batch, self.info, self.variant))
+        return detections_of(found, self.info, self.variant, sizes)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
         """Every output for images [b, 3, h, w] of any batch, by name. Waits for nothing."""

@@ -13,13 +13,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from torch import Tensor
 
 from dino_api.result import ModelFile
-from dino_trainer.data.loader import Batch, normalise
+from dino_trainer.data.loader import Batch
+from dino_trainer.detectors.exported import detections_of, inputs_of
 from dino_trainer.detectors.info import ModelInfo
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_INPUT, RAW_OUTPUTS
 from dino_trainer.export.metadata import Metadata, Variant
-from dino_trainer.model import Detections, postprocess
-from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.model import Detections
 
 _REMEDY = "Name a file that `dino export` or `dino quantize` made."
 # In the order of preference; the CPU can run everything.
@@ -52,14 +52,9 @@ class OnnxDetector:
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
         """See `Detector`."""
-        self._check_size(batch)
-        if self.variant == "end_to_end":
-            return self._selected(self.run(batch.images.numpy()), sizes)
-        config = self.info.spec.dataset.augmentation
-        pixels = normalise(batch.images, None, config.input_mean, config.input_std)
-        found = {name: torch.from_numpy(value) for name, value in self.run(pixels.numpy()).items()}
-        layers = Predictions(found["pred_logits"][None], found["pred_boxes"][None])
-        return postprocess(Outputs(layers, None, None), sizes, self.info.num_select)
+        inputs = inputs_of(batch, self.info, self.variant)
+        found = {name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()}
+        return detections_of(found, self.info, self.variant, sizes)
 
     def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Every output by name, for ``inputs`` [b, 3, h, w] of any b."""
@@ -74,28 +69,6 @@ class OnnxDetector:
         names = outputs_of(self.variant)
         found = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
         return {name: value[:count] for name, value in zip(names, found, strict=True)}
-
-    def _selected(self, found: dict[str, NDArray[Any]], sizes: Tensor) -> list[Detections]:
-        """What the graph selected, its boxes in pixels of the original images."""
-        assert self.info.input_size is not None
-        height, width = self.info.input_size
-        scale = sizes[:, [1, 0, 1, 0]] / torch.tensor([width, height, width, height])  # [b, 4]
-        boxes = torch.from_numpy(found["boxes"]) * scale[:, None]
-        scores, labels = (torch.from_numpy(found[name]) for name in ("scores", "labels"))
-        return [Detections(*one) for one in zip(scores, labels, boxes, strict=True)]
-
-    def _check_size(self, batch: Batch) -> None:
-        size = (batch.images.shape[2], batch.images.shape[3])
-        if size == self.info.input_size and batch.sizes is None:
-            return
-        assert self.info.input_size is not None
-        height, width = self.info.input_size
-        padded = " with padding" if batch.sizes is not None else ""
-        raise invalid_spec(
-            f"{self.info.file.uri} takes images of {width}x{height} pixels, and these are of "
-            f"{size[1]}x{size[0]}{padded}.",
-            "Leave input_width and input_height out.",
-        )
 
 
 def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:

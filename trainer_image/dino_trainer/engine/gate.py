@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
-from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors.compare import Pictures, in_words
 from dino_trainer.run import RunContext
 from dino_trainer.train.inputs import read_split
 
@@ -28,14 +28,6 @@ class Limits:
 LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limits(0.005, None)}
 # Random pictures show nothing that a detector is sure of: only gross errors count in float16.
 ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What to compare on; dataset None: random pictures. said: which they are, in words."""
-
-    dataset: CocoDataset | None
-    said: str
 
 
 def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
@@ -73,9 +65,5 @@ def problems(found: Comparison, data_type: str) -> list[str]:
 
 def summary(found: Comparison) -> str:
     """The comparison in a sentence."""
-    parts = []
-    if found.matched is not None:
-        parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
-    if found.loss is not None:
-        parts.append(f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}")
-    return f"ONNX file and engine on {found.images} images: {', '.join(parts) or 'no detections'}."
+    alike = ", ".join(in_words(found)) or "no detections"
+    return f"ONNX file and engine on {found.images} images: {alike}."

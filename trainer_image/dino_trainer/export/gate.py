@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors.compare import Pictures, in_words
 from dino_trainer.errors import TrainerError
 from dino_trainer.run import RunContext
 from dino_trainer.train.inputs import read_split
@@ -25,14 +26,6 @@ _NOT_REACHED = {
     FailureReason.INVALID_DATASET,
     FailureReason.INVALID_SPEC,
 }
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What to compare on; dataset None: random pictures. said: which they are, in a sentence."""
-
-    dataset: CocoDataset | None
-    said: str
 
 
 def pictures(spec: ExperimentSpec, trained: ExperimentSpec, context: RunContext) -> Pictures:
@@ -94,11 +87,7 @@ def problems(found: Comparison) -> list[str]:
 
 def summary(found: Comparison) -> str:
     """The comparison in a sentence."""
-    parts = []
-    if found.matched is not None:
-        parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
-    if found.loss is not None:
-        parts.append(f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}")
+    parts = in_words(found)
     times = found.reference.latency_ms, found.candidate.latency_ms
     if None not in times:
         parts.append(f"{times[0]:.1f} and {times[1]:.1f} ms for one image")
