@@ -29,7 +29,6 @@ from dino_trainer.engine.timing_cache import TimingCacheFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.run import RunContext
 from dino_trainer.storage import open_store, replacing, sha256_of, split
-from dino_trainer.train.weights import fetch
 
 DESCRIPTION = f"{ENGINE_FILE}{metadata.SUFFIX}"
 REPORT = "comparison.json"
@@ -62,7 +61,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     here = gpu.find()
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
-    reference, path = _reference(spec, context)
+    reference = _reference(spec, context)
     shown = gate.pictures(spec, context)  # a build takes minutes: what is missing is said before
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
@@ -70,7 +69,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
     unchecked = context.output.dir / _UNCHECKED
     try:
-        made = _make(spec, context, reference, path, here, version, unchecked)
+        made = _make(spec, context, reference, here, version, unchecked)
         found = _compared(reference, made.detector, shown, spec, context)
         if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
             raise _failed(found, shown.said, problems, spec, context)
@@ -79,8 +78,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         unchecked.unlink(missing_ok=True)
 
 
-def _reference(spec: ExperimentSpec, context: RunContext) -> tuple[OnnxDetector, Path]:
-    """The ONNX file as a detector, and its local copy."""
+def _reference(spec: ExperimentSpec, context: RunContext) -> OnnxDetector:
+    """The ONNX file as a detector."""
     uri = model_uri(spec, Action.GEN_TRT_ENGINE)
     if format_of(uri) != "onnx":
         raise invalid_spec(
@@ -89,26 +88,25 @@ def _reference(spec: ExperimentSpec, context: RunContext) -> tuple[OnnxDetector,
         )
     detector = open_model(uri, spec, context)
     assert isinstance(detector, OnnxDetector)
-    return detector, fetch(uri, context.work_dir)
+    return detector
 
 
 def _make(
     spec: ExperimentSpec,
     context: RunContext,
     reference: OnnxDetector,
-    path: Path,
     here: Gpu,
     version: str,
     into: Path,
 ) -> Made:
     """Builds the engine as the file `into`, and loads it."""
     config, info = spec.gen_trt_engine.tensorrt, reference.info
-    graph = ir.load(path)
+    graph = ir.load(reference.path)
     build.check_source(graph, config.data_type, info.file.uri)
     batches = build.batches_for(config, info.batch_size, info.file.uri)
     profile = build.profile_of(graph, batches, info.file.uri)
     if config.data_type == "INT8" and not is_quantized(graph):
-        graph = quantized(path, reference, spec, context)
+        graph = quantized(reference, spec, context)
     props = dict(graph.metadata_props)
     context.reporter.event(build.lowered(graph, config.data_type))
     described = EngineMetadata(

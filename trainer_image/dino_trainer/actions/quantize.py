@@ -23,7 +23,6 @@ from dino_trainer.run import RunContext
 from dino_trainer.storage import replacing
 from dino_trainer.train import machine
 from dino_trainer.train.inputs import read_split
-from dino_trainer.train.weights import fetch
 
 REPORT = "report.html"
 _MADE = f"{QUANTIZED_FILE}.unchecked"
@@ -35,7 +34,6 @@ class Scene:
     """The file that was given, and the images. tested: what both files are compared on."""
 
     reference: OnnxDetector
-    path: Path
     config: DatasetConfig
     calibration: CocoDataset
     tested: CocoDataset
@@ -89,8 +87,7 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
         context.reporter.event(warning)
     tested, said = _tested(calibration, spec, context)
     config = config_for(reference.info, spec, spec.quantize)
-    path = fetch(uri, context.work_dir)
-    return Scene(reference, path, config, calibration, tested, said)
+    return Scene(reference, config, calibration, tested, said)
 
 
 def _tested(
@@ -120,7 +117,7 @@ def make(scene: Scene, spec: ExperimentSpec, context: RunContext, into: Path) ->
         Pace(context.reporter.progress),
     )
     done = quantize_onnx(
-        scene.path,
+        scene.reference.path,
         into,
         images,
         section.algorithm,

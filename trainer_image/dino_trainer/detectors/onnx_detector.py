@@ -41,12 +41,14 @@ class OnnxDetector:
 
     Takes any number of images: where the file has a fixed batch, in several runs, of which the last
     is filled up by repeating an image whose detections are dropped.
+
+    path: the file on this machine, which `info.file.uri` names for everyone.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, info: ModelInfo, variant: Variant
+        self, path: Path, session: onnxruntime.InferenceSession, info: ModelInfo, variant: Variant
     ) -> None:
-        self.session, self.info, self.variant = session, info, variant
+        self.path, self.session, self.info, self.variant = path, session, info, variant
         self.device = torch.device("cpu")  # pixels are prepared there
 
     @torch.inference_mode()
@@ -83,7 +85,7 @@ def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
     metadata = Metadata.from_props(props, file.uri)
     _check_names(session, metadata, file.uri)
     _check_shapes(session, metadata, file.uri)
-    return OnnxDetector(session, metadata.info(file), metadata.variant)
+    return OnnxDetector(path, session, metadata.info(file), metadata.variant)
 
 
 def outputs_of(variant: Variant) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ model's own are, which TAO's calibration does not do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,10 +26,8 @@ from dino_trainer.train.inputs import read_split
 BATCH = 8
 
 
-def quantized(
-    path: Path, reference: OnnxDetector, spec: ExperimentSpec, context: RunContext
-) -> ir.Model:
-    """The graph of the file at `path` with Q/DQ nodes, their ranges from the calibration images.
+def quantized(reference: OnnxDetector, spec: ExperimentSpec, context: RunContext) -> ir.Model:
+    """The graph of the file with Q/DQ nodes, their ranges from the calibration images.
 
     Raises:
         TrainerError: InvalidSpec where no images are named; those of reading them.
@@ -39,11 +36,11 @@ def quantized(
 
     files = _files(spec, context)
     context.reporter.event(f"Calibrating INT8 on {len(files)} images.")
-    into = context.work_dir / "calibrated" / path.name
+    into = context.work_dir / "calibrated" / reference.path.name
     into.parent.mkdir(parents=True, exist_ok=True)
     config = config_for(reference.info, spec, spec.evaluate)
     images = prepared(files, reference, config, context)
-    quantize_onnx(path, into, images, where=reference.info.file.uri)
+    quantize_onnx(reference.path, into, images, where=reference.info.file.uri)
     return ir.load(into)
 
 
