@@ -93,6 +93,16 @@ def test_a_whole_run_in_status_json(desk: Desk) -> None:
     )
 
 
+def test_a_validation_before_the_first_step_keeps_the_position(tmp_path: Path) -> None:
+    """A run stopped between a step and its validation: the resource must not lose the step."""
+    desk = Desk(tmp_path)
+    desk.reporter.resumed(Progress(epoch=2, step=8, steps=16, percent=50))
+    desk.reporter.validated(2, METRICS, best=True)
+    desk.reporter.progress(Progress(epoch=2, step=9, steps=16))
+    assert [line["message"] for line in desk.status] == ["Eval metrics generated."]
+    assert (desk.status[0]["step"], desk.status[0]["max_step"]) == (8, 16)
+
+
 def test_the_lines_that_tao_prints(desk: Desk) -> None:
     desk.reporter.validated(1, METRICS, best=False)
     assert "Validation mAP : 0.4912" in desk.lines

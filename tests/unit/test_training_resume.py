@@ -29,6 +29,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, at: int) -> None:
     before = interrupted(spec_for(tmp_path, again), at)
     run(spec_for(tmp_path, again, "dataset.workers=1"), broken)
     assert [p.step for p in broken.steps] == list(range(at + 1, 9))
+    assert [(p.step, p.percent) for p in broken.positions] == [(at, 100 * at // 8)]
 
     for name in (LATEST, BEST):
         whole = checkpoint.read(tmp_path / "straight" / "train" / name)
@@ -72,6 +73,7 @@ def test_a_stop_during_validation_validates_again(spec: ExperimentSpec) -> None:
     recorder = Recorder()
     result = run(spec, recorder)
     assert recorder.steps == []
+    assert [p.step for p in recorder.positions] == [8]
     assert recorder.validations == straight.validations[1:]
     assert result.metrics is not None
 

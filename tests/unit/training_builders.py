@@ -110,6 +110,7 @@ class Recorder:
     def __init__(self, at_step: Any = None) -> None:
         self.at_step = at_step
         self.steps: list[Progress] = []
+        self.positions: list[Progress] = []
         self.validations: list[tuple[int, Metrics, bool]] = []
         self.events: list[str] = []
 
@@ -117,6 +118,9 @@ class Recorder:
         self.steps.append(progress)
         if self.at_step:
             self.at_step(progress.step)
+
+    def resumed(self, progress: Progress) -> None:
+        self.positions.append(progress)
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         self.validations.append((epoch, metrics, best))

@@ -76,6 +76,8 @@ def announce(run: loop.Run, context: RunContext) -> None:
         f"Training {plan.steps - run.step} of {plan.steps} steps, {plan.steps_per_epoch} an epoch, "
         f"{plan.global_batch} images a step, on {machine.describe(run.device)}{each}."
     )
+    if run.step:
+        context.reporter.resumed(loop.progress_of(run))
     if padding := plan.padding():
         context.reporter.event(
             f"Planned sizes: batches of {padding.shapes} shapes in an epoch, "

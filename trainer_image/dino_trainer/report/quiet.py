@@ -31,6 +31,9 @@ class QuietReporter:
     def progress(self, progress: Progress) -> None:
         """Nothing."""
 
+    def resumed(self, progress: Progress) -> None:
+        """Nothing."""
+
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """Nothing."""
 

@@ -70,23 +70,19 @@ class Reporter:
 
     def progress(self, progress: Progress) -> None:
         """The newest position. Cheap: call it every step."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        progress = progress.model_copy(
-            update={
-                "updated_at": now,
-                "epochs": progress.epochs or self._epochs,
-                "curve": self._curve.points,
-            }
-        )
-        self._terminal.progress(progress)
-        if self._push:
-            self._push.offer(progress)
-        previous, self._last = self._last, progress
+        previous = self._show(progress)
         if self._epoch_started is None:
             # The first step has just ended: staging and loading before it are no training.
             self._epoch_started = time.monotonic()
         elif progress.epoch != previous.epoch:
-            self._end_epoch(progress, self._epoch_started)
+            self._end_epoch(self._last, self._epoch_started)
+
+    def resumed(self, progress: Progress) -> None:
+        """Where an earlier attempt got to: a position, but no step of this one.
+
+        What comes before the first step, such as a validation, is reported with it.
+        """
+        self._show(progress)
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """A validation after `epoch` finished epochs; best: the best so far.
@@ -155,6 +151,22 @@ class Reporter:
         if self._push:
             self._push.close()
             self._push = None
+
+    def _show(self, progress: Progress) -> Progress:
+        """To people and to the resource; returns the position before."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        progress = progress.model_copy(
+            update={
+                "updated_at": now,
+                "epochs": progress.epochs or self._epochs,
+                "curve": self._curve.points,
+            }
+        )
+        self._terminal.progress(progress)
+        if self._push:
+            self._push.offer(progress)
+        previous, self._last = self._last, progress
+        return previous
 
     def _end_epoch(self, progress: Progress, started: float) -> None:
         self._epoch_started = time.monotonic()

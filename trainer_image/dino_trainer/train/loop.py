@@ -220,8 +220,11 @@ def checkpoint_due(run: Run) -> bool:
     return whole_epoch and run.epoch % config.checkpoint_interval == 0
 
 
-def progress_of(run: Run, rate: float) -> Progress:
-    """Where the run stands, for people and for the resource's status."""
+def progress_of(run: Run, rate: float | None = None) -> Progress:
+    """Where the run stands, for people and for the resource's status.
+
+    rate: learning rate of the last step, None before this attempt's first.
+    """
     speed, last = run.meter.step_seconds, run.standing.last
     return Progress(
         epoch=run.epoch,
