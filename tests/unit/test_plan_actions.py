@@ -225,7 +225,7 @@ def test_only_trainings_are_said_to_save_checkpoints(action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["evaluate", "export", "distill"])
-def test_only_trainings_get_smaller_batches_where_memory_ran_out(action: str) -> None:
+def test_smaller_batches_where_memory_ran_out_have_passes_in_trainings_only(action: str) -> None:
     job = job_to(action).status(running(action))
     child = a_child(job, action).failed()
     dead = a_pod(child).exited(137, "OOMKilled")
@@ -233,7 +233,8 @@ def test_only_trainings_get_smaller_batches_where_memory_ran_out(action: str) ->
     assert done.status is not None
     assert done.status["failure"]["reason"] == "OutOfMemory"
     assert conditions(done)["Running"][1] == "Retrying"
-    assert ("microBatch" in done.status) == (action == "distill")
+    assert done.status["microBatch"] == 2
+    assert ("accumulation" in done.status) == (action == "distill")
 
 
 @pytest.mark.parametrize("action", ["evaluate", "export"])

@@ -10,6 +10,7 @@ from dino_operator.plan.model import Children, Plan
 from dino_operator.plan.names import Annotation
 from tests.builders import ChildBuilder, JobBuilder, Object, a_child, a_job, a_pod, later
 from tests.statuses import RUNNING
+from tests.unit.plan_actions import job_to
 from tests.unit.plan_cases import SETTINGS
 
 OOM = (137, "OOMKilled")
@@ -23,7 +24,7 @@ def a_batch(images: int, accumulate: int = 1) -> JobBuilder:
 
 
 def tried(
-    job: JobBuilder, number: int, images: int, passes: int, last: bool = False
+    job: JobBuilder, number: int, images: int, passes: int | None, last: bool = False
 ) -> ChildBuilder:
     """The Job of an attempt with so many images per forward pass."""
     child = a_child(job).attempt(number)
@@ -143,3 +144,74 @@ def test_it_does_not_rise_when_the_pod_with_the_reason_is_gone() -> None:
     job.thing["status"] |= {"microBatch": 4, "accumulation": 2}
     children = Children((a_child(job).failed().obj(),), ())
     assert micro_batch(plan(job.obj(), children, later(600), SETTINGS)) == "4"
+
+
+def an_action(action: str, **experiment: Object) -> JobBuilder:
+    """A job that does not train, whose data was checked, and that has run."""
+    return job_to(action).experiment(**experiment).status(RUNNING)
+
+
+@pytest.mark.parametrize(
+    "action, experiment, images",
+    [
+        ("evaluate", {}, "2"),
+        ("evaluate", {"evaluate": {"batch_size": 9}}, "4"),
+        ("inference", {"inference": {"batch_size": 16}}, "8"),
+        ("inference", {"dataset": {"batch_size": 6}}, "3"),
+        ("quantize", {"dataset": {"batch_size": 6}}, "3"),
+        ("export", {"dataset": {"batch_size": 6}}, "3"),
+    ],
+)
+def test_other_actions_take_half_as_many_images_and_the_status_says_so(
+    action: str, experiment: Object, images: str
+) -> None:
+    job = an_action(action, **experiment)
+    made = after(job, a_child(job), *DEVICE)
+    assert micro_batch(made) == images
+    assert made.status["microBatch"] == int(images)
+    assert "accumulation" not in made.status, "only a training has steps"
+    waits = after(job, a_child(job), *DEVICE, now=61)
+    assert running(waits)["message"].endswith(f"with {images} images at a time")
+    assert [each.reason for each in waits.events] == ["AttemptFailed"]
+    child = tried(job, 2, int(images), None)
+    runs = plan(
+        job.obj(), Children((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
+    )
+    assert f"{images} images at a time, as more did not fit" in running(runs)["message"]
+
+
+@pytest.mark.parametrize(
+    "action, experiment, child, said, key",
+    [
+        ("evaluate", {}, 1, "one image at a time", "evaluate.input_width"),
+        ("inference", {"inference": {"batch_size": 1}}, None, "one image", "inference.input_width"),
+        ("quantize", {}, 1, "one image at a time", "of the file's export"),
+        ("export", {"export": {"batch_size": 8}}, None, "no batch to halve", "export.batch_size"),
+        ("gen_trt_engine", {}, None, "no batch to halve", "tensorrt.workspace_size"),
+    ],
+)
+def test_what_cannot_be_halved_is_not_tried_again(
+    action: str, experiment: Object, child: int | None, said: str, key: str
+) -> None:
+    job = an_action(action, **experiment)
+    done = after(job, tried(job, 2, child, None) if child else a_child(job), *OOM)
+    assert done.status["phase"] == "Failed"
+    failure = done.status["failure"]
+    assert failure["reason"] == "OutOfMemory"
+    assert said in failure["message"]
+    assert key in failure["remedy"]
+    assert "spec.resources.memory" in failure["remedy"]
+
+
+def test_another_end_of_an_evaluation_leaves_its_batch_as_small_as_it_was() -> None:
+    job = an_action("evaluate")
+    assert micro_batch(after(job, tried(job, 2, 1, None), 69, "Error")) == "1"
+    assert micro_batch(after(job, a_child(job), 69, "Error")) is None
+
+
+def test_a_check_of_the_data_has_no_batch() -> None:
+    job = job_to("evaluate").experiment(dataset={"batch_size": 1})
+    check = a_child(job, "preflight")
+    pod = a_pod(check).exited(*OOM)
+    made = plan(job.obj(), Children((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
+    assert micro_batch(made) is None, "it is tried again as it was"

@@ -214,6 +214,19 @@ def test_sizes_and_batches_of_the_section_and_of_the_file(folder: Path) -> None:
         config_for(an_info(folder, input_size=(640, 640)), spec, spec.evaluate)
 
 
+def test_after_a_lack_of_memory_fewer_images_are_looked_at_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = a_user_spec("evaluate.batch_size=6")
+    monkeypatch.setenv("DINO_MICRO_BATCH", "3")
+    assert config_for(an_info(folder), spec, spec.evaluate).batch_size == 3
+    assert config_for(an_info(folder), spec, spec.quantize).batch_size == 3, "dataset.batch_size"
+    assert config_for(an_info(folder, batch_size=2), spec, spec.evaluate).batch_size == 2
+    with pytest.raises(TrainerError, match=r"/m\.onnx, which takes batches of 8 only") as caught:
+        config_for(an_info(folder, batch_size=8), spec, spec.evaluate)
+    assert "export.batch_size" in caught.value.remedy
+
+
 def test_detections_that_a_file_selects_cannot_be_more(folder: Path) -> None:
     spec = a_user_spec("model.num_select=20", "model.backbone=timm/test_efficientnet")
     with pytest.raises(TrainerError, match=r"model\.num_select is 20, the model's 10"):

@@ -95,9 +95,9 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY,
             f"The GPU ran out of memory: {_first_line(error)}",
-            "The next attempt of a DinoJob takes half the micro-batch and the same images a step. "
-            f"Elsewhere set {Env.MICRO_BATCH} to half of dataset.batch_size, or lower the image "
-            "size or model.num_feature_levels.",
+            "The next attempt of a DinoJob takes half as many images at a time, with the same "
+            f"result. Elsewhere set {Env.MICRO_BATCH} to half of dataset.batch_size, or lower the "
+            "image size or model.num_feature_levels.",
         )
     if isinstance(error, MemoryError) or _is_host_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")

@@ -27,7 +27,6 @@ from dino_operator.plan import (
     specfile,
     status,
     stop,
-    words,
 )
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.plan.pods import Attempt
@@ -128,8 +127,9 @@ def _missing_attempt(view: View) -> Attempt:
 def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
     """The attempt that follows a failed one. Raises InvalidSpec."""
     number = observe.attempt_of(job) + 1
-    trains = not view.checks_data and words.trains(view.resource)
-    tried = memory.after(job, cause.rule.reason, view.resource) if trains else None
+    tried = None
+    if not view.checks_data:
+        tried = memory.after(job, cause.rule.reason, view.resource)
     counts = cause.rule.retry == "counted" and not (
         view.max_retries and memory.is_halved(tried, cause.rule.reason)
     )
@@ -217,9 +217,8 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     if cause.rule.retry == "never":
         kept = {} if view.checks_data else results.of_failed(job, view.children.pods, view.status)
         return failed(view, cause, ended, **kept)
-    if memory.is_used_up(job, cause.rule.reason):
-        said = f"{cause.message}; twice in a row with one image per forward pass"
-        return failed(view, replace(cause, message=said, remedy=memory.REMEDY), ended)
+    if not view.checks_data and memory.is_used_up(job, cause.rule.reason, view.resource):
+        return failed(view, memory.last_word(job, cause, view.resource), ended)
     attempt = _attempt_after(view, job, cause)
     if view.wants_stop:
         return stop.follow(view)

@@ -1,12 +1,18 @@
-"""Out of memory: the next attempt trains on fewer images at a time, as many in each step."""
+"""Out of memory: the next attempt takes fewer images at a time.
+
+A training has as many in each step, and what other actions find does not depend on it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil
+from types import MappingProxyType
 
-from dino_api.names import FailureReason
-from dino_operator.plan import observe, specfile
+from dino_api.names import Action, FailureReason
+from dino_operator.plan import observe, specfile, words
+from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 
@@ -16,33 +22,47 @@ REMEDY = (
     "DeviceOutOfMemory take GPUs with more; or lower the image size, model.num_queries or "
     "model.num_feature_levels, or set train.activation_checkpoint: true, and create a new job."
 )
+_SIZE = "{0}.input_width and {0}.input_height, or dataset.workers"
+_LOWER: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.EVALUATE: _SIZE.format(Action.EVALUATE),
+        Action.INFERENCE: _SIZE.format(Action.INFERENCE),
+        Action.EXPORT: "export.batch_size, export.input_width and export.input_height",
+        Action.QUANTIZE: "export.input_width and export.input_height of the file's export",
+        Action.GEN_TRT_ENGINE: "gen_trt_engine.tensorrt.workspace_size and max_batch_size",
+    }
+)
+"""What needs less memory, by actions that do not train."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
     """Images per forward pass of an attempt, and forward passes per optimiser step.
 
-    last_chance: the attempt before ran out of memory with one image at a time.
+    passes: None of actions that do not train. last_chance: the attempt before, of a training, ran
+    out of memory with one image at a time.
     """
 
     images: int
-    passes: int
+    passes: int | None
     last_chance: bool = False
 
     def notes(self) -> dict[str, str]:
         """As annotations of the attempt's Job."""
-        told = {
-            Annotation.MICRO_BATCH.value: str(self.images),
-            Annotation.ACCUMULATION.value: str(self.passes),
-        }
+        told = {Annotation.MICRO_BATCH.value: str(self.images)}
+        if self.passes is not None:
+            told[Annotation.ACCUMULATION.value] = str(self.passes)
         return {**told, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else told
 
     def to_status(self) -> Object:
         """As facts of the status."""
-        return {"microBatch": self.images, "accumulation": self.passes}
+        told = {"microBatch": self.images}
+        return told if self.passes is None else {**told, "accumulation": self.passes}
 
     def __str__(self) -> str:
         images = "1 image" if self.images == 1 else f"{self.images} images"
+        if self.passes is None:
+            return f"{images} at a time"
         return f"{images} per forward pass, {self.passes} passes per step"
 
 
@@ -52,7 +72,8 @@ def of_job(job: Object | None) -> MicroBatch | None:
     if job is None or not images:
         return None
     last = bool(observe.annotation(job, Annotation.OUT_OF_MEMORY))
-    return MicroBatch(int(images), int(observe.annotation(job, Annotation.ACCUMULATION)), last)
+    passes = observe.annotation(job, Annotation.ACCUMULATION)
+    return MicroBatch(int(images), int(passes) if passes else None, last)
 
 
 def of_status(resource: Object) -> MicroBatch | None:
@@ -60,7 +81,7 @@ def of_status(resource: Object) -> MicroBatch | None:
     told = resource.get("status", {})
     if "microBatch" not in told:
         return None
-    return MicroBatch(int(told["microBatch"]), int(told.get("accumulation", 1)))
+    return MicroBatch(int(told["microBatch"]), told.get("accumulation"))
 
 
 def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | None:
@@ -71,12 +92,13 @@ def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | 
     before = of_job(job)
     told = of_status(resource)
     if reason not in REASONS:
-        known = [MicroBatch(each.images, each.passes) for each in (before, told) if each]
+        known = [replace(each, last_chance=False) for each in (before, told) if each]
         return min(known, key=_size, default=None)
-    resolved = specfile.read_spec(resource)
-    images = before.images if before else resolved.batch
+    resolved, images = specfile.read_spec(resource), _images(job, resource)
     half = max(1, images // 2)
-    wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
+    wanted = MicroBatch(half, None)
+    if words.trains(resource):
+        wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
     return min(wanted, told or wanted, key=_size)
 
 
@@ -90,7 +112,33 @@ def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
     return reason in REASONS and tried is not None and not tried.last_chance
 
 
-def is_used_up(job: Object, reason: FailureReason) -> bool:
-    """Whether this is the second time in a row that one image at a time was too much."""
+def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
+    """Whether fewer images at a time are of no use. Raises InvalidSpec.
+
+    A training that was too much with one image gets another try, others do not: they would do the
+    same again from the start.
+    """
+    if reason not in REASONS:
+        return False
+    if words.trains(resource):
+        tried = of_job(job)
+        return tried is not None and tried.last_chance
+    return _images(job, resource) <= 1
+
+
+def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
+    """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
+    if words.trains(resource):
+        said = "twice in a row with one image per forward pass"
+        return replace(cause, message=f"{cause.message}; {said}", remedy=REMEDY)
+    alone = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
+    remedy = (
+        "Raise spec.resources.memory, or for DeviceOutOfMemory take GPUs with more; or lower "
+        f"{_LOWER[words.action_of(resource)]}, and create a new job."
+    )
+    return replace(cause, message=f"{cause.message}; {alone}", remedy=remedy)
+
+
+def _images(job: Object, resource: Object) -> int:
     tried = of_job(job)
-    return reason in REASONS and tried is not None and tried.last_chance
+    return tried.images if tried else specfile.read_spec(resource).batch

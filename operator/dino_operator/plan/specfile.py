@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dino_api.experiment import Problem, SpecErrors, digest, load, render
+from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, load, render
 from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
 from dino_operator.plan import handover, parent
@@ -49,7 +49,8 @@ class InvalidSpec(ValueError):
 class Resolved:
     """A spec that can be run.
 
-    batch: images of one process for one forward pass. per_step: for one optimiser step.
+    batch: images of one process for one forward pass; 0 where fewer would be other work.
+    per_step: for one optimiser step of a training.
     engine: whether TensorRT is needed, to build an engine or to run one.
     """
 
@@ -86,7 +87,7 @@ def read_spec(resource: Object) -> Resolved:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
         raise InvalidSpec(_sentences(error.problems)) from error
-    batch = spec.dataset.batch_size
+    batch = _batch(spec, action)
     return Resolved(
         job=job,
         content=to_yaml(mapping),
@@ -96,6 +97,19 @@ def read_spec(resource: Object) -> Resolved:
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),
     )
+
+
+def _batch(spec: ExperimentSpec, action: Action) -> int:
+    """Images at once. A batch that becomes part of an ONNX file or an engine is no matter of
+    memory."""
+    if action is Action.GEN_TRT_ENGINE or (action is Action.EXPORT and spec.export.batch_size > 0):
+        return 0
+    sections = {
+        Action.EVALUATE: spec.evaluate.batch_size,
+        Action.INFERENCE: spec.inference.batch_size,
+    }
+    own = sections.get(action, -1)
+    return own if own > 0 else spec.dataset.batch_size
 
 
 def _demand_data(job: DinoJob) -> None:

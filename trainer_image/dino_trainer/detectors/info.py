@@ -5,12 +5,14 @@ Nothing in here imports a runtime: a checkpoint, an ONNX file and an engine look
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.experiment.model import STRUCTURE
+from dino_api.names import Env
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 
@@ -113,10 +115,12 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
     sizes of its own.
 
     section: that of the action; its `batch_size`, where it is positive, comes before
-    `dataset.batch_size`, and the only batch that the model takes before both.
+    `dataset.batch_size`, and the only batch that the model takes before both. An attempt after one
+    that ran out of memory has no more images at once than `DINO_MICRO_BATCH` says.
 
     Raises:
-        TrainerError: InvalidSpec for a size that the model does not take, or for a width alone.
+        TrainerError: InvalidSpec for a size that the model does not take, or for a width alone; for
+            a model of one batch that did not fit in memory.
     """
     size = _asked_size(section) or info.input_size
     if info.input_size and size != info.input_size:
@@ -134,12 +138,28 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
     if size:
         changes["fixed_size"] = list(size)
     batch = getattr(section, "batch_size", None) or -1
+    batch = batch if batch > 0 else spec.dataset.batch_size
     return spec.dataset.model_copy(
         update={
             "augmentation": augmentation.model_copy(update=changes),
-            "batch_size": info.batch_size or (batch if batch > 0 else spec.dataset.batch_size),
+            "batch_size": _that_fits(info.batch_size or batch, info),
         }
     )
+
+
+def _that_fits(batch: int, info: ModelInfo, env: Mapping[str, str] = os.environ) -> int:
+    """The batch, or the smaller one that the operator asks for after a lack of memory."""
+    micro = env.get(Env.MICRO_BATCH, "")
+    if not micro.isdecimal() or int(micro) >= batch:
+        return batch
+    if info.batch_size:
+        raise invalid_spec(
+            f"Memory did not suffice for {info.file.uri}, which takes batches of {batch} only: "
+            f"{micro} at once, as the attempt asks for, cannot be tried.",
+            "Make the file with a smaller batch (export.batch_size, or for an engine "
+            "gen_trt_engine.tensorrt.min_batch_size), or raise spec.resources.memory.",
+        )
+    return max(1, int(micro))
 
 
 def _asked_size(section: Any) -> tuple[int, int] | None:
