@@ -207,6 +207,15 @@ def test_a_resource_rule_is_in_the_crd(rule: Any) -> None:
     assert rule.message in [one["message"] for one in node["x-kubernetes-validations"]]
 
 
+def test_what_can_be_edited_is_judged_alone_when_it_is_edited() -> None:
+    """A rule that an upgrade brings holds up no job that was created before it."""
+    for one in NODES[".spec"]["x-kubernetes-validations"]:
+        at_creation = one["rule"].startswith("oldSelf.hasValue() || (")
+        assert at_creation == one.get("optionalOldSelf", False)
+        assert at_creation != ("oldSelf" in one["rule"].removeprefix("oldSelf.hasValue()"))
+        assert not (at_creation and "runPolicy" in one["rule"]), "it can be edited"
+
+
 def test_no_placeholder_is_left_in_any_cel_rule() -> None:
     for node in NODES.values():
         for one in node.get("x-kubernetes-validations", ()):

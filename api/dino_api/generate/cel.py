@@ -54,6 +54,20 @@ def add_job_rules(root: Schema) -> None:
     _add_training_rules(root["properties"]["spec"], str)
     for one in (*RESOURCE_RULES, *immutables()):
         _add_resource_rule(root, one)
+    for entry in root["properties"]["spec"]["x-kubernetes-validations"]:
+        if "oldSelf" not in entry["rule"]:
+            entry |= _at_creation(entry["rule"])
+
+
+def _at_creation(rule: str) -> Schema:
+    """The rule as it is asked of new objects alone.
+
+    An edit of runPolicy changes the spec, and the API server asks every rule of it again, though no
+    other field can be edited: a rule that came with an upgrade would keep jobs that are older than
+    it from being suspended, resumed and stopped. Parts that an edit leaves alone, as the template
+    of a DinoAutoML, it does not judge again by itself (KEP-4008, ratcheting).
+    """
+    return {"rule": f"oldSelf.hasValue() || ({rule})", "optionalOldSelf": True}
 
 
 def add_automl_rules(root: Schema) -> None:
