@@ -127,7 +127,10 @@ def a_job(name: str = "x") -> JobBuilder:
             "spec": {
                 "action": "train",
                 "automlPolicy": "Disabled",
-                "datasets": {"train": [{"uri": "s3://data/train"}]},
+                "datasets": {
+                    "train": [{"uri": "s3://data/train"}],
+                    "validation": [{"uri": "s3://data/val"}],
+                },
                 "output": {"uri": "s3://results/x"},
                 "runPolicy": {"maxRetries": 3},
             },

@@ -226,5 +226,6 @@ class EventReason(Described):
     RESUMED = "Resumed", "the job was resumed"
     COMPLETED = "Completed", "the job succeeded"
     FAILED = "Failed", "the job failed for good; the message holds the remedy"
+    SEARCH_DOUBTFUL = "SearchDoubtful", "a search can be run, and something about it is odd"
     REPORT_FAILED = "ReportFailed", "the report of a search was not written; the search goes on"
     FOLLOWER_FAILED = "FollowerFailed", "a job on the winner of a search failed; the winner stands"

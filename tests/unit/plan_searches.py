@@ -61,7 +61,10 @@ def a_search_for(job: JobBuilder) -> SearchBuilder:
             },
             "spec": {
                 "template": {
-                    "datasets": {"train": [{"uri": "s3://data/train"}]},
+                    "datasets": {
+                        "train": [{"uri": "s3://data/train"}],
+                        "validation": [{"uri": "s3://data/val"}],
+                    },
                     "output": {"uri": "s3://results/x"},
                     "runPolicy": {"maxRetries": 3},
                 },

@@ -32,7 +32,10 @@ def a_search(name: str = "x", **spec: Any) -> Object:
     """A valid DinoAutoML, created at noon, that nobody has looked at yet."""
     made: Object = {
         "template": {
-            "datasets": {"train": [{"uri": "s3://data/train"}]},
+            "datasets": {
+                "train": [{"uri": "s3://data/train"}],
+                "validation": [{"uri": "s3://data/val"}],
+            },
             "experiment": {"train": {"num_epochs": 10}},
             "output": {"uri": f"s3://results/{name}"},
         },

@@ -248,6 +248,13 @@ def test_a_long_name_is_cut_for_the_names_of_trials() -> None:
     assert made["metadata"]["labels"]["dino-operator.io/job"] == "n" * 60
 
 
+def test_a_job_of_a_release_that_asked_for_no_validation_is_searched_for() -> None:
+    job = a_searched()
+    del job.thing["spec"]["datasets"]["validation"]
+    data = searched_for(job)["spec"]["template"]["datasets"]
+    assert data["validation"] == data["train"], "the API server takes the search"
+
+
 def test_an_heir_is_searched_for_with_what_it_inherits() -> None:
     job = a_searched().spec(parent={"name": "base"}).status({"inherited": TAKEN})
     template = searched_for(job)["spec"]["template"]

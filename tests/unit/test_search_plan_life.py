@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
+from dino_operator.plan import search
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search import facts, report
 from dino_operator.plan.search.search import look
@@ -56,6 +58,54 @@ def test_a_trial_is_the_template_with_what_was_drawn() -> None:
     assert job["spec"]["datasets"]["train"][0]["uri"] == "s3://data/train"
     assert job["metadata"]["labels"][Label.AUTOML_UID.value] == "uid-x"
     assert job["metadata"]["ownerReferences"][0]["kind"] == "DinoAutoML"
+
+
+def test_what_is_odd_is_told_once_by_an_event() -> None:
+    world = World(algorithm={"name": "tpe", "startupTrials": 8}, maxTrials=4)
+    world.settle()
+    (said,) = world.events
+    assert said.startswith("SearchDoubtful: spec.algorithm.startupTrials: leaves tpe none of the 4")
+    assert "warning:" not in said
+    world.check()
+    world.settle()
+    assert len(world.events) == 1
+    (posted,) = World(algorithm={"name": "tpe"}).plan().events
+    assert posted.warning
+    world.automl["metadata"]["generation"] = 2
+    (again,) = world.plan().events
+    assert again == posted, "of the same name: the API server keeps one"
+
+
+def test_a_search_of_a_release_that_asked_for_no_validation_goes_on() -> None:
+    world = World()
+    del world.automl["spec"]["template"]["datasets"]["validation"]
+    world.baseline(0.5)
+    for number in (0, 1):
+        data = world.job(number)["spec"]["datasets"]
+        assert data["validation"] == data["train"], "the API server takes the trial"
+    assert "is the training data" in world.events[0]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_trial_that_the_api_server_does_not_take_ends_the_search(begun: bool) -> None:
+    world = four_trials() if begun else World()
+    if begun:
+        world.complete("x-trial-1", 0.4)
+    before = len(world.dinojobs)
+    resource, children = world.look()
+    said = "the API server refuses DinoJob x-trial-3: spec.datasets: is missing"
+    refused = replace(children, refusal=(422, said))
+    world.carry_out(search.plan(resource, refused, world.now, world.settings))
+    assert len(world.dinojobs) == before, "and is not made again"
+    for job in world.live():
+        world.obey(job["metadata"]["name"])
+    world.settle()
+    if begun:
+        world.report()
+        world.settle()
+    assert len(world.dinojobs) == before
+    assert world.says("Failed") == ("True", "InvalidSpec", said)
+    assert world.automl["status"]["failure"]["remedy"]
 
 
 def test_a_draw_notes_what_it_knew() -> None:

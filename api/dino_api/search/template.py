@@ -90,6 +90,9 @@ def fill(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
     if not is_set(experiment, MONITOR):
         put(experiment, MONITOR, OBJECTIVE)
     changes: dict[str, Any] = {"experiment": experiment}
+    given = spec.template.datasets
+    if given is not None and not given.validation:  # taken by an earlier release
+        changes["datasets"] = given.model_copy(update={"validation": given.train})
     if profile is not None:
         for path, value in _decided(profile):
             put(experiment, path, value)

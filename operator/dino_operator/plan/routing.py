@@ -69,6 +69,9 @@ def search_for(view: View) -> Object:
 def _template(view: View) -> Object:
     template = copy.deepcopy({k: v for k, v in view.resource["spec"].items() if k not in OWN})
     policy = {k: v for k, v in view.policy.items() if k not in HELD}
+    data = template.get("datasets")
+    if data and "train" in data and not data.get("validation"):  # taken by an earlier release
+        data["validation"] = copy.deepcopy(data["train"])
     template.pop("runPolicy", None)
     if policy:
         template["runPolicy"] = policy

@@ -55,7 +55,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
         return _invalid(resource, now, str(error))
     if view.is_over:
         return after.the_search(view)
-    return _plan(view)
+    return telling.warned(view, _plan(view))
 
 
 def look(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
@@ -109,8 +109,17 @@ def _wait(view: SearchView, engine: Verdict, reason: str) -> Plan:
 
 
 def _step(view: SearchView) -> Step:
-    """What the baseline needs, and the engine's step once the data was found good."""
-    if trials.baseline(view) is None:
+    """What the baseline needs, and the engine's step once the data was found good.
+
+    A trial that the API server does not take ends the search: it would never take it. Katib's
+    engine judges refusals of its own.
+    """
+    first = trials.baseline(view)
+    if view.children.refusal is not None and (first is None or view.engine == engines.EMBEDDED):
+        said = view.children.refusal[1]
+        mine = tuple(each for each in trials.of_view(view) if each.number)
+        return Step(trials=mine, failure=failure.cause(FailureReason.INVALID_SPEC, said))
+    if first is None:
         held = view.wants_suspend or view.obstacle
         return Step(creates=() if held else (trialjob.render(view, 0, {}),), ended=True)
     if not (view.engine and facts.data(view).is_true):

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
+from dino_api.problem import render
 from dino_operator.plan import observe, status, telling
-from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.model import Event, Object, Plan
+from dino_operator.plan.search.view import SearchView
 from dino_operator.plan.status import State, Verdict
 
 NOT_CHOSEN = Verdict(False, ConditionReason.NOT_CHOSEN)
@@ -63,6 +65,19 @@ def write(
         events=telling.transitions(resource, told.state, facts or {}),
         requeue_after=requeue_after,
     )
+
+
+def warned(view: SearchView, plan: Plan) -> Plan:
+    """The plan, with an event of what is odd about the search, once for each generation.
+
+    The same words make the same event: an edit that changes nothing of it posts nothing new.
+    """
+    seen = view.status.get("observedGeneration")
+    if not view.search.warnings or seen == view.resource["metadata"].get("generation", 0):
+        return plan
+    said = " ".join(render(each).removeprefix("warning: ") for each in view.search.warnings)
+    odd = Event(EventReason.SEARCH_DOUBTFUL, said, said, warning=True)
+    return replace(plan, events=(odd, *plan.events))
 
 
 def waiting(reason: str, message: str) -> State:
