@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 
 import pytest
@@ -125,3 +126,17 @@ def test_operating_system_errors(number: int) -> None:
     error = from_os_error(OSError(number, "words"), "/some/path")
     assert error.exit_code == OS_ERRORS[number]
     assert "/some/path" in error.message
+
+
+def test_a_local_place_that_is_refused_is_not_blamed_on_the_object_stores_secret() -> None:
+    foreign = failure_of(PermissionError(errno.EACCES, "Permission denied", "/out/report.html"))
+    fixed = from_os_error(OSError(errno.EROFS, "Read-only file system"), "/claim/results")
+    for error, place, words in (
+        (foreign, "/out/report.html", ("chmod or chown", f"user {os.getuid()}", "volume claim")),
+        (fixed, "/claim/results", ("mounted read-only", "readOnly: true", "ReadWriteMany")),
+    ):
+        assert error.reason == "AccessDenied"
+        assert place in error.message
+        assert "secret" not in error.remedy
+        assert all(each in error.remedy for each in words)
+    assert "endpoint" not in from_os_error(OSError(errno.EIO, "words"), "/some/path").remedy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -18,6 +19,11 @@ from dino_api.names import Env, FailureReason
 from dino_api.result import Failure, Result
 
 _NOTE = "dino-failure: "
+_READ_ONLY = (
+    "It lies on a file system that is mounted read-only. Mount the volume or claim for writing "
+    "(without readOnly: true, with accessMode ReadWriteOnce or ReadWriteMany), or name another "
+    "folder."
+)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -77,9 +83,26 @@ def from_os_error(error: OSError, where: str) -> TrainerError:
         return TrainerError(FailureReason.DISK_FULL, f"No space left while writing {what}")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no {where}.")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return TrainerError(FailureReason.ACCESS_DENIED, f"Not allowed to use {what}")
-    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, f"Input or output failed on {what}")
+    if _is_refusal(error):
+        remedy = _READ_ONLY if error.errno == errno.EROFS else _not_ours()
+        return TrainerError(FailureReason.ACCESS_DENIED, f"Not allowed to use {what}", remedy)
+    return TrainerError(
+        FailureReason.STORAGE_UNAVAILABLE,
+        f"Input or output failed on {what}",
+        "Check the disk, or the volume that is mounted there and its server.",
+    )
+
+
+def _is_refusal(error: OSError) -> bool:
+    return isinstance(error, PermissionError) or error.errno == errno.EROFS
+
+
+def _not_ours() -> str:
+    return (
+        f"Give user {os.getuid()} the right to it: ls -ld shows the permissions of the file and of "
+        "its folders, chmod or chown changes them. The files of a volume claim must be those of "
+        f"that user, or of group {os.getgid()}. Or name another folder."
+    )
 
 
 def failure_of(error: BaseException) -> TrainerError:
@@ -105,6 +128,8 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DISK_FULL, f"No space left while writing {error.filename or 'a file'}."
         )
+    if isinstance(error, OSError) and _is_refusal(error) and error.filename:
+        return from_os_error(error, str(error.filename))
     if _is_unfit(error):
         return invalid_spec(_first_line(error), "Use larger images or fewer queries.")
     if _is_lost_peer(error):
