@@ -15,8 +15,10 @@ from pathlib import Path
 
 import kubernetes
 import pytest
+import yaml
 
 from .clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
+from .older_crds import install
 from .operator_cluster import Cluster, operated
 from .operator_process import Process
 
@@ -44,10 +46,7 @@ def cluster_kubectl(kubeconfig: Path) -> Kubectl:
     program = str(own) if own.exists() else shutil.which("kubectl")
     assert program, "kubectl is neither in the dev cluster's folder nor on the PATH"
     kubectl = Kubectl(program, kubeconfig)
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    assert applied.returncode == 0, applied.stderr
-    waited = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    assert waited.returncode == 0, waited.stderr
+    install(kubectl, [yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml"))])
     return kubectl
 
 

@@ -164,6 +164,12 @@ class Cluster:
         ours.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
         return [each["reason"] for each in ours if each["involvedObject"]["name"] == name]
 
+    def said(self, name: str, reason: str) -> list[str]:
+        """The messages of the events of that reason about the object of that name."""
+        found = self._list(self.core.list_namespaced_event)
+        about = [each for each in found if each["involvedObject"]["name"] == name]
+        return [str(each["message"]) for each in about if each["reason"] == reason]
+
     def _list(self, listing: Callable[..., Any]) -> list[Object]:
         answer = listing(self.namespace, _preload_content=False)
         return list(json.loads(answer.data)["items"])
