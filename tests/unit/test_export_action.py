@@ -304,9 +304,12 @@ def test_a_closed_gate_publishes_the_comparison_alone(
         export, "export_onnx", lambda model, info, path, **_: shutil.copy(made.path, path)
     )
     shutil.copytree(made.folder / "results/train", tmp_path / "results/train")
-    spec = spec_of(tmp_path)
+    spec, recorder = spec_of(tmp_path), Recorder()
+    context = context_of(spec, recorder)
+    (context.output.dir / ONNX_FILE).write_bytes(b"of an earlier checkpoint")
+    context.output.publish(ONNX_FILE)
     with pytest.raises(TrainerError, match=r"80.0 % of the checkpoint's detections") as caught:
-        export.run(spec, context_of(spec, Recorder()))
+        export.run(spec, context)
     assert caught.value.reason == "GateFailed"
     assert caught.value.kept.comparison == bad
     assert [one.name for one in caught.value.kept.artifacts] == [export.REPORT]
@@ -314,7 +317,9 @@ def test_a_closed_gate_publishes_the_comparison_alone(
     assert {one.name for one in folder.iterdir() if one.is_file()} == {
         export.REPORT,
         "manifest.json",
-    }
+    }, "a later job without a parent would take the file of the earlier checkpoint"
+    assert set(context.output.published()) == {export.REPORT}
+    assert any(f"{folder / ONNX_FILE} of an earlier run is with" in e for e in recorder.events)
 
 
 def test_export_onnx_file_never_overwrites(made: Made) -> None:

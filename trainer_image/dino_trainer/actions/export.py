@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,12 @@ import onnx
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import ONNX_FILE, Action, FailureReason
-from dino_api.result import Comparison, ModelFile, Progress, Result
+from dino_api.result import Comparison, Progress, Result
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.detectors import config_for, file_at, model_uri, open_model, refuse_existing
 from dino_trainer.detectors.compare import compare
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.published import published, withdraw
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export import gate
@@ -37,7 +37,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 
     Raises:
         TrainerError: InvalidSpec for what cannot be exported so; GateFailed where ONNX Runtime does
-            not find what torch finds: then the report alone is published.
+            not find what torch finds: then the report alone is published, and the file of an
+            earlier run is withdrawn.
     """
     machine.tune(spec.train.cudnn)
     refuse_existing("export.onnx_file", spec.export.onnx_file, ".onnx")
@@ -49,6 +50,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         found, said = _compared(reference, candidate, spec, context)
         result = _reported(candidate, found, {**described, "comparedOn": said}, context)
         if problems := gate.problems(found):
+            withdraw((ONNX_FILE,), context)
             raise TrainerError(
                 FailureReason.GATE_FAILED,
                 f"The ONNX file is not published: {' '.join(problems)}",
@@ -56,7 +58,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
                 "or another size, or report it with the spec.",
                 kept=result,
             )
-        return _published(path, result, spec, context)
+        done = published(path, candidate.info.file, result, gate.summary(found), context)
+        _copy(spec.export.onnx_file, context)
+        return done
     finally:
         path.unlink(missing_ok=True)
 
@@ -182,25 +186,10 @@ def _reported(
     )
 
 
-def _published(path: Path, result: Result, spec: ExperimentSpec, context: RunContext) -> Result:
-    shutil.move(path, context.output.dir / ONNX_FILE)
-    artifact = context.output.publish(ONNX_FILE).artifact(ONNX_FILE)
-    model = ModelFile(
-        uri=artifact.uri,
-        format="onnx",
-        precision="fp32",
-        sha256=artifact.sha256,
-        bytes=artifact.bytes,
-    )
-    if spec.export.onnx_file:
-        folder, name = split(spec.export.onnx_file)
-        open_store(folder).upload(context.output.dir / ONNX_FILE, name)
-        context.reporter.event(f"The file is also at {spec.export.onnx_file}.")
-    assert result.comparison is not None
-    return result.model_copy(
-        update={
-            "model": model,
-            "note": gate.summary(result.comparison),
-            "artifacts": [artifact, *result.artifacts],
-        }
-    )
+def _copy(uri: str, context: RunContext) -> None:
+    """Also to where `export.onnx_file` says."""
+    if not uri:
+        return
+    folder, name = split(uri)
+    open_store(folder).upload(context.output.dir / ONNX_FILE, name)
+    context.reporter.event(f"The file is also at {uri}.")

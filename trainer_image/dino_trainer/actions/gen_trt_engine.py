@@ -19,6 +19,7 @@ from dino_trainer.detectors import config_for, format_of, model_uri, open_model,
 from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
+from dino_trainer.detectors.published import published, withdraw
 from dino_trainer.engine import build, gate, gpu, latency, metadata, tensorrt_api
 from dino_trainer.engine.calibration import quantized
 from dino_trainer.engine.gpu import Gpu
@@ -55,7 +56,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     Raises:
         TrainerError: NoTensorRT and NoGPU before anything is fetched; InvalidSpec for what TensorRT
             cannot build so; GateFailed where the engine does not find what ONNX Runtime finds: then
-            the comparison alone is published.
+            the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
     version = tensorrt_api.load().__version__
     here = gpu.find()
@@ -72,6 +73,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         made = _make(spec, context, reference, here, version, unchecked)
         found = _compared(reference, made.detector, shown, spec, context)
         if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
+            withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(found, shown.said, problems, spec, context)
         return _published(made, found, spec, context)
     finally:
@@ -223,16 +225,10 @@ def _published(made: Made, found: Comparison, spec: ExperimentSpec, context: Run
     )
     # Its description comes first: an engine without one is of no use.
     described = _write(DESCRIPTION, known.to_json(), context)
-    made.path.replace(context.output.dir / ENGINE_FILE)
-    artifact = context.output.publish(ENGINE_FILE).artifact(ENGINE_FILE)
+    result = Result(action=Action.GEN_TRT_ENGINE, comparison=found, artifacts=[described])
+    done = published(made.path, made.detector.info.file, result, gate.summary(found), context)
     _copy(spec.gen_trt_engine.trt_engine, context)
-    return Result(
-        action=Action.GEN_TRT_ENGINE,
-        model=made.detector.info.file,
-        comparison=found,
-        note=gate.summary(found),
-        artifacts=[artifact, described],
-    )
+    return done
 
 
 def time_batches(detector: EngineDetector, clock: Callable[[], float]) -> list[latency.Timing]:
