@@ -84,7 +84,8 @@ def test_the_101st_detection_of_a_class_in_an_image_does_not_count() -> None:
     for hit, kind in ((99, Kind.RIGHT), (100, Kind.HIDDEN)):
         rows[hit] = (0, 1, scores[hit])
         found = boxes_at([*rows, (0, 3, 0.4)], score=True)
-        verdict = judge(found, boxes_at([(0, 1, 0)], score=False), 0.0)
+        truth = boxes_at([(0, 1, 0)], score=False)
+        verdict = judge(found, truth, hits(found, truth), 0.0)
         assert verdict.kinds[hit] == kind
         assert (verdict.kinds == Kind.HIDDEN).sum() == 50
         rows[hit] = (50, 1, scores[hit])
@@ -107,6 +108,18 @@ def of_a_case(
     truth = Boxes.true(a_coco_dataset(document))
     made = statistics(known(found), truth, Accumulated.of(evaluated.eval), NAMES, images, threshold)
     return document, found, evaluated, made
+
+
+def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    within: list[bool] = []
+
+    def counting(found: Boxes, truth: Boxes, iou: float, same_class: bool = True) -> np.ndarray:
+        within.append(same_class)
+        return match(found, truth, iou, same_class=same_class)
+
+    monkeypatch.setattr("dino_trainer.evaluation.verdict.match", counting)
+    of_a_case(images=3)
+    assert within == [True, False], "and once across them, what is left over"
 
 
 def counts_of_pycocotools(document: dict, found: Found, threshold: float) -> np.ndarray:
@@ -200,7 +213,7 @@ def boxes_at(rows: list[tuple[float, int, float]], score: bool) -> Boxes:
 @pytest.mark.parametrize("truths, detections, kinds, missed", TABLE.values(), ids=TABLE)
 def test_verdict(truths, detections, kinds, missed) -> None:
     found, truth = boxes_at(detections, score=True), boxes_at(truths, score=False)
-    verdict = judge(found, truth, 0.5)
+    verdict = judge(found, truth, hits(found, truth), 0.5)
     assert verdict.kinds.tolist() == kinds
     assert verdict.missed.sum() == missed
     table = confusion(found, truth, verdict, np.array(CLASSES))
@@ -211,7 +224,7 @@ def test_verdict(truths, detections, kinds, missed) -> None:
 def test_images_with_most_mistakes_come_first() -> None:
     truth = boxes_at([(0, 1, 0), (1000, 1, 0), (1050, 3, 0), (2000, 1, 0)], score=False)
     found = boxes_at([(0, 1, 0.9), (1000, 1, 0.9), (2100, 3, 0.9), (3000, 3, 0.9)], score=True)
-    made = mistakes(found, truth, judge(found, truth, 0.5), images=5)
+    made = mistakes(found, truth, judge(found, truth, hits(found, truth), 0.5), images=5)
     assert made.all.tolist() == [0, 1, 2, 1, 0]
     assert made.worst(9).tolist() == [2, 3, 1]  # 3 before 1: nothing in it is right
     assert made.worst(1).tolist() == [2]

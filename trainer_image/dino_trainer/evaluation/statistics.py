@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from dino_trainer.evaluation.matching import NOBODY, Boxes
 from dino_trainer.evaluation.operating import Point, Tally
-from dino_trainer.evaluation.verdict import Mistakes, Verdict, confusion, hits, judge, mistakes
+from dino_trainer.evaluation.verdict import (
+    Hits,
+    Mistakes,
+    Verdict,
+    confusion,
+    hits,
+    judge,
+    mistakes,
+)
 
 RECALLS = np.linspace(0, 1, 101)
 THRESHOLDS = np.linspace(0, 1, 101)
@@ -106,11 +114,12 @@ def statistics(
     threshold: None takes the one with the largest F1; 0.5 where nothing right was found.
     """
     class_ids = np.array(list(names), np.int64)
-    tallies, whole = _tallies(found, truth, class_ids)
+    matched = hits(found, truth)
+    tallies, whole = _tallies(found, truth, matched, class_ids)
     best = whole.best()
     if threshold is None:
         threshold = best.threshold if best else 0.5
-    verdict = judge(found, truth, threshold)
+    verdict = judge(found, truth, matched, threshold)
     return Statistics(
         tuple(_scores(tallies, accumulated, names, threshold)),
         best,
@@ -123,9 +132,11 @@ def statistics(
     )
 
 
-def _tallies(found: Boxes, truth: Boxes, class_ids: NDArray[np.int64]) -> tuple[list[Tally], Tally]:
+def _tallies(
+    found: Boxes, truth: Boxes, matched: Hits, class_ids: NDArray[np.int64]
+) -> tuple[list[Tally], Tally]:
     """Of each class, and of all together."""
-    counted, partners = hits(found, truth)
+    counted, partners = matched
     rows = np.flatnonzero(counted)
     rows = rows[np.argsort(found.labels[rows], kind="stable")]
     scores, right = found.scores[rows], partners[rows] != NOBODY

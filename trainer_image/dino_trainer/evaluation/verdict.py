@@ -51,9 +51,12 @@ def hits(found: Boxes, truth: Boxes, iou: float = 0.5) -> Hits:
     return scored & ~in_crowd, partners
 
 
-def judge(found: Boxes, truth: Boxes, threshold: float, iou: float = 0.5) -> Verdict:
-    """Every detection and every true box in its place."""
-    counted, partners = hits(found, truth, iou)
+def judge(found: Boxes, truth: Boxes, within: Hits, threshold: float, iou: float = 0.5) -> Verdict:
+    """Every detection and every true box in its place.
+
+    within: the `hits` of both at that `iou`, which hold for all thresholds.
+    """
+    counted, partners = within
     shown = found.scores >= threshold
     partners = np.where(shown, partners, NOBODY)
     kinds = np.full(len(found), Kind.HIDDEN)
