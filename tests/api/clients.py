@@ -32,7 +32,7 @@ class Kubectl:
         """Runs it; never raises for its exit status."""
         scope = [f"--namespace={self.namespace}"] if self.namespace else []
         command = [self.program, f"--kubeconfig={self.kubeconfig}", *scope, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
 
     def apply(self, manifest: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`kubectl apply` of one object, client-side as people do it."""

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import kubernetes
 import yaml
+from kubernetes.client.exceptions import NotFoundException
 
 from dino_api.names import Label
 from dino_operator.plan.observe import CONTAINER, index_of, is_finished
@@ -97,7 +98,7 @@ class Cluster:
         command += ["--set", f"watchNamespaces={{{self.namespace}}}"]
         for name in ("serviceaccount", "rbac", "progress-role"):
             command += ["--show-only", f"templates/{name}.yaml"]
-        rendered = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        rendered = subprocess.run(command, capture_output=True, text=True, timeout=180)
         assert rendered.returncode == 0, rendered.stderr
         apply = Kubectl(self.kubectl.program, self.kubectl.kubeconfig)
         words = ("apply", "--server-side", "--force-conflicts", "-f", "-")
@@ -136,6 +137,10 @@ class Cluster:
             }
             applied = self.kubectl("apply", "-f", "-", stdin=json.dumps(schema))
             assert applied.returncode == 0, applied.stderr
+            # Said of it once the API server sorts requests by it.
+            ready = ("--for=condition=Dangling=False", "--timeout=120s")
+            waited = self.kubectl("wait", "flowschema", schema["metadata"]["name"], *ready)
+            assert waited.returncode == 0, waited.stderr
 
     def stop_counting(self) -> None:
         """Removes the flow schemas."""
@@ -186,15 +191,16 @@ class Cluster:
     def pass_preflights(self) -> None:
         """Data is good, and at once, unless a test does that part `by_hand`."""
         for pod in self.pods():
-            labels = pod["metadata"]["labels"]
+            labels = pod["metadata"].get("labels", {})
             waits = pod["status"].get("phase") == "Pending"
-            if waits and labels[ACTION] == "preflight" and labels[JOB] not in self.by_hand:
-                self.finish(pod["metadata"]["name"], message=CHECKED)
+            if waits and labels.get(ACTION) == "preflight" and labels[JOB] not in self.by_hand:
+                with suppress(NotFoundException):  # deleted since it was listed
+                    self.finish(pod["metadata"]["name"], message=CHECKED)
 
     def jobs_of(self, name: str) -> list[Object]:
         """The Jobs of that DinoJob."""
         found = self.watched_jobs()
-        return [each for each in found if each["metadata"]["labels"].get(JOB) == name]
+        return [each for each in found if each["metadata"].get("labels", {}).get(JOB) == name]
 
     def watched_jobs(self) -> list[Object]:
         """The Jobs; fails where two of one DinoJob's name are unfinished."""
@@ -217,7 +223,7 @@ class Cluster:
         def find() -> str:
             self.pass_preflights()
             for pod in self.pods():
-                of = pod["metadata"]["labels"].get("batch.kubernetes.io/job-name")
+                of = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name")
                 live = pod["status"].get("phase") in ("Pending", "Running")
                 name = str(pod["metadata"]["name"])
                 if of == job and live and name != other_than and index_of(pod) == index:
@@ -232,7 +238,7 @@ class Cluster:
         def find() -> str:
             for pod in self.pods():
                 live = pod["status"].get("phase") in ("Pending", "Running")
-                own = pod["metadata"]["labels"].get(JOB) == name
+                own = pod["metadata"].get("labels", {}).get(JOB) == name
                 if own and live and pod["metadata"]["name"] != other_than:
                     return str(pod["metadata"]["name"])
             return ""
@@ -291,9 +297,13 @@ class Cluster:
 
         return eventually(reached, f"DinoJob {name} {phase}", patience)
 
+    def status(self, name: str) -> Object:
+        """The DinoJob's status; empty before its first."""
+        return dict(self.dinojobs.get(name).get("status", {}))
+
     def condition(self, name: str, kind: str) -> Object:
         """A condition of the DinoJob; empty where it has none."""
-        found = self.dinojobs.get(name).get("status", {}).get("conditions", [])
+        found = self.status(name).get("conditions", [])
         return next((each for each in found if each["type"] == kind), {})
 
     def reason(self, name: str, reason: str) -> Object:

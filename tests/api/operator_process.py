@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""What is waited for comes within a second or two; a slow, busy machine takes its time."""
 MODULE = ("-m", "dino_operator.main")
 
 
-def eventually(question: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+def eventually(
+    question: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE
+) -> T:
     """The first true answer. Fails with `what` when none comes in time."""
     end = time.monotonic() + patience
     while True:
         answer = question()
         if answer:
             return answer
-        assert time.monotonic() < end, f"after {patience:.0f} s: not {what}"
+        if time.monotonic() >= end:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"after {patience:.0f} s: not {told}")
         time.sleep(0.1)
 
 
@@ -55,12 +60,13 @@ class Process:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], stdout=log, stderr=log, env=env
             )
-        eventually(lambda: self._port(offset), f"listening:\n{self.log.read_text()}")
+        eventually(lambda: self._port(offset), lambda: f"listening:\n{self.log.read_text()}")
         eventually(self._is_ready, "ready")
         return self
 
     def _port(self, offset: int) -> int:
-        found = re.search(r"listening on port (\d+)", self.log.read_text()[offset:])
+        said = self.log.read_bytes()[offset:].decode(errors="replace")
+        found = re.search(r"listening on port (\d+)", said)
         self.port = int(found[1]) if found else 0
         return self.port
 
@@ -69,8 +75,9 @@ class Process:
 
     def read(self, page: str) -> str:
         """A page of its HTTP server."""
-        command = ["curl", "--silent", f"http://127.0.0.1:{self.port}/{page}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+        command = ["curl", "--silent", "--max-time", "20"]
+        command.append(f"http://127.0.0.1:{self.port}/{page}")
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
     def writes(self) -> int:
         """Requests other than reads, by its own count."""
@@ -84,13 +91,13 @@ class Process:
         """SIGKILL: it has no time for a last word."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
             self.process = None
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=20)
+        status = self.process.wait(timeout=60)
         self.process = None
         return status

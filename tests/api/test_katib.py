@@ -29,7 +29,7 @@ CRDS = ROOT / "tests" / "katib" / "crds.yaml"
 KATIB = "experiments.kubeflow.org"
 GROUP = {"group": "dino-operator.io", "version": "v1alpha1", "plural": "dinoautomls"}
 BROKEN_SEED = 13
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seven searches at once, on two cores that others use as well."""
 SEARCH = [
     {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"},
@@ -86,6 +86,10 @@ class World:
         found: Object = self.api.get_namespaced_custom_object(**self.where, name=name)
         return found
 
+    def status(self, name: str) -> Object:
+        """The DinoAutoML's status; empty before its first."""
+        return dict(self.get(name).get("status", {}))
+
     def suspend(self, name: str, on: bool) -> None:
         """spec.suspend."""
         self.api.patch_namespaced_custom_object(
@@ -99,7 +103,7 @@ class World:
         """The status once it has that phase."""
 
         def reached() -> Object | None:
-            status = self.get(name).get("status", {})
+            status = self.status(name)
             return status if status.get("phase") == phase else None
 
         return eventually(reached, f"DinoAutoML {name} {phase}", PATIENCE)
@@ -147,10 +151,13 @@ def katib_crds(cluster_kubectl: Kubectl) -> Iterator[None]:
         pytest.skip(f"{KATIB} of a real Katib is installed here; its controller would interfere")
     applied = cluster_kubectl("apply", "--server-side", "-f", str(CRDS))
     assert applied.returncode == 0, applied.stderr
-    waited = cluster_kubectl("wait", "--for=condition=Established", "-f", str(CRDS))
+    waited = cluster_kubectl(
+        "wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS)
+    )
     assert waited.returncode == 0, waited.stderr
     yield
-    cluster_kubectl("delete", "--wait=true", "--timeout=30s", "-f", str(CRDS))
+    deleted = cluster_kubectl("delete", "--wait=true", "--timeout=150s", "-f", str(CRDS))
+    assert deleted.returncode == 0, deleted.stderr
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +223,7 @@ def test_from_apply_to_the_best_of_baseline_and_trials(world: World) -> None:
     assert rows[0]["name"] == "tune-trial-0"
     assert status["trials"]["display"] == "4/4"
     assert (status["engine"], status["experiment"]) == ("Katib", world.experiment("tune"))
-    waited = world.cluster.kubectl("wait", "--for=condition=Complete", "daml/tune", "--timeout=5s")
+    waited = world.cluster.kubectl("wait", "--for=condition=Complete", "daml/tune", "--timeout=60s")
     assert waited.returncode == 0, waited.stderr
     seen = {each["metadata"]["name"] for each in world.katib("experiments")}
     assert len(world.jobs("tune")) == 3
@@ -269,7 +276,7 @@ def test_metrics_that_are_no_numbers_end_in_failed(world: World) -> None:
 def test_a_deleted_experiment_ends_the_search_and_is_not_made_again(world: World) -> None:
     world.running("gone", 2)
     name = world.experiment("gone")
-    eventually(lambda: len(world.get("gone")["status"].get("history", [])) == 3, "written down")
+    eventually(lambda: len(world.status("gone").get("history", [])) == 3, "written down", PATIENCE)
     deleted = world.cluster.kubectl("delete", KATIB, name, "--wait=false")
     assert deleted.returncode == 0, deleted.stderr
     status = world.phase("gone", "Failed")

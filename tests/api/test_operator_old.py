@@ -16,22 +16,27 @@ from .operator_process import Process, eventually
 
 @pytest.fixture
 def served(
-    cluster_kubectl: Kubectl, api_client: kubernetes.client.ApiClient, tmp_path: Path
+    cluster_kubectl: Kubectl,
+    api_client: kubernetes.client.ApiClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Cluster, Process]]:
     """Its operator."""
+    monkeypatch.setenv(old_installation.FOUND, str(tmp_path / "found"))
     program = (old_installation.__file__,)
     with operated(cluster_kubectl, api_client, tmp_path, program=program) as both:
         yield both
 
 
 def test_jobs_train_until_the_crd_comes_and_are_searched_for_after_it(
-    cluster: Cluster, operator: Process
+    cluster: Cluster, operator: Process, tmp_path: Path
 ) -> None:
     manifest = a_manifest("early")
     del manifest["spec"]["automlPolicy"]
     cluster.dinojobs.create(manifest)
     eventually(lambda: cluster.condition("early", "AutoMLRouted"), "told why not")
     assert cluster.condition("early", "AutoMLRouted")["reason"] == "AutoMLCRDMissing"
+    (tmp_path / "found").touch()
     eventually(lambda: "serves other kinds now" in operator.log.read_text(), "noticed")
     manifest["metadata"]["name"] = "late"
     cluster.dinojobs.create(manifest)

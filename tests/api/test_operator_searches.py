@@ -56,7 +56,7 @@ def inherited(cluster: Cluster, name: str) -> Object:
     """What the job took over, once it did."""
 
     def found() -> Object:
-        return cluster.dinojobs.get(name).get("status", {}).get("inherited", {})
+        return dict(cluster.status(name).get("inherited", {}))
 
     return eventually(found, f"an inheritance of {name}")
 
@@ -173,7 +173,11 @@ def test_what_follows_a_search_is_admitted_and_goes_on_from_its_winner(cluster: 
         cluster.finish(pod, message={"schema": 1, "action": action, "model": model})
     cluster.finish(cluster.run("follow-then-4-gen-trt-engine-1"), 79)
     ended = ("Complete", "Failed")
-    eventually(lambda: search(cluster, "follow")["status"]["phase"] in ended, "the end")
-    status = search(cluster, "follow")["status"]
+
+    def over() -> Object:
+        status: Object = search(cluster, "follow").get("status", {})
+        return status if status.get("phase") in ended else {}
+
+    status = eventually(over, "the end")
     assert status["phase"] == "Complete", "the winner stands"
     assert [each["phase"] for each in status["then"]] == ["Complete"] * 3 + ["Failed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from dino_api.status import DinoJobStatus
 from dino_trainer.report.cluster import PushError, Target, push
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl
+from .operator_process import eventually
 
 CHART = ROOT / "charts" / "dino-operator"
 FORBIDDEN, UNPROCESSABLE = 403, 422
@@ -173,14 +173,16 @@ def refused(call: Callable[[], object], status: int, *words: str) -> None:
 
 def wait_until_refused(call: Callable[[], object]) -> None:
     """A policy comes into force a moment after it was applied."""
-    for _ in range(100):
+
+    def is_refused() -> bool:
         try:
             call()
         except ApiException as error:
-            if error.status in {FORBIDDEN, UNPROCESSABLE} and "dino-trainer-progress" in error.body:
-                return
-        time.sleep(0.1)
-    pytest.fail("the policy is not in force after 10 s")
+            known = error.status in {FORBIDDEN, UNPROCESSABLE}
+            return known and "dino-trainer-progress" in error.body
+        return False
+
+    eventually(is_refused, "the policy in force")
 
 
 def test_every_status_field_is_considered() -> None:
@@ -311,12 +313,13 @@ def test_the_policy_concerns_nobody_else(dinojobs: DinoJobs, job: str) -> None:
 
 def test_the_policys_expressions_are_sound(cluster_kubectl: Kubectl, job: str) -> None:
     """The API server checks them against the CRD and writes down what it doubts."""
-    for _ in range(100):
-        done = cluster_kubectl(
-            "get", "validatingadmissionpolicy", "dino-trainer-progress", "-oyaml"
-        )
-        status = yaml.safe_load(done.stdout).get("status", {})
-        if "typeChecking" in status:
-            break
-        time.sleep(0.2)
+
+    def checked() -> dict[str, Any] | None:
+        policy = ("validatingadmissionpolicy", "dino-trainer-progress")
+        done = cluster_kubectl("get", *policy, "-oyaml")
+        status = (yaml.safe_load(done.stdout) or {}).get("status", {})
+        return status if "typeChecking" in status else None
+
+    status = eventually(checked, "its expressions checked")
+    assert status is not None
     assert not status["typeChecking"].get("expressionWarnings"), status
