@@ -367,7 +367,7 @@ BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
     },
     "an INT8 engine without calibration": (
         ENGINE,
-        (INT8,),
+        (INT8, ("spec.parent", GONE)),
         "spec.datasets.calibration",
         "gen_trt_engine with data_type INT8",
     ),

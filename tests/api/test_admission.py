@@ -55,6 +55,7 @@ GOOD: dict[str, tuple[Action, Changes]] = {
         Action.GEN_TRT_ENGINE,
         (INT8, ("spec.datasets", {"calibration": SOURCE, "test": SOURCE})),
     ),
+    "an INT8 engine of a parent whose file may be quantized": (Action.GEN_TRT_ENGINE, (INT8,)),
     "an export that is compared on test data": (
         Action.EXPORT,
         (("spec.datasets", {"test": SOURCE}), ("spec.resources.gpus", 0)),

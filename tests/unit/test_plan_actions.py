@@ -137,6 +137,28 @@ def failure(done: Plan) -> str:
     return str(found["message"])
 
 
+def int8_engine(precision: str | None) -> JobBuilder:
+    """An INT8 engine of an ONNX file in that precision; None where nobody knows it."""
+    known = {} if precision is None else {"precision": precision}
+    model = {"uri": "s3://results/base/model.onnx", "format": "onnx", **known}
+    tensorrt = {"tensorrt": {"data_type": "INT8"}}
+    job = job_to("gen_trt_engine").experiment(gen_trt_engine=tensorrt)
+    return job.status({"inherited": {"model": model}})
+
+
+def test_an_int8_engine_needs_value_ranges_in_its_parents_file_or_calibration_data() -> None:
+    refused = planned(int8_engine("fp32"))
+    assert not refused.creates
+    said = failure(refused)
+    assert "spec.datasets.calibration: is missing" in said
+    assert "s3://results/base/model.onnx is in fp32" in said
+    data = {"calibration": [{"uri": "s3://data/some"}]}
+    for job in (int8_engine("int8"), int8_engine(None), int8_engine("fp32").spec(datasets=data)):
+        assert jobs_of(planned(job))
+    fp32 = int8_engine("fp32").experiment(gen_trt_engine={"tensorrt": {"data_type": "FP16"}})
+    assert jobs_of(planned(fp32)), "only INT8 needs them"
+
+
 @pytest.mark.parametrize(
     "job, image",
     [

@@ -32,6 +32,13 @@ OTHER_CLASSES = (
     "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
     "changes the classes of a model."
 )
+INT8 = "int8"
+"""The precision of a file that `quantize` left."""
+NO_RANGES = (
+    "spec.datasets.calibration: is missing: spec.experiment.gen_trt_engine.tensorrt.data_type is "
+    "INT8, and the parent's model {uri} is in {precision}. Add images to take value ranges from, "
+    "or name a quantize job in spec.parent."
+)
 NO_GPU = (
     "spec.resources.gpus: 0 is given, and a TensorRT engine is built and run on a GPU. Set it to 1."
 )
@@ -87,6 +94,7 @@ def read_spec(resource: Object) -> Resolved:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
         raise InvalidSpec(_sentences(error.problems)) from error
+    _demand_ranges(spec, inherited, action)
     batch = _batch(spec, action)
     return Resolved(
         job=job,
@@ -140,6 +148,18 @@ def _inherit(mapping: dict[str, Any], inherited: Object | None, action: Action) 
     if given != classes and action is not Action.TRAIN:
         raise InvalidSpec([OTHER_CLASSES.format(given, classes)])
     return made
+
+
+def _demand_ranges(spec: ExperimentSpec, inherited: Object | None, action: Action) -> None:
+    """Raises InvalidSpec for an INT8 engine of a file that is known to have no value ranges.
+
+    Of a file that nobody has looked at, the pod says so.
+    """
+    model = (inherited or {}).get("model", {})
+    wanted = action is Action.GEN_TRT_ENGINE and spec.gen_trt_engine.tensorrt.data_type == "INT8"
+    given = spec.dataset.quant_calibration_data_sources
+    if wanted and not given and model.get("precision", INT8) != INT8:
+        raise InvalidSpec([NO_RANGES.format(**model)])
 
 
 def _needs_engine(job: DinoJob, inherited: Object | None) -> bool:
