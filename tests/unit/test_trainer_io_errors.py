@@ -7,6 +7,7 @@ import os
 import pickle
 
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from dino_api import failures
 from dino_api.names import FailureReason
@@ -75,6 +76,12 @@ CASES: dict[str, tuple[BaseException, str, int]] = {
         "OutOfMemory",
         137,
     ),
+    "ONNX Runtime finds no memory": (
+        states.Fail("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"),
+        "OutOfMemory",
+        137,
+    ),
+    "another failure of ONNX Runtime": (states.Fail("Non-zero status code"), "InternalError", 70),
     "a full disk": (OSError(errno.ENOSPC, "No space left on device", "/w/x"), "DiskFull", 74),
     "a full quota": (OSError(errno.EDQUOT, "Disk quota exceeded"), "DiskFull", 74),
     "Ctrl-C twice": (KeyboardInterrupt(), "Preempted", 143),
@@ -88,7 +95,7 @@ def test_exceptions_get_a_reason(case: str) -> None:
     error, reason, code = CASES[case]
     failure = failure_of(error)
     assert (failure.reason, failure.exit_code) == (reason, code)
-    assert failure.message.endswith((".", "x", "'x'", "no message"))
+    assert failure.message.endswith((".", "x", "'x'", "no message", "status code"))
 
 
 def test_a_bug_names_its_place_in_one_line() -> None:

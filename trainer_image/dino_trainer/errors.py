@@ -165,8 +165,13 @@ def _is_device_memory(error: BaseException) -> bool:
 
 
 def _is_host_memory(error: BaseException) -> bool:
-    """What torch raises where the host's memory, or that of /dev/shm, does not suffice."""
+    """What is raised where the host's memory, or that of /dev/shm, does not suffice.
+
+    By ONNX Runtime's arena (also on a GPU; it does not say where), by torch and its loaders.
+    """
     text = str(error)
+    if type(error).__module__.startswith("onnxruntime."):
+        return "Failed to allocate memory" in text
     killed = "killed by signal: Killed" in text or "killed by signal: Bus error" in text
     return isinstance(error, RuntimeError) and (killed or "DefaultCPUAllocator" in text)
 
