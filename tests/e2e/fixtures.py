@@ -17,7 +17,7 @@ from demo.digits import CATEGORIES, load_handwriting, make_scene
 from demo.screen import Screen
 from demo.stages import Runner
 from demo.storage import Storage
-from tests.e2e.jobs import Lab
+from tests.e2e.jobs import Lab, small_job
 
 DEMO_ONLY = ("dataset", "upload")  # the demo's data; the tests bring their own
 RESULTS = "test-results"
@@ -50,7 +50,8 @@ def clean(cluster: Cluster, store: Storage) -> None:
         cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}s.dino-operator.io")
         cluster.kubectl("delete", kind, "--all", "--cascade=foreground", "--timeout=180s")
     storage.make_bucket(store)
-    storage.clear(store, RESULTS)
+    for key in (RESULTS, "bad"):
+        storage.clear(store, key)
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +74,17 @@ def put_small_data(lab: Lab, folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _small_data_is_there(small_data: Path) -> None:
     """Every job of `small_job` reads it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dead_endpoint(lab: Lab, small_data: Path) -> str:
+    """The name of a job whose store never answers. It says so after two minutes, all of them
+    waiting: they pass beside the first tests.
+    """
+    job = small_job("dead-endpoint", runPolicy={"maxRetries": 0})
+    job["spec"]["storage"] = {"endpoint": "http://127.0.0.1:9"}
+    lab.apply(job)
+    return "dead-endpoint"
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,13 @@ import urllib3
 import yaml
 
 from demo.cluster import Cluster
+from demo.errors import DemoError
 from demo.storage import Storage, download, upload
 
 Object = dict[str, Any]
 TERMINAL = ("Complete", "Failed")
 ENDED = ("Succeeded", "Failed")
+CHECKPOINTS = ("dino_model_latest.pth", "dino_model_previous.pth")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Lab:
 
     def finished(self, name: str, seconds: float) -> Object:
         """The status once the job is Complete or Failed."""
-        return self.wait(name, seconds, lambda s: any(is_true(s, t) for t in TERMINAL), "end")
+        return self.wait(name, seconds, ended, "end")
 
     def complete(self, name: str, seconds: float) -> Object:
         """The status once the job is Complete; a failed job fails the test with its reason."""
@@ -85,11 +87,39 @@ class Lab:
         chosen = selector or f"dino-operator.io/job={name}"
         return self.kubectl("logs", "-l", chosen, "--tail=-1")
 
-    def training(self, name: str, seconds: float = 180) -> Object:
-        """The status once the pod has reported a training step."""
-        return self.wait(
-            name, seconds, lambda s: s.get("progress", {}).get("step", 0) > 0, "training step"
+    def running(self, name: str, seconds: float = 300) -> Object:
+        """The status while a pod trains, which `reporter` names."""
+        status = self.wait(name, seconds, lambda s: works(s) or ended(s), "running pod")
+        assert works(status), f"it ended unseen; {self.story(name, status)}"
+        return status
+
+    def training(self, name: str, seconds: float = 300) -> Object:
+        """The status once the pod has reported a training step, while it still runs."""
+        status = self.wait(
+            name, seconds, lambda s: (works(s) and step_of(s) > 0) or ended(s), "training step"
         )
+        assert works(status), f"it ended unseen; {self.story(name, status)}"
+        return status
+
+    def saved(self, name: str, checkpoints: int = 1, seconds: float = 300) -> Object:
+        """The status once so many checkpoints to resume from (1 or 2) lie in the store.
+
+        Progress reaches the status every 10 s at most: a short training would be over before it
+        is read there.
+        """
+        files = [f"test-results/{name}/train/{file}" for file in CHECKPOINTS[:checkpoints]]
+
+        def there(status: Object) -> bool:
+            return ended(status) or (works(status) and all(map(self.exists, files)))
+
+        status = self.wait(name, seconds, there, f"{checkpoints} checkpoints in the store")
+        assert works(status), f"it ended unseen; {self.story(name, status)}"
+        return status
+
+    def exists(self, key: str) -> bool:
+        """Whether the tests' bucket has an object of this key."""
+        found = self.storage.client().list_objects_v2(Bucket=self.storage.bucket, Prefix=key)
+        return key in {one["Key"] for one in found.get("Contents", ())}
 
     def live_pods(self, name: str) -> list[str]:
         """Names of the job's pods that have not ended."""
@@ -99,7 +129,10 @@ class Lab:
     def story(self, name: str, status: Object) -> str:
         """What a reader of a failed test needs: status and the end of the pods' logs."""
         selector = f"dino-operator.io/job={name}"
-        logs = self.kubectl("logs", "-l", selector, "--tail=15", "--prefix")
+        try:
+            logs = self.kubectl("logs", "-l", selector, "--tail=15", "--prefix")
+        except DemoError as error:  # of a pod whose container is still made, or that is gone
+            logs = str(error)
         return f"status: {json.dumps(status, indent=1)}\nlogs:\n{logs}"
 
     def put(self, folder: Path, key: str) -> None:
@@ -115,6 +148,28 @@ class Lab:
 def is_true(status: Object, kind: str) -> bool:
     """Whether that condition is True."""
     return any(c["type"] == kind and c["status"] == "True" for c in status.get("conditions", []))
+
+
+def ended(status: Object) -> bool:
+    """Complete or Failed."""
+    return any(is_true(status, end) for end in TERMINAL)
+
+
+def works(status: Object) -> bool:
+    """Whether the pod of the attempt runs and is known as the one that reports."""
+    return is_true(status, "Running") and "reporter" in status
+
+
+def step_of(status: Object) -> int:
+    """The optimiser steps that were reported; 0 before the first report."""
+    step: int = status.get("progress", {}).get("step", 0)
+    return step
+
+
+def epoch_of(status: Object) -> int:
+    """The finished epochs that were reported; 0 before the first report."""
+    epoch: int = status.get("progress", {}).get("epoch", 0)
+    return epoch
 
 
 def training_pods(name: str) -> str:

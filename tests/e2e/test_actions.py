@@ -57,19 +57,19 @@ def applied(lab: Lab, manifests: dict[str, Object]) -> dict[str, Object]:
 @pytest.fixture(scope="module")
 def trained(lab: Lab, applied: dict[str, Object]) -> Object:
     """The status of the training at its end. Those that wait for it say so meanwhile."""
-    waiting = lab.wait("chain-evaluate-int8", 60, lambda s: bool(parent(s)), "word on the parent")
+    waiting = lab.wait("chain-evaluate-int8", 120, lambda s: bool(parent(s)), "word on the parent")
     assert parent(waiting)["status"] == "False"
     assert "chain-quantize" in parent(waiting)["message"]
     running = lab.training("chain-train")
     assert running["reporter"] in lab.live_pods("chain-train"), "the live pod may report"
     assert not lab.list("pods", "chain-export"), "nothing is made of a job whose parent still runs"
-    return lab.complete("chain-train", seconds=900)
+    return lab.complete("chain-train", seconds=1800)
 
 
 @pytest.fixture(scope="module")
 def ended(lab: Lab, trained: Object) -> dict[str, Object]:
     """The status of each job of the chain at its end, by the part of its name after `chain-`."""
-    return {name: lab.complete(f"chain-{name}", seconds=400) for name in CHAIN}
+    return {name: lab.complete(f"chain-{name}", seconds=900) for name in CHAIN}
 
 
 def parent(status: Object) -> Object:
@@ -174,7 +174,7 @@ def test_every_job_of_the_chain_went_on_from_its_parent(
 
 def test_inference_leaves_labels_and_pictures(lab: Lab, trained: Object, tmp_path: Path) -> None:
     """All 72 test photographs, with TAO's label files and a report that shows some."""
-    status = lab.complete("bccd-inference", seconds=300)
+    status = lab.complete("bccd-inference", seconds=900)
 
     labels = unpacked(artifact(lab, status, "labels.tar.gz", tmp_path))
     lines = [line.split() for text in labels.values() for line in text.decode().splitlines()]

@@ -83,7 +83,9 @@ def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:
     kills: the operator is killed once so many trials have ended.
     """
     ends, most = time.monotonic() + seconds, 0
-    pods = ("get", "pods", "-l", "dino-operator.io/action=train", "-o", "json")
+    trials = ",".join(f"{NAME}-trial-{number}" for number in range(TRIALS))
+    chosen = f"dino-operator.io/action=train,dino-operator.io/job in ({trials})"
+    pods = ("get", "pods", "-l", chosen, "-o", "json")
     while time.monotonic() < ends:
         status: Object = lab.get("dinoautoml", NAME).get("status", {})
         alive = json.loads(lab.kubectl(*pods))["items"]
@@ -106,7 +108,7 @@ def test_a_search_whose_operator_is_killed_twice(lab: Lab, tmp_path: Path) -> No
     lab.apply(search())
 
     kills = [0, 2]
-    status, most = followed(lab, kills, seconds=600)
+    status, most = followed(lab, kills, seconds=1200)
 
     assert is_true(status, "Complete"), json.dumps(status, indent=1)
     assert kills == []

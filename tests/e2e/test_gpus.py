@@ -48,7 +48,7 @@ def test_a_job_gets_the_gpus_it_asks_for_and_says_that_no_driver_is_there(
     lab: Lab, jobs: None
 ) -> None:
     """Training does not go on with the CPU behind the user's back."""
-    status = lab.finished("two-gpus", seconds=180)
+    status = lab.finished("two-gpus", seconds=300)
 
     assert status["failure"]["reason"] == "NoGPU"
     assert status["failure"]["exitCode"] == 78
@@ -66,7 +66,7 @@ def test_a_job_gets_the_gpus_it_asks_for_and_says_that_no_driver_is_there(
 
 def test_an_engine_without_tensorrt_in_the_image_says_where_to_get_it(lab: Lab, jobs: None) -> None:
     """One GPU is enough for it, and it needs no data."""
-    status = lab.finished("engine", seconds=180)
+    status = lab.finished("engine", seconds=300)
 
     assert status["failure"]["reason"] == "NoTensorRT"
     assert "tensorrt" in status["failure"]["remedy"].lower()

@@ -24,7 +24,7 @@ def test_warnings_and_the_report_are_there_before_training(lab: Lab, tmp_path: P
     assert status["dataset"]["images"] == 24
     assert status["dataset"]["numClasses"] == 11, "0 is never used"
     assert any("validation" in text for text in status["dataset"]["warnings"])
-    lab.complete("checked", seconds=240)
+    lab.complete("checked", seconds=400)
     base = "s3://dino/test-results/checked/preflight"
     report = json.loads(lab.fetch(f"{base}/report.json", tmp_path / "report.json"))
     assert [one["id"] for one in report["findings"]]
@@ -39,7 +39,7 @@ def test_bad_data_never_asks_for_a_gpu(lab: Lab) -> None:
     """A class count that the data exceeds ends the job before the training's Job exists."""
     lab.apply(small_job("few-classes", numClasses=3))
 
-    status = lab.finished("few-classes", seconds=120)
+    status = lab.finished("few-classes", seconds=240)
 
     assert status["failure"]["reason"] == "InvalidDataset"
     assert status["failure"]["exitCode"] == 65

@@ -14,14 +14,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 MEMORY, BATCH, SIZE = "5400Mi", 16, [416, 544]
 
 
-def second_epoch(lab: Lab, name: str) -> str:
-    """Waits until there is something to resume from; the pod that trains."""
-    lab.training(name)
-    done = lab.wait(name, 200, lambda s: s["progress"].get("epoch", 0) >= 2, "second epoch")
-    pod: str = done["reporter"]
-    return pod
-
-
 def evict(lab: Lab, pod: str) -> None:
     """By the API, as a descheduler does it."""
     namespace = lab.cluster.namespace
@@ -35,20 +27,20 @@ def evict(lab: Lab, pod: str) -> None:
 
 
 def test_eviction_and_a_drained_node_cost_nothing(lab: Lab) -> None:
-    """Each time the pod saves a checkpoint and another resumes; no retry is counted, for none is
-    allowed.
+    """The evicted pod saves a checkpoint, the drained one has just started; another resumes. No
+    retry is counted, for none is allowed.
     """
     name = "taken-away"
-    lab.apply(small_job(name, epochs=30, runPolicy={"maxRetries": 0}))
-    first = second_epoch(lab, name)
+    lab.apply(small_job(name, epochs=15, runPolicy={"maxRetries": 0}))
+    first = lab.saved(name)["reporter"]
 
     evict(lab, first)
-    lab.wait(name, 120, lambda s: s.get("reporter") not in (None, first), "pod after the eviction")
+    lab.wait(name, 240, lambda s: s.get("reporter") not in (None, first), "pod after the eviction")
     node = lab.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     try:
         selector = f"--pod-selector={training_pods(name)}"
         lab.kubectl("drain", node, selector, "--delete-emptydir-data", "--timeout=150s")
-        told = lab.wait(name, 60, lambda s: "PodsUnschedulable" in str(s), "cordoned node")
+        told = lab.wait(name, 120, lambda s: "PodsUnschedulable" in str(s), "cordoned node")
     finally:
         lab.kubectl("uncordon", node)
     assert "kubectl uncordon" in str(told["conditions"]), "the remedy"
@@ -64,7 +56,7 @@ def test_too_little_memory_halves_the_micro_batch(lab: Lab) -> None:
     """The kernel ends the first attempt; a later one does the same steps in smaller parts."""
     lab.apply(hungry("hungry", MEMORY, BATCH))
 
-    status = lab.complete("hungry", seconds=400)
+    status = lab.complete("hungry", seconds=600)
 
     assert status["attempts"] >= 2
     assert status["microBatch"] < BATCH
@@ -78,7 +70,7 @@ def test_memory_too_small_for_one_image_ends_with_a_remedy(lab: Lab) -> None:
     """Halving has an end: two attempts with one image at a time, whatever maxRetries allows."""
     lab.apply(hungry("starved", "220Mi", 1, runPolicy={"maxRetries": 10}))
 
-    status = lab.finished("starved", seconds=240)
+    status = lab.finished("starved", seconds=400)
 
     assert status["failure"]["reason"] == "OutOfMemory"
     assert "one image at a time" in status["failure"]["remedy"]

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.e2e.jobs import Lab, is_true, small_job, training_pods
+from tests.e2e.jobs import Lab, ended, epoch_of, is_true, small_job, training_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
@@ -20,17 +20,19 @@ def test_the_store_is_away_for_a_while_and_training_goes_on(lab: Lab) -> None:
     name = "store-away"
     scale = ("-n", "dino-s3", "scale", "deployment/s3")
     lab.apply(small_job(name, epochs=24, runPolicy={"maxRetries": 0}))
-    lab.training(name)
-    lab.wait(name, 200, lambda s: s["progress"].get("epoch", 0) >= 1, "first epoch")
+    lab.saved(name)
+    long = ("--timeout=90s",)
     lab.kubectl(*scale, "--replicas=0")
     try:
-        before = lab.status(name)["progress"]["epoch"]
-        lab.wait(name, 60, lambda s: s["progress"]["epoch"] >= before + 2, "epochs without a store")
+        lab.kubectl("-n", "dino-s3", "wait", "--for=delete", "pod", "-l", "app=s3", *long)
+        before = epoch_of(lab.status(name))
+        told = lab.wait(name, 90, lambda s: epoch_of(s) >= before + 2, "epochs without a store")
+        assert not ended(told), "the end needs the store"
     finally:
         lab.kubectl(*scale, "--replicas=1")
-        lab.kubectl("-n", "dino-s3", "rollout", "status", "deployment/s3", "--timeout=60s")
+        lab.kubectl("-n", "dino-s3", "rollout", "status", "deployment/s3", "--timeout=180s")
 
-    status = lab.complete(name, seconds=300)
+    status = lab.complete(name, seconds=400)
 
     assert status["attempts"] == 1
     head = lab.storage.client().head_object(Bucket="dino", Key=key(status["checkpoint"]["uri"]))
@@ -40,9 +42,8 @@ def test_the_store_is_away_for_a_while_and_training_goes_on(lab: Lab) -> None:
 def test_a_damaged_latest_checkpoint_is_not_resumed_from(lab: Lab) -> None:
     """The one before it is; the epoch between them is done again."""
     name = "damaged"
-    lab.apply(small_job(name, epochs=30))
-    lab.training(name)
-    lab.wait(name, 200, lambda s: s["progress"].get("epoch", 0) >= 2, "second epoch")
+    lab.apply(small_job(name, epochs=15))
+    lab.saved(name, checkpoints=2)
     suspend(lab, name, True)
     lab.wait(name, 120, lambda s: is_true(s, "Suspended"), "suspension")
     lab.wait(name, 120, lambda _: not lab.live_pods(name), "end of the pod")
@@ -51,7 +52,7 @@ def test_a_damaged_latest_checkpoint_is_not_resumed_from(lab: Lab) -> None:
     lab.storage.client().put_object(Bucket="dino", Key=latest, Body=b"\0" * size)
     suspend(lab, name, False)
 
-    status = lab.complete(name, seconds=300)
+    status = lab.complete(name, seconds=400)
 
     logs = lab.logs(name, training_pods(name))
     assert DAMAGED.search(logs)
