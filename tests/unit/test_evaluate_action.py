@@ -418,6 +418,24 @@ def a_rank(world: World, spec: ExperimentSpec) -> dict | None:
     return result.metrics.to_dict() if result.metrics else None
 
 
+def test_fewer_images_at_a_time_find_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(folder, "evaluate.batch_size=4")
+    a_checkpoint(spec)
+    found = []
+    for images in ("", "1"):  # as the operator asks for after a lack of memory
+        monkeypatch.setenv("DINO_MICRO_BATCH", images)
+        hearer = Hearer()
+        evaluate.run(spec, context_of(spec, hearer))
+        assert f"on 6 images, {images or 4} at once" in hearer.events[0]
+        found.append(json.loads(written(folder, "predictions.json").read_text()))
+    assert len(found[0]) == len(found[1]) == 60
+    for whole, alone in zip(*found, strict=True):
+        assert whole["image_id"] == alone["image_id"]
+        assert whole["score"] == pytest.approx(alone["score"], abs=1e-4)
+
+
 def test_two_processes_write_what_one_writes(folder: Path) -> None:
     spec = spec_of(folder)
     a_checkpoint(spec)

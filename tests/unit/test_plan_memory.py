@@ -185,7 +185,7 @@ def test_other_actions_take_half_as_many_images_and_the_status_says_so(
     [
         ("evaluate", {}, 1, "one image at a time", "evaluate.input_width"),
         ("inference", {"inference": {"batch_size": 1}}, None, "one image", "inference.input_width"),
-        ("quantize", {}, 1, "one image at a time", "of the file's export"),
+        ("quantize", {}, 1, "one image at a time", "export.input_width"),
         ("export", {"export": {"batch_size": 8}}, None, "no batch to halve", "export.batch_size"),
         ("gen_trt_engine", {}, None, "no batch to halve", "tensorrt.workspace_size"),
     ],

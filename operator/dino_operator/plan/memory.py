@@ -28,7 +28,8 @@ _LOWER: Mapping[Action, str] = MappingProxyType(
         Action.EVALUATE: _SIZE.format(Action.EVALUATE),
         Action.INFERENCE: _SIZE.format(Action.INFERENCE),
         Action.EXPORT: "export.batch_size, export.input_width and export.input_height",
-        Action.QUANTIZE: "export.input_width and export.input_height of the file's export",
+        Action.QUANTIZE: "the size of the images (of an ONNX file, export.input_width and "
+        "export.input_height of its export)",
         Action.GEN_TRT_ENGINE: "gen_trt_engine.tensorrt.workspace_size and max_batch_size",
     }
 )
