@@ -48,6 +48,10 @@ class Image:
     def load_command(self) -> list[str]:
         return [str(CLUSTER), "load", self.name]
 
+    def prune_command(self) -> list[str]:
+        """The command that forgets what was built from earlier sources, but the last of it."""
+        return [str(CLUSTER), "prune", self.name]
+
 
 OPERATOR = Image(
     "localhost/dino-operator",
@@ -79,7 +83,7 @@ def main() -> int:
         return 1
     commands = [[str(CLUSTER), "base-image"]]
     for image in (OPERATOR, TRAINER):
-        commands += [image.build_command(), image.load_command()]
+        commands += [image.build_command(), image.load_command(), image.prune_command()]
     for command in commands:
         done = subprocess.run(command, check=False, stdout=sys.stderr, env=dict(os.environ))
         if done.returncode != 0:

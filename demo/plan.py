@@ -81,6 +81,16 @@ class Demo:
     def install(self, work: Work) -> None:
         install(work, self.cluster, self.storage, self.operator_image, self.trainer_image)
 
+    def tidy(self, work: Work) -> None:
+        """Forget earlier images, once no operator hands them out any more. What fails costs disk
+        and nothing else.
+        """
+        for image in (images.OPERATOR, images.TRAINER):
+            try:
+                work.run(image.prune_command())
+            except DemoError as error:
+                work.note(str(error))
+
     def start_s3(self, work: Work) -> None:
         said = json.loads(work.read([images.CLUSTER, "s3", "--json"]))
         self.found["storage"] = Storage(
@@ -133,6 +143,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(trainer.load_command()), ("trainer image", "cluster"),
         ),
         Stage("operator", "Helm installs it", 15, 10, demo.install, ("load operator", "S3")),
+        Stage("tidy", "earlier images go", 1, 3, demo.tidy, ("load trainer", "operator")),
     ]  # fmt: skip
     return demo, stages
 

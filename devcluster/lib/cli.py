@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import build, current, images, s3, up
+from lib import build, current, images, prune, s3, up
 from lib.health import kubectl
 from lib.paths import API_ONLY, FULL, Instance, home
 from lib.processes import is_running
@@ -90,6 +90,8 @@ def add_image_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """The subcommands for images and for S3."""
     command = add("load", run_load, "give images that buildah built to the cluster's node")
     command.add_argument("images", nargs="+", metavar="IMAGE")
+    command = add("prune", run_prune, "forget earlier images of a repository, but the last of them")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="what is in use now")
     command = add("build-image", run_build_image, "build an image with buildah, its layers cached")
     command.add_argument("name", help="for example dino-trainer:dev")
     command.add_argument("context", type=Path, help="the folder that COPY lines start from")
@@ -158,6 +160,12 @@ def run_load(options: argparse.Namespace) -> None:
     current.refuse("load")
     for name in options.images:
         images.load(name)
+
+
+def run_prune(options: argparse.Namespace) -> None:
+    current.refuse("prune")
+    for name in options.images:
+        prune.prune(name)
 
 
 def run_build_image(options: argparse.Namespace) -> None:

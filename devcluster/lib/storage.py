@@ -71,6 +71,18 @@ def find(root: Path, name: str) -> Image:
     )
 
 
+def made(root: Path) -> dict[str, str]:
+    """The names of all images, and when each was made (RFC 3339, UTC)."""
+    records: list[dict[str, Any]] = _read(root / "overlay-images" / "images.json")
+    return {name: one.get("created", "") for one in records for name in one.get("names") or ()}
+
+
+def layer_sizes(root: Path) -> dict[str, int]:
+    """Bytes of every layer by its id."""
+    layers: list[dict[str, Any]] = _read(root / "overlay-layers" / "layers.json")
+    return {layer["id"]: layer.get("diff-size", 0) for layer in layers}
+
+
 def full_name(name: str) -> str:
     """The name with its registry and tag: x becomes localhost/x:latest."""
     first, slash, _ = name.partition("/")

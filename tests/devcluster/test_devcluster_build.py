@@ -150,7 +150,7 @@ def test_current_that_does_not_answer_ends_in_a_sentence(
         current.check()
 
 
-@pytest.mark.parametrize("command", [["down"], ["load", "x"], ["s3"]])
+@pytest.mark.parametrize("command", [["down"], ["load", "x"], ["prune", "x"], ["s3"]])
 def test_current_refuses_what_would_change_this_machine(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +193,8 @@ def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for command in ("up", "down", "status", "load", "build", "env", "logs", "base-image", "s3"):
+    names = "up down status load prune build env logs base-image s3"
+    for command in names.split():
         assert re.search(rf"^    {command}\s+\w", said, re.M), command
 
 

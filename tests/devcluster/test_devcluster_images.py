@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from lib import archive, share, storage
+from lib import archive, prune, share, storage
 from lib.say import ClusterError
 
 NAMES = {
@@ -35,7 +35,9 @@ def store(tmp_path: Path) -> Path:
         {"id": "low", "diff-digest": "sha256:aa", "diff-size": 1},
     ]
     config = json.dumps({"rootfs": {"diff_ids": ["sha256:aa", "sha256:bb"]}})
-    images = [{"id": "c0ffee", "names": ["localhost/dino:1"], "layer": "top"}]
+    when = "2026-01-01T00:00:00Z"
+    names = ["localhost/dino:1"]
+    images = [{"id": "c0ffee", "names": names, "layer": "top", "created": when}, {"id": "unnamed"}]
     for name, content in (("overlay-layers/layers", layers), ("overlay-images/images", images)):
         path = tmp_path / f"{name}.json"
         path.parent.mkdir(parents=True)
@@ -63,6 +65,43 @@ def test_records_that_contradict_each_other_are_refused(store: Path) -> None:
     path.write_text(path.read_text().replace("sha256:bb", "sha256:cc"))
     with pytest.raises(ClusterError, match="contradict"):
         storage.find(store, "dino:1")
+
+
+TRAINER = "localhost/dino-trainer"
+BUILT = {
+    f"{TRAINER}:src-00000000000a": "2026-01-04T00:00:00Z",  # in use, and built before all others
+    f"{TRAINER}:src-00000000000b": "2026-01-05T00:00:00Z",
+    f"{TRAINER}:src-00000000000c": "2026-01-06T00:00:00Z",
+    f"{TRAINER}:src-00000000000d": "2026-01-07T00:00:00Z",
+    f"{TRAINER}:dev": "2026-01-01T00:00:00Z",
+    f"{TRAINER}-tensorrt:src-00000000000e": "2026-01-01T00:00:00Z",
+    "localhost/dino-operator:src-00000000000f": "2026-01-01T00:00:00Z",
+    "registry:5000/dino-trainer:src-00000000000b": "2026-01-01T00:00:00Z",
+    "localhost/katib-controller:dev": "2026-01-01T00:00:00Z",
+}
+NODES_OWN = f"{TRAINER}:src-000000000010"  # buildah has forgotten it already
+
+
+def test_earlier_images_of_one_repository_go_but_the_newest_and_what_runs() -> None:
+    current, *_ = BUILT
+    loaded = [current, f"{TRAINER}:src-00000000000b", NODES_OWN, "localhost/dino-s3:1234"]
+    chosen = [f"{TRAINER}:src-00000000000b", f"{TRAINER}:src-00000000000c", NODES_OWN]
+    assert prune.outdated(current, BUILT, loaded, set()) == chosen
+    assert prune.outdated(current, BUILT, loaded, {chosen[0]}) == chosen[1:]
+    assert prune.outdated(f"{TRAINER}:dev", BUILT, loaded, set()) == []
+    assert prune.outdated(f"{TRAINER}:src-00000000000d", {}, [], set()) == []
+
+
+def test_names_by_digest_go_with_the_last_name_of_an_image() -> None:
+    loaded = {"a:1": "sha256:1", "sha256:x": "sha256:1", "b:2": "sha256:2", "sha256:y": "sha256:2"}
+    assert prune.orphans(loaded, ["a:1"]) == ["sha256:x"]
+    assert prune.orphans({**loaded, "theirs:1": "sha256:1"}, ["a:1"]) == []
+    assert prune.orphans(loaded, []) == []
+
+
+def test_buildahs_images_and_layers_are_listed(store: Path) -> None:
+    assert storage.made(store) == {"localhost/dino:1": "2026-01-01T00:00:00Z"}
+    assert storage.layer_sizes(store) == {"top": 2, "low": 1}
 
 
 def test_chain_ids_follow_the_image_specification() -> None:
