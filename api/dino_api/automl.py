@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from dino_api.base import NAME, SHORT, URI, Camel
-from dino_api.names import API_VERSION, AUTOML_KIND
-from dino_api.resources import Metadata, TrainingSpec
+from dino_api.resources import TrainingSpec
 from dino_api.result import Artifact, Checkpoint, Dataset, Failure
 from dino_api.status import Condition
 
@@ -286,20 +285,6 @@ class DinoAutoMLStatus(Camel):
     dataset: Dataset | None = Field(None, description="What the preflight found in the data.")
     artifacts: list[Artifact] = Field(default_factory=list, max_length=8, description="The report.")
     failure: Failure | None = Field(None, description="Why the search failed.")
-
-    def condition(self, kind: str) -> Condition | None:
-        """The condition of that type, or None."""
-        return next((found for found in self.conditions if found.type == kind), None)
-
-
-class DinoAutoML(Camel):
-    """A search for the hyperparameters of a training."""
-
-    api_version: str = API_VERSION
-    kind: str = AUTOML_KIND
-    metadata: Metadata
-    spec: DinoAutoMLSpec
-    status: DinoAutoMLStatus = Field(default_factory=DinoAutoMLStatus)
 
 
 class Profile(Camel):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dino_api.rules.data import DATA_RULES, DataRule, data_rule
+from dino_api.rules.data import DATA_RULES, data_rule
+from dino_api.rules.data_rule import DataRule
 
 EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}

@@ -1,0 +1,142 @@
+"""What can be wrong, or odd, with COCO annotations: entries of images, categories, boxes."""
+
+from __future__ import annotations
+
+from dino_api.rules.data_rule import FORM, error, warning
+
+IMAGE_ENTRY_RULES = (
+    error("image-entry", "Entries of images without an integer id or a file name", FORM),
+    error(
+        "image-size-absent",
+        "Entries of images without width and height in pixels",
+        "Write the size of the image file into the annotations.",
+    ),
+    error(
+        "image-name-unsafe",
+        "File names that leave the image folder",
+        "Write file names relative to the image folder.",
+    ),
+    error(
+        "image-id-repeats",
+        "Image ids that stand twice in one file",
+        "Give every image of a file an id of its own.",
+    ),
+    warning(
+        "image-id-shared",
+        "Image ids that several sources use",
+        "Nothing: images are numbered anew. If the sources overlap, remove one copy.",
+    ),
+    warning(
+        "file-name-repeats",
+        "File names that several entries of one file share",
+        "Merge the entries: the boxes of one are background in the other.",
+    ),
+)
+
+CATEGORY_RULES = (
+    error("category-entry", "Entries of categories without an id of 0 or more, or a name", FORM),
+    error(
+        "category-id-repeats",
+        "Category ids that stand twice in one file",
+        "Give every category of a file an id of its own.",
+    ),
+    warning(
+        "category-name-repeats",
+        "Category names that stand for several ids",
+        "Merge the categories if they mean the same: they are trained as different classes.",
+    ),
+    error(
+        "category-conflict",
+        "Category ids with different names in two files",
+        "Give all sources of training and validation one common list of categories.",
+    ),
+    warning(
+        "category-lists-differ",
+        "Categories that not every annotation file lists",
+        "Give all sources of training and validation one common list of categories.",
+    ),
+    warning(
+        "category-zero",
+        "Category id 0 in use",
+        "Nothing for this trainer, where it is a class as any other. Tools that keep 0 for the "
+        "background need ids from 1.",
+    ),
+    warning(
+        "category-gaps",
+        "Category ids from 1 to the largest that are not in use",
+        "Number the categories without gaps, or live with outputs that are never trained. A list "
+        "of class names must have a line for each of them.",
+    ),
+    error(
+        "class-count",
+        "A number of classes that is too small for the category ids",
+        "Set numClasses (dataset.num_classes) to the largest category id plus one, or leave it "
+        "out.",
+    ),
+    error(
+        "eval-class-unknown",
+        "Ids in dataset.eval_class_ids that are not categories",
+        "Take them out, or leave eval_class_ids out to score all classes.",
+    ),
+)
+
+BOX_RULES = (
+    error("box-entry", "Annotations without a bbox of four numbers [x, y, width, height]", FORM),
+    error(
+        "box-image-unknown",
+        "Annotations of images that the file does not list",
+        "Correct their image_id, or remove them.",
+    ),
+    error(
+        "box-category-unknown",
+        "Annotations of categories that the file does not list",
+        "Correct their category_id, or add the category.",
+    ),
+    error(
+        "no-boxes",
+        "Splits without one usable box",
+        "Annotate the images, or name another annotation file.",
+    ),
+    warning(
+        "box-flat",
+        "Boxes without width or height",
+        "Remove them or correct them; they are dropped.",
+    ),
+    warning(
+        "box-outside",
+        "Boxes outside their image",
+        "Remove them or correct them; they are dropped. Many of them: the image was resized or "
+        "rotated after it was annotated.",
+    ),
+    warning(
+        "box-over-edge",
+        "Boxes that reach over the edge of their image",
+        "Nothing: training clips them. Many of them: the image was resized after it was annotated.",
+    ),
+    warning(
+        "box-repeats",
+        "Boxes that stand twice on an image with the same category",
+        "Remove one of each pair: the second is never found and lowers the score.",
+    ),
+    warning(
+        "box-crowd",
+        "Crowd annotations (iscrowd 1)",
+        "Nothing: training leaves them out, and scoring ignores what is found in them.",
+    ),
+    warning(
+        "box-ignored",
+        "Annotations marked with ignore",
+        "Set iscrowd 1, or remove them: as in COCO's own scoring, ignore has no effect and they "
+        "count as ordinary boxes.",
+    ),
+    warning(
+        "box-area-absent",
+        "Annotations without area",
+        "Nothing: width x height of the box is taken, which sorts it as small, medium or large.",
+    ),
+    warning(
+        "boxes-over-queries",
+        "Images with more boxes than model.num_queries",
+        "Raise model.num_queries: the boxes beyond it can never be found.",
+    ),
+)
