@@ -149,7 +149,7 @@ class ExportConfig(Section):
         dead="the file has plain operators only, which run on CPU and GPU",
     )
     serialize_nvdsinfer: bool = key(False, "DeepStream's files. Only false is built.")
-    verbose: bool = key(False, "Print the graph.", dead="the report describes the graph")
+    verbose: bool = key(False, "Print the graph.", dead="export.json describes the graph")
     gpu_id: Int = _device()
 
 
