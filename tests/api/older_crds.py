@@ -1,6 +1,6 @@
 """The CRDs of this checkout, and those of a release that asked for less: put in force.
 
-They are replaced as a whole. Applied by a second tool, a rule that the first one wrote would stay.
+They are replaced as a whole, whoever wrote them before.
 """
 
 from __future__ import annotations
