@@ -77,7 +77,7 @@ def _small_data_is_there(small_data: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def dead_endpoint(lab: Lab, small_data: Path) -> str:
+def dead_endpoint(lab: Lab) -> str:
     """The name of a job whose store never answers. It says so after two minutes, all of them
     waiting: they pass beside the first tests.
     """
