@@ -458,3 +458,5 @@ def test_explain_teaches_the_search(cluster_kubectl: Any) -> None:
     assert "each power of ten" in " ".join(told.split())
     told = cluster_kubectl("explain", "dinoautoml.spec.template.experiment.train.optim.lr").stdout
     assert "Default: 0.0002" in " ".join(told.split())
+    told = cluster_kubectl("explain", "dinoautoml.spec.template.runPolicy.suspend").stdout
+    assert "Use spec.suspend" in " ".join(told.split()), "not what it does in a DinoJob"

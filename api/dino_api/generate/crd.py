@@ -164,6 +164,8 @@ def root_schema(kind: Kind = JOB) -> Schema:
         training = training["properties"][name]
     outer = training["properties"]["experiment"]
     training["properties"]["experiment"] = _experiment(outer, kind)
+    if kind.training:
+        _tell_of_template(training)
     status = structural(kind.status)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -181,6 +183,22 @@ def root_schema(kind: Kind = JOB) -> Schema:
     }
     kind.add_rules(root)
     return root
+
+
+# What a field of a DinoJob means in the template of a search.
+_IN_TEMPLATE = {
+    "datasets.inference": "Not read by a search.",
+    "runPolicy": "Retries and time limits of each trial.",
+    "runPolicy.suspend": "Use spec.suspend.",
+    "runPolicy.stop": "No effect in a template.",
+}
+
+
+def _tell_of_template(training: Schema) -> None:
+    for path, text in _IN_TEMPLATE.items():
+        node = _find(training, tuple(path.split(".")))
+        assert node is not None, path
+        node["description"] = text
 
 
 def _experiment(outer: Schema, kind: Kind) -> Schema:

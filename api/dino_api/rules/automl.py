@@ -20,6 +20,7 @@ _ITEM = "spec.search[]"
 def below_template(text: str) -> str:
     """A scope or a sentence of a DinoJob as it reads in a DinoAutoML."""
     text = text.replace("use spec.parent", "it is the winner of the search")
+    text = text.replace("use spec.datasets.inference", "a search does not read it")
     if text.startswith("spec."):
         return f"{TEMPLATE}.{text[5:]}"
     return text.replace(" spec.", f" {TEMPLATE}.")
