@@ -67,6 +67,9 @@ class Progress(Camel):
     display: str | None = Field(None, max_length=NAME, description="Percent as printed: 37%.")
     eta_seconds: int | None = Field(None, ge=0, description="Seconds left, as of updatedAt.")
     loss: float | None = Field(None, description="Total training loss, smoothed.")
+    distillation_loss: float | None = Field(
+        None, description="What of the loss comes from the teacher."
+    )
     learning_rate: float | None = Field(None, description="Learning rate of the transformer.")
     images_per_second: float | None = Field(None, description="Images trained on a second.")
     mAP: float | None = Field(None, description="The last validation's mAP.")

@@ -23,6 +23,7 @@ from dino_trainer.run import RunContext
 from dino_trainer.train import loop
 from dino_trainer.train import machine as cpu
 from dino_trainer.train.inputs import load_data
+from dino_trainer.train.meter import NO_PARTS, LossParts
 from dino_trainer.train.setup import prepare
 from tests.bench.harness import Bench, machine
 from tests.bench.photographs import photographs
@@ -48,7 +49,7 @@ AUGMENTATION = {"fixed_size": [240, 320], "zoom_crop": [0.7, 1.0]}
 class Silent:
     """A reporter that nobody listens to."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None: ...
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None: ...
 

@@ -21,6 +21,8 @@ from dino_trainer.distill.objective import Distillation
 from dino_trainer.distill.teacher import Teacher
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Targets
+from dino_trainer.train.step import StepLosses
+from tests.bench.train_step_counts import WAITS, Count, copies_to_host
 
 WIDER: dict[str, Any] = {"hidden_dim": 64, "num_queries": 14}
 FEATURES = [("input_proj", "L2", 1.0), ("encoder", "L2", 1.0)]
@@ -101,6 +103,29 @@ def test_each_weight_counts_once(row: tuple[str, str]) -> None:
     once = added((*row, 1.0))
     assert once > 1e-4
     assert added((*row, 3.0)) == pytest.approx(3 * once, rel=1e-3)
+
+
+def test_what_a_loss_is_made_of_adds_up_and_costs_no_wait() -> None:
+    """Each binding by itself, and the numbers of two micro-batches in one copy to the host."""
+    twice = ("encoder", "L1", 3.0)
+    distillation = a_distillation(*PREDICTIONS, *FEATURES, twice, coef=0.5)
+    names = ["pred_logits", "pred_boxes", "input_proj", "encoder", "encoder_2"]
+    assert distillation.shares == ("detection", *names)
+    step = StepLosses()
+    with copies_to_host() as copies, Count() as count:
+        for _ in range(2):
+            step.totals.append(loss(distillation).detach())
+            step.parts.append(distillation.parts)
+        before = len(copies)
+        losses, sums, norm = step.fetch(torch.tensor(7.0))
+    assert before == 2 * 3  # two matchers, and how many detections there are
+    assert copies[before:] == ["tolist"]
+    assert not set(count.seen) & WAITS
+    assert norm == 7.0
+    assert sum(losses) == pytest.approx(sum(sums[name] for name in distillation.shares))
+    for name, row in zip(names, [*PREDICTIONS, *FEATURES, twice], strict=True):
+        assert sums[name] == pytest.approx(2 * added(row, coef=0.5), rel=1e-3)
+    assert sums["loss_giou"] > 0
 
 
 def test_the_coefficient_weighs_all_of_it() -> None:
@@ -212,13 +237,13 @@ def test_padding_does_not_count() -> None:
     seen = alone.teacher(both, alone.bindings.teacher_names, 10, "fp32")
     with captured(alone.model, alone.names) as mine:
         alone.predict(both, torch.Generator())
-    before = alone.of_features(mine, seen.features, both.mask)
+    before = sum(alone.of_features(mine, seen.features, both.mask))
     for name in ("input_proj.0", "input_proj.1"):
         level = mine[name][0]
         h = level.shape[2]
         level.data[1, :, h - h // 4 :] += 100.0  # rows 48 to 64 of the second picture are padding
-    torch.testing.assert_close(alone.of_features(mine, seen.features, both.mask), before)
-    assert alone.of_features(mine, seen.features, None) > before + 1
+    torch.testing.assert_close(sum(alone.of_features(mine, seen.features, both.mask)), before)
+    assert sum(alone.of_features(mine, seen.features, None)) > before + 1
 
 
 def image_of(batch: Batch, at: int) -> Batch:

@@ -58,6 +58,10 @@ def test_a_killed_distillation_ends_in_the_same_bits(folder: Path) -> None:
     rest = Recorder()
     run(broken, rest)
     assert [progress.step for progress in rest.steps] == list(range(11, 21))
+    for progress, parts in zip(rest.steps, rest.parts, strict=True):
+        assert sum(parts.shares.values()) == pytest.approx(progress.loss, rel=1e-4)
+        taught = progress.loss - parts.shares["detection"]
+        assert progress.distillation_loss == pytest.approx(taught, rel=1e-3)
 
     whole, parts = (
         checkpoint.read(Path(spec.results_dir) / "distill" / LATEST) for spec in (straight, broken)
@@ -75,26 +79,31 @@ def test_a_killed_distillation_ends_in_the_same_bits(folder: Path) -> None:
     assert result.checkpoint.uri.endswith(f"distill/{BEST}")
 
 
-def rank_of_distilling(world: World, spec: ExperimentSpec) -> int:
-    """Distil as one rank; returns the number of steps."""
+def rank_of_distilling(world: World, spec: ExperimentSpec) -> list[dict[str, float]]:
+    """Distil as one rank; returns what the loss of each step was made of."""
     recorder = Recorder()
     distill.run(spec, replace(a_context(spec, Action.DISTILL, recorder), world=world))
-    return len(recorder.steps)
+    return [parts.named for parts in recorder.parts]
 
 
 def test_two_processes_do_what_one_does(folder: Path) -> None:
     """Student and projections; only the order in which sums are taken differs."""
     plain = ("model.use_dn=false", "train.optim.optimizer=SGD", "train.optim.lr=0.01")
     short = ("train.num_epochs=2", "train.validation_interval=2")
-    made = []
+    made, told = [], []
     for name, batch in (("one", 4), ("two", 2)):
         where = (f"results_dir={folder / name}", f"dataset.batch_size={batch}")
         spec = a_spec(folder, folder / "teacher.pth", *where, *plain, *short)
         if name == "one":
-            assert rank_of_distilling(World.alone(), spec) == 2
+            told.append(rank_of_distilling(World.alone(), spec))
         else:
-            assert in_ranks(2, rank_of_distilling, spec) == [2, 0]  # the first reports for all
+            first, second = in_ranks(2, rank_of_distilling, spec)
+            assert second == []  # the first reports for all
+            told.append(first)
         made.append(checkpoint.read(folder / name / "distill" / LATEST))
+    assert len(told[0]) == 2
+    for one_step, same in zip(*told, strict=True):
+        assert same == pytest.approx(one_step, rel=1e-4)
     for part in ("model", "extra"):
         one, two = made[0][part], made[1][part]
         for key, value in one.items():

@@ -22,8 +22,10 @@ from dino_trainer.output import Output
 from dino_trainer.report import Reporter
 from dino_trainer.report.status_file import StatusFile
 from dino_trainer.report.terminal import BarTerminal, PlainTerminal, describe, open_terminal
+from dino_trainer.train.meter import LossParts
 
 METRICS = Metrics(mAP=0.4912345, mAP50=0.7812345, mAP75=0.5)
+TAUGHT = LossParts({"loss_ce": 0.75}, {"detection": 1.25, "encoder": 0.25})
 
 
 class Desk:
@@ -93,6 +95,21 @@ def test_a_whole_run_in_status_json(desk: Desk) -> None:
     )
 
 
+def test_status_json_tells_what_a_loss_is_made_of(desk: Desk) -> None:
+    """At the end of an epoch, under TAO's names; the line for people has what adds up."""
+    desk.reporter.progress(Progress(epoch=0, step=1, loss=1.5), TAUGHT)
+    desk.reporter.progress(Progress(epoch=1, step=2, loss=1.5), TAUGHT)
+    assert desk.status[-1]["kpi"] == {
+        "train_loss": 1.5,
+        "train_loss_ce": 0.75,
+        "train_loss_detection": 1.25,
+        "train_loss_distillation": 0.25,
+        "train_loss_encoder": 0.25,
+    }
+    desk.reporter.validated(1, METRICS, best=True)
+    assert "of the loss: detection 1.250, encoder 0.250" in desk.lines[-1]
+
+
 def test_a_validation_before_the_first_step_keeps_the_position(tmp_path: Path) -> None:
     """A run stopped between a step and its validation: the resource must not lose the step."""
     desk = Desk(tmp_path)
@@ -100,7 +117,18 @@ def test_a_validation_before_the_first_step_keeps_the_position(tmp_path: Path) -
     desk.reporter.validated(2, METRICS, best=True)
     desk.reporter.progress(Progress(epoch=2, step=9, steps=16))
     assert [line["message"] for line in desk.status] == ["Eval metrics generated."]
+    assert desk.lines[0] == "epoch 2/4  step 8/16  50%"
     assert (desk.status[0]["step"], desk.status[0]["max_step"]) == (8, 16)
+
+
+@pytest.mark.parametrize(("step", "timed"), [(8, True), (9, False)])
+def test_a_part_of_an_epoch_is_not_timed_as_a_whole(desk: Desk, step: int, timed: bool) -> None:
+    """An attempt that goes on in the middle of an epoch."""
+    desk.reporter.resumed(Progress(epoch=2, step=step, steps=16))
+    desk.reporter.progress(Progress(epoch=2, step=step + 1, steps=16))
+    for epoch in (3, 4):
+        desk.reporter.progress(Progress(epoch=epoch, step=4 * epoch, steps=16))
+    assert ["time_per_epoch" in line for line in desk.status] == [timed, True]
 
 
 def test_the_lines_that_tao_prints(desk: Desk) -> None:
@@ -148,6 +176,9 @@ def test_progress_as_a_sentence() -> None:
         "3 min 20 s left"
     )
     assert describe(Progress()) == ""
+    assert describe(Progress(loss=1.5), TAUGHT) == (
+        "loss 1.500  of the loss: detection 1.250, encoder 0.250"
+    )
 
 
 def read_all(leader: int) -> str:

@@ -16,9 +16,11 @@ from dino_api.experiment import OptimConfig
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import checkpoint, machine
 from dino_trainer.train.ema import Ema
-from dino_trainer.train.meter import Meter
+from dino_trainer.train.meter import LossParts, Meter
 from dino_trainer.train.optim import Schedule, build_optimizer
+from dino_trainer.train.step import Parts, StepLosses
 from dino_trainer.train.weights import freeze
+from tests.bench.train_step_counts import Count, copies_to_host
 
 EPOCHS, STEPS = 9, 7
 
@@ -219,14 +221,33 @@ def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
 def test_the_meter_leaves_out_pauses() -> None:
     now = [0.0]
     meter = Meter(steps=100, clock=lambda: now[0])
+    now[0] += 60.0  # a validation that an earlier attempt left undone
+    meter.resume()
     for loss in (4.0, 2.0):
         now[0] += 2.0
-        meter.step(loss)
+        meter.step(loss, LossParts({"loss_ce": loss / 4}, {"detection": loss - 1, "encoder": 1.0}))
         now[0] += 1.0  # a validation
         meter.resume()
     assert meter.step_seconds == 2.0
     assert meter.loss == 3.0
+    assert meter.parts.terms == {"loss_ce": 0.75}
+    assert meter.parts.shares == {"detection": 2.0, "encoder": 1.0}
+    assert (meter.parts.distillation, LossParts().distillation) == (1.0, None)
     assert meter.eta_seconds(2) == 98 * 3
+
+
+def test_telling_a_loss_costs_what_moving_it_costs() -> None:
+    """One stack, one view, one copy to the host, whatever the loss is made of."""
+    step = StepLosses(
+        [torch.tensor(3.0), torch.tensor(4.0)],
+        [Parts(("a", "b"), torch.tensor([1.0, 2.0])), Parts(("b",), torch.tensor([5.0]))],
+    )
+    norm_there = torch.tensor(0.5)
+    with Count() as count, copies_to_host() as copies:
+        losses, sums, norm = step.fetch(norm_there)
+    assert (losses, dict(sums), norm) == ([3.0, 4.0], {"a": 1.0, "b": 7.0}, 0.5)
+    assert sum(count.seen.values()) == 3
+    assert copies == ["tolist"]
 
 
 QUOTAS = {

@@ -20,6 +20,9 @@ from dino_trainer.report import sinks_mlflow
 from dino_trainer.report.sinks import recorded
 from dino_trainer.report.sinks_mlflow import MlflowSink, parameters
 from dino_trainer.report.sinks_tensorboard import TensorBoardSink
+from dino_trainer.train.meter import LossParts
+
+TAUGHT = LossParts(shares={"detection": 1.25, "encoder": 0.25})
 
 
 def folder_of(spec: ExperimentSpec) -> Path:
@@ -53,6 +56,7 @@ def test_tensorboard_shows_a_training_once(tmp_path: Path) -> None:
     run(spec, second)
     assert len(list(folder_of(spec).iterdir())) == 2
     assert sorted(scalars(spec, "train/loss")) == list(range(1, 9))
+    assert scalars(spec, "train/loss_giou")[8] == pytest.approx(second.parts[-1].terms["loss_giou"])
     assert sorted(scalars(spec, "train/images_per_second")) == list(range(1, 9))
     rates = scalars(spec, "train/learning_rate")
     assert rates[8] == pytest.approx(second.steps[-1].learning_rate)
@@ -69,10 +73,12 @@ def test_tensorboard_is_published_at_validations(tmp_path: Path) -> None:
     sink.validated(1, Metrics(mAP=0.5), best=True)
     first = context.output.published()[sink.name]
     assert first.bytes == (context.output.dir / sink.name).stat().st_size
-    sink.progress(Progress(step=2, loss=1.0))
+    sink.progress(Progress(step=2, loss=1.0), TAUGHT)
     sink.close("FINISHED")
     assert context.output.published()[sink.name].bytes > first.bytes
     assert scalars(spec, "train/loss") == {1: 2.0, 2: 1.0}
+    assert scalars(spec, "train/loss_distillation") == {2: 0.25}
+    assert scalars(spec, "train/loss_encoder") == {2: 0.25}
 
 
 def test_without_tensorboard_there_is_no_file(tmp_path: Path) -> None:
@@ -172,11 +178,12 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(
     spec = spec_for(tmp_path)
     sink = MlflowSink(spec, a_context(spec, recorder), {}, 0)
     for step in range(1, 4):
-        sink.progress(Progress(step=step, loss=1.0 / step))
+        sink.progress(Progress(step=step, loss=1.0 / step), TAUGHT)
     assert back.wait(60)
     sink.close("FINISHED")
     (only,) = runs_of()
     assert sorted(metric(only.info.run_id, "loss")) == [1, 2, 3]
+    assert metric(only.info.run_id, "loss_detection") == dict.fromkeys((1, 2, 3), 1.25)
     assert recorder.events[0] == "MLflow is not told how it goes (refused); going on."
     assert sum("MLflow is not told" in event for event in recorder.events) == 1
 

@@ -23,6 +23,7 @@ from dino_trainer.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import LATEST
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 SIZE = (96, 64)  # width, height
 COLOURS = {1: (220, 40, 40), 3: (40, 40, 220)}
@@ -110,12 +111,14 @@ class Recorder:
     def __init__(self, at_step: Any = None) -> None:
         self.at_step = at_step
         self.steps: list[Progress] = []
+        self.parts: list[LossParts] = []
         self.positions: list[Progress] = []
         self.validations: list[tuple[int, Metrics, bool]] = []
         self.events: list[str] = []
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         self.steps.append(progress)
+        self.parts.append(parts)
         if self.at_step:
             self.at_step(progress.step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,11 @@ class Inner:
     criterion: str
     weight: float
 
+    @property
+    def name(self) -> str:
+        """For reports: the student's module, or all levels."""
+        return self.pairs[0][0] if len(self.pairs) == 1 else LEVELS
+
 
 @dataclass(frozen=True)
 class Bindings:
@@ -47,6 +53,16 @@ class Bindings:
 
     predicted: tuple[Predicted, ...]
     inner: tuple[Inner, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """For reports, each once: predictions, then modules, as the losses of a step are added."""
+        seen: Counter[str] = Counter()
+        names = []
+        for one in (*self.predicted, *self.inner):
+            seen[one.name] += 1
+            names.append(one.name if seen[one.name] == 1 else f"{one.name}_{seen[one.name]}")
+        return names
 
     @property
     def student_names(self) -> list[str]:

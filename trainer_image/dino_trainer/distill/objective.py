@@ -20,7 +20,7 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Criterion, Dino, Predictions
 from dino_trainer.model import Outputs as ModelOutputs
 from dino_trainer.model.layers import full_precision
-from dino_trainer.train.step import LossOf
+from dino_trainer.train.step import LossOf, Parts
 
 # Side of the square that shows the shapes of features, where training has no fixed size.
 SIDE = 640
@@ -61,6 +61,7 @@ class Distillation(LossOf):
         for number, comparison in enumerate(self._comparisons(spec)):
             self.extra[str(number)] = comparison
         self.extra["teacher"] = SameTeacher(teacher.info.file.sha256 or "")
+        self.shares = ("detection", *bindings.names)
 
     def forward(self, batch: Batch, noise: torch.Generator, num_boxes: float) -> Tensor:
         """The loss float32[] of one micro-batch; see `LossOf`."""
@@ -68,39 +69,41 @@ class Distillation(LossOf):
         seen = self.teacher(batch, self.bindings.teacher_names, most, self.precision)
         with captured(self.model, self.names) as features:
             outputs = self.predict(batch, noise)
-        own = self.criterion(outputs, batch.targets, num_boxes).total
-        with full_precision(own.device):
-            predicted = self.of_predictions(outputs, seen.found) / max(num_boxes, 1.0)
-            inner = self.of_features(features, seen.features, batch.mask) / self.images
-        return own + self.weight * (predicted + inner)
+        own = self.criterion(outputs, batch.targets, num_boxes)
+        with full_precision(own.total.device):
+            predicted = self.of_predictions(outputs, seen.found)
+            inner = self.of_features(features, seen.features, batch.mask)
+            each = [one * (self.weight / max(num_boxes, 1.0)) for one in predicted]
+            each += [one * (self.weight / self.images) for one in inner]
+            shares = torch.stack((own.total, *each))
+        self.parts = Parts((*own.names, *self.shares), torch.cat((own.values, shares.detach())))
+        return shares.sum()
 
-    def of_predictions(self, outputs: ModelOutputs, found: Detected) -> Tensor:
-        """Return float32[], weight x difference of all bound predictions, summed."""
+    def of_predictions(self, outputs: ModelOutputs, found: Detected) -> list[Tensor]:
+        """Return float32[] of each bound prediction: weight x difference, summed."""
         if not self.bindings.predicted:
-            return outputs.logits.new_zeros(())
+            return []
         sets = supervised(outputs, self.model.cfg.aux_loss)
         cfg = self.model.cfg
         rows = assign(sets.logits, sets.boxes, found, cfg.costs, cfg.focal_alpha)[..., None]
         mine = {"pred_logits": sets.logits, "pred_boxes": sets.boxes}
         theirs = {"pred_logits": found.logits, "pred_boxes": found.boxes}
-        total = outputs.logits.new_zeros(())
+        differences = []
         for binding in self.bindings.predicted:
             values = mine[binding.name].float()
             chosen = values.gather(2, rows.expand(-1, -1, -1, values.shape[-1]))
             each = CRITERIA[binding.name][binding.criterion](chosen, theirs[binding.name])
-            total = total + binding.weight * (each * found.weights).sum()
-        return total
+            differences.append(binding.weight * (each * found.weights).sum())
+        return differences
 
-    def of_features(self, mine: Outputs, theirs: Outputs, mask: Tensor | None) -> Tensor:
-        """Return float32[], weight x difference of all bound modules, summed over images."""
+    def of_features(self, mine: Outputs, theirs: Outputs, mask: Tensor | None) -> list[Tensor]:
+        """Return float32[] of each binding of modules: weight x difference, summed over images."""
         padding = Padding(mask, [_size(mine[f"{LEVELS}.{at}"]) for at in range(self._levels)])
-        total = torch.zeros((), device=next(self.model.parameters()).device)
-        for comparison in self.extra.values():
-            if not isinstance(comparison, Comparison):
-                continue
-            difference = comparison(mine, theirs, padding).sum()
-            total = total + comparison.inner.weight * difference
-        return total
+        return [
+            comparison.inner.weight * comparison(mine, theirs, padding).sum()
+            for comparison in self.extra.values()
+            if isinstance(comparison, Comparison)
+        ]
 
     @property
     def _levels(self) -> int:

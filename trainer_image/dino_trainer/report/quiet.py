@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.report.status_file import Status
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 
 class SilentTerminal:
@@ -12,7 +13,7 @@ class SilentTerminal:
     def line(self, text: str) -> None:
         """Nothing."""
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -28,7 +29,7 @@ class QuietReporter:
     def event(self, message: str, status: Status = "RUNNING") -> None:
         """Nothing."""
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Nothing."""
 
     def resumed(self, progress: Progress) -> None:

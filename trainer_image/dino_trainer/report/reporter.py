@@ -19,6 +19,7 @@ from dino_trainer.report.curve import EVALUATED, Curve
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.storage import replacing
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 STATUS_FILE = "status.json"
 RESULT_FILE = "result.json"
@@ -56,7 +57,9 @@ class Reporter:
         self._status = StatusFile(output.dir / STATUS_FILE)
         self._curve = Curve.of_status_file(output.dir / STATUS_FILE)
         self._last = Progress(epochs=total_epochs)
+        self._parts = NO_PARTS
         self._epoch_started: float | None = None
+        self._partial = False
         self._broken: set[str] = set()
 
     def say(self, text: str) -> None:
@@ -68,9 +71,9 @@ class Reporter:
         self.say(message)
         self._note(status, message)
 
-    def progress(self, progress: Progress) -> None:
-        """The newest position. Cheap: call it every step."""
-        previous = self._show(progress)
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
+        """The newest position, and what its loss is made of. Cheap: call it every step."""
+        previous = self._show(progress, parts)
         if self._epoch_started is None:
             # The first step has just ended: staging and loading before it are no training.
             self._epoch_started = time.monotonic()
@@ -82,7 +85,9 @@ class Reporter:
 
         What comes before the first step, such as a validation, is reported with it.
         """
-        self._show(progress)
+        self._show(progress, NO_PARTS)
+        done, steps = progress.step or 0, progress.steps or 1
+        self._partial = done * (self._last.epochs or 0) % steps != 0
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """A validation after `epoch` finished epochs; best: the best so far.
@@ -102,7 +107,7 @@ class Reporter:
         self._curve.add(epoch, metrics)
         kpi = {f"val_{name}": round(value, 6) for name, value in known.items()}
         self._note("RUNNING", EVALUATED, kpi, at)
-        self.progress(at)
+        self.progress(at, self._parts)
         self._publish_status(self._output.offer)
 
     def tested(self, metrics: Metrics) -> None:
@@ -152,7 +157,7 @@ class Reporter:
             self._push.close()
             self._push = None
 
-    def _show(self, progress: Progress) -> Progress:
+    def _show(self, progress: Progress, parts: LossParts) -> Progress:
         """To people and to the resource; returns the position before."""
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         progress = progress.model_copy(
@@ -162,16 +167,19 @@ class Reporter:
                 "curve": self._curve.points,
             }
         )
-        self._terminal.progress(progress)
+        self._terminal.progress(progress, parts)
         if self._push:
             self._push.offer(progress)
-        previous, self._last = self._last, progress
+        previous, self._last, self._parts = self._last, progress, parts
         return previous
 
     def _end_epoch(self, progress: Progress, started: float) -> None:
         self._epoch_started = time.monotonic()
-        seconds = self._epoch_started - started
-        kpi = {} if progress.loss is None else {"train_loss": round(progress.loss, 6)}
+        # The rest of an epoch that an earlier attempt began says nothing of a whole one.
+        seconds = None if self._partial else self._epoch_started - started
+        self._partial = False
+        losses = {} if progress.loss is None else {"loss": progress.loss, **self._parts.named}
+        kpi = {f"train_{name}": round(value, 6) for name, value in losses.items()}
         self._note("RUNNING", "Training loop in progress", kpi, progress, seconds)
 
     def _note(

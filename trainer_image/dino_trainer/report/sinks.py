@@ -18,6 +18,7 @@ from dino_trainer.report.sinks_mlflow import TRACKING_URI, MlflowSink
 from dino_trainer.report.sinks_tensorboard import TensorBoardSink
 from dino_trainer.run import RunContext
 from dino_trainer.train.loop import Watcher
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -34,9 +35,9 @@ class Watchers:
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self._watchers = watchers
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         for watcher in self._watchers:
-            watcher.progress(progress)
+            watcher.progress(progress, parts)
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         for watcher in self._watchers:

@@ -16,6 +16,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import Env
 from dino_api.result import Metrics, Progress
 from dino_trainer.run import RunContext
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 KEY = "mlflow"
@@ -53,11 +54,11 @@ class MlflowSink:
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Values of one step."""
         self._step = progress.step or self._step
         named = ("loss", "learning_rate", "images_per_second", "epoch")
-        self._note({name: getattr(progress, name) for name in named})
+        self._note({name: getattr(progress, name) for name in named} | parts.named)
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """All statistics of one validation."""

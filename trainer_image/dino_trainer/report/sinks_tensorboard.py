@@ -15,6 +15,7 @@ from typing import Any
 from dino_api.result import Metrics, Progress
 from dino_trainer.output import Output
 from dino_trainer.storage import Say
+from dino_trainer.train.meter import NO_PARTS, LossParts
 
 FOLDER = "tensorboard"
 _MANY = 1000
@@ -36,11 +37,12 @@ class TensorBoardSink:
         self._writer: Any = None
         self._broken = False
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Values of one step."""
         self._step = progress.step or self._step
         named = ("loss", "learning_rate", "images_per_second")
-        self._note({f"train/{name}": getattr(progress, name) for name in named})
+        values = {name: getattr(progress, name) for name in named} | parts.named
+        self._note({f"train/{name}": value for name, value in values.items()})
         if len(self._waiting) >= _MANY:
             self._write(publish=False)
 

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from threading import Event
@@ -22,7 +22,7 @@ from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.ema import Ema
-from dino_trainer.train.meter import Meter
+from dino_trainer.train.meter import NO_PARTS, LossParts, Meter
 from dino_trainer.train.optim import Schedule
 from dino_trainer.train.precision import OVERFLOWS, grad_scaler
 from dino_trainer.train.step import LossOf, accumulate, boxes_in, update
@@ -33,7 +33,7 @@ NAMED = 16
 class Watcher(Protocol):
     """Who is told how it goes: the part of the reporter that training needs."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None: ...
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None: ...
 
@@ -137,22 +137,37 @@ def train(run: Run, steps: Iterable[list[Batch]]) -> None:
         if stop:
             raise stopped(run)
         rate = run.schedule.apply(run.optimizer, run.step)
-        losses = accumulate(run, batches, boxes / run.world.size)
-        norm = update(run)
-
-        *parts, norm = torch.cat((losses, norm[None])).tolist()
-        loss = run.world.reduce([sum(parts)])[0] / run.world.size
+        pending = accumulate(run, batches, boxes / run.world.size)
+        losses, sums, norm = pending.fetch(update(run))
+        loss, parts = mean_loss(run, losses, sums)
         finite = math.isfinite(loss) and math.isfinite(norm)
         run.skipped = 0 if finite else run.skipped + 1
         if not finite and not may_pass(run):
-            raise diverged(run, batches, parts, norm, rate)
-        run.meter.step(loss if finite else None)
+            raise diverged(run, batches, losses, norm, rate)
+        run.meter.step(loss if finite else None, parts)
         run.step += 1
         if run.world.is_main:
-            run.watcher.progress(progress_of(run, rate))
+            run.watcher.progress(progress_of(run, rate), run.meter.parts)
         after_step(run)
         if run.over:
             return
+
+
+def mean_loss(
+    run: Run, losses: Sequence[float], sums: Mapping[str, float]
+) -> tuple[float, LossParts]:
+    """The step's loss and its parts: means over all processes.
+
+    losses: of this process's micro-batches. sums: parts of all of them, by name.
+    """
+    names = (*run.loss.terms, *run.loss.shares)
+    values = run.world.reduce([sum(losses), *(sums[name] for name in names)])
+    loss, *parts = (value / run.world.size for value in values)
+    told = dict(zip(names, parts, strict=True))
+    return loss, LossParts(
+        {name: told[name] for name in run.loss.terms},
+        {name: told[name] for name in run.loss.shares},
+    )
 
 
 def after_step(run: Run) -> None:
@@ -234,6 +249,7 @@ def progress_of(run: Run, rate: float | None = None) -> Progress:
         percent=100 * run.step // run.plan.steps,
         eta_seconds=run.meter.eta_seconds(run.step),
         loss=run.meter.loss,
+        distillation_loss=run.meter.parts.distillation,
         learning_rate=rate,
         images_per_second=run.plan.global_batch / speed if speed else None,
         mAP=last.mAP if last else None,
@@ -247,14 +263,14 @@ def may_pass(run: Run) -> bool:
 
 
 def diverged(
-    run: Run, batches: Sequence[Batch], parts: Sequence[float], norm: float, rate: float
+    run: Run, batches: Sequence[Batch], losses: Sequence[float], norm: float, rate: float
 ) -> TrainerError:
     """Names the step and its images: one of them may be the cause.
 
     All processes see the same loss and norm, so they all come here in the same step.
     """
-    names = suspects(run, batches, parts)
-    loss = run.world.reduce([sum(parts)])[0]
+    names = suspects(run, batches, losses)
+    loss = run.world.reduce([sum(losses)])[0]
     what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
     return TrainerError(
         FailureReason.DIVERGED,
@@ -263,9 +279,9 @@ def diverged(
     )
 
 
-def suspects(run: Run, batches: Sequence[Batch], parts: Sequence[float]) -> str:
+def suspects(run: Run, batches: Sequence[Batch], losses: Sequence[float]) -> str:
     """The images, of all processes, of the micro-batches whose loss is not finite, else all."""
-    bad = [batch for batch, part in zip(batches, parts, strict=True) if not math.isfinite(part)]
+    bad = [batch for batch, loss in zip(batches, losses, strict=True) if not math.isfinite(loss)]
     own = [[run.image_name(i) for batch in some for i in batch.indices] for some in (bad, batches)]
     found = run.world.gather(own)
     every = found and [list(chain.from_iterable(names)) for names in zip(*found, strict=True)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,14 +21,28 @@ if TYPE_CHECKING:
     from dino_trainer.train.loop import Run
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the loss of one micro-batch is made of. values: float32[names], on the device."""
+
+    names: tuple[str, ...]
+    values: Tensor
+
+
 class LossOf(nn.Module):
     """A model and its criterion as one module: what a step differentiates.
 
     Distributed training wraps it whole, since it then sees one tensor come out.
 
+    parts: of the last forward pass; beside its result, which is the one tensor to differentiate.
+    terms, shares: those worth telling, see `LossParts`.
     extra: what is trained beside the model and is no part of it: kept in the checkpoint to resume
     from, and nowhere else. Empty in a plain training.
     """
+
+    terms: tuple[str, ...] = ("loss_ce", "loss_bbox", "loss_giou")
+    shares: tuple[str, ...] = ()
+    parts: Parts
 
     def __init__(self, model: nn.Module, criterion: nn.Module, spec: ExperimentSpec) -> None:
         super().__init__()
@@ -37,7 +53,9 @@ class LossOf(nn.Module):
     def forward(self, batch: Batch, noise: torch.Generator, num_boxes: float) -> Tensor:
         """The loss float32[] of one micro-batch, summed over its boxes, divided by `num_boxes`."""
         outputs = self.predict(batch, noise)
-        return self.criterion(outputs, batch.targets, num_boxes).total
+        losses = self.criterion(outputs, batch.targets, num_boxes)
+        self.parts = Parts(losses.names, losses.values)
+        return losses.total
 
     def predict(self, batch: Batch, noise: torch.Generator) -> Outputs:
         """What the model makes of one micro-batch."""
@@ -45,6 +63,25 @@ class LossOf(nn.Module):
         pixels = normalise(batch.images, batch.mask, mean, std)
         with autocast(self.precision, pixels.device):
             return self.model(pixels, batch.mask, batch.targets, noise)
+
+
+@dataclass
+class StepLosses:
+    """The losses of a step's micro-batches, on the device: each float32[], and its parts."""
+
+    totals: list[Tensor] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+
+    def fetch(self, norm: Tensor) -> tuple[list[float], dict[str, float], float]:
+        """Return the totals, the parts summed by name, and `norm`, in one copy from the device."""
+        parts = [one.values for one in self.parts]
+        numbers = torch.cat((torch.stack(self.totals), *parts, norm[None])).tolist()
+        rest = iter(numbers[len(self.totals) :])
+        sums: defaultdict[str, float] = defaultdict(float)
+        for one in self.parts:
+            for name in one.names:
+                sums[name] += next(rest)
+        return numbers[: len(self.totals)], sums, next(rest)
 
 
 def boxes_in(batches: Sequence[Batch]) -> int:
@@ -59,7 +96,7 @@ def random_numbers(run: Run) -> torch.Generator:
     return generator_for(*key, device=run.device)
 
 
-def accumulate(run: Run, batches: Sequence[Batch], num_boxes: float) -> Tensor:
+def accumulate(run: Run, batches: Sequence[Batch], num_boxes: float) -> StepLosses:
     """Add up the gradients of the step's micro-batches.
 
     Args:
@@ -69,18 +106,19 @@ def accumulate(run: Run, batches: Sequence[Batch], num_boxes: float) -> Tensor:
             processes. With it, the sum of parts is the loss of one large batch.
 
     Returns:
-        float32[micro-batches], their parts of the loss, on the device.
+        The micro-batches' parts of the loss.
     """
     noise = random_numbers(run)
     run.optimizer.zero_grad(set_to_none=True)
-    losses = []
+    losses = StepLosses()
     for place, batch in enumerate(batches, start=1):
         alone = run.world.no_sync(run.parallel) if place < len(batches) else nullcontext()
         with alone:
             loss = run.parallel(batch.to(run.device), noise, num_boxes)
             run.scaler.scale(loss).backward()
-        losses.append(loss.detach())
-    return torch.stack(losses)
+        losses.totals.append(loss.detach())
+        losses.parts.append(run.loss.parts)
+    return losses
 
 
 def update(run: Run) -> Tensor:
