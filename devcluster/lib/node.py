@@ -124,6 +124,8 @@ def kubelet_config(instance: Instance) -> dict[str, object]:
             "nodefs.available": "2%",
             "imagefs.available": "2%",
         },
+        # A disk that was full while an image was built takes pods again soon, not after 5 minutes.
+        "evictionPressureTransitionPeriod": "30s",
     }
 
 
