@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from dino_api.experiment import Problem
-from dino_api.names import TRAINS, Action
+from dino_api.names import TRAINS, WEIGHTS_ALONE, Action
 
 _SOURCES = "[{image_dir: images, json_file: annotations.json}]"
-# The one split of `dataset` that an action cannot do without.
+# The one split of `dataset` that an action cannot do without; weights alone are quantized without
+# any.
 _NEEDED = {
     Action.TRAIN: "train_data_sources",
     Action.DISTILL: "train_data_sources",
@@ -40,7 +41,8 @@ def _results(data: dict[str, Any], action: Action) -> Iterator[Problem]:
 
 def _data(data: dict[str, Any], action: Action) -> Iterator[Problem]:
     dataset = _map(data.get("dataset"))
-    needed = _NEEDED.get(action)
+    weights = _map(data.get(action.value)).get("mode") == WEIGHTS_ALONE
+    needed = None if weights else _NEEDED.get(action)
     if needed and not dataset.get(needed):
         yield _missing(f"dataset.{needed}", action, _SOURCES)
     for key in READ[action]:

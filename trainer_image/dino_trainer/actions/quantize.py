@@ -1,22 +1,36 @@
-"""`dino quantize`: an ONNX file in INT8, measured against the one that it was made from."""
+"""`dino quantize`: a model in INT8, measured against the one that it was made from.
+
+An ONNX file that computes in INT8; or, in mode weight_only_ptq, a checkpoint whose weights are
+stored as INT8.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dino_api.experiment import DatasetConfig, ExperimentSpec
-from dino_api.names import QUANTIZED_FILE, Action, FailureReason
+from dino_api.names import (
+    QUANTIZED_FILE,
+    QUANTIZED_WEIGHTS,
+    WEIGHTS_ALONE,
+    Action,
+    FailureReason,
+)
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors import config_for, file_at, format_of, model_uri, open_model
-from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors.compare import Pictures, compare
+from dino_trainer.detectors.info import Detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.published import published, withdraw
+from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.evaluation.pace import Pace
-from dino_trainer.quantize import Quantized, quantize_onnx
+from dino_trainer.export.gate import pictures
+from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
 from dino_trainer.quantize.calibration import check_count, prepared, spread
 from dino_trainer.quantize.page import page
 from dino_trainer.run import RunContext
@@ -25,45 +39,108 @@ from dino_trainer.train import machine
 from dino_trainer.train.inputs import read_split
 
 REPORT = "report.html"
-_MADE = f"{QUANTIZED_FILE}.unchecked"
 _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The file that was given, and the images. tested: what both files are compared on."""
+    """The ONNX file that was given, and the images. shown: what both files are compared on."""
 
     reference: OnnxDetector
     config: DatasetConfig
     calibration: CocoDataset
-    tested: CocoDataset
-    said: str
+    shown: Pictures
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that was compared with the one it was made from.
+
+    summary: what it costs and gains. remedy: where its gate does not hold. page: report.html for a
+    verdict, and for whether the gate held.
+    """
+
+    file: ModelFile
+    found: Comparison
+    summary: str
+    remedy: str
+    page: Callable[[str, bool], str]
 
 
 def run(spec: ExperimentSpec, context: RunContext) -> Result:
-    """Take ranges, quantize, compare, publish.
+    """Quantize, compare, publish.
 
     Raises:
         TrainerError: InvalidSpec for a file that cannot be quantized; InvalidDataset for too few
             images; GateFailed where more mAP is lost than `quantize.gate.maxLoss`: then the report
-            alone is published.
+            alone is published, and the file of an earlier run is withdrawn.
     """
     machine.tune_cpu()
-    scene = prepare(spec, context)
-    made = context.output.dir / _MADE
+    weights = spec.quantize.mode == WEIGHTS_ALONE
+    name = QUANTIZED_WEIGHTS if weights else QUANTIZED_FILE
+    unchecked = context.output.dir / f"{name}.unchecked"
     try:
-        done = make(scene, spec, context, made)
-        candidate = open_onnx(made, file_at(made, context.output.uri(QUANTIZED_FILE)))
-        found = measure(scene, candidate, spec, context)
-        problem = gate(found)
-        verdict = problem or summary(found)
+        made = (stored if weights else computing)(spec, context, unchecked)
+        problem = gate(made.found)
+        verdict = problem or made.summary
         context.reporter.event(verdict)
-        result = reported(page(verdict, not problem, found, done, scene.said), found, context)
+        result = reported(made.page(verdict, not problem), made.found, context)
         if problem:
-            raise TrainerError(FailureReason.GATE_FAILED, problem, _remedy(found), kept=result)
-        return published(made, result, verdict, context)
+            withdraw((name,), context)
+            raise TrainerError(FailureReason.GATE_FAILED, problem, made.remedy, kept=result)
+        return published(unchecked, made.file, result, verdict, context)
     finally:
-        made.unlink(missing_ok=True)
+        unchecked.unlink(missing_ok=True)
+
+
+def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
+    """An ONNX file whose costly layers compute in INT8. path: where it is written."""
+    scene = prepare(spec, context)
+    done = make(scene, spec, context, path)
+    candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
+    found = measure(scene.reference, candidate, scene.shown, scene.config, spec, context)
+    return Made(
+        candidate.info.file,
+        found,
+        summary(found, spec.quantize.device),
+        _remedy(
+            found,
+            "Give more calibration images that look like the test data, set quantize.algorithm: "
+            "entropy, keep",
+        ),
+        lambda verdict, passed: page(verdict, passed, found, done, scene.shown.said),
+    )
+
+
+def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
+    """A checkpoint whose weights are stored as INT8. path: where it is written."""
+    uri = model_uri(spec, Action.QUANTIZE)
+    if format_of(uri) != "checkpoint":
+        raise invalid_spec(
+            f"{uri} is no checkpoint but {format_of(uri)}.",
+            f"Name the .pth file of a training, or leave out quantize.mode: {WEIGHTS_ALONE}.",
+        )
+    reference = open_model(uri, spec, context)
+    assert isinstance(reference, TorchDetector)
+    shown = pictures(spec, reference.info.spec, context)
+    done = weight_only.quantize_weights(reference, path, spec.quantize.skip_names)
+    file = file_at(path, context.output.uri(QUANTIZED_WEIGHTS))
+    sizes = human_bytes(file.bytes or 0), human_bytes(reference.info.file.bytes or 0)
+    context.reporter.event(
+        f"The weights of {len(done.layers)} layers are INT8; the file is {sizes[0]}, "
+        f"{sizes[1]} before."
+    )
+    candidate = open_checkpoint(path, file, spec, reference.device)
+    config = config_for(reference.info, spec, spec.quantize)
+    found = measure(reference, candidate, shown, config, spec, context)
+    return Made(
+        candidate.info.file,
+        found,
+        f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} before; "
+        "it computes as before.",
+        _remedy(found, "Keep"),
+        lambda verdict, passed: weight_only.page(verdict, passed, found, done, shown.said),
+    )
 
 
 def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
@@ -85,23 +162,21 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
     calibration = spread(whole)
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
-    tested, said = _tested(calibration, spec, context)
     config = config_for(reference.info, spec, spec.quantize)
-    return Scene(reference, config, calibration, tested, said)
+    return Scene(reference, config, calibration, _tested(calibration, spec, context))
 
 
-def _tested(
-    calibration: CocoDataset, spec: ExperimentSpec, context: RunContext
-) -> tuple[CocoDataset, str]:
+def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
     sources = spec.dataset.test_data_sources
     if sources:
         tested = read_split(sources, _TEST, context)
-        return tested, f"all {len(tested.images)} images of dataset.{_TEST}"
+        return Pictures(tested, f"all {len(tested.images)} images of dataset.{_TEST}")
     context.reporter.event(
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
-    return calibration, f"the {len(calibration.images)} calibration images, for want of test data"
+    said = f"the {len(calibration.images)} calibration images, for want of test data"
+    return Pictures(calibration, said)
 
 
 def make(scene: Scene, spec: ExperimentSpec, context: RunContext, into: Path) -> Quantized:
@@ -134,15 +209,20 @@ def make(scene: Scene, spec: ExperimentSpec, context: RunContext, into: Path) ->
 
 
 def measure(
-    scene: Scene, candidate: OnnxDetector, spec: ExperimentSpec, context: RunContext
+    reference: Detector,
+    candidate: Detector,
+    shown: Pictures,
+    config: DatasetConfig,
+    spec: ExperimentSpec,
+    context: RunContext,
 ) -> Comparison:
-    """Both files on the same images."""
-    context.reporter.event(f"Comparing on {scene.said}.")
+    """Both on the same images."""
+    context.reporter.event(f"Comparing on {shown.said}.")
     return compare(
-        scene.reference,
+        reference,
         candidate,
-        scene.tested,
-        scene.config,
+        shown.dataset,
+        config,
         max_loss=spec.quantize.gate.maxLoss,
         stop=context.stop,
         progress=Pace(context.reporter.progress),
@@ -160,31 +240,34 @@ def gate(found: Comparison) -> str:
     )
 
 
-def _remedy(found: Comparison) -> str:
+def _remedy(found: Comparison, start: str) -> str:
+    if found.loss is None:
+        return ""
     return (
-        f"{REPORT} has the comparison. Give more calibration images that look like the test data, "
-        "set quantize.algorithm: entropy, keep layers in floating point by quantize.skip_names "
+        f"{REPORT} has the comparison. {start} layers in floating point by quantize.skip_names "
         f"(backbone.* first), or raise quantize.gate.maxLoss above {found.loss:.4f}."
     )
 
 
-def summary(found: Comparison) -> str:
-    """What it costs and what it gains, in a sentence or two."""
-    pair = found.reference, found.candidate
-    said = [f"FP32 and INT8 on {found.images} images"]
-    if pair[0].mAP is not None and pair[1].mAP is not None:
-        said.append(f"mAP {pair[0].mAP:.4f} and {pair[1].mAP:.4f}")
-    times = pair[0].latency_ms, pair[1].latency_ms
+def summary(found: Comparison, device: str) -> str:
+    """What an ONNX file costs and what it gains, in a sentence or two. device: what it is for."""
+    times = found.reference.latency_ms, found.candidate.latency_ms
     if times[0] is None or times[1] is None:
-        return f"{': '.join(said)}."
-    said.append(f"{times[0]:.1f} and {times[1]:.1f} ms for one image")
-    text = f"{said[0]}: {', '.join(said[1:])}."
+        return _scores("FP32 and INT8", found)
+    pace = f"{times[0]:.1f} and {times[1]:.1f} ms for one image"
+    text = _scores("FP32 and INT8", found, pace)
     if times[1] < times[0]:
         return text
-    return (
-        f"{text} INT8 is not faster here; for CPUs set quantize.device: cpu, and measure on the "
-        "device that it is for."
-    )
+    other = "" if device == "cpu" else "for CPUs set quantize.device: cpu, and "
+    return f"{text} INT8 is not faster here; {other}measure on the device that it is for."
+
+
+def _scores(named: str, found: Comparison, *more: str) -> str:
+    first, second = found.reference.mAP, found.candidate.mAP
+    known = [] if first is None or second is None else [f"mAP {first:.4f} and {second:.4f}"]
+    on = f"{named} on {found.images} images"
+    said = ", ".join([*known, *more])
+    return f"{on}: {said}." if said else f"{on}: no mAP, for want of test data."
 
 
 def reported(html: str, found: Comparison, context: RunContext) -> Result:
@@ -197,18 +280,3 @@ def reported(html: str, found: Comparison, context: RunContext) -> Result:
         comparison=found,
         artifacts=[context.output.publish(REPORT).artifact(REPORT)],
     )
-
-
-def published(made: Path, result: Result, verdict: str, context: RunContext) -> Result:
-    """The file at its final place, as the model that a later job goes on from."""
-    os.replace(made, context.output.dir / QUANTIZED_FILE)
-    artifact = context.output.publish(QUANTIZED_FILE).artifact(QUANTIZED_FILE)
-    model = ModelFile(
-        uri=artifact.uri,
-        format="onnx",
-        precision="int8",
-        sha256=artifact.sha256,
-        bytes=artifact.bytes,
-    )
-    artifacts = [artifact, *result.artifacts]
-    return result.model_copy(update={"model": model, "note": verdict, "artifacts": artifacts})

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import LATEST, ONNX_FILE, TRAINS, Action, FailureReason
+from dino_api.names import LATEST, ONNX_FILE, TRAINS, WEIGHTS_ALONE, Action, FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.detectors.info import Detector, ModelInfo, check_structure, config_for
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -53,7 +53,8 @@ MODEL_KEYS: dict[Action, tuple[str, ...]] = {
     Action.QUANTIZE: ("model_path",),
     Action.DISTILL: ("pretrained_teacher_model_path",),
 }
-_FROM_ONNX = (Action.GEN_TRT_ENGINE, Action.QUANTIZE)
+# What goes on from a checkpoint needs its weights as they were trained.
+_EXACT = (Action.EXPORT, Action.QUANTIZE, Action.DISTILL)
 
 
 def model_uri(spec: ExperimentSpec, action: Action) -> str:
@@ -77,11 +78,13 @@ def model_uri(spec: ExperimentSpec, action: Action) -> str:
             f"{key_path(action, keys[0])} is not set.",
             "Name the teacher's checkpoint." if action == Action.DISTILL else "Name a model.",
         )
-    return f"{spec.results_dir.rstrip('/')}/{_stand_in(action)}"
+    return f"{spec.results_dir.rstrip('/')}/{_stand_in(spec, action)}"
 
 
-def _stand_in(action: Action) -> str:
-    return f"export/{ONNX_FILE}" if action in _FROM_ONNX else f"train/{LATEST}"
+def _stand_in(spec: ExperimentSpec, action: Action) -> str:
+    weights = action == Action.QUANTIZE and spec.quantize.mode == WEIGHTS_ALONE
+    from_onnx = action in (Action.GEN_TRT_ENGINE, Action.QUANTIZE) and not weights
+    return f"export/{ONNX_FILE}" if from_onnx else f"train/{LATEST}"
 
 
 def format_of(uri: str) -> Format:
@@ -118,15 +121,27 @@ def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
     """The model at `uri`, ready to find objects; fetched first where it lies elsewhere.
 
     Raises:
-        TrainerError: InvalidSpec where it cannot be read, or is not the model that the keys which
-            `spec` sets describe; InputNotFound where there is none; those of the store.
+        TrainerError: InvalidSpec where it cannot be read, is not the model that the keys which
+            `spec` sets describe, or has weights in INT8 and is made into another; InputNotFound
+            where there is none; those of the store.
     """
     format_of(uri)  # what is no model is not fetched
     with context.world.first_here():
-        path = _fetched(uri, context)
+        path = _fetched(uri, spec, context)
     detector = _opened(path, file_at(path, uri), spec, context)
+    _refuse_int8(detector.info, context.action)
     check_structure(detector.info, spec)
     return detector
+
+
+def _refuse_int8(info: ModelInfo, action: Action) -> None:
+    file = info.file
+    if file.format == "checkpoint" and file.precision == "int8" and action in _EXACT:
+        raise invalid_spec(
+            f"{file.uri} holds weights in INT8, which only evaluate and inference take: {action} "
+            "needs them as they were trained.",
+            "Name the checkpoint that it was made from.",
+        )
 
 
 def _opened(path: Path, file: ModelFile, spec: ExperimentSpec, context: RunContext) -> Detector:
@@ -158,7 +173,7 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
     return pick_device(gpus, context.world.local_rank, key_path(section, "num_gpus"))
 
 
-def _fetched(uri: str, context: RunContext) -> Path:
+def _fetched(uri: str, spec: ExperimentSpec, context: RunContext) -> Path:
     from dino_trainer.train.weights import fetch, place_of
 
     if context.world.local_rank:
@@ -168,16 +183,18 @@ def _fetched(uri: str, context: RunContext) -> Path:
     except TrainerError as error:
         if error.reason != FailureReason.INPUT_NOT_FOUND:
             raise
-        raise TrainerError(error.reason, error.message, _remedy(uri, context.action)) from error
+        raise TrainerError(
+            error.reason, error.message, _remedy(uri, spec, context.action)
+        ) from error
 
 
-def _remedy(uri: str, action: Action) -> str | None:
+def _remedy(uri: str, spec: ExperimentSpec, action: Action) -> str | None:
     """What to do where no model lies at `uri`."""
     keys = MODEL_KEYS.get(action, ())
     if not keys:
         return None
     names = " or ".join(key_path(action, key) for key in keys)
-    before = _stand_in(action)
+    before = _stand_in(spec, action)
     if uri.endswith(f"/{before}"):
         return f"Run `dino {before.partition('/')[0]}` before, or name the model as {names}."
     return f"Name a model that is there as {names}."

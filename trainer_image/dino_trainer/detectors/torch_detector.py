@@ -15,6 +15,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.detectors.info import ModelInfo, check_structure
+from dino_trainer.detectors.packed import read_packed
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import (
     Detections,
@@ -23,7 +24,7 @@ from dino_trainer.model import (
     postprocess,
     read_state,
 )
-from dino_trainer.model.weights import our_name
+from dino_trainer.model.weights import PACKED, our_name
 from dino_trainer.train import checkpoint
 from dino_trainer.train.precision import autocast
 
@@ -76,7 +77,7 @@ def open_checkpoint(
     """The detector in a checkpoint, with the weights that its training scored.
 
     Our own checkpoints say themselves what they are. Of the published ones and TAO's the structure
-    is what `spec` says.
+    is what `spec` says. Weights in INT8 become floating point here; `info.file.precision` is int8.
 
     Raises:
         TrainerError: InvalidSpec where the file is no checkpoint, is of another structure than the
@@ -86,7 +87,8 @@ def open_checkpoint(
     own, names = _own(content, file.uri) or _foreign(state, spec, file.uri)
     model_spec = own.model.model_copy(update=_set(spec.model, "num_select"))
     own = own.model_copy(update={"model": model_spec})
-    file = file.model_copy(update={"precision": own.train.precision})
+    precision = "int8" if PACKED in content else own.train.precision
+    file = file.model_copy(update={"precision": precision})
     info = ModelInfo(file, own, names, None, None, model_spec.num_select)
     check_structure(info, spec)
     try:
@@ -113,13 +115,14 @@ def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]
     A file that is not one of ours says nothing.
     """
     try:
-        if path.suffix != ".safetensors":
-            content = checkpoint.read(path)
-            if "spec" in content and "model" in content:
-                return content, content.get("ema") or content["model"]
+        content = {} if path.suffix == ".safetensors" else checkpoint.read(path)
     except ValueError:
-        pass  # the published code's pickles hold more than ours; the reader below knows them
+        content = {}  # the published code's pickles hold more, which the reader below knows
     try:
+        if "spec" in content and PACKED in content:
+            return content, read_packed(content).state()
+        if "spec" in content and "model" in content:
+            return content, content.get("ema") or content["model"]
         return {}, read_state(path)
     except ValueError as error:
         raise invalid_spec(

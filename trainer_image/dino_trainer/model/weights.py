@@ -55,6 +55,8 @@ UNREADABLE = (
 # Counters of BatchNorm layers; frozen ones have none.
 IGNORED = "num_batches_tracked"
 CONTAINERS = ("model", "state_dict")
+# Where `dino quantize` puts weights in INT8: they serve to find objects, not to train from.
+PACKED = "int8_weights"
 # Where a head that is stored on its own lives if the model shares it.
 SHARED_HEAD = re.compile(r"^(?:decoder\.(class|box)_head\.\d+|proposals\.(class|box)_head)\.")
 
@@ -75,7 +77,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     ``argparse.Namespace`` is let in.
 
     Raises:
-        ValueError: if the file is no checkpoint or holds no tensors.
+        ValueError: if the file is no checkpoint, holds no tensors, or holds weights in INT8.
     """
     path = Path(path)
     remedy = "Give a .pth, .ckpt or .safetensors file of weights."
@@ -89,6 +91,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     except UNREADABLE as error:
         first_line = str(error).split("\n", 1)[0]
         raise ValueError(f"{path} is not a readable checkpoint ({first_line}). {remedy}") from error
+    if isinstance(content, Mapping) and PACKED in content:
+        raise ValueError(
+            f"{path} holds weights in INT8, which only evaluations and inference take. Name the "
+            "checkpoint that it was made from."
+        )
     state = find_tensors(content)
     if not state:
         raise ValueError(f"{path} holds no tensors. {remedy}")

@@ -21,18 +21,29 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 
 def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str) -> str:
     """The whole page. on: what both were compared on."""
-    kind = "" if passed else " bad"
     chosen = done.chosen
+    said = (
+        f"Both ran on {escape(on)}. Ranges of values come from {done.images} calibration "
+        f"images, by the algorithm {escape(done.algorithm)}; activations are "
+        f"{'UINT8, for CPUs' if done.for_cpu else 'INT8, symmetric around zero'}, weights INT8 "
+        "with a scale for each channel."
+    )
+    lists = (
+        names(f"{len(chosen.layers)} layers compute in INT8", chosen.layers),
+        names("Kept in floating point by quantize.skip_names", chosen.skipped),
+    )
+    return whole(verdict, passed, found, said, lists)
+
+
+def whole(verdict: str, passed: bool, found: Comparison, said: str, lists: Sequence[str]) -> str:
+    """A page on any quantization. said: HTML of how it was done. lists: of `names`."""
+    kind = "" if passed else " bad"
     body = [
         "<h1>Quantization</h1>",
         f'<p class="verdict{kind}">{escape(verdict)}</p>',
         _table(found),
-        f"<p>Both ran on {escape(on)}. Ranges of values come from {done.images} calibration "
-        f"images, by the algorithm {escape(done.algorithm)}; activations are "
-        f"{'UINT8, for CPUs' if done.for_cpu else 'INT8, symmetric around zero'}, weights INT8 "
-        "with a scale for each channel.</p>",
-        _names(f"{len(chosen.layers)} layers compute in INT8", chosen.layers),
-        _names("Kept in floating point by quantize.skip_names", chosen.skipped),
+        f"<p>{said}</p>",
+        *lists,
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -69,7 +80,8 @@ def _time(one: Scored) -> str:
     return "" if one.latency_ms is None else f"{one.latency_ms:.1f}"
 
 
-def _names(title: str, names: Sequence[str]) -> str:
-    if not names:
+def names(title: str, each: Sequence[str]) -> str:
+    """A list with its title; nothing for an empty one."""
+    if not each:
         return ""
-    return f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(name)}</li>' for name in names)}</ul>"
+    return f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(name)}</li>' for name in each)}</ul>"

@@ -1,0 +1,69 @@
+"""Weights as INT8 codes with a scale for each output channel, as a checkpoint holds them.
+
+Plain tensors in plain dictionaries: `torch.load(weights_only=True)` reads them, and no library is
+needed but torch. `dino quantize` writes them; here they become weights in float32 again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dino_trainer.model.weights import PACKED
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The state of a model, by name.
+
+    codes: int8, of the shape of the weights. scales: float32[o], of each output channel, for the
+    same names. kept: every other tensor as it was.
+    """
+
+    codes: Mapping[str, Tensor]
+    scales: Mapping[str, Tensor]
+    kept: Mapping[str, Tensor]
+
+    def plain(self) -> dict[str, Any]:
+        """For the key PACKED of a checkpoint's content."""
+        return {"codes": {**self.codes}, "scales": {**self.scales}, "kept": {**self.kept}}
+
+    def state(self) -> dict[str, Tensor]:
+        """What the model computes with: codes times scales."""
+        unpacked = {name: _weight(code, self.scales[name]) for name, code in self.codes.items()}
+        return {**self.kept, **unpacked}
+
+
+def read_packed(content: Mapping[str, Any]) -> Packed:
+    """From the content of a checkpoint that has the key PACKED.
+
+    Raises:
+        ValueError: where it is not what `plain` makes.
+    """
+    inner = content[PACKED]
+    parts = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
+    if not parts or not all(_is_map(part) and _tensors(part) for part in parts):
+        raise ValueError("its INT8 weights lack codes, scales or the other tensors")
+    codes, scales, kept = parts
+    for name, code in codes.items():
+        scale = scales.get(name)
+        whole = scale is not None and code.ndim > 0 and scale.shape == code.shape[:1]
+        if code.dtype != torch.int8 or not whole:
+            raise ValueError(f"its INT8 weights are damaged: {name} has no codes with a scale each")
+    return Packed(codes, scales, kept)
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _tensors(part: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, Tensor) for value in part.values())
+
+
+def _weight(code: Tensor, scale: Tensor) -> Tensor:
+    return code.float() * scale.view(-1, *[1] * (code.ndim - 1))
