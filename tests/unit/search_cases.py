@@ -240,6 +240,15 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
         "spec.template.experiment.model.hidden_dim",
         spec([LR], **experiment(model={"nheads": 7})),
     ),
+    "INT8 weights of the winner's ONNX file": (
+        "then-weights",
+        "spec.template.experiment.quantize.mode",
+        spec(
+            [LR],
+            **experiment(quantize={"backend": "torchao", "mode": "weight_only_ptq"}),
+            then=[{"action": "export"}, {"action": "quantize"}],
+        ),
+    ),
     "classes without data": (
         "datasets-missing",
         "spec.template.numClasses is given",

@@ -10,6 +10,7 @@ import yaml
 from dino_operator.plan import specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.parent import left_in
 from tests.builders import Builder, JobBuilder, Object, a_job, later
 from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS
@@ -260,3 +261,52 @@ def test_a_chain_waits_link_by_link_in_words() -> None:
         said = f"DinoJob {before} has not ended yet; it is waited for"
         assert not done.creates
         assert ready(done) == ("False", "WaitingForParent", said)
+
+
+WEIGHTS = {"quantize": {"backend": "torchao", "mode": "weight_only_ptq"}}
+PACKED = {"uri": "s3://results/base/quantize/dino_model_int8.pth", "format": "checkpoint"}
+
+
+def of_weights(job: JobBuilder) -> JobBuilder:
+    job.thing["spec"].pop("datasets")
+    return job.experiment(**WEIGHTS)
+
+
+def test_weights_alone_are_quantized_of_a_checkpoint_and_without_calibration_data() -> None:
+    job = of_weights(heir("quantize"))
+    done = looked(job, that_left("checkpoint"))
+    assert ready(done)[0] == "True"
+    content = read(job.status(done.status))
+    assert content["quantize"]["model_path"] == FILES["checkpoint"]["uri"]
+    refused = looked(of_weights(heir("quantize")), that_left("onnx", "export"))
+    assert ready(refused)[2] == (
+        "quantize with mode weight_only_ptq needs a checkpoint, and DinoJob base (export) leaves "
+        "an ONNX file: name the training that the ONNX file was made from"
+    )
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_checkpoint_of_int8_weights_is_for_finding_objects_alone(ended: bool) -> None:
+    base = of_weights(job_to("quantize", "base"))
+    if ended:
+        base.status({"model": {**PACKED, "precision": "int8"}}).condition("Complete")
+    for action, way in {
+        "train": "a checkpoint, and",
+        "distill": "a checkpoint, and",
+        "export": "a checkpoint, and",
+        "gen_trt_engine": "an ONNX file, and",
+    }.items():
+        said = ready(looked(heir(action), base))
+        assert said[1] == "InvalidSpec"
+        leaves = f"{action} needs {way} DinoJob base (quantize) leaves a checkpoint of INT8 weights"
+        assert said[2].startswith(leaves)
+    done = looked(heir("evaluate"), base)
+    assert ready(done)[0] == str(ended)
+    if ended:
+        spec = read(heir("evaluate").status({"inherited": taken(done)}))
+        assert spec["evaluate"]["checkpoint"] == PACKED["uri"]
+
+
+def test_where_the_trainers_words_are_lost_the_int8_checkpoint_is_known_by_its_name() -> None:
+    job = of_weights(job_to("quantize", "base")).obj()
+    assert left_in("s3://results/base/quantize", job) == {**PACKED, "precision": "int8"}

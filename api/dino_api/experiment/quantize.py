@@ -1,4 +1,4 @@
-"""`quantize.*`: an INT8 file of an ONNX file."""
+"""`quantize.*`: an INT8 file of an ONNX file, or of a checkpoint."""
 
 from __future__ import annotations
 
@@ -42,22 +42,27 @@ class QuantizeLayer(Section):
 class QuantizeConfig(Section):
     """`dino quantize`."""
 
-    model_path: str = model_key("The ONNX file to quantize. Empty: that of export.")
+    model_path: str = model_key(
+        "The ONNX file, or with torchao the checkpoint. Empty: that of export, or of train."
+    )
     results_dir: str = results_key("quantize")
     backend: Literal["onnxruntime", "modelopt.pytorch", "torchao", "modelopt.onnx"] = key(
-        "onnxruntime", "The quantizer. Only onnxruntime is built."
+        "onnxruntime",
+        "The quantizer: onnxruntime of ONNX files, torchao of checkpoints. Only these are built.",
     )
     backend_kwargs: dict[str, Any] | None = key(
         dict, "Options of the library.", dead="the quantizer's options are set by the keys here"
     )
     mode: Literal["static_ptq", "weight_only_ptq"] = key(
-        "static_ptq", "What is quantized: weights and activations. Only static_ptq is built."
+        "static_ptq",
+        "static_ptq computes in INT8 (onnxruntime); weight_only_ptq only stores weights in it, for "
+        "a smaller file (torchao).",
     )
     algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = (
         key(
             "minmax",
             "How ranges of activations are found: minmax takes the extremes, entropy cuts rare "
-            "ones off. Only these two are built.",
+            "ones off. Only these are built.",
         )
     )
     device: str = key(
@@ -72,8 +77,8 @@ class QuantizeConfig(Section):
     )
     skip_names: list[Text] = key(
         list,
-        "Patterns (* and ?) over node names of the ONNX file that stay in floating point, besides "
-        "those that are known to be sensitive.",
+        "Patterns (* and ?) over names of nodes (onnxruntime) or layers (torchao) that stay in "
+        "floating point, besides those known to be sensitive.",
         size=1000,
     )
     gate: GateConfig = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dino_api.names import TRAINS, Action
+from dino_api.names import TRAINS, WEIGHTS_ALONE, Action
 from dino_api.rules.resource_rule import ResourceRule, sources
 
 _DATA = "spec.datasets"
@@ -12,6 +12,11 @@ _INT8 = (
     "self.?experiment.?gen_trt_engine.?tensorrt.?data_type.orValue('FP32') == 'INT8' && "
     "self.action == 'gen_trt_engine'"
 )
+_WEIGHTS = (
+    "(self.action == 'quantize' && "
+    f"self.?experiment.?quantize.?mode.orValue('') == '{WEIGHTS_ALONE}')"
+)
+_RANGES = f"(self.action == 'quantize' && !{_WEIGHTS}) || {_INT8}"
 _TRAINS = tuple(action for action in Action if action in TRAINS)
 _COMPARES = (Action.EVALUATE, Action.EXPORT, Action.GEN_TRT_ENGINE, Action.QUANTIZE)
 _MANY = (*_TRAINS, Action.EVALUATE)
@@ -87,8 +92,8 @@ DATA_RULES: tuple[ResourceRule, ...] = (
     _unread("inference", "inference", _in([Action.INFERENCE])),
     _unread(
         "calibration",
-        "quantize, and by gen_trt_engine with data_type INT8,",
-        f"self.action == 'quantize' || {_INT8}",
+        f"quantize without mode {WEIGHTS_ALONE}, and by gen_trt_engine with data_type INT8,",
+        _RANGES,
     ),
 )
 
@@ -120,19 +125,20 @@ SHAPE_RULES: tuple[ResourceRule, ...] = (
 )
 
 
-def _takes(
-    id: str, actions: tuple[Action, ...], extensions: str, what: str, remedy: str
-) -> ResourceRule:
+def _takes(id: str, who: str, asked: str, extensions: str, what: str, remedy: str) -> ResourceRule:
     return ResourceRule(
         f"parent-{id}",
         "spec",
         "parent.uri",
-        f"must be {what} for {_words(actions)}",
+        f"must be {what} for {who}",
         remedy,
-        f"!self.?parent.?uri.hasValue() || !({_in(actions)}) || "
+        f"!self.?parent.?uri.hasValue() || !({asked}) || "
         f"self.parent.uri.matches('[.]({extensions})$')",
     )
 
+
+_FROM_CHECKPOINT = (Action.TRAIN, Action.EXPORT, Action.DISTILL)
+_FROM_ONNX = (Action.GEN_TRT_ENGINE, Action.QUANTIZE)
 
 PARENT_RULES: tuple[ResourceRule, ...] = (
     ResourceRule(
@@ -162,14 +168,16 @@ PARENT_RULES: tuple[ResourceRule, ...] = (
     ),
     _takes(
         "checkpoint",
-        (Action.TRAIN, Action.EXPORT, Action.DISTILL),
+        f"train, export, distill, and quantize with mode {WEIGHTS_ALONE}",
+        f"{_in(_FROM_CHECKPOINT)} || {_WEIGHTS}",
         "pth|tlt",
         "a checkpoint (.pth or .tlt)",
         "name the training that the file was made from",
     ),
     _takes(
         "onnx",
-        (Action.GEN_TRT_ENGINE, Action.QUANTIZE),
+        _words(_FROM_ONNX),
+        f"{_in(_FROM_ONNX)} && !{_WEIGHTS}",
         "onnx",
         "an ONNX file (.onnx)",
         "export the checkpoint first",

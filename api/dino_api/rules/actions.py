@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dino_api.base import Section
-from dino_api.names import Action
+from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.model import bad_scheme
 from dino_api.rules.rule import HOLDS, Rule, breaks, only
 
@@ -110,8 +110,20 @@ def _batches(spec: ExperimentSpec) -> Any:
     return breaks(not rising, engine.opt_batch_size)
 
 
+def _backend(spec: ExperimentSpec) -> Any:
+    return breaks(spec.quantize.backend not in ("onnxruntime", "torchao"), spec.quantize.backend)
+
+
+def _mode(spec: ExperimentSpec) -> Any:
+    section = spec.quantize
+    of_weights = section.mode == WEIGHTS_ALONE
+    return breaks((section.backend == "torchao") != of_weights, section.mode)
+
+
 def _algorithm(spec: ExperimentSpec) -> Any:
-    return breaks(spec.quantize.algorithm not in ("minmax", "entropy"), spec.quantize.algorithm)
+    section = spec.quantize
+    entropy = section.algorithm == "entropy" and section.backend == "onnxruntime"
+    return breaks(section.algorithm != "minmax" and not entropy, section.algorithm)
 
 
 def _one_gpu(spec: ExperimentSpec) -> Any:
@@ -189,20 +201,29 @@ ACTION_RULES: tuple[Rule, ...] = (
         f"{_ENGINE}.layers_precision",
         "Leave it out; quantize.skip_names keeps layers out of INT8.",
     ),
-    only(
+    Rule(
         "quantize-backend",
         "quantize.backend",
-        "onnxruntime",
+        "must be onnxruntime or torchao in this release",
         "Leave it out, and export the checkpoint first.",
+        _backend,
+        cel="{backend} in ['onnxruntime', 'torchao']",
     ),
-    only("quantize-mode", "quantize.mode", "static_ptq", "Leave it out."),
+    Rule(
+        "quantize-mode",
+        "quantize.mode",
+        f"must be {WEIGHTS_ALONE} with backend torchao, static_ptq with onnxruntime",
+        "For INT8 weights in a checkpoint set both; else leave both out.",
+        _mode,
+        cel=f"({{backend}} == 'torchao') == ({{mode}} == '{WEIGHTS_ALONE}')",
+    ),
     Rule(
         "quantize-algorithm",
         "quantize.algorithm",
-        "must be minmax or entropy in this release",
+        "must be minmax, or entropy with onnxruntime",
         "Leave it out for minmax.",
         _algorithm,
-        cel="{algorithm} in ['minmax', 'entropy']",
+        cel="{algorithm} in ({backend} == 'torchao' ? ['minmax'] : ['minmax', 'entropy'])",
     ),
     _empty(
         "quantize-layers",

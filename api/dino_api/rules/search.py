@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dino_api.names import WEIGHTS_ALONE
 from dino_api.problem import Problem, Severity
 from dino_api.rules.automl import SEARCH_CEL
 
@@ -163,6 +164,12 @@ SEARCH_RULES: tuple[SearchRule, ...] = (
         "template-value",
         "template.experiment must be an experiment that can be run",
         "Correct the named key.",
+    ),
+    SearchRule(
+        "then-weights",
+        f"quantize in spec.then must not have mode {WEIGHTS_ALONE}",
+        "Leave quantize.mode and quantize.backend out, or quantize the winner by a DinoJob with "
+        "spec.parent.",
     ),
     SearchRule(
         "monitor-other",

@@ -18,6 +18,7 @@ from dino_api.search.space import default_space, is_set
 from dino_api.search.template import (
     check_experiment,
     check_profile,
+    check_then,
     fill,
     takes_profile,
     whole_experiment,
@@ -89,7 +90,7 @@ def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]
     template = fill(spec, profile if applied else None)
     space = tuple(spec.search) or _default(spec, template)
     trials = profile.max_trials if applied else spec.max_trials
-    problems = [*check_profile(spec, profile), *check_numbers(spec, trials)]
+    problems = [*check_profile(spec, profile), *check_then(spec), *check_numbers(spec, trials)]
     problems += _check_space(spec, space, template, trials)
     if any(problem.severity == "error" for problem in problems):
         return tuple(problems)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.datasets import Datasets, DatasetSource
 from dino_api.experiment.load import load
+from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.resources import TrainingSpec
 from dino_api.rules.search import BY_ID
@@ -77,6 +78,15 @@ def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
             value = f"automl.profile.{'trainUri' if name == 'train_uri' else 'validationUri'}"
             must = f"is missing, and the installation's smoke profile has no {value}"
             yield BY_ID["profile-unset"].problem("spec.template.datasets", None, must)
+
+
+def check_then(spec: DinoAutoMLSpec) -> Iterator[Problem]:
+    """A follower that quantizes goes on from an ONNX file."""
+    key = "quantize.mode"
+    quantizes = any(Action(each.action) is Action.QUANTIZE for each in spec.then)
+    if quantizes and value_at(spec.template.experiment, key) == WEIGHTS_ALONE:
+        must = "must be static_ptq where spec.then has quantize"
+        yield BY_ID["then-weights"].problem(f"{_EXPERIMENT}.{key}", WEIGHTS_ALONE, must)
 
 
 def _by_heart(data: Datasets) -> bool:

@@ -11,9 +11,16 @@ from dino_api.names import Action
 from dino_operator.plan.model import Object
 
 Format = Literal["checkpoint", "onnx", "engine"]
+INT8 = "int8"
+"""The format of a checkpoint whose weights are INT8: evaluate and inference alone take it."""
 
 CALLED: Mapping[str, str] = MappingProxyType(
-    {"checkpoint": "a checkpoint", "onnx": "an ONNX file", "engine": "a TensorRT engine"}
+    {
+        "checkpoint": "a checkpoint",
+        INT8: "a checkpoint of INT8 weights",
+        "onnx": "an ONNX file",
+        "engine": "a TensorRT engine",
+    }
 )
 _EXTENSIONS: Mapping[str, Format] = MappingProxyType(
     {".pth": "checkpoint", ".tlt": "checkpoint", ".onnx": "onnx", ".engine": "engine"}
@@ -28,6 +35,7 @@ _KEYS: Mapping[Action, Mapping[str, str]] = MappingProxyType(
         **{
             each: {
                 "checkpoint": f"{each}.checkpoint",
+                INT8: f"{each}.checkpoint",
                 "onnx": f"{each}.onnx_file",
                 "engine": f"{each}.trt_engine",
             }
@@ -35,6 +43,7 @@ _KEYS: Mapping[Action, Mapping[str, str]] = MappingProxyType(
         },
     }
 )
+_OF_WEIGHTS: Mapping[str, str] = MappingProxyType({"checkpoint": "quantize.model_path"})
 LEAVES: Mapping[Action, Format] = MappingProxyType(
     {
         Action.TRAIN: "checkpoint",
@@ -57,6 +66,8 @@ _FILES: Mapping[Action, str] = MappingProxyType(
 _WAY = {
     ("onnx", "checkpoint"): "put an export between them",
     ("onnx", "engine"): "name the job that left the ONNX file of the engine",
+    ("onnx", INT8): "export the checkpoint that it was made from",
+    ("checkpoint", INT8): "name the training that it was made from",
     ("checkpoint", "onnx"): "name the training that the ONNX file was made from",
     ("checkpoint", "engine"): "name the training that the engine was made from",
 }
@@ -72,9 +83,30 @@ def formats(action: Action) -> tuple[str, ...]:
     return tuple(_KEYS[action])
 
 
-def left_in(folder: str, action: Action) -> Object | None:
+def kind_of(model: Object) -> str:
+    """The format of a model, or INT8."""
+    packed = model["format"] == "checkpoint" and model.get("precision") == "int8"
+    return INT8 if packed else str(model["format"])
+
+
+def of_weights(resource: Object) -> bool:
+    """Whether a job stores the weights of a checkpoint as INT8; else it quantizes ONNX files."""
+    spec = resource["spec"]
+    section = (spec.get("experiment") or {}).get("quantize") or {}
+    return spec.get("action") == Action.QUANTIZE and section.get("mode") == names.WEIGHTS_ALONE
+
+
+def leaves(resource: Object, action: Action) -> str | None:
+    """The format, or INT8, of what a job leaves; None for one that makes no model."""
+    return INT8 if of_weights(resource) else LEAVES.get(action)
+
+
+def left_in(folder: str, resource: Object, action: Action) -> Object | None:
     """The model that an action that came to a good end has left in its folder; None where it made
     none."""
+    if of_weights(resource):
+        uri = f"{folder}/{names.QUANTIZED_WEIGHTS}"
+        return {"uri": uri, "format": "checkpoint", "precision": "int8"}
     if action not in _FILES:
         return None
     return {"uri": f"{folder}/{_FILES[action]}", "format": LEAVES[action]}
@@ -82,17 +114,24 @@ def left_in(folder: str, action: Action) -> Object | None:
 
 def key_for(action: Action, model: str) -> str | None:
     """The dotted path of the experiment at which the action reads a model of that format."""
-    return _KEYS[action].get(model)
+    return _taken(action, model == "checkpoint").get(model)
 
 
-def misfit(action: Action, model: str | None, who: str) -> str | None:
-    """Why the action cannot go on from a model of that format; None where it can, or nobody knows.
+def misfit(action: Action, model: str | None, who: str, weights: bool = False) -> str | None:
+    """Why the action cannot go on from a model of that format, or INT8; None where it can, or
+    nobody knows.
 
-    who: whose model it is, and the verb: "DinoJob base (train) left".
+    who: whose model it is, and the verb: "DinoJob base (train) left". weights: of `of_weights`.
     """
-    taken = _KEYS[action]
+    taken = _taken(action, weights)
     if model is None or model in taken:
         return None
     wanted = next(iter(taken))
     way = _WAY[wanted, model]
-    return f"{action} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {way}"
+    mode = f" with mode {names.WEIGHTS_ALONE}" if weights else ""
+    return f"{action}{mode} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {way}"
+
+
+def _taken(action: Action, weights: bool) -> Mapping[str, str]:
+    """Keys by format."""
+    return _OF_WEIGHTS if weights and action is Action.QUANTIZE else _KEYS[action]

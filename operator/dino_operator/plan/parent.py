@@ -63,9 +63,9 @@ def look(view: View) -> Found:
         return _waiting(circle)
     if thing is None:
         return _waiting(f"{called} does not exist yet; it is waited for")
-    action = words.action_of(view.resource)
+    action, weights = words.action_of(view.resource), handover.of_weights(view.resource)
     leaves = _will_leave(thing, view.children.others)
-    misfit = handover.misfit(action, leaves, f"{_titled(thing)} leaves")
+    misfit = handover.misfit(action, leaves, f"{_titled(thing)} leaves", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
     if not _has_result(thing):
@@ -81,7 +81,9 @@ def _left(view: View, action: Action, thing: Object, called: str) -> Found:
     taken = _taken(thing, view.children.others)
     if taken is None:
         return _useless(f"{called} is complete, but its status names no model")
-    misfit = handover.misfit(action, taken["model"]["format"], f"{_titled(thing)} left")
+    weights = handover.of_weights(view.resource)
+    kind = handover.kind_of(taken["model"])
+    misfit = handover.misfit(action, kind, f"{_titled(thing)} left", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
     said = f"the job starts from {taken['model']['uri']} of {called}"
@@ -108,7 +110,7 @@ def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str 
             uri = (here["spec"].get("parent") or {}).get("uri")
             return handover.format_of(str(uri)) if uri else "checkpoint"
         here = others.get(_named(here))
-    return handover.LEAVES.get(words.action_of(here)) if here else None
+    return handover.leaves(here, words.action_of(here)) if here else None
 
 
 def _has_result(parent: Object) -> bool:
@@ -217,7 +219,7 @@ def left_in(folder: str, resource: Object) -> Object | None:
     folder: where its action publishes, under names that are known.
     """
     given = (inherited_by(resource) or {}).get("model")
-    return handover.left_in(folder, words.action_of(resource)) or given
+    return handover.left_in(folder, resource, words.action_of(resource)) or given
 
 
 def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:

@@ -88,8 +88,10 @@ def read_spec(resource: Object) -> Resolved:
         problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
         raise InvalidSpec(problems) from error
     action, inherited = job.spec.action, parent.inherited_by(resource)
-    _demand_data(job)
-    mapping = _inherit(resolve(job), inherited, action)
+    weights = handover.of_weights(resource)
+    if not weights:
+        _demand_data(job)
+    mapping = _inherit(resolve(job), inherited, action, weights)
     try:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
@@ -131,12 +133,14 @@ def _demand_data(job: DinoJob) -> None:
     raise InvalidSpec([said])
 
 
-def _inherit(mapping: dict[str, Any], inherited: Object | None, action: Action) -> dict[str, Any]:
+def _inherit(
+    mapping: dict[str, Any], inherited: Object | None, action: Action, weights: bool
+) -> dict[str, Any]:
     """With the model of the parent. Raises InvalidSpec where it does not fit."""
     if inherited is None:
         return mapping
     model, who = inherited["model"], "spec.parent.uri is"
-    misfit = handover.misfit(action, model["format"], who)
+    misfit = handover.misfit(action, handover.kind_of(model), who, weights)
     if misfit is not None:
         raise InvalidSpec([f"{misfit}."])
     refuse(parent.conflicts(mapping, inherited, action))
