@@ -223,11 +223,7 @@ CASES: dict[str, Case] = {
     "layers-precision": of(
         ENGINE, engine(layers_precision=["/model/Conv:fp16"]), engine(layers_precision=[])
     ),
-    "quantize-backend": of(
-        QUANTIZE,
-        {"backend": "modelopt.onnx"},
-        {"backend": "torchao", "mode": "weight_only_ptq"},
-    ),
+    "quantize-backend": of(QUANTIZE, {"backend": "modelopt.onnx"}, {"backend": "onnxruntime"}),
     "quantize-mode": of(QUANTIZE, {"mode": "weight_only_ptq"}, {"mode": "static_ptq"}),
     "quantize-algorithm": of(QUANTIZE, {"algorithm": "awq_lite"}, {"algorithm": "entropy"}),
     "quantize-layers": of(QUANTIZE, {"layers": [{"module_name": "*"}]}, {"skip_names": ["*head*"]}),

@@ -81,11 +81,12 @@ DATA_RULES: tuple[ResourceRule, ...] = (
     _needed("inference", "inference", "name images and a class map", _in([Action.INFERENCE])),
     _needed(
         "calibration",
-        "quantize, and for gen_trt_engine with data_type INT8 without a parent",
+        f"quantize without mode {WEIGHTS_ALONE}, and for gen_trt_engine with data_type INT8 "
+        "without a parent",
         "name a few hundred images like those that the model will see, or the quantize job as "
         "spec.parent",
         # A parent's file may be quantized already; once it is known not to be, the job is refused.
-        f"self.action == 'quantize' || ({_INT8} && !has(self.parent))",
+        f"(self.action == 'quantize' && !{_WEIGHTS}) || ({_INT8} && !has(self.parent))",
     ),
     *(_unread(part, "train and distill", _in(_TRAINS)) for part in ("train", "validation")),
     _unread("test", _words(_COMPARES), _in(_COMPARES)),
