@@ -347,6 +347,7 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
 Changes = tuple[tuple[str, Any], ...]
 E, ENGINE = "spec.experiment", Action.GEN_TRT_ENGINE
 INT8 = (f"{E}.gen_trt_engine.tensorrt.data_type", "INT8")
+WEIGHTS = (f"{E}.quantize", {"backend": "torchao", "mode": "weight_only_ptq"})
 
 # sentence: (action, changes, field named by the refusal, part of its message)
 BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
@@ -436,6 +437,28 @@ BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
         (("spec.parent", {"uri": "s3://bucket/best.pth"}),),
         "spec.parent.uri",
         "export the checkpoint first",
+    ),
+    "INT8 weights of an ONNX file": (
+        Action.QUANTIZE,
+        (WEIGHTS, ("spec.datasets", GONE), ("spec.parent", {"uri": "s3://bucket/model.onnx"})),
+        "spec.parent.uri",
+        "must be a checkpoint",
+    ),
+    "INT8 weights with calibration": (
+        Action.QUANTIZE,
+        (WEIGHTS, ("spec.parent", {"uri": "s3://bucket/best.pth"})),
+        "spec.datasets.calibration",
+        "quantize without mode weight_only_ptq",
+    ),
+    "INT8 weights by ranges": (
+        Action.QUANTIZE,
+        (
+            ("spec.experiment.quantize", {**WEIGHTS[1], "algorithm": "entropy"}),
+            ("spec.datasets", GONE),
+            ("spec.parent", {"uri": "s3://bucket/best.pth"}),
+        ),
+        f"{E}.quantize.algorithm",
+        "must be minmax, or entropy with onnxruntime",
     ),
     "a quantization of an engine": (
         Action.QUANTIZE,

@@ -11,10 +11,12 @@ from dino_api.rules import RULES, Rule
 from tests.api.admission_cases import (
     BAD,
     BAD_OF,
+    GONE,
     INT8,
     MODEL,
     SOURCE,
     TRAIN,
+    WEIGHTS,
     Changes,
     changed,
     is_refused,
@@ -63,6 +65,17 @@ GOOD: dict[str, tuple[Action, Changes]] = {
     "a quantization with a gate": (
         Action.QUANTIZE,
         (("spec.experiment.quantize", {"gate": {"maxLoss": 0.01}, "skip_names": ["*class*"]}),),
+    ),
+    "a quantization of weights alone, which reads no calibration data": (
+        Action.QUANTIZE,
+        (
+            ("spec.datasets", {"test": SOURCE}),
+            ("spec.experiment.quantize", {"backend": "torchao", "mode": "weight_only_ptq"}),
+        ),
+    ),
+    "INT8 weights of a checkpoint, without calibration": (
+        Action.QUANTIZE,
+        (WEIGHTS, ("spec.datasets", GONE), ("spec.parent", {"uri": "s3://bucket/best.pth"})),
     ),
     "an evaluation of an engine file": (
         Action.EVALUATE,

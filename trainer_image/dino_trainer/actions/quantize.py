@@ -136,8 +136,8 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     return Made(
         candidate.info.file,
         found,
-        f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} before; "
-        "it computes as before.",
+        f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} "
+        "before; it computes as before.",
         _remedy(found, "Keep"),
         lambda verdict, passed: weight_only.page(verdict, passed, found, done, shown.said),
     )

@@ -87,8 +87,8 @@ def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> Stored:
     layers = tuple(name for name in able if name not in skipped)
     if not layers:
         raise invalid_spec(
-            f"{where} has no layer of {FEWEST_WEIGHTS} weights left to quantize.",
-            "Name fewer quantize.skip_names; a model that small needs no smaller file.",
+            f"{where} has no layer of {FEWEST_WEIGHTS} weights or more left to quantize.",
+            "Name fewer quantize.skip_names; without any, the model is too small to gain.",
         )
     return Stored(layers, tuple(sorted(skipped)))
 
