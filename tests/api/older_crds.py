@@ -6,11 +6,13 @@ They are replaced as a whole, whoever wrote them before.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
 import yaml
 
+from dino_api import names
 from dino_api.generate.crd import KINDS, crd
 
 from .clients import Kubectl
@@ -30,8 +32,7 @@ def older() -> list[Object]:
     """Without the rules that came lately. Fails where one of the kinds has none of them."""
     found = copy.deepcopy(ours())
     for each in found:
-        schema = each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-        assert _without_lately(schema), f"{each['metadata']['name']} has no such rule"
+        assert _without_lately(_schema(each)), f"{each['metadata']['name']} has no such rule"
     return found
 
 
@@ -56,11 +57,39 @@ def install(kubectl: Kubectl, crds: list[Object]) -> None:
         if "NotFound" in done.stderr:
             done = kubectl("create", "-f", "-", stdin=text)
         assert done.returncode == 0, done.stderr
-    names = [f"crd/{each['metadata']['name']}" for each in crds]
-    waited = kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    assert waited.returncode == 0, waited.stderr
+    wanted = {each["spec"]["names"]["kind"]: _sentences(_schema(each)) for each in crds}
+    eventually(lambda: _published(kubectl) == wanted, "the CRDs in force")
+
+
+def _schema(each: Object) -> Object:
+    schema: Object = each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _published(kubectl: Kubectl) -> dict[str, list[str]]:
+    """Kind -> sentences of its rules, as the API server tells them to clients: a moment after the
+    CRD was written, and not before it judges by it."""
+    got = kubectl("get", "--raw", f"/openapi/v3/apis/{names.API_VERSION}")
+    if got.returncode:
+        return {}
+    schemas = json.loads(got.stdout)["components"]["schemas"]
+    kinds = {name.rpartition(".")[2]: schema for name, schema in schemas.items()}
+    return {each.kind: _sentences(kinds.get(each.kind, {})) for each in KINDS}
+
+
+def _sentences(node: Any) -> list[str]:
+    """The messages of all rules below a schema, sorted."""
+    found, left = [], [node]
+    while left:
+        looked = left.pop()
+        if isinstance(looked, dict):
+            found += [each["message"] for each in looked.get("x-kubernetes-validations", [])]
+            left += looked.values()
+        elif isinstance(looked, list):
+            left += looked
+    return sorted(found)
 
 
 def in_force(takes: Callable[[], bool], wanted: bool) -> None:
-    """A CRD is in force a moment after it was written. takes: whether a manifest is taken now."""
+    """takes: whether a manifest is taken now, which it is in one of the two only."""
     eventually(lambda: takes() == wanted, "the other CRD in force")

@@ -66,13 +66,6 @@ GOOD: dict[str, tuple[Action, Changes]] = {
         Action.QUANTIZE,
         (("spec.experiment.quantize", {"gate": {"maxLoss": 0.01}, "skip_names": ["*class*"]}),),
     ),
-    "a quantization of weights alone, which reads no calibration data": (
-        Action.QUANTIZE,
-        (
-            ("spec.datasets", {"test": SOURCE}),
-            ("spec.experiment.quantize", {"backend": "torchao", "mode": "weight_only_ptq"}),
-        ),
-    ),
     "INT8 weights of a checkpoint, without calibration": (
         Action.QUANTIZE,
         (WEIGHTS, ("spec.datasets", GONE), ("spec.parent", {"uri": "s3://bucket/best.pth"})),
