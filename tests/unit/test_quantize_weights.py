@@ -226,6 +226,18 @@ def test_an_onnx_file_and_a_missing_checkpoint_are_refused(tmp_path: Path) -> No
     assert "`dino train` before" in error.value.remedy
 
 
+def test_without_any_data_the_file_is_made_and_it_is_said_that_no_map_is_known(
+    tmp_path: Path,
+) -> None:
+    lab = Lab(tmp_path)
+    lab.content["spec"]["dataset"] |= {"train_data_sources": None, "val_data_sources": None}
+    checkpoint.write(lab.content, lab.given)
+    result = lab.run("dataset.test_data_sources=null")
+    assert result.comparison.loss is None
+    assert "on 8 images: no mAP, for want of test data" in result.note
+    assert any("random pictures" in event for event in lab.recorder.events)
+
+
 def test_damaged_codes_are_a_sentence(lab: Lab, tmp_path: Path) -> None:
     content = checkpoint.read(lab.made)
     packed = read_packed(content)
