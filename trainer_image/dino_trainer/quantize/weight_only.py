@@ -6,7 +6,7 @@ the file that only torchao brings, takes linear layers alone, and is no faster o
 stored are its codes and scales; see `detectors/packed.py`.
 
 Large linear layers and convolutions are quantized. Small ones (the first convolution, depthwise
-ones, the last layers of the heads) are a hundredth of the weights and cost most of the accuracy.
+ones, the last layers of the heads) are a thirtieth of the weights and cost most of the accuracy.
 """
 
 from __future__ import annotations
