@@ -89,7 +89,7 @@ class Progress(Camel):
 class Checkpoint(Camel):
     """The checkpoint that a later job starts from."""
 
-    uri: str = Field(max_length=URI, description="The best checkpoint by validation mAP.")
+    uri: str = Field(max_length=URI, description="The checkpoint that validated best.")
     latest_uri: str | None = Field(None, max_length=URI, description="The newest checkpoint.")
     epoch: int | None = Field(None, ge=0, description="The epoch after which it was saved.")
     metric: float | None = Field(None, description="Its validation mAP.")

@@ -119,10 +119,16 @@ def _data() -> Iterator[Entry]:
 
 def _runtime() -> Iterator[Entry]:
     for rule in failures.TABLE:
-        message = f"{rule.when[0].upper()}{rule.when[1:]}"
+        message = _begun(rule.when)
         code = "" if rule.exit_code is None else f" (exit code {rule.exit_code})"
         yield Entry(rule.reason.value, "error", ("runtime",), f"{message}{code}", rule.remedy)
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+    return f"{_begun(text).rstrip('.')}." if text else ""
+
+
+def _begun(text: str) -> str:
+    """With a capital letter, unless it begins with the name of a field or an action."""
+    first = text.partition(" ")[0]
+    return text if "." in first or "_" in first else f"{text[:1].upper()}{text[1:]}"
