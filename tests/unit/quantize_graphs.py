@@ -93,6 +93,35 @@ def a_graph(path: Path, batch: int | None = None, precision: str = "fp32") -> Pa
     return path
 
 
+EARLY = ("backbone.body.net.conv_stem/Conv", "backbone.body.net.blocks.0.0.conv_dw/Conv")
+LAST = "backbone.body.net.blocks.0.1.conv_pw/Conv"
+
+
+def deep_backbone(path: Path) -> Path:
+    """`a_graph` whose stem is three convolutions: maps of 1/2, 1/2 and 1/16 of the picture."""
+    model = onnx.load(a_graph(path))
+    (stem,) = (node for node in model.graph.node if node.output[0] == "stem")
+    shapes = ((8, 3, 2, 2), (8, 1, 1, 1), (8, 8, 8, 8))
+    rng = np.random.default_rng(1)
+    at, inputs = list(model.graph.node).index(stem), "inputs"
+    model.graph.node.remove(stem)
+    for number, (name, shape, stride) in enumerate(
+        zip((*EARLY, LAST), shapes, (2, 1, 8), strict=True)
+    ):
+        weight, output = f"w_{number}", "stem" if name == LAST else f"map_{number}"
+        node = onnx.helper.make_node(
+            "Conv", [inputs, weight], [output], name, strides=[stride] * 2,
+            group=8 if shape[1] == 1 else 1,
+        )  # fmt: skip
+        values = rng.normal(0, 0.3, shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, weight))
+        model.graph.node.insert(at + number, node)
+        inputs = output
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
 def _describe(model: onnx.ModelProto, batch: int | None, precision: str) -> None:
     content = {
         "results_dir": "x",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from quantize_graphs import NODES, QUANTIZED, a_graph
+from quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone
 
 from dino_api.experiment import load
-from dino_api.result import ModelFile
+from dino_api.result import Comparison, ModelFile, Scored
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
 from dino_trainer.quantize.layers import choose
-from dino_trainer.quantize.static import quantize_onnx
+from dino_trainer.quantize.page import page
+from dino_trainer.quantize.static import NOTE, quantize_onnx
 
 MODEL = {
     "backbone": "timm/test_efficientnet", "return_interm_indices": [2, 3],
@@ -128,6 +130,32 @@ def test_the_file_computes_nearly_the_same_and_says_what_it_is(
         difference = np.abs(small[name] - value)
         assert 0 < difference.max() < 0.1 * np.abs(value).max(), name
     assert onnx.load(made).producer_name == "dino-operator"
+
+
+@pytest.mark.parametrize("for_cpu", [False, True])
+def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool) -> None:
+    """All that comes before maps of a quarter of the picture, the picture itself included."""
+    source, made = deep_backbone(tmp_path / "deep.onnx"), tmp_path / "int8.onnx"
+    done = quantize_onnx(source, made, images(), for_cpu=for_cpu)
+    assert done.chosen.early == EARLY
+    assert not {*EARLY} & {*done.chosen.layers}
+    assert {LAST, NODES["map"], NODES["value"]} <= {*done.chosen.layers}
+    model = onnx.load(made)
+    rounded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    inputs = {node.name: [*node.input] for node in model.graph.node}
+    for name in EARLY:
+        assert not {*inputs[name]} & rounded, name
+    assert {*inputs[LAST][:2]} <= rounded
+    note = json.loads(next(p.value for p in model.metadata_props if p.key == NOTE))
+    assert note["early"] == list(EARLY)
+    found = Comparison(reference=Scored(format="onnx"), candidate=Scored(format="onnx"))
+    assert f"first layers</h2><ul><li>{EARLY[0]}" in page("", True, found, done, "x")
+
+
+def test_an_early_layer_may_be_named_by_a_pattern(tmp_path: Path) -> None:
+    source = deep_backbone(tmp_path / "deep.onnx")
+    chosen = choose(onnx.shape_inference.infer_shapes(onnx.load(source)), [EARLY[0]], "x")
+    assert (chosen.skipped, chosen.early) == (EARLY[:1], EARLY[1:])
 
 
 def test_images_are_read_one_at_a_time(source: Path, tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ Never: sampling offsets and attention weights (a step of an offset is a step in 
 heads, the two-stage proposals, the MLP of the reference points, self-attention, normalisation,
 softmax, the sine embedding, and sampling itself. Their values are positions, or spread over powers
 of ten.
+
+Nor the backbone's first layers, up to the one that makes maps of a quarter of the picture's height:
+all others build on their error. On BCCD, with an EfficientNet-Lite, these are 4 of 67: quantized,
+22 to 24 % of the detections are not found again at IoU 0.9, in float32 18 to 19 %.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from dino_trainer.errors import invalid_spec
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
+# Maps of at least this share of the picture's height are those of the first layers.
+_EARLY = 0.3
 _ALLOWED = re.compile(
     r"^(backbone|input_proj)\."
     r"|^(encoder|decoder)\.layers\.\d+\.(attention|cross_attention)\.(value_proj|output_proj)$"
@@ -37,12 +43,14 @@ _ALLOWED = re.compile(
 class Chosen:
     """Nodes by name. layers: those with weights. activations: those between two of them.
 
-    skipped: layers that a pattern of the user keeps in float32.
+    skipped: layers that a pattern of the user keeps in float32. early: the backbone's first ones,
+    which stay so, too.
     """
 
     layers: tuple[str, ...]
     activations: tuple[str, ...]
     skipped: tuple[str, ...]
+    early: tuple[str, ...]
 
     @property
     def all(self) -> list[str]:
@@ -53,6 +61,7 @@ class Chosen:
 def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
     """The nodes to quantize.
 
+    model: with inferred shapes; where a height is not known, no layer counts as early.
     skip_names: patterns (* and ?) over node names, or over the modules that they come from.
     where: what messages call the file. Raises InvalidSpec for a pattern that fits no node that
     would be quantized, and where nothing is left.
@@ -69,14 +78,19 @@ def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Cho
             "out.",
         )
     skipped = {name for names in patterns.values() for name in names}
-    layers = [node for node in able if node.name not in skipped]
+    early = _early(model, able) - skipped
+    layers = [node for node in able if node.name not in skipped | early]
     if not layers:
         raise invalid_spec(
             f"{where} has no layer left to quantize.",
             "Name a file that `dino export` made, and fewer quantize.skip_names.",
         )
-    activations = tuple(node.name for node in _between(model, layers))
-    return Chosen(tuple(node.name for node in layers), activations, tuple(sorted(skipped)))
+    return Chosen(
+        tuple(node.name for node in layers),
+        tuple(node.name for node in _between(model, layers)),
+        tuple(sorted(skipped)),
+        tuple(node.name for node in able if node.name in early),
+    )
 
 
 def fits(node: onnx.NodeProto, pattern: str) -> bool:
@@ -96,6 +110,25 @@ def _able(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         weighted = node.op_type in _WEIGHTED and node.input[1] in constant
         if weighted and _ALLOWED.search(module_of(node)):
             yield node
+
+
+def _early(model: onnx.ModelProto, able: Sequence[onnx.NodeProto]) -> set[str]:
+    """Convolutions of the backbone whose maps are nearly as high as the picture."""
+    heights = {one.name: _height(one) for one in (*model.graph.input, *model.graph.value_info)}
+    least = _EARLY * (heights[model.graph.input[0].name] if model.graph.input else 0)
+    return {
+        node.name
+        for node in able
+        if node.op_type == "Conv"
+        and module_of(node).startswith("backbone.")
+        and heights.get(node.output[0], 0) > least
+    }
+
+
+def _height(value: onnx.ValueInfoProto) -> int:
+    """Of a picture or a map [b, c, h, w]; 0 where it is none, or its height is not known."""
+    shape = value.type.tensor_type.shape.dim
+    return int(shape[2].dim_value) if len(shape) == 4 else 0
 
 
 def _between(model: onnx.ModelProto, layers: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -31,6 +31,7 @@ def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str
     lists = (
         names(f"{len(chosen.layers)} layers compute in INT8", chosen.layers),
         names("Kept in floating point by quantize.skip_names", chosen.skipped),
+        names("Kept in floating point as the backbone's first layers", chosen.early),
     )
     return whole(verdict, passed, found, said, lists)
 

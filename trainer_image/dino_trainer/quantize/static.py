@@ -50,6 +50,7 @@ class Quantized:
             "images": self.images,
             "layers": len(self.chosen.layers),
             "skipped": list(self.chosen.skipped),
+            "early": list(self.chosen.early),
             "activations": "uint8" if self.for_cpu else "int8",
             "source_sha256": source_sha256,
         }
