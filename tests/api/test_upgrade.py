@@ -7,6 +7,7 @@ trains as it did: validated on the training data.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -140,6 +141,13 @@ def test_another_field_is_as_immutable_as_ever(cluster: Cluster, change: Object)
     [(where, message)] = causes(caught.value)
     assert where == f"spec.{next(iter(change))}"
     assert "is immutable: create another DinoJob" in message
+
+
+@pytest.mark.parametrize("how", ["--server-side=false", "--server-side"])
+def test_its_manifest_can_be_applied_again(cluster: Cluster, how: str) -> None:
+    text = json.dumps(a_job("kept", runPolicy=HELD))
+    done = cluster.kubectl("apply", how, "-f", "-", stdin=text)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_copy_of_it_is_refused(cluster: Cluster) -> None:
