@@ -98,11 +98,16 @@ def test_the_guide_says_where_most_learning_rates_are_drawn() -> None:
 OTHERS = {"Auto", "Pruned", "TRIALS"}
 
 
+KINDS = (
+    names.ConditionType,
+    names.ConditionReason,
+    names.EventReason,
+    names.FailureReason,
+    names.Phase,
+)
+
+
 def test_every_condition_and_reason_that_the_guide_names_exists() -> None:
-    known = {
-        value.value
-        for kind in (names.ConditionType, names.ConditionReason, names.FailureReason, names.Phase)
-        for value in kind
-    }
+    known = {value.value for kind in KINDS for value in kind}
     named = set(re.findall(r"`([A-Z]\w+)`", SEARCHES))
     assert not named - known - OTHERS
