@@ -12,9 +12,10 @@ heads, the two-stage proposals, the MLP of the reference points, self-attention,
 softmax, the sine embedding, and sampling itself. Their values are positions, or spread over powers
 of ten.
 
-Nor the backbone's first layers, up to the one that makes maps of a quarter of the picture's height:
-all others build on their error. On BCCD, with an EfficientNet-Lite, these are 4 of 67: quantized,
-22 to 24 % of the detections are not found again at IoU 0.9, in float32 18 to 19 %.
+Nor the backbone's first layers, whose maps are higher than a quarter of the picture: all others
+build on their error. On BCCD, with an EfficientNet-Lite, these are 4 of 67. Where they are
+quantized, 22 to 24 % of the detections are not found again at IoU 0.9, else 18 to 19 %. They cost
+an image 2 ms on a CPU, of the 17 that UINT8 activations save.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dino_trainer.errors import invalid_spec
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
-# Maps of at least this share of the picture's height are those of the first layers.
+# Maps of more than this share of the picture's height are those of the first layers.
 _EARLY = 0.3
 _ALLOWED = re.compile(
     r"^(backbone|input_proj)\."
