@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dino_trainer.model import sampling_gather
 from dino_trainer.model.attention import (
     SAMPLERS,
     DeformableAttention,
@@ -53,6 +54,14 @@ def test_samplers_agree_with_a_loop(backend: str) -> None:
     ours = ms_deform_attn(value, SHAPES, locations, weights, backend)
     assert ours.shape == (B, Q, D)
     assert ours.allclose(by_loop(value, locations, weights), atol=1e-5)
+
+
+def test_a_gather_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    value, locations, weights = inputs()
+    whole = ms_deform_attn(value, SHAPES, locations, weights, "gather")
+    monkeypatch.setattr(sampling_gather, "QUERIES", 2)
+    parts = ms_deform_attn(value, SHAPES, locations, weights, "gather")
+    torch.testing.assert_close(parts, whole)
 
 
 @pytest.mark.parametrize("backend", SAMPLERS)
