@@ -54,8 +54,7 @@ def _mix(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
 def _shares(weights: Tensor, right: Tensor, lower: Tensor) -> Tensor:
     """Return float[b, q, m, n * 4]: the weight of each sample's neighbours, as rows have them.
 
-    They are put side by side by a product with a permutation, exact and ten times as fast as a
-    ``Concat`` of single numbers.
+    They are put side by side by a product with a permutation, which is exact.
     """
     n = weights.shape[3]
     below = weights * lower
