@@ -9,9 +9,7 @@ needs no ReLU, and x86's vector units multiply just that, which makes it half as
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.metadata import PREFIX
 from dino_trainer.quantize.layers import Chosen, choose
+from dino_trainer.quantize.quiet import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
 from dino_trainer.storage import named, replacing, sha256_of
 
@@ -129,7 +128,7 @@ def _with_nodes(
         "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1},
     }
     activations = QuantType.QUInt8 if for_cpu else QuantType.QInt8
-    with _quiet():
+    with quiet():
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
@@ -147,16 +146,6 @@ def _with_nodes(
     made = quantizer.model.model
     assert isinstance(made, onnx.ModelProto)
     return made
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The library warns on the root logger about what it cannot know."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, Any]) -> None:

@@ -11,9 +11,7 @@ ones, the last layers of the heads) are a thirtieth of the weights and cost most
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
@@ -29,6 +27,7 @@ from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model.weights import PACKED
 from dino_trainer.quantize.page import names, whole
+from dino_trainer.quantize.quiet import quiet
 from dino_trainer.train import checkpoint
 
 # On BCCD all layers lose 0.0048 of mAP, those of so many weights none, and the file is 8.0 MB in
@@ -104,7 +103,7 @@ def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Packed, str]:
     """The model's state, and the name of what quantized it."""
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     weights = [f"{layer}.weight" for layer in layers]
-    with _quiet():
+    with quiet():
         import torchao  # seconds, which other actions need not wait
         from torchao.quantization import Int8Tensor, PerRow
     codes, scales = {}, {}
@@ -118,16 +117,6 @@ def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Packed, str]:
 def _rows(weight: Tensor) -> Tensor:
     """float32[o, n]: all weights of an output channel in a row."""
     return weight.to(torch.float32).flatten(1).contiguous()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch says to developers of torchao, as that is imported, what they should write anew."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def page(verdict: str, passed: bool, found: Comparison, done: Stored, on: str) -> str:
