@@ -82,13 +82,15 @@ def _run(dino: Dino, env: Mapping[str, str]) -> None:
         os.dup2(log, stream)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
+    from dino_api.result import Progress
     from dino_trainer import cli, output
     from dino_trainer.report.reporter import Reporter
+    from dino_trainer.train.meter import LossParts
 
     progress = Reporter.progress
 
-    def pausing(reporter: Reporter, now: object) -> None:
-        progress(reporter, now)
+    def pausing(reporter: Reporter, now: Progress, *parts: LossParts) -> None:
+        progress(reporter, now, *parts)
         if now.step == dino.pause_at:
             (dino.folder / "paused").touch()
             while not (dino.folder / "go").exists():

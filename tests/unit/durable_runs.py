@@ -94,8 +94,8 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], obje
     """Calls `act()` after this step of a training."""
     progress = reporter_module.Reporter.progress
 
-    def acting(self: Any, now: Any) -> None:
-        progress(self, now)
+    def acting(self: Any, now: Any, *parts: Any) -> None:
+        progress(self, now, *parts)
         if now.step == number and now.loss is not None:
             act()
 
