@@ -279,6 +279,11 @@ class Cluster:
             body["status"]["conditions"] = [scheduled]
         self.core.patch_namespaced_pod_status(pod, self.namespace, body)
 
+    def is_asked_to_go(self, pod: str) -> bool:
+        """Whether the pod was deleted, and waits for its kubelet."""
+        found = self.core.read_namespaced_pod(pod, self.namespace)
+        return found.metadata.deletion_timestamp is not None
+
     def bind(self, pod: str) -> None:
         """Puts the pod on a node without a kubelet: then deleting it does not end it."""
         target = kubernetes.client.V1ObjectReference(kind="Node", name="nowhere")

@@ -91,6 +91,8 @@ def test_two_pods_are_one_indexed_job(cluster: Cluster, operator: Process) -> No
     assert service.metadata.owner_references[0].kind == "DinoJob"
     cluster.bind(first)
     cluster.finish(second, 75)
+    # A pod that the Job controller asks to go after its end is gone before anybody reads why.
+    eventually(lambda: cluster.is_asked_to_go(first), f"pod {first} asked to go")
     cluster.finish(first, 71)
     waiting = cluster.reason("pair.x", "Retrying")["status"]
     assert waiting["failure"]["reason"] == "DeviceOutOfMemory", "not that a peer was lost"
