@@ -153,6 +153,8 @@ def kill_everything_but_the_shims() -> None:
 
 def test_up_survives_kills_and_down_leaves_nothing(kept: None) -> None:
     cluster("up")
+    # An earlier run left it as it ended: asked to go, when nothing was left to see to that.
+    kubectl(FULL, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=2m")
     kubectl(FULL, "apply", "-f", "-", given=POD)
     wait_for("the pod to run", pod_runs)
     name = f"peer.peers.{NAMESPACE}.svc.cluster.local"
