@@ -8,11 +8,13 @@ from typing import Literal
 
 from dino_api import names
 from dino_api.names import Action
+from dino_operator.plan import words
 from dino_operator.plan.model import Object
 
 Format = Literal["checkpoint", "onnx", "engine"]
 INT8 = "int8"
-"""The format of a checkpoint whose weights are INT8: evaluate and inference alone take it."""
+"""The precision of what `quantize` left. Also stands for the format of a checkpoint in it, which
+evaluate and inference alone take."""
 
 CALLED: Mapping[str, str] = MappingProxyType(
     {
@@ -85,28 +87,29 @@ def formats(action: Action) -> tuple[str, ...]:
 
 def kind_of(model: Object) -> str:
     """The format of a model, or INT8."""
-    packed = model["format"] == "checkpoint" and model.get("precision") == "int8"
+    packed = model["format"] == "checkpoint" and model.get("precision") == INT8
     return INT8 if packed else str(model["format"])
 
 
 def of_weights(resource: Object) -> bool:
     """Whether a job stores the weights of a checkpoint as INT8; else it quantizes ONNX files."""
-    spec = resource["spec"]
-    section = (spec.get("experiment") or {}).get("quantize") or {}
-    return spec.get("action") == Action.QUANTIZE and section.get("mode") == names.WEIGHTS_ALONE
+    section = (resource["spec"].get("experiment") or {}).get("quantize") or {}
+    quantizes = words.action_of(resource) is Action.QUANTIZE
+    return quantizes and section.get("mode") == names.WEIGHTS_ALONE
 
 
-def leaves(resource: Object, action: Action) -> str | None:
+def leaves(resource: Object) -> str | None:
     """The format, or INT8, of what a job leaves; None for one that makes no model."""
-    return INT8 if of_weights(resource) else LEAVES.get(action)
+    return INT8 if of_weights(resource) else LEAVES.get(words.action_of(resource))
 
 
-def left_in(folder: str, resource: Object, action: Action) -> Object | None:
-    """The model that an action that came to a good end has left in its folder; None where it made
+def left_in(folder: str, resource: Object) -> Object | None:
+    """The model that a job that came to a good end has left in its folder; None where it made
     none."""
+    action = words.action_of(resource)
     if of_weights(resource):
         uri = f"{folder}/{names.QUANTIZED_WEIGHTS}"
-        return {"uri": uri, "format": "checkpoint", "precision": "int8"}
+        return {"uri": uri, "format": "checkpoint", "precision": INT8}
     if action not in _FILES:
         return None
     return {"uri": f"{folder}/{_FILES[action]}", "format": LEAVES[action]}

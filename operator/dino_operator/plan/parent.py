@@ -110,7 +110,7 @@ def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str 
             uri = (here["spec"].get("parent") or {}).get("uri")
             return handover.format_of(str(uri)) if uri else "checkpoint"
         here = others.get(_named(here))
-    return handover.leaves(here, words.action_of(here)) if here else None
+    return handover.leaves(here) if here else None
 
 
 def _has_result(parent: Object) -> bool:
@@ -219,7 +219,7 @@ def left_in(folder: str, resource: Object) -> Object | None:
     folder: where its action publishes, under names that are known.
     """
     given = (inherited_by(resource) or {}).get("model")
-    return handover.left_in(folder, resource, words.action_of(resource)) or given
+    return handover.left_in(folder, resource) or given
 
 
 def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:

@@ -32,8 +32,6 @@ OTHER_CLASSES = (
     "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
     "changes the classes of a model."
 )
-INT8 = "int8"
-"""The precision of a file that `quantize` left."""
 NO_RANGES = (
     "spec.datasets.calibration: is missing: spec.experiment.gen_trt_engine.tensorrt.data_type is "
     "INT8, and the parent's model {uri} is in {precision}. Add images to take value ranges from, "
@@ -162,7 +160,7 @@ def _demand_ranges(spec: ExperimentSpec, inherited: Object | None, action: Actio
     model = (inherited or {}).get("model", {})
     wanted = action is Action.GEN_TRT_ENGINE and spec.gen_trt_engine.tensorrt.data_type == "INT8"
     given = spec.dataset.quant_calibration_data_sources
-    if wanted and not given and model.get("precision", INT8) != INT8:
+    if wanted and not given and model.get("precision", handover.INT8) != handover.INT8:
         raise InvalidSpec([NO_RANGES.format(**model)])
 
 
