@@ -28,6 +28,7 @@ from fnmatch import fnmatchcase
 import onnx
 
 from dino_trainer.errors import invalid_spec
+from dino_trainer.quantize.skipping import skipped_by
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
@@ -68,17 +69,7 @@ def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Cho
     would be quantized, and where nothing is left.
     """
     able = list(_able(model))
-    patterns = {
-        pattern: [node.name for node in able if fits(node, pattern)] for pattern in skip_names
-    }
-    if unused := [pattern for pattern, names in patterns.items() if not names]:
-        raise invalid_spec(
-            f"quantize.skip_names: {', '.join(map(repr, unused))} fits no layer that would be "
-            f"quantized in {where}.",
-            f"Use names such as {', '.join(node.name for node in able[:3]) or 'none'}, or leave it "
-            "out.",
-        )
-    skipped = {name for names in patterns.values() for name in names}
+    skipped = skipped_by(skip_names, [node.name for node in able], where, fits)
     early = _early(model, able) - skipped
     layers = [node for node in able if node.name not in skipped | early]
     if not layers:
@@ -94,14 +85,14 @@ def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Cho
     )
 
 
-def fits(node: onnx.NodeProto, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
     """Whether a pattern is meant for a node: `backbone.*`, `*/Gemm`, `encoder.layers.0.*`."""
-    return fnmatchcase(node.name, pattern) or fnmatchcase(module_of(node), pattern)
+    return fnmatchcase(name, pattern) or fnmatchcase(module_of(name), pattern)
 
 
-def module_of(node: onnx.NodeProto) -> str:
+def module_of(name: str) -> str:
     """`input_proj.0.0` of `input_proj.0.0/Conv_2`."""
-    return str(node.name.rpartition("/")[0])
+    return name.rpartition("/")[0]
 
 
 def _able(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -109,7 +100,7 @@ def _able(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     constant = {one.name for one in model.graph.initializer}
     for node in model.graph.node:
         weighted = node.op_type in _WEIGHTED and node.input[1] in constant
-        if weighted and _ALLOWED.search(module_of(node)):
+        if weighted and _ALLOWED.search(module_of(node.name)):
             yield node
 
 
@@ -121,7 +112,7 @@ def _early(model: onnx.ModelProto, able: Sequence[onnx.NodeProto]) -> set[str]:
         node.name
         for node in able
         if node.op_type == "Conv"
-        and module_of(node).startswith("backbone.")
+        and module_of(node.name).startswith("backbone.")
         and heights.get(node.output[0], 0) > least
     }
 

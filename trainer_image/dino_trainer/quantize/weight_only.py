@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.model.weights import PACKED
 from dino_trainer.quantize.page import names, whole
 from dino_trainer.quantize.quiet import quiet
+from dino_trainer.quantize.skipping import skipped_by
 from dino_trainer.train import checkpoint
 
 # On BCCD all layers lose 0.0048 of mAP, those of so many weights none, and the file is 8.0 MB in
@@ -73,16 +73,7 @@ def quantize_weights(
 def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> Stored:
     """Which layers become INT8. where: what messages call the file. Raises InvalidSpec."""
     able = [name for name, module in model.named_modules() if _is_large(module)]
-    fitting = {
-        pattern: [name for name in able if fnmatchcase(name, pattern)] for pattern in skip_names
-    }
-    if unused := [pattern for pattern, found in fitting.items() if not found]:
-        raise invalid_spec(
-            f"quantize.skip_names: {', '.join(map(repr, unused))} fits no layer that would be "
-            f"quantized in {where}.",
-            f"Use names such as {', '.join(able[:3]) or 'none'}, or leave it out.",
-        )
-    skipped = {name for found in fitting.values() for name in found}
+    skipped = skipped_by(skip_names, able, where)
     layers = tuple(name for name in able if name not in skipped)
     if not layers:
         raise invalid_spec(
