@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import kubernetes
@@ -19,8 +20,8 @@ import yaml
 
 from .clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
 from .older_crds import install
-from .operator_cluster import Cluster, operated
-from .operator_process import Process
+from .operator_cluster import Cluster, Operating, operated
+from .operator_process import MODULE, Process
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +79,27 @@ def dinojobs(api_client: kubernetes.client.ApiClient, namespace: str) -> DinoJob
     return DinoJobs(kubernetes.client.CustomObjectsApi(api_client), namespace)
 
 
-@pytest.fixture(scope="module")
-def served(
+@pytest.fixture(scope="session")
+def operating(
     cluster_kubectl: Kubectl,
     api_client: kubernetes.client.ApiClient,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Cluster, Process]]:
+) -> Operating:
+    """Called with an operator's arguments: a namespace of its own and the operator."""
+
+    def start(
+        *arguments: str, program: tuple[str, ...] = MODULE
+    ) -> AbstractContextManager[tuple[Cluster, Process]]:
+        folder = tmp_path_factory.mktemp("operator")
+        return operated(cluster_kubectl, api_client, folder, *arguments, program=program)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def served(operating: Operating) -> Iterator[tuple[Cluster, Process]]:
     """A namespace with an operator that serves it, for all tests of a module."""
-    with operated(cluster_kubectl, api_client, tmp_path_factory.mktemp("operator")) as both:
+    with operating() as both:
         yield both
 
 

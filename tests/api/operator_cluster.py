@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import kubernetes
 import yaml
@@ -320,6 +320,14 @@ class Cluster:
 
         eventually(said, f"DinoJob {name} {reason}")
         return self.dinojobs.get(name)
+
+
+class Operating(Protocol):
+    """`operated` as the fixture of this name gives it: the cluster and the folder are known."""
+
+    def __call__(
+        self, *arguments: str, program: tuple[str, ...] = MODULE
+    ) -> AbstractContextManager[tuple[Cluster, Process]]: ...
 
 
 @contextmanager

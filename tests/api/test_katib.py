@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import kubernetes
@@ -21,7 +20,7 @@ from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
 
 from .clients import ROOT, Kubectl
-from .operator_cluster import Cluster, operated, stamp
+from .operator_cluster import Cluster, Operating, stamp
 from .operator_process import Process, eventually
 
 Object = dict[str, Any]
@@ -161,16 +160,9 @@ def katib_crds(cluster_kubectl: Kubectl) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def world(
-    katib_crds: None,
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
+def world(katib_crds: None, operating: Operating) -> Iterator[World]:
     """The operator and the double, and all searches on their way."""
-    folder: Path = tmp_path_factory.mktemp("katib")
-    often = ("--katib-poll-seconds", "1")
-    with operated(cluster_kubectl, api_client, folder, *often) as (cluster, operator):
+    with operating("--katib-poll-seconds", "1") as (cluster, operator):
         double = Double(cluster.kubectl.kubeconfig, cluster.namespace, draw).start()
         double.broken[str(BROKEN_SEED)] = "gamma should be in the range of (0, 1)"
         kubelet = Kubelet(cluster.core, cluster.namespace, double, now=stamp).start()

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import kubernetes
 import pytest
 
 from . import old_installation
-from .clients import Kubectl
-from .operator_cluster import Cluster, a_manifest, operated
+from .operator_cluster import Cluster, Operating, a_manifest
 from .operator_process import Process, eventually
 
 
 @pytest.fixture
 def served(
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    operating: Operating, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Cluster, Process]]:
     """Its operator."""
     monkeypatch.setenv(old_installation.FOUND, str(tmp_path / "found"))
-    program = (old_installation.__file__,)
-    with operated(cluster_kubectl, api_client, tmp_path, program=program) as both:
+    with operating(program=(old_installation.__file__,)) as both:
         yield both
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import kubernetes
 import pytest
 
-from .clients import Kubectl
-from .operator_cluster import RESULT, Cluster, Object, a_manifest, operated
+from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
 from .operator_process import Process, eventually
 
 BEST = RESULT["checkpoint"]["uri"]
@@ -29,15 +27,9 @@ REPORTED = {
 
 
 @pytest.fixture(scope="module")
-def served(
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Cluster, Process]]:
+def served(operating: Operating) -> Iterator[tuple[Cluster, Process]]:
     """An operator whose searches have one trial."""
-    folder = tmp_path_factory.mktemp("searching")
-    arguments = ("--automl-trials", "1", "--automl-parallel-trials", "1")
-    with operated(cluster_kubectl, api_client, folder, *arguments) as both:
+    with operating("--automl-trials", "1", "--automl-parallel-trials", "1") as both:
         yield both
 
 

@@ -11,14 +11,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import kubernetes
 import pytest
 from kubernetes.client import ApiException
 
 from .admission_cases import causes
 from .clients import DinoJobs, Kubectl
 from .older_crds import LATELY, in_force, install, older, ours
-from .operator_cluster import RESULT, Cluster, Object, a_manifest, operated
+from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
 from .operator_process import Process, eventually
 
 DATA = {"train": [{"uri": "s3://bucket/train"}]}
@@ -74,14 +73,9 @@ def both_in_force(jobs: DinoJobs, crds: list[Object], kubectl: Kubectl, wanted: 
 
 
 @pytest.fixture(scope="module")
-def served(
-    cluster_kubectl: Kubectl,
-    api_client: kubernetes.client.ApiClient,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Cluster, Process]]:
+def served(cluster_kubectl: Kubectl, operating: Operating) -> Iterator[tuple[Cluster, Process]]:
     """Objects created under the earlier CRDs, then this release's CRDs, then its operator."""
-    folder = tmp_path_factory.mktemp("upgraded")
-    with operated(cluster_kubectl, api_client, folder) as (cluster, operator):
+    with operating() as (cluster, operator):
         operator.kill()
         jobs, searches = cluster.dinojobs, searches_of(cluster.dinojobs)
         try:
