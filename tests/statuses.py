@@ -67,6 +67,12 @@ def changed_at(status: Object, **seconds: float) -> Object:
     return {**status, "conditions": conditions}
 
 
+def of_generation(status: Object, generation: int) -> Object:
+    """The same, said of that generation of the spec."""
+    said = [{**each, "observedGeneration": generation} for each in status["conditions"]]
+    return {**status, "observedGeneration": generation, "conditions": said}
+
+
 def told_at(status: Object, seconds: float) -> Object:
     """The same, said for the first time then."""
     return changed_at(status, **dict.fromkeys(KINDS, seconds))

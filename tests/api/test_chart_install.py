@@ -64,3 +64,15 @@ def test_the_notes_teach_the_next_command(kubectl: Kubectl) -> None:
     assert "kubectl create secret generic keys" in done.stdout
     assert "kubectl apply -f examples/" in done.stdout
     assert "kubectl explain dinojob" in done.stdout
+
+
+def test_crds_that_another_release_left_are_taken_over_as_the_docs_say(kubectl: Kubectl) -> None:
+    """The tests' CRDs are there already, and are no release's."""
+    words = ("install", "x", CHART, "--dry-run=server")
+    refused = helm(kubectl, *words)
+    assert refused.returncode != 0
+    assert "invalid ownership metadata" in refused.stderr
+    for page in (ROOT / "docs" / "upgrading.md", ROOT / "README.md"):
+        assert "`invalid ownership metadata`" in page.read_text(), page
+        assert "--take-ownership" in page.read_text(), page
+    assert helm(kubectl, *words, "--take-ownership").returncode == 0

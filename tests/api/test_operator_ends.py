@@ -188,6 +188,8 @@ def test_an_edit_after_the_end_is_noticed_and_runs_nothing(cluster: Cluster) -> 
     cluster.phase("over", "Failed")
     cluster.dinojobs.patch("over", {"spec": {"runPolicy": {"maxRetries": 9}}})
     eventually(lambda: cluster.status("over").get("observedGeneration") == 2, "noticed")
+    waited = cluster.kubectl("wait", "--for=condition=Failed", "dinojob/over", "--timeout=20s")
+    assert waited.returncode == 0, waited.stderr
     assert len(cluster.jobs_of("over")) == 1 + 1, "the preflight and one attempt"
 
 

@@ -32,6 +32,7 @@ from tests.statuses import (
     RUNNING,
     UNCHECKED,
     changed_at,
+    of_generation,
     told,
 )
 
@@ -325,7 +326,7 @@ def _lifecycle() -> dict[str, Case]:
         ),
         "after the end an edit is only noticed": Case(
             a_job().generation(2).status(COMPLETE),
-            Plan(status={**COMPLETE, "observedGeneration": 2}),
+            Plan(status=of_generation(COMPLETE, 2)),
             jobs=done,
         ),
         "after the end nothing is run again": Case(a_job().status(COMPLETE), Plan()),

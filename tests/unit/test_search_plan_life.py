@@ -173,6 +173,7 @@ def test_the_end_is_final() -> None:
     assert not world.dinojobs
     assert world.says("Complete")[0] == "True"
     assert world.automl["status"]["observedGeneration"] == 2
+    assert {each["observedGeneration"] for each in world.automl["status"]["conditions"]} == {2}
 
 
 def test_more_trials_while_it_runs_and_none_once_it_is_over() -> None:

@@ -94,13 +94,10 @@ def _after_the_end(view: View) -> Plan:
             body = {"spec": {"ttlSecondsAfterFinished": ttl}}
             patches.append(Patch(observe.name_of(job), observe.uid_of(job), body))
     deletes = [job for job in view.own_jobs if not observe.is_finished(job)]
-    generation = view.resource["metadata"].get("generation", 0)
-    seen = {**view.resource["status"], "observedGeneration": generation}
-    seen = {key: value for key, value in seen.items() if key not in status.not_ours(view.resource)}
     return Plan(
         patches=tuple(patches),
         deletes=tuple(_delete(job) for job in deletes),
-        status=status.changed(view.resource, seen),
+        status=status.changed(view.resource, status.seen_again(view.resource)),
     )
 
 

@@ -154,6 +154,17 @@ def conditions(
     return found
 
 
+def seen_again(resource: Object) -> Object:
+    """The status as it stands, said of the present generation, after the end.
+
+    `kubectl wait --for=condition=Complete` believes no condition of an earlier generation.
+    """
+    old = {k: v for k, v in resource["status"].items() if k not in not_ours(resource)}
+    generation = resource["metadata"].get("generation", 0)
+    said = [{**each, "observedGeneration": generation} for each in old.get("conditions", [])]
+    return {**old, "observedGeneration": generation, "conditions": said}
+
+
 def changed(resource: Object, desired: Object) -> Object | None:
     """The desired status, or None where the resource has it already."""
     foreign = not_ours(resource)

@@ -25,9 +25,8 @@ SOON = 1.0
 def the_end(resource: Object, children: Children) -> Plan:
     """After the last word nothing is made; what someone started under our name is stopped."""
     mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
-    generation = resource["metadata"].get("generation", 0)
-    seen = {**resource["status"], "observedGeneration": generation}
-    return Plan(patches=tuple(trialjob.stops(mine)), status=status.changed(resource, seen))
+    again = status.changed(resource, status.seen_again(resource))
+    return Plan(patches=tuple(trialjob.stops(mine)), status=again)
 
 
 def _is_trial_of(resource: Object, job: Object) -> bool:
