@@ -108,6 +108,13 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         type=float,
     )
     option(
+        "--progress-old-seconds",
+        "DINO_PROGRESS_OLD_SECONDS",
+        "300",
+        "after how long without progress a training's account and its right are made sure of",
+        type=float,
+    )
+    option(
         "--watch-namespaces",
         "DINO_WATCH_NAMESPACES",
         "",
@@ -213,6 +220,7 @@ async def run(options: argparse.Namespace) -> None:
         routed_parallel=options.automl_parallel_trials,
         profile=options.automl_profile,
         katib_poll=options.katib_poll_seconds,
+        progress_old_after=options.progress_old_seconds,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)
     client = Client(await configuration(), metrics)

@@ -244,7 +244,7 @@ def _lifecycle() -> dict[str, Case]:
         ),
         "a running pod becomes the reporter": Case(
             a_job().status(QUEUED),
-            Plan(status=RUNNING),
+            Plan(status=RUNNING, requeue_after=300),
             jobs=[child],
             pods=[a_pod(child).running()],
             now=5,
@@ -261,7 +261,8 @@ def _lifecycle() -> dict[str, Case]:
                         **ATTEMPT,
                     ),
                     Running=60,
-                )
+                ),
+                requeue_after=245,
             ),
             jobs=[a_child(job).note(Annotation.WARNINGS, "warning: a, b")],
             pods=[a_pod(child).running()],
@@ -278,13 +279,17 @@ def _lifecycle() -> dict[str, Case]:
                         **ATTEMPT,
                     ),
                     Running=5,
-                )
+                ),
+                requeue_after=280,
             ),
             jobs=[child],
             pods=[a_pod(child).named("new", 30).running(40), a_pod(child).running().deleting()],
         ),
         "a running job needs nothing": Case(
-            a_job().status(RUNNING), Plan(), jobs=[child], pods=[a_pod(child).running()]
+            a_job().status(RUNNING),
+            Plan(requeue_after=245),
+            jobs=[child],
+            pods=[a_pod(child).running()],
         ),
         "a pod that ended well waits for its Job to say so": Case(
             a_job().status(RUNNING),

@@ -71,7 +71,7 @@ def _cases() -> dict[str, Case]:
         ),
         "admitted, it is followed as any other": Case(
             a_queued().status(WAITING),
-            Plan(status=RUNNING),
+            Plan(status=RUNNING, requeue_after=300),
             [child],
             [a_pod(child).running()],
             now=5,

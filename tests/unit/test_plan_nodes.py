@@ -61,7 +61,7 @@ def _cases() -> dict[str, Case]:
         ),
         "they run once both do, and the first one reports": Case(
             a_pair().status(_zero(WAITS)),
-            Plan(status=_zero(TOGETHER)),
+            Plan(status=_zero(TOGETHER), requeue_after=245),
             [child],
             [a_pod_of(child, 1).running(), a_pod_of(child, 0).running()],
         ),

@@ -110,7 +110,10 @@ def _checks() -> dict[str, Case]:
             now=45,
         ),
         "good data is not checked again when somebody deletes its Job": Case(
-            a_job().status(RUNNING), Plan(), [a_child(job)], [a_pod(a_child(job)).running()]
+            a_job().status(RUNNING),
+            Plan(requeue_after=245),
+            [a_child(job)],
+            [a_pod(a_child(job)).running()],
         ),
         "not even where nobody wrote down that it was good": Case(
             a_job().status(CHECKING),
@@ -127,7 +130,8 @@ def _checks() -> dict[str, Case]:
                     ),
                     Running=60,
                     DataReady=60,
-                )
+                ),
+                requeue_after=245,
             ),
             [a_child(job)],
             [a_pod(a_child(job)).running()],

@@ -110,7 +110,7 @@ def _direct() -> dict[str, Case]:
         ),
         "a job that trains goes on when the CRD comes": Case(
             a_searched().status(trains),
-            Plan(),
+            Plan(requeue_after=245),
             jobs=[a_child(a_job())],
             pods=[a_pod(a_child(a_job())).running()],
         ),

@@ -199,7 +199,26 @@ def _running(view: View, job: Object, pods: list[Object]) -> Plan:
     tried = memory.of_job(job)
     after = f"{tried}, as more did not fit in memory" if tried else ""
     warnings = observe.annotation(job, Annotation.WARNINGS)
-    return say(view, job, status.running(runs, after, warnings), **facts)
+    silent, old = _silence(view, pods[0]), view.settings.progress_old_after
+    if not words.trains(view.resource) or silent < old:
+        told = say(view, job, status.running(runs, after, warnings), **facts)
+        return replace(told, requeue_after=max(1.0, old - silent))
+    # Somebody may have deleted its account, or its right to write.
+    said = words.silent(_last_heard(view, pods[0]), name)
+    told = say(view, job, status.running(runs, after, warnings, said), **facts)
+    return _renew(view, told, silent)
+
+
+def _last_heard(view: View, pod: Object) -> str:
+    """When the pod last wrote its progress, or else started."""
+    progress = view.status.get(status.PROGRESS) or {}
+    times = (observe.started_at(pod), progress.get("updatedAt"))
+    return max(filter(None, times), key=observe.parse_time, default=observe.format_time(view.now))
+
+
+def _silence(view: View, pod: Object) -> float:
+    """Seconds since then."""
+    return (view.now - observe.parse_time(_last_heard(view, pod))).total_seconds()
 
 
 def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:

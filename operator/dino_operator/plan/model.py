@@ -38,6 +38,8 @@ class Settings:
     unschedulable_after: float = 10
     pod_missing_after: float = 60
     """A Job without a pod for this long gets its service account and ConfigMap made again."""
+    progress_old_after: float = 300
+    """A running pod that wrote no progress for this long gets its account and right made again."""
     automl: bool = True
     """Whether DinoJobs with automlPolicy Auto are searched for."""
     routed_trials: int = 20

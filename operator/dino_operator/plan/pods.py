@@ -15,7 +15,9 @@ from dino_operator.plan.specfile import Resolved
 
 USER = 65532
 GRACE_SECONDS = 120
-TOKEN_SECONDS = 3600
+TOKEN_SECONDS = 600
+"""The shortest that Kubernetes gives. The kubelet renews it at four fifths: where someone deleted
+the service account and it was made again, progress goes on by then."""
 WORK_DIR = "/workspace"
 TOKEN_DIR = "/var/run/secrets/dino"
 CACHE_DIR = "/cache"

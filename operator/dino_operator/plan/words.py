@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from dino_api import names as api
 from dino_api.names import TRAINS, Action
 from dino_operator.plan.model import Object
 
@@ -65,3 +66,12 @@ def held(resource: Object) -> str:
     """Of a job that is held, without a pod."""
     goes_on = "go on from the last checkpoint" if trains(resource) else "start it again"
     return f"spec.runPolicy.suspend is true; set it to false to {goes_on}"
+
+
+def silent(since: str, pod: str) -> str:
+    """Of a pod that runs and writes no progress. Its account's token is renewed in minutes."""
+    return (
+        f"no progress was written since {since}; ServiceAccount {api.TRAINER_SERVICE_ACCOUNT} and "
+        f"RoleBinding {api.PROGRESS_CLUSTER_ROLE} were made sure of (kubectl logs {pod} says what "
+        "it does)"
+    )

@@ -1,0 +1,70 @@
+"""A pod that runs and writes no progress: somebody may have deleted its account or its right."""
+
+from __future__ import annotations
+
+import pytest
+
+from dino_operator.plan import render, specfile
+from dino_operator.plan.model import Object, Plan
+from tests.builders import a_child, a_job, a_pod, at
+from tests.statuses import ATTEMPT, RUNNING, changed_at, told
+from tests.unit.plan_cases import Case, check
+
+child = a_child(a_job())
+POD = "x-train-1-aaaaa"
+
+
+def _silent(since: float) -> Object:
+    said = (
+        f"pod {POD} runs; no progress was written since {at(since)}; ServiceAccount dino-trainer "
+        f"and RoleBinding dino-trainer-progress were made sure of (kubectl logs {POD} says what it "
+        "does)"
+    )
+    status = told(
+        "Running", running=("Started", said, True), reporter=POD, startTime=at(5), **ATTEMPT
+    )
+    return changed_at(status, Running=5)
+
+
+def _wrote(status: Object, when: float) -> Object:
+    return {**status, "progress": {"updatedAt": at(when)}}
+
+
+def _needed() -> tuple[Object, ...]:
+    """Its account, its right, and the rest of what a pod needs."""
+    resource = a_job().obj()
+    return tuple(render.inputs(resource, specfile.read_spec(resource), preflight=False))
+
+
+def _case(status: Object, plan: Plan, now: float) -> Case:
+    return Case(a_job().status(status), plan, jobs=[child], pods=[a_pod(child).running()], now=now)
+
+
+CASES = {
+    "as long as it writes progress, nothing is done": _case(
+        _wrote(RUNNING, 400), Plan(requeue_after=200), now=500
+    ),
+    "where it writes none any more, its account and its right are made sure of": _case(
+        _wrote(RUNNING, 100),
+        Plan(status=_silent(since=100), creates=_needed(), requeue_after=400),
+        now=500,
+    ),
+    "ever more seldom, and in the same words": _case(
+        _wrote(_silent(since=100), 100), Plan(creates=_needed(), requeue_after=800), now=900
+    ),
+    "until it writes again": _case(
+        _wrote(_silent(since=100), 890), Plan(status=RUNNING, requeue_after=290), now=900
+    ),
+    "one that never wrote any is told by its start": _case(
+        RUNNING, Plan(status=_silent(since=5), creates=_needed(), requeue_after=300), now=305
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_plan(sentence: str) -> None:
+    check(CASES[sentence])
+
+
+def test_what_is_made_sure_of_is_the_account_and_its_right() -> None:
+    assert [each["kind"] for each in _needed()][:2] == ["ServiceAccount", "RoleBinding"]
