@@ -7,7 +7,7 @@ late, twice, in the middle of something, or never.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 from dino_operator.plan import observe
@@ -18,7 +18,7 @@ from dino_operator.runtime.keys import Kind
 from tests.builders import at
 from tests.unit.plan_store import Crash, Store, is_preflight, queued
 
-__all__ = ["Crash", "World", "countdown"]
+__all__ = ["Crash", "World", "Countdown"]
 RESULT = '{"schema":1,"action":"train","metrics":{"mAP50":0.75}}'
 CHECKED = '{"schema":1,"action":"preflight","dataset":{"images":10,"warnings":["w"]}}'
 STOPPED = (143, None)
@@ -179,14 +179,14 @@ def _container(state: str, **more: object) -> Object:
     return {"name": observe.CONTAINER, "state": {state: {"startedAt": at(0), **more}}}
 
 
-def countdown(after: int, moment: str, error: Exception) -> Callable[[str], None]:
+class Countdown:
     """Raises the error at the so manyth write, before or after it is done."""
-    left = [after]
 
-    def crash(now: str) -> None:
-        if now == moment:
-            left[0] -= 1
-            if left[0] == 0:
-                raise error
+    def __init__(self, after: int, moment: str, error: Exception) -> None:
+        self.left, self.moment, self.error = after, moment, error
 
-    return crash
+    def __call__(self, now: str) -> None:
+        if now == self.moment:
+            self.left -= 1
+            if self.left == 0:
+                raise self.error

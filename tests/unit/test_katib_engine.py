@@ -8,6 +8,7 @@ import pytest
 
 from dino_api.names import FailureReason
 from dino_operator.plan.katib import engine
+from dino_operator.plan.model import Refusal, StatusCause
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engine import Step
 from tests.builders import at
@@ -133,14 +134,43 @@ def test_the_baseline_is_one_of_those_that_run() -> None:
     assert suspends(told) == {"b": True}
 
 
-@pytest.mark.parametrize("status, ends_it", [(400, True), (403, True), (500, False)])
-def test_an_experiment_that_katib_does_not_take(status: int, ends_it: bool) -> None:
-    """Its webhook's word is final; a webhook that does not answer may answer later."""
-    told = step(resource=a_search(), experiment=None, refusal=(status, "spec.algorithm: Invalid"))
+KATIBS = 'admission webhook "validator.experiment.katib.kubeflow.org" denied the request: bad'
+FIELD = StatusCause("FieldValueInvalid", "spec.algorithm", "Invalid")
+
+
+@pytest.mark.parametrize(
+    "status, said, causes, ends_it",
+    [
+        (400, KATIBS, (), True),
+        (403, KATIBS, (), True),
+        (422, "spec.algorithm: Invalid", (FIELD,), True),
+        (500, KATIBS, (), False),
+        (500, 'failed calling webhook "validator.experiment.katib.kubeflow.org"', (), False),
+        (403, 'admission webhook "kyverno.svc" denied the request: no team', (), False),
+        (403, "exceeded quota: few, requested: count/experiments.kubeflow.org=1", (), False),
+        (403, 'User "u" cannot create resource "experiments"', (), False),
+    ],
+)
+def test_an_experiment_that_katib_does_not_take(
+    status: int, said: str, causes: tuple[StatusCause, ...], ends_it: bool
+) -> None:
+    """The word of its own webhook and schema is final; anybody else may change his mind."""
+    refusal = Refusal("create", "Experiment", NAME, status, message=said, causes=causes)
+    told = step(resource=a_search(), experiment=None, refusal=refusal)
     assert told.creates == ()
     assert (told.failure is not None) == ends_it
-    said = told.failure.message if told.failure else told.waiting
-    assert "does not take the Experiment: spec.algorithm: Invalid" in said
+    what = "Katib does not take the" if ends_it else "the API server refuses"
+    words = told.failure.message if told.failure else told.waiting
+    assert words.startswith(f"{what} Experiment")
+    assert said in words
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "RoleBinding", "ConfigMap", "Service"])
+def test_what_an_experiment_needs_besides_is_waited_for(kind: str) -> None:
+    refusal = Refusal("create", kind, "n", 403, message="exceeded quota: few, requested: n=1")
+    told = step(resource=a_search(), experiment=None, refusal=refusal)
+    assert (told.creates, told.failure) == ((), None)
+    assert f"refuses {kind} n: exceeded quota: few" in told.waiting
 
 
 def test_finished_jobs_are_neither_held_nor_counted() -> None:

@@ -29,7 +29,7 @@ from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.unit.plan_world import Crash, World, countdown
+from tests.unit.plan_world import Crash, World, Countdown
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))
@@ -138,12 +138,12 @@ class Adversary(RuleBasedStateMachine):
 
     @rule(after=st.integers(1, 8), moment=st.sampled_from(["before", "after"]))
     def operator_is_killed_at_a_write(self, after: int, moment: str) -> None:
-        self.world.crash = countdown(after, moment, Crash("killed"))
+        self.world.crash = Countdown(after, moment, Crash("killed"))
         self.reconcile()
 
     @rule(after=st.integers(1, 8), moment=st.sampled_from(["before", "after"]))
     def answer_is_lost(self, after: int, moment: str) -> None:
-        self.world.crash = countdown(after, moment, ApiError(0, "Unreachable", "lost"))
+        self.world.crash = Countdown(after, moment, ApiError(0, "Unreachable", "lost"))
         self.reconcile()
 
     @rule()

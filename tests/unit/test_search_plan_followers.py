@@ -12,6 +12,7 @@ from dino_api.experiment import load
 from dino_api.names import Action, Label
 from dino_api.resources import DinoJob, resolve
 from dino_operator.plan import search
+from dino_operator.plan.model import Refusal
 from dino_operator.plan.names import Annotation
 from tests.builders import Object
 from tests.unit.search_world import World
@@ -160,10 +161,15 @@ def test_one_that_the_api_server_refuses_has_failed() -> None:
     )
     world.report()
     resource, children = world.look()
-    refused = replace(children, refusal=(422, "spec.tolerations: Invalid value"))
+    said = "spec.tolerations: Invalid value"
+    refusal = Refusal("create", "DinoJob", "x-then-1", 422, message=said)
+    refused = replace(children, refusal=refusal)
     done = search.plan(resource, refused, world.now, world.settings)
     assert not done.creates
     assert done.status is not None
     assert [each["phase"] for each in done.status["then"]] == ["Failed"]
     said = [each.message for each in done.events if each.reason == "FollowerFailed"]
-    assert said == ["x-then-1 failed; the winner stands: spec.tolerations: Invalid value"]
+    assert said == [
+        "x-then-1 failed; the winner stands: "
+        "the API server refuses DinoJob x-then-1: spec.tolerations: Invalid value"
+    ]

@@ -10,6 +10,7 @@ import pytest
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan import search
+from dino_operator.plan.model import Refusal
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search import facts, report
 from dino_operator.plan.search.search import look
@@ -94,7 +95,8 @@ def test_a_trial_that_the_api_server_does_not_take_ends_the_search(begun: bool) 
     before = len(world.dinojobs)
     resource, children = world.look()
     said = "the API server refuses DinoJob x-trial-3: spec.datasets: is missing"
-    refused = replace(children, refusal=(422, said))
+    refusal = Refusal("create", "DinoJob", "x-trial-3", 422, message="spec.datasets: is missing")
+    refused = replace(children, refusal=refusal)
     world.carry_out(search.plan(resource, refused, world.now, world.settings))
     assert len(world.dinojobs) == before, "and is not made again"
     for job in world.live():

@@ -11,6 +11,7 @@ from dino_operator.plan import (
     memory,
     observe,
     preflight,
+    refused,
     render,
     scheduling,
     specfile,
@@ -100,7 +101,7 @@ def _without_pod(view: View, job: Object) -> Plan:
     if missing >= wait:
         said = f"no pod is created; kubectl describe job {observe.name_of(job)} says why"
         told = say(view, job, status.waiting(ConditionReason.QUEUED, said))
-        return _renew(view, told, missing)
+        return _renew(view, job, told, missing)
     if observe.pods_of(job, view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=wait - missing)  # what the status says is still true
     return replace(say(view, job, _passes(view)), requeue_after=wait - missing)
@@ -120,9 +121,12 @@ def _without_pod_since(view: View, job: Object) -> datetime:
     return max(observe.parse_time(str(each)) for each in times if each)
 
 
-def _renew(view: View, told: Plan, waited: float) -> Plan:
+def _renew(view: View, job: Object, told: Plan, waited: float) -> Plan:
     """Makes again what a pod needs and someone may have deleted; ever more seldom."""
     requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
+    denied = refused.verdict(view.resource, view.children.refusal)
+    if denied is not None:
+        return say(view, job, status.waiting(denied.reason, denied.message))
     try:
         resolved = specfile.read_spec(view.resource)
     except specfile.InvalidSpec:  # read by another version of the operator, which made the Job
@@ -165,7 +169,7 @@ def _with_pod(view: View, job: Object, pod: Object) -> Plan:
     waited = (view.now - observe.waiting_since(pod)).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
     if observe.is_true(pod, "PodScheduled") and waited >= patience:
-        return _renew(view, told, waited)
+        return _renew(view, job, told, waited)
     return replace(told, requeue_after=max(1.0, patience - waited))
 
 

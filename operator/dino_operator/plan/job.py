@@ -22,6 +22,7 @@ from dino_operator.plan import (
     parent,
     pods,
     preflight,
+    refused,
     render,
     results,
     specfile,
@@ -54,8 +55,11 @@ def _plan(view: View) -> Plan:
         return NOTHING  # the garbage collector removes the children
     if status.is_over(view.resource):
         return _after_the_end(view)
-    if view.children.refusal is not None:
-        return failed(view, failure.cause(FailureReason.INVALID_SPEC, view.children.refusal[1]))
+    invalid = refused.end(view.children.refusal)
+    if invalid is not None:
+        return failed(view, invalid)
+    if refused.is_of_a_change(view.children.refusal):
+        return _unchanged(view)
     if view.surplus:
         return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
     return _go_on(view)
@@ -76,6 +80,18 @@ def _go_on(view: View) -> Plan:
     if observe.is_finished(view.current):
         return _attempt_failed(view, view.current)
     return attempts.follow(view, view.current)
+
+
+def _unchanged(view: View) -> Plan:
+    """What was not changed goes on as it does; so does what is copied from a search."""
+    refusal = view.children.refusal
+    assert refusal is not None
+    held = View(view.resource, replace(view.children, refusal=None), view.now, view.settings)
+    copied = refusal.verb == "patch" and view.is_searched and not view.own_jobs
+    told = refused.unchanged(view.resource, _go_on(held) if copied else NOTHING, refusal)
+    judged = refused.judge(refusal)
+    state = status.waiting(judged.reason, judged.message, Phase.PENDING)
+    return told or write(view, state, facts={})
 
 
 def _delete(job: Object) -> Delete:
@@ -183,6 +199,9 @@ def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
 
 def _obstacle(view: View, attempt: Attempt) -> State | None:
     """What must go before a Job may be created: exactly one GPU Job exists at any time."""
+    denied = refused.obstacle(view.resource, view.children.refusal)
+    if denied is not None:
+        return denied
     wanted = names.job_name(view.name, view.stage, attempt.number)
     for other in view.children.strangers:
         said = (

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
-from dino_operator.plan import failure, heir, names, observe, parent, routing, specfile, status
+from dino_operator.plan import (
+    failure,
+    heir,
+    names,
+    observe,
+    parent,
+    refused,
+    routing,
+    specfile,
+    status,
+)
 from dino_operator.plan.model import Object, Patch, Plan
 from dino_operator.plan.status import State, Verdict
 from dino_operator.plan.stop import SAID
@@ -61,6 +71,9 @@ def _gone(view: View) -> Object:
 
 def _obstacle(view: View) -> State | None:
     """What must go before the DinoAutoML may be created."""
+    denied = refused.obstacle(view.resource, view.children.refusal)
+    if denied is not None:
+        return denied
     for other in view.children.strangers:
         said = (
             f"{other['kind']} {observe.name_of(other)} belongs to someone else; delete or rename "

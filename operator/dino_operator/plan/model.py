@@ -13,6 +13,9 @@ Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 WORK = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
 """The kinds that cost GPU time."""
 
+Verb = Literal["create", "patch", "delete", "read"]
+"""What was asked of the API server."""
+
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server sends it."""
 
@@ -52,6 +55,33 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class StatusCause:
+    """One of the causes of an answer, as the API server's `details.causes` has it."""
+
+    reason: str = ""
+    field: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of the API server by which something was not done a moment ago.
+
+    kind, name: of the object. status: the HTTP status; 0 where no answer came. heard: how often
+    this very answer came before, since the last plan that could be carried out.
+    """
+
+    verb: Verb
+    kind: str
+    name: str
+    status: int
+    reason: str = ""
+    message: str = ""
+    causes: tuple[StatusCause, ...] = ()
+    heard: int = 0
+
+
+@dataclass(frozen=True)
 class Children:
     """What exists around a resource.
 
@@ -64,7 +94,7 @@ class Children:
     one that does not exist is missing.
     automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
     experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
-    refusal: HTTP status and message with which a child was refused a moment ago.
+    refusal: what the API server refused a moment ago; `plan/refused.py` judges it.
     """
 
     jobs: tuple[Object, ...] = ()
@@ -79,7 +109,7 @@ class Children:
     experiment: Object | None = None
     suggestion: Object | None = None
     katib_trials: tuple[Object, ...] = ()
-    refusal: tuple[int, str] | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True)

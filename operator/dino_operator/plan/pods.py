@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dino_api import names as api
 from dino_api.names import Action, Env, Stage
 from dino_api.resources import DinoJobSpec, Storage
-from dino_operator.plan import names, quantities
+from dino_operator.plan import names, passed, quantities
 from dino_operator.plan.memory import MicroBatch
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observe import CONTAINER
@@ -64,9 +64,11 @@ def template(resource: Object, resolved: Resolved, attempt: Attempt, settings: S
     spec = resolved.job.spec
     wished = spec.pod_template.to_dict()
     ours = names.labels(resource, stage_of(resolved, attempt), attempt.number)
-    metadata: Object = {"labels": {**wished.get("labels", {}), **ours}}
-    if wished.get("annotations"):
-        metadata["annotations"] = wished["annotations"]
+    labels = {**passed.to_pods(resource), **wished.get("labels", {}), **ours}
+    metadata: Object = {"labels": labels}
+    notes = {**passed.notes(resource), **wished.get("annotations", {})}
+    if notes:
+        metadata["annotations"] = notes
     pod: Object = {
         "restartPolicy": "Never",
         "serviceAccountName": api.TRAINER_SERVICE_ACCOUNT,

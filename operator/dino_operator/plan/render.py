@@ -7,7 +7,7 @@ ConfigMap's name holds a hash of its content.
 from __future__ import annotations
 
 from dino_api import names as api
-from dino_operator.plan import names, pods
+from dino_operator.plan import names, passed, pods
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.observe import CONTAINER
@@ -97,7 +97,7 @@ def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settin
     stage = pods.stage_of(resolved, attempt)
     name = names.job_name(resource["metadata"]["name"], stage, attempt.number)
     meta = metadata(resource, name, names.labels(resource, stage, attempt.number))
-    meta["annotations"] = _notes(resolved, attempt, settings)
+    meta.setdefault("annotations", {}).update(_notes(resolved, attempt, settings))
     nodes = 1 if attempt.preflight else resolved.job.spec.resources.nodes
     spec: Object = {
         "backoffLimit": 0,
@@ -136,12 +136,9 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
 def metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
     """Of a child of this DinoJob."""
     owner = resource["metadata"]
-    return {
-        "name": name,
-        "namespace": owner["namespace"],
-        "labels": labels,
-        "ownerReferences": [names.owned_by(api.KIND, owner["name"], owner["uid"])],
-    }
+    reference = names.owned_by(api.KIND, owner["name"], owner["uid"])
+    meta = {"name": name, "namespace": owner["namespace"], "ownerReferences": [reference]}
+    return meta | passed.merged(resource, labels)
 
 
 def _failure_rules(nodes: int) -> list[Object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
-from dino_operator.plan import memory, observe, parent, preflight, routing, status, words
+from dino_operator.plan import memory, observe, parent, preflight, refused, routing, status, words
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.names import Annotation
@@ -77,7 +77,8 @@ def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
 
 
 def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
-    """An event for each end, and for suspending and resuming: when it is first written."""
+    """An event for each end, for suspending and resuming, and for what is refused: when it is
+    first written."""
     generation = str(resource["metadata"].get("generation", 0))
     held = observe.is_true(resource, ConditionType.SUSPENDED)
     events = []
@@ -93,4 +94,5 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
     goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
     if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
+    events += refused.events(resource, state.running)
     return tuple(events)

@@ -15,7 +15,7 @@ from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
 from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
-from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.model import Delete, Object, Patch, StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
 
@@ -50,9 +50,16 @@ _SELECTORS: dict[str, str] = {
 class ApiError(Exception):
     """The API server refused a request, or did not answer (status 0)."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, causes: tuple[StatusCause, ...] = ()
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
-        self.status, self.reason, self.message = status, reason, message
+        self.status, self.reason, self.message, self.causes = status, reason, message, causes
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be taken a moment later: no answer, a race, overload."""
+        return self.status in (0, 429) or self.status == 409 or self.status >= 500
 
     @property
     def exists(self) -> bool:
@@ -215,4 +222,13 @@ def _decode(status: int, raw: bytes) -> Object:
         answer = {"message": raw[:300].decode(errors="replace")}
     if 200 <= status <= 299:
         return dict(answer)
-    raise ApiError(status, str(answer.get("reason", "")), str(answer.get("message", "")))
+    said = str(answer.get("reason", "")), str(answer.get("message", ""))
+    raise ApiError(status, *said, _causes(answer))
+
+
+def _causes(answer: Object) -> tuple[StatusCause, ...]:
+    found = (answer.get("details") or {}).get("causes") or []
+    return tuple(
+        StatusCause(*(str(each.get(key, "")) for key in ("reason", "field", "message")))
+        for each in found
+    )

@@ -4,57 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
-from dino_api.names import FIELD_MANAGER, Action, Phase
-from dino_operator.plan import job, names, observe, search, status
-from dino_operator.plan.model import WORK, Delete, Event, Object, Patch, Plan, Settings
+from dino_api.names import Action, Phase
+from dino_operator.plan import job, refused, search, status
+from dino_operator.plan.model import Object, Plan, Refusal, Settings
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
-from dino_operator.runtime.katib import Katib, Reader
+from dino_operator.runtime.events import Events
+from dino_operator.runtime.katib import Katib, Seen
 from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, named_by
 from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.writes import EXPERIMENT, MOVED, Api, Refused, Stranger, Writer
 
 log = logging.getLogger(__name__)
-MADE_ONCE = frozenset({"ServiceAccount", "RoleBinding", "ConfigMap", "Service"})
-LONGEST_EVENT = 1000
-MOVED = (404, 409)
-INVALID = 422
-EXPERIMENT = "Experiment"
-REFUSALS = (400, 403, 422, 500)
-"""Of a webhook, of missing rights, of a schema, and of a webhook that does not answer."""
-
-
-class Api(Reader, Protocol):
-    """What is asked of the API server; `client.Client` is the real one."""
-
-    async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]: ...
-    async def create(self, thing: Object) -> Object: ...
-    async def patch(self, namespace: str, patch: Patch) -> Object: ...
-    async def delete(self, namespace: str, delete: Delete) -> None: ...
-    async def apply_status(self, resource: Object, status: Object) -> Object: ...
-
-
-class Stranger(Exception):
-    """A child's name is taken by an object that is not ours."""
-
-    def __init__(self, thing: Object) -> None:
-        super().__init__(observe.name_of(thing))
-        self.thing = thing
-
-
-class Refused(ApiError):
-    """The API server, or a webhook of Katib's, takes no such child: what the resource asks for is
-    invalid in a way that its own schema does not see, such as an impossible toleration."""
-
-    def __init__(self, thing: Object, error: ApiError) -> None:
-        super().__init__(error.status, error.reason, error.message)
-        what = f"the API server refuses {thing['kind']} {observe.name_of(thing)}: "
-        told = error.message if thing["kind"] == EXPERIMENT else what + error.message
-        self.refusal = (error.status, told)
 
 
 def utc_now() -> datetime:
@@ -76,9 +42,25 @@ class Reconciler:
         self._cache, self._api, self._settings = cache, api, settings
         self._metrics, self._now = metrics, now
         self._katib = Katib(api, settings.katib_poll)
+        self._writer = Writer(cache, api)
+        self._events = Events(api, now)
+        self._heard: dict[Key, Counter[str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
-        """Returns the seconds until time alone may change the plan. Raises ApiError."""
+        """Returns the seconds until time alone may change the plan. Raises ApiError: then the queue
+        has it tried again, later and later."""
+        try:
+            again = await self._pursue(key)
+        except Refused as answer:
+            return await self._tell(key, answer)
+        except ApiError as error:
+            if error.status in MOVED:  # the cache is behind: what we spoke of is not there any more
+                await self.refresh(key)
+            raise
+        self._heard.pop(key, None)
+        return again
+
+    async def _pursue(self, key: Key) -> float | None:
         plan = await self._plan(key)
         if plan.irrevocable:
             await self.refresh(key)
@@ -88,21 +70,39 @@ class Reconciler:
         except Stranger as found:
             plan = await self._plan(key, (found.thing,))
             await self._carry_out(key, plan)
-        except Refused as found:
-            plan = await self._plan(key, refusal=found.refusal)
-            await self._carry_out(key, plan)
-        except ApiError as error:
-            if error.status in MOVED:  # the cache is behind: what we spoke of is not there any more
-                await self.refresh(key)
-            raise
+        resource = self._cache.resource(key)
+        if resource is not None and self._events.late(resource):
+            return min(plan.requeue_after or self._settings.recheck, self._settings.recheck)
         return plan.requeue_after
+
+    async def _tell(self, key: Key, answer: Refused) -> float | None:
+        """Says what was refused, and does nothing else. Raises Refused where it may be taken later.
+
+        What is said is of the same plan, made with the refusal known.
+        """
+        judged = refused.judge(answer.refusal)
+        if judged.is_quiet:
+            log.info("%s: %s", key, judged.said)
+            return None
+        heard = self._heard.setdefault(key, Counter())
+        refusal = replace(answer.refusal, heard=heard[judged.message])
+        heard[judged.message] += 1
+        try:
+            plan = await self._plan(key, refusal=refusal)
+            await self._carry_out(key, _only_said(plan, self._cache.resource(key), refusal))
+        except ApiError as error:
+            log.warning("%s: its status is not written: %s", key, error)
+            raise answer from error
+        if judged.ends:
+            return plan.requeue_after
+        raise answer
 
     async def _plan(
         self,
         key: Key,
         strangers: tuple[Object, ...] = (),
         fresh: bool = False,
-        refusal: tuple[int, str] | None = None,
+        refusal: Refusal | None = None,
     ) -> Plan:
         """fresh: what is not watched is read anew. Raises ApiError."""
         resource = self._cache.resource(key)
@@ -111,7 +111,7 @@ class Reconciler:
         children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
             return job.plan(resource, children, self._now(), self._settings)
-        seen = await self._katib.look(resource, fresh)
+        seen = await self._look_at_katib(resource, fresh, refusal)
         children = replace(
             children,
             katib_served=seen.served,
@@ -121,6 +121,15 @@ class Reconciler:
         )
         # The sampler may think for a while, and other plans must not wait for it.
         return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
+
+    async def _look_at_katib(self, resource: Object, fresh: bool, refusal: Refusal | None) -> Seen:
+        """Raises Refused where its objects may not be read; nothing is seen once that is known."""
+        if refusal is not None and refusal.verb == "read":
+            return Seen()
+        try:
+            return await self._katib.look(resource, fresh)
+        except ApiError as error:
+            raise Refused("read", EXPERIMENT, "of Katib", error) from error
 
     async def refresh(self, key: Key) -> None:
         """Reads the resource and its children anew.
@@ -164,58 +173,24 @@ class Reconciler:
     async def _carry_out(self, key: Key, plan: Plan) -> None:
         """In the plan's order: a crash after any step leaves a state that the next plan mends."""
         resource = self._cache.resource(key)
-        if resource is None or plan.is_empty:
+        if resource is None or (plan.is_empty and not self._events.late(resource)):
             return
         if _is_seen_by_katib(plan):
             self._katib.forget(resource)
         for thing in plan.creates:
-            await self._create(resource, thing)
+            await self._writer.create(resource, thing)
         for patch in plan.patches:
-            patched = await self._api.patch(key.namespace, patch)
+            patched = await self._writer.patch(key.namespace, patch)
             if patch.kind in set(Kind):
                 self._cache.put(Kind(patch.kind), patched)
         for delete in plan.deletes:
-            await self._api.delete(key.namespace, delete)
-        for event in plan.events:
-            await self._post(resource, event)
+            await self._writer.delete(key.namespace, delete)
+        await self._events.post(resource, plan.events)
         if plan.status is not None:
             applied = await self._api.apply_status(resource, plan.status)
             self._cache.put(key.kind, applied)
             self._count(key.kind, resource, plan.status)
         log.info("%s: %s", key, _summary(plan))
-
-    async def _create(self, resource: Object, thing: Object) -> None:
-        kind, meta = thing["kind"], thing["metadata"]
-        try:
-            made = await self._api.create(thing)
-        except ApiError as error:
-            known = REFUSALS if kind == EXPERIMENT else (INVALID,)
-            if kind in WORK and error.status in known:
-                raise Refused(thing, error) from error
-            if not error.exists:
-                raise
-            made = await self._existing(resource, thing) if kind in WORK else thing
-        if kind in PLURALS:
-            self._cache.put(PLURALS[kind], made)
-        elif kind in MADE_ONCE:
-            self._cache.know(meta["namespace"], kind, meta["name"])
-
-    async def _existing(self, resource: Object, thing: Object) -> Object:
-        """Ours, made before the answer was lost; or a stranger."""
-        kind, name = thing["kind"], thing["metadata"]["name"]
-        found = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
-        if found is None:
-            raise ApiError(409, "Conflict", f"{kind} {name} was there a moment ago")
-        if observe.controller_uid(found) != observe.uid_of(resource):
-            raise Stranger(found)
-        return found
-
-    async def _post(self, resource: Object, event: Event) -> None:
-        try:
-            await self._api.create(event_object(resource, event, self._now()))
-        except ApiError as error:
-            if not error.exists:
-                raise
 
     def _count(self, kind: Kind, resource: Object, told: Object) -> None:
         """An end, once: the status of the resource does not have it yet."""
@@ -241,36 +216,15 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 
+def _only_said(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
+    """Status and events: whatever else is refused, they are written."""
+    lasting = refused.lasting(resource, refusal) if resource else ()
+    return Plan(status=plan.status, events=(*plan.events, *lasting))
+
+
 def _is_seen_by_katib(plan: Plan) -> bool:
     changed = {each.kind for each in plan.patches} | {each.kind for each in plan.deletes}
     return "experiments" in changed or any(each["kind"] == EXPERIMENT for each in plan.creates)
-
-
-def event_object(resource: Object, event: Event, now: datetime) -> Object:
-    """The event as the API server takes it."""
-    meta = resource["metadata"]
-    name = names.event_name(meta["name"], meta["uid"], event.reason, event.key)
-    seen = observe.format_time(now)
-    named = {key: meta[key] for key in ("name", "namespace", "uid")}
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": meta["namespace"]},
-        "involvedObject": {
-            "apiVersion": resource["apiVersion"],
-            "kind": resource["kind"],
-            **named,
-        },
-        "reason": str(event.reason),
-        "message": event.message[:LONGEST_EVENT],
-        "type": "Warning" if event.warning else "Normal",
-        "source": {"component": FIELD_MANAGER},
-        "reportingComponent": FIELD_MANAGER,
-        "reportingInstance": FIELD_MANAGER,
-        "firstTimestamp": seen,
-        "lastTimestamp": seen,
-        "count": 1,
-    }
 
 
 def _summary(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dino_api.names import GROUP
+from dino_operator.plan import passed
 from dino_operator.plan.model import Object
 from dino_operator.runtime.keys import KINDS, Kind
 
@@ -40,5 +41,6 @@ def trim(kind: Kind, thing: Object) -> Object:
 def _without_foreign_notes(meta: Object) -> Object:
     """kubectl notes the whole object in an annotation of it."""
     notes = meta.pop("annotations", None) or {}
-    ours = {key: value for key, value in notes.items() if key.startswith(f"{GROUP}/")}
+    read = {key for key in notes if key.startswith(f"{GROUP}/") or passed.is_usual(key)}
+    ours = {key: value for key, value in notes.items() if key in read}
     return {**meta, "annotations": ours} if ours else meta

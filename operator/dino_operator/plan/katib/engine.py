@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dino_api.names import FailureReason
-from dino_operator.plan import failure, names, observe, specfile
+from dino_operator.plan import failure, names, observe, refused, specfile
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment, hangs, reading
 from dino_operator.plan.katib.space import refusal
-from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.model import Delete, Object, Patch, Refusal
 from dino_operator.plan.search import ends, trials
 from dino_operator.plan.search.engine import Step, Trial
 from dino_operator.plan.search.view import SearchView
@@ -85,7 +85,7 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
     if view.wants_suspend:
         return Step(trials=mine)
     if view.children.refusal is not None:
-        return _refused(view, mine, *view.children.refusal)
+        return _refused(view, mine, view.children.refusal)
     try:
         made = experiment.objects(view)
     except specfile.InvalidSpec as error:
@@ -94,12 +94,15 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
     return Step(creates=made, trials=mine, facts=facts, requeue_after=_soon(view))
 
 
-def _refused(view: SearchView, mine: tuple[Trial, ...], status: int, message: str) -> Step:
-    """By a word of Katib's webhooks, which is final, or because they do not answer."""
-    said = f"Katib does not take the Experiment: {message}"
-    if status < 500:
+def _refused(view: SearchView, mine: tuple[Trial, ...], refusal: Refusal) -> Step:
+    """By a word of Katib's own webhooks, or of its schema, which is final; or until it is taken."""
+    judged = refused.judge(refusal)
+    if judged.ends and refusal.kind == experiment.KIND:
+        said = f"Katib does not take the Experiment: {refusal.message}"
         return Step(trials=mine, failure=hangs.fatal(said))
-    return Step(trials=mine, waiting=said, requeue_after=view.settings.katib_poll)
+    if judged.ends:
+        return Step(trials=mine, failure=refused.end(refusal))
+    return Step(trials=mine, waiting=judged.message, requeue_after=view.settings.katib_poll)
 
 
 DELETED = (

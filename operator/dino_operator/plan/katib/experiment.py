@@ -12,7 +12,7 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.names import Action, Env, Label
-from dino_operator.plan import names, render, specfile
+from dino_operator.plan import names, passed, render, specfile
 from dino_operator.plan.katib import space
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import CONTAINER, INDEX_LABEL
@@ -70,7 +70,8 @@ def objects(view: SearchView) -> tuple[Object, ...]:
 def as_job(view: SearchView) -> Object:
     """The DinoJob that a trial would be on the other engine: the template, trained once."""
     made = trialjob.dinojob(view, view.name, view.output)
-    made["metadata"] = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
+    meta = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
+    made["metadata"] = meta | passed.merged(view.resource, {})
     return made
 
 
@@ -185,7 +186,7 @@ def trial_job(view: SearchView, resolved: specfile.Resolved) -> Object:
     made = render.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
     labels = made["metadata"]["labels"]
     queue = {key: labels[key] for key in (api.KUEUE_QUEUE_LABEL,) if key in labels}
-    made["metadata"] = {"labels": {**_pod_labels(view), **queue}}
+    made["metadata"] = passed.merged(view.resource, {**_pod_labels(view), **queue})
     _adapt(view, made["spec"]["template"], resolved)
     return made
 

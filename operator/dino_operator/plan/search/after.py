@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
-from dino_operator.plan import observe, status
+from dino_operator.plan import observe, refused, status
 from dino_operator.plan.model import Children, Event, Object, Plan
 from dino_operator.plan.search import facts, report, states, telling, trialjob, winner
 from dino_operator.plan.search.report import Report
@@ -40,7 +40,7 @@ def the_search(view: SearchView) -> Plan:
     outcome = _outcome(view)
     written = report.look(view, outcome)
     if not written.ended:
-        creates = () if view.obstacle else written.creates
+        creates = () if view.is_held_up else written.creates
         return replace(
             _tell(view, _ending(view, outcome, "the report is written")), creates=creates
         )
@@ -66,7 +66,7 @@ def _follow(view: SearchView, outcome: str, written: Report, following: Followin
     told = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.told)
     return replace(
         told,
-        creates=() if view.obstacle else following.creates,
+        creates=() if view.is_held_up else following.creates,
         patches=tuple(trialjob.holds(view, jobs)),
         events=(*_events(view, written, following), *told.events),
     )
@@ -90,6 +90,9 @@ def _ending(view: SearchView, outcome: str, now: str) -> State:
     if view.wants_suspend:
         busy = facts.still_running(view)
         return telling.holding(f"{busy[0]} saves a checkpoint and stops" if busy else "")
+    if view.refused:
+        said = f"{outcome}; {view.refused.message}"
+        return replace(states.ending(""), running=replace(view.refused, message=said))
     return states.ending(f"{outcome}; {view.obstacle or now}")
 
 
@@ -97,7 +100,7 @@ def _tell(view: SearchView, state: State, **told: object) -> Plan:
     engine = telling.kept(view.resource, ConditionType.ENGINE_READY) or telling.NOT_CHOSEN
     state = replace(state, data=facts.data(view))
     found = Told(state, engine, facts.profile(view))
-    soon = view.settings.recheck if view.obstacle else None
+    soon = view.settings.recheck if view.is_held_up else None
     return telling.write(view.resource, found, view.now, {**_failure(view), **told}, soon)
 
 
@@ -120,7 +123,7 @@ def _events(view: SearchView, written: Report, following: Following) -> tuple[Ev
         found.append(Event(EventReason.REPORT_FAILED, said, "report", warning=True))
     for name in following.failed:
         if before.get(name) != Phase.FAILED.value:
-            refused = view.children.refusal
-            said = f"{name} failed; the winner stands{f': {refused[1]}' if refused else ''}"
+            invalid = refused.end(view.children.refusal)
+            said = f"{name} failed; the winner stands{f': {invalid.message}' if invalid else ''}"
             found.append(Event(EventReason.FOLLOWER_FAILED, said, name, warning=True))
     return tuple(found)

@@ -50,7 +50,8 @@ def render(view: SearchView, index: int) -> Object:
     spec |= {"action": action.value, "parent": parent_of(view, index)}
     spec["experiment"] = _experiment(view, entry, action)
     if action in TRAINS:
-        job["metadata"]["annotations"] = {Annotation.DATA_CHECKED_BY.value: view.trial_name(0)}
+        note = {Annotation.DATA_CHECKED_BY.value: view.trial_name(0)}
+        job["metadata"].setdefault("annotations", {}).update(note)
         return job
     job["spec"] = {key: each for key, each in spec.items() if key not in ("datasets", "numClasses")}
     data = _data(view, spec["experiment"], action)

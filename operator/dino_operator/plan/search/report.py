@@ -13,7 +13,7 @@ from typing import Any
 from dino_api import names as api
 from dino_api.names import Env, Label, Stage
 from dino_api.search.record import SearchRecord
-from dino_operator.plan import failure, names, observe, pods, render, results, specfile
+from dino_operator.plan import failure, names, observe, pods, refused, render, results, specfile
 from dino_operator.plan.model import Object
 from dino_operator.plan.pods import CACHE_DIR, Attempt
 from dino_operator.plan.search import trialjob
@@ -64,6 +64,9 @@ def _job_of(view: SearchView) -> Object | None:
 
 
 def _missing(view: SearchView, outcome: str) -> Report:
+    invalid = refused.end(view.children.refusal)
+    if invalid is not None:
+        return Report(ended=True, problem=f"{invalid.rule.reason}: {invalid.message}")
     try:
         return Report(creates=objects(view, outcome))
     except specfile.InvalidSpec as error:  # read by another version of the operator
@@ -103,7 +106,7 @@ def _job(view: SearchView, like: Object, config: str) -> Object:
         key: value
         for key, value in template["metadata"]["labels"].items()
         if key not in (Label.JOB.value, Label.JOB_UID.value, Label.ATTEMPT.value)
-    } | metadata["labels"]
+    } | {**view.labels, Label.ACTION.value: Stage.REPORT.value}
     pod = template["spec"]
     pod["volumes"] = [_volume(each, config) for each in pod["volumes"] if each["name"] != "cache"]
     _tell(pod["containers"][0], view.output)

@@ -17,7 +17,7 @@ from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec, SearchParameter
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan import failure, observe, status
+from dino_operator.plan import failure, observe, refused, status
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Children, Object, Plan, Settings
 from dino_operator.plan.search import (
@@ -49,6 +49,8 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
         return NOTHING  # the garbage collector removes the children
     if status.is_over(resource):
         return after.the_end(resource, children)
+    if refused.is_of_a_change(children.refusal):
+        return _unchanged(resource, children, now, settings)
     try:
         view = look(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
@@ -56,6 +58,18 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     if view.is_over:
         return after.the_search(view)
     return telling.warned(view, _plan(view))
+
+
+def _unchanged(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
+    """What was not changed goes on as it does. Without what could not be read there is no plan."""
+    refusal = children.refusal
+    assert refusal is not None
+    readable = refusal.verb != "read"
+    others = plan(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
+    told = refused.unchanged(resource, others, refusal)
+    judged = refused.judge(refusal)
+    state = telling.waiting(judged.reason, judged.message)
+    return told or telling.write(resource, Told(state), now)
 
 
 def look(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
@@ -115,17 +129,22 @@ def _step(view: SearchView) -> Step:
     engine judges refusals of its own.
     """
     first = trials.baseline(view)
-    if view.children.refusal is not None and (first is None or view.engine == engines.EMBEDDED):
-        said = view.children.refusal[1]
+    invalid = refused.end(view.children.refusal)
+    if invalid is not None and (first is None or view.engine == engines.EMBEDDED):
         mine = tuple(each for each in trials.of_view(view) if each.number)
-        return Step(trials=mine, failure=failure.cause(FailureReason.INVALID_SPEC, said))
+        return Step(trials=mine, failure=invalid)
     if first is None:
-        held = view.wants_suspend or view.obstacle
+        held = view.wants_suspend or view.is_held_up
         return Step(creates=() if held else (trialjob.render(view, 0, {}),), ended=True)
     if not (view.engine and facts.data(view).is_true):
         return Step(ended=True)
     step = engines.step(view)
-    return replace(step, creates=()) if view.obstacle else step
+    return _held_up(view, step) if view.is_held_up else step
+
+
+def _held_up(view: SearchView, step: Step) -> Step:
+    said = view.refused.message if view.refused else step.waiting
+    return replace(step, creates=(), waiting=said)
 
 
 def _all_trials(view: SearchView, step: Step) -> list[Trial]:
@@ -161,14 +180,14 @@ def _go_on(
     view: SearchView, engine: Verdict, step: Step, found: Sequence[Trial], begun: Object
 ) -> Plan:
     """Trials run, and more are started."""
-    lost = [] if view.obstacle else trialjob.lost(view, trials.of_view(view))
+    lost = [] if view.is_held_up else trialjob.lost(view, trials.of_view(view))
     state = replace(states.going(view, step, found), data=facts.data(view))
     told = telling.write(
         view.resource,
         Told(state, engine, facts.profile(view)),
         view.now,
         {**facts.of_trials(view, found), **begun, **step.facts},
-        view.settings.recheck if view.obstacle else step.requeue_after,
+        view.settings.recheck if view.is_held_up else step.requeue_after,
     )
     return replace(
         told,

@@ -19,17 +19,21 @@ def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
         return telling.holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
     if view.obstacle:
         return telling.waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
+    if view.refused and not found:
+        return telling.waiting(view.refused.reason, view.refused.message)
     data = facts.data(view)
     if not data.is_true:
         return State(Phase.PREPARING, Verdict(False, ConditionReason.CHECKING, data.message))
     running = [each.name for each in found if each.state == "Running"]
     ended = sum(not each.is_live for each in found)
     said = f"{ended} of {ends.planned(view)} trials have ended"
+    reason = view.refused.reason if view.refused else ""
     if running:
         said = "; ".join(filter(None, [said, f"{_names(running)} run", step.waiting]))
-        return State(Phase.RUNNING, Verdict(True, ConditionReason.SEARCHING, said))
+        return State(Phase.RUNNING, Verdict(True, reason or ConditionReason.SEARCHING, said))
     said = "; ".join(filter(None, [said, step.waiting or _of_trials(view)]))
-    return State(Phase.RUNNING, Verdict(False, ConditionReason.WAITING_FOR_TRIALS, said))
+    waits = Verdict(False, reason or ConditionReason.WAITING_FOR_TRIALS, said)
+    return State(Phase.RUNNING, waits)
 
 
 def ending(message: str) -> State:

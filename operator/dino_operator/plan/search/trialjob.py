@@ -36,7 +36,7 @@ def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int]
     }
     if number:
         notes[Annotation.DATA_CHECKED_BY.value] = view.trial_name(0)
-    job["metadata"]["annotations"] = notes
+    job["metadata"].setdefault("annotations", {}).update(notes)
     return job
 
 

@@ -12,8 +12,9 @@ from dino_api.automl import DinoAutoMLSpec, Pruning
 from dino_api.experiment.paths import field_at
 from dino_api.search import Search
 from dino_api.search.space import value_at
-from dino_operator.plan import names, observe
+from dino_operator.plan import names, observe, passed, refused
 from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.status import Verdict
 
 EPOCHS = "train.num_epochs"
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
@@ -122,18 +123,26 @@ class SearchView:
                 return said + "waited for (kubectl delete dinojob removes one that was orphaned)"
         return ""
 
+    @property
+    def refused(self) -> Verdict | None:
+        """What is said while the API server refuses a child that may be taken later."""
+        return refused.verdict(self.resource, self.children.refusal)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing may, or can, be made now."""
+        return bool(self.obstacle or self.refused)
+
     def trial_name(self, number: int) -> str:
         """The DinoJob of a trial."""
         return f"{self.name}-trial-{number}"
 
     def metadata(self, name: str, **labels: str) -> Object:
         """Name, labels and owner of a child. labels: more of them, by the names of `Label`."""
-        return {
-            "name": name,
-            "namespace": self.namespace,
-            "labels": {**self.labels, **{api.Label[key].value: labels[key] for key in labels}},
-            "ownerReferences": [names.owned_by(api.AUTOML_KIND, self.name, self.uid)],
-        }
+        ours = {**self.labels, **{api.Label[key].value: labels[key] for key in labels}}
+        owner = names.owned_by(api.AUTOML_KIND, self.name, self.uid)
+        meta = {"name": name, "namespace": self.namespace, "ownerReferences": [owner]}
+        return meta | passed.merged(self.resource, ours)
 
     @property
     def labels(self) -> dict[str, str]:

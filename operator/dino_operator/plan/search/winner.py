@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dino_api.automl import Best
 from dino_api.names import Action, Phase
 from dino_api.search import assign
-from dino_operator.plan import observe
+from dino_operator.plan import observe, refused
 from dino_operator.plan.model import Object
 from dino_operator.plan.search import follower, trialjob
 from dino_operator.plan.search.engine import DIGITS, MAY_WIN, Trial
@@ -85,16 +85,16 @@ def follow(view: SearchView) -> Following:
             job = jobs.get(name) or {}
             phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
         told.append({"action": entry.action, "name": name, "phase": phase})
-    if view.children.refusal and creates:
-        refused = observe.name_of(creates.pop())
-        told = [{**each, "phase": _phase(each, refused)} for each in told]
+    if refused.end(view.children.refusal) and creates:
+        invalid = observe.name_of(creates.pop())
+        told = [{**each, "phase": _phase(each, invalid)} for each in told]
     failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
     return Following(tuple(creates), told, tuple(failed))
 
 
-def _phase(told: Object, refused: str) -> str:
+def _phase(told: Object, invalid: str) -> str:
     """One that the API server does not take has failed before it began."""
-    return Phase.FAILED.value if told["name"] == refused else str(told["phase"])
+    return Phase.FAILED.value if told["name"] == invalid else str(told["phase"])
 
 
 def _parents(view: SearchView, before: Object) -> set[str]:
