@@ -208,9 +208,10 @@ def _running(view: View, job: Object, pods: list[Object]) -> Plan:
         told = say(view, job, status.running(runs, after, warnings), **facts)
         return replace(told, requeue_after=max(1.0, old - silent))
     # Somebody may have deleted its account, or its right to write.
-    said = words.silent(_last_heard(view, pods[0]), name)
+    denied = refused.verdict(view.resource, view.children.refusal)
+    said = denied.message if denied else words.silent(_last_heard(view, pods[0]), name)
     told = say(view, job, status.running(runs, after, warnings, said), **facts)
-    return _renew(view, told, silent)
+    return told if denied else _renew(view, job, told, silent)
 
 
 def _last_heard(view: View, pod: Object) -> str:
