@@ -9,9 +9,9 @@ export CLUSTER ?= dev
 export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
 DATA ?=
 
-# uv comes from the machine, or else from PyPI into a folder of its own.
+# uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
-UV := $(or $(shell command -v uv 2>/dev/null),$(UV_HOME)/bin/uv)
+UV := $(or $(shell v=$$(uv --version 2>/dev/null | cut -d' ' -f2); printf '0.9\n%s\n' "$$v" | sort -VC && command -v uv),$(UV_HOME)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
 PYTEST := $(RUN) pytest
 
@@ -20,9 +20,11 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9_-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV_HOME)/bin/uv:
-	@echo "uv is not installed; installing it into $(UV_HOME)"
-	python3 -m venv $(UV_HOME)
-	$(UV_HOME)/bin/pip install --quiet "uv>=0.9"
+	@echo "There is no uv 0.9 or newer in PATH: it comes from PyPI into $(UV_HOME)"
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "error: that needs Python 3 with venv: apt-get install python3-venv (or install uv: https://docs.astral.sh/uv)" >&2; exit 1; }
+	@python3 -m venv "$(UV_HOME)"
+	@"$(UV_HOME)/bin/pip" install --quiet --disable-pip-version-check "uv>=0.9"
 
 .PHONY: setup
 setup: $(UV) ## Install the locked Python dependencies into .venv
@@ -46,7 +48,7 @@ format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff format .
 
 .PHONY: test
-test: lint test-fast test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
+test: machine lint test-fast test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
 
 # The API tests mostly wait for a server: beside the others they cost next to nothing.
 .PHONY: test-fast
@@ -92,8 +94,12 @@ cluster-down: ## Stop it and leave no process, mount, interface or iptables rule
 images: setup ## Build the operator's and the trainer's image and load them into the cluster
 	$(RUN) python -m demo.images
 
+.PHONY: machine
+machine: ## Whether this machine can carry the development cluster, before anything is fetched
+	@[ "$(CLUSTER)" = current ] || devcluster/cluster check
+
 .PHONY: demo
-demo: setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
+demo: machine setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
 	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
 
 .PHONY: bench

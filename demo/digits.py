@@ -6,6 +6,7 @@ scenes the rest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from demo.coco import Box, Scene, write_split
 WIDTH, HEIGHT = 320, 240
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CATEGORIES = [{"id": digit + 1, "name": name} for digit, name in enumerate(NAMES)]
-TRAIN_SCENES, VALIDATION_SCENES = 400, 100
+SCENES = {"train": 400, "val": 100}
 TRAIN_SHARE = 0.8  # of the handwritten digits
 FREE_PIXELS = 4  # between two digits, so that a box holds one
 
@@ -31,18 +32,16 @@ class Handwriting:
     labels: np.ndarray
 
 
-def make_digits(folder: Path, seed: int = 0) -> None:
-    """Write `train/` and `val/` with images.tar.gz and annotations.json under `folder`; the same
-    seed, the same bytes.
+def make_digits(folder: Path, scenes: Mapping[str, int] = SCENES, seed: int = 0) -> None:
+    """Write images.tar.gz and annotations.json of each split, by its name, below `folder`: `train`
+    by its own writers, all others by the rest. The same seed, the same bytes.
     """
-    train, validation = load_handwriting()
-    for name, writing, count in (
-        ("train", train, TRAIN_SCENES),
-        ("val", validation, VALIDATION_SCENES),
-    ):
+    train, rest = load_handwriting()
+    for name, count in scenes.items():
+        writing = train if name == "train" else rest
         rng = np.random.default_rng([seed, len(name)])
-        scenes = [make_scene(writing, rng, f"{name}_{i:04d}.jpg") for i in range(count)]
-        write_split(folder / name, scenes, CATEGORIES)
+        made = [make_scene(writing, rng, f"{name}_{i:04d}.jpg") for i in range(count)]
+        write_split(folder / name, made, CATEGORIES)
 
 
 def load_handwriting() -> tuple[Handwriting, Handwriting]:

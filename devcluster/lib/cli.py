@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import build, current, images, prune, s3, up
+from lib import build, current, doctor, images, prune, s3, up
 from lib.health import kubectl
 from lib.paths import API_ONLY, FULL, Instance, home
 from lib.processes import is_running
@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--purge", action="store_true", help="forget all objects and volumes too")
     add("status", run_status, "which processes run, and the nodes")
+    add(
+        "check",
+        run_check,
+        "say whether this machine can carry the whole cluster, and what it lacks",
+    )
     add("build", run_build, "build all Go programs, which `up` else does when it needs them")
     add("env", run_env, "print shell lines that point kubectl at the cluster", instance=True)
     command = add("logs", run_logs, "print the end of a process's log", instance=True)
@@ -114,6 +119,16 @@ def run_down(options: argparse.Namespace) -> None:
     current.refuse("down")
     for instance in up.instances() if options.instance is FULL else (options.instance,):
         up.down(instance, purge=options.purge)
+
+
+def run_check(options: argparse.Namespace) -> None:
+    """Debian's packages do not count: `up` installs those."""
+    if current.chosen():
+        current.check()
+        return
+    doctor.check_platform(node=True)
+    if any(not program.binary.exists() for program in build.PROGRAMS):
+        build.check_go()
 
 
 def run_build(options: argparse.Namespace) -> None:

@@ -22,10 +22,7 @@ from demo.userdata import count_images, take
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dozen training scenes and four for validation."""
     folder = tmp_path_factory.mktemp("digits")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "TRAIN_SCENES", 12)
-        patch.setattr(digits, "VALIDATION_SCENES", 4)
-        digits.make_digits(folder)
+    digits.make_digits(folder, {"train": 12, "val": 4})
     return folder
 
 
@@ -62,15 +59,16 @@ def test_ten_named_classes_from_one(small: Path) -> None:
     assert (categories[0]["name"], categories[9]["name"]) == ("zero", "nine")
 
 
-def test_the_same_seed_makes_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digits, "TRAIN_SCENES", 2)
-    monkeypatch.setattr(digits, "VALIDATION_SCENES", 1)
+def test_the_same_seed_makes_the_same_bytes_and_every_split_others(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        digits.make_digits(tmp_path / name)
-    archives = [(tmp_path / name / "train" / IMAGES).read_bytes() for name in ("one", "two")]
-    assert archives[0] == archives[1]
+        digits.make_digits(tmp_path / name, {"train": 2, "val": 2, "test": 2})
+    one, two = (
+        [(tmp_path / name / split / IMAGES).read_bytes() for split in ("train", "val", "test")]
+        for name in ("one", "two")
+    )
+    assert one == two
+    pictures = {json.dumps(document(tmp_path / "one" / s)["annotations"]) for s in ("val", "test")}
+    assert len(pictures) == 2
 
 
 def test_boxes_lie_inside_and_apart() -> None:

@@ -7,13 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from demo import plan, storage
 from demo.cluster import Cluster, prepare_namespace
-from demo.coco import write_split
-from demo.digits import CATEGORIES, load_handwriting, make_scene
+from demo.digits import NAMES, make_digits
 from demo.screen import Screen
 from demo.stages import Runner
 from demo.storage import Storage
@@ -21,6 +19,7 @@ from tests.e2e.jobs import Lab, small_job
 
 DEMO_ONLY = ("dataset", "upload")  # the demo's data; the tests bring their own
 RESULTS = "test-results"
+SCENES = {"train": 160, "val": 40, "test": 60}
 
 
 @pytest.fixture(scope="session")
@@ -62,12 +61,18 @@ def small_data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def put_small_data(lab: Lab, folder: Path) -> Path:
     """24 training and 8 validation pictures of digits, in the folder and at s3://dino/small."""
-    train, validation = load_handwriting()
-    for split, writing, count in (("train", train, 24), ("val", validation, 8)):
-        rng = np.random.default_rng([7, len(split)])
-        scenes = [make_scene(writing, rng, f"{split}_{i:02d}.jpg") for i in range(count)]
-        write_split(folder / split, scenes, CATEGORIES)
+    make_digits(folder, {"train": 24, "val": 8}, seed=7)
     lab.put(folder, "small")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of digits from which a detector learns: in the folder and at s3://dino/scenes."""
+    folder = tmp_path_factory.mktemp("scenes")
+    make_digits(folder, SCENES, seed=7)
+    (folder / "test" / "label_map.txt").write_text("\n".join(NAMES))
+    lab.put(folder, "scenes")
     return folder
 
 

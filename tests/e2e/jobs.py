@@ -16,13 +16,24 @@ import kubernetes
 import urllib3
 import yaml
 
+from demo import job as demo_job
 from demo.cluster import Cluster
 from demo.errors import DemoError
 from demo.storage import Storage, download, upload
 
 Object = dict[str, Any]
 TERMINAL = ("Complete", "Failed")
+SMALL_MODEL = {
+    "hidden_dim": 64,
+    "nheads": 4,
+    "enc_layers": 1,
+    "dec_layers": 1,
+    "dim_feedforward": 64,
+    "num_queries": 20,
+    "num_select": 20,
+}
 ENDED = ("Succeeded", "Failed")
+RESULTS = "s3://dino/test-results"
 CHECKPOINTS = ("dino_model_latest.pth", "dino_model_previous.pth")
 
 
@@ -177,6 +188,15 @@ def training_pods(name: str) -> str:
     return f"dino-operator.io/job={name},dino-operator.io/action=train"
 
 
+def artifact(lab: Lab, status: Object, name: str, folder: Path) -> bytes:
+    """An artifact, checked against its digest in the status."""
+    listed = next(each for each in status["artifacts"] if each["name"] == name)
+    content = lab.fetch(listed["uri"], folder / name.replace("/", "-"))
+    assert sha256(content) == listed["sha256"]
+    assert len(content) == listed["bytes"]
+    return content
+
+
 def sha256(data: bytes) -> str:
     """In hex."""
     return hashlib.sha256(data).hexdigest()
@@ -223,7 +243,11 @@ def census(lab: Lab, name: str) -> Iterator[Census]:
 
 
 def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
-    """A training of seconds: 24 small pictures of digits, a detector of one layer each."""
+    """The demo's training made to take seconds: 24 small pictures, a detector of one layer each."""
+    experiment = demo_job.example()["spec"]["experiment"]
+    experiment["model"].update(SMALL_MODEL)
+    experiment["dataset"]["augmentation"]["fixed_size"] = [96, 128]
+    experiment["train"] = {"num_epochs": epochs, "validation_interval": 1}
     return {
         "apiVersion": "dino-operator.io/v1alpha1",
         "kind": "DinoJob",
@@ -235,32 +259,11 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
                 "train": [{"uri": "s3://dino/small/train"}],
                 "validation": [{"uri": "s3://dino/small/val"}],
             },
-            "output": {"uri": f"s3://dino/test-results/{name}"},
+            "output": {"uri": f"{RESULTS}/{name}"},
             "resources": {"gpus": 0, "memory": "3Gi"},
             # More threads than free cores wait for each other, and the model is small.
             "podTemplate": {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]},
-            "experiment": {
-                "model": {
-                    "backbone": "timm/tf_efficientnet_lite0",
-                    "pretrained_backbone_path": "imagenet",
-                    "return_interm_indices": [2, 3, 4],
-                    "num_feature_levels": 3,
-                    "hidden_dim": 64,
-                    "nheads": 4,
-                    "enc_layers": 1,
-                    "dec_layers": 1,
-                    "dim_feedforward": 64,
-                    "num_queries": 20,
-                    "num_select": 20,
-                    "dn_number": 50,
-                },
-                "dataset": {
-                    "batch_size": 4,
-                    "workers": 1,
-                    "augmentation": {"fixed_size": [96, 128], "horizontal_flip_prob": 0.0},
-                },
-                "train": {"num_epochs": epochs, "validation_interval": 1},
-            },
+            "experiment": experiment,
             **spec,
         },
     }

@@ -11,12 +11,11 @@ import pytest
 from dino_api.automl import Algorithm, Assignment, SearchParameter
 from dino_operator.plan.search.draw import draw
 from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, sha256, small_job
-from tests.e2e.test_actions import BCCD
 from tests.reliability.test_kills import kill_operator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
-NAME, TRIALS, PARALLEL = "cells", 6, 2
+NAME, TRIALS, PARALLEL = "digits", 6, 2
 FOLLOWER = f"{NAME}-then-1"
 NO_WEIGHTS = "s3://dino/no-such-weights.pth"
 WEIGHTS, RATE = "model.pretrained_backbone_path", "train.optim.lr"
@@ -46,13 +45,13 @@ SEED = next(seed for seed in range(1000) if is_telling(draws(seed)))
 
 
 def search() -> Object:
-    """BCCD with a detector of one layer each: half a minute a trial."""
+    """Digits with a detector of one layer each: a quarter of a minute a trial."""
     job = small_job(NAME, epochs=5)["spec"]
     for key in ("action", "automlPolicy"):
         del job[key]
     job["datasets"] = {
-        "train": [{"uri": "s3://dino/bccd/train"}],
-        "validation": [{"uri": "s3://dino/bccd/val"}],
+        "train": [{"uri": "s3://dino/scenes/train"}],
+        "validation": [{"uri": "s3://dino/scenes/val"}],
     }
     job["runPolicy"] = {"maxRetries": 0}
     experiment = job["experiment"]
@@ -101,10 +100,7 @@ def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:
     raise AssertionError(f"no end after {seconds:.0f} s: {json.dumps(status, indent=1)}")
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason=f"the BCCD photographs are not at {BCCD}")
-def test_a_search_whose_operator_is_killed_twice(lab: Lab, tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        lab.put(BCCD / split, f"bccd/{split}")
+def test_a_search_whose_operator_is_killed_twice(lab: Lab, scenes: Path, tmp_path: Path) -> None:
     lab.apply(search())
 
     kills = [0, 2]

@@ -8,34 +8,27 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.jobs import Lab, Object, small_job
-from tests.e2e.test_actions import BCCD
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.level0,
-    pytest.mark.skipif(not BCCD.is_dir(), reason=f"the BCCD photographs are not at {BCCD}"),
-]
+pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
 EPOCHS = 2
 
 
-def cells_job(name: str, nodes: int, processes: int, epochs: int = EPOCHS) -> Object:
-    """Blood cells, 12 steps an epoch over four processes of batches of four."""
+def spread_job(name: str, nodes: int, processes: int, epochs: int = EPOCHS) -> Object:
+    """Digits, 10 steps an epoch over four processes of batches of four."""
     resources = {"gpus": 0, "nodes": nodes, "processes": processes, "memory": "4Gi"}
     job = small_job(name, epochs=epochs, resources=resources)
     job["spec"]["experiment"]["dataset"]["workers"] = 0
     job["spec"]["datasets"] = {
-        "train": [{"uri": "s3://dino/bccd/train"}],
-        "validation": [{"uri": "s3://dino/bccd/val"}],
+        "train": [{"uri": "s3://dino/scenes/train"}],
+        "validation": [{"uri": "s3://dino/scenes/val"}],
     }
     return job
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cells(lab: Lab) -> None:
-    """The photographs, in the store."""
-    for split in ("train", "val"):
-        lab.put(BCCD / split, f"bccd/{split}")
+def _scenes_are_there(scenes: Path) -> None:
+    """Every job here reads them."""
 
 
 def losses(lab: Lab, name: str, folder: Path) -> list[float]:
@@ -50,7 +43,7 @@ def test_two_pods_of_two_processes_train_like_one_of_four(lab: Lab, tmp_path: Pa
     """Which process runs where changes nothing but the last digits."""
     jobs = {"one-by-four": (1, 4), "two-by-two": (2, 2)}
     for name, (nodes, processes) in jobs.items():
-        lab.apply(cells_job(name, nodes, processes))
+        lab.apply(spread_job(name, nodes, processes))
     ends = {name: lab.complete(name, seconds=800) for name in jobs}
 
     one, two = (losses(lab, name, tmp_path) for name in ends)
@@ -65,7 +58,7 @@ def test_two_pods_of_two_processes_train_like_one_of_four(lab: Lab, tmp_path: Pa
 def test_a_lost_pod_of_two_ends_both_and_the_next_attempt_resumes(lab: Lab) -> None:
     """No half of a training hangs on; the epochs that were done are not done again."""
     name = "half-lost"
-    lab.apply(cells_job(name, nodes=2, processes=1, epochs=3))
+    lab.apply(spread_job(name, nodes=2, processes=1, epochs=3))
     lab.saved(name)
     other = next(pod for pod in lab.live_pods(name) if pod.startswith(f"{name}-train-1-1-"))
 
