@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from demo import local
 from dino_api import names
 from dino_api.automl import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.experiment import load
 from dino_api.search import default_space, describe, resolve_search
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.prior import Axis
 from dino_operator.preview import preview
+from dino_trainer.cli import build_parser
 
+LOCAL = "build/local"
 ROOT = Path(__file__).resolve().parents[2]
 TOP = "api|operator|trainer_image|crds|schemas|charts|devcluster|examples|docs|tests|demo"
 PATH = re.compile(rf"`((?:{TOP})/[\w./-]*)`")
@@ -39,6 +45,42 @@ def test_every_make_target_that_documents_name_exists() -> None:
             re.findall(r"^    make ([a-z0-9-]+)|`make ([a-z0-9-]+)", page.read_text(), re.M)
         )
         assert {a or b for a, b in named} <= targets, page
+
+
+WITHOUT = (
+    (ROOT / "README.md").read_text().partition("## Without Kubernetes\n")[2].partition("\n## ")[0]
+)
+
+
+def test_what_the_readme_runs_without_kubernetes_is_what_make_setup_leaves() -> None:
+    """No program but make, which a fresh machine has not: all others lie in .venv."""
+    lines = [line.split("#")[0].split() for line in WITHOUT.splitlines() if line.startswith("    ")]
+    assert lines[0] == ["make", "setup"]
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {line[0] for line in lines[1:]} <= {f".venv/bin/{name}" for name in (*scripts, "python")}
+    for program, *words in lines[1:]:
+        if program == ".venv/bin/python":
+            assert importlib.util.find_spec(words[1]), "python -m"
+        else:
+            assert is_taken(words), words
+
+
+def is_taken(words: list[str]) -> bool:
+    """Whether `dino` knows all of them; --help ends with 0."""
+    try:
+        build_parser().parse_args(words)
+    except SystemExit as end:
+        return end.code == 0
+    return True
+
+
+def test_the_readmes_spec_is_written_where_it_says(tmp_path: Path) -> None:
+    """The demo's training, on the three splits beside the spec, without a problem."""
+    assert f"demo.local {LOCAL}" in WITHOUT
+    assert set(re.findall(r"-e (\S+/spec\.yaml)", WITHOUT)) == {f"{LOCAL}/spec.yaml"}
+    written, problems = load(local.spec(tmp_path))
+    assert [p for p in problems if "test_data_sources" not in p.path] == []
+    assert written.results_dir == str(tmp_path / "results")
 
 
 def test_every_test_that_the_guide_to_actions_names_exists() -> None:
