@@ -5,12 +5,21 @@ from tests.e2e.fixtures import (
     _small_data_is_there,
     dead_endpoint,
     lab,
+    one_class,
     scenes,
     small_data,
     wrong_keys,
 )
 
-__all__ = ["_small_data_is_there", "dead_endpoint", "lab", "scenes", "small_data", "wrong_keys"]
+__all__ = [
+    "_small_data_is_there",
+    "dead_endpoint",
+    "lab",
+    "one_class",
+    "scenes",
+    "small_data",
+    "wrong_keys",
+]
 
 collect_ignore = [] if BCCD.is_dir() else ["test_photographs.py"]
 

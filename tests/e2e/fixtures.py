@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from demo import plan, storage
 from demo.cluster import Cluster, prepare_namespace
+from demo.coco import ANNOTATIONS
 from demo.digits import NAMES, make_digits
 from demo.screen import Screen
 from demo.stages import Runner
@@ -74,6 +77,23 @@ def scenes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "test" / "label_map.txt").write_text("\n".join(NAMES))
     lab.put(folder, "scenes")
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_class(lab: Lab, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same pictures at s3://dino/one-class, all digits of one class: a detector of one layer
+    finds them after a hundred steps.
+    """
+    folder = tmp_path_factory.mktemp("one-class")
+    for split in ("train", "val"):
+        shutil.copytree(scenes / split, folder / split)
+        path = folder / split / ANNOTATIONS
+        document = json.loads(path.read_text())
+        document["categories"] = [{"id": 1, "name": "digit"}]
+        for one in document["annotations"]:
+            one["category_id"] = 1
+        path.write_text(json.dumps(document))
+    lab.put(folder, "one-class")
 
 
 @pytest.fixture(autouse=True)

@@ -45,13 +45,13 @@ SEED = next(seed for seed in range(1000) if is_telling(draws(seed)))
 
 
 def search() -> Object:
-    """Digits with a detector of one layer each: a quarter of a minute a trial."""
-    job = small_job(NAME, epochs=5)["spec"]
+    """Digits with a detector of one layer each: half a minute a trial."""
+    job = small_job(NAME, epochs=8)["spec"]
     for key in ("action", "automlPolicy"):
         del job[key]
     job["datasets"] = {
-        "train": [{"uri": "s3://dino/scenes/train"}],
-        "validation": [{"uri": "s3://dino/scenes/val"}],
+        "train": [{"uri": "s3://dino/one-class/train"}],
+        "validation": [{"uri": "s3://dino/one-class/val"}],
     }
     job["runPolicy"] = {"maxRetries": 0}
     experiment = job["experiment"]
@@ -100,7 +100,7 @@ def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:
     raise AssertionError(f"no end after {seconds:.0f} s: {json.dumps(status, indent=1)}")
 
 
-def test_a_search_whose_operator_is_killed_twice(lab: Lab, scenes: Path, tmp_path: Path) -> None:
+def test_a_search_whose_operator_is_killed_twice(lab: Lab, one_class: None, tmp_path: Path) -> None:
     lab.apply(search())
 
     kills = [0, 2]

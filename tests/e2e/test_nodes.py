@@ -20,15 +20,15 @@ def spread_job(name: str, nodes: int, processes: int, epochs: int = EPOCHS) -> O
     job = small_job(name, epochs=epochs, resources=resources)
     job["spec"]["experiment"]["dataset"]["workers"] = 0
     job["spec"]["datasets"] = {
-        "train": [{"uri": "s3://dino/scenes/train"}],
-        "validation": [{"uri": "s3://dino/scenes/val"}],
+        "train": [{"uri": "s3://dino/one-class/train"}],
+        "validation": [{"uri": "s3://dino/one-class/val"}],
     }
     return job
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _scenes_are_there(scenes: Path) -> None:
-    """Every job here reads them."""
+def _one_class_is_there(one_class: None) -> None:
+    """Every job here reads it."""
 
 
 def losses(lab: Lab, name: str, folder: Path) -> list[float]:
@@ -58,7 +58,7 @@ def test_two_pods_of_two_processes_train_like_one_of_four(lab: Lab, tmp_path: Pa
 def test_a_lost_pod_of_two_ends_both_and_the_next_attempt_resumes(lab: Lab) -> None:
     """No half of a training hangs on; the epochs that were done are not done again."""
     name = "half-lost"
-    lab.apply(spread_job(name, nodes=2, processes=1, epochs=3))
+    lab.apply(spread_job(name, nodes=2, processes=1, epochs=5))
     lab.saved(name)
     other = next(pod for pod in lab.live_pods(name) if pod.startswith(f"{name}-train-1-1-"))
 
