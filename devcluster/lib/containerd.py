@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lib.paths import home
 from lib.say import ClusterError
 
 # A short path that a reboot clears: unix sockets allow about a hundred characters.
@@ -16,25 +15,14 @@ SOCKET = RUNTIME / "containerd.sock"
 class Containerd:
     """The node's containerd, in Kubernetes' namespace."""
 
-    def __init__(self) -> None:
-        self.root = home() / "containerd"
-
-    def run(self, *arguments: str, given: bytes | Path = b"") -> str:
-        """Run the client with bytes or a file as its input, and return what it prints."""
+    def run(self, *arguments: str, given: bytes = b"") -> str:
+        """Run the client with some input, and return what it prints."""
         command = ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments]
-        if isinstance(given, Path):
-            with open(given, "rb") as file:
-                done = subprocess.run(command, stdin=file, capture_output=True, check=False)
-        else:
-            done = subprocess.run(command, input=given, capture_output=True, check=False)
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
             raise ClusterError(f"`ctr {' '.join(arguments)}` failed: {said}")
         return done.stdout.decode()
-
-    def contents(self) -> set[str]:
-        """The digests of all blobs."""
-        return set(self.run("content", "list", "-q").split())
 
     def snapshots(self) -> set[str]:
         """The names of all unpacked layers."""

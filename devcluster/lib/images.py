@@ -38,8 +38,8 @@ def load(name: str) -> None:
     if not SOCKET.exists():
         raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
     client = Containerd()
-    image = storage.find(storage.graph_root(), name)
     with locked("images", wait=1800):
+        image = storage.find(storage.graph_root(), name)
         layers = share.missing(client, image)
         size = sum(layer.size for layer in layers) / 1e6
         what = f"Loading {image.name}: {len(layers)} of {len(image.layers)} layers, {size:.0f} MB"

@@ -2,9 +2,12 @@
 
 Both keep a layer as a folder of the same form (overlay file systems' whiteouts included), and
 neither ever writes to the files of a finished layer. So 6 GB of torch arrive in seconds and lie on
-the disk once. Besides the folder, containerd wants each layer's tar file, which nobody reads again
-after unpacking: it gets an empty file of the right size. The price is that an image cannot be
+the disk once. A layer's tar file, which nobody reads again after unpacking, is left out, as after a
+pull with containerd's setting `discard_unpacked_layers`. The price is that an image cannot be
 exported from the dev cluster's containerd; buildah still has it.
+
+containerd's garbage collector may run at any time, and takes what nothing refers to. So every layer
+carries the label that keeps it, from before it is whole until the image refers to it.
 """
 
 from __future__ import annotations
@@ -18,24 +21,38 @@ from lib.containerd import Containerd
 from lib.say import ClusterError
 from lib.storage import Image, Layer
 
-# ctr protects what it makes from garbage collection by this label.
-PROTECTED = "containerd.io/gc.root"
+# What carries this label is never collected. ctr puts it on what it prepares and commits.
+HELD = "containerd.io/gc.root"
+UNFINISHED = "dino-load-"
 
 
 def load(client: Containerd, image: Image) -> None:
-    """Give containerd an image that buildah has. Doing it twice changes nothing."""
-    snapshots, contents = client.snapshots(), client.contents()
+    """Give containerd an image that buildah has. Doing it twice changes nothing.
+
+    One load at a time (`images.load` holds a lock): labels and unfinished layers that it finds are
+    those of a load that was interrupted, and it goes on from there.
+    """
     chain = chain_ids([layer.digest for layer in image.layers])
-    made = []
+    for name in client.snapshots():
+        if name.startswith(UNFINISHED):
+            client.run("snapshots", "remove", name)
     for layer, name, parent in zip(image.layers, chain, ["", *chain], strict=False):
-        if name not in snapshots:
+        if not hold(client, name):
             share_folder(client, layer, name, parent)
-            made.append(name)
-        if layer.digest not in contents:
-            stand_in(client, layer)
     client.run("images", "import", "-", given=archive.of_names(image))
-    for name in made:  # from here on the image holds them, and they go when it goes
-        client.run("snapshots", "label", name, f"{PROTECTED}=")
+    for name in chain:  # from here on the image holds them, and they go when it goes
+        client.run("snapshots", "label", name, f"{HELD}=")
+
+
+def hold(client: Containerd, name: str) -> bool:
+    """Keep an unpacked layer from the garbage collector. False when containerd has none."""
+    try:
+        client.run("snapshots", "label", name, f"{HELD}=loading")
+    except ClusterError as error:
+        if "not found" in str(error):
+            return False
+        raise
+    return True
 
 
 def missing(client: Containerd, image: Image) -> list[Layer]:
@@ -55,9 +72,7 @@ def chain_ids(digests: list[str]) -> list[str]:
 
 def share_folder(client: Containerd, layer: Layer, name: str, parent: str) -> None:
     """Make a snapshot whose files are links to those of buildah's layer."""
-    active = f"dino-load-{layer.id}"
-    if active in client.snapshots():  # of a load that was interrupted
-        client.run("snapshots", "remove", active)
+    active = UNFINISHED + layer.id
     above = [parent] if parent else []
     mounts = json.loads(client.run("snapshots", "prepare", "--mounts", active, *above))
     copy_linked(layer.folder, Path(writable_folder(mounts)))
@@ -83,16 +98,3 @@ def copy_linked(source: Path, target: Path) -> None:
         if done.returncode == 0:
             return
     raise ClusterError(f"A layer could not be copied: {done.stderr.decode().strip()}")
-
-
-def stand_in(client: Containerd, layer: Layer) -> None:
-    """Register a blob of the layer's digest and size whose file is empty (sparse)."""
-    folder = client.root / "io.containerd.content.v1.content" / "blobs"
-    path = folder / layer.digest.replace(":", "/")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as file:
-            file.truncate(layer.size)
-    size, expected = ("--expected-size", str(layer.size)), ("--expected-digest", layer.digest)
-    reference = f"layer-{layer.digest}"
-    client.run("content", "ingest", *size, *expected, reference, given=path)
