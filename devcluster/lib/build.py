@@ -91,7 +91,7 @@ def ensure(*programs: Program) -> None:
     """Build what is missing and point the names in bin/ at it."""
     if any(not program.binary.exists() for program in programs):
         check_go()
-        with locked("programs", wait=1800):
+        with locked("programs"):
             for program in programs:
                 if not program.binary.exists():
                     compile_program(program)
@@ -119,7 +119,7 @@ def check_go() -> None:
 def compile_program(program: Program) -> None:
     """Run `go build`, with a line every 20 s, and publish the binary by an atomic rename."""
     program.binary.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = program.binary.with_suffix(f".{os.getpid()}")
+    unfinished = program.binary.with_suffix(".new")  # of one command: the lock is held
     command = ["go", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false"]
     command += ["-ldflags", program.ldflags(), "-o", str(unfinished), "."]
     with stage(f"Building {program.name} ({', '.join(program.links)})", program.about):
@@ -159,7 +159,7 @@ def run_with_progress(command: list[str], program: Program) -> tuple[int, str]:
             seconds = time.monotonic() - start
             latest = lines[-1].strip() if lines else "modules are being fetched"
             say(f"  {program.name}: {seconds:.0f} s, {len(lines)} packages, now {latest}")
-    reader.join(timeout=5)
+    reader.join(timeout=60)
     return process.returncode, "".join("    " + line for line in lines[-15:]).rstrip()
 
 

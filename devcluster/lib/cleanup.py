@@ -15,8 +15,8 @@ from lib.containerd import RUNTIME, SOCKET
 from lib.health import listens
 from lib.node import CGROUP, CNI_NETWORK
 from lib.paths import Instance
-from lib.processes import Running, end_all, start_time, stop
-from lib.say import ClusterError
+from lib.processes import END, Running, end_all, start_time, stop
+from lib.say import ClusterError, say
 
 CGROUP_MOUNT = Path("/sys/fs/cgroup")
 CNI_RESULTS = Path("/var/lib/cni/results")
@@ -52,10 +52,7 @@ def kill_containers() -> None:
         if not running:
             return
         for process in running:
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            process.send(signal.SIGKILL)
         end_all(running, grace=5)
 
 
@@ -92,7 +89,7 @@ def processes_in(folders: Iterable[Path]) -> set[int]:
 
 def remove_cgroups() -> None:
     """Remove the node's control groups, the innermost first. An ended process leaves them late."""
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + END
     while folders := cgroup_folders():
         for top in folders:
             for folder in (*sorted((p for p in top.rglob("*/")), reverse=True), top):
@@ -101,6 +98,7 @@ def remove_cgroups() -> None:
                 except OSError:
                     continue
         if time.monotonic() > deadline:
+            say(f"The control groups {', '.join(map(str, folders))} are in use and stay.")
             return
         time.sleep(0.02)
 

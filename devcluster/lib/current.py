@@ -33,7 +33,7 @@ def kubectl() -> str:
 
 def check() -> None:
     """Say which cluster is used, or raise ClusterError when it does not answer."""
-    command = [kubectl(), "version", "-o", "json", "--request-timeout=10s"]
+    command = [kubectl(), "version", "-o", "json", "--request-timeout=30s"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     version = json.loads(done.stdout or "{}").get("serverVersion", {}).get("gitVersion")
     if done.returncode != 0 or not version:

@@ -27,6 +27,8 @@ NODE_NEEDS = {
     "runc": "runc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
+# A fresh machine upgrades itself in its first minutes: its lock is waited for, for an hour.
+APT = ("-o", "DPkg::Lock::Timeout=3600", "-o", "Acquire::Retries=3")
 IMAGE_NEEDS = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
@@ -80,7 +82,7 @@ def ensure_packages(needs: dict[str, str]) -> None:
         raise ClusterError(
             f"The packages {', '.join(packages)} are missing: install them, or {ELSEWHERE}."
         )
-    with locked("packages", wait=900):  # apt-get itself refuses a second one
+    with locked("packages"):
         install_packages(missing_packages(needs))
 
 
@@ -89,10 +91,10 @@ def install_packages(packages: list[str]) -> None:
     if not packages:
         return
     with stage(f"Installing Debian's packages {', '.join(packages)}", "30 s"):
-        install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+        install = ["apt-get", *APT, "install", "-y", "--no-install-recommends", *packages]
         if _quietly(install) is not None:
             # Most often the lists of packages are missing or old.
-            _quietly(["apt-get", "update"])
+            _quietly(["apt-get", *APT, "update"])
             if (said := _quietly(install)) is not None:
                 raise ClusterError(f"apt-get could not install {', '.join(packages)}:\n{said}")
 

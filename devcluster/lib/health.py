@@ -14,6 +14,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib.paths import Instance, program
+from lib.patience import wait_for
+from lib.say import ClusterError
+
+ANSWER = 20.0  # seconds for an answer; where nobody listens there is none to wait for
+# What kubectl and the API server say when one of them, or etcd, has too little time.
+BUSY = (
+    "i/o timeout",
+    "handshake timeout",
+    "Client.Timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection reset by peer",
+    "unexpected EOF",
+    "unable to handle the request",
+    "etcdserver: ",
+    "Too Many Requests",
+)
 
 # Health endpoints of the controller manager and the scheduler show certificates they made up
 # themselves; nothing is believed that could not be believed without a certificate.
@@ -30,7 +47,7 @@ def answers(url: str) -> Callable[[], bool]:
 
     def ask() -> bool:
         try:
-            with opener.open(url, timeout=3) as reply:
+            with opener.open(url, timeout=ANSWER) as reply:
                 return bool(reply.status == 200)
         except (OSError, urllib.error.URLError, http.client.HTTPException):
             return False
@@ -43,7 +60,7 @@ def listens(path: Path) -> Callable[[], bool]:
 
     def ask() -> bool:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2)
+            client.settimeout(ANSWER)
             try:
                 client.connect(str(path))
             except OSError:
@@ -53,11 +70,33 @@ def listens(path: Path) -> Callable[[], bool]:
     return ask
 
 
+class Refused(ClusterError):
+    """The API server's no, in its own words."""
+
+
 def kubectl(instance: Instance, *arguments: str, given: str | None = None) -> str:
-    """Run kubectl as the administrator and return what it prints. Raises CalledProcessError."""
+    """Run kubectl as the administrator and return what it prints.
+
+    A server that is too busy to answer is asked again: a command must be one that can be repeated.
+    Raises Refused with what it said else.
+    """
     command = [str(program("kubectl")), "--kubeconfig", str(instance.kubeconfig), *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    done = subprocess.CompletedProcess[str](command, 0, "", "")
+
+    def answered() -> bool:
+        nonlocal done
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        return done.returncode == 0 or not is_busy(done.stderr)
+
+    wait_for(f"`kubectl {arguments[0]}`", answered, seen=lambda: done.stderr.strip())
+    if done.returncode != 0:
+        raise Refused(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def is_busy(error: str) -> bool:
+    """Whether kubectl's complaint is about a server that did not answer in its time."""
+    return any(sign in error for sign in BUSY)
 
 
 def node_is_ready(instance: Instance, name: str, since: float) -> bool:
@@ -68,7 +107,7 @@ def node_is_ready(instance: Instance, name: str, since: float) -> bool:
     """
     try:
         node = json.loads(kubectl(instance, "get", "node", name, "-o", "json"))
-    except subprocess.CalledProcessError:
+    except Refused:
         return False
     for condition in node["status"].get("conditions", ()):
         if condition["type"] == "Ready":

@@ -38,7 +38,7 @@ def load(name: str) -> None:
     if not SOCKET.exists():
         raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
     client = Containerd()
-    with locked("images", wait=1800):
+    with locked("images"):
         image = storage.find(storage.graph_root(), name)
         layers = share.missing(client, image)
         size = sum(layer.size for layer in layers) / 1e6
@@ -71,7 +71,7 @@ def base_image() -> None:
     ensure_packages(IMAGE_NEEDS)
     recipe = f"{MIRROR} bookworm minbase {BASE_PACKAGES} 1"
     label = f"dino.base={hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    with locked("base-image", wait=900):
+    with locked("base-image"):
         if buildah("images", "-q", "--filter", f"label={label}", BASE_IMAGE):
             say(f"The base image is there already: {BASE_IMAGE}")
             return

@@ -150,7 +150,7 @@ def saved_rules(family: str) -> str:
 def restore(family: str, rules: str) -> None:
     """Apply rules in one transaction per table, keeping all others."""
     done = subprocess.run(
-        [f"{family}-restore", "--noflush", "--wait", "10"],
+        [f"{family}-restore", "--noflush", "--wait", "600"],
         input=rules,
         capture_output=True,
         text=True,

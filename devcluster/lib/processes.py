@@ -7,11 +7,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.paths import Instance
+from lib.patience import LONGEST, wait_for
 from lib.say import ClusterError, tail
+
+END = 120.0  # seconds that a killed process has to be gone
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,34 @@ class Running:
     def alive(self) -> bool:
         return start_time(self.pid) == self.started
 
+    def gone(self) -> bool:
+        """Whether nothing is left of it: a killed one holds its ports until its threads ended."""
+        return not self.alive() and _threads(self.pid, self.started) == 0
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has just ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
 
 def start_time(pid: int) -> str | None:
     """When a process began, in clock ticks since boot; None for no process or a zombie."""
+    fields = _fields(pid)
+    return None if not fields or fields[0] in {"Z", "X"} else fields[19]
+
+
+def _threads(pid: int, started: str) -> int:
+    """How many threads of a process that has ended are still about to end."""
+    fields = _fields(pid)
+    return max(0, int(fields[17]) - 1) if fields and fields[19] == started else 0
+
+
+def _fields(pid: int) -> list[str]:
+    """What the kernel says of a process after its name (proc(5), from field 3 on)."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else fields[19]
+        return []
 
 
 def recorded(instance: Instance, name: str) -> Running | None:
@@ -58,6 +81,11 @@ def is_running(instance: Instance, name: str) -> bool:
     """Whether the process started under a name is still there."""
     found = recorded(instance, name)
     return found is not None and found.alive()
+
+
+def started_at(instance: Instance, name: str) -> float:
+    """When what runs under a name was started, in seconds of the epoch."""
+    return (instance.run / f"{name}.pid").stat().st_mtime
 
 
 def start(instance: Instance, service: Service) -> None:
@@ -80,27 +108,38 @@ def start(instance: Instance, service: Service) -> None:
             cwd="/",
         )
     path = instance.run / f"{service.name}.pid"
-    path.write_text(f"{process.pid} {start_time(process.pid) or 0}")
+    unfinished = path.with_suffix(".new")  # others read it at any time
+    unfinished.write_text(f"{process.pid} {start_time(process.pid) or 0}")
+    unfinished.rename(path)
 
 
-def wait_healthy(instance: Instance, services: Iterable[Service], within: float = 90) -> None:
+def wait_healthy(instance: Instance, services: Iterable[Service], within: float = LONGEST) -> None:
     """Wait until every service answers. Raises ClusterError with the log of one that does not."""
-    deadline = time.monotonic() + within
     for service in services:
-        while not service.healthy():
-            path = instance.logs / f"{service.name}.log"
-            _reap()
-            if not is_running(instance, service.name):
-                raise ClusterError(
-                    f"{service.name} ended right after its start. Its log, {path}, ends with:\n"
-                    f"{tail(str(path))}"
-                )
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{service.name} did not answer within {within:.0f} s. Its log, {path}, "
-                    f"ends with:\n{tail(str(path))}"
-                )
-            time.sleep(0.05)
+        _wait_healthy(instance, service, within)
+
+
+def _wait_healthy(instance: Instance, service: Service, within: float) -> None:
+    path = instance.logs / f"{service.name}.log"
+
+    def answers() -> bool:
+        if service.healthy():
+            return True
+        _reap()
+        if not is_running(instance, service.name):
+            raise ClusterError(
+                f"{service.name} ended right after its start. Its log, {path}, ends with:\n"
+                f"{tail(str(path))}"
+            )
+        return False
+
+    wait_for(
+        f"{service.name} to answer",
+        answers,
+        seen=lambda: tail(str(path), lines=1).strip(),
+        more=lambda: f"its log, {path}, ends with:\n{tail(str(path))}",
+        within=within,
+    )
 
 
 def _reap() -> None:
@@ -118,7 +157,7 @@ def stop(instance: Instance, names: Iterable[str], grace: float = 8) -> None:
     for name in names:
         found = recorded(instance, name)
         if found and found.alive():
-            os.kill(found.pid, signal.SIGTERM)
+            found.send(signal.SIGTERM)
             waiting.append(found)
     end_all(waiting, grace)
     for name in names:
@@ -131,7 +170,7 @@ def end_all(waiting: list[Running], grace: float) -> None:
     killed = False
     while True:
         _reap()
-        waiting = [found for found in waiting if found.alive()]
+        waiting = [found for found in waiting if not found.gone()]
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -139,6 +178,6 @@ def end_all(waiting: list[Running], grace: float) -> None:
                 pids = ", ".join(str(found.pid) for found in waiting)
                 raise ClusterError(f"The processes {pids} cannot be ended: restart the machine.")
             for found in waiting:
-                os.kill(found.pid, signal.SIGKILL)
-            killed, deadline = True, time.monotonic() + 10
+                found.send(signal.SIGKILL)
+            killed, deadline = True, time.monotonic() + END
         time.sleep(0.03)

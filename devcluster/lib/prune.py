@@ -21,7 +21,7 @@ def prune(current: str) -> None:
     Those that `outdated` chooses. What cannot be removed is said and stays.
     """
     root = storage.graph_root()
-    with locked("images", wait=1800):
+    with locked("images"):
         client = Containerd() if SOCKET.exists() else None
         loaded = client.images() if client else {}
         running = client.running_images() if client else set()

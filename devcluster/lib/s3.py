@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 
 from lib import build, images
 from lib.health import answers, kubectl
+from lib.lock import locked
 from lib.paths import CLUSTER_DOMAIN, FULL, MANIFESTS
+from lib.patience import wait_for
 from lib.say import ClusterError, say, stage
-from lib.up import wait_for, works
+from lib.up import runs
 
 NAMESPACE = "dino-s3"
 SERVICE = "s3"
@@ -35,16 +37,23 @@ class Endpoint:
 
 def up(*, as_json: bool) -> None:
     """Start the server, wait until it answers, and print where it is."""
-    if not works(FULL):
+    if not runs(FULL):
         raise ClusterError("The cluster is not up: run `devcluster/cluster up` first.")
     build.ensure(build.S3)
     image = f"localhost/dino-s3:{build.S3.key()}"
-    with stage("Starting the S3 server", "5 s"):
+    with locked("s3"), stage("Starting the S3 server", "5 s"):
+        wait_for("the API server", answers(f"{FULL.server}/readyz"))
         images.load_program(image, build.S3.binary, "/s3")
         apply(image)
         found = describe()
-        wait_for("the S3 server", answers(f"{found.endpoint}/healthz"), 60)
+        wait_for("the S3 server", answers(f"{found.endpoint}/healthz"), pods)
     show(found, as_json=as_json)
+
+
+def pods() -> str:
+    """The state of the server's pods in one line."""
+    rows = kubectl(FULL, "get", "pods", "-n", NAMESPACE, "--no-headers").splitlines()
+    return "; ".join(" ".join(row.split()[:3]) for row in rows)
 
 
 def apply(image: str) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import time
-from collections.abc import Callable
 
 from lib import build, certs, cleanup, control_plane, doctor, network, node
 from lib.containerd import SOCKET
-from lib.health import answers, kubectl, listens, node_is_ready
+from lib.health import Refused, answers, kubectl, listens, node_is_ready
 from lib.lock import locked
 from lib.paths import API_ONLY, FULL, NODE_NAME, Instance
-from lib.processes import Service, is_running, start, stop, wait_healthy
+from lib.patience import wait_for
+from lib.processes import (
+    Service,
+    is_running,
+    recorded,
+    start,
+    started_at,
+    stop,
+    wait_healthy,
+)
 from lib.say import ClusterError, say, stage
 
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 NODE = ("coredns", "kube-proxy", "kubelet")
-PORT_PATIENCE = 5.0
 
 
 def up(instance: Instance) -> None:
@@ -27,7 +32,7 @@ def up(instance: Instance) -> None:
     doctor.check_platform(node=instance.has_node)
     doctor.ensure_packages(doctor.NODE_NEEDS if instance.has_node else doctor.CONTROL_PLANE_NEEDS)
     build.ensure(build.KUBE, *((build.PAUSE,) if instance.has_node else ()))
-    with locked(instance.name, wait=120):
+    with locked(instance.name):
         if works(instance):
             say(f"The cluster is up already: {instance.server}.")
         else:
@@ -38,10 +43,13 @@ def up(instance: Instance) -> None:
 
 def works(instance: Instance) -> bool:
     """Whether every process runs and the API server answers."""
+    return runs(instance) and answers(f"{instance.server}/readyz")()
+
+
+def runs(instance: Instance) -> bool:
+    """Whether every process runs; the API server may be too busy to answer at once."""
     names = CONTROL_PLANE + ((*NODE, "containerd") if instance.has_node else ())
-    return (
-        all(is_running(instance, name) for name in names) and answers(f"{instance.server}/readyz")()
-    )
+    return all(is_running(instance, name) for name in names)
 
 
 def bring_up(instance: Instance) -> None:
@@ -62,12 +70,11 @@ def bring_up(instance: Instance) -> None:
         node.load_pause()
     wait_healthy(instance, [server])
     rest = [control_plane.controller_manager(instance), control_plane.scheduler(instance)]
-    since = time.time()
     if instance.has_node:
         node.apply_manifests(instance)
         rest += [node.kubelet(instance), node.kube_proxy(instance), node.coredns(instance)]
     start_all(instance, rest)
-    wait_usable(instance, since)
+    wait_usable(instance)
 
 
 def start_all(instance: Instance, services: list[Service]) -> None:
@@ -77,50 +84,40 @@ def start_all(instance: Instance, services: list[Service]) -> None:
     wait_healthy(instance, services)
 
 
-def wait_usable(instance: Instance, since: float) -> None:
+def wait_usable(instance: Instance) -> None:
     """Wait for what pods need: the default service account, and a node that is ready."""
-    wait_for("the default service account", lambda: has_service_account(instance), 30)
+    wait_for("the default service account", lambda: has_service_account(instance))
     if instance.has_node:
-        wait_for(
-            f"node {NODE_NAME} to be ready", lambda: node_is_ready(instance, NODE_NAME, since), 90
-        )
+        # Where the kubelet ran on, its last heartbeat may be minutes old.
+        since = started_at(instance, "kubelet")
+        wait_for(f"node {NODE_NAME} to be ready", lambda: node_is_ready(instance, NODE_NAME, since))
 
 
 def has_service_account(instance: Instance) -> bool:
     """Whether the controller manager has given the default namespace its account."""
     try:
         kubectl(instance, "get", "serviceaccount", "default", "-n", "default")
-    except subprocess.CalledProcessError:
+    except Refused:
         return False
     return True
-
-
-def wait_for(what: str, ready: Callable[[], bool], within: float) -> None:
-    """Poll until something is ready. Raises ClusterError that names the next command."""
-    deadline = time.monotonic() + within
-    while not ready():
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"Waited {within:.0f} s for {what}: `devcluster/cluster status` and "
-                "`devcluster/cluster logs NAME` say more."
-            )
-        time.sleep(0.1)
 
 
 def check_ports(instance: Instance) -> None:
     """Refuse, by name, a port that somebody else's process holds.
 
-    One of ours that was killed counts as gone while its threads still end and hold the port.
+    One of ours that was killed holds it until the last of its threads has ended.
     """
-    deadline = time.monotonic() + PORT_PATIENCE
     for name, port in instance.ports.of_programs(node=instance.has_node):
-        while not is_running(instance, name) and is_taken(port):
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
-                    "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
-                )
-            time.sleep(0.1)
+        if is_running(instance, name):
+            continue
+        before = recorded(instance, name)
+        if before:
+            wait_for(f"the process {before.pid}, {name}, to be gone", before.gone)
+        if is_taken(port):
+            raise ClusterError(
+                f"Port {port}, which {name} needs, is taken by another process (perhaps a dev "
+                "cluster with another DINO_DEVCLUSTER_HOME): end that one first."
+            )
 
 
 def is_taken(port: int) -> bool:
@@ -138,7 +135,7 @@ def down(instance: Instance, *, purge: bool) -> None:
     """End all of an instance's processes and undo what it did to the machine."""
     if not left_anything(instance):
         return
-    with locked(instance.name, wait=120), stage(f"Ending the {label(instance)}", "5 s"):
+    with locked(instance.name), stage(f"Ending the {label(instance)}", "5 s"):
         if instance.has_node:
             stop(instance, NODE)
             cleanup.node(instance)
