@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,23 @@ RELEASE, SYSTEM_NAMESPACE, NAMESPACE, SECRET = (
     "dino-s3",
 )
 
+# What kubectl and the API server say when one of them, or etcd, has too little time; the dev
+# cluster's own commands, which know nothing of this package, have the same list.
+BUSY = (
+    "i/o timeout",
+    "handshake timeout",
+    "Client.Timeout",
+    "return a response in the time allotted",
+    "deadline exceeded",
+    "connection reset by peer",
+    "unexpected EOF",
+    "unable to handle the request",
+    "etcdserver: ",
+    "Too Many Requests",
+)
+BUSY_SECONDS = 300.0
+PATIENCE = "15m"  # for what takes seconds on an idle machine
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -39,22 +57,31 @@ class Cluster:
         return {"KUBECONFIG": self.kubeconfig} if self.kubeconfig else {}
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """Run kubectl in the namespace of the jobs. Raises DemoError with what it said."""
-        command = [self.kubectl_path, "-n", self.namespace, *arguments]
-        done = subprocess.run(
-            command,
-            input=given,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **self.env},
-            check=False,
-        )
+        """Run kubectl in the namespace of the jobs. Raises DemoError with what it said.
+
+        A server that is too busy to answer is asked again for BUSY_SECONDS: a command must be one
+        that can be repeated.
+        """
+        ends = time.monotonic() + BUSY_SECONDS
+        done = self._run(arguments, given)
+        while done.returncode != 0 and is_busy(done.stderr) and time.monotonic() < ends:
+            time.sleep(1)
+            done = self._run(arguments, given)
         if done.returncode != 0:
             said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
             raise DemoError(
                 f"`kubectl {' '.join(arguments)}` failed: {said}", self.typed("get", "events")
             )
         return done.stdout
+
+    def _run(
+        self, arguments: tuple[str, ...], given: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [self.kubectl_path, "-n", self.namespace, *arguments]
+        env = {**os.environ, **self.env}
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, env=env, check=False
+        )
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """`kubectl apply` of some objects."""
@@ -72,9 +99,19 @@ class Cluster:
     def describe_command(self, job: str) -> str:
         return self.typed("describe", "dinojob,pods")
 
+    def operator_pods(self) -> str:
+        """The operator's pods and their states in one line."""
+        rows = self.kubectl("-n", SYSTEM_NAMESPACE, "get", "pods", "--no-headers").splitlines()
+        return "; ".join(" ".join(row.split()[:3]) for row in rows) or "no pod yet"
+
     def operator_command(self) -> str:
         config = f"KUBECONFIG={self.kubeconfig} " if self.kubeconfig else ""
         return f"{config}{self.kubectl_path} -n {SYSTEM_NAMESPACE} logs deployment/{RELEASE}"
+
+
+def is_busy(error: str) -> bool:
+    """Whether kubectl's complaint is about a server that did not answer in its time."""
+    return any(sign in error for sign in BUSY)
 
 
 def find(program: str, folder: Path | None = None) -> str:
@@ -114,8 +151,9 @@ def install(
     ]
     try:
         work.run(
-            [*command, "--create-namespace", "--values", path, "--wait", "--timeout", "3m"],
+            [*command, "--create-namespace", "--values", path, "--wait", "--timeout", PATIENCE],
             cluster.env,
+            look=cluster.operator_pods,
         )
     except DemoError as error:
         raise DemoError(str(error), cluster.operator_command()) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo import images, job, storage
-from demo.cluster import NAMESPACE, Cluster, find, install, prepare_namespace
+from demo.cluster import NAMESPACE, PATIENCE, Cluster, find, install, prepare_namespace
 from demo.digits import make_digits
 from demo.errors import DemoError
 from demo.stages import Run, Stage, Work
@@ -69,7 +69,7 @@ class Demo:
         """Upload the data and take away what an earlier demo left: its job and its results."""
         manifest = self.manifest
         prepare_namespace(self.cluster, self.storage)
-        gone = ("--ignore-not-found", "--cascade=foreground", "--timeout=150s")
+        gone = ("--ignore-not-found", "--cascade=foreground", f"--timeout={PATIENCE}")
         # Where no chart was ever installed there is no such resource and no job either.
         if "dinojobs" in self.cluster.kubectl("api-resources", "--api-group=dino-operator.io"):
             self.cluster.kubectl("delete", "dinojob", job.name(manifest), *gone)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,7 +18,10 @@ from typing import IO
 from demo.errors import DemoError, Stopped
 from demo.screen import Screen, clock
 
-GRACE_SECONDS = 15.0  # for a program to end after an interrupt, before it is killed
+GRACE_SECONDS = 60.0  # for a program to end after an interrupt, before it is killed
+LOOK_SECONDS = 10.0
+TAIL_BYTES = 16_384
+WIDE = 70  # letters of a log's last line on the screen
 
 
 class Work:
@@ -28,23 +32,32 @@ class Work:
     def __init__(self, name: str, log: Path, stop: threading.Event) -> None:
         self.name, self.log, self.stop = name, log, stop
 
-    def run(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-        """Run a program with its output in the log.
+    def run(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        look: Callable[[], str] | None = None,
+    ) -> None:
+        """Run a program with its output in the log; now and then what `look` sees, too.
 
         Raises DemoError when it fails, Stopped when the demo ends.
         """
         with self.log.open("ab") as out:
-            self._spawn(command, env, out)
+            self._spawn(command, env, out, look)
 
     def read(self, command: Sequence[str | Path]) -> str:
         """Run a program with its complaints in the log, and return what it prints."""
         with tempfile.TemporaryFile() as out:
-            self._spawn(command, None, out)
+            self._spawn(command, None, out, None)
             out.seek(0)
             return out.read().decode(errors="replace")
 
     def _spawn(
-        self, command: Sequence[str | Path], env: Mapping[str, str] | None, out: IO[bytes]
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None,
+        out: IO[bytes],
+        look: Callable[[], str] | None,
     ) -> None:
         words = [str(word) for word in command]
         self.note(f"$ {' '.join(words)}")
@@ -57,7 +70,7 @@ class Work:
                 env={**os.environ, **(env or {})},
                 start_new_session=True,  # Ctrl-C reaches the demo, which ends what it started
             )
-            self._wait(process)
+            self._wait(process, look)
         if process.returncode != 0:
             short = " ".join([Path(words[0]).name, *words[1:3]])
             raise DemoError(f"`{short}` failed: {self.last_line()}", f"less {self.log}")
@@ -73,15 +86,23 @@ class Work:
         """
         if not self.log.exists():
             return ""
-        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines()[-20:]]
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            text = log.read().decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines()[-20:]]
         errors = [line for line in lines if line.lower().startswith("error")]
         return next((line for line in reversed(errors or lines) if line), "")
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], look: Callable[[], str] | None) -> None:
+        looked = time.monotonic()
         while process.poll() is None:
             if self.stop.wait(0.2):
                 end(process)
                 raise Stopped(self.name)
+            if look and time.monotonic() - looked >= LOOK_SECONDS:
+                with suppress(DemoError):
+                    self.note(look())
+                looked = time.monotonic()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -132,7 +153,8 @@ class Runner:
         self._stages, self._logs, self._screen = list(stages), logs, screen
         self._stop = threading.Event()
         self._start = time.monotonic()
-        self._running: dict[str, tuple[Work, float]] = {}
+        self._running: dict[Stage, tuple[Work, float]] = {}
+        self._lock = threading.Lock()  # each stage has a thread
         self.timings: list[Timing] = []
 
     def run(self) -> None:
@@ -167,22 +189,30 @@ class Runner:
         log.write_text("")
         work = Work(stage.name, log, self._stop)
         began = time.monotonic() - self._start
-        self._running[stage.name] = (work, began)
+        with self._lock:
+            self._running[stage] = (work, began)
         self._screen.say(f"[{clock(began)}] {stage.name} ...")
         try:
             stage.run(work)
         finally:
             ended = time.monotonic() - self._start
-            del self._running[stage.name]
+            with self._lock:
+                del self._running[stage]
         self.timings.append(Timing(stage.name, began, ended))
         self._screen.say(f"[{clock(ended)}] {stage.name}: done in {ended - began:.0f} s")
 
     def _status(self) -> str:
         now = time.monotonic() - self._start
-        parts = [
-            f"{name} {now - began:.0f} s" for name, (_, began) in sorted(self._running.items())
-        ]
+        with self._lock:
+            running = sorted(self._running.items(), key=lambda one: one[0].name)
+        parts = [at_work(stage, work, now - began) for stage, (work, began) in running]
         return f"[{clock(now)}] at work: {', '.join(parts)}" if parts else ""
+
+
+def at_work(stage: Stage, work: Work, seconds: float) -> str:
+    """A stage and its seconds; of one that takes longer than announced, its log's last line too."""
+    last = work.last_line() if seconds > stage.first else ""
+    return f"{stage.name} {seconds:.0f} s" + (f" ({last[:WIDE]})" if last else "")
 
 
 def table(timings: Sequence[Timing]) -> str:

@@ -14,9 +14,9 @@ from demo.screen import Screen, clock
 from demo.storage import Storage, download
 
 POLL_SECONDS = 2.0
-START_SECONDS = (
-    600.0  # a pod that does not run after this will not: image, node or quota is missing
-)
+# A pod that does not run, and of which nothing new is told for so long, will not: image, node or
+# quota is missing. An image of gigabytes takes its time on a slow network.
+START_SECONDS = 1200.0
 Job = dict[str, Any]
 
 
@@ -25,21 +25,23 @@ def follow(cluster: Cluster, name: str, screen: Screen, stop: threading.Event) -
 
     Returns the finished resource; raises DemoError when it failed.
     """
-    began = time.monotonic()
+    told, since = "", time.monotonic()
     try:
         while True:
             job = get(cluster, name)
+            if told != line(job):
+                told, since = line(job), time.monotonic()
             if condition(job, "Complete"):
                 return job
             if condition(job, "Failed"):
                 raise DemoError(f"the training failed: {why(job)}", cluster.logs_command(name))
-            waited = time.monotonic() - began
+            waited = time.monotonic() - since
             if waited > START_SECONDS and not job.get("status", {}).get("startTime"):
                 raise DemoError(
-                    f"no training pod runs after {waited:.0f} s: {waiting_for(job)}",
+                    f"no training pod runs, nothing new in {waited:.0f} s: {waiting_for(job)}",
                     cluster.describe_command(name),
                 )
-            screen.live(line(job))
+            screen.live(told)
             if stop.wait(POLL_SECONDS):
                 raise Stopped(name)
     finally:

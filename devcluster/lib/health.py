@@ -23,7 +23,7 @@ BUSY = (
     "i/o timeout",
     "handshake timeout",
     "Client.Timeout",
-    "timed out",
+    "return a response in the time allotted",
     "deadline exceeded",
     "connection reset by peer",
     "unexpected EOF",

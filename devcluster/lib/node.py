@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from lib import images
@@ -24,6 +25,7 @@ from lib.processes import Service
 
 CGROUP = "dino-devcluster"
 CNI_NETWORK = "dino-devcluster"
+SHARES_OF_A_CORE = 1024
 PAUSE_IMAGE = "localhost/dino-pause:1"
 
 
@@ -129,12 +131,18 @@ def kubelet_config(instance: Instance) -> dict[str, object]:
     }
 
 
-def make_cgroup() -> None:
-    """Make the node's control group in every hierarchy, as the kubelet wants to find it."""
-    top = Path("/sys/fs/cgroup")
+def make_cgroup(top: Path = Path("/sys/fs/cgroup")) -> None:
+    """Make the node's control group in every hierarchy, as the kubelet wants to find it.
+
+    Version 1 gives a new group the weight of a single process, whatever runs in it: with that, all
+    pods together would be one of many on a busy machine. It gets what Kubernetes gives its pods.
+    """
     version2 = (top / "cgroup.controllers").exists()
     for place in [top] if version2 else [path for path in top.iterdir() if path.is_dir()]:
         (place / CGROUP).mkdir(exist_ok=True)
+        weight = place / CGROUP / "cpu.shares"
+        if weight.exists():
+            weight.write_text(str(SHARES_OF_A_CORE * (os.cpu_count() or 1)))
 
 
 def kube_proxy(instance: Instance) -> Service:

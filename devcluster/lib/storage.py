@@ -15,6 +15,8 @@ from typing import Any
 
 from lib.say import ClusterError
 
+READS = 5
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -57,8 +59,18 @@ def graph_root() -> Path:
 def find(root: Path, name: str) -> Image:
     """The image of a name, with localhost/ and :latest filled in as buildah does.
 
+    Another buildah may write meanwhile: what does not fit together is read again.
     Raises ClusterError naming the images that there are.
     """
+    for _ in range(READS):
+        try:
+            return _find(root, name)
+        except (KeyError, FileNotFoundError):
+            continue
+    raise ClusterError(f"buildah's storage lacks a part of {name}: build it again.")
+
+
+def _find(root: Path, name: str) -> Image:
     records: list[dict[str, Any]] = _read(root / "overlay-images" / "images.json")
     wanted = full_name(name)
     for record in records:

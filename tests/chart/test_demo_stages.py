@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from demo import training
+from demo import cluster, stages, training
 from demo.cluster import Cluster, image_values
 from demo.errors import DemoError
 from demo.images import OPERATOR, TRAINER
 from demo.plan import NEEDED, announce, current, dev
 from demo.screen import Screen, clock
-from demo.stages import Run, Runner, Stage, Timing, Work, table
+from demo.stages import Run, Runner, Stage, Timing, Work, at_work, table
 
 PYTHON = sys.executable
 
@@ -31,7 +33,7 @@ def runner(tmp_path: Path, *stages: Stage) -> Runner:
 
 
 def test_what_needs_nothing_runs_at_once_and_the_rest_in_order(tmp_path: Path) -> None:
-    both = threading.Barrier(2, timeout=10)  # breaks if the two do not run side by side
+    both = threading.Barrier(2, timeout=600)  # breaks if the two do not run side by side
     order: list[str] = []
 
     def meet(work: Work) -> None:
@@ -46,19 +48,56 @@ def test_what_needs_nothing_runs_at_once_and_the_rest_in_order(tmp_path: Path) -
 
 
 def test_a_failure_ends_the_others_and_comes_out_as_it_was(tmp_path: Path) -> None:
+    sleeper = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
+    log = tmp_path / "long.log"
+
     def fail(work: Work) -> None:
-        time.sleep(0.3)
+        while not said_process(log):  # until the other one is at work
+            time.sleep(0.01)
         raise DemoError("no", "less log")
 
     def long(work: Work) -> None:
-        work.run([PYTHON, "-c", "import time; time.sleep(60)"])
+        work.run([PYTHON, "-c", sleeper])
 
     never = stage("never", lambda work: pytest.fail("ran"), "fails")
-    began = time.monotonic()
     with pytest.raises(DemoError, match="no") as error:
         runner(tmp_path, stage("fails", fail), stage("long", long), never).run()
     assert error.value.look == "less log"
-    assert time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said_process(log)), 0)
+
+
+def said_process(log: Path) -> str:
+    """The line of digits in a log."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return next((line for line in lines if line.isdigit()), "")
+
+
+def test_a_stage_that_takes_longer_than_announced_shows_what_it_is_at(tmp_path: Path) -> None:
+    work = Work("cluster", tmp_path / "log", threading.Event())
+    work.log.write_text("x" * 100_000 + "\n  40 s waiting for node dino-node to be ready\n")
+    cluster = Stage("cluster", "", 20, 8, lambda work: None)
+    assert at_work(cluster, work, 19) == "cluster 19 s"
+    late = at_work(cluster, work, 41)
+    assert late == "cluster 41 s (40 s waiting for node dino-node to be ready)"
+
+
+def test_what_is_seen_while_a_program_runs_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "LOOK_SECONDS", 0.0)
+    told = tmp_path / "told"
+
+    def look() -> str:
+        if told.exists():
+            raise DemoError("a look that fails fails nothing")
+        told.touch()
+        return "dino-operator-1 0/1 ErrImagePull"
+
+    work = Work("operator", tmp_path / "log", threading.Event())
+    program = f"import os\nwhile not os.path.exists({str(told)!r}): pass"
+    work.run([PYTHON, "-c", program], look=look)
+    assert work.last_line() == "dino-operator-1 0/1 ErrImagePull"
 
 
 def test_a_programs_failure_is_its_last_word_and_its_log(tmp_path: Path) -> None:
@@ -202,12 +241,55 @@ def test_a_pod_that_never_starts_ends_the_demo(monkeypatch: pytest.MonkeyPatch) 
     assert "describe dinojob" in error.value.look
 
 
+def test_a_job_of_which_something_new_is_told_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(training, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(training, "START_SECONDS", 350.0)
+    told = [
+        a_job("Queued", conditions=[{"type": "Running", "status": "False", "message": f"{step}"}])
+        for step in range(20)
+    ]
+    with pytest.raises(DemoError, match=r"no training pod runs, nothing new in 400 s: 19"):
+        follow(*told)
+
+
+BUSY_ONCE = """#!/bin/sh
+[ -e "$0.asked" ] && { echo fine; exit; }
+touch "$0.asked"
+echo 'Unable to connect to the server: net/http: TLS handshake timeout' >&2
+exit 1
+"""
+
+
+def kubectl(path: Path, script: str) -> Cluster:
+    """A cluster whose kubectl is a shell script."""
+    path.write_text(script)
+    path.chmod(0o755)
+    return Cluster(str(path), "helm", "")
+
+
+def test_a_server_that_is_too_busy_is_asked_again(tmp_path: Path) -> None:
+    assert kubectl(tmp_path / "kubectl", BUSY_ONCE).kubectl("get", "pods") == "fine\n"
+
+
+@pytest.mark.parametrize("no", ["timed out waiting for the condition", "Error: NotFound"])
+def test_an_answer_is_taken_at_once(
+    no: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: pytest.fail("asked again"))
+    with pytest.raises(DemoError, match=no):
+        kubectl(tmp_path / "kubectl", f"#!/bin/sh\necho '{no}' >&2; exit 1\n").kubectl("wait")
+
+
 def test_the_plan_is_told_beforehand_and_fits_together(tmp_path: Path) -> None:
-    demo, stages = dev(tmp_path, None)
-    Runner(stages, tmp_path, Screen(io.StringIO()))  # knows every need
-    text = announce(stages, "4 min")
-    assert all(stage.name in text for stage in stages)
-    alone = {stage.name for stage in stages if not stage.needs}
+    demo, planned = dev(tmp_path, None)
+    Runner(planned, tmp_path, Screen(io.StringIO()))  # knows every need
+    text = announce(planned, "4 min")
+    assert all(stage.name in text for stage in planned)
+    alone = {stage.name for stage in planned if not stage.needs}
     assert {"programs", "base image", "dataset"} <= alone
     assert demo.operator_image == OPERATOR.name
 

@@ -67,6 +67,31 @@ def test_records_that_contradict_each_other_are_refused(store: Path) -> None:
         storage.find(store, "dino:1")
 
 
+def test_an_image_that_another_buildah_replaces_meanwhile_is_read_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is read, then it is built anew and its old layers go, then the layers are read."""
+    path = store / "overlay-images" / "images.json"
+    before, read = path.read_text(), storage._read
+    stale = [path]
+
+    def replaced(file: Path) -> object:
+        if file == path and stale:
+            stale.pop()
+            return json.loads(before.replace('"top"', '"gone"'))
+        return read(file)
+
+    monkeypatch.setattr(storage, "_read", replaced)
+    assert len(storage.find(store, "dino:1").layers) == 2
+
+
+def test_an_image_without_one_of_its_layers_is_refused(store: Path) -> None:
+    path = store / "overlay-images" / "images.json"
+    path.write_text(path.read_text().replace('"top"', '"gone"'))
+    with pytest.raises(ClusterError, match="lacks a part of dino:1: build it again"):
+        storage.find(store, "dino:1")
+
+
 TRAINER = "localhost/dino-trainer"
 BUILT = {
     f"{TRAINER}:src-00000000000a": "2026-01-04T00:00:00Z",  # in use, and built before all others

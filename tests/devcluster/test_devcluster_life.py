@@ -10,8 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from lib import cleanup, network, up
 from lib.containerd import RUNTIME
 from lib.health import kubectl
 from lib.paths import BRIDGE_ADDRESS, FULL
+from lib.patience import wait_for
 from lib.processes import is_running, recorded
 
 CLUSTER = Path(__file__).parents[2] / "devcluster" / "cluster"
@@ -67,7 +67,7 @@ def cluster(*arguments: str) -> None:
 @pytest.fixture
 def kept() -> Iterator[None]:
     """Whatever happens, the cluster is up afterwards if it was up before."""
-    was_up = up.works(FULL)
+    was_up = up.runs(FULL)
     yield
     if was_up:
         cluster("up")
@@ -98,13 +98,6 @@ def traces() -> dict[str, list[str]]:
         "groups": [str(folder) for folder in cleanup.cgroup_folders()],
         "files": [str(path) for path in (RUNTIME, network.BEFORE) if path.exists()],
     }
-
-
-def wait_for(what: str, question: Callable[[], bool], within: float = 120) -> None:
-    deadline = time.monotonic() + within
-    while not question():
-        assert time.monotonic() < deadline, f"waited {within} s for {what}"
-        time.sleep(0.2)
 
 
 def addresses(name: str) -> list[str]:
@@ -154,7 +147,7 @@ def kill_everything_but_the_shims() -> None:
 def test_up_survives_kills_and_down_leaves_nothing(kept: None) -> None:
     cluster("up")
     # An earlier run left it as it ended: asked to go, when nothing was left to see to that.
-    kubectl(FULL, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=2m")
+    kubectl(FULL, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=15m")
     kubectl(FULL, "apply", "-f", "-", given=POD)
     wait_for("the pod to run", pod_runs)
     name = f"peer.peers.{NAMESPACE}.svc.cluster.local"

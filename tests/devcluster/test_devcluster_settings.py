@@ -1,6 +1,7 @@
 """Certificates, settings files and what scripts read."""
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -67,6 +68,17 @@ def test_containerd_disturbs_no_other(state: Path) -> None:
     for place in (config["state"], config["grpc"]["address"]):
         assert place.startswith("/run/dino-devcluster/")
     assert config["root"] == str(state / "containerd")
+
+
+def test_pods_weigh_as_much_as_the_machine_has_cores(tmp_path: Path) -> None:
+    for hierarchy in ("cpu", "memory"):
+        (tmp_path / hierarchy).mkdir()
+    node.make_cgroup(tmp_path)
+    (tmp_path / "cpu" / node.CGROUP / "cpu.shares").write_text("1024")  # as the kernel makes it
+    node.make_cgroup(tmp_path)
+    weight = (tmp_path / "cpu" / node.CGROUP / "cpu.shares").read_text()
+    assert weight == str(1024 * (os.cpu_count() or 0))
+    assert list((tmp_path / "memory" / node.CGROUP).iterdir()) == []
 
 
 def test_s3_prints_what_scripts_read(capsys: pytest.CaptureFixture[str]) -> None:
