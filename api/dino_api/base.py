@@ -17,6 +17,8 @@ from pydantic.alias_generators import to_camel
 NAME = 63
 SHORT = 256
 URI = 1024
+REPORTED_URI = 1536
+"""Of a file below the longest output."""
 TEXT = 4096
 
 

@@ -1,27 +1,28 @@
 """What the trainer reports: progress while it runs, and the result at the end.
 
-The result travels through the pod's termination message (4096 bytes at most) and, whole, as
-`result.json` beside the artifacts. Status of the resource is made of the same models.
+The result travels through the pod's termination message (`message`) and, whole, as `result.json`
+beside the artifacts. Status of the resource is made of the same models.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from dino_api.base import NAME, SHORT, TEXT, URI, Camel
+from dino_api import message, message_reading
+from dino_api.base import NAME, REPORTED_URI, SHORT, TEXT, URI
 from dino_api.names import Action, Stage
+from dino_api.reported import Reported
 
-TERMINATION_LIMIT = 4096
+TERMINATION_LIMIT = message.LIMIT
 SCHEMA_VERSION = 1
 
-_WARNINGS, _WARNING = 12, 120
+MOST_CLASSES, MOST_WARNINGS = 20_000, 100
 Line = Annotated[str, Field(max_length=URI)]
 
 
-class Metrics(Camel):
+class Metrics(Reported):
     """The 12 COCO statistics of the validation set, 0..1; -1 where nothing of that kind exists."""
 
     mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
@@ -49,14 +50,14 @@ class Metrics(Camel):
         return Metrics(**{name: round(value, digits) for name, value in pairs})
 
 
-class Validation(Camel):
+class Validation(Reported):
     """One point of the learning curve."""
 
     epoch: int = Field(ge=0, description="Epochs finished.")
     mAP50: float = Field(description="Validation mAP50 after them.")
 
 
-class Progress(Camel):
+class Progress(Reported):
     """Where a running job is. Written by the pod itself, at most every 10 seconds."""
 
     epoch: int | None = Field(None, ge=0, description="Epochs finished.")
@@ -79,6 +80,11 @@ class Progress(Camel):
     )
     updated_at: str | None = Field(None, max_length=NAME, description="RFC 3339 time of writing.")
 
+    @classmethod
+    def cut(cls, name: str, items: list[Any], most: int) -> list[Any]:
+        """The latest validations."""
+        return items[-most:]
+
     @model_validator(mode="after")
     def _fill_display(self) -> Progress:
         if self.display is None and self.percent is not None:
@@ -86,21 +92,23 @@ class Progress(Camel):
         return self
 
 
-class Checkpoint(Camel):
+class Checkpoint(Reported):
     """The checkpoint that a later job starts from."""
 
-    uri: str = Field(max_length=URI, description="The checkpoint that validated best.")
-    latest_uri: str | None = Field(None, max_length=URI, description="The newest checkpoint.")
+    uri: str = Field(max_length=REPORTED_URI, description="The checkpoint that validated best.")
+    latest_uri: str | None = Field(
+        None, max_length=REPORTED_URI, description="The newest checkpoint."
+    )
     epoch: int | None = Field(None, ge=0, description="The epoch after which it was saved.")
     metric: float | None = Field(None, description="Its validation mAP.")
     sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
 
 
-class ModelFile(Camel):
+class ModelFile(Reported):
     """One file of a model, in the form that a later job goes on from."""
 
-    uri: str = Field(max_length=URI, description="Where it lies.")
+    uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
     format: Literal["checkpoint", "onnx", "engine"] = Field(
         description="checkpoint (.pth, .tlt), onnx, or engine (TensorRT)."
     )
@@ -111,7 +119,7 @@ class ModelFile(Camel):
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
 
 
-class Scored(Camel):
+class Scored(Reported):
     """One of two models that were run on the same images."""
 
     format: Literal["checkpoint", "onnx", "engine"] = Field(
@@ -126,7 +134,7 @@ class Scored(Camel):
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
 
 
-class Comparison(Camel):
+class Comparison(Reported):
     """The model that was made beside the one that it was made from, on the same images."""
 
     reference: Scored = Field(description="The model that was given.")
@@ -143,16 +151,16 @@ class Comparison(Camel):
     max_loss: float | None = Field(None, description="The largest loss that the gate allows.")
 
 
-class Artifact(Camel):
+class Artifact(Reported):
     """One published file."""
 
     name: str = Field(max_length=SHORT, description="File name, unique in the job.")
-    uri: str = Field(max_length=URI, description="Where it lies.")
+    uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
     sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
 
 
-class Dataset(Camel):
+class Dataset(Reported):
     """What the trainer found in the data."""
 
     num_classes: int | None = Field(None, ge=1, description="Largest category id plus one.")
@@ -160,18 +168,34 @@ class Dataset(Camel):
     annotations: int | None = Field(None, ge=0, description="Boxes.")
     class_names: list[Line] = Field(
         default_factory=list,
-        max_length=1000,
+        max_length=MOST_CLASSES,
         description="Names by category id; empty for ids not in use.",
     )
     digest: str | None = Field(None, max_length=128, description="Digest of images and boxes.")
     warnings: list[Line] = Field(
         default_factory=list,
-        max_length=100,
+        max_length=MOST_WARNINGS,
         description="What is odd about the data and was not an error.",
     )
 
+    @classmethod
+    def fitted(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Says in the warnings where names are left out."""
+        names = data.get("class_names") or data.get("classNames") or ()
+        if len(names) > MOST_CLASSES:
+            said = f"{len(names)} classes: the names of the first {MOST_CLASSES} are kept"
+            data = {**data, "warnings": [said, *data.get("warnings", [])]}
+        return super().fitted(data)
 
-class Failure(Camel):
+    @classmethod
+    def cut(cls, name: str, items: list[Any], most: int) -> list[Any]:
+        """Says how many warnings are left out."""
+        if name != "warnings":
+            return super().cut(name, items, most)
+        return [*items[: most - 1], f"and {len(items) - most + 1} more, in the report"]
+
+
+class Failure(Reported):
     """Why the job, or its latest attempt, failed."""
 
     reason: str = Field(max_length=SHORT, description="One word; the failure catalogue has all.")
@@ -180,7 +204,7 @@ class Failure(Camel):
     exit_code: int | None = Field(None, description="The trainer's exit code.")
 
 
-class Result(Camel):
+class Result(Reported):
     """The end of one attempt, in one object."""
 
     schema_version: int = Field(SCHEMA_VERSION, alias="schema")
@@ -195,98 +219,43 @@ class Result(Camel):
     dataset: Dataset | None = None
     failure: Failure | None = None
     curve: list[Validation] | None = None
+    folder: str | None = Field(None, description="Where result.json lies.")
     source_digest: str | None = Field(
         None,
         description="Of the model file that was given. Once another lies there, the result is "
         "outdated. Only in result.json.",
     )
 
-    def to_termination_message(self) -> str:
-        """JSON of at most 4096 bytes.
+    _lost: frozenset[str] = PrivateAttr(default=frozenset())
 
-        Leaves out, as far as it must: class names, the learning curve, all but the start of
-        warnings, artifacts, what else is known of the data, the end of long messages, and all but
-        metrics, comparison and model. `result.json` has it all.
-        """
+    @property
+    def lost(self) -> frozenset[str]:
+        """Members, by wire names, that a termination message held and that were cut from it."""
+        return self._lost
+
+    def to_termination_message(self) -> str:
+        """Two lines of JSON, of at most 4096 bytes, of which the first suffices: `message`."""
         full = self.to_dict()
         full.pop("sourceDigest", None)
-        steps = (
-            _as_is,
-            _no_names,
-            _no_curve,
-            _few_warnings,
-            _no_artifacts,
-            _no_dataset,
-            _short_failure,
-            _numbers,
-        )
-        for shorten in steps:
-            full = shorten(full)
-            text = _compact(full)
-            if len(text.encode()) <= TERMINATION_LIMIT:
-                return text
-        return _compact({name: full[name] for name in ("schema", "action") if name in full})
+        return message.write(full)
 
     @classmethod
     def from_termination_message(cls, text: str) -> Result | None:
-        """The result in a termination message, or None where the pod left something else."""
-        try:
-            return cls.model_validate(json.loads(text))
-        except (ValueError, ValidationError):
+        """What is left of a result in a termination message, or None where the pod left something
+        else. Also reads `result.json`."""
+        found = message_reading.read(text)
+        if found is None:
             return None
-
-
-def _compact(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _as_is(value: dict[str, Any]) -> dict[str, Any]:
-    return value
-
-
-def _no_names(value: dict[str, Any]) -> dict[str, Any]:
-    dataset = value.get("dataset")
-    return {**value, "dataset": {**dataset, "classNames": []}} if dataset else value
-
-
-def _no_curve(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if name != "curve"}
-
-
-def _few_warnings(value: dict[str, Any]) -> dict[str, Any]:
-    dataset = value.get("dataset")
-    if not dataset:
-        return value
-    said = dataset.get("warnings", [])
-    cut = [text if len(text) <= _WARNING else f"{text[: _WARNING - 1]}…" for text in said]
-    more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
-    return {**value, "dataset": {**dataset, "warnings": cut[:_WARNINGS] + more}}
-
-
-def _no_artifacts(value: dict[str, Any]) -> dict[str, Any]:
-    return {**value, "artifacts": []}
-
-
-def _no_dataset(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if name not in ("dataset", "artifacts")}
-
-
-def _numbers(value: dict[str, Any]) -> dict[str, Any]:
-    """With the checkpoint alone where nothing else says what a later job goes on from."""
-    kept = {"schema", "action", "metrics", "comparison", "failure"}
-    kept |= {"model" if "model" in value else "checkpoint"}
-    left = {name: part for name, part in value.items() if name in kept}
-    if "failure" in left:
-        left["failure"] = {
-            k: v[:80] if isinstance(v, str) else v for k, v in left["failure"].items()
-        }
-    return left
-
-
-def _short_failure(value: dict[str, Any]) -> dict[str, Any]:
-    """Cuts text to 300 characters: up to 4 bytes each, three of them fit beside the rest."""
-    failure = value.get("failure")
-    if not failure:
-        return value
-    cut = {k: v[:300] if isinstance(v, str) else v for k, v in failure.items()}
-    return {**value, "failure": cut}
+        known, lost = {}, set(found.lost)
+        for name, value in found.members.items():
+            try:
+                cls.model_validate({name: value})
+            except ValidationError:  # cut, or of another release
+                if "schema" not in found.members:
+                    return None
+                lost.add(name)
+            else:
+                known[name] = value
+        told = cls.model_validate(known)
+        told._lost = frozenset(lost)
+        return told

@@ -1,0 +1,208 @@
+"""The termination message of a pod: two lines of JSON, of which the first suffices.
+
+The kubelet keeps 4,096 bytes of a message at most, and then the first 12,288/n bytes of it, where n
+counts all containers of the pod, also those that others put into it. So the first line has what a
+job is judged by in 1,536 bytes, which eight containers leave, and the second has the rest.
+`message_reading` makes of it what is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dino_api.base import NAME
+from dino_api.reported import clipped
+
+Object = dict[str, Any]
+Shorten = Callable[[Object], Object]
+
+LIMIT = 4096
+"""Bytes in all, which up to three containers leave."""
+FIRST = 1536
+"""Bytes of the first line."""
+HOLDS = "holds"
+"""In the first line: the names of all members of both, so that one that was cut is missed."""
+FOLDER = "folder"
+"""Where result.json lies. URIs below it may be written as ./name."""
+HERE = "./"
+LONGEST_FOLDER = 1100
+ESSENTIAL = ("failure", "metrics", "model", "checkpoint", "comparison")
+"""What a job is judged by, in the order of a line: the end of a line is cut first."""
+
+_REST = ("note", "artifacts", "dataset", "specDigest", "curve")
+_COUNTS = ("numClasses", "images", "annotations")
+_SCORES = ("format", "precision", "mAP", "mAP50")
+_WARNINGS, _WARNING = 12, 120
+_DIGITS = 6
+
+
+def write(full: Object) -> str:
+    """The message of a result, of at most 4,096 bytes. full: its members by wire names.
+
+    What does not fit is left out, least important first: class names, the learning curve, all but
+    the start of warnings, artifacts. `result.json` has it all.
+    """
+    full = {key: part for key, part in full.items() if part or key == "schema"}
+    line = _fitting(_first(full), _FIRST_STEPS, FIRST, lambda it: _headed(it, full))
+    folder = line.get(FOLDER)
+    told = absolute(line, folder)
+    more = {key: full[key] for key in (*ESSENTIAL, *_REST) if full.get(key) != told.get(key)}
+    room = LIMIT - len(_compact(_headed(line, full)).encode()) - 1
+    rest = _fitting(_below(folder, _ordered(more)), _REST_STEPS, room, lambda it: it)
+    text = _compact(_headed(line, (*line, *rest)))
+    return f"{text}\n{_compact(rest)}" if rest else text
+
+
+def absolute(value: Any, folder: str | None) -> Any:
+    """The same with whole URIs."""
+    if folder is None:
+        return value
+    return _uris(value, lambda uri: folder + uri[1:] if uri.startswith(HERE) else uri)
+
+
+def _uris(value: Any, change: Callable[[str], str]) -> Any:
+    """The same with every URI changed, at any depth."""
+    if isinstance(value, list):
+        return [_uris(each, change) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _uris(each, change) for key, each in value.items()}
+    found = (key for key in ("uri", "latestUri") if isinstance(made.get(key), str))
+    return {**made, **{key: change(made[key]) for key in found}}
+
+
+def _compact(value: Object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _fitting(
+    value: Object, steps: Sequence[Shorten], room: int, form: Callable[[Object], Object]
+) -> Object:
+    """The same, shortened step by step until its form takes no more bytes than that."""
+    for shorten in (lambda it: it, *steps):
+        value = shorten(value)
+        if len(_compact(form(value)).encode()) <= room:
+            break
+    return value
+
+
+def _headed(line: Object, members: Iterable[str]) -> Object:
+    """The first line with what it begins with."""
+    named = dict.fromkeys(key for key in members if key in (*ESSENTIAL, *_REST))
+    head: Object = {key: line[key] for key in ("schema", "action") if key in line}
+    return {**head, HOLDS: ",".join(named), **{k: v for k, v in line.items() if k not in head}}
+
+
+def _first(full: Object) -> Object:
+    line = {key: full[key] for key in ("schema", "action", *ESSENTIAL) if key in full}
+    counts = {key: full.get("dataset", {}).get(key) for key in _COUNTS}
+    counts = {key: each for key, each in counts.items() if each is not None}
+    found = {"dataset": counts or None, "note": full.get("note"), FOLDER: full.get(FOLDER)}
+    return {**line, **{key: each for key, each in found.items() if each is not None}}
+
+
+def _ordered(rest: Object) -> Object:
+    """With the names of classes last in what is known of the data: they are cut first."""
+    if "dataset" not in rest:
+        return rest
+    data = dict(rest["dataset"])
+    last = {key: data.pop(key) for key in ("warnings", "classNames") if key in data}
+    return {**rest, "dataset": {**data, **last}}
+
+
+# ---- steps of shortening ------------------------------------------------------------------------
+
+
+def _without(*names: str) -> Shorten:
+    return lambda value: {key: part for key, part in value.items() if key not in names}
+
+
+def _in(member: str, change: Shorten) -> Shorten:
+    """A change of one member, where it is there."""
+    return lambda value: {**value, member: change(value[member])} if member in value else value
+
+
+def _texts(message: int, remedy: int) -> Shorten:
+    """A failure's texts in so many bytes; without what gets none."""
+    most = {"reason": NAME, "message": message, "remedy": remedy}
+
+    def change(failure: Object) -> Object:
+        kept = {key: part for key, part in failure.items() if most.get(key) != 0}
+        return {k: clipped(v, most[k]) if k in most else v for k, v in kept.items()}
+
+    return _in("failure", change)
+
+
+def _below(folder: str | None, value: Object) -> Object:
+    """With the URIs of what lies in the folder as ./name."""
+    if folder is None:
+        return value
+    start = folder + "/"
+    made: Object = _uris(value, lambda it: HERE + it[len(start) :] if it.startswith(start) else it)
+    return made
+
+
+def _relative(line: Object) -> Object:
+    """With the folder first and URIs below it. It is dropped where it takes most of the line."""
+    folder = line.get(FOLDER)
+    if folder is None or len(folder.encode()) > LONGEST_FOLDER:
+        return _without(FOLDER)(line)
+    return {FOLDER: folder, **_below(folder, line)}
+
+
+def _round(value: Any) -> Any:
+    """With as many digits as one validation run knows, and two more."""
+    if isinstance(value, dict):
+        return {key: _round(each) for key, each in value.items()}
+    return round(value, _DIGITS) if isinstance(value, float) else value
+
+
+def _scores(comparison: Object) -> Object:
+    """The accuracy of both."""
+    sides = {
+        side: {key: each for key, each in comparison[side].items() if key in _SCORES}
+        for side in ("reference", "candidate")
+    }
+    return {**{k: v for k, v in comparison.items() if k in ("loss", "maxLoss")}, **sides}
+
+
+def _one_file(line: Object) -> Object:
+    """A model says what a later job goes on from: the checkpoint beside it says it again."""
+    return _without("checkpoint")(line) if "model" in line else line
+
+
+def _few_warnings(data: Object) -> Object:
+    said = data.get("warnings", [])
+    cut = [text if len(text) <= _WARNING else f"{text[: _WARNING - 1]}…" for text in said]
+    more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
+    return {**data, "warnings": cut[:_WARNINGS] + more}
+
+
+_FIRST_STEPS: tuple[Shorten, ...] = (
+    _relative,
+    _round,
+    _texts(400, 240),
+    _without("note", "dataset"),
+    _in("checkpoint", _without("latestUri")),
+    _texts(160, 0),
+    _in("comparison", _scores),
+    _one_file,
+    _in("metrics", lambda it: {key: it[key] for key in ("mAP", "mAP50") if key in it}),
+    _without("comparison"),
+    _without("model", "checkpoint"),
+    _without(FOLDER),
+)
+_REST_STEPS: tuple[Shorten, ...] = (
+    _in("dataset", _without("classNames")),
+    _without("curve"),
+    _in("dataset", _few_warnings),
+    _without("artifacts"),
+    _without("dataset"),
+    _texts(900, 600),
+    _without("failure"),
+    _without("note", "specDigest", "metrics", "comparison"),
+    _one_file,
+    _without("model", "checkpoint"),
+)

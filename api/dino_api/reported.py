@@ -1,0 +1,101 @@
+"""The base of what is reported at the end of work: no bound of a report can end work that is done.
+
+A value that the CRD would refuse is brought within its bounds where the report is made: text is
+cut, a number that is none is left out. So what is written agrees with the CRD, which is made of the
+same fields.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import model_validator
+from pydantic.fields import FieldInfo
+
+from dino_api.base import URI, Camel
+
+CUT = "…"
+
+
+class Reported(Camel):
+    """Part of a report."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _within_bounds(cls, data: Any) -> Any:
+        return cls.fitted(data) if isinstance(data, dict) else data
+
+    @classmethod
+    def fitted(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The same values within the bounds of their fields. data: by either name of a field."""
+        told = dict(data)
+        for name, field in cls.model_fields.items():
+            for key in {name, field.alias or name} & told.keys():
+                told[key] = cls._fit(name, told[key], field)
+        return told
+
+    @classmethod
+    def cut(cls, name: str, items: list[Any], most: int) -> list[Any]:
+        """A list that is too long. name: of its field."""
+        return items[:most]
+
+    @classmethod
+    def _fit(cls, name: str, value: Any, field: FieldInfo) -> Any:
+        most = _bound(field, "max_length")
+        if isinstance(value, str):
+            return shortened(sound(value), most)
+        if isinstance(value, list | tuple):
+            items = [shortened(sound(one), URI) if isinstance(one, str) else one for one in value]
+            return cls.cut(name, items, most) if most is not None and len(items) > most else items
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _clamped(value, _bound(field, "ge"), _bound(field, "le"))
+        return value
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; also what was put in unchecked is JSON: no NaN, no half surrogates."""
+        told: dict[str, Any] = _as_json(super().to_dict())
+        return told
+
+
+def _bound(field: FieldInfo, kind: str) -> Any:
+    return next((getattr(each, kind) for each in field.metadata if hasattr(each, kind)), None)
+
+
+def _clamped(value: float, least: float | None, most: float | None) -> float | None:
+    """None for what is no number: JSON has none such."""
+    if not math.isfinite(value):
+        return None
+    value = value if least is None else max(value, least)
+    return value if most is None else min(value, most)
+
+
+def sound(text: str) -> str:
+    """Text that UTF-8 can hold: halves of a surrogate pair are joined, a lone one is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def shortened(text: str, most: int | None) -> str:
+    """At most so many characters; the last one shows that it was cut."""
+    return text if most is None or len(text) <= most else text[: most - 1] + CUT
+
+
+def clipped(text: str, most: int) -> str:
+    """The same in bytes of UTF-8, never within a character."""
+    raw = text.encode()
+    if len(raw) <= most:
+        return text
+    return raw[: max(0, most - len(CUT.encode()))].decode(errors="ignore") + CUT
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        made = {key: _as_json(each) for key, each in value.items()}
+        return {key: each for key, each in made.items() if each is not None}
+    if isinstance(value, list):
+        return [each for each in map(_as_json, value) if each is not None]
+    if isinstance(value, str):
+        return sound(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
