@@ -13,6 +13,7 @@ carries the label that keeps it, from before it is whole until the image refers 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -91,10 +92,19 @@ def writable_folder(mounts: list[dict[str, object]]) -> str:
 
 
 def copy_linked(source: Path, target: Path) -> None:
-    """Link a folder's files into another, or copy them where they lie on another file system."""
+    """Link a folder's files into another, or copy them where they cannot be linked."""
+    said = []
     for how in ("--link", "--reflink=auto"):
         command = ["cp", "--archive", "--force", how, "--no-target-directory"]
         done = subprocess.run([*command, source, target], capture_output=True, check=False)
         if done.returncode == 0:
             return
-    raise ClusterError(f"A layer could not be copied: {done.stderr.decode().strip()}")
+        said.append(f"cp {how}: {first_line(done.stderr)}")
+        for left in target.iterdir():  # the next try would take links that are there for its source
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    raise ClusterError(f"A layer could not be copied: {'; '.join(said)}")
+
+
+def first_line(stderr: bytes) -> str:
+    """What went wrong first: the rest follows from it."""
+    return next(iter(stderr.decode(errors="replace").strip().splitlines()), "no word")

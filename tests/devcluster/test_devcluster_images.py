@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 from pathlib import Path
@@ -173,6 +174,48 @@ def test_whiteouts_of_overlay_file_systems_arrive(tmp_path: Path) -> None:
     assert stat.S_ISCHR((target / "gone").stat().st_mode)
     assert (target / "gone").stat().st_rdev == 0
     assert os.getxattr(target / "opaque", "trusted.overlay.opaque") == b"y"
+
+
+# The real cp, which gives up after its work where it is to link, or always.
+GIVES_UP = """#!/bin/sh
+{cp} "$@"
+case "$*" in *{when}*) echo "cp: Too many links" >&2; exit 1;; esac
+"""
+
+
+def _cp_that_gives_up(folder: Path, patch: pytest.MonkeyPatch, when: str) -> None:
+    folder.mkdir()
+    (folder / "cp").write_text(GIVES_UP.format(cp=shutil.which("cp"), when=when))
+    (folder / "cp").chmod(0o755)
+    patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def _a_layer(folder: Path) -> tuple[Path, Path]:
+    source, target = folder / "diff", folder / "fs"
+    (source / "etc").mkdir(parents=True)
+    (source / "etc" / "passwd").write_text("root")
+    target.mkdir()
+    return source, target
+
+
+def test_a_link_that_fails_halfway_is_followed_by_a_whole_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = _a_layer(tmp_path)
+    _cp_that_gives_up(tmp_path / "bin", monkeypatch, when="--link")
+    share.copy_linked(source, target)
+    assert (target / "etc" / "passwd").read_text() == "root"
+    assert not (target / "etc" / "passwd").samefile(source / "etc" / "passwd")
+
+
+def test_a_layer_that_cannot_be_copied_says_what_went_wrong_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = _a_layer(tmp_path)
+    _cp_that_gives_up(tmp_path / "bin", monkeypatch, when="--archive")
+    with pytest.raises(ClusterError, match="cp --link: cp: Too many links; cp --reflink=auto"):
+        share.copy_linked(source, target)
+    assert (source / "etc" / "passwd").read_text() == "root"
 
 
 def test_a_programs_image_is_whole_and_not_roots(tmp_path: Path) -> None:
