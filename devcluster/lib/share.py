@@ -19,12 +19,17 @@ from pathlib import Path
 
 from lib import archive
 from lib.containerd import Containerd
-from lib.say import ClusterError
+from lib.say import ClusterError, say
 from lib.storage import Image, Layer
 
 # What carries this label is never collected. ctr puts it on what it prepares and commits.
 HELD = "containerd.io/gc.root"
 UNFINISHED = "dino-load-"
+COPY = ("--archive", "--no-target-directory")
+LINK = f"""
+while mountpoint --quiet "$1"; do umount --lazy "$1" || exit; done
+exec cp {" ".join(COPY)} --link "$2" "$3"
+"""
 
 
 def load(client: Containerd, image: Image) -> None:
@@ -76,7 +81,7 @@ def share_folder(client: Containerd, layer: Layer, name: str, parent: str) -> No
     active = UNFINISHED + layer.id
     above = [parent] if parent else []
     mounts = json.loads(client.run("snapshots", "prepare", "--mounts", active, *above))
-    copy_linked(layer.folder, Path(writable_folder(mounts)))
+    copy_linked(layer.folder, Path(writable_folder(mounts)), layer.root / "overlay")
     client.run("snapshots", "commit", name, active)
 
 
@@ -91,15 +96,22 @@ def writable_folder(mounts: list[dict[str, object]]) -> str:
     return str(mount["source"])
 
 
-def copy_linked(source: Path, target: Path) -> None:
-    """Link a folder's files into another, or copy them where they cannot be linked."""
+def copy_linked(source: Path, target: Path, mounted: Path) -> None:
+    """Link a folder's files into another, or copy them where they cannot be linked.
+
+    While any buildah works, it has its storage mounted upon itself, and across two mounts nothing
+    can be linked, even of one file system. So `mounted` is taken off, in a mount namespace that
+    nobody else sees.
+    """
+    link = ("unshare", "--mount", "sh", "-c", LINK, "sh", str(mounted))
+    copy = ("cp", *COPY, "--reflink=auto")
     said = []
-    for how in ("--link", "--reflink=auto"):
-        command = ["cp", "--archive", "--force", how, "--no-target-directory"]
+    for how, command in (("cp --link", link), ("cp --reflink=auto", copy)):
         done = subprocess.run([*command, source, target], capture_output=True, check=False)
         if done.returncode == 0:
             return
-        said.append(f"cp {how}: {first_line(done.stderr)}")
+        said.append(f"{how}: {first_line(done.stderr)}")
+        say(f"  {source}: {said[-1]}")
         for left in target.iterdir():  # the next try would take links that are there for its source
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     raise ClusterError(f"A layer could not be copied: {'; '.join(said)}")

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
-from lib import archive, prune, share, storage
+from lib import archive, cleanup, prune, share, storage
 from lib.say import ClusterError
 
 NAMES = {
@@ -149,6 +150,7 @@ def test_the_folder_of_a_fresh_snapshot_is_the_upper_one() -> None:
     assert share.writable_folder(overlay) == "/snap/2/fs"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace is root's")
 def test_layers_are_linked_with_all_they_carry(tmp_path: Path) -> None:
     source, target = tmp_path / "diff", tmp_path / "fs"
     (source / "bin").mkdir(parents=True)
@@ -157,7 +159,7 @@ def test_layers_are_linked_with_all_they_carry(tmp_path: Path) -> None:
     (source / "bin" / "py").symlink_to("python")
     (source / "bin").chmod(0o750)
     target.mkdir()
-    share.copy_linked(source, target)
+    share.copy_linked(source, target, tmp_path)
     assert (target / "bin" / "python").samefile(source / "bin" / "python")
     assert os.readlink(target / "bin" / "py") == "python"
     assert stat.S_IMODE((target / "bin").stat().st_mode) == 0o750
@@ -170,7 +172,7 @@ def test_whiteouts_of_overlay_file_systems_arrive(tmp_path: Path) -> None:
     os.setxattr(source / "opaque", "trusted.overlay.opaque", b"y")
     os.mknod(source / "gone", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
     target.mkdir()
-    share.copy_linked(source, target)
+    share.copy_linked(source, target, tmp_path)
     assert stat.S_ISCHR((target / "gone").stat().st_mode)
     assert (target / "gone").stat().st_rdev == 0
     assert os.getxattr(target / "opaque", "trusted.overlay.opaque") == b"y"
@@ -203,19 +205,58 @@ def test_a_link_that_fails_halfway_is_followed_by_a_whole_copy(
 ) -> None:
     source, target = _a_layer(tmp_path)
     _cp_that_gives_up(tmp_path / "bin", monkeypatch, when="--link")
-    share.copy_linked(source, target)
+    share.copy_linked(source, target, tmp_path)
     assert (target / "etc" / "passwd").read_text() == "root"
     assert not (target / "etc" / "passwd").samefile(source / "etc" / "passwd")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace is root's")
 def test_a_layer_that_cannot_be_copied_says_what_went_wrong_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = _a_layer(tmp_path)
     _cp_that_gives_up(tmp_path / "bin", monkeypatch, when="--archive")
     with pytest.raises(ClusterError, match="cp --link: cp: Too many links; cp --reflink=auto"):
-        share.copy_linked(source, target)
+        share.copy_linked(source, target, tmp_path)
     assert (source / "etc" / "passwd").read_text() == "root"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+def test_layers_are_linked_while_another_buildah_has_its_storage_mounted(tmp_path: Path) -> None:
+    store, target = tmp_path / "overlay", tmp_path / "fs"
+    (store / "diff").mkdir(parents=True)
+    (store / "diff" / "torch").write_text("6 GB")
+    target.mkdir()
+    for _ in range(2):  # two of them
+        subprocess.run(["mount", "--bind", store, store], check=True)
+    try:
+        with pytest.raises(OSError, match="cross-device"):
+            os.link(store / "diff" / "torch", tmp_path / "torch")
+        share.copy_linked(store / "diff", target, store)
+        assert str(store) in cleanup.mounts_under([tmp_path]), "for the others it still is"
+    finally:
+        subprocess.run(["umount", store, store], check=True)
+    assert (target / "torch").samefile(store / "diff" / "torch")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace is root's")
+def test_a_layer_on_another_file_system_is_copied_whole_over_what_was_linked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "diff", tmp_path / "fs"
+    (source / "one").mkdir(parents=True)
+    (source / "two").mkdir()
+    (source / "two" / "file").write_text("two")
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", source / "one"], check=True)
+    try:
+        (source / "one" / "file").write_text("one")
+        share.copy_linked(source, target, tmp_path)
+    finally:
+        subprocess.run(["umount", source / "one"], check=True)
+    assert f"{source}: cp --link: " in capsys.readouterr().err
+    assert (target / "one" / "file").read_text() == "one"
+    assert not (target / "two" / "file").samefile(source / "two" / "file")
 
 
 def test_a_programs_image_is_whole_and_not_roots(tmp_path: Path) -> None:
