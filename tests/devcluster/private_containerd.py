@@ -103,7 +103,10 @@ class Workshop:
         self.files[name] = {**self.files.get(base, {}), **files}
 
     def check(self, *names: str) -> None:
-        """Fail unless those images are whole: blobs as their digests say, and files as built."""
+        """Fail unless those images are whole: blobs as their digests say, and files as built.
+
+        They are on the disk once: as links to those of buildah.
+        """
         client = Containerd()
         assert set(names) <= client.images().keys()
         for digest in contents():
@@ -112,6 +115,8 @@ class Workshop:
         for name in names:
             image = storage.find(storage.graph_root(), name)
             assert self.read(image) == self.files[name]
+            for layer in image.layers:
+                assert all(file.stat().st_nlink > 1 for file in layer.folder.iterdir())
 
     def read(self, image: storage.Image) -> dict[str, bytes]:
         """The files of a container's snapshot of an image, which is made and taken away."""
