@@ -11,6 +11,8 @@ from typing import Any
 import kubernetes
 import yaml
 
+from tests.patience import LONG
+
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds"
 HOME = Path(
@@ -32,7 +34,7 @@ class Kubectl:
         """Runs it; never raises for its exit status."""
         scope = [f"--namespace={self.namespace}"] if self.namespace else []
         command = [self.program, f"--kubeconfig={self.kubeconfig}", *scope, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=LONG)
 
     def apply(self, manifest: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`kubectl apply` of one object, client-side as people do it."""

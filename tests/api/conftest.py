@@ -33,7 +33,6 @@ def kubeconfig() -> Path:
         [ROOT / "devcluster" / "cluster", "up", "--control-plane-only"],
         capture_output=True,
         text=True,
-        timeout=1800,
     )
     if up.returncode:
         pytest.fail(f"No API server for these tests: {(up.stderr or up.stdout).strip()}")

@@ -24,6 +24,7 @@ from kubernetes.client.exceptions import NotFoundException
 
 from dino_api.names import Label
 from dino_operator.plan.observe import CONTAINER, index_of, is_finished
+from tests.patience import LONG
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl
 from .operator_process import MODULE, PATIENCE, Process, eventually
@@ -98,7 +99,7 @@ class Cluster:
         command += ["--set", f"watchNamespaces={{{self.namespace}}}"]
         for name in ("serviceaccount", "rbac", "progress-role"):
             command += ["--show-only", f"templates/{name}.yaml"]
-        rendered = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        rendered = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
         assert rendered.returncode == 0, rendered.stderr
         apply = Kubectl(self.kubectl.program, self.kubectl.kubeconfig)
         words = ("apply", "--server-side", "--force-conflicts", "-f", "-")
@@ -138,7 +139,7 @@ class Cluster:
             applied = self.kubectl("apply", "-f", "-", stdin=json.dumps(schema))
             assert applied.returncode == 0, applied.stderr
             # Said of it once the API server sorts requests by it.
-            ready = ("--for=condition=Dangling=False", "--timeout=120s")
+            ready = ("--for=condition=Dangling=False", "--timeout=300s")
             waited = self.kubectl("wait", "flowschema", schema["metadata"]["name"], *ready)
             assert waited.returncode == 0, waited.stderr
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.patience import LONG, Patience
+
 T = TypeVar("T")
 PATIENCE = 120.0
-"""What is waited for comes within a second or two; a slow, busy machine takes its time."""
+"""What is waited for comes within a second or two; a slow machine takes its time."""
 MODULE = ("-m", "dino_operator.main")
 
 
@@ -23,15 +25,14 @@ def eventually(
     question: Callable[[], T], what: str | Callable[[], str], patience: float = PATIENCE
 ) -> T:
     """The first true answer. Fails with `what` when none comes in time."""
-    end = time.monotonic() + patience
-    while True:
+    waiting = Patience(patience)
+    while waiting.lasts():
         answer = question()
         if answer:
             return answer
-        if time.monotonic() >= end:
-            told = what if isinstance(what, str) else what()
-            raise AssertionError(f"after {patience:.0f} s: not {told}")
         time.sleep(0.1)
+    told = what if isinstance(what, str) else what()
+    raise AssertionError(f"after {waiting.seconds:.0f} s: not {told}")
 
 
 @dataclass
@@ -75,9 +76,9 @@ class Process:
 
     def read(self, page: str) -> str:
         """A page of its HTTP server."""
-        command = ["curl", "--silent", "--max-time", "20"]
+        command = ["curl", "--silent", "--max-time", "60"]
         command.append(f"http://127.0.0.1:{self.port}/{page}")
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=LONG).stdout
 
     def writes(self) -> int:
         """Requests other than reads, by its own count."""
@@ -91,13 +92,13 @@ class Process:
         """SIGKILL: it has no time for a last word."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=LONG)
             self.process = None
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=60)
+        status = self.process.wait(timeout=LONG)
         self.process = None
         return status

@@ -151,11 +151,11 @@ def katib_crds(cluster_kubectl: Kubectl) -> Iterator[None]:
     applied = cluster_kubectl("apply", "--server-side", "-f", str(CRDS))
     assert applied.returncode == 0, applied.stderr
     waited = cluster_kubectl(
-        "wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS)
+        "wait", "--for=condition=Established", "--timeout=300s", "-f", str(CRDS)
     )
     assert waited.returncode == 0, waited.stderr
     yield
-    deleted = cluster_kubectl("delete", "--wait=true", "--timeout=150s", "-f", str(CRDS))
+    deleted = cluster_kubectl("delete", "--wait=true", "--timeout=300s", "-f", str(CRDS))
     assert deleted.returncode == 0, deleted.stderr
 
 
@@ -215,7 +215,8 @@ def test_from_apply_to_the_best_of_baseline_and_trials(world: World) -> None:
     assert rows[0]["name"] == "tune-trial-0"
     assert status["trials"]["display"] == "4/4"
     assert (status["engine"], status["experiment"]) == ("Katib", world.experiment("tune"))
-    waited = world.cluster.kubectl("wait", "--for=condition=Complete", "daml/tune", "--timeout=60s")
+    complete = ("--for=condition=Complete", "daml/tune", "--timeout=300s")
+    waited = world.cluster.kubectl("wait", *complete)
     assert waited.returncode == 0, waited.stderr
     seen = {each["metadata"]["name"] for each in world.katib("experiments")}
     assert len(world.jobs("tune")) == 3

@@ -26,7 +26,7 @@ def test_from_apply_to_complete(cluster: Cluster, operator: Process) -> None:
     cluster.dinojobs.patch_status("x", {"progress": {"epoch": 1, "percent": 10}})
     cluster.finish(pod, message=RESULT)
     done = cluster.phase("x", "Complete")
-    waited = cluster.kubectl("wait", "--for=condition=Complete", "dinojob/x", "--timeout=60s")
+    waited = cluster.kubectl("wait", "--for=condition=Complete", "dinojob/x", "--timeout=300s")
     assert waited.returncode == 0, waited.stderr
     assert done["status"]["metrics"] == {"mAP": 0.5, "mAP50": 0.75}
     assert done["status"]["checkpoint"] == RESULT["checkpoint"]

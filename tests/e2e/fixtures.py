@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo import plan, storage
-from demo.cluster import Cluster, prepare_namespace
+from demo.cluster import PATIENCE, Cluster, prepare_namespace
 from demo.coco import ANNOTATIONS
 from demo.digits import NAMES, make_digits
 from demo.screen import Screen
@@ -49,8 +49,9 @@ def clean(cluster: Cluster, store: Storage) -> None:
     prepare_namespace(cluster, store)
     for kind in ("dinoautoml", "dinojob"):  # searches first: they would make their trials again
         # The chart's CRDs may be seconds old.
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}s.dino-operator.io")
-        cluster.kubectl("delete", kind, "--all", "--cascade=foreground", "--timeout=180s")
+        crd = f"crd/{kind}s.dino-operator.io"
+        cluster.kubectl("wait", "--for=condition=Established", crd, f"--timeout={PATIENCE}")
+        cluster.kubectl("delete", kind, "--all", "--cascade=foreground", f"--timeout={PATIENCE}")
     storage.make_bucket(store)
     for key in (RESULTS, "bad"):
         storage.clear(store, key)

@@ -20,6 +20,7 @@ from demo import job as demo_job
 from demo.cluster import Cluster
 from demo.errors import DemoError
 from demo.storage import Storage, download, upload
+from tests.patience import Patience
 
 Object = dict[str, Any]
 TERMINAL = ("Complete", "Failed")
@@ -73,15 +74,19 @@ class Lab:
         return status
 
     def wait(self, name: str, seconds: float, until: Callable[[Object], bool], what: str) -> Object:
-        """Poll the status until it is so; the failure says how far it came."""
-        ends = time.monotonic() + seconds
+        """Poll the status until it is so; the failure says how far it came.
+
+        seconds: of an idle machine.
+        """
+        patience = Patience(seconds)
         status: Object = {}
-        while time.monotonic() < ends:
+        while patience.lasts():
             status = self.status(name)
             if until(status):
                 return status
             time.sleep(1)
-        raise AssertionError(f"{name}: no {what} after {seconds:.0f} s; {self.story(name, status)}")
+        waited = f"no {what} after {patience.seconds:.0f} s"
+        raise AssertionError(f"{name}: {waited}; {self.story(name, status)}")
 
     def finished(self, name: str, seconds: float) -> Object:
         """The status once the job is Complete or Failed."""

@@ -11,6 +11,7 @@ import pytest
 from dino_api.automl import Algorithm, Assignment, SearchParameter
 from dino_operator.plan.search.draw import draw
 from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, sha256, small_job
+from tests.patience import Patience
 from tests.reliability.test_kills import kill_operator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
@@ -81,11 +82,11 @@ def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:
 
     kills: the operator is killed once so many trials have ended.
     """
-    ends, most = time.monotonic() + seconds, 0
+    patience, most = Patience(seconds), 0
     trials = ",".join(f"{NAME}-trial-{number}" for number in range(TRIALS))
     chosen = f"dino-operator.io/action=train,dino-operator.io/job in ({trials})"
     pods = ("get", "pods", "-l", chosen, "-o", "json")
-    while time.monotonic() < ends:
+    while patience.lasts():
         status: Object = lab.get("dinoautoml", NAME).get("status", {})
         alive = json.loads(lab.kubectl(*pods))["items"]
         most = max(most, sum(pod["status"].get("phase") == "Running" for pod in alive))
@@ -97,7 +98,7 @@ def followed(lab: Lab, kills: list[int], seconds: float) -> tuple[Object, int]:
         if any(is_true(status, end) for end in TERMINAL):
             return status, most
         time.sleep(1)
-    raise AssertionError(f"no end after {seconds:.0f} s: {json.dumps(status, indent=1)}")
+    raise AssertionError(f"no end after {patience.seconds:.0f} s: {json.dumps(status, indent=1)}")
 
 
 def test_a_search_whose_operator_is_killed_twice(lab: Lab, one_class: None, tmp_path: Path) -> None:

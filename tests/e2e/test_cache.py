@@ -74,7 +74,7 @@ def empty(lab: Lab) -> None:
     """Run the pod above with an image that the node has."""
     image = "jsonpath={.items[0].spec.template.spec.containers[0].image}"
     operator = lab.cluster.kubectl("-n", "dino-system", "get", "deployments", "-o", image)
-    long = ("--timeout=120s",)  # the default of 30 s is little for a pod's start
+    long = ("--timeout=15m",)  # the default of 30 s is little for a pod's start
     lab.kubectl("delete", "pod", "empty-cache", "--ignore-not-found")
     lab.apply(emptying(operator))
     lab.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", *long, "pod/empty-cache")
@@ -97,7 +97,7 @@ def cache(lab: Lab) -> Iterator[None]:
 def remove_claim(lab: Lab) -> None:
     """The claim goes once no job uses it any more."""
     lab.kubectl("delete", "dinojob", "fetches", "shares", "--ignore-not-found")
-    gone = ("--ignore-not-found", "--timeout=180s")
+    gone = ("--ignore-not-found", "--timeout=15m")
     lab.kubectl("delete", "pvc", CLAIM, *gone)
     lab.kubectl("delete", "pv", f"{lab.cluster.namespace}-{CLAIM}", *gone)
 

@@ -16,6 +16,7 @@ from dino_api.names import Label
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
 from tests.e2e.jobs import TERMINAL, Lab, is_true, sha256, small_job
+from tests.patience import Patience
 
 Object = dict[str, Any]
 CRD = "experiments.kubeflow.org"
@@ -79,9 +80,9 @@ def _answers(lab: Lab) -> None:
 
 def wait(lab: Lab, name: str, seconds: float, until: Callable[[Object], bool]) -> Object:
     """The status of the search once it is so; a failure tells all that there is to see."""
-    ends = time.monotonic() + seconds
+    patience = Patience(seconds)
     status: Object = {}
-    while time.monotonic() < ends:
+    while patience.lasts():
         status = lab.get("dinoautoml", name).get("status", {})
         if until(status):
             return status
@@ -166,7 +167,7 @@ def test_deleting_it_leaves_nothing(katib: Lab) -> None:
     wait(katib, "gone", 300, lambda _: bool(trial_pods(katib, "gone")))
     katib.kubectl("delete", "daml", "gone", "--wait=true")
     chosen = ("experiments,suggestions,trials,jobs,pods", "-l", f"{Label.AUTOML.value}=gone")
-    ends = time.monotonic() + 180
+    patience = Patience(180)
     while left := katib.kubectl("get", *chosen, "-o", "name").strip():
-        assert time.monotonic() < ends, left
+        assert patience.lasts(), left
         time.sleep(1)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 def once(lab: Lab) -> Object:
     """The status of a training at its end, for which `kubectl wait` waits."""
     lab.apply(small_job("once"))
-    lab.kubectl("wait", "--for=condition=Complete", "dinojob/once", "--timeout=600s")
+    lab.kubectl("wait", "--for=condition=Complete", "dinojob/once", "--timeout=30m")
     return lab.status("once")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from demo.cluster import RELEASE, SYSTEM_NAMESPACE
 from tests.e2e.jobs import Lab, census, ended, small_job, training_pods
+from tests.patience import Patience
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
@@ -45,14 +46,14 @@ def test_the_operator_is_gone_while_the_training_ends(lab: Lab) -> None:
     """What happened while it was away is read from the children."""
     name = "operator-away"
     scale = ("-n", SYSTEM_NAMESPACE, "scale", f"deployment/{RELEASE}")
-    lab.apply(small_job(name, epochs=2))
+    lab.apply(small_job(name, epochs=6))
     lab.running(name)  # some seconds before the first step
     lab.kubectl(*scale, "--replicas=0")
     kill_operator(lab)
     try:
         assert lab.live_pods(name), "the training had ended before the operator was gone"
-        last = time.monotonic() + 400
-        while lab.live_pods(name) and time.monotonic() < last:
+        patience = Patience(400)
+        while lab.live_pods(name) and patience.lasts():
             time.sleep(1)
         assert not lab.live_pods(name)
         assert not ended(lab.status(name)), "nobody is there to say so"

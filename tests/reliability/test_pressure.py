@@ -39,7 +39,7 @@ def test_eviction_and_a_drained_node_cost_nothing(lab: Lab) -> None:
     node = lab.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     try:
         selector = f"--pod-selector={training_pods(name)}"
-        lab.kubectl("drain", node, selector, "--delete-emptydir-data", "--timeout=150s")
+        lab.kubectl("drain", node, selector, "--delete-emptydir-data", "--timeout=15m")
         told = lab.wait(name, 120, lambda s: "PodsUnschedulable" in str(s), "cordoned node")
     finally:
         lab.kubectl("uncordon", node)

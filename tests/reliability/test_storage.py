@@ -21,7 +21,7 @@ def test_the_store_is_away_for_a_while_and_training_goes_on(lab: Lab) -> None:
     scale = ("-n", "dino-s3", "scale", "deployment/s3")
     lab.apply(small_job(name, epochs=24, runPolicy={"maxRetries": 0}))
     lab.saved(name)
-    long = ("--timeout=90s",)
+    long = ("--timeout=15m",)
     lab.kubectl(*scale, "--replicas=0")
     try:
         lab.kubectl("-n", "dino-s3", "wait", "--for=delete", "pod", "-l", "app=s3", *long)
@@ -30,7 +30,7 @@ def test_the_store_is_away_for_a_while_and_training_goes_on(lab: Lab) -> None:
         assert not ended(told), "the end needs the store"
     finally:
         lab.kubectl(*scale, "--replicas=1")
-        lab.kubectl("-n", "dino-s3", "rollout", "status", "deployment/s3", "--timeout=180s")
+        lab.kubectl("-n", "dino-s3", "rollout", "status", "deployment/s3", "--timeout=15m")
 
     status = lab.complete(name, seconds=400)
 
