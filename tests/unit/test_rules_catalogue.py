@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -93,6 +95,14 @@ def test_dino_rules_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told == [entry.to_dict() for entry in ENTRIES]
     assert set(told[0]) == {"id", "severity", "where", "message", "remedy"}
+
+
+def test_dino_rules_ends_quietly_where_its_reader_does() -> None:
+    """`dino rules | head` is the first thing that people type."""
+    command = f"{sys.executable} -m dino_trainer rules | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(ENTRIES[0].id)
 
 
 def test_a_preflight_result_keeps_artifacts_and_warnings_as_long_as_it_can() -> None:

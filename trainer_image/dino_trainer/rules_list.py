@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import textwrap
 
 from dino_api.rules.catalogue import Entry, catalogue
@@ -13,9 +15,13 @@ def print_rules(as_json: bool) -> int:
     entries = catalogue()
     if as_json:
         told = [entry.to_dict() for entry in entries]
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        text = json.dumps(told, indent=2, ensure_ascii=False)
     else:
-        print("\n".join(_paragraph(entry) for entry in entries))
+        text = "\n".join(_paragraph(entry) for entry in entries)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
