@@ -18,7 +18,7 @@ from dino_operator.runtime.keys import Kind
 from tests.builders import at
 from tests.unit.plan_store import Crash, Store, is_preflight, queued
 
-__all__ = ["Crash", "World", "Countdown"]
+__all__ = ["Countdown", "Crash", "World"]
 RESULT = '{"schema":1,"action":"train","metrics":{"mAP50":0.75}}'
 CHECKED = '{"schema":1,"action":"preflight","dataset":{"images":10,"warnings":["w"]}}'
 STOPPED = (143, None)

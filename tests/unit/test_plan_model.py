@@ -29,7 +29,7 @@ from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
-from tests.unit.plan_world import Crash, World, Countdown
+from tests.unit.plan_world import Countdown, Crash, World
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "60"))

@@ -14,7 +14,7 @@ from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.reconcile import Reconciler
 from tests.builders import a_child, a_job, a_preflight
-from tests.unit.plan_world import Crash, World, Countdown
+from tests.unit.plan_world import Countdown, Crash, World
 
 KEY = Key(Kind.DINOJOBS, "team", "x")
 BUDGET = 10

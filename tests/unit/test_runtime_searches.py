@@ -17,7 +17,7 @@ from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from tests.builders import a_child, a_job, at
 from tests.unit.plan_searches import a_search_for
-from tests.unit.plan_world import Crash, Countdown
+from tests.unit.plan_world import Countdown, Crash
 from tests.unit.test_runtime_reconcile import KEY, Bench
 
 SEARCH = Key(Kind.DINOAUTOMLS, "team", "x")
