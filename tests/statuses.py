@@ -107,6 +107,7 @@ STOPPING = changed_at(
     ),
     Running=60,
 )
+ALL = {"percent": 100, "display": "100%"}
 DONE = "mAP50 0.7500; results are in s3://results/x/train"
 COMPLETE = changed_at(
     told(
@@ -115,6 +116,7 @@ COMPLETE = changed_at(
         failed=("Completed", ""),
         startTime=at(5),
         completionTime=at(60),
+        progress=ALL,
         **RESULT_IN_STATUS,
         **ATTEMPT,
     ),

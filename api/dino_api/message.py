@@ -9,7 +9,7 @@ job is judged by in 1,536 bytes, which eight containers leave, and the second ha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from dino_api.base import NAME
@@ -24,6 +24,8 @@ FIRST = 1536
 """Bytes of the first line."""
 HOLDS = "holds"
 """In the first line: the names of all members of both, so that one that was cut is missed."""
+MORE = "+"
+"""Behind the name of a member that the first line has in short, and the second whole."""
 FOLDER = "folder"
 """Where result.json lies. URIs below it may be written as ./name."""
 HERE = "./"
@@ -45,13 +47,13 @@ def write(full: Object) -> str:
     the start of warnings, artifacts. `result.json` has it all.
     """
     full = {key: part for key, part in full.items() if part or key == "schema"}
-    line = _fitting(_first(full), _FIRST_STEPS, FIRST, lambda it: _headed(it, full))
+    line = _fitting(_first(full), _FIRST_STEPS, FIRST, lambda it: _headed(it, full, both=full))
     folder = line.get(FOLDER)
     told = absolute(line, folder)
     more = {key: full[key] for key in (*ESSENTIAL, *_REST) if full.get(key) != told.get(key)}
-    room = LIMIT - len(_compact(_headed(line, full)).encode()) - 1
+    room = LIMIT - len(_compact(_headed(line, full, both=full)).encode()) - 1
     rest = _fitting(_below(folder, _ordered(more)), _REST_STEPS, room, lambda it: it)
-    text = _compact(_headed(line, (*line, *rest)))
+    text = _compact(_headed(line, (*line, *rest), both=line.keys() & rest.keys()))
     return f"{text}\n{_compact(rest)}" if rest else text
 
 
@@ -88,9 +90,10 @@ def _fitting(
     return value
 
 
-def _headed(line: Object, members: Iterable[str]) -> Object:
+def _headed(line: Object, members: Iterable[str], both: Container[str]) -> Object:
     """The first line with what it begins with."""
-    named = dict.fromkeys(key for key in members if key in (*ESSENTIAL, *_REST))
+    known = (key for key in members if key in (*ESSENTIAL, *_REST))
+    named = dict.fromkeys(key + MORE if key in both else key for key in known)
     head: Object = {key: line[key] for key in ("schema", "action") if key in line}
     return {**head, HOLDS: ",".join(named), **{k: v for k, v in line.items() if k not in head}}
 

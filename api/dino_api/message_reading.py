@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dino_api.message import ESSENTIAL, FOLDER, HOLDS, Object, absolute
+from dino_api.message import ESSENTIAL, FOLDER, HOLDS, MORE, Object, absolute
 
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a message says. lost: members that it held and that were cut, whole or in part."""
+    """What a message says. lost: members that it held and that were cut, whole or in part.
+    shortened: those of which only the first line is left."""
 
     members: Object
     lost: frozenset[str] = frozenset()
+    shortened: frozenset[str] = frozenset()
 
 
 def read(text: str) -> Read | None:
@@ -28,7 +30,9 @@ def read(text: str) -> Read | None:
         return _of_lines(text)
     if not isinstance(found, dict):
         return None
-    return _judged(found, frozenset(found), is_whole=True)
+    if HOLDS not in found:
+        return Read(found)
+    return _judged(found, frozenset(found))
 
 
 def _of_lines(text: str) -> Read | None:
@@ -45,17 +49,20 @@ def _of_lines(text: str) -> Read | None:
         else:
             found[name] = {**known, **value}
     # What the second line says of a member replaces what the first has: cut there, it is cut.
-    return _judged(found, (whole - more.keys()) | more_whole)
+    return _judged(found, (whole - more.keys()) | more_whole, more_whole)
 
 
-def _judged(found: Object, whole: frozenset[str], *, is_whole: bool = False) -> Read:
-    """A cut message that does not say what it held may have held all that is essential."""
-    told = found.pop(HOLDS, None) if HOLDS in whole else None
-    found.pop(HOLDS, None)
-    held = frozenset(() if is_whole else ESSENTIAL)
-    if told is not None:
-        held = frozenset(filter(None, str(told).split(",")))
-    return Read(absolute(found, found.get(FOLDER)), held - whole)
+def _judged(found: Object, whole: frozenset[str], second: frozenset[str] = frozenset()) -> Read:
+    """A cut message that does not say what it held may have held all that is essential.
+
+    whole: members that are; second: those of them that the second line has.
+    """
+    told = found.pop(HOLDS, None)
+    named = str(told).split(",") if told and HOLDS in whole else ESSENTIAL
+    held = frozenset(name.removesuffix(MORE) for name in named)
+    both = frozenset(name.removesuffix(MORE) for name in named if name.endswith(MORE))
+    lost = held - whole
+    return Read(absolute(found, found.get(FOLDER)), lost, both - second - lost)
 
 
 def _members(text: str) -> tuple[Object, frozenset[str]]:

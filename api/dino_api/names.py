@@ -35,6 +35,8 @@ SPEC_KEY: Final = "spec.yaml"
 SPEC_PATH: Final = "/etc/dino/spec.yaml"
 SEARCH_KEY: Final = "search.json"
 SEARCH_PATH: Final = "/etc/dino/search.json"
+RESULT_FILE: Final = "result.json"
+"""How an action ended, whole, in its folder under the output."""
 BEST_CHECKPOINT: Final = "dino_model_best.pth"
 """The weights that validated best so far, in the folder of the action under the output."""
 LATEST: Final = "dino_model_latest.pth"
@@ -84,6 +86,7 @@ class Stage(StrEnum):
 
     PREFLIGHT = "preflight"
     REPORT = "report"
+    RESULT = "result"
 
 
 class Label(StrEnum):
@@ -199,6 +202,10 @@ class ConditionReason(Described):
     STOPPING = "Stopping", "stop was set; the pod is saving a checkpoint"
     WAITING_FOR_QUEUE = "WaitingForQueue", "the Job waits until Kueue admits it"
     STARTED = "Started", "the trainer's pod runs"
+    READING_RESULT = (
+        "ReadingResult",
+        "the work is done; a Job reads result.json, as the pod's words are lost",
+    )
     RETRYING = "Retrying", "an attempt failed and the next one is being created"
     QUOTA_EXCEEDED = "QuotaExceeded", "a ResourceQuota has no room for an object that is needed"
     POLICY_DENIED = "PolicyDenied", "a policy or an admission webhook denies what is needed"

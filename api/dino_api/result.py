@@ -227,11 +227,17 @@ class Result(Reported):
     )
 
     _lost: frozenset[str] = PrivateAttr(default=frozenset())
+    _shortened: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
     def lost(self) -> frozenset[str]:
         """Members, by wire names, that a termination message held and that were cut from it."""
         return self._lost
+
+    @property
+    def shortened(self) -> frozenset[str]:
+        """Members of which the message held more than is left."""
+        return self._shortened
 
     def to_termination_message(self) -> str:
         """Two lines of JSON, of at most 4096 bytes, of which the first suffices: `message`."""
@@ -257,5 +263,5 @@ class Result(Reported):
             else:
                 known[name] = value
         told = cls.model_validate(known)
-        told._lost = frozenset(lost)
+        told._lost, told._shortened = frozenset(lost), found.shortened
         return told

@@ -128,6 +128,9 @@ class Store:
             assert not observe.is_live(pod), f"{observe.name_of(pod)} may hold a GPU"
         owner = observe.controller_uid(job)
         assert owner not in self.ended, "nothing is run after the end"
+        if reads_result(job):
+            assert self._has_worked(owner), "no result is read before the work is done"
+            return
         assert not self._is_stopped(job), "a stopped job is not run again"
         if is_preflight(job):
             assert owner not in self.checked, "good data is not checked again"
@@ -135,6 +138,11 @@ class Store:
             reads = job["metadata"]["labels"][Label.ACTION.value] != "gen_trt_engine"
             assert owner in self.checked or not reads, "no work before its data was checked"
             self._may_be_so_large(owner, job)
+
+    def _has_worked(self, owner: str | None) -> bool:
+        """Whether an attempt at the work has succeeded."""
+        mine = (j for j in self.things[Kind.JOBS].values() if observe.controller_uid(j) == owner)
+        return any(observe.is_true(job, "Complete") and not is_preflight(job) for job in mine)
 
     def _is_stopped(self, job: Object) -> bool:
         """Whether the DinoJob of the Job is to end for good."""
@@ -237,6 +245,11 @@ class Store:
 def queued(job: Object) -> bool:
     """Whether Kueue decides when the Job runs."""
     return KUEUE_QUEUE_LABEL in job["metadata"]["labels"]
+
+
+def reads_result(job: Object) -> bool:
+    """Whether the Job reads the result of an attempt."""
+    return bool(job["metadata"]["labels"][Label.ACTION.value] == Stage.RESULT)
 
 
 def is_preflight(job: Object) -> bool:

@@ -150,6 +150,13 @@ class World(Store):
         if pod is not None:
             self.remove(Kind.PODS, pod)
 
+    def forget_pod(self) -> None:
+        """A pod that has ended is deleted, and its last words with it."""
+        gone = (pod for pod in self.pods() if not observe.is_live(pod))
+        pod = next(gone, None)
+        if pod is not None:
+            self.remove(Kind.PODS, pod)
+
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.now += timedelta(seconds=seconds)

@@ -315,10 +315,12 @@ def test_an_evaluation_hands_on_the_model_that_it_was_given() -> None:
 def test_the_next_job_finds_the_model_also_where_the_last_words_are_lost(
     action: str, left: Object
 ) -> None:
-    """The node went with its pods: what a good end published lies under names that are known."""
+    """The node went with its pods, and nobody can read the result: what a good end published lies
+    under names that are known."""
     given_one = {"inherited": {"model": EXPORTED}} if action == "evaluate" else {}
     job = job_to(action).status(running(action, **given_one))
-    done = planned(job, (a_child(job, action).complete(),))
+    reader = a_child(job, "result").uid("reader").failed("DeadlineExceeded")
+    done = planned(job, (a_child(job, action).complete(), reader))
     assert done.status is not None
     assert done.status["phase"] == "Complete"
     assert done.status["model"] == left

@@ -195,7 +195,6 @@ def _lifecycle() -> dict[str, Case]:
     )
     quota = "no pod is created; kubectl describe job x-train-1 says why"
     unseen = told("Queued", when=10, data=UNSEEN, running=("Queued", attempts.WAITING), **ATTEMPT)
-    silent = "the trainer left no message; its result is in s3://results/x/train/result.json"
     return {
         "a Job without a pod yet needs nothing": Case(
             a_job().status(QUEUED), Plan(requeue_after=50), jobs=[child], now=10
@@ -307,27 +306,6 @@ def _lifecycle() -> dict[str, Case]:
             ),
             jobs=done,
             pods=[a_pod(child).succeeded(RESULT)],
-        ),
-        "a lost message is no failure: the result lies beside the artifacts": Case(
-            a_job().status(QUEUED),
-            Plan(
-                status=changed_at(
-                    told(
-                        "Complete",
-                        complete=("Completed", silent, True),
-                        failed=("Completed", ""),
-                        completionTime=at(60),
-                        model={
-                            "uri": "s3://results/x/train/dino_model_best.pth",
-                            "format": "checkpoint",
-                        },
-                        **ATTEMPT,
-                    ),
-                    Complete=60,
-                ),
-                events=(Event("Completed", silent, "end"),),
-            ),
-            jobs=done,
         ),
         "after the end an edit is only noticed": Case(
             a_job().generation(2).status(COMPLETE),

@@ -215,6 +215,17 @@ class Adversary(RuleBasedStateMachine):
     def pod_vanishes(self) -> None:
         self.world.lose_pod()
 
+    @rule()
+    def pod_that_has_ended_is_deleted(self) -> None:
+        self.world.forget_pod()
+
+    @rule(code=CODES)
+    def its_last_words_are_lost(self, code: int) -> None:
+        self.cluster_goes_on()
+        self.world.end_pod(code)
+        self.world.control_jobs()
+        self.world.forget_pod()
+
     @rule(seconds=st.sampled_from([1, 15, 120, 900]))
     def time_passes(self, seconds: int) -> None:
         self.world.wait(seconds)

@@ -63,21 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     _add_spec(preflight)
-    preflight.add_argument(
-        "--for",
-        dest="action_for",
-        type=Action,
-        choices=list(Action),
-        default=Action.TRAIN,
-        metavar="ACTION",
-        help="whose data: train (default), " + ", ".join(list(Action)[1:]),
-    )
+    _add_for(preflight, "whose data")
     preflight.add_argument(
         "--report",
         metavar="DIR",
         help="folder or s3:// URI for the report (default: <results_dir>/preflight)",
     )
     _add_report(actions)
+    _add_result(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -120,6 +113,28 @@ def _add_report(actions: Any) -> None:
         required=True,
         metavar="DIR",
         help="folder or s3:// URI that report.html and search.json are written to",
+    )
+
+
+def _add_result(actions: Any) -> None:
+    result = actions.add_parser(
+        Stage.RESULT,
+        help="say again what an action has left in its output",
+        description="Read result.json of the output, check that it is of this spec, print it.",
+    )
+    _add_spec(result)
+    _add_for(result, "whose result")
+
+
+def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--for",
+        dest="action_for",
+        type=Action,
+        choices=list(Action),
+        default=Action.TRAIN,
+        metavar="ACTION",
+        help=f"{what}: train (default), " + ", ".join(list(Action)[1:]),
     )
 
 
@@ -168,6 +183,10 @@ def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> i
         return run(
             arguments.spec, arguments.overrides, arguments.report, stop, arguments.action_for
         )
+    if action == Stage.RESULT:
+        from dino_trainer.actions import result
+
+        return result.run(arguments.spec, arguments.overrides, arguments.action_for, stop)
     if action == Stage.REPORT:
         # Plotly and Optuna: two seconds that only this needs.
         from dino_trainer.actions import report

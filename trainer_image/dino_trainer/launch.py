@@ -28,7 +28,13 @@ from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush, Target
 from dino_trainer.report.quiet import QuietReporter, SilentTerminal
-from dino_trainer.report.reporter import RESULT_FILE, STATUS_FILE, Reporter, write_termination
+from dino_trainer.report.reporter import (
+    RESULT_FILE,
+    STATUS_FILE,
+    Reporter,
+    folder_of,
+    write_termination,
+)
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.run import RunContext
 from dino_trainer.sections import section_of, shape_section
@@ -94,7 +100,7 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
     if earlier := opened.still_valid():
         where = opened.output.uri(RESULT_FILE)
         opened.terminal.line(f"Nothing to do: {where} is the result of this very spec.")
-        write_termination(earlier)
+        write_termination(earlier.model_copy(update={"folder": folder_of(opened.output)}))
         return 0
     shape = Shape.of(shape_section(opened.spec, action))
     if shape.size > 1:

@@ -15,6 +15,7 @@ from dino_operator.plan import (
     attempts,
     failure,
     heir,
+    late,
     memory,
     mirror,
     names,
@@ -22,6 +23,7 @@ from dino_operator.plan import (
     parent,
     pods,
     preflight,
+    progress,
     refused,
     render,
     results,
@@ -56,7 +58,7 @@ def _plan(view: View) -> Plan:
     if status.is_over(view.resource):
         return _after_the_end(view)
     invalid = refused.end(view.children.refusal)
-    if invalid is not None:
+    if invalid is not None and view.succeeded is None:
         return failed(view, invalid)
     if refused.is_of_a_change(view.children.refusal):
         return _unchanged(view)
@@ -105,11 +107,12 @@ def _after_the_end(view: View) -> Plan:
     """
     patches = []
     ttl = view.policy.get("ttlSecondsAfterFinished")
-    for job in view.own_jobs:
+    ours = [*view.own_jobs, *view.readers]
+    for job in ours:
         if ttl is not None and job["spec"].get("ttlSecondsAfterFinished") != ttl:
             body = {"spec": {"ttlSecondsAfterFinished": ttl}}
             patches.append(Patch(observe.name_of(job), observe.uid_of(job), body))
-    deletes = [job for job in view.own_jobs if not observe.is_finished(job)]
+    deletes = [job for job in ours if not observe.is_finished(job)]
     return Plan(
         patches=tuple(patches),
         deletes=tuple(_delete(job) for job in deletes),
@@ -297,15 +300,19 @@ def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) 
 
 
 def _completed(view: View, job: Object) -> Plan:
-    """The end, as the trainer told it in its termination message."""
-    told = results.of_job(job, view.children.pods)
-    where = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
-    ended = observe.finished_at(job)
+    """The end, as the trainer told it in its termination message, or as it is read for it."""
+    found = late.look(view, job)
+    if found.plan is not None:
+        return found.plan
+    where, told, ended = late.folder(view), found.told, observe.finished_at(job)
+    troubles = late.troubles(view, found)
+    facts: Object = {"failure": None, **progress.done(view)}
+    left = parent.left_in(where, view.resource)
     if told is None:
-        said = f"the trainer left no message; its result is in {where}/result.json"
-        model = parent.left_in(where, view.resource)
-        return end(view, status.complete(said), ended, failure=None, model=model)
-    said = "; ".join((*results.figures(told), f"results are in {where}"))
+        return end(view, status.complete("; ".join(troubles)), ended, model=left, **facts)
+    said = "; ".join((*results.figures(told), f"results are in {where}", *troubles))
     known = {**view.resource.get("status", {}), **preflight.facts(view)}
-    facts = results.of_success(told, known)
-    return end(view, status.complete(said), ended, failure=None, **facts)
+    facts |= results.of_success(told, known)
+    if "model" in told.lost:
+        facts["model"] = facts["model"] or left
+    return end(view, status.complete(said), ended, **facts)

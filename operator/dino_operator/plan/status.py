@@ -12,7 +12,7 @@ from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
 from dino_api.resources import Resources
 from dino_operator.plan.model import Object
-from dino_operator.plan.observe import condition, format_time
+from dino_operator.plan.observe import condition, format_time, is_true
 
 PROGRESS = "progress"
 LONGEST_MESSAGE = 4096
@@ -59,10 +59,12 @@ class State:
 def not_ours(resource: Object) -> frozenset[str]:
     """What the pod writes, under its own field manager; never in what we apply.
 
-    A job that is searched for has no pod: its progress is the search's, and ours to write.
+    A job that is searched for has no pod: its progress is the search's, and ours to write. So is
+    that of a job that is complete: it is written with the end, and from then on applied again.
     """
     searched = "automl" in resource.get("status", {})
-    return frozenset() if searched else frozenset({PROGRESS})
+    ours = searched or is_true(resource, Type.COMPLETE)
+    return frozenset() if ours else frozenset({PROGRESS})
 
 
 def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:

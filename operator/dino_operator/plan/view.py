@@ -115,10 +115,23 @@ class View:
         """The queue in which a Job of this stage waits; then Kueue alone starts and stops it."""
         return "" if self.checks_data else str(self.resource["spec"].get("queueName") or "")
 
+    @property
+    def _ours(self) -> list[Object]:
+        return [job for job in self.children.jobs if observe.controller_uid(job) == self.uid]
+
+    @property
+    def readers(self) -> list[Object]:
+        """Our Jobs that read the result of an attempt whose words were lost; none is an attempt."""
+        return list(filter(_is_reader, self._ours))
+
+    def reader_of(self, attempt: int) -> Object | None:
+        """The one of that attempt, if it exists."""
+        return next((job for job in self.readers if observe.attempt_of(job) == attempt), None)
+
     @cached_property
     def own_jobs(self) -> list[Object]:
-        """All our Jobs: those of the preflight, then those of the work, by attempt."""
-        ours = [job for job in self.children.jobs if observe.controller_uid(job) == self.uid]
+        """All our attempts: those of the preflight, then those of the work, by attempt."""
+        ours = [job for job in self._ours if not _is_reader(job)]
         return sorted(ours, key=lambda job: (not _is_preflight(job), observe.attempt_of(job)))
 
     @cached_property
@@ -195,7 +208,9 @@ class View:
     def surplus(self) -> list[Object]:
         """Unfinished Jobs of ours beside the one that should run."""
         keep = None if self.succeeded else self.current
-        return [job for job in self.own_jobs if not observe.is_finished(job) and job is not keep]
+        others = [job for job in self.own_jobs if job is not keep]
+        needless = [] if self.succeeded else self.readers
+        return [job for job in (*others, *needless) if not observe.is_finished(job)]
 
     def retries_before(self, attempt: int) -> int:
         """Counted failures before that attempt, as its Job remembers; one each where it is gone."""
@@ -219,4 +234,12 @@ class View:
 
 
 def _is_preflight(job: Object) -> bool:
-    return bool(job["metadata"].get("labels", {}).get(Label.ACTION.value) == Stage.PREFLIGHT)
+    return _stage_of(job) == Stage.PREFLIGHT
+
+
+def _is_reader(job: Object) -> bool:
+    return _stage_of(job) == Stage.RESULT
+
+
+def _stage_of(job: Object) -> str:
+    return str(job["metadata"].get("labels", {}).get(Label.ACTION.value, ""))

@@ -19,7 +19,7 @@ from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.page import page
 from dino_trainer.preflight.samples import sample_sheet
 from dino_trainer.preflight.statistics import statistics
-from dino_trainer.report.reporter import RESULT_FILE, write_termination
+from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.sections import section_of
 from dino_trainer.spec_file import read_spec
@@ -60,6 +60,7 @@ def run(
         artifacts=_publish(spec, checked, output),
         dataset=describe(checked),
         failure=failure.as_failure() if failure else None,
+        folder=folder_of(output),
     )
     _write(output, RESULT_FILE, _json(result.to_dict()))
     write_termination(result)

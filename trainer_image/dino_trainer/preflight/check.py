@@ -109,7 +109,7 @@ def describe(checked: Checked) -> Dataset:
         num_classes=count,
         images=first.images,
         annotations=first.boxes,
-        class_names=class_names(first.categories, count or 0)[:1000],
+        class_names=class_names(first.categories, count or 0),
         digest=digest_of(source.staged for source in first.sources) if first.complete else None,
         warnings=warnings,
     )

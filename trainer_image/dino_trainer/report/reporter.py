@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
 
+from dino_api.names import RESULT_FILE as RESULT_FILE
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.errors import TrainerError
@@ -22,7 +23,6 @@ from dino_trainer.storage import replacing
 from dino_trainer.train.meter import NO_PARTS, LossParts
 
 STATUS_FILE = "status.json"
-RESULT_FILE = "result.json"
 TERMINATION_LOG = Path("/dev/termination-log")
 
 
@@ -128,7 +128,8 @@ class Reporter:
         action = result.action.value
         self.event(f"{action.capitalize()} finished successfully.", "SUCCESS")
         self._publish_status()
-        result = result.model_copy(update={"curve": self._curve.points})
+        known = {"curve": self._curve.points, "folder": folder_of(self._output)}
+        result = result.model_copy(update=known)
         self._write_result(result)
         self._terminate(result)
 
@@ -139,7 +140,9 @@ class Reporter:
         """
         self._terminal.close()
         known = {"failure": failure, "curve": self._curve.points}
-        result = (result or Result()).model_copy(update=known)
+        result = (result or Result()).model_copy(
+            update={**known, "folder": folder_of(self._output)}
+        )
         stopped = failure.reason == FailureReason.PREEMPTED
         self._note("RUNNING" if stopped else "FAILURE", f"{failure.reason}: {failure.message}")
         self._terminate(result)
@@ -218,6 +221,11 @@ class Reporter:
 
 def _is_number(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
+
+
+def folder_of(output: Output) -> str:
+    """Where `result.json` lies."""
+    return output.uri(RESULT_FILE).rpartition("/")[0]
 
 
 def write_termination(result: Result, path: Path | None = None) -> None:

@@ -1,0 +1,190 @@
+"""The result of an attempt whose last words are lost or cut: a Job without a GPU reads result.json.
+
+The pod was deleted before it was looked at, its node is gone, or other containers of it leave less
+room for a message than even its essentials need. The Job leaves the same message as the attempt.
+There is one at most; where it fails or cannot be made, the job is complete all the same, and says
+where its result lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dino_api import names as api
+from dino_api.message import ESSENTIAL
+from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
+from dino_api.result import Result
+from dino_operator.plan import failure, names, observe, pods, refused, render, results
+from dino_operator.plan import specfile, status
+from dino_operator.plan.model import Object, Plan, Refusal
+from dino_operator.plan.pods import CACHE_DIR, Attempt
+from dino_operator.plan.status import State, Verdict
+from dino_operator.plan.telling import write
+from dino_operator.plan.view import View
+
+SECONDS = 600
+"""For the Job; it reads one small file."""
+PATIENCE = 900
+"""For a Job that is held by somebody, and for one that cannot be made."""
+RETRIES = 2
+NEEDED = frozenset(ESSENTIAL) - {"failure"}
+SHOWN = NEEDED | {"artifacts", "dataset"}
+"""Members of a result that the status shows."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of the result. plan: what to do until more is. problem: why no more will be."""
+
+    told: Result | None
+    plan: Plan | None = None
+    problem: str = ""
+
+
+def look(view: View, job: Object) -> Reading:
+    """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
+    told = results.of_job(job, view.children.pods)
+    if told is not None and not told.lost & NEEDED:
+        return Reading(told)
+    reader = view.reader_of(observe.attempt_of(job))
+    if reader is None:
+        return _missing(view, job, told)
+    if observe.is_true(reader, "Complete"):
+        return _read(results.of_job(reader, view.children.pods), told)
+    own = observe.pods_of(reader, view.children.pods)
+    if observe.is_finished(reader):
+        cause = failure.of_job(reader, own)
+        return Reading(told, problem=f"{cause.rule.reason}: {cause.message}")
+    left = PATIENCE - _since(view, str(reader["metadata"]["creationTimestamp"]))
+    if left <= 0:
+        said = f"Job {observe.name_of(reader)} has not ended after {PATIENCE} seconds"
+        return Reading(told, problem=said)
+    return Reading(told, _wait(view, left, _stuck(own)))
+
+
+def _since(view: View, when: str) -> float:
+    return (view.now - observe.parse_time(when)).total_seconds()
+
+
+def _read(found: Result | None, told: Result | None) -> Reading:
+    """What the Job left; beside it, what the attempt itself told stays."""
+    if found is None:
+        return Reading(told, problem="the words of the Job that read it are lost, too")
+    if found.failure is not None:
+        return Reading(told, problem=f"it tells of a failure, {found.failure.reason}")
+    missing = [name for name in NEEDED if told and getattr(found, name) is None]
+    both = found.model_copy(update={name: getattr(told, name) for name in missing})
+    cut = both.lost & {name for name in NEEDED if getattr(both, name) is None}
+    return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
+
+
+def _missing(view: View, job: Object, told: Result | None) -> Reading:
+    """No Job reads it yet."""
+    for other in view.children.strangers:
+        return Reading(told, problem=f"Job {observe.name_of(other)} belongs to someone else")
+    if view.wants_suspend:
+        said = f"{_said(view)} once spec.runPolicy.suspend is false"
+        return Reading(told, write(view, status.suspended(said), facts={"reporter": None}))
+    refusal = view.children.refusal
+    if refusal is not None:
+        judged = refused.judge(refusal)
+        if judged.ends or _since(view, observe.finished_at(job)) >= PATIENCE:
+            return Reading(told, problem=judged.said)
+        return Reading(told, _refused(view, refusal))
+    try:
+        made = _objects(view, observe.attempt_of(job))
+    except specfile.InvalidSpec as error:  # read by another version of the operator
+        return Reading(told, problem=str(error))
+    return Reading(told, _wait(view, PATIENCE, creates=made))
+
+
+def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
+    said = f"{_said(view)}: {why}" if why else _said(view)
+    state = State(Phase.RUNNING, Verdict(False, ConditionReason.READING_RESULT, said))
+    return replace(
+        write(view, state, facts={"reporter": None}, requeue_after=seconds), creates=creates
+    )
+
+
+def _refused(view: View, refusal: Refusal) -> Plan:
+    """It is asked for again. Words that were heard before stay: they have what is read in them."""
+    found = refused.verdict(view.resource, refusal)
+    reason, why = (found.reason, found.message) if found else (ConditionReason.READING_RESULT, "")
+    said = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
+    state = State(Phase.RUNNING, Verdict(False, reason, said))
+    return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
+
+
+def _said(view: View) -> str:
+    return f"the work is done; its result is read from {folder(view)}/{api.RESULT_FILE}"
+
+
+def folder(view: View) -> str:
+    """Where the action publishes."""
+    return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+
+
+def _stuck(own: list[Object]) -> str:
+    """Why the Job's pod does not start."""
+    for pod in filter(observe.is_live, own):
+        problem = observe.cannot_start(pod)
+        said = problem[1] if problem else observe.unschedulable(pod)
+        if said:
+            return f"pod {observe.name_of(pod)}: {said}"
+    return ""
+
+
+def _objects(view: View, attempt: int) -> tuple[Object, ...]:
+    """The Job, and what its pod needs besides. Raises InvalidSpec."""
+    resolved = specfile.read_spec(view.resource)
+    needed = render.inputs(view.resource, resolved, preflight=True)
+    known = view.children.known
+    missing = (each for each in needed if (each["kind"], observe.name_of(each)) not in known)
+    return (*missing, job(view, resolved, attempt))
+
+
+def job(view: View, resolved: specfile.Resolved, attempt: int) -> Object:
+    """Its pod is that of a preflight, but for the command and the cache, which it does not need."""
+    template = pods.template(
+        view.resource, resolved, Attempt(attempt, preflight=True), view.settings
+    )
+    template["metadata"]["labels"][Label.ACTION.value] = Stage.RESULT.value
+    pod = template["spec"]
+    pod["volumes"] = [each for each in pod["volumes"] if each["name"] != "cache"]
+    (container,) = pod["containers"]
+    container["command"] = _command(resolved)
+    container["env"] = [each for each in container["env"] if each["name"] != Env.CACHE_DIR]
+    mounts = container["volumeMounts"]
+    container["volumeMounts"] = [each for each in mounts if each["mountPath"] != CACHE_DIR]
+    name = names.job_name(view.name, Stage.RESULT, attempt)
+    labels = names.labels(view.resource, Stage.RESULT, attempt)
+    spec = {
+        "backoffLimit": RETRIES,
+        "completions": 1,
+        "parallelism": 1,
+        "activeDeadlineSeconds": SECONDS,
+        "template": template,
+    }
+    metadata = render.metadata(view.resource, name, labels)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _command(resolved: specfile.Resolved) -> list[str]:
+    command = ["dino", Stage.RESULT.value, "-e", api.SPEC_PATH]
+    return command if resolved.action is Action.TRAIN else [*command, "--for", resolved.action]
+
+
+def troubles(view: View, reading: Reading) -> list[str]:
+    """What of the result is not in the status, and why, for the sentence of a good end."""
+    where = f"{folder(view)}/{api.RESULT_FILE}"
+    told = reading.told
+    if told is None:
+        return [f"its result is in {where} and could not be read: {reading.problem}"]
+    if reading.problem:
+        lost = told.lost & NEEDED
+        lost = frozenset(name for name in lost if getattr(told, name) is None) or lost
+        return [f"{', '.join(sorted(lost))} could not be read from {where}: {reading.problem}"]
+    cut = sorted((told.lost | told.shortened) & SHOWN)
+    if not cut:
+        return []
+    return [f"whole only in {where}, as the pod's message was cut: {', '.join(cut)}"]
