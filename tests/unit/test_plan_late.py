@@ -11,7 +11,7 @@ from dino_api.names import Env, Label
 from dino_api.result import Result
 from dino_operator.plan import late, specfile
 from dino_operator.plan.job import plan
-from dino_operator.plan.model import Children, Delete, Plan, Settings
+from dino_operator.plan.model import Children, Delete, Plan, Refusal, Settings
 from dino_operator.plan.view import View
 from tests.builders import (
     ChildBuilder,
@@ -74,6 +74,7 @@ class Case:
     now: float = 90
     facts: Object = field(default_factory=dict)
     more: Object = field(default_factory=dict)
+    reason: str = "ReadingResult"
 
 
 def planned(case: Case) -> Plan:
@@ -90,7 +91,11 @@ READ = {"metrics": METRICS, "checkpoint": RESULT.to_dict()["checkpoint"], "progr
 DONE = "mAP50 0.1112; results are in s3://results/x/train"
 UNREAD = f"its result is in {WHERE} and could not be read: "
 LOST = {"model": LEFT, "progress": ALL}
-DENIED = (403, "the API server refuses Job x-result-1: exceeded quota: jobs")
+QUOTA = Refusal(
+    "create", "Job", "x-result-1", 403, "Forbidden", "jobs is forbidden: exceeded quota: few"
+)
+INVALID = Refusal("create", "Job", "x-result-1", 422, "Invalid", "tolerations: Invalid value")
+DENIED = "the API server refuses Job x-result-1: jobs is forbidden: exceeded quota: few"
 DEEP = a_result("s3://" + "deep/" * 200 + "train")
 """Of eight containers not even the essentials fit."""
 
@@ -156,10 +161,22 @@ CASES = {
         facts=LOST,
     ),
     "one that is refused is asked for again": Case(
-        "Running", f"{READS}: {DENIED[1]}", after=30, more={"refusal": DENIED}
+        "Running",
+        f"{READS}: {DENIED}. Delete what is not needed (kubectl describe resourcequota few says "
+        "what counts), or ask the cluster's administrator to raise it; it goes on by itself once "
+        "there is room.",
+        after=30,
+        more={"refusal": QUOTA},
+        reason="QuotaExceeded",
     ),
     "for a while": Case(
-        "Complete", f"{UNREAD}{DENIED[1]}", now=960, facts=LOST, more={"refusal": DENIED}
+        "Complete", f"{UNREAD}{DENIED}", now=960, facts=LOST, more={"refusal": QUOTA}
+    ),
+    "one that can never be made does not fail the job": Case(
+        "Complete",
+        f"{UNREAD}the API server refuses Job x-result-1: tolerations: Invalid value",
+        facts=LOST,
+        more={"refusal": INVALID},
     ),
     "one whose name is taken is not made": Case(
         "Complete",
@@ -191,7 +208,7 @@ def test_the_result(case: Case) -> None:
     assert (done.status["phase"], said["message"]) == (case.phase, case.said)
     assert told["Running"]["status"] == "False"
     if case.phase == "Running":
-        assert told["Running"]["reason"] == "ReadingResult"
+        assert told["Running"]["reason"] == case.reason
     jobs = [each["metadata"]["name"] for each in done.creates if each["kind"] == "Job"]
     assert jobs == (["x-result-1"] if case.creates else [])
     assert done.requeue_after == case.after

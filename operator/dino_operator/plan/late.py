@@ -14,8 +14,17 @@ from dino_api import names as api
 from dino_api.message import ESSENTIAL
 from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
 from dino_api.result import Result
-from dino_operator.plan import failure, names, observe, pods, refused, render, results
-from dino_operator.plan import specfile, status
+from dino_operator.plan import (
+    failure,
+    names,
+    observe,
+    pods,
+    refused,
+    render,
+    results,
+    specfile,
+    status,
+)
 from dino_operator.plan.model import Object, Plan, Refusal
 from dino_operator.plan.pods import CACHE_DIR, Attempt
 from dino_operator.plan.status import State, Verdict
