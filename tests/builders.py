@@ -275,6 +275,29 @@ class PodBuilder(Builder):
         """Its container waits."""
         return self.scheduled()._container(waiting={"reason": reason, "message": message})
 
+    def beside(self, name: str, init: bool = False, last: Any = None, **state: Any) -> Self:
+        """Another container of the pod, after what is said of the trainer's."""
+        key = "initContainerStatuses" if init else "containerStatuses"
+        told = {"name": name, "state": state}
+        told |= {"lastState": {"terminated": last}} if last else {}
+        self.thing["status"].setdefault(key, []).append(told)
+        return self
+
+    def limited(self, memory: str | None, by_range: str = "") -> Self:
+        """The trainer's memory limit; by_range: what a LimitRange is said to have set."""
+        limits = {"memory": memory} if memory else {}
+        container = {"name": CONTAINER, "resources": {"limits": limits}}
+        self.thing["spec"] = {"containers": [container]}
+        if by_range:
+            said = f"LimitRanger plugin set: {by_range}"
+            self.meta["annotations"] = {"kubernetes.io/limit-ranger": said}
+        return self
+
+    def on(self, node: str) -> Self:
+        """Placed on that node."""
+        self.thing.setdefault("spec", {})["nodeName"] = node
+        return self
+
     def _container(self, **state: Any) -> Self:
         self.thing["status"]["containerStatuses"] = [{"name": CONTAINER, "state": state}]
         return self

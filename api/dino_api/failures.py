@@ -150,6 +150,13 @@ TABLE: tuple[FailureRule, ...] = (
     ),
     FailureRule(
         None,
+        FailureReason.CONTAINER_FAILED,
+        "counted",
+        "Correct what adds the named container to pods (a service mesh, an agent, a policy), or "
+        "keep it out of these by spec.podTemplate.annotations or labels.",
+    ),
+    FailureRule(
+        None,
         FailureReason.POD_LOST,
         "counted",
         "Look at the node (kubectl describe node); the next attempt resumes from the checkpoint.",

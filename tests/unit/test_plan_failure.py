@@ -7,7 +7,11 @@ import pytest
 from dino_operator.plan import failure
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children
+from dino_operator.runtime.keys import Kind
+from dino_operator.runtime.trim import trim
 from tests.builders import (
+    Object,
+    PodBuilder,
     a_child,
     a_job,
     a_pod,
@@ -15,6 +19,7 @@ from tests.builders import (
 )
 from tests.unit.plan_cases import SETTINGS
 
+ENDED = "the trainer ended with exit code"
 TOLD_65 = {"failure": {"reason": "InvalidDataset", "message": "m"}}
 CAUSES = {
     "the trainer's own words win": (
@@ -66,12 +71,128 @@ CAUSES = {
 }
 
 
+CAUSES |= {
+    "an init container that someone added": (
+        lambda pod: _failed(pod).beside("vault-init", True, terminated=ended(3, "no role dino")),
+        (
+            "ContainerFailed",
+            "init container vault-init ended with exit code 3: no role dino; "
+            "pod x-train-1-aaaaa failed with it",
+            None,
+        ),
+    ),
+    "an init container that the kernel killed": (
+        lambda pod: _failed(pod).beside("istio-init", True, terminated=ended(137, "", "OOMKilled")),
+        (
+            "ContainerFailed",
+            "init container istio-init ended with exit code 137 (OOMKilled); "
+            "pod x-train-1-aaaaa failed with it",
+            None,
+        ),
+    ),
+    "a sidecar that failed after the trainer had succeeded": (
+        lambda pod: _failed(pod.succeeded()).beside("proxy", terminated=ended(1)),
+        (
+            "ContainerFailed",
+            "container proxy ended with exit code 1; pod x-train-1-aaaaa failed with it",
+            None,
+        ),
+    ),
+    "a sidecar that failed because the trainer had": (
+        lambda pod: pod.exited(65).beside("proxy", terminated=ended(1)),
+        ("InvalidDataset", "the trainer ended with exit code 65", 65),
+    ),
+    "a sidecar among the init containers, ended by the kubelet in the end": (
+        lambda pod: pod.exited(71).beside("proxy", True, terminated=ended(143)),
+        ("DeviceOutOfMemory", "the trainer ended with exit code 71", 71),
+    ),
+}
+
+
+def _failed(pod: PodBuilder) -> PodBuilder:
+    pod.thing["status"]["phase"] = "Failed"
+    return pod
+
+
+def ended(code: int, message: str = "", reason: str = "Error") -> Object:
+    return {"exitCode": code, "reason": reason, "message": message}
+
+
 @pytest.mark.parametrize("sentence", CAUSES)
 def test_cause(sentence: str) -> None:
     change, expected = CAUSES[sentence]
     child = a_child(a_job()).failed()
     cause = failure.of_job(child.obj(), [change(a_pod(child)).obj()])
     assert (cause.rule.reason.value, cause.message, cause.exit_code) == expected
+
+
+DIVERGED = {"failure": {"reason": "Diverged", "message": "NaN at step 3", "remedy": "r"}}
+KILLED = "the kernel killed the container at its memory limit"
+WENT_ON = f"{KILLED}; the trainer ended with exit code"
+OOM_KILLED = {
+    "the trainer's own code explains more": ((76, DIVERGED), ("Diverged", "NaN at step 3")),
+    "without words, too": ((76, None), ("Diverged", "the trainer ended with exit code 76")),
+    "a spec is not what the kernel says": ((64, None), ("InvalidSpec", f"{ENDED} 64")),
+    "the GPU's memory is another": ((71, None), ("DeviceOutOfMemory", f"{ENDED} 71")),
+    "a full disk": ((74, None), ("DiskFull", f"{ENDED} 74")),
+    "asked to go, and a child was killed": (
+        (143, None),
+        ("Preempted", "the pod was asked to stop"),
+    ),
+    "an error without a name is explained by it": ((70, None), ("OutOfMemory", f"{WENT_ON} 70")),
+    "so is a lost peer": (
+        (75, {"failure": {"reason": "PeerLost", "message": "rank 1 ended"}}),
+        ("OutOfMemory", f"{WENT_ON} 75: rank 1 ended"),
+    ),
+    "a code that is not the trainer's": ((1, None), ("OutOfMemory", f"{WENT_ON} 1")),
+    "the trainer itself was killed": ((137, None), ("OutOfMemory", KILLED)),
+    "the trainer saw it": (
+        (137, {"failure": {"reason": "OutOfMemory", "message": "m"}}),
+        ("OutOfMemory", "m"),
+    ),
+    "whatever its code": (
+        (70, {"failure": {"reason": "OutOfMemory", "message": "m"}}),
+        ("OutOfMemory", "m"),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", OOM_KILLED)
+def test_the_kubelets_word_and_the_trainers_code(sentence: str) -> None:
+    (code, message), expected = OOM_KILLED[sentence]
+    child = a_child(a_job()).failed()
+    pod = a_pod(child).exited(code, reason="OOMKilled", message=message)
+    cause = failure.of_job(child.obj(), [pod.obj()])
+    assert (cause.rule.reason.value, cause.message, cause.exit_code) == (*expected, code)
+
+
+OF_RANGE = "cpu, memory request for container trainer; cpu, memory limit for container trainer"
+LIMITS = {
+    "the job's own": (("4Gi", ""), "limit of 4Gi", "The limit is spec.resources.memory: raise"),
+    "a LimitRange's": (
+        ("2Gi", OF_RANGE),
+        "limit of 2Gi, the default of a LimitRange",
+        "The limit is a default of the namespace's LimitRange",
+    ),
+    "the job's, where a LimitRange set another container's": (
+        ("4Gi", "cpu limit for container trainer; memory limit for container proxy"),
+        "limit of 4Gi",
+        "The limit is spec.resources.memory: raise",
+    ),
+    "none": ((None, ""), "has no memory limit, and its node none left", "The pod has no memory"),
+}
+
+
+@pytest.mark.parametrize("sentence", LIMITS)
+def test_a_remedy_for_memory_says_where_the_limit_came_from(sentence: str) -> None:
+    (memory, by_range), message, remedy = LIMITS[sentence]
+    child = a_child(a_job()).failed()
+    pod = a_pod(child).limited(memory, by_range).exited(137, reason="OOMKilled").obj()
+    cause = failure.of_job(child.obj(), [trim(Kind.PODS, pod)])
+    told = cause.to_status()
+    assert told["message"].endswith(message)
+    assert told["remedy"].startswith(remedy)
+    assert "lower dataset.batch_size" in told["remedy"]
 
 
 def test_a_node_that_does_not_answer_loses_the_pod() -> None:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from dino_api import failures
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Result
-from dino_operator.plan import observe
+from dino_operator.plan import containers, observe, oom
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 
 KILLED = 137
 STOPPED = 143
 DISRUPTED = "DisruptionTarget"
+OOM_KILLED = "OOMKilled"
+ENDED = "the trainer ended with exit code"
+VAGUE = (FailureReason.INTERNAL_ERROR, FailureReason.PEER_LOST)
+"""What the trainer says where it cannot know that the kernel killed a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ def of_pod(pod: Object) -> Cause:
     """Why this failed pod failed."""
     if pod["status"].get("reason") == "Evicted":
         return _evicted(pod)
+    other = containers.failed(pod)
+    if other:
+        said = f"{other}; pod {observe.name_of(pod)} failed with it"
+        return cause(FailureReason.CONTAINER_FAILED, said)
     ended = observe.container_state(pod, "terminated")
     if ended is None:
         said = pod["status"].get("message") or "its node does not answer"
@@ -97,26 +105,43 @@ def _evicted(pod: Object) -> Cause:
     if "ephemeral" in said or "disk" in said.lower():
         return cause(FailureReason.DISK_FULL, said)
     if "memory" in said:
-        return cause(FailureReason.OUT_OF_MEMORY, said)
+        rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
+        return Cause(rule, said, oom.remedy(pod, of_node=True))
     return cause(FailureReason.PREEMPTED, said)
 
 
 def _exited(pod: Object, ended: Object) -> Cause:
     code = int(ended.get("exitCode", 1))
-    if ended.get("reason") == "OOMKilled":
-        said = "the kernel killed the container at its memory limit"
-        return cause(FailureReason.OUT_OF_MEMORY, said, code)
     told = Result.from_termination_message(str(ended.get("message", "")))
-    if told and told.failure and told.failure.reason == FailureReason.OUT_OF_MEMORY:
+    said = told.failure if told else None
+    if said and said.reason == FailureReason.OUT_OF_MEMORY:
         # The kernel killed one process of several; the container's first lived to tell.
-        return cause(FailureReason.OUT_OF_MEMORY, told.failure.message, code)
+        return _out_of_memory(pod, said.message, code)
+    rule = failures.by_exit_code(code)
+    if ended.get("reason") == OOM_KILLED and not _explains(rule):
+        own = f"; the trainer ended with exit code {code}" if code != KILLED else ""
+        own += f": {said.message}" if said else ""
+        return _out_of_memory(pod, oom.killed(pod) + own, code)
     if code in (KILLED, STOPPED):
         return _signalled(pod, code)
-    rule = failures.by_exit_code(code)
-    if told is None or told.failure is None:
-        said = f"the trainer ended with exit code {code}"
-        return Cause(rule or _crashed(), _with_log(said, ended), exit_code=code)
-    return Cause(rule or _crashed(), told.failure.message, told.failure.remedy or "", code)
+    if said is None:
+        return Cause(rule or _crashed(), _with_log(f"{ENDED} {code}", ended), exit_code=code)
+    return Cause(rule or _crashed(), said.message, said.remedy or "", code)
+
+
+def _explains(rule: failures.FailureRule | None) -> bool:
+    """Whether the trainer's exit code says more than that the kernel killed a process.
+
+    The kubelet gives a container that reason for any of its processes, a child of the trainer's
+    as well; the exit code is that of the first, which went on and may have failed for its own
+    cause.
+    """
+    return rule is not None and rule.exit_code != KILLED and rule.reason not in VAGUE
+
+
+def _out_of_memory(pod: Object, said: str, code: int) -> Cause:
+    rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
+    return Cause(rule, said, oom.remedy(pod), code)
 
 
 def _signalled(pod: Object, code: int) -> Cause:

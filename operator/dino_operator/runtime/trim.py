@@ -5,6 +5,7 @@ from __future__ import annotations
 from dino_api.names import GROUP
 from dino_operator.plan import passed
 from dino_operator.plan.model import Object
+from dino_operator.plan.observe import CONTAINER
 from dino_operator.runtime.keys import KINDS, Kind
 
 _META = (
@@ -23,7 +24,9 @@ _SPEC = {
     Kind.JOBS: ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished"),
     Kind.PODS: ("nodeName",),
 }
-_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "containerStatuses")
+_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions")
+_CONTAINERS = ("initContainerStatuses", "containerStatuses")
+_CONTAINER = ("name", "state", "lastState")
 
 
 def trim(kind: Kind, thing: Object) -> Object:
@@ -33,9 +36,32 @@ def trim(kind: Kind, thing: Object) -> Object:
     if kind in KINDS:
         return {**thing, "metadata": _without_foreign_notes(meta), "status": status}
     if kind is Kind.PODS:
-        status = {key: status[key] for key in _POD_STATUS if key in status}
-    spec = {key: thing["spec"][key] for key in _SPEC[kind] if key in thing.get("spec", {})}
+        status = _pod_status(status)
+    given = thing.get("spec") or {}
+    spec = {key: given[key] for key in _SPEC[kind] if key in given}
+    if kind is Kind.PODS:
+        spec["containers"] = _memory_limit(given)
     return {"metadata": meta, "spec": spec, "status": status}
+
+
+def _pod_status(status: Object) -> Object:
+    """Conditions, and what became of every container."""
+    kept = {key: status[key] for key in _POD_STATUS if key in status}
+    for key in _CONTAINERS:
+        if status.get(key):
+            kept[key] = [{k: each[k] for k in _CONTAINER if each.get(k)} for each in status[key]]
+    return kept
+
+
+def _memory_limit(spec: Object) -> list[Object]:
+    """Of the trainer's container: it may be a LimitRange's."""
+    ours = (each for each in spec.get("containers") or () if each["name"] == CONTAINER)
+    return [{"name": CONTAINER, "resources": {"limits": _memory(each)}} for each in ours]
+
+
+def _memory(container: Object) -> Object:
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return {key: value for key, value in limits.items() if key == "memory"}
 
 
 def _without_foreign_notes(meta: Object) -> Object:

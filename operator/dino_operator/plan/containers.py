@@ -1,0 +1,114 @@
+"""The containers beside the trainer's: what others put into the pod, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from dino_operator.plan import observe
+from dino_operator.plan.model import Object
+
+INIT, SIDECAR = "init container", "container"
+LONGEST = 1000
+"""Characters of what a container left, which may be the end of its log."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One of a pod, by its status. kind: what people call it."""
+
+    name: str
+    kind: str
+    state: Object
+    last: Object
+
+    @property
+    def is_trainer(self) -> bool:
+        """Whether it does the work."""
+        return self.kind == SIDECAR and self.name == observe.CONTAINER
+
+    @property
+    def ended(self) -> Object | None:
+        """How it ended, if it has."""
+        return self.state.get("terminated")
+
+    @property
+    def called(self) -> str:
+        """As sentences name it."""
+        return f"{self.kind} {self.name}"
+
+
+def of(pod: Object) -> Iterator[Container]:
+    """In the order in which they start."""
+    status = pod.get("status", {})
+    for key, kind in (("initContainerStatuses", INIT), ("containerStatuses", SIDECAR)):
+        for each in status.get(key) or ():
+            state, last = each.get("state") or {}, each.get("lastState") or {}
+            yield Container(str(each.get("name", "")), kind, state, last)
+
+
+def failed(pod: Object) -> str:
+    """Of the container that made the pod fail, where it was not the trainer's; else empty.
+
+    A sidecar that is an init container ends when the trainer has, whatever its code: it matters
+    only where the trainer never ran.
+    """
+    trainer = observe.container_state(pod, "terminated")
+    if trainer is not None and trainer.get("exitCode") != 0:
+        return ""
+    kinds = (INIT, SIDECAR) if trainer is None else (SIDECAR,)
+    for each in of(pod):
+        if each.kind in kinds and not each.is_trainer and _code(each.ended):
+            return f"{each.called} {_end(each.ended or {})}"
+    return ""
+
+
+def _code(ended: Object | None) -> int:
+    return int((ended or {}).get("exitCode", 0))
+
+
+def _end(ended: Object) -> str:
+    """How it ended, in the words of the kubelet and of the container itself."""
+    reason = ended.get("reason", "Error")
+    said = f"ended with exit code {_code(ended)}"
+    said += "" if reason == "Error" else f" ({reason})"
+    left = str(ended.get("message", "")).strip()[-LONGEST:]
+    return f"{said}: {left}" if left else said
+
+
+def crashes(pod: Object) -> str:
+    """Of a container that ends and is started again and again, which the pod waits for.
+
+    Without the count of its starts, which grows.
+    """
+    for each in of(pod):
+        waiting = each.state.get("waiting") or {}
+        if waiting.get("reason") == "CrashLoopBackOff":
+            ended = each.last.get("terminated") or {}
+            return f"{each.called} is started again and again; it {_end(ended)}"
+    return ""
+
+
+def awaited(pod: Object) -> str:
+    """The init container that runs, while the trainer waits for its end; empty where none does."""
+    if observe.container_state(pod, "running") or observe.container_state(pod, "terminated"):
+        return ""
+    return next((each.called for each in of(pod) if each.kind == INIT and _runs(each)), "")
+
+
+def outlives(pod: Object) -> tuple[str, datetime] | None:
+    """What keeps a pod whose trainer has ended, and since when; None where nothing does.
+
+    Sidecars that are init containers are ended by the kubelet once the trainer has ended.
+    """
+    ended = observe.container_state(pod, "terminated")
+    if ended is None or not ended.get("finishedAt") or not observe.is_live(pod):
+        return None
+    others = [each.called for each in of(pod) if each.kind == SIDECAR and _runs(each)]
+    names = " and ".join(others)
+    return (names, observe.parse_time(str(ended["finishedAt"]))) if names else None
+
+
+def _runs(container: Container) -> bool:
+    return "running" in container.state
