@@ -236,6 +236,11 @@ class PodBuilder(Builder):
         self.meta.update(name=name, uid=f"uid-{name}", creationTimestamp=at(born))
         return self
 
+    def deleting(self, by: float = 120) -> Self:
+        """Asked to go, and still there; by: when it has to have ended, grace included."""
+        self.meta["deletionTimestamp"] = at(by)
+        return self
+
     def index(self, number: int) -> Self:
         """One of several, under a name and uid of its own."""
         self.meta["labels"][INDEX_LABEL] = str(number)

@@ -28,12 +28,13 @@ def told(phase: str, *, generation: int = 1, when: float = 0, **more: Any) -> Ob
 
     when: seconds after noon at which every condition changed; see `changed_at` for one of them.
     """
+    over = more["failed"][0] if phase == "Failed" else "Finished"
     defaults = {
         "suspended": ("NotSuspended", ""),
         "routed": None,
         "parent": None,
         "data": ("DataChecked", GOOD, True),
-        "running": ("Finished", ""),
+        "running": (over, ""),
         "complete": ("NotFinished", ""),
         "failed": ("NotFinished", ""),
     }

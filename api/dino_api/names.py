@@ -192,7 +192,6 @@ class ConditionReason(Described):
 
     QUEUED = "Queued", "the pod waits for a node, an image or its turn"
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
-    QUOTA_EXCEEDED = "QuotaExceeded", "a ResourceQuota lets the Job make no pod; it says which"
     PODS_REFUSED = "PodsRefused", "the API server refuses the Job's pods; its words are told"
     POD_NOT_STARTED = "PodNotStarted", "a container or a volume of the pod does not come"
     SIDECAR_RUNS = "SidecarRuns", "the trainer ended, and another container keeps its pod"
@@ -213,7 +212,10 @@ class ConditionReason(Described):
         "the work is done; a Job reads result.json, as the pod's words are lost",
     )
     RETRYING = "Retrying", "an attempt failed and the next one is being created"
-    QUOTA_EXCEEDED = "QuotaExceeded", "a ResourceQuota has no room for an object that is needed"
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        "a ResourceQuota has no room for an object, or a pod, of the job",
+    )
     POLICY_DENIED = "PolicyDenied", "a policy or an admission webhook denies what is needed"
     NOT_PERMITTED = "NotPermitted", "the operator's own account lacks a right"
     WEBHOOK_UNAVAILABLE = "WebhookUnavailable", "an admission webhook does not answer"
@@ -225,7 +227,7 @@ class ConditionReason(Described):
     RESUMED = "Resumed", "suspend was cleared; the next attempt resumes from the checkpoint"
     NOT_SUSPENDED = "NotSuspended", "suspend was never set"
     COMPLETED = "Completed", "the trainer published its result"
-    FINISHED = "Finished", "the job ended; the other conditions say how"
+    FINISHED = "Finished", "the job is complete; a failed one has the failure's reason here, too"
     NOT_FINISHED = "NotFinished", "the job has not ended yet"
     ENDED_WITHOUT_SUCCESS = "EndedWithoutSuccess", "the job failed, so it can never be Complete"
     KATIB = "Katib", "Katib draws and runs the trials"
@@ -253,4 +255,4 @@ class EventReason(Described):
     SEARCH_DOUBTFUL = "SearchDoubtful", "a search can be run, and something about it is odd"
     REPORT_FAILED = "ReportFailed", "the report of a search was not written; the search goes on"
     FOLLOWER_FAILED = "FollowerFailed", "a job on the winner of a search failed; the winner stands"
-    POD_PROBLEM = "PodProblem", "a pod is not created, does not start or does not end; once a cause"
+    POD_PROBLEM = "PodProblem", "a pod does not start or does not end; once for each cause"

@@ -80,8 +80,9 @@ class Resources(Camel):
     )
     cpu: Quantity | None = Field(
         None,
-        description="CPUs requested and allowed, such as 4 or 500m. Absent: 500m requested, not "
-        "limited.",
+        description="CPUs requested and allowed, such as 4 or 500m. Absent: not limited, and "
+        "requested are 1 for each GPU and 1 for each of its workers up to 2; a quarter of it "
+        "without GPUs; at least 500m.",
     )
     memory: Quantity | None = Field(
         None,

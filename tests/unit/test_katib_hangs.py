@@ -58,8 +58,8 @@ def test_an_image_that_cannot_be_pulled(kind: str) -> None:
         states[container]["state"] = waits(kind, "manifest unknown")
         states[1 - container]["state"] = {"running": {}}
         early = look(EARLY, trial, jobs=(job,), pods=(pod,))
-        assert states[container]["name"] in early.said
-        assert "manifest unknown" in early.said
+        whose = f"container {states[1]['name']}: " if container else ""
+        assert early.said == f"pod {pod['metadata']['name']}: {whose}manifest unknown"
         assert early.patches == ()
         late = look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))
         assert stopped_for(late) == ["ImagePullFailed"]

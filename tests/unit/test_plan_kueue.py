@@ -84,7 +84,7 @@ def _cases() -> dict[str, Case]:
         ),
         "a place that Kueue takes back is given back": Case(
             a_queued().status(RUNNING),
-            Plan(status=leaving),
+            Plan(status=leaving, requeue_after=120),
             [a_child(job).suspended()],
             [a_pod(child).running().deleting()],
         ),
@@ -121,12 +121,15 @@ def _cases() -> dict[str, Case]:
         ),
         "but once": Case(
             a_queued().suspended().status(STOPPING),
-            Plan(),
+            Plan(requeue_after=120),
             [a_child(job).deleting()],
             [a_pod(child).running().deleting()],
         ),
         "its pod may report until it has stopped": Case(
-            a_queued().suspended().status(STOPPING), Plan(), [], [a_pod(child).running().deleting()]
+            a_queued().suspended().status(STOPPING),
+            Plan(requeue_after=120),
+            [],
+            [a_pod(child).running().deleting()],
         ),
         "resuming makes it again under its number, and it waits": Case(
             a_queued().status(held),

@@ -8,7 +8,7 @@ import pytest
 
 from dino_api.failures import by_reason
 from dino_operator.plan import pods
-from dino_operator.plan.model import Patch, Plan
+from dino_operator.plan.model import Event, Patch, Plan
 from dino_operator.plan.names import Annotation
 from tests.builders import (
     ChildBuilder,
@@ -65,6 +65,11 @@ def _limits() -> dict[str, Case]:
     gave_up = ended("ImagePullFailed", image, no_image, end=601)
     del gave_up.status["startTime"]
     secret = 'secret "s3-keys" not found'
+    keys = (
+        f"pod x-train-1-aaaaa: {secret}. Remedy: create the Secret with the keys AWS_ACCESS_KEY_ID "
+        "and AWS_SECRET_ACCESS_KEY; the job's is named in spec.storage.secretName, or else by the "
+        "Helm value s3.secretName."
+    )
     return {
         "the deadline ends it": Case(
             a_job().policy(activeDeadlineSeconds=100).status(RUNNING),
@@ -104,7 +109,11 @@ def _limits() -> dict[str, Case]:
         ),
         "an image that does not come is told at once": Case(
             a_job().status(QUEUED),
-            Plan(status=wrong, requeue_after=540),
+            Plan(
+                status=wrong,
+                events=(Event("PodProblem", image, "ImagePullFailed-1", warning=True),),
+                requeue_after=540,
+            ),
             jobs=[a_child(job)],
             pods=[stuck],
         ),
@@ -129,9 +138,8 @@ def _limits() -> dict[str, Case]:
         "a missing secret is told and waited for": Case(
             a_job().status(QUEUED),
             Plan(
-                status=told(
-                    "Queued", running=("Queued", f"pod x-train-1-aaaaa: {secret}"), **ATTEMPT
-                )
+                status=told("Queued", running=("PodNotStarted", keys), **ATTEMPT),
+                events=(Event("PodProblem", keys, "PodNotStarted-1", warning=True),),
             ),
             jobs=[a_child(job)],
             pods=[a_pod(a_child(job)).stuck("CreateContainerConfigError", secret)],

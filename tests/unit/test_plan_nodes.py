@@ -47,7 +47,10 @@ def _cases() -> dict[str, Case]:
             [a_pod_of(child, 0).running(), second],
         ),
         "one pod waits for the other to be made": Case(
-            a_pair().status(_zero(WAITS)), Plan(), [child], [a_pod_of(child, 0).running()]
+            a_pair().status(_zero(WAITS)),
+            Plan(requeue_after=60),
+            [child],
+            [a_pod_of(child, 0).running()],
         ),
         "the one that finds no node says so for both": Case(
             a_pair().status(_zero(WAITS)),
@@ -85,7 +88,8 @@ def _cases() -> dict[str, Case]:
                         ),
                         Running=60,
                     )
-                )
+                ),
+                requeue_after=120,
             ),
             [child],
             [a_pod_of(child, 0).running(), a_pod_of(child, 1).running().deleting()],

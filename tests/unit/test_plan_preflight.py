@@ -275,7 +275,7 @@ def _trouble() -> dict[str, Case]:
         ),
         "one that is drained is replaced by its Job": Case(
             a_job().status(CHECKING),
-            Plan(),
+            Plan(requeue_after=120),
             [a_preflight(job)],
             [a_pod(a_preflight(job)).running().condition("DisruptionTarget").deleting()],
         ),

@@ -8,6 +8,7 @@ from dino_operator.plan import names, pods, quantities, render, specfile
 from dino_operator.plan.memory import MicroBatch
 from dino_operator.plan.model import Settings
 from tests.builders import JobBuilder, Object, a_job
+from tests.unit.plan_actions import job_to
 
 SETTINGS = Settings("trainer:1", cache_claim="data")
 CHECK = pods.Attempt(1, preflight=True)
@@ -37,11 +38,38 @@ def asks(**resources: object) -> JobBuilder:
     return a_job().spec(resources=resources)
 
 
-def test_a_training_requests_its_limits_and_half_a_cpu_where_nobody_says() -> None:
-    assert requests(asks(gpus=2)) == ({"cpu": "500m", GPU: "2"}, {GPU: "2"})
-    assert requests(asks(gpus=0)) == ({"cpu": "500m"}, {})
+def test_a_training_requests_its_limits() -> None:
     wished = {"cpu": "4", "memory": "16Gi", GPU: "1"}
     assert requests(asks(cpu="4", memory="16Gi")) == (wished, wished)
+
+
+# GPUs, processes without them, workers, action: a node has at least 4 CPUs for each GPU.
+CPUS = {
+    "a GPU waits for its process and the workers": ((1, 1, 1, "train"), "2"),
+    "more than two workers are the user's to ask for": ((1, 1, 8, "train"), "3"),
+    "each GPU has its own": ((8, 1, 8, "train"), "24"),
+    "without workers the process reads": ((2, 1, 0, "train"), "2"),
+    "an evaluation reads as well": ((1, 1, 2, "evaluate"), "3"),
+    "an export reads next to nothing": ((1, 1, 8, "export"), "1"),
+    "a small training fits beside another one on two cores": ((0, 1, 1, "train"), "500m"),
+    "and with more workers, too": ((0, 1, 8, "train"), "750m"),
+    "several processes on CPUs": ((0, 4, 2, "train"), "3"),
+    "never less than half a CPU": ((0, 1, 0, "train"), "500m"),
+}
+
+
+@pytest.mark.parametrize("sentence", CPUS)
+def test_cpus_are_requested_and_not_limited_where_nobody_says(sentence: str) -> None:
+    (gpus, processes, workers, action), expected = CPUS[sentence]
+    job = job_to(action).spec(resources={"gpus": gpus, "processes": processes})
+    job.experiment(dataset={"workers": workers})
+    asked, limits = requests(job)
+    assert asked["cpu"] == expected
+    assert "cpu" not in limits
+
+
+def test_what_the_user_asks_for_is_requested_whatever_the_workers() -> None:
+    assert requests(asks(cpu="300m").experiment(dataset={"workers": 8}))[0]["cpu"] == "300m"
 
 
 def test_a_preflight_asks_for_no_gpu_and_for_little() -> None:

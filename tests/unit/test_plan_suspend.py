@@ -63,7 +63,7 @@ def _suspend() -> dict[str, Case]:
         ),
         "and waits for the pod to save": Case(
             a_job().suspended().status(STOPPING),
-            Plan(),
+            Plan(requeue_after=120),
             jobs=[a_child(job).suspended()],
             pods=[a_pod(child).running().deleting()],
         ),
@@ -87,7 +87,7 @@ def _suspend() -> dict[str, Case]:
             now=90,
         ),
         "a resumed job without a pod yet stays resumed": Case(
-            a_job().status(resumed), Plan(requeue_after=60), jobs=[a_child(job).ran(95)], now=95
+            a_job().status(resumed), Plan(requeue_after=5), jobs=[a_child(job).ran(95)], now=95
         ),
         "a job resumed before it ever ran starts": Case(
             a_job().status(

@@ -23,6 +23,8 @@ Schema = dict[str, Any]
 
 # title, type, path, whether only `-o wide` shows it
 _Column = tuple[str, str, str, bool]
+# Why it is in that phase: of what has failed, the failure.
+_REASON = '.status.conditions[?(@.type=="Running")].reason'
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ JOB = Kind(
     (
         ("Action", "string", ".spec.action", False),
         ("Phase", "string", ".status.phase", False),
+        ("Reason", "string", _REASON, False),
         ("Progress", "string", ".status.progress.display", False),
         ("mAP50", "number", ".status.metrics.mAP50", False),
         ("GPUs", "integer", ".status.gpus", False),
@@ -104,6 +107,7 @@ AUTOML = Kind(
     FOLLOWERS,
     (
         ("Phase", "string", ".status.phase", False),
+        ("Reason", "string", _REASON, False),
         ("Trials", "string", ".status.trials.display", False),
         ("mAP50", "number", ".status.best.mAP50", False),
         ("Best trial", "string", ".status.best.trial", False),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dino_api.names import ConditionReason, ConditionType, FailureReason
+from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan import (
+    containers,
     kueue,
     memory,
     observe,
+    podevents,
     preflight,
     refused,
     render,
@@ -96,15 +98,43 @@ def _patch(job: Object, body: Object) -> Patch:
 def _without_pod(view: View, job: Object) -> Plan:
     """The Job controller is about to create a pod or to end the Job, or it cannot."""
     since = _without_pod_since(view, job)
-    wait = view.settings.pod_missing_after
+    wait, soon = view.settings.pod_missing_after, view.settings.events_after
     missing = (view.now - since).total_seconds()
+    forbidden = _forbidden(view, job, since)
+    if forbidden is not None:
+        return forbidden
+    asks = _asks(view, job, missing >= soon)
     if missing >= wait:
         said = f"no pod is created; kubectl describe job {observe.name_of(job)} says why"
         told = say(view, job, status.waiting(ConditionReason.QUEUED, said))
-        return _renew(view, job, told, missing)
+        return replace(_renew(view, job, told, missing), asks=asks)
+    again = (soon if missing < soon else wait) - missing
     if observe.pods_of(job, view.children.pods) or _was_resumed(view):
-        return Plan(requeue_after=wait - missing)  # what the status says is still true
-    return replace(say(view, job, _passes(view)), requeue_after=wait - missing)
+        return Plan(requeue_after=again, asks=asks)  # what the status says is still true
+    return replace(say(view, job, _passes(view)), requeue_after=again, asks=asks)
+
+
+def _asks(view: View, thing: Object, late: bool) -> tuple[str, ...]:
+    """Whose events would tell more, of a thing that is late; they are read once for a plan."""
+    uid = observe.uid_of(thing)
+    return (uid,) if late and uid not in view.children.events else ()
+
+
+def _events(view: View, thing: Object) -> tuple[Object, ...]:
+    return view.children.events.get(observe.uid_of(thing), ())
+
+
+def _forbidden(view: View, job: Object, since: datetime) -> Plan | None:
+    """Where the events of the Job say that no pod is created: their words, and ever more seldom
+    what a pod needs, which someone may have deleted."""
+    found = podevents.refusal(job, _events(view, job), since)
+    if found is None:
+        return None
+    told = say(view, job, status.waiting(*found))
+    missing = (view.now - since).total_seconds()
+    if missing >= view.settings.pod_missing_after:
+        return _renew(view, job, told, missing)
+    return replace(told, requeue_after=max(missing, view.settings.events_after))
 
 
 def _was_resumed(view: View) -> bool:
@@ -144,33 +174,91 @@ def inputs(view: View, resolved: specfile.Resolved) -> tuple[Object, ...]:
 
 def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
-    if all(map(observe.is_running, pods)):
-        ended = [each for each in observe.pods_of(job, view.children.pods) if each not in pods]
-        if len(pods) == view.nodes:
-            return _running(view, job, pods)
-        if any(observe.index_of(each) not in map(observe.index_of, pods) for each in ended):
-            return Plan()  # they end, one after the other: what the status says is still true
-        return say(view, job, _passes(view))
     late = [pod for pod in pods if not observe.is_running(pod)]
     if any("deletionTimestamp" in pod["metadata"] for pod in late):
         return _leaving(view, job, pods[0])
-    stuck = (pod for pod in late if observe.cannot_start(pod) or observe.unschedulable(pod))
+    kept = next((pod for pod in pods if containers.outlives(pod)), None)
+    if kept is not None:
+        return _kept(view, job, kept)
+    if not late:
+        return _all_run(view, job, pods)
+    stuck = (pod for pod in late if containers.cannot_start(pod) or observe.unschedulable(pod))
     return _with_pod(view, job, next(stuck, late[0]))
+
+
+def _all_run(view: View, job: Object, pods: list[Object]) -> Plan:
+    """All pods that there are run; of several some may have ended, or may not be created."""
+    if len(pods) == view.nodes:
+        return _running(view, job, pods)
+    ended = [each for each in observe.pods_of(job, view.children.pods) if each not in pods]
+    if any(observe.index_of(each) not in map(observe.index_of, pods) for each in ended):
+        return Plan()  # they end, one after the other: what the status says is still true
+    since = observe.parse_time(max(observe.born(pod)[0] for pod in pods))
+    forbidden = _forbidden(view, job, since)
+    if forbidden is not None:
+        return forbidden
+    missing, soon = (view.now - since).total_seconds(), view.settings.events_after
+    told = say(view, job, _passes(view))
+    again = soon - missing if missing < soon else max(missing, soon)
+    return replace(told, requeue_after=again, asks=_asks(view, job, missing >= soon))
 
 
 def _with_pod(view: View, job: Object, pod: Object) -> Plan:
     """A pod that does not run: it cannot start, finds no node, or only takes its time."""
-    problem = observe.cannot_start(pod)
+    problem = containers.cannot_start(pod)
     if problem is not None:
         return _cannot_start(view, job, pod, *problem)
     if observe.unschedulable(pod):
         return _unschedulable(view, job, pod)
-    told = say(view, job, _passes(view))
+    return _starting(view, job, pod)
+
+
+def _starting(view: View, job: Object, pod: Object) -> Plan:
+    """The scheduler finds a node; the kubelet fetches images, mounts volumes, runs init
+    containers."""
     waited = (view.now - observe.waiting_since(pod)).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
-    if observe.is_true(pod, "PodScheduled") and waited >= patience:
-        return _renew(view, job, told, waited)
-    return replace(told, requeue_after=max(1.0, patience - waited))
+    if not observe.is_true(pod, "PodScheduled"):
+        return replace(say(view, job, _passes(view)), requeue_after=max(1.0, patience - waited))
+    soon = 2 * view.settings.events_after
+    told = say(view, job, _awaiting(view, pod, waited >= patience))
+    asks = _asks(view, pod, waited >= soon)
+    if waited >= patience:
+        return replace(_renew(view, job, told, waited), asks=asks)
+    again = soon - waited if waited < soon else min(waited, patience - waited)
+    return replace(told, requeue_after=max(1.0, again), asks=asks)
+
+
+def _awaiting(view: View, pod: Object, long: bool) -> State:
+    """What a pod that starts waits for, as far as it is known."""
+    problem = podevents.hindrance(pod, _events(view, pod))
+    if problem:
+        return status.waiting(ConditionReason.POD_NOT_STARTED, problem)
+    first = containers.awaited(pod) if long else ""
+    if first:
+        said = f"pod {observe.name_of(pod)} waits for the end of its {first}"
+        return status.waiting(ConditionReason.POD_NOT_STARTED, said)
+    return _passes(view)
+
+
+def _kept(view: View, job: Object, pod: Object) -> Plan:
+    """The trainer has ended and its pod has not. It is not deleted: the Job would count it as
+    failed, whatever the trainer reached."""
+    names, since = containers.outlives(pod) or ("", view.now)
+    waited = (view.now - since).total_seconds()
+    if waited < view.settings.sidecar_after:
+        return Plan(requeue_after=view.settings.sidecar_after - waited)
+    code = (observe.container_state(pod, "terminated") or {}).get("exitCode")
+    name = observe.name_of(pod)
+    said = (
+        f"the trainer of pod {name} ended with exit code {code}, and {names} keeps the pod from "
+        "ending, and its GPUs from others. Remedy: end that container (Istio: kubectl exec "
+        f"{name} -c istio-proxy -- pilot-agent request POST quitquitquit); for new jobs make it a "
+        "native sidecar (an init container with restartPolicy: Always), or keep it out by "
+        'spec.podTemplate.labels (Istio: sidecar.istio.io/inject: "false").'
+    )
+    state = status.waiting(ConditionReason.SIDECAR_RUNS, said, Phase.RUNNING)
+    return say(view, job, state)
 
 
 def _leaving(view: View, job: Object, pod: Object) -> Plan:
@@ -228,12 +316,11 @@ def _silence(view: View, pod: Object) -> float:
 
 def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:
     """An image or a container that does not come: shown at once, given up for images in the end."""
-    pulling = kind in observe.PULL_PROBLEMS
-    reason: str = FailureReason.IMAGE_PULL_FAILED if pulling else ConditionReason.QUEUED
+    if kind not in containers.PULL_PROBLEMS:
+        state = status.waiting(ConditionReason.POD_NOT_STARTED, podevents.about(pod, said))
+        return say(view, job, state)
     said = f"pod {observe.name_of(pod)}: {said}"
-    told = say(view, job, status.waiting(reason, said))
-    if not pulling:
-        return told
+    told = say(view, job, status.waiting(FailureReason.IMAGE_PULL_FAILED, said))
     give_up = observe.waiting_since(pod) + timedelta(seconds=view.settings.image_pull_timeout)
     if view.now < give_up:
         return replace(told, requeue_after=(give_up - view.now).total_seconds())

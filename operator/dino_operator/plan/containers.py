@@ -9,6 +9,13 @@ from datetime import datetime
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 
+PULL_PROBLEMS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+START_PROBLEMS = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
+CRASHES = "CrashLoopBackOff"
 INIT, SIDECAR = "init container", "container"
 LONGEST = 1000
 """Characters of what a container left, which may be the end of its log."""
@@ -77,17 +84,24 @@ def _end(ended: Object) -> str:
     return f"{said}: {left}" if left else said
 
 
-def crashes(pod: Object) -> str:
-    """Of a container that ends and is started again and again, which the pod waits for.
-
-    Without the count of its starts, which grows.
-    """
+def cannot_start(pod: Object) -> tuple[str, str] | None:
+    """(reason, message) of the first container that waits for more than time, or None."""
     for each in of(pod):
         waiting = each.state.get("waiting") or {}
-        if waiting.get("reason") == "CrashLoopBackOff":
-            ended = each.last.get("terminated") or {}
-            return f"{each.called} is started again and again; it {_end(ended)}"
-    return ""
+        reason = str(waiting.get("reason", ""))
+        if reason == CRASHES:
+            return reason, f"{each.called} is started again and again; {_last_end(each)}"
+        if reason in PULL_PROBLEMS | START_PROBLEMS:
+            # The kubelet alternates between the error and the back-off that quotes it.
+            said = str(waiting.get("message", "")).split("ErrImagePull: ")[-1] or reason
+            return reason, said if each.is_trainer else f"{each.called}: {said}"
+    return None
+
+
+def _last_end(container: Container) -> str:
+    """Without the count of its starts, which grows."""
+    ended = container.last.get("terminated")
+    return f"it {_end(ended)}" if ended else "it does not say why"
 
 
 def awaited(pod: Object) -> str:

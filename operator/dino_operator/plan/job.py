@@ -16,6 +16,7 @@ from dino_operator.plan import (
     failure,
     heir,
     late,
+    limitranges,
     memory,
     mirror,
     names,
@@ -179,6 +180,7 @@ def _create(
     view: View, attempt: Attempt, resolved: specfile.Resolved, last: failure.Cause | None
 ) -> Plan:
     job = render.job(view.resource, resolved, attempt, view.settings)
+    job = limitranges.fitted(job, view.children.limit_ranges)
     told = write(
         view,
         attempts.first_words(view),

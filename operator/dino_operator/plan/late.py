@@ -15,7 +15,9 @@ from dino_api.message import ESSENTIAL
 from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
 from dino_api.result import Result
 from dino_operator.plan import (
+    containers,
     failure,
+    limitranges,
     names,
     observe,
     pods,
@@ -136,7 +138,7 @@ def folder(view: View) -> str:
 def _stuck(own: list[Object]) -> str:
     """Why the Job's pod does not start."""
     for pod in filter(observe.is_live, own):
-        problem = observe.cannot_start(pod)
+        problem = containers.cannot_start(pod)
         said = problem[1] if problem else observe.unschedulable(pod)
         if said:
             return f"pod {observe.name_of(pod)}: {said}"
@@ -149,7 +151,8 @@ def _objects(view: View, attempt: int) -> tuple[Object, ...]:
     needed = render.inputs(view.resource, resolved, preflight=True)
     known = view.children.known
     missing = (each for each in needed if (each["kind"], observe.name_of(each)) not in known)
-    return (*missing, job(view, resolved, attempt))
+    made = limitranges.fitted(job(view, resolved, attempt), view.children.limit_ranges)
+    return (*missing, made)
 
 
 def job(view: View, resolved: specfile.Resolved, attempt: int) -> Object:

@@ -39,6 +39,11 @@ class Settings:
     recheck: float = 30
     """How often a job that waits for something outside its own children is looked at again."""
     unschedulable_after: float = 10
+    events_after: float = 5
+    """Of a Job that has lacked a pod for this long, and of a pod that was placed and has not
+    started for twice as long, the events are read."""
+    sidecar_after: float = 30
+    """A pod lives on for this long after its trainer before it is said what keeps it."""
     pod_missing_after: float = 60
     """A Job without a pod for this long gets its service account and ConfigMap made again."""
     progress_old_after: float = 300
@@ -95,6 +100,8 @@ class Children:
     automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
     experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
     refusal: what the API server refused a moment ago; `plan/refused.py` judges it.
+    events: of Jobs and pods, by their uid, those that a plan asked for.
+    limit_ranges: the namespace's LimitRanges; read where a Job is about to be made.
     """
 
     jobs: tuple[Object, ...] = ()
@@ -110,6 +117,8 @@ class Children:
     suggestion: Object | None = None
     katib_trials: tuple[Object, ...] = ()
     refusal: Refusal | None = None
+    events: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
+    limit_ranges: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,7 @@ class Plan:
     creates: whole objects to POST; one that exists already is left as it is.
     status: everything the operator owns in the status; None leaves it alone.
     requeue_after: seconds until time alone may change the plan; None for never.
+    asks: uids of the Job or pod whose events would tell more; then the plan is made again.
     """
 
     creates: tuple[Object, ...] = ()
@@ -156,6 +166,7 @@ class Plan:
     status: Object | None = None
     events: tuple[Event, ...] = ()
     requeue_after: float | None = field(default=None)
+    asks: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def irrevocable(self) -> bool:

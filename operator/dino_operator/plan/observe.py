@@ -11,10 +11,6 @@ from dino_operator.plan.names import Annotation
 
 CONTAINER = "trainer"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
-PULL_PROBLEMS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-)
-START_PROBLEMS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 
 
 def parse_time(text: str) -> datetime:
@@ -157,17 +153,6 @@ def unplaced_since(pod: Object) -> datetime:
     """When the scheduler first found no node, or else when the pod was created."""
     placed = condition(pod, "PodScheduled") or {}
     return parse_time(str(placed.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]))
-
-
-def cannot_start(pod: Object) -> tuple[str, str] | None:
-    """(reason, message) of a container that waits for more than time, or None."""
-    waiting = container_state(pod, "waiting") or {}
-    reason = str(waiting.get("reason", ""))
-    if reason not in PULL_PROBLEMS | START_PROBLEMS:
-        return None
-    said = str(waiting.get("message", ""))
-    # The kubelet alternates between the error and the back-off that quotes it; keep the error.
-    return reason, said.split("ErrImagePull: ")[-1] or reason
 
 
 def waiting_since(pod: Object) -> datetime:

@@ -120,7 +120,7 @@ def _container(
         "imagePullPolicy": settings.image_pull_policy,
         "command": _command(resolved, attempt),
         "env": ours + wished,
-        "resources": quantities.of_preflight(spec) if attempt.preflight else quantities.of(spec),
+        "resources": _resources(resolved, attempt),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -129,6 +129,15 @@ def _container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(spec, attempt, settings),
     }
+
+
+def _resources(resolved: Resolved, attempt: Attempt) -> Object:
+    spec = resolved.job.spec
+    return (
+        quantities.of_preflight(spec)
+        if attempt.preflight
+        else quantities.of(spec, resolved.workers)
+    )
 
 
 def _command(resolved: Resolved, attempt: Attempt) -> list[str]:

@@ -7,7 +7,12 @@ from dino_api.resources import DinoJobSpec
 from dino_operator.plan.model import Object
 
 CPU = "500m"
-"""Requested where nobody says: a pod without any request starves beside busy ones."""
+"""The least that is requested where nobody says: a pod without any starves beside busy ones."""
+GPU_SHARE, CPU_SHARE = 1000, 250
+"""Thousandths of a CPU for a process and for each of its workers, with GPUs and without. A GPU
+waits for each of them; on CPUs alone small things are trained, beside others on a small node."""
+MOST_WORKERS = 2
+"""So many count: nodes have at least 4 CPUs for each GPU, of which the kubelet keeps a part."""
 PREFLIGHT_MEMORY = "1Gi"
 
 _DECIMAL = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
@@ -21,12 +26,27 @@ def amount(text: str) -> float:
     return float(digits) * _SUFFIXES[text[len(digits) :]]
 
 
-def of(spec: DinoJobSpec) -> Object:
+def cpus(spec: DinoJobSpec, workers: int) -> str:
+    """Requested where spec.resources.cpu is absent, and not limited.
+
+    workers: processes that read images, of each process of the pod.
+    """
+    asked = spec.resources
+    share = GPU_SHARE if asked.gpus else CPU_SHARE
+    wanted = (asked.gpus or asked.processes) * (1 + min(workers, MOST_WORKERS)) * share
+    return max(CPU, _of_thousandths(wanted), key=amount)
+
+
+def _of_thousandths(wanted: int) -> str:
+    return f"{wanted}m" if wanted % 1000 else str(wanted // 1000)
+
+
+def of(spec: DinoJobSpec, workers: int) -> Object:
     """Requests equal limits: the pod gets what it asked for and is evicted last."""
     limits = _limits(spec)
     if spec.resources.gpus:
         limits[api.GPU_RESOURCE] = str(spec.resources.gpus)
-    return _with_limits({"cpu": CPU, **limits}, limits)
+    return _with_limits({"cpu": cpus(spec, workers), **limits}, limits)
 
 
 def of_preflight(spec: DinoJobSpec) -> Object:

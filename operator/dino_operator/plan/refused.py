@@ -20,6 +20,7 @@ REASONS = frozenset(
     {
         ConditionReason.QUOTA_EXCEEDED,
         ConditionReason.POLICY_DENIED,
+        ConditionReason.PODS_REFUSED,
         ConditionReason.NOT_PERMITTED,
         ConditionReason.WEBHOOK_UNAVAILABLE,
         ConditionReason.API_UNAVAILABLE,

@@ -28,6 +28,8 @@ NEEDED = {
     Action.INFERENCE: "inference",
     Action.QUANTIZE: "calibration",
 }
+READ_NO_IMAGES = frozenset({Action.EXPORT, Action.GEN_TRT_ENGINE})
+"""At most a few at a time, to compare."""
 OTHER_CLASSES = (
     "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
     "changes the classes of a model."
@@ -57,6 +59,7 @@ class Resolved:
     batch: images of one process for one forward pass; 0 where fewer would be other work.
     per_step: for one optimiser step of a training.
     engine: whether TensorRT is needed, to build an engine or to run one.
+    workers: processes that read images, of each process that works.
     """
 
     job: DinoJob
@@ -66,6 +69,7 @@ class Resolved:
     batch: int
     per_step: int
     engine: bool = False
+    workers: int = 0
 
     @property
     def action(self) -> Action:
@@ -104,6 +108,7 @@ def read_spec(resource: Object) -> Resolved:
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),
+        workers=0 if action in READ_NO_IMAGES else spec.dataset.workers,
     )
 
 

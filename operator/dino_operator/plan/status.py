@@ -108,7 +108,7 @@ def failed(reason: str, message: str) -> State:
     """The end, without success."""
     return State(
         Phase.FAILED,
-        running=Verdict(False, Reason.FINISHED),
+        running=Verdict(False, reason),
         complete=Verdict(False, Reason.ENDED_WITHOUT_SUCCESS),
         failed=Verdict(True, reason, message),
     )

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
-from dino_operator.plan import memory, observe, parent, preflight, refused, routing, status, words
+from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
+from dino_operator.plan import (
+    lost,
+    memory,
+    observe,
+    parent,
+    preflight,
+    refused,
+    routing,
+    status,
+    words,
+)
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
 from dino_operator.plan.view import View
+
+PROBLEMS = frozenset(
+    {
+        ConditionReason.POD_NOT_STARTED,
+        ConditionReason.SIDECAR_RUNS,
+        ConditionReason.NODE_LOST,
+        FailureReason.IMAGE_PULL_FAILED,
+    }
+)
+"""Reasons why a pod does not start or end that do not pass by themselves."""
 
 
 def say(view: View, job: Object, state: State, **facts: object) -> Plan:
@@ -38,6 +58,7 @@ def write(view: View, state: State, *, facts: Object, requeue_after: float | Non
     What a search says of the data of its trials stays as it is; a job of its own has checked them.
     """
     state = replace(state, routed=routing.verdict(view), parent=parent.verdict(view))
+    state = lost.told(view, state)
     told = dict(facts)
     if not view.is_searched:
         state, told = preflight.told(view, state), {**preflight.facts(view), **facts}
@@ -45,7 +66,7 @@ def write(view: View, state: State, *, facts: Object, requeue_after: float | Non
     return Plan(
         status=status.changed(view.resource, desired),
         events=transitions(view.resource, state, facts),
-        requeue_after=requeue_after,
+        requeue_after=lost.requeue(view, state, requeue_after),
     )
 
 
@@ -88,6 +109,8 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
         remedy = (facts.get("failure") or {}).get("remedy", "")
         said = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
         events.append(Event(EventReason.FAILED, said, "end", warning=True))
+    if state.running.reason in PROBLEMS:
+        events += _problem(resource, state, facts)
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
     stops = (resource["spec"].get("runPolicy") or {}).get("stop")
@@ -96,3 +119,13 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
     events += refused.events(resource, state.running)
     return tuple(events)
+
+
+def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
+    """Once for each cause and attempt: its words may change."""
+    known = observe.condition(resource, ConditionType.RUNNING) or {}
+    if known.get("reason") == state.running.reason:
+        return ()
+    said, attempt = state.running.message, facts.get("attempts", 0)
+    key = f"{state.running.reason}-{attempt}"
+    return (Event(EventReason.POD_PROBLEM, said, key, warning=True),)

@@ -39,6 +39,7 @@ _BASES = {
     "serviceaccounts": "/api/v1",
     "services": "/api/v1",
     "events": "/api/v1",
+    "limitranges": "/api/v1",
     "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 }
 _SELECTORS: dict[str, str] = {
@@ -168,6 +169,12 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """Events about the object of that uid."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
+        found = await self.request("GET", path("events", namespace), query=query)
+        return found.get("items") or []
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
         """Objects of that kind with the label of the key."""

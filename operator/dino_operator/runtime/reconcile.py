@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from dino_api.names import Action, Phase
 from dino_operator.plan import job, refused, search, status
-from dino_operator.plan.model import Object, Plan, Refusal, Settings
+from dino_operator.plan.model import Children, Object, Plan, Refusal, Settings
+from dino_operator.runtime.asked import Asked
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import Events
@@ -110,7 +111,11 @@ class Reconciler:
             return Plan()
         children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
-            return job.plan(resource, children, self._now(), self._settings)
+            made = job.plan(resource, children, self._now(), self._settings)
+            asked = Asked(self._api, key.namespace, children)
+            if not await asked.answer(made, fresh):
+                return made
+            return job.plan(resource, asked.children, self._now(), self._settings)
         seen = await self._look_at_katib(resource, fresh, refusal)
         children = replace(
             children,
@@ -119,7 +124,14 @@ class Reconciler:
             suggestion=seen.suggestion,
             katib_trials=seen.trials,
         )
-        # The sampler may think for a while, and other plans must not wait for it.
+        made = await self._search(resource, children)
+        asked = Asked(self._api, key.namespace, children)
+        if not await asked.answer(made, fresh):
+            return made
+        return await self._search(resource, asked.children)
+
+    async def _search(self, resource: Object, children: Children) -> Plan:
+        """The sampler may think for a while, and other plans must not wait for it."""
         return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
 
     async def _look_at_katib(self, resource: Object, fresh: bool, refusal: Refusal | None) -> Seen:

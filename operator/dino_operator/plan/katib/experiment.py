@@ -12,7 +12,7 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.names import Action, Env, Label
-from dino_operator.plan import names, passed, render, specfile
+from dino_operator.plan import limitranges, names, passed, render, specfile
 from dino_operator.plan.katib import space
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import CONTAINER, INDEX_LABEL
@@ -184,6 +184,7 @@ def trial_job(view: SearchView, resolved: specfile.Resolved) -> Object:
     """The Job of a trial, without a name: Katib gives it that of the Trial."""
     left = view.search.template.run_policy.active_deadline_seconds
     made = render.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
+    made = limitranges.fitted(made, view.children.limit_ranges)
     labels = made["metadata"]["labels"]
     queue = {key: labels[key] for key in (api.KUEUE_QUEUE_LABEL,) if key in labels}
     made["metadata"] = passed.merged(view.resource, {**_pod_labels(view), **queue})

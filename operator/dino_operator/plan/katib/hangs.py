@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dino_api.names import ConditionType, FailureReason, Label
-from dino_operator.plan import failure, observe, scheduling
+from dino_operator.plan import containers, failure, observe, scheduling
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Children, Object, Patch
@@ -28,7 +28,6 @@ LATE = 60.0
 PATIENCE = 600.0
 """Seconds after which it is given up."""
 INJECTION = "katib.kubeflow.org/metrics-collector-injection=enabled"
-WAITS = observe.PULL_PROBLEMS | observe.START_PROBLEMS
 
 
 @dataclass(frozen=True)
@@ -140,28 +139,17 @@ def _no_pod(view: SearchView, job: Object, ended: Iterable[Object]) -> Hang | No
 
 def _of_pods(view: SearchView, job: Object, live: Sequence[Object]) -> Hang | None:
     for pod in live:
-        if problem := cannot_start(pod):
+        if problem := containers.cannot_start(pod):
             kind, told = problem
             said = f"pod {observe.name_of(pod)}: {told}"
             wait = timedelta(seconds=view.settings.image_pull_timeout)
             if view.now < observe.waiting_since(pod) + wait:
                 return Hang(said)
-            pulling = kind in observe.PULL_PROBLEMS
+            pulling = kind in containers.PULL_PROBLEMS
             reason = FailureReason.IMAGE_PULL_FAILED if pulling else FailureReason.KATIB_FAILED
             return Hang(said, (stop(job, reason, said),))
         if observe.unschedulable(pod):
             return _unschedulable(view, pod)
-    return None
-
-
-def cannot_start(pod: Object) -> tuple[str, str] | None:
-    """(reason, message) of any container that waits for more than time: trainer or collector."""
-    for status in pod.get("status", {}).get("containerStatuses") or []:
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        reason = str(waiting.get("reason", ""))
-        if reason in WAITS:
-            said = str(waiting.get("message", "")).split("ErrImagePull: ")[-1] or reason
-            return reason, f"container {status['name']}: {said}"
     return None
 
 
@@ -195,7 +183,7 @@ def _idle(view: SearchView) -> str:
         return "Katib's controller does not answer: the Experiment has no status"
     said = "Katib draws no trial"
     for pod in view.children.pods:
-        if problem := cannot_start(pod) if _is_of_suggestion(view, pod) else None:
+        if problem := containers.cannot_start(pod) if _is_of_suggestion(view, pod) else None:
             return f"{said}: its pod {observe.name_of(pod)}: {problem[1]}"
     suggestion = view.children.suggestion
     if suggestion is None:

@@ -13,7 +13,17 @@ from typing import Any
 from dino_api import names as api
 from dino_api.names import Env, Label, Stage
 from dino_api.search.record import SearchRecord
-from dino_operator.plan import failure, names, observe, pods, refused, render, results, specfile
+from dino_operator.plan import (
+    failure,
+    limitranges,
+    names,
+    observe,
+    pods,
+    refused,
+    render,
+    results,
+    specfile,
+)
 from dino_operator.plan.model import Object
 from dino_operator.plan.pods import CACHE_DIR, Attempt
 from dino_operator.plan.search import trialjob
@@ -111,7 +121,8 @@ def _job(view: SearchView, like: Object, config: str) -> Object:
     pod["volumes"] = [_volume(each, config) for each in pod["volumes"] if each["name"] != "cache"]
     _tell(pod["containers"][0], view.output)
     spec = {"backoffLimit": RETRIES, "activeDeadlineSeconds": SECONDS, "template": template}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    return limitranges.fitted(made, view.children.limit_ranges)
 
 
 def _volume(volume: Object, config: str) -> Object:

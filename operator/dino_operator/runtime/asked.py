@@ -1,0 +1,63 @@
+"""What is not watched: events of what hangs, and LimitRanges where a Job is about to be made."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from dino_operator.plan.model import Children, Object, Plan
+from dino_operator.runtime.client import ApiError
+
+log = logging.getLogger(__name__)
+MAKES_PODS = frozenset({"Job", "Experiment"})
+NOT_ALLOWED = (403, 404)
+
+
+class Around(Protocol):
+    """What is asked of the API server."""
+
+    async def events(self, namespace: str, uid: str) -> list[Object]: ...
+    async def list_all(
+        self, kind: str, namespace: str | None, selector: str
+    ) -> tuple[list[Object], int]: ...
+
+
+class Asked:
+    """The children of one resource, with what was asked for since."""
+
+    def __init__(self, api: Around, namespace: str, children: Children) -> None:
+        self._api, self._namespace, self.children = api, namespace, children
+
+    async def answer(self, plan: Plan, fresh: bool) -> bool:
+        """Reads what the plan lacks; whether it must be made again with it. Raises ApiError.
+
+        LimitRanges are read once for each Job, where the plan is carried out: where all else is
+        read anew, too.
+        """
+        before = self.children
+        if plan.asks:
+            events = {uid: await self._events(uid) for uid in plan.asks}
+            self.children = replace(self.children, events=events)
+        if fresh and any(each["kind"] in MAKES_PODS for each in plan.creates):
+            self.children = replace(self.children, limit_ranges=await self._limit_ranges())
+        return self.children is not before
+
+    async def _events(self, uid: str) -> tuple[Object, ...]:
+        """None where they cannot be read: they only say more."""
+        try:
+            return tuple(await self._api.events(self._namespace, uid))
+        except ApiError as error:
+            log.warning("Events in %s cannot be read: %s", self._namespace, error)
+            return ()
+
+    async def _limit_ranges(self) -> tuple[Object, ...]:
+        """None where the operator may not read them, as with the rights of an older chart."""
+        try:
+            found, _ = await self._api.list_all("limitranges", self._namespace, "")
+        except ApiError as error:
+            if error.status not in NOT_ALLOWED:
+                raise
+            log.warning("LimitRanges of %s are not looked at: %s", self._namespace, error)
+            return ()
+        return tuple(found)
