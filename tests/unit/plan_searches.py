@@ -93,7 +93,8 @@ def a_running() -> SearchBuilder:
 def an_end(kind: str, reason: str, said: str) -> SearchBuilder:
     """The search at its end."""
     made = a_running().told(kind, completionTime=at(50))
-    made.condition("Running", False, reason="Finished", message="")
+    why = reason if kind == "Failed" else "Finished"
+    made.condition("Running", False, reason=why, message="")
     return made.condition(kind, reason=reason, message=said)
 
 

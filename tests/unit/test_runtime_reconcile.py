@@ -226,3 +226,53 @@ async def test_ends_are_counted() -> None:
     text = bench.metrics.text().decode()
     assert 'dino_job_failures_total{reason="InvalidSpec"} 1.0' in text
     assert 'dino_job_duration_seconds_count{phase="Failed"} 1.0' in text
+
+
+async def test_events_are_read_of_a_job_that_lacks_its_pod_and_said_once() -> None:
+    bench = Bench()
+    bench.world.submit()
+    await bench.work()
+    job = next(bench.world.jobs())
+    refused = {
+        "metadata": {"creationTimestamp": observe.format_time(bench.world.now)},
+        "reason": "FailedCreate",
+        "message": "Error creating: exceeded quota: few",
+    }
+    bench.world.events_of[job["metadata"]["uid"]] = [refused]
+    bench.world.wait(10)
+    before = bench.world.writes
+    await bench.work()
+    told = bench.world.dinojob
+    assert told is not None
+    running = observe.condition(told, "Running") or {}
+    assert running["reason"] == "QuotaExceeded"
+    assert running["message"].startswith("no pod is created: exceeded quota: few. Remedy: ")
+    assert bench.world.writes - before == 2, "an event and a status, and nothing after"
+
+
+async def test_a_job_is_made_within_the_limit_ranges_of_its_namespace() -> None:
+    bench = Bench()
+    limits = [{"type": "Container", "default": {"cpu": "200m"}}]
+    bench.world.limit_ranges = [{"spec": {"limits": limits}}]
+    bench.world.submit()
+    await bench.work()
+    pod = next(bench.world.jobs())["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "200m"}
+
+
+async def test_without_the_right_to_read_them_jobs_run_all_the_same() -> None:
+    bench = Bench()
+
+    async def refuse(*_: object) -> None:
+        raise ApiError(403, "Forbidden", "events is forbidden")
+
+    bench.world.list_all = refuse  # type: ignore[assignment,method-assign]
+    bench.world.events = refuse  # type: ignore[assignment,method-assign]
+    bench.world.submit()
+    await bench.work()
+    bench.world.wait(60)
+    await bench.work()
+    told = bench.world.dinojob
+    assert told is not None
+    said = (observe.condition(told, "Running") or {})["message"]
+    assert said == "no pod is created; kubectl describe job x-preflight-1 says why"

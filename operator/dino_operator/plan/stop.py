@@ -48,7 +48,7 @@ def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Pla
     facts = {"reporter": name if works else None, **facts}
     state = status.stopping(said)
     told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
-    soon = None if pods and going.is_empty else 1
+    soon = told.requeue_after if pods and going.is_empty else 1
     return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
