@@ -103,7 +103,10 @@ def _ends() -> dict[str, Case]:
             pods=[a_pod(a_child(job)).running()],
         ),
         "and waited for": Case(
-            a_stopped().status(saving()), Plan(), jobs=[suspended(job)], pods=[leaving(job)]
+            a_stopped().status(saving()),
+            Plan(requeue_after=120),
+            jobs=[suspended(job)],
+            pods=[leaving(job)],
         ),
         "what its pod said is written down before the end": Case(
             a_stopped().status(saving()),
@@ -129,7 +132,7 @@ def _ends() -> dict[str, Case]:
         ),
         "but not before its last pod is gone": Case(
             a_stopped().status(saving()),
-            Plan(),
+            Plan(requeue_after=120),
             pods=[leaving(job)],
         ),
         "a suspended job ends at once and is not resumed": Case(
