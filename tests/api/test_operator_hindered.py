@@ -255,6 +255,7 @@ def test_an_init_container_that_fails_is_named(cluster: Cluster) -> None:
 def test_what_the_kubelet_lacks_is_read_from_its_events(cluster: Cluster) -> None:
     cluster.dinojobs.create(a_manifest("mounting"))
     pod = cluster.pod_of("mounting-train-1")
+    cluster.bind(pod)
     found = cluster.core.read_namespaced_pod(pod, cluster.namespace)
     message = 'MountVolume.SetUp failed for volume "spec" : configmap "mounting-train" not found'
     event = {
