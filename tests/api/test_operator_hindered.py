@@ -54,7 +54,7 @@ def refused(cluster: Cluster, name: str, reason: str) -> str:
     assert said.startswith("no pod is created: ")
     assert said.endswith("The Job is tried again by itself.")
     assert "Remedy: " in said
-    assert cluster.said(name, "PodProblem") == [said]
+    assert cluster.said(name, "Refused") == [said]
     shown = cluster.kubectl("get", "dinojob", name).stdout
     assert reason in shown.splitlines()[1].split()
     return said
@@ -143,7 +143,7 @@ def test_pod_security_is_said(cluster: Cluster) -> None:
     cluster.kubectl("label", "namespace", cluster.namespace, f"{label}=restricted")
     try:
         cluster.dinojobs.create(a_manifest("loose", podTemplate={"annotations": unconfined}))
-        said = refused(cluster, "loose", "PodsRefused")
+        said = refused(cluster, "loose", "PolicyDenied")
         assert 'violates PodSecurity "restricted:latest": ' in said
         assert "or have the namespace's Pod Security level lowered" in said
         cluster.dinojobs.create(a_manifest("strict"))
@@ -197,7 +197,7 @@ def test_a_policy_on_pods_is_said_and_can_be_met(cluster: Cluster) -> None:
     with there(cluster, policy), there(cluster, binding):
         eventually(holds, "the policy in force", 60)
         cluster.dinojobs.create(a_manifest("teamless"))
-        said = refused(cluster, "teamless", "PodsRefused")
+        said = refused(cluster, "teamless", "PolicyDenied")
         assert "pods need a team" in said
         assert "meet the policy by labels and annotations of spec.podTemplate" in said
         cluster.dinojobs.create(a_manifest("team", podTemplate={"labels": {"team": "vision"}}))

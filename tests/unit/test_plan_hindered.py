@@ -105,22 +105,22 @@ REFUSALS = {
     ),
     "Pod Security": (
         FORBIDDEN + 'violates PodSecurity "restricted:latest": seccompProfile (pod must set it)',
-        "PodsRefused",
+        "PolicyDenied",
         "have the namespace's Pod Security level lowered",
     ),
     "a policy": (
         FORBIDDEN + "ValidatingAdmissionPolicy 'team' with binding 'team' denied request: no team",
-        "PodsRefused",
+        "PolicyDenied",
         "meet the policy by labels and annotations of spec.podTemplate",
     ),
     "a webhook": (
         'Error creating: admission webhook "v.kyverno.io" denied the request: no owner',
-        "PodsRefused",
+        "PolicyDenied",
         "meet the policy by labels and annotations of spec.podTemplate",
     ),
     "a webhook that is down": (
         'Error creating: Internal error occurred: failed calling webhook "v.io": connect refused',
-        "PodsRefused",
+        "WebhookUnavailable",
         "bring the webhook's service up",
     ),
     "something that nobody knows": (
@@ -141,7 +141,7 @@ def test_no_pod_is_created_in_the_words_of_the_api_server(sentence: str) -> None
     assert said.startswith("no pod is created: ")
     assert part in said
     assert said.endswith(AGAIN)
-    assert made.events == (Event("PodProblem", said, f"{reason}-1", warning=True),)
+    assert made.events == (Event("Refused", said, said, warning=True),)
     assert made.requeue_after == 10
 
 
@@ -172,7 +172,7 @@ def test_at_the_first_stage_it_is_said_too() -> None:
     assert made.status is not None
     assert made.status["phase"] == "Preparing"
     assert running(made)[0] == "QuotaExceeded"
-    assert [each.reason for each in made.events] == ["PodProblem"]
+    assert [each.reason for each in made.events] == ["Refused"]
 
 
 def test_events_are_asked_for_only_of_a_job_that_lacks_its_pod_for_some_seconds() -> None:
