@@ -108,8 +108,12 @@ class PodTemplate(Camel):
         None, max_length=253, description="RuntimeClass, such as nvidia."
     )
     labels: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=32, description="Labels of the pod."
+        default_factory=dict,
+        max_length=32,
+        description="Labels of the pods and all other children.",
     )
     annotations: dict[LabelKey, AnnotationValue] = Field(
-        default_factory=dict, max_length=32, description="Annotations of the pod."
+        default_factory=dict,
+        max_length=32,
+        description="Annotations of the pods and all other children.",
     )

@@ -207,6 +207,24 @@ async def test_a_namespace_that_goes_is_left_in_peace() -> None:
     assert not bench.posted
 
 
+async def test_a_job_that_went_meanwhile_is_forgotten() -> None:
+    bench = Refusing("ServiceAccount", answer=WAITED_FOR["gone"])
+    submit(bench, "Job")
+    bench.see()
+    refresh = bench.reconciler.refresh
+
+    async def late(key: Key) -> None:
+        await refresh(key)
+        if bench.world.dinojob is not None:
+            bench.world.remove(Kind.DINOJOBS, bench.world.things[Kind.DINOJOBS]["x"])
+
+    bench.reconciler.refresh = late  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        await bench.reconciler.reconcile(KEY)
+    bench.reconciler.refresh = refresh  # type: ignore[method-assign]
+    assert await bench.reconciler.reconcile(KEY) is None, "nothing is left to do"
+
+
 async def test_katibs_objects_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     async def look(_: Katib, resource: Object, fresh: bool = False) -> Any:
         raise WAITED_FOR["no right"].error("experiments")

@@ -93,6 +93,8 @@ class Reconciler:
             await self._carry_out(key, _only_said(plan, self._cache.resource(key), refusal))
         except ApiError as error:
             log.warning("%s: its status is not written: %s", key, error)
+            if error.status in MOVED:
+                await self.refresh(key)
             raise answer from error
         if judged.ends:
             return plan.requeue_after
