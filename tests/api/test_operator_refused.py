@@ -54,6 +54,11 @@ def answer(cluster: Cluster, body: Object | None = None) -> ApiException | None:
     return None
 
 
+def is_taken(cluster: Cluster) -> None:
+    """What was deleted is not in force any more."""
+    eventually(lambda: answer(cluster) is None, "a Job is taken again")
+
+
 def causes(error: ApiException) -> list[Object]:
     return list(json.loads(error.body)["details"].get("causes") or [])
 
@@ -110,6 +115,7 @@ def policy(
     finally:
         admission.delete_validating_admission_policy_binding(name)
         admission.delete_validating_admission_policy(name)
+        is_taken(cluster)
 
 
 @contextmanager
@@ -140,6 +146,7 @@ def webhook(cluster: Cluster, *resources: str) -> Iterator[None]:
         yield
     finally:
         admission.delete_validating_webhook_configuration(name)
+        is_taken(cluster)
 
 
 def running(thing: Object) -> Object:
