@@ -96,7 +96,8 @@ images: setup ## Build the operator's and the trainer's image and load them into
 
 .PHONY: machine
 machine: ## Whether this machine can carry the development cluster, before anything is fetched
-	@[ "$(CLUSTER)" = current ] || devcluster/cluster check
+	@[ "$(CLUSTER)" = current ] || { command -v python3 >/dev/null || { \
+	echo "error: there is no python3 in PATH: apt-get install python3-venv" >&2; exit 1; }; devcluster/cluster check; }
 
 .PHONY: demo
 demo: machine setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder

@@ -45,8 +45,7 @@ def test_uv_is_the_machines_where_it_is_new_enough(
     version: str | None, used: bool, bare: dict[str, str], tmp_path: Path
 ) -> None:
     """The lock file needs 0.9; anything else would end in uv's own complaint."""
-    if shutil.which("uv", path="/usr/bin:/bin"):
-        bare["PATH"] = f"{tmp_path / 'own'}:{without_uv(tmp_path)}"
+    bare["PATH"] = f"{tmp_path / 'own'}:{least(tmp_path)}"
     if version:
         program(tmp_path / "own" / "uv", f"echo 'uv {version} (x86_64-unknown-linux-gnu)'")
     done = make(bare, "-n", "setup")
@@ -57,14 +56,26 @@ def test_uv_is_the_machines_where_it_is_new_enough(
         assert f"{tmp_path / 'own' / 'uv'} sync" in done.stdout
 
 
-def without_uv(tmp_path: Path) -> Path:
-    """A folder with the machine's other programs that the Makefile needs."""
+def least(tmp_path: Path) -> Path:
+    """A folder with the programs that the Makefile itself runs, and no Python."""
     folder = tmp_path / "programs"
     folder.mkdir()
-    for name in ("bash", "sh", "make", "cut", "sort", "printf", "echo", "awk"):
-        if found := shutil.which(name):
-            (folder / name).symlink_to(found)
+    for name in ("bash", "sh", "make", "cut", "sort"):
+        found = shutil.which(name)
+        assert found, name
+        (folder / name).symlink_to(found)
     return folder
+
+
+@pytest.mark.parametrize("target", ["machine", f"$HOME/{OWN}"])
+def test_no_python_at_all_is_said_with_its_package(
+    target: str, bare: dict[str, str], tmp_path: Path
+) -> None:
+    bare["PATH"] = str(least(tmp_path))
+    done = make(bare, target.replace("$HOME", bare["HOME"]))
+    assert done.returncode != 0
+    assert "apt-get install python3-venv" in done.stderr
+    assert "not found" not in done.stderr
 
 
 def test_a_python_without_venv_says_which_package_brings_it(
