@@ -86,7 +86,7 @@ def test_pictures_train_to_a_good_detector(lab: Lab, trained: Object, tmp_path: 
     """Handwritten digits in scenes, from an ImageNet backbone."""
     assert trained["dataset"]["classNames"][1:] == list(NAMES)
     assert trained["dataset"]["images"] == SCENES["train"]
-    check_training(lab, "chain-train", trained, tmp_path, least=0.4)
+    check_training(lab, "chain-train", trained, tmp_path, least=0.5)
 
 
 def test_the_evaluation_counts_as_pycocotools_does(
@@ -94,7 +94,7 @@ def test_the_evaluation_counts_as_pycocotools_does(
 ) -> None:
     """On the whole test split, from the file that it leaves."""
     status = ended["evaluate"]
-    check_evaluation(lab, status, scenes / "test", tmp_path, least=0.35)
+    check_evaluation(lab, status, scenes / "test", tmp_path, least=0.45)
     assert status["model"] == ended["train"]["model"], "it hands on what it was given"
 
 

@@ -11,14 +11,14 @@ from tests.e2e.jobs import Lab, Object, small_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
-EPOCHS = 2
+EPOCHS = 3
 
 
 def spread_job(name: str, nodes: int, processes: int, epochs: int = EPOCHS) -> Object:
-    """Digits, 10 steps an epoch over four processes of batches of four."""
+    """Digits, 20 steps an epoch over four processes of batches of two."""
     resources = {"gpus": 0, "nodes": nodes, "processes": processes, "memory": "4Gi"}
     job = small_job(name, epochs=epochs, resources=resources)
-    job["spec"]["experiment"]["dataset"]["workers"] = 0
+    job["spec"]["experiment"]["dataset"].update(batch_size=2, workers=0)
     job["spec"]["datasets"] = {
         "train": [{"uri": "s3://dino/one-class/train"}],
         "validation": [{"uri": "s3://dino/one-class/val"}],
@@ -58,7 +58,7 @@ def test_two_pods_of_two_processes_train_like_one_of_four(lab: Lab, tmp_path: Pa
 def test_a_lost_pod_of_two_ends_both_and_the_next_attempt_resumes(lab: Lab) -> None:
     """No half of a training hangs on; the epochs that were done are not done again."""
     name = "half-lost"
-    lab.apply(spread_job(name, nodes=2, processes=1, epochs=5))
+    lab.apply(spread_job(name, nodes=2, processes=1, epochs=3))
     lab.saved(name)
     other = next(pod for pod in lab.live_pods(name) if pod.startswith(f"{name}-train-1-1-"))
 
