@@ -10,6 +10,7 @@ from lib.say import ClusterError
 # A short path that a reboot clears: unix sockets allow about a hundred characters.
 RUNTIME = Path("/run/dino-devcluster")
 SOCKET = RUNTIME / "containerd.sock"
+PATIENT = ("--connect-timeout", "10m")  # without a word it is 10 s, which a busy machine exceeds
 
 
 class Containerd:
@@ -17,7 +18,7 @@ class Containerd:
 
     def run(self, *arguments: str, given: bytes = b"") -> str:
         """Run the client with some input, and return what it prints."""
-        command = ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments]
+        command = ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *PATIENT, *arguments]
         done = subprocess.run(command, input=given, capture_output=True, check=False)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()

@@ -102,6 +102,8 @@ def test_the_pod_passes_the_restricted_standard(render: Render) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert {"requests", "limits"} == set(container["resources"])
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600, "on a busy node"
     assert container["livenessProbe"]
     assert container["readinessProbe"]
 

@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from lib import certs, node, s3
-from lib.paths import API_ONLY, FULL
+from lib.paths import API_ONLY, FULL, MANIFESTS
 
 needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 
@@ -79,6 +80,14 @@ def test_pods_weigh_as_much_as_the_machine_has_cores(tmp_path: Path) -> None:
     weight = (tmp_path / "cpu" / node.CGROUP / "cpu.shares").read_text()
     assert weight == str(1024 * (os.cpu_count() or 0))
     assert list((tmp_path / "memory" / node.CGROUP).iterdir()) == []
+
+
+def test_the_s3_server_is_not_given_up_for_a_slow_answer() -> None:
+    objects = yaml.safe_load_all((MANIFESTS / "s3.yaml").read_text())
+    (server,) = (one for one in objects if one["kind"] == "Deployment")
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    probe = container["readinessProbe"]
+    assert probe["timeoutSeconds"] * probe["failureThreshold"] >= 60
 
 
 def test_s3_prints_what_scripts_read(capsys: pytest.CaptureFixture[str]) -> None:
