@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -31,6 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
         screen.say(f"\nThe demo ended: {error}")
         if error.look:
             screen.say(f"Look further with: {error.look}")
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        screen.live("")
+        screen.say(f"\nThe demo ended: the disk of {error.filename or BUILD} is full, make room")
         return 1
     except KeyboardInterrupt:
         screen.live("")

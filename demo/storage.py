@@ -39,7 +39,7 @@ class Storage:
             aws_secret_access_key=self.secret_key,
             config=Config(
                 s3={"addressing_style": "path" if self.path_style else "auto"},
-                retries={"max_attempts": 8, "mode": "standard"},  # over a minute
+                retries={"max_attempts": 8, "mode": "standard"},
                 connect_timeout=10,
                 proxies={} if self.endpoint.startswith("http://") else None,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
     except ClusterError as error:
         say(f"error: {error}")
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(
+            f"error: The disk of {error.filename or home()} is full: make room, or set "
+            "DINO_DEVCLUSTER_HOME to a folder of another disk. Then run the same command again."
+        )
         return 1
     except KeyboardInterrupt:
         say("Interrupted. Run the same command again to go on from here.")

@@ -2,10 +2,10 @@
 
 Both keep a layer as a folder of the same form (overlay file systems' whiteouts included), and
 neither ever writes to the files of a finished layer. So 6 GB of torch arrive in seconds and lie on
-the disk once. (`buildah push` to an archive and `ctr images import` would take 7 times as long for
-456 MB, and the disk twice more.) A layer's tar file, which nobody reads again after unpacking, is left out, as after a
-pull with containerd's setting `discard_unpacked_layers`. The price is that an image cannot be
-exported from the dev cluster's containerd; buildah still has it.
+the disk once; `buildah push` to an archive and `ctr images import` take 7 times as long for 456 MB,
+and the disk twice more. A layer's tar file, which nobody reads again after unpacking, is left out,
+as after a pull with containerd's setting `discard_unpacked_layers`. The price is that an image
+cannot be exported from the dev cluster's containerd; buildah still has it.
 
 containerd's garbage collector may run at any time, and takes what nothing refers to. So every layer
 carries the label that keeps it, from before it is whole until the image refers to it.

@@ -188,6 +188,20 @@ def test_down_of_what_was_never_up_does_nothing(
     assert not state.exists()
 
 
+def test_a_full_disk_is_a_sentence(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(instance: object) -> None:
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+    monkeypatch.delenv("CLUSTER", raising=False)
+    monkeypatch.setattr(cli.up, "up", full)
+    assert cli.main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert f"The disk of {state} is full: make room, or set DINO_DEVCLUSTER_HOME" in said
+
+
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
