@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -61,6 +62,13 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "IfNotPresent",
         "when nodes pull it",
         choices=("Always", "IfNotPresent", "Never"),
+    )
+    option(
+        "--cpu-per-process",
+        "DINO_CPU_PER_PROCESS",
+        "",
+        "CPUs requested for each process of jobs without resources.cpu; none: by their workers",
+        type=_cpus,
     )
     option("--s3-endpoint", "DINO_S3_ENDPOINT", "", "URL of an S3 server other than AWS")
     option("--s3-region", "DINO_S3_REGION", "us-east-1", "S3 region")
@@ -163,6 +171,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _cpus(text: str) -> str:
+    """Raises ArgumentTypeError for what is no number of CPUs."""
+    if text and not re.fullmatch(r"\d+m?|\d*\.\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs, such as 4 or 500m")
+    return text
+
+
 def _profile(text: str) -> Profile:
     try:
         given = json.loads(text)
@@ -210,6 +225,7 @@ async def run(options: argparse.Namespace) -> None:
         trainer_image=options.trainer_image,
         tensorrt_image=options.tensorrt_image,
         image_pull_policy=options.image_pull_policy,
+        cpu_per_process=options.cpu_per_process,
         s3_endpoint=options.s3_endpoint,
         s3_region=options.s3_region,
         s3_path_style=options.s3_path_style,

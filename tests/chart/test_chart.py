@@ -71,6 +71,17 @@ def test_the_trainers_role_is_one_verb_on_one_resource(render: Render) -> None:
     ]
 
 
+def test_what_is_not_watched_may_only_be_listed(render: Render) -> None:
+    """LimitRanges before a Job is made, and the events of what hangs; besides it makes events."""
+    verbs = {
+        kind: sorted(
+            v for rule in rules(render()) if kind in rule["resources"] for v in rule["verbs"]
+        )
+        for kind in ("limitranges", "events")
+    }
+    assert verbs == {"limitranges": ["list"], "events": ["create", "list"]}
+
+
 def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None:
     objects = render("watchNamespaces={red,blue}")
     assert [one["metadata"]["namespace"] for one in of_kind(objects, "Role")] == ["red", "blue"]
@@ -149,6 +160,7 @@ def test_values_reach_the_operator(render: Render) -> None:
             "trainer.image.repository=registry.example/trainer",
             "trainer.image.tag=v2",
             "trainer.image.pullPolicy=Always",
+            "trainer.cpuPerProcess=6",
             "tensorrt.image=registry.example/trainer:v2-tensorrt",
             "log.level=debug",
             "log.format=json",
@@ -163,6 +175,7 @@ def test_values_reach_the_operator(render: Render) -> None:
         "DINO_TRAINER_IMAGE": "registry.example/trainer:v2",
         "DINO_TENSORRT_IMAGE": "registry.example/trainer:v2-tensorrt",
         "DINO_IMAGE_PULL_POLICY": "Always",
+        "DINO_CPU_PER_PROCESS": "6",
         "DINO_S3_ENDPOINT": "http://s3.storage:7070",
         "DINO_S3_REGION": "eu-north-1",
         "DINO_S3_PATH_STYLE": "true",
@@ -239,6 +252,7 @@ REFUSED = {
     "text for a switch": ("crds.enabled=maybe", "/crds/enabled"),
     "a log level of other programs": ("log.level=trace", "/log/level"),
     "a namespace that cannot exist": ("watchNamespaces={Red}", "/watchNamespaces/0"),
+    "CPUs with a unit of memory": ("trainer.cpuPerProcess=4Gi", "/trainer/cpuPerProcess"),
     "an image without a name": ("image.repository=", "/image/repository"),
     "more replicas": ("replicas=2", "replicas"),
 }

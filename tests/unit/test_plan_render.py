@@ -68,6 +68,13 @@ def test_cpus_are_requested_and_not_limited_where_nobody_says(sentence: str) -> 
     assert "cpu" not in limits
 
 
+@pytest.mark.parametrize("each, gpus, expected", [("6", 2, "12"), ("250m", 0, "250m")])
+def test_an_installation_may_say_how_many_cpus(each: str, gpus: int, expected: str) -> None:
+    settings = Settings("trainer:1", cpu_per_process=each)
+    pod = pod_of(asks(gpus=gpus), settings=settings)
+    assert pod["containers"][0]["resources"]["requests"]["cpu"] == expected
+
+
 def test_what_the_user_asks_for_is_requested_whatever_the_workers() -> None:
     assert requests(asks(cpu="300m").experiment(dataset={"workers": 8}))[0]["cpu"] == "300m"
 

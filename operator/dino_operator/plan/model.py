@@ -28,6 +28,8 @@ class Settings:
     tensorrt_image: str = ""
     """Of pods that build or run a TensorRT engine; empty: the trainer's."""
     image_pull_policy: str = "IfNotPresent"
+    cpu_per_process: str = ""
+    """CPUs requested where spec.resources.cpu is absent; empty: by the workers of each process."""
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
     s3_path_style: bool = True

@@ -120,7 +120,7 @@ def _container(
         "imagePullPolicy": settings.image_pull_policy,
         "command": _command(resolved, attempt),
         "env": ours + wished,
-        "resources": _resources(resolved, attempt),
+        "resources": _resources(resolved, attempt, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -131,13 +131,11 @@ def _container(
     }
 
 
-def _resources(resolved: Resolved, attempt: Attempt) -> Object:
+def _resources(resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
     spec = resolved.job.spec
-    return (
-        quantities.of_preflight(spec)
-        if attempt.preflight
-        else quantities.of(spec, resolved.workers)
-    )
+    if attempt.preflight:
+        return quantities.of_preflight(spec)
+    return quantities.of(spec, resolved.workers, settings.cpu_per_process)
 
 
 def _command(resolved: Resolved, attempt: Attempt) -> list[str]:

@@ -26,14 +26,18 @@ def amount(text: str) -> float:
     return float(digits) * _SUFFIXES[text[len(digits) :]]
 
 
-def cpus(spec: DinoJobSpec, workers: int) -> str:
+def cpus(spec: DinoJobSpec, workers: int, each: str = "") -> str:
     """Requested where spec.resources.cpu is absent, and not limited.
 
-    workers: processes that read images, of each process of the pod.
+    workers: processes that read images, of each process of the pod. each: for each process, where
+    the installation says it.
     """
     asked = spec.resources
+    processes = asked.gpus or asked.processes
+    if each:
+        return _of_thousandths(processes * round(amount(each) * 1000))
     share = GPU_SHARE if asked.gpus else CPU_SHARE
-    wanted = (asked.gpus or asked.processes) * (1 + min(workers, MOST_WORKERS)) * share
+    wanted = processes * (1 + min(workers, MOST_WORKERS)) * share
     return max(CPU, _of_thousandths(wanted), key=amount)
 
 
@@ -41,12 +45,12 @@ def _of_thousandths(wanted: int) -> str:
     return f"{wanted}m" if wanted % 1000 else str(wanted // 1000)
 
 
-def of(spec: DinoJobSpec, workers: int) -> Object:
+def of(spec: DinoJobSpec, workers: int, each: str = "") -> Object:
     """Requests equal limits: the pod gets what it asked for and is evicted last."""
     limits = _limits(spec)
     if spec.resources.gpus:
         limits[api.GPU_RESOURCE] = str(spec.resources.gpus)
-    return _with_limits({"cpu": cpus(spec, workers), **limits}, limits)
+    return _with_limits({"cpu": cpus(spec, workers, each), **limits}, limits)
 
 
 def of_preflight(spec: DinoJobSpec) -> Object:
