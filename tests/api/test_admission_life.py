@@ -184,7 +184,7 @@ def test_get_prints_the_columns_and_knows_the_short_names(kubectl: Any, dinojobs
         },
     )
     head, row = kubectl("get", "dj").stdout.splitlines()
-    columns = ["NAME", "ACTION", "PHASE", "PROGRESS", "MAP50", "GPUS", "ATTEMPTS", "AGE"]
+    columns = ["NAME", "ACTION", "PHASE", "REASON", "PROGRESS", "MAP50", "GPUS", "ATTEMPTS", "AGE"]
     assert head.split() == columns
     assert row.split()[:7] == ["cells", "train", "Running", "37%", "0.7123", "1", "2"]
     wide = kubectl("get", "dino", "-o", "wide").stdout
