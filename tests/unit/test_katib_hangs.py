@@ -98,9 +98,21 @@ def test_pods_that_are_refused() -> None:
     """Pod Security, a quota: the Job stays, without a pod, and only events say it."""
     trial, job = a_running()
     assert look(EARLY, trial, jobs=(job,)) == Hang()
-    assert "Pod Security" in look(SAID, trial, jobs=(job,)).said
-    late = look(GIVEN_UP, trial, jobs=(job,))
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    unknown = look(SAID, trial, jobs=(job,))
+    assert unknown.said == f"no pod of Job {name} is created; kubectl describe job {name} says why"
+    assert unknown.asks == (uid,)
+    said = f'Error creating: pods "{name}-abcde" is forbidden: exceeded quota: few'
+    event = {"reason": "FailedCreate", "message": said, "lastTimestamp": at(5), "metadata": {}}
+    events = {uid: (event,)}
+    told = look(SAID, trial, jobs=(job,), events=events)
+    assert told.said.startswith(
+        f'Job {name}: no pod is created: pods "{name}" is forbidden: exceeded quota: few. Remedy: '
+    )
+    assert told.asks == ()
+    late = look(GIVEN_UP, trial, jobs=(job,), events=events)
     assert stopped_for(late) == ["KatibFailed"]
+    assert late.patches[0].body["metadata"]["annotations"][Annotation.STOPPED_MESSAGE] == late.said
 
 
 def test_a_held_job_does_not_hang() -> None:

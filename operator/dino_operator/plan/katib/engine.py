@@ -215,6 +215,7 @@ def _follow(
         failure=hang.failure,
         facts=_facts(present),
         requeue_after=_soon(view) if _is_about_to_change(found) else view.settings.katib_poll,
+        asks=hang.asks,
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dino_api.names import ConditionType, FailureReason, Label
-from dino_operator.plan import containers, failure, observe, scheduling
+from dino_operator.plan import containers, failure, observe, podevents, scheduling
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Children, Object, Patch
@@ -32,11 +32,15 @@ INJECTION = "katib.kubeflow.org/metrics-collector-injection=enabled"
 
 @dataclass(frozen=True)
 class Hang:
-    """What does not go on: a sentence, what to patch, and the end of the search where it is one."""
+    """What does not go on: a sentence, what to patch, and the end of the search where it is one.
+
+    asks: uids of Jobs whose events would tell more.
+    """
 
     said: str = ""
     patches: tuple[Patch, ...] = ()
     failure: Cause | None = None
+    asks: tuple[str, ...] = ()
 
 
 def look(view: SearchView, found: Sequence[Seen]) -> Hang:
@@ -47,7 +51,8 @@ def look(view: SearchView, found: Sequence[Seen]) -> Hang:
         hangs.append(idle)
     fatal = next((hang.failure for hang in hangs if hang.failure), None)
     said = next((hang.said for hang in hangs if hang.said), "")
-    return Hang(said, tuple(patch for hang in hangs for patch in hang.patches), fatal)
+    asks = tuple(uid for hang in hangs for uid in hang.asks)
+    return Hang(said, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
 
 def stop(job: Object, reason: FailureReason, said: str) -> Patch:
@@ -127,14 +132,16 @@ def _no_pod(view: SearchView, job: Object, ended: Iterable[Object]) -> Hang | No
     waited = (view.now - since).total_seconds()
     if waited < view.settings.pod_missing_after:
         return None
-    name = observe.name_of(job)
-    said = (
-        f"no pod of Job {name} is created; kubectl describe job {name} says why (Pod Security, a "
-        "quota, a webhook)"
-    )
+    name, events = observe.name_of(job), view.children.events.get(observe.uid_of(job))
+    asks = (observe.uid_of(job),) if events is None else ()
+    refusal = podevents.refusal(job, events or (), since)
+    if refusal is not None:
+        said = f"Job {name}: {refusal[1]}"
+    else:
+        said = f"no pod of Job {name} is created; kubectl describe job {name} says why"
     if waited < PATIENCE:
-        return Hang(said)
-    return Hang(said, (stop(job, FailureReason.KATIB_FAILED, said),))
+        return Hang(said, asks=asks)
+    return Hang(said, (stop(job, FailureReason.KATIB_FAILED, said),), asks=asks)
 
 
 def _of_pods(view: SearchView, job: Object, live: Sequence[Object]) -> Hang | None:

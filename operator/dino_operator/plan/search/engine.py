@@ -86,6 +86,7 @@ class Step:
     failure: the engine itself failed, not its trials; the search fails with it.
     facts: fields of the status that only the engine knows, such as Katib's `experiment`.
     requeue_after: seconds until it wants to be asked again; None where a child wakes it.
+    asks: uids of Jobs whose events would tell more, as in a Plan.
     """
 
     creates: tuple[Object, ...] = ()
@@ -97,6 +98,7 @@ class Step:
     failure: Cause | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
     requeue_after: float | None = None
+    asks: tuple[str, ...] = ()
 
 
 def to_status(trial: Trial, points: int, text: int) -> Object:

@@ -194,6 +194,7 @@ def _go_on(
         creates=(*lost, *step.creates),
         patches=(*trialjob.holds(view, view.trial_jobs.values()), *step.patches),
         deletes=step.deletes,
+        asks=step.asks,
     )
 
 
