@@ -248,17 +248,8 @@ def _kept(view: View, job: Object, pod: Object) -> Plan:
     waited = (view.now - since).total_seconds()
     if waited < view.settings.sidecar_after:
         return Plan(requeue_after=view.settings.sidecar_after - waited)
-    code = (observe.container_state(pod, "terminated") or {}).get("exitCode")
-    name = observe.name_of(pod)
-    said = (
-        f"the trainer of pod {name} ended with exit code {code}, and {names} keeps the pod from "
-        "ending, and its GPUs from others. Remedy: end that container (Istio: kubectl exec "
-        f"{name} -c istio-proxy -- pilot-agent request POST quitquitquit); for new jobs make it a "
-        "native sidecar (an init container with restartPolicy: Always), or keep it out by "
-        'spec.podTemplate.labels (Istio: sidecar.istio.io/inject: "false").'
-    )
-    state = status.waiting(ConditionReason.SIDECAR_RUNS, said, Phase.RUNNING)
-    return say(view, job, state)
+    said = containers.keeps(pod, names)
+    return say(view, job, status.waiting(ConditionReason.SIDECAR_RUNS, said, Phase.RUNNING))
 
 
 def _leaving(view: View, job: Object, pod: Object) -> Plan:

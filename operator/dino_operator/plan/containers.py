@@ -124,5 +124,18 @@ def outlives(pod: Object) -> tuple[str, datetime] | None:
     return (names, observe.parse_time(str(ended["finishedAt"]))) if names else None
 
 
+def keeps(pod: Object, names: str) -> str:
+    """The sentence on such a pod, and what to do. names: of the containers that keep it."""
+    code = (observe.container_state(pod, "terminated") or {}).get("exitCode")
+    name = observe.name_of(pod)
+    return (
+        f"the trainer of pod {name} ended with exit code {code}, and {names} keeps the pod from "
+        "ending, and its GPUs from others. Remedy: end that container (Istio: kubectl exec "
+        f"{name} -c istio-proxy -- pilot-agent request POST quitquitquit); for new jobs make it a "
+        "native sidecar (an init container with restartPolicy: Always), or keep it out by "
+        'spec.podTemplate.labels (Istio: sidecar.istio.io/inject: "false").'
+    )
+
+
 def _runs(container: Container) -> bool:
     return "running" in container.state
