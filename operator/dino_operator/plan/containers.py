@@ -129,8 +129,8 @@ def keeps(pod: Object, names: str) -> str:
     code = (observe.container_state(pod, "terminated") or {}).get("exitCode")
     name = observe.name_of(pod)
     return (
-        f"the trainer of pod {name} ended with exit code {code}, and {names} keeps the pod from "
-        "ending, and its GPUs from others. Remedy: end that container (Istio: kubectl exec "
+        f"the trainer of pod {name} ended with exit code {code}, and {names} keeps the pod, and "
+        "all that it holds, from ending. Remedy: end that container (Istio: kubectl exec "
         f"{name} -c istio-proxy -- pilot-agent request POST quitquitquit); for new jobs make it a "
         "native sidecar (an init container with restartPolicy: Always), or keep it out by "
         'spec.podTemplate.labels (Istio: sidecar.istio.io/inject: "false").'
