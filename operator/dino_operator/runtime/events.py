@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from dino_api.names import FIELD_MANAGER
@@ -15,7 +15,10 @@ from dino_operator.runtime.client import ApiError
 
 log = logging.getLogger(__name__)
 LONGEST_EVENT = 1000
-TRIES = 5
+MOST = 1000
+TRIES = 8
+FIRST_WAIT, LONGEST_WAIT = 10, 600
+"""Seconds between tries after the first two; all of them take about twenty minutes."""
 
 
 class Creator(Protocol):
@@ -26,10 +29,17 @@ class Creator(Protocol):
 
 @dataclass
 class Late:
-    """An event that the API server could not take so far."""
+    """An event that the API server could not take so far. due: when it is tried again."""
 
     thing: Object
+    due: datetime
     tries: int = 0
+
+    def failed(self, now: datetime) -> None:
+        """Tried in vain: again at once, then later and later."""
+        wait = FIRST_WAIT * 2 ** (self.tries - 1) if self.tries else 0
+        self.tries += 1
+        self.due = now + timedelta(seconds=min(wait, LONGEST_WAIT))
 
 
 class Events:
@@ -44,26 +54,29 @@ class Events:
         """Whether some of this resource are still to be posted."""
         return observe.uid_of(resource) in self._late
 
-    def forget(self, uids: set[str]) -> None:
-        """Drops those of resources that are gone: all but these."""
-        self._late = {uid: waiting for uid, waiting in self._late.items() if uid in uids}
-
     async def post(self, resource: Object, events: Iterable[Event]) -> None:
         """Posts these, and those that are late. Raises nothing of the API server's."""
         waiting = self._late.pop(observe.uid_of(resource), {})
+        now = self._now()
         for event in events:
-            thing = event_object(resource, event, self._now())
-            waiting.setdefault(observe.name_of(thing), Late(thing))
-        left = {name: each for name, each in waiting.items() if not await self._posted(each)}
+            thing = event_object(resource, event, now)
+            waiting.setdefault(observe.name_of(thing), Late(thing, now))
+        left = {
+            name: each
+            for name, each in waiting.items()
+            if each.due > now or not await self._posted(each)
+        }
         if left:
             self._late[observe.uid_of(resource)] = left
+        while len(self._late) > MOST:  # of resources that went meanwhile
+            self._late.pop(next(iter(self._late)))
 
     async def _posted(self, one: Late) -> bool:
         """Whether there is nothing left to do about it."""
         try:
             await self._api.create(one.thing)
         except ApiError as error:
-            one.tries += 1
+            one.failed(self._now())
             again = error.may_pass and one.tries < TRIES
             if not error.exists:
                 then = "later again" if again else "it is left out"
