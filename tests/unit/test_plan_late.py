@@ -125,6 +125,21 @@ CASES = {
         pods=[a_pod(reader()).unschedulable("0/1 nodes are available")],
         after=870,
     ),
+    "that it finds no node at first is not": Case(
+        "Running",
+        READS,
+        jobs=[worked(), reader()],
+        pods=[a_pod(reader()).unschedulable("0/1 nodes are available")],
+        after=6,
+        now=4,
+    ),
+    "that it has no image is, at once": Case(
+        "Running",
+        f"{READS}: pod x-result-1-aaaaa: no such image",
+        jobs=[worked(), reader()],
+        pods=[a_pod(reader()).stuck("ErrImagePull", "no such image")],
+        after=870,
+    ),
     "what it leaves ends the job": Case(
         "Complete", DONE, jobs=[worked(), reader().complete()], pods=[read(MESSAGE)], facts=READ
     ),

@@ -15,7 +15,6 @@ from dino_operator.plan import (
     attempts,
     failure,
     heir,
-    late,
     limitranges,
     memory,
     mirror,
@@ -23,14 +22,13 @@ from dino_operator.plan import (
     observe,
     parent,
     pods,
-    preflight,
-    progress,
     refused,
     render,
     results,
     specfile,
     status,
     stop,
+    success,
 )
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.plan.pods import Attempt
@@ -71,7 +69,7 @@ def _plan(view: View) -> Plan:
 def _go_on(view: View) -> Plan:
     """What to do about a job that has not ended. Raises InvalidSpec."""
     if view.succeeded is not None:
-        return _completed(view, view.succeeded)
+        return success.completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:
         return mirror.follow(view)
     if view.wants_stop and not (view.current and observe.is_finished(view.current)):
@@ -299,22 +297,3 @@ def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) 
     said += f"failed with {cause.rule.reason}: {cause.message}"
     state = status.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, said)
     return end(view, state, ended, failure=cause.to_status())
-
-
-def _completed(view: View, job: Object) -> Plan:
-    """The end, as the trainer told it in its termination message, or as it is read for it."""
-    found = late.look(view, job)
-    if found.plan is not None:
-        return found.plan
-    where, told, ended = late.folder(view), found.told, observe.finished_at(job)
-    troubles = late.troubles(view, found)
-    facts: Object = {"failure": None, **progress.done(view)}
-    left = parent.left_in(where, view.resource)
-    if told is None:
-        return end(view, status.complete("; ".join(troubles)), ended, model=left, **facts)
-    said = "; ".join((*results.figures(told), f"results are in {where}", *troubles))
-    known = {**view.resource.get("status", {}), **preflight.facts(view)}
-    facts |= results.of_success(told, known)
-    if "model" in told.lost:
-        facts["model"] = facts["model"] or left
-    return end(view, status.complete(said), ended, **facts)

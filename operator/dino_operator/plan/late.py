@@ -70,7 +70,8 @@ def look(view: View, job: Object) -> Reading:
     if left <= 0:
         said = f"Job {observe.name_of(reader)} has not ended after {PATIENCE} seconds"
         return Reading(told, problem=said)
-    return Reading(told, _wait(view, left, _stuck(own)))
+    why, soon = _stuck(view, own)
+    return Reading(told, _wait(view, min(left, soon), why))
 
 
 def _since(view: View, when: str) -> float:
@@ -135,14 +136,20 @@ def folder(view: View) -> str:
     return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
 
 
-def _stuck(own: list[Object]) -> str:
-    """Why the Job's pod does not start."""
+def _stuck(view: View, own: list[Object]) -> tuple[str, float]:
+    """Why the Job's pod does not start, and after how many seconds there may be more to say.
+
+    That it finds no node is told once it lasts.
+    """
     for pod in filter(observe.is_live, own):
-        problem = containers.cannot_start(pod)
-        said = problem[1] if problem else observe.unschedulable(pod)
-        if said:
-            return f"pod {observe.name_of(pod)}: {said}"
-    return ""
+        called = f"pod {observe.name_of(pod)}: "
+        if problem := containers.cannot_start(pod):
+            return called + problem[1], PATIENCE
+        if said := observe.unschedulable(pod):
+            waited = (view.now - observe.unplaced_since(pod)).total_seconds()
+            left = view.settings.unschedulable_after - waited
+            return (called + said, PATIENCE) if left <= 0 else ("", left)
+    return "", PATIENCE
 
 
 def _objects(view: View, attempt: int) -> tuple[Object, ...]:
