@@ -18,7 +18,7 @@ from dino_api.reported import Reported
 TERMINATION_LIMIT = message.LIMIT
 SCHEMA_VERSION = 1
 
-MOST_CLASSES, MOST_WARNINGS = 20_000, 100
+MOST_CLASSES, MOST_WARNINGS, MOST_ARTIFACTS = 20_000, 100, 64
 Line = Annotated[str, Field(max_length=URI)]
 
 

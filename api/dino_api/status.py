@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dino_api.base import NAME, SHORT, TEXT, URI, Camel
 from dino_api.result import (
+    MOST_ARTIFACTS,
     Artifact,
     Checkpoint,
     Comparison,
@@ -92,7 +93,7 @@ class DinoJobStatus(Camel):
         None, description="The model that was made beside the one that it was made from."
     )
     artifacts: list[Artifact] = Field(
-        default_factory=list, max_length=64, description="Files under the output."
+        default_factory=list, max_length=MOST_ARTIFACTS, description="Files under the output."
     )
     failure: Failure | None = Field(None, description="Why the latest attempt failed.")
     automl: str | None = Field(

@@ -6,6 +6,7 @@ The containers are ephemeral ones that never start: the kubelet counts them as a
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -17,16 +18,28 @@ ROOM = 12288
 """Bytes of all messages of a pod."""
 
 
-def crowd(lab: Lab, job: str, others: int) -> str:
-    """Puts so many containers beside the trainer of the job, once its pod is there."""
-    lab.wait(job, 300, lambda _: bool(pods_of(lab, job)), "training pod")
-    (pod,) = pods_of(lab, job)
-    name: str = pod["metadata"]["name"]
+def crowd(lab: Lab, others: dict[str, int], seconds: float = 300) -> dict[str, str]:
+    """Puts so many containers beside the trainer of each job as soon as its pod is there; returns
+    the pods' names by job.
+    """
+    ends = time.monotonic() + seconds
+    crowded: dict[str, str] = {}
+    while len(crowded) < len(others):
+        assert time.monotonic() < ends, f"training pods of {set(others) - set(crowded)}"
+        for job in others.keys() - crowded.keys():
+            for pod in pods_of(lab, job):
+                crowded[job] = pod["metadata"]["name"]
+                add(lab, crowded[job], others[job])
+        time.sleep(0.5)
+    return crowded
+
+
+def add(lab: Lab, pod: str, others: int) -> None:
+    """So many containers, of an image that is nowhere."""
     never = {"image": "localhost/none:none", "imagePullPolicy": "Never"}
     added = [{"name": f"agent-{number}", **never} for number in range(others)]
     body = json.dumps({"spec": {"ephemeralContainers": added}})
-    lab.kubectl("patch", "pod", name, "--subresource=ephemeralcontainers", "-p", body)
-    return name
+    lab.kubectl("patch", "pod", pod, "--subresource=ephemeralcontainers", "-p", body)
 
 
 def pods_of(lab: Lab, job: str) -> list[Object]:
@@ -50,7 +63,7 @@ def test_metrics_and_checkpoint_reach_the_status_of_a_crowded_pod(lab: Lab) -> N
     others = {"crowded-4": 3, "crowded-8": 7, "crowded-32": 31}
     for name in others:
         lab.apply(small_job(name, epochs=4, resources={"gpus": 0, "memory": "1536Mi"}))
-    pods = {name: crowd(lab, name, count) for name, count in others.items()}
+    pods = crowd(lab, others)
 
     for name, count in others.items():
         status = lab.complete(name, seconds=600)

@@ -26,6 +26,8 @@ from tests.unit.katib_cases import (
     failed,
     observed,
 )
+from tests.unit.termination import kept
+from tests.unit.test_api_message import a_result
 
 Object = dict[str, Any]
 REFUSED = "Container trainer for pod team/t failed with exit code {} matching FailJob rule"
@@ -77,6 +79,19 @@ def test_a_trial_that_succeeded() -> None:
         "backbone": "resnet_50",
         "num_select": 300,
     }
+
+
+@pytest.mark.parametrize("containers", [2, 4, 8])
+def test_its_last_words_are_read_beside_katibs_collector_and_more(containers: int) -> None:
+    """The collector is a container, too, and so is each that a mesh puts into the pod."""
+    whole = a_result()
+    trial = a_trial("a", "Succeeded", observation=observed("0.6"), completionTime=at(82))
+    job = a_job(trial, complete(80))
+    words = kept(whole.to_termination_message(), containers)
+    pod = a_pod(job, "Succeeded", terminated=exited(0, "Completed", words))
+    told = only(trial, jobs=(job,), pods=(pod,))
+    assert told.mAP50 == pytest.approx(0.1112)
+    assert told.checkpoint == whole.to_dict()["checkpoint"]
 
 
 def test_a_trial_whose_pod_is_gone_has_katibs_metric_and_the_trainers_place() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dino_api.result import Failure, Result, Validation
 from dino_operator.plan import failure
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children
@@ -18,6 +19,7 @@ from tests.builders import (
     later,
 )
 from tests.unit.plan_cases import SETTINGS
+from tests.unit.termination import kept
 
 ENDED = "the trainer ended with exit code"
 TOLD_65 = {"failure": {"reason": "InvalidDataset", "message": "m"}}
@@ -116,6 +118,21 @@ def _failed(pod: PodBuilder) -> PodBuilder:
 
 def ended(code: int, message: str = "", reason: str = "Error") -> Object:
     return {"exitCode": code, "reason": reason, "message": message}
+
+
+def test_a_message_that_is_cut_still_says_why() -> None:
+    """Of a crowded pod the start of the trainer's own words is left; an unreadable one was taken
+    for the end of a log."""
+    said = "The loss is NaN after step 7. " * 50
+    why = Failure(reason="Diverged", message=said, remedy="Lower train.optim.lr. " * 40)
+    text = Result(failure=why, curve=[Validation(epoch=1, mAP50=0.5)] * 60).to_termination_message()
+    for containers in (4, 8, 12):
+        pod = a_pod(a_child(a_job()).failed()).exited(76, message=kept(text, containers))
+        cause = failure.of_pod(pod.obj())
+        assert cause.rule.reason == "Diverged"
+        assert cause.message.startswith("The loss is NaN after step 7. The loss")
+        assert cause.remedy.startswith("Lower train.optim.lr.")
+        assert "log ends" not in cause.message
 
 
 @pytest.mark.parametrize("sentence", CAUSES)

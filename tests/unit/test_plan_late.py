@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dino_api.names import Env, Label
-from dino_api.result import Result
+from dino_api.result import Failure, Result
 from dino_operator.plan import late, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Delete, Plan, Refusal, Settings
@@ -96,8 +96,7 @@ QUOTA = Refusal(
 )
 INVALID = Refusal("create", "Job", "x-result-1", 422, "Invalid", "tolerations: Invalid value")
 DENIED = "the API server refuses Job x-result-1: jobs is forbidden: exceeded quota: few"
-DEEP = a_result("s3://" + "deep/" * 200 + "train")
-"""Of eight containers not even the essentials fit."""
+PREEMPTED = a_result(FOLDER, failure=Failure(reason="Preempted", message="asked to stop"))
 
 CASES = {
     "a message that is there is read": Case(
@@ -116,6 +115,13 @@ CASES = {
     ),
     "so where not even the essentials are left": Case(
         "Running", READS, pods=[worked_with(24)], creates=True, after=900
+    ),
+    "so where only a pod is left that was preempted before": Case(
+        "Running",
+        READS,
+        pods=[a_pod(worked()).exited(143, message=PREEMPTED.to_termination_message())],
+        creates=True,
+        after=900,
     ),
     "the Job is waited for": Case("Running", READS, jobs=[worked(), reader()], after=870),
     "why its pod does not start is said": Case(

@@ -55,6 +55,8 @@ class Reading:
 def look(view: View, job: Object) -> Reading:
     """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
     told = results.of_job(job, view.children.pods)
+    if told is not None and told.failure is not None:
+        told = None  # of a pod that was preempted; the one that came after it is gone
     if told is not None and not told.lost & NEEDED:
         return Reading(told)
     reader = view.reader_of(observe.attempt_of(job))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dino_api.names import BEST_CHECKPOINT, Stage
-from dino_api.result import Result
+from dino_api.result import MOST_ARTIFACTS, Result
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 
@@ -82,9 +82,9 @@ def _rounded(told: Object) -> Object:
 
 
 def _artifacts(facts: Object, status: Object) -> list[Object]:
-    """Those of the attempt, after the preflight's."""
+    """Those of the attempt, after the preflight's: as many as a status may have."""
     kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
-    return kept + list(facts["artifacts"])
+    return (kept + list(facts["artifacts"]))[:MOST_ARTIFACTS]
 
 
 def figures(told: Result) -> list[str]:
