@@ -62,7 +62,7 @@ def test_metrics_and_checkpoint_reach_the_status_of_a_crowded_pod(lab: Lab) -> N
     """
     others = {"crowded-4": 3, "crowded-8": 7, "crowded-32": 31}
     for name in others:
-        lab.apply(small_job(name, epochs=4, resources={"gpus": 0, "memory": "1536Mi"}))
+        lab.apply(small_job(name, epochs=2, resources={"gpus": 0, "memory": "1536Mi"}))
     pods = crowd(lab, others)
 
     for name, count in others.items():

@@ -91,7 +91,9 @@ def test_a_whole_run_in_status_json(desk: Desk) -> None:
     assert desk.status[1]["time_per_epoch"] == "0:00:00"
     assert desk.result["metrics"]["mAP50"] == METRICS.mAP50
     assert Result.from_termination_message(desk.termination.read_text()) == Result(
-        metrics=METRICS, curve=[Validation(epoch=2, mAP50=0.7812)]
+        metrics=METRICS,
+        curve=[Validation(epoch=2, mAP50=0.7812)],
+        folder=str(desk.output.dir),
     )
 
 
