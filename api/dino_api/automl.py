@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from dino_api.base import NAME, SHORT, URI, Camel
+from dino_api.base import NAME, NO_NULL, SHORT, URI, Camel
 from dino_api.resources import TrainingSpec
 from dino_api.result import Artifact, Checkpoint, Dataset, Failure
 from dino_api.status import Condition
@@ -65,6 +65,7 @@ class Pruning(Camel):
 
     name: Literal["median", "successiveHalving", "none"] = Field(
         "median",
+        json_schema_extra=NO_NULL,
         description="median stops a trial that is worse than half of the others at the same "
         "epoch; successiveHalving keeps the best share at each rung.",
     )
@@ -138,6 +139,7 @@ class DinoAutoMLSpec(Camel):
     )
     engine: Literal["Auto", "Katib", "Embedded"] = Field(
         "Auto",
+        json_schema_extra=NO_NULL,
         description="Katib makes an Experiment; Embedded runs trials as DinoJobs. Auto (default): "
         "Katib where it is installed and can do what is asked, else Embedded.",
     )

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticKnownError
 
 # Caps that keep the CRD's CEL rules within the API server's cost budget.
 NAME = 63
@@ -20,6 +21,10 @@ URI = 1024
 REPORTED_URI = 1536
 """Of a file below the longest output."""
 TEXT = 4096
+
+NO_NULL: dict[str, JsonValue] = {"nullable": True}
+"""Of a choice: the API server then keeps null, and refuses it as no choice, in place of dropping it
+without a word. kubectl apply drops it itself; `nulls.py` is for that."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,23 @@ class Note:
 
 
 @dataclass(frozen=True)
-class IntOrString:
-    """Marks a text that manifests may write as a number, such as `cpu: 2`."""
+class NumberOrString:
+    """Marks a text that manifests may write as a number, such as `cpu: 2` or `cpu: 0.5`."""
 
     pattern: str
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """The form that a CRD knows for such values; a number must be positive."""
-        kinds = [{"type": "integer"}, {"type": "string"}]
+        """A number must be positive, a text follow the pattern; other kinds are refused.
+
+        Kubernetes' own form for this, x-kubernetes-int-or-string, takes whole numbers alone.
+        """
         return {
-            "x-kubernetes-int-or-string": True,
-            "anyOf": kinds,
+            "x-kubernetes-preserve-unknown-fields": True,
             "pattern": self.pattern,
-            "minimum": 1,
+            "exclusiveMinimum": 0,
+            "maxItems": 0,
+            "maxProperties": 0,
+            "not": {"enum": [True, False]},
         }
 
 
@@ -85,10 +94,25 @@ def _not_bool(value: object) -> object:
     return value
 
 
-# Put it after Field(...) in an Annotated: pydantic loses limits that come behind a validator.
-NotBool = BeforeValidator(_not_bool)
-Int = Annotated[int, NotBool]
-Float = Annotated[float, NotBool]
+def _whole(value: object) -> object:
+    """Pydantic would read "10" as 10; the API server refuses it."""
+    if isinstance(value, str | bytes):
+        raise PydanticKnownError("int_type")
+    return _not_bool(value)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str | bytes):
+        raise PydanticKnownError("float_type")
+    return _not_bool(value)
+
+
+# Put them after Field(...) in an Annotated: pydantic loses limits that come behind a validator.
+IsWhole = BeforeValidator(_whole)
+IsNumber = BeforeValidator(_number)
+Int = Annotated[int, IsWhole]
+Float = Annotated[float, IsNumber]
+Bool = Annotated[bool, Strict()]
 
 
 def key(

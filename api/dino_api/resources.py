@@ -7,12 +7,14 @@ server has already refused what the CRD refuses; `experiment.load` judges the ex
 from __future__ import annotations
 
 import copy
+import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.base import NAME, URI, Camel, IntOrString
+from dino_api.base import NAME, NO_NULL, URI, Camel, NumberOrString
 from dino_api.datasets import Datasets, DatasetSource
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.podtemplate import PodTemplate
@@ -20,7 +22,18 @@ from dino_api.status import DinoJobStatus
 
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"
-Quantity = Annotated[str, BeforeValidator(str), IntOrString(QUANTITY)]
+
+
+def _quantity(value: object) -> str:
+    """The text of a number or a text. Raises ValueError for what is no quantity."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    text = format(Decimal(repr(value)), "f") if number else value
+    if value == 0 or not isinstance(text, str) or not re.fullmatch(QUANTITY, text):
+        raise ValueError("must be a quantity such as 4, 0.5, 500m or 16Gi")
+    return text
+
+
+Quantity = Annotated[str, BeforeValidator(_quantity), NumberOrString(QUANTITY)]
 
 
 class OutputTarget(Camel):
@@ -209,6 +222,7 @@ class DinoJobSpec(TrainingSpec):
     )
     automl_policy: Literal["Auto", "Disabled"] = Field(
         "Auto",
+        json_schema_extra=NO_NULL,
         description="Auto (default) searches good hyperparameters first: the job becomes a "
         "DinoAutoML that it owns. Disabled trains once with the experiment as given. Other actions "
         "than train are never searched for.",

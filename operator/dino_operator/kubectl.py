@@ -14,6 +14,8 @@ import yaml
 from pydantic import ValidationError
 
 from dino_api.automl import Profile
+from dino_api.yaml_reader import NotYaml, read_all
+from dino_api.yaml_writer import Dumper
 from dino_operator.plan.model import Object, Settings
 from dino_operator.preview import Engine, Preview, Refused, preview
 
@@ -46,20 +48,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, so that a spec in a ConfigMap can be read."""
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in text else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -177,12 +165,9 @@ def _read(filename: str) -> str:
 def _documents(text: str, filename: str) -> Iterator[tuple[str, Any]]:
     """The manifests of a file, also those in a List, with what to call each. Raises Refused."""
     try:
-        found = [each for each in yaml.safe_load_all(text) if each is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        said = getattr(error, "problem", None) or "it cannot be parsed"
-        raise Refused(f"{filename} is not YAML: {said}{where}.") from error
+        found = read_all(text)
+    except NotYaml as error:
+        raise Refused(f"{filename} is not YAML: {error}.") from error
     items: list[Any] = []
     for each in found:
         listed = isinstance(each, dict) and each.get("kind") == "List"
@@ -202,7 +187,7 @@ def _print(made: Sequence[tuple[str, Preview]]) -> None:
     yaml.dump_all(
         objects,
         sys.stdout,
-        Dumper=_Dumper,
+        Dumper=Dumper,
         explicit_start=True,
         sort_keys=False,
         width=100000,

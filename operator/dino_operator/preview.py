@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec
-from dino_api.generate import crd
 from dino_api.names import Action
 from dino_api.problem import render as sentence
 from dino_api.resources import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan import render, routing, specfile
+from dino_operator.plan import dropped, render, routing, schema, specfile
 from dino_operator.plan.katib import engine as katib
 from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Children, Object, Settings
@@ -35,7 +33,17 @@ NO_UID = "00000000-0000-0000-0000-000000000000"
 """The API server gives the real one."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """Nothing that is rendered depends on the time."""
-KINDS = {api.KIND: crd.JOB, api.AUTOML_KIND: crd.AUTOML}
+
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_META: Object = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "namespace": {"type": "string"},
+        "labels": _TEXTS,
+        "annotations": _TEXTS,
+    },
+}
 
 
 class Refused(ValueError):
@@ -79,8 +87,8 @@ def _checked(manifest: Any) -> Object:
     if not isinstance(manifest, dict):
         raise Refused("It is no manifest: a mapping with apiVersion, kind, metadata and spec is.")
     kind = manifest.get("kind")
-    if kind not in KINDS or manifest.get("apiVersion") != api.API_VERSION:
-        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in KINDS)
+    if kind not in schema.KINDS or manifest.get("apiVersion") != api.API_VERSION:
+        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in schema.KINDS)
         raise Refused(
             f"kind {kind!r} of apiVersion {manifest.get('apiVersion')!r} is not for this operator. "
             f"Give a {wanted}."
@@ -88,34 +96,30 @@ def _checked(manifest: Any) -> Object:
     meta = manifest.get("metadata")
     if not isinstance(meta, dict) or not meta.get("name"):
         raise Refused("metadata.name is missing. Give the resource a name.")
+    if wrong := list(schema.mistyped(meta, _META, ("metadata",))):
+        raise Refused("\n".join(wrong))
     if not isinstance(manifest.get("spec"), dict):
         raise Refused(f"spec is missing. kubectl explain {kind.lower()}.spec says what is in it.")
-    strange = list(_unknown(manifest["spec"], crd.root_schema(KINDS[kind])["properties"]["spec"]))
-    if strange:
-        raise Refused("\n".join(strange))
     whole = {"namespace": "default", "uid": NO_UID, **meta}
     return {
         "apiVersion": api.API_VERSION,
         "kind": kind,
         "metadata": whole,
-        "spec": manifest["spec"],
+        "spec": _as_stored(manifest["spec"], kind),
     }
 
 
-def _unknown(value: Any, schema: Object, path: str = "spec") -> Iterator[str]:
-    """Fields that the CRD does not know; the API server refuses them as well."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unknown(item, schema.get("items", {}), f"{path}[{index}]")
-    known = schema.get("properties")
-    if not isinstance(value, dict) or known is None:
-        return
-    for name, item in value.items():
-        if name in known:
-            yield from _unknown(item, known[name], f"{path}.{name}")
-            continue
-        near = get_close_matches(str(name), known, n=1)
-        yield f"{path}.{name} is unknown.{f' Did you mean {near[0]}?' if near else ''}"
+def _as_stored(spec: Object, kind: str) -> Object:
+    """What the API server makes of it: keys without a value are dropped. Raises Refused."""
+    known = schema.of_spec(kind)
+    strange = schema.unknown(spec, known)
+    wrong = [f"{schema.named(('spec', *at))} is unknown.{schema.near(at, known)}" for at in strange]
+    wrong += (said for _, said in dropped.nulls(spec, kind))
+    stored: Object = schema.without_nulls(spec, known)
+    wrong += schema.mistyped(stored, known, ("spec",))
+    if wrong:
+        raise Refused("\n".join(wrong))
+    return stored
 
 
 def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Preview:

@@ -213,7 +213,7 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec.resources.memory",
         "should match",
     ),
-    "fewer than no CPUs": ("spec.resources.cpu", -2, "spec.resources.cpu", "equal to 1"),
+    "fewer than no CPUs": ("spec.resources.cpu", -2, "spec.resources.cpu", "greater than 0"),
     "a negative quantity": ("spec.resources.cpu", "-2", "spec.resources.cpu", "should match"),
     "fewer than no retries": (
         "spec.runPolicy.maxRetries",

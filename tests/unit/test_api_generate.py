@@ -46,6 +46,7 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 UNTYPED = "x-kubernetes-preserve-unknown-fields"
+QUANTITIES = ("resources.cpu", "resources.memory")
 NODES = dict(nodes(root_schema()))
 SEARCH_NODES = dict(nodes(root_schema(AUTOML)))
 
@@ -85,8 +86,13 @@ def test_no_crd_has(word: str) -> None:
     assert not [path for path, node in (NODES | SEARCH_NODES).items() if word in node]
 
 
-def test_only_drawn_values_and_whole_experiments_have_no_type() -> None:
-    untyped = [path for path, node in (NODES | SEARCH_NODES).items() if UNTYPED in node]
+def test_only_drawn_values_whole_experiments_and_quantities_have_no_type() -> None:
+    """A quantity is a text or any number, for which a CRD has no type."""
+    untyped = [
+        path
+        for path, node in (NODES | SEARCH_NODES).items()
+        if UNTYPED in node and not path.endswith(QUANTITIES)
+    ]
     ends = ("choices[]", "when.values[]", ".parameters", ".specification", ".inherited.experiment")
     refused = ("_data_sources", "_data_sources[]", ".distill.teacher", ".quantize.layers[]")
     assert untyped
@@ -155,9 +161,14 @@ def test_every_number_of_the_experiment_has_a_range() -> None:
     assert all(bounded)
 
 
-def test_no_field_is_nullable_or_a_choice_of_types() -> None:
-    quantities = {".spec.resources.cpu", ".spec.resources.memory"}
-    assert {path for path, node in NODES.items() if "anyOf" in node} == quantities
+def test_no_field_is_a_choice_of_types() -> None:
+    assert not [path for path, node in NODES.items() if "anyOf" in node]
+
+
+def test_only_choices_are_nullable_so_that_null_is_refused_and_not_dropped() -> None:
+    nullable = {path: node for path, node in (NODES | SEARCH_NODES).items() if "nullable" in node}
+    assert {".spec.automlPolicy", ".spec.engine", ".spec.pruning.name"} == {*nullable}
+    assert all(None not in node["enum"] for node in nullable.values())
 
 
 def test_every_field_is_described() -> None:

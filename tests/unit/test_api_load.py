@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
 from dino_api.names import Action
 from dino_api.problem import Problem
 from dino_api.rules import RULES
+from dino_api.yaml_reader import read
 from tests.unit.api_rule_cases import CASES, Case
 
 
@@ -263,6 +263,9 @@ OVERRIDES = {
     "an added key": ("+train.seed=7", lambda spec: spec.train.seed, 7),
     "a forced key": ("++train.seed=8", lambda spec: spec.train.seed, 8),
     "a removed key": ("~train.num_epochs", lambda spec: spec.train.num_epochs, 10),
+    "an exponent": ("train.num_epochs=1e1", lambda spec: spec.train.num_epochs, 10),
+    "a rate": ("train.optim.lr=1e-4", lambda spec: spec.train.optim.lr, 1e-4),
+    "a word": ("train.ema.enabled=yes", lambda spec: spec.train.ema.enabled, True),
     "null": ("dataset.num_classes=null", lambda spec: spec.dataset.num_classes, None),
 }
 
@@ -278,6 +281,31 @@ def test_a_malformed_override_is_a_problem(text: str) -> None:
     with pytest.raises(SpecErrors) as caught:
         load({}, [text])
     assert any(one.id.startswith("override") for one in caught.value.problems)
+
+
+UNQUOTED: dict[str, tuple[str, str]] = {
+    "a whole number": ("train.num_epochs", "write 10, without quotes"),
+    "a number": ("train.optim.lr", "write 10, without quotes"),
+    "an entry of a list": ("train.optim.lr_steps", "write 10, without quotes"),
+    "a size": ("dataset.augmentation.fixed_size", "write 10, without quotes"),
+}
+
+
+@pytest.mark.parametrize(("path", "said"), UNQUOTED.values(), ids=UNQUOTED.keys())
+def test_a_number_in_quotes_is_text_as_for_the_api_server(path: str, said: str) -> None:
+    value = '["10"]' if path.endswith(("steps", "size")) else '"10"'
+    with pytest.raises(SpecErrors) as caught:
+        load({}, [f"{path}={value}"])
+    (found,) = (one for one in caught.value.problems if one.severity == "error")
+    assert found.path.startswith(path)
+    assert said in render(found)
+
+
+def test_only_true_and_false_are_flags() -> None:
+    for value, remedy in (("'true'", "write true, without quotes"), ("1", "The default is")):
+        with pytest.raises(SpecErrors, match="must be true or false") as caught:
+            load({}, [f"train.ema.enabled={value}"])
+        assert remedy in str(caught.value)
 
 
 def test_an_override_below_a_value_is_a_problem() -> None:
@@ -392,7 +420,7 @@ def test_actions_have_digests_of_their_own() -> None:
 
 
 def test_a_digest_does_not_depend_on_how_a_default_was_given() -> None:
-    given = yaml.safe_load("train: {optim: {lr: 2e-4}, num_epochs: 10}")
+    given = read("train: {optim: {lr: 2e-4}, num_epochs: 1e1}")
     assert digest(load(given)[0]) == digest(ExperimentSpec())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dino_api.yaml_reader import read_all
 from dino_operator.kubectl import main
 from dino_operator.plan.search import trialjob
 from tests.unit.katib_cases import LR, NAME, QUERIES, a_search
@@ -135,11 +136,42 @@ def test_trials_are_those_of_the_operator(command: Command) -> None:
 
 def test_several_manifests_and_lists(command: Command) -> None:
     one = a_job(automlPolicy="Disabled")
-    two = {**one, "metadata": {"name": "y"}}
+    two = {**one, "metadata": {"name": "z"}}
     both = f"{yaml.safe_dump(one)}---\n{yaml.safe_dump({'kind': 'List', 'items': [two]})}"
     made = command(both)
-    assert named(made, "Job") == ["x-preflight-1", "x-train-1", "y-preflight-1", "y-train-1"]
+    assert named(made, "Job") == ["x-preflight-1", "x-train-1", "z-preflight-1", "z-train-1"]
     assert len(named(made, "ServiceAccount")) == 1
+
+
+def test_numbers_are_read_as_kubectl_reads_them(command: Command) -> None:
+    spec = "train: {num_epochs: 1e1, optim: {lr: 1e-4}}"
+    text = yaml.safe_dump(a_job(automlPolicy="Disabled", experiment={"HERE": 1}))
+    text = text.replace("HERE: 1", spec)
+    made = command(
+        f"{text}  runPolicy: {{activeDeadlineSeconds: 1e3, suspend: }}\n  queueName: ~\n"
+    )
+    read = yaml.safe_load(named_one(made, "ConfigMap")["data"]["spec.yaml"])["train"]
+    assert (read["num_epochs"], read["optim"]["lr"]) == (10, 0.0001)
+    assert made[-1]["spec"]["activeDeadlineSeconds"] == 1000
+
+
+def named_one(objects: list[Object], kind: str) -> Object:
+    (found,) = (each for each in objects if each["kind"] == kind)
+    return found
+
+
+def test_what_is_printed_is_read_again_by_kubectl_as_it_was_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PyYAML prints 1e3 and y bare, which are texts to it."""
+    manifest = a_job(automlPolicy="Disabled", podTemplate={"labels": {"a": "1e3", "b": "y"}})
+    manifest["metadata"]["name"] = "1e3"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(manifest)))
+    assert main(["render", "-f", "-"]) == 0
+    made = read_all(capsys.readouterr().out)
+    labels = made[-1]["spec"]["template"]["metadata"]["labels"]
+    assert (labels["a"], labels["b"]) == ("1e3", "y")
+    assert labels["dino-operator.io/job"] == "1e3"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +183,21 @@ def test_several_manifests_and_lists(command: Command) -> None:
         ({"apiVersion": "v1", "kind": "Pod"}, "kind 'Pod' of apiVersion 'v1'"),
         ({**a_job(), "metadata": {}}, "metadata.name is missing"),
         ({**a_job(), "spec": None}, "spec is missing"),
-        (a_job(datasest=DATA), "spec.datasest is unknown. Did you mean datasets?"),
+        ({**a_job(), "metadata": {"name": True}}, "metadata.name: must be text (given true). YAML"),
+        (a_job(automlPolicy=None), "spec.automlPolicy: has no value, and means Auto where it is"),
+        (
+            a_job(automlPolicy=False),
+            "spec.automlPolicy: must be text (given false). YAML reads yes",
+        ),
+        (
+            a_job(experiment={"train": {"num_epochs": "10"}}),
+            'spec.experiment.train.num_epochs: must be a whole number (given "10"). It is text: '
+            "write 10, without quotes.",
+        ),
+        (a_job(runPolicy={"maxRetries": "3"}), "spec.runPolicy.maxRetries: must be a whole number"),
+        (a_job(resources={"cpu": "2x"}), "must be a quantity such as 4, 0.5, 500m or 16Gi"),
+        ("a: 1\na: 2\n", "is not YAML: the key 'a' stands twice at line 2, column 1."),
+        (a_job(datasest=DATA), "spec.datasest is unknown. Did you mean spec.datasets?"),
         (
             a_job(experiment={"train": {"optim": {"lrr": 1}}}),
             "spec.experiment.train.optim.lrr is unknown",

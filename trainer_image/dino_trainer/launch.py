@@ -19,6 +19,7 @@ import yaml
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.names import TRAINS, Action, Env, FailureReason
 from dino_api.result import Failure, Result
+from dino_api.yaml_writer import Dumper
 from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_parent, leave_failure
@@ -286,7 +287,7 @@ def _write_spec(spec: ExperimentSpec, output: Output) -> None:
     """The resolved spec beside the results. The key for encrypted models is nobody's business."""
     content = spec.model_dump(mode="json", exclude={"encryption_key"})
     with replacing(output.dir / SPEC_FILE) as aside:
-        aside.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        aside.write_text(yaml.dump(content, Dumper=Dumper, sort_keys=False), encoding="utf-8")
     output.publish(SPEC_FILE)
 
 

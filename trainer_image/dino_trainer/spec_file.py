@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dino_api.experiment import ExperimentSpec, SpecErrors, load, render
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.names import Action, FailureReason
+from dino_api.yaml_reader import NotYaml, read
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.needs import for_running
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML itself silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
 
 
 def read_spec(
@@ -52,7 +37,7 @@ def read_spec(
 def read_mapping(path: Path) -> dict[str, Any]:
     """What the file says, unchecked. Raises InvalidSpec, InputNotFound."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = read(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.", "Check the path after -e."
@@ -61,8 +46,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise invalid_spec(
             f"{path} cannot be read: {error}.", "Check the path after -e."
         ) from error
-    except yaml.YAMLError as error:
-        raise invalid_spec(f"{path} is not YAML: {_yaml_place(error)}.", _INDENT) from error
+    except NotYaml as error:
+        raise invalid_spec(f"{path} is not YAML: {error}.", _INDENT) from error
     if not isinstance(content, dict):
         kind = "empty" if content is None else f"a {type(content).__name__}"
         raise invalid_spec(f"{path} is {kind}, not a mapping of keys.", _INDENT)
@@ -75,10 +60,3 @@ def _correct(action: Action) -> str:
 
 
 _INDENT = "Compare it with the templates in schemas/; indent with spaces, not tabs."
-
-
-def _yaml_place(error: yaml.YAMLError) -> str:
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return " ".join(str(error).split())
-    mark = error.problem_mark
-    return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}"

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Float, Int, NotBool, Note, Section, key
+from dino_api.base import SHORT, URI, Bool, Float, Int, IsWhole, Note, Section, key
 from dino_api.experiment.dataset import Folders, Side
 from dino_api.experiment.model import ModelConfig
 
 Text = Annotated[str, Field(max_length=SHORT)]
-Device = Annotated[int, Field(ge=0, le=1024), NotBool]
+Device = Annotated[int, Field(ge=0, le=1024), IsWhole]
 
 _PARENT, _OUTPUT = "spec.parent", "spec.output.uri"
 _GPUS = "spec.resources.gpus"
@@ -101,7 +101,7 @@ class InferenceConfig(Section):
     )
     input_width: Side | None = _side("width")
     input_height: Side | None = _side("height")
-    is_internal: bool = key(
+    is_internal: Bool = key(
         False, "TAO's internal folder layout.", dead="results lie as in the public layout"
     )
     outline_width: Int = key(3, "Width of drawn boxes, in pixels.", ge=1, le=100)
@@ -138,18 +138,18 @@ class ExportConfig(Section):
         "Height of the input in pixels. Absent: that of the training's fixed_size, or 640.",
     )
     opset_version: Int = key(17, "ONNX operator set: 17 or 18.", ge=1, le=100)
-    end_to_end: bool = key(
+    end_to_end: Bool = key(
         False,
         "False: normalised inputs, pred_logits and pred_boxes, as in TAO. True: RGB bytes in, and "
         "boxes in pixels, scores and labels out.",
     )
-    on_cpu: bool = key(
+    on_cpu: Bool = key(
         False,
         "Plain operators in place of TensorRT's plugin.",
         dead="the file has plain operators only, which run on CPU and GPU",
     )
-    serialize_nvdsinfer: bool = key(False, "DeepStream's files. Only false is built.")
-    verbose: bool = key(False, "Print the graph.", dead="export.json describes the graph")
+    serialize_nvdsinfer: Bool = key(False, "DeepStream's files. Only false is built.")
+    verbose: Bool = key(False, "Print the graph.", dead="export.json describes the graph")
     gpu_id: Int = _device()
 
 
@@ -222,7 +222,7 @@ class GenTrtEngineConfig(Section):
         le=4096,
     )
     gpu_id: Int = _device()
-    verbose: bool = key(False, "True prints TensorRT's whole log.", decides=False)
+    verbose: Bool = key(False, "True prints TensorRT's whole log.", decides=False)
     tensorrt: TensorRtConfig = Field(
         default_factory=TensorRtConfig, description="Precision and shapes."
     )
@@ -268,13 +268,13 @@ class DistillConfig(Section):
 class WandbConfig(Section):
     """Weights & Biases, which TAO logs to."""
 
-    enable: bool = key(True, "Log to Weights & Biases.")
+    enable: Bool = key(True, "Log to Weights & Biases.")
     project: str = key("TAO Toolkit", "Project.", size=SHORT)
     entity: str = key("", "Team.", size=SHORT)
     group: str = key("", "Group of runs.", size=SHORT)
     name: str = key("TAO Toolkit training experiment", "Name of the run.", size=SHORT)
     run_id: str = key("", "Run to continue.", size=SHORT)
     tags: list[Text] = key(lambda: ["training", "tao-toolkit"], "Tags.", size=100)
-    reinit: bool = key(False, "Allow several runs in one process.")
-    save_code: bool = key(False, "Upload the code.")
-    sync_tensorboard: bool = key(False, "Copy from TensorBoard.")
+    reinit: Bool = key(False, "Allow several runs in one process.")
+    save_code: Bool = key(False, "Upload the code.")
+    sync_tensorboard: Bool = key(False, "Copy from TensorBoard.")

@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dino_api.base import URI, Float, Int, NotBool, Section, key
+from dino_api.base import URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
 from dino_api.names import Action
 
-Side = Annotated[int, Field(ge=32, le=8192), NotBool]
-Mean = Annotated[float, Field(ge=0, le=1), NotBool]
-Deviation = Annotated[float, Field(gt=0, le=10), NotBool]
-Fraction = Annotated[float, Field(gt=0, le=1), NotBool]
-Classes = Annotated[int, Field(ge=1, le=100000), NotBool]
-Crop = Annotated[int, Field(ge=1, le=8192), NotBool]
-ClassId = Annotated[int, Field(ge=0, le=100000), NotBool]
+Side = Annotated[int, Field(ge=32, le=8192), IsWhole]
+Mean = Annotated[float, Field(ge=0, le=1), IsNumber]
+Deviation = Annotated[float, Field(gt=0, le=10), IsNumber]
+Fraction = Annotated[float, Field(gt=0, le=1), IsNumber]
+Classes = Annotated[int, Field(ge=1, le=100000), IsWhole]
+Crop = Annotated[int, Field(ge=1, le=8192), IsWhole]
+ClassId = Annotated[int, Field(ge=0, le=100000), IsWhole]
 Path = Annotated[str, Field(max_length=URI)]
 
 _DATASETS = "spec.datasets"
@@ -105,12 +105,12 @@ class AugmentationConfig(Section):
     test_random_resize: Int = key(
         800, "Validation: the shorter side is resized to this.", ge=32, le=8192
     )
-    fixed_padding: bool = key(
+    fixed_padding: Bool = key(
         True,
         "True pads every batch to the largest possible size (equal shapes, more work); False "
         "only to the largest image of the batch.",
     )
-    planned_sizes: bool = key(
+    planned_sizes: Bool = key(
         False,
         "Training: batches are made of images that come out of resizing and cropping alike, and "
         "are padded to multiples of 32: half the pixels or fewer. fixed_padding then counts in "
@@ -194,7 +194,7 @@ class DatasetConfig(Section):
         ge=0,
         le=256,
     )
-    pin_memory: bool = key(
+    pin_memory: Bool = key(
         True, "Page-locked host memory for faster copies to a GPU; no effect on CPU.", decides=False
     )
     eval_class_ids: list[ClassId] | None = key(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec, re
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.rules import check
+from dino_api.yaml_scalars import value_of
 
 _RULES = {
     "greater_than": "must be greater than {gt}",
@@ -104,7 +106,20 @@ def _problem(detail: Any) -> Problem:
         return _unknown(path)
     rule = _RULES.get(kind, "").format(**detail.get("ctx", {}))
     rule = rule or detail["msg"].removeprefix("Value error, ")
-    return Problem(path, got, rule, _remedy(detail["loc"]), id="value")
+    return Problem(path, got, rule, _unquoted(got, kind) or _remedy(detail["loc"]), id="value")
+
+
+def _unquoted(got: Any, kind: str) -> str:
+    """What to do about "10" where 10 is wanted; empty for other mistakes."""
+    wanted = {"int_type": int, "float_type": int | float, "bool_type": bool}.get(kind)
+    if wanted is None or not isinstance(got, str):
+        return ""
+    try:
+        meant = value_of(got)
+    except ValueError:
+        return ""
+    fits = isinstance(meant, wanted) and isinstance(meant, bool) == (wanted is bool)
+    return f"It is text: write {json.dumps(meant)}, without quotes." if fits else ""
 
 
 def _unknown(path: str) -> Problem:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Float, Int, NotBool, Section, key
+from dino_api.base import SHORT, URI, Bool, Float, Int, IsWhole, Section, key
 from dino_api.names import Action
 
-LevelIndex = Annotated[int, Field(ge=0, le=4), NotBool]
+LevelIndex = Annotated[int, Field(ge=0, le=4), IsWhole]
 LossName = Literal["labels", "boxes"]
 Name = Annotated[str, Field(max_length=SHORT)]
 
@@ -51,7 +51,7 @@ class ModelConfig(Section):
         "numbers, which needs many times the data and the epochs.",
         size=URI,
     )
-    train_backbone: bool = key(
+    train_backbone: Bool = key(
         True,
         "False freezes the backbone: faster, less memory, less accurate on images unlike those "
         "of its pretraining.",
@@ -113,11 +113,11 @@ class ModelConfig(Section):
     pe_temperatureW: Int = key(
         20, "Temperature of the sine position encoding, horizontal.", ge=1, le=1000000
     )
-    embed_init_tgt: bool = key(
+    embed_init_tgt: Bool = key(
         True,
         "True learns the content of the queries; False takes the encoder's chosen features.",
     )
-    use_dn: bool = key(
+    use_dn: Bool = key(
         True,
         "Contrastive denoising: noised true boxes as extra queries while training, which then "
         "needs fewer epochs.",
@@ -140,7 +140,7 @@ class ModelConfig(Section):
         ge=0,
         le=10,
     )
-    aux_loss: bool = key(True, "True trains every decoder layer, False only the last.")
+    aux_loss: Bool = key(True, "True trains every decoder layer, False only the last.")
     cls_loss_coef: Float = key(
         2.0,
         "Weight of the classification loss and, as in TAO, its cost in matching. Published: loss "
@@ -157,7 +157,7 @@ class ModelConfig(Section):
     interm_loss_coef: Float = key(
         1.0, "Weight of the losses on the encoder's own proposals.", ge=0, le=1000
     )
-    no_interm_box_loss: bool = key(
+    no_interm_box_loss: Bool = key(
         False, "True trains only the labels, not the boxes, of the encoder's proposals."
     )
     focal_alpha: Float = key(
@@ -175,7 +175,7 @@ class ModelConfig(Section):
     two_stage_type: Literal["standard", "no"] = key(
         "standard", "Where queries come from. Only standard (the encoder's proposals) is built."
     )
-    pre_norm: bool = key(False, "Layer norm before attention. Only False is built.")
+    pre_norm: Bool = key(False, "Layer norm before attention. Only False is built.")
     backbone_names: list[Name] = key(
         lambda: ["backbone.0"], "TAO's parameter names.", dead=_ONLY_DEFORMABLE, size=64
     )
@@ -192,7 +192,7 @@ class ModelConfig(Section):
         ge=0,
         le=1000000,
     )
-    dilation: bool = key(
+    dilation: Bool = key(
         False, "Dilated last stage.", dead="TAO hands it to the backbone, which ignores it"
     )
     distillation_loss_coef: Float = key(

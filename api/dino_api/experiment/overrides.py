@@ -6,9 +6,8 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from dino_api.problem import Problem
+from dino_api.yaml_reader import NotYaml, read
 
 _FORM = "an override has the form key=value, such as train.num_epochs=20"
 
@@ -18,7 +17,8 @@ def apply_overrides(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """A copy of the mapping with the overrides in it, and what is wrong with them.
 
-    `a.b.c=1` sets, `+a.b=1` and `++a.b=1` do the same, `~a.b` removes. Values are YAML.
+    `a.b.c=1` sets, `+a.b=1` and `++a.b=1` do the same, `~a.b` removes. Values are YAML,
+    as kubectl reads it.
     """
     result = copy.deepcopy(dict(mapping))
     problems = [found for text in overrides if (found := _apply(result, text)) is not None]
@@ -32,8 +32,8 @@ def _apply(target: dict[str, Any], text: str) -> Problem | None:
     if not equals or not path or not all(path.split(".")):
         return Problem(text, None, _FORM, "Write the whole dotted path.", id="override-form")
     try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+        value = read(raw)
+    except NotYaml:
         return Problem(path, raw, "the value is not YAML", "Quote it.", id="override-value")
     return _set(target, path, value if raw else "")
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Float, Int, NotBool, Section, key
+from dino_api.base import SHORT, URI, Bool, Float, Int, IsWhole, Section, key
 
-Device = Annotated[int, Field(ge=0, le=1024), NotBool]
-Epoch = Annotated[int, Field(ge=1, le=100000), NotBool]
+Device = Annotated[int, Field(ge=0, le=1024), IsWhole]
+Epoch = Annotated[int, Field(ge=1, le=100000), IsWhole]
 ModuleName = Annotated[str, Field(max_length=SHORT)]
 
 
@@ -80,12 +80,12 @@ class OptimConfig(Section):
 class CudnnConfig(Section):
     """How cuDNN chooses its algorithms; read on a GPU only."""
 
-    benchmark: bool = key(
+    benchmark: Bool = key(
         False,
         "True lets cuDNN time its algorithms: faster with fixed image sizes, slower with changing "
         "ones. No effect on CPU.",
     )
-    deterministic: bool = key(
+    deterministic: Bool = key(
         True,
         "True asks for deterministic GPU algorithms where they exist, which is slower. No effect "
         "on CPU.",
@@ -95,7 +95,7 @@ class CudnnConfig(Section):
 class EmaConfig(Section):
     """Exponential moving average of the weights."""
 
-    enabled: bool = key(
+    enabled: Bool = key(
         False,
         "True validates and publishes averaged weights: steadier, usually better, and a second "
         "copy of the weights in memory.",
@@ -128,7 +128,7 @@ class CheckpointerConfig(Section):
 class EarlyStoppingConfig(Section):
     """Ends a training that no longer gets better."""
 
-    enabled: bool = key(
+    enabled: Bool = key(
         False, "True ends training after patience validations without a better result."
     )
     patience: Int = key(
@@ -212,7 +212,7 @@ class TrainConfig(Section):
         default_factory=EarlyStoppingConfig,
         description="Ends a training that no longer gets better.",
     )
-    tensorboard: bool = key(
+    tensorboard: Bool = key(
         True,
         "Event files for TensorBoard under tensorboard/, published at each validation. MLflow is "
         "told too where the environment names MLFLOW_TRACKING_URI.",
@@ -221,7 +221,7 @@ class TrainConfig(Section):
     cudnn: CudnnConfig = Field(
         default_factory=CudnnConfig, description="How cuDNN chooses its algorithms (GPU only)."
     )
-    activation_checkpoint: bool = key(
+    activation_checkpoint: Bool = key(
         False,
         "Recomputes the encoder's activations in the backward pass: equal results, about a third "
         "more computation, much less memory.",
@@ -264,4 +264,4 @@ class TrainConfig(Section):
     conf_threshold: Float = key(
         0.0, "Score threshold.", dead="TAO never reads it while training", ge=0, le=1
     )
-    is_dry_run: bool = key(False, "TAO's one-batch trial run. Only False is built.", decides=False)
+    is_dry_run: Bool = key(False, "TAO's one-batch trial run. Only False is built.", decides=False)

@@ -87,7 +87,7 @@ def _compact(node: Any) -> Any:
         _nested(value) or (isinstance(value, dict) and not isinstance(value, _Leaf))
         for value in inner.values()
     )
-    alone = {"type", "rule"} & {*node} and "properties" not in node
+    alone = {"type", "rule", "enum", "pattern"} & {*node} and "properties" not in node
     return _Leaf(inner) if alone and not deep else inner
 
 

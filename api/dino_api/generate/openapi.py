@@ -21,7 +21,8 @@ _KEPT = (
     "maxItems",
     "maxProperties",
     "required",
-    "x-kubernetes-int-or-string",
+    "not",
+    "nullable",
     "x-kubernetes-map-type",
     "x-kubernetes-preserve-unknown-fields",
 )
@@ -37,12 +38,10 @@ def structural(model: type[BaseModel]) -> Schema:
 def _node(node: Schema, defs: dict[str, Schema]) -> Schema:
     node = _flat(node, defs)
     result = {name: node[name] for name in _KEPT if name in node}
-    if node.get("x-kubernetes-int-or-string"):
-        result["anyOf"] = node["anyOf"]
     for exclusive, bound in _EXCLUSIVE.items():
         if exclusive in node:
             result |= {bound: node[exclusive], exclusive: True}
-    if "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
+    if "anyOf" in node:
         # A CRD has no choice of types: any value passes, and who reads it judges.
         result["x-kubernetes-preserve-unknown-fields"] = True
     if "const" in node:

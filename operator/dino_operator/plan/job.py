@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
 from dino_operator.plan import (
     attempts,
+    dropped,
     failure,
     heir,
     limitranges,
@@ -68,6 +69,8 @@ def _plan(view: View) -> Plan:
 
 def _go_on(view: View) -> Plan:
     """What to do about a job that has not ended. Raises InvalidSpec."""
+    if lost := dropped.refusal(view):
+        return failed(view, lost)
     if view.succeeded is not None:
         return success.completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:

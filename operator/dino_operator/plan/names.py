@@ -16,6 +16,10 @@ LONGEST_SEARCH = 40
 HASH = 8
 
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The annotation in which kubectl apply and Argo CD keep an object as it was written."""
+
+
 class Annotation(StrEnum):
     """Annotations of children: what the operator must remember of an attempt, or of a trial."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dino_api.names import GROUP
-from dino_operator.plan import passed
+from dino_operator.plan import dropped, passed
 from dino_operator.plan.model import Object
+from dino_operator.plan.names import LAST_APPLIED
 from dino_operator.plan.observe import CONTAINER
 from dino_operator.runtime.keys import KINDS, Kind
 
@@ -34,7 +35,9 @@ def trim(kind: Kind, thing: Object) -> Object:
     meta = {key: thing["metadata"][key] for key in _META if key in thing["metadata"]}
     status = thing.get("status") or {}
     if kind in KINDS:
-        return {**thing, "metadata": _without_foreign_notes(meta), "status": status}
+        applied = bool(dropped.problems(thing, KINDS[kind]))
+        kept = _without_foreign_notes(meta, applied)
+        return {**thing, "metadata": kept, "status": status}
     if kind is Kind.PODS:
         status = _pod_status(status)
     given = thing.get("spec") or {}
@@ -64,9 +67,14 @@ def _memory(container: Object) -> Object:
     return {key: value for key, value in limits.items() if key == "memory"}
 
 
-def _without_foreign_notes(meta: Object) -> Object:
-    """kubectl notes the whole object in an annotation of it."""
+def _without_foreign_notes(meta: Object, applied: bool) -> Object:
+    """kubectl notes the whole object in an annotation of it; a plan reads it where a key was lost.
+
+    applied: whether one was.
+    """
     notes = meta.pop("annotations", None) or {}
     read = {key for key in notes if key.startswith(f"{GROUP}/") or passed.is_usual(key)}
     ours = {key: value for key, value in notes.items() if key in read}
+    if applied:
+        ours[LAST_APPLIED] = notes[LAST_APPLIED]
     return {**meta, "annotations": ours} if ours else meta

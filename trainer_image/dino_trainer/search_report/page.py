@@ -13,6 +13,7 @@ import yaml
 from dino_api.automl import Best, Trial
 from dino_api.search import describe
 from dino_api.search.record import SearchRecord
+from dino_api.yaml_writer import Dumper
 from dino_trainer.search_report import charts
 from dino_trainer.search_report.study import ENOUGH, study_of
 
@@ -76,7 +77,7 @@ def _winner(best: Best) -> Iterator[str]:
     yield f"<h2>Winner: {escape(best.trial)}, mAP50 {best.mAP50:.4f}</h2>"
     yield f"<p><code>{escape(where)}</code></p>"
     yield "<p>To train it again, this is its <code>experiment</code>:</p>"
-    text = yaml.safe_dump(best.specification, sort_keys=False)
+    text = yaml.dump(best.specification, Dumper=Dumper, sort_keys=False)
     yield f"<pre>{escape(text)}</pre>"
 
 

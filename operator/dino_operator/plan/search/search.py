@@ -17,7 +17,7 @@ from dino_api import names as api
 from dino_api.automl import DinoAutoMLSpec, SearchParameter
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan import failure, observe, refused, status
+from dino_operator.plan import dropped, failure, observe, refused, status
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Children, Object, Plan, Settings
 from dino_operator.plan.search import (
@@ -51,10 +51,13 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
         return after.the_end(resource, children)
     if refused.is_of_a_change(children.refusal):
         return _unchanged(resource, children, now, settings)
+    if lost := dropped.refusal_of_search(resource, children):
+        return _invalid(resource, now, lost)
     try:
         view = look(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
-        return _invalid(resource, now, str(error))
+        cause = failure.cause(FailureReason.INVALID_SPEC, str(error))
+        return _invalid(resource, now, cause)
     if view.is_over:
         return after.the_search(view)
     return telling.warned(view, _plan(view))
@@ -83,11 +86,10 @@ def look(resource: Object, children: Children, now: datetime, settings: Settings
     return SearchView(resource, children, now, settings, replace(found, space=space))
 
 
-def _invalid(resource: Object, now: datetime, said: str) -> Plan:
+def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
     """The end before the beginning: nothing was made."""
-    cause = failure.cause(FailureReason.INVALID_SPEC, said)
-    state = status.failed(cause.rule.reason, said)
-    profile = Verdict(False, ConditionReason.DATASETS_GIVEN, said)
+    state = status.failed(cause.rule.reason, cause.message)
+    profile = Verdict(False, ConditionReason.DATASETS_GIVEN, cause.message)
     told = {"failure": cause.to_status(), "completionTime": observe.format_time(now)}
     return telling.write(resource, Told(state, profile=profile), now, told)
 

@@ -1,0 +1,214 @@
+"""The one reader of YAML that people write: it agrees with kubectl's.
+
+kubectl splits a file at lines of ---, reads each part by go-yaml v2 and turns it into JSON; a part
+that is JSON is read as that. Manifests, spec files and values on the command line are read alike,
+so that a text means the same in all of them. Where kubectl would drop something without a word (a
+key that stands twice, what follows a line of ...) this reader refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from yaml import MarkedYAMLError, Node, SequenceNode, YAMLError
+from yaml.composer import Composer
+from yaml.constructor import ConstructorError
+from yaml.nodes import MappingNode, ScalarNode
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import BaseResolver
+from yaml.scanner import Scanner
+
+from dino_api import yaml_scalars as scalars
+
+MOST_VALUES, MOST_SHARED = 1000, 0.99
+"""A document of more values may not consist of aliases alone; the numbers are go-yaml's."""
+_MERGE = f"{scalars.PREFIX}merge"
+
+
+class NotYaml(ValueError):
+    """The text cannot be read; the message says why and where, without a full stop."""
+
+
+def read(text: str) -> Any:
+    """The JSON types of one document; None for an empty one. Raises NotYaml."""
+    return _read(text, 0)
+
+
+def read_all(text: str) -> list[Any]:
+    """Those of all documents that are not empty. Raises NotYaml."""
+    found = (_read(part, line) for part, line in _parts(text))
+    return [each for each in found if each is not None]
+
+
+def _parts(text: str) -> Iterator[tuple[str, int]]:
+    """The documents, each with the number of lines before it."""
+    part: list[str] = []
+    start = 0
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if not line.startswith("---"):
+            part.append(line)
+            continue
+        rest = line[3:].strip()
+        if rest and not rest.startswith("#"):
+            raise NotYaml(f"nothing but a comment may follow --- at line {number}")
+        yield "".join(part), start
+        part, start = [], number
+    yield "".join(part), start
+
+
+def _read(text: str, lines_before: int) -> Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return _json(text)
+        except ValueError:
+            pass  # a flow mapping of YAML
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+        return None if node is None else _Values().of(node)
+    except RecursionError:
+        raise NotYaml("it is nested too deeply") from None
+    except YAMLError as error:
+        raise NotYaml(_told(error, lines_before)) from error
+
+
+def _told(error: YAMLError, lines_before: int) -> str:
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return f"{error.problem} at line {mark.line + 1 + lines_before}, column {mark.column + 1}"
+
+
+def _json(text: str) -> Any:
+    """Raises ValueError where it is not JSON, or would be read otherwise."""
+
+    def number(digits: str) -> Any:
+        return scalars.as_json(float(digits))
+
+    def constant(word: str) -> NoReturn:
+        raise ValueError(word)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) != len(pairs):
+            raise ValueError("a key stands twice")
+        return found
+
+    return json.loads(
+        text,
+        parse_float=number,
+        parse_int=lambda digits: scalars.as_json(int(digits)),
+        parse_constant=constant,
+        object_pairs_hook=once,
+    )
+
+
+class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
+    """PyYAML up to nodes. What a scalar means is left open."""
+
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        Composer.__init__(self)
+        BaseResolver.__init__(self)
+
+    def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:
+        """Called for nodes without a tag."""
+        if kind is ScalarNode and implicit[0]:
+            return scalars.PLAIN
+        return scalars.STR
+
+    def scan_to_next_token(self) -> None:
+        """Tabs may separate tokens of a line, as go-yaml has it; PyYAML refuses them."""
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+            self.forward()
+            super().scan_to_next_token()
+
+
+class _Values:
+    """From the nodes of one document to JSON types. Raises ConstructorError."""
+
+    def __init__(self) -> None:
+        self.count = self.shared = self.depth = 0
+        self.open: set[int] = set()
+        self.seen: set[int] = set()
+
+    def of(self, node: Node) -> Any:
+        """The value of a node; one that was seen before stands behind an alias."""
+        again = id(node) in self.seen
+        if id(node) in self.open:
+            _refuse("an anchor's value contains itself", node)
+        self.seen.add(id(node))
+        self.open.add(id(node))
+        self.depth += again
+        self._count(node)
+        value = self._value(node)
+        self.depth -= again
+        self.open.discard(id(node))
+        return value
+
+    def _count(self, node: Node) -> None:
+        self.count += 1
+        self.shared += bool(self.depth)
+        if self.count > MOST_VALUES and self.shared > MOST_SHARED * self.count:
+            _refuse("its aliases make too much of it", node)
+
+    def _value(self, node: Node) -> Any:
+        if isinstance(node, MappingNode):
+            return self._mapping(node)
+        if isinstance(node, SequenceNode):
+            return [self.of(each) for each in node.value]
+        try:
+            return scalars.value_of(node.value, node.tag)
+        except ValueError as error:
+            _refuse(str(error), node)
+
+    def _mapping(self, node: MappingNode) -> dict[str, Any]:
+        """In the order of the keys: a merge takes the place of what stands before it."""
+        found: dict[str, Any] = {}
+        own: set[str] = set()
+        for key, value in node.value:
+            if _is_merge(key):
+                for each in _merged(value):
+                    found |= self.of(each)
+                continue
+            name = _key(key)
+            if name in own:
+                _refuse(f"the key {name!r} stands twice", key)
+            own.add(name)
+            found[name] = self.of(value)
+        return found
+
+
+def _is_merge(key: Node) -> bool:
+    plain = isinstance(key, ScalarNode) and key.tag in (scalars.PLAIN, _MERGE)
+    return plain and key.value == "<<"
+
+
+def _merged(value: Node) -> list[Node]:
+    """The mappings behind <<, the first of which counts most."""
+    several = value.value if isinstance(value, SequenceNode) else [value]
+    for each in several:
+        if not isinstance(each, MappingNode):
+            _refuse("<< takes a mapping or a list of mappings", each)
+    return list(reversed(several))
+
+
+def _key(node: Node) -> str:
+    if not isinstance(node, ScalarNode):
+        _refuse("a list or a mapping cannot be a key", node)
+    try:
+        return scalars.key_of(node.value, node.tag)
+    except ValueError as error:
+        _refuse(str(error), node)
+
+
+def _refuse(said: str, node: Node) -> NoReturn:
+    raise ConstructorError(problem=said, problem_mark=node.start_mark)

@@ -1,0 +1,237 @@
+"""Keys that were applied and that the API server dropped: refused before anything is made."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from dino_api.names import KIND
+from dino_operator.plan import search
+from dino_operator.plan.dropped import problems
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Plan, Settings
+from dino_operator.plan.names import LAST_APPLIED
+from dino_operator.runtime.keys import Kind
+from dino_operator.runtime.trim import trim
+from tests.builders import NOON, JobBuilder, Object, a_child, a_job, a_preflight, at
+from tests.unit.plan_searches import a_search_for, a_searched
+from tests.unit.search_builders import a_search
+
+SETTINGS = Settings(trainer_image="trainer:1")
+UNKNOWN = "is unknown, and the API server dropped it."
+HOW = (
+    "correct the keys and apply it strictly: kubectl apply refuses unknown keys by itself, Argo CD "
+    "with the sync option ServerSideApply=true."
+)
+
+
+def applied(resource: Object, *changes: tuple[str, Any]) -> Object:
+    """The stored resource with what was applied noted: its spec with values at dotted paths."""
+    written = {"spec": copy.deepcopy(resource["spec"])}
+    for path, value in changes:
+        *parents, leaf = path.split("/")
+        node: Any = written
+        for name in parents:
+            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
+        node[leaf] = value
+    resource["metadata"].setdefault("annotations", {})[LAST_APPLIED] = json.dumps(written)
+    return resource
+
+
+TRAIN = "spec/experiment/train"
+SAID: dict[str, tuple[tuple[str, Any], list[str]]] = {
+    "a misspelt key of the experiment": (
+        (f"{TRAIN}/num_epoch", 1),
+        [
+            f"spec.experiment.train.num_epoch: {UNKNOWN} "
+            "Did you mean spec.experiment.train.num_epochs?"
+        ],
+    ),
+    "another trainer's word": (
+        (f"{TRAIN}/learning_rate", 1),
+        [
+            f"spec.experiment.train.learning_rate: {UNKNOWN} "
+            "Did you mean spec.experiment.train.optim.lr?"
+        ],
+    ),
+    "a misspelt key of the resource": (
+        ("spec/runPolicy/maxRetry", 1),
+        [f"spec.runPolicy.maxRetry: {UNKNOWN} Did you mean spec.runPolicy.maxRetries?"],
+    ),
+    "a key of a list's entry": (
+        ("spec/datasets/train/0/annotation", "a.json"),
+        [
+            f"spec.datasets.train[0].annotation: {UNKNOWN} "
+            "Did you mean spec.datasets.train[0].annotations?"
+        ],
+    ),
+    "a key that is like no other": (("spec/zzz", 1), [f"spec.zzz: {UNKNOWN}"]),
+    "a path as a key": (
+        ("spec/experiment/train.num_epochs", 1),
+        [
+            f'spec.experiment["train.num_epochs"]: {UNKNOWN} '
+            "Did you mean spec.experiment.train.num_epochs?"
+        ],
+    ),
+    "no policy": (
+        ("spec/automlPolicy", None),
+        [
+            "spec.automlPolicy: has no value, and means Auto where it is left out. "
+            "Give it a value, or remove the key."
+        ],
+    ),
+    "no retries": (
+        ("spec/runPolicy/maxRetries", None),
+        [
+            "spec.runPolicy.maxRetries: has no value, and means 3 where it is left out. "
+            "Give it a value, or remove the key."
+        ],
+    ),
+    "no data": (
+        ("spec/datasets", None),
+        [
+            "spec.datasets: has no value, and means the data of the installation's smoke profile "
+            "where it is left out. Give it a value, or remove the key."
+        ],
+    ),
+    "no epochs": (
+        (f"{TRAIN}/num_epochs", None),
+        [
+            "spec.experiment.train.num_epochs: has no value, and means 10 where it is left out. "
+            "Give it a value, or remove the key."
+        ],
+    ),
+    "null for what is nothing anyway": (("spec/runPolicy/suspend", None), []),
+    "null for no limit": (("spec/runPolicy/activeDeadlineSeconds", None), []),
+    "null for no queue": (("spec/queueName", None), []),
+    "an empty section": (("spec/podTemplate", None), []),
+    "an empty section of the experiment": (("spec/experiment/model", None), []),
+    "a known key that was removed since": (("spec/runPolicy/suspend", True), []),
+    "a known section that was removed since": (("spec/resources", {"gpus": 2}), []),
+    "a free map": (("spec/podTemplate/labels", {"team/anything": "x"}), []),
+    "a node's label": (("spec/podTemplate/nodeSelector", {"gpu": "a"}), []),
+    "values of any kind": ((f"{TRAIN}/freeze", ["backbone"]), []),
+}
+
+
+def lost(resource: Object, at: tuple[str, Any]) -> Object:
+    """As stored where the key of that name, if it is known, was dropped, too."""
+    node = resource
+    *parents, leaf = at[0].split("/")
+    for name in parents:
+        node = node[int(name)] if isinstance(node, list) else node.get(name, {})
+    node.pop(leaf, None)
+    return resource
+
+
+@pytest.mark.parametrize(("change", "said"), SAID.values(), ids=SAID.keys())
+def test_what_was_dropped(change: tuple[str, Any], said: list[str]) -> None:
+    resource = applied(a_job().obj(), change)
+    assert problems(lost(resource, change), KIND) == said
+
+
+def test_a_key_that_is_stored_was_not_dropped() -> None:
+    """A newer CRD knows more than this program; a value may have been given since."""
+    newer = a_job().experiment(train={"new_key": 1}).obj()
+    assert problems(applied(newer), KIND) == []
+    edited = applied(a_job().obj(), ("spec/runPolicy/maxRetries", None))
+    assert problems(edited, KIND) == []
+
+
+@pytest.mark.parametrize("noted", ["", "{", "[]", "null", '{"spec": 1}', "[" * 10000])
+def test_a_strange_note_says_nothing(noted: str) -> None:
+    job = a_job().obj()
+    job["metadata"]["annotations"] = {LAST_APPLIED: noted}
+    assert problems(job, KIND) == []
+
+
+def the_plan(job: JobBuilder, **children: Any) -> Plan:
+    resource = applied(job.obj(), (f"{TRAIN}/num_epoch", 1))
+    return plan(resource, Children(**children), NOON, SETTINGS)
+
+
+def failure_of(found: Plan) -> Object:
+    assert found.status is not None
+    return dict(found.status.get("failure") or {})
+
+
+@pytest.mark.parametrize(
+    "job", [a_job(), a_job().suspended(), a_searched()], ids=["trains", "suspended", "searched"]
+)
+def test_nothing_is_made_of_a_job_whose_key_was_dropped(job: JobBuilder) -> None:
+    found = the_plan(job)
+    failure = failure_of(found)
+    assert found.creates == ()
+    assert failure["reason"] == "InvalidSpec"
+    assert failure["message"].startswith(f"spec.experiment.train.num_epoch: {UNKNOWN}")
+    assert failure["remedy"] == f"Delete the DinoJob, {HOW}"
+
+
+def test_work_that_has_begun_goes_on() -> None:
+    for child in (a_preflight(a_job()), a_child(a_job())):
+        assert failure_of(the_plan(a_job(), jobs=(child.obj(),))) == {}
+    searched = a_searched()
+    assert failure_of(the_plan(searched, automls=(a_search_for(searched).obj(),))) == {}
+    for status in ({"attempts": 1}, {"automl": "x"}, {"conditions": [DATA_READY]}):
+        found = the_plan(a_job().status(status))
+        assert found.status is None or failure_of(found) == {}
+
+
+DATA_READY = {
+    "type": "DataReady",
+    "status": "True",
+    "reason": "DataChecked",
+    "message": "",
+    "lastTransitionTime": at(0),
+}
+
+
+def test_a_job_that_has_ended_stays_as_it_is() -> None:
+    over = {
+        "type": "Complete",
+        "status": "True",
+        "reason": "Completed",
+        "message": "",
+        "lastTransitionTime": at(0),
+    }
+    found = the_plan(a_job().status({"conditions": [over], "observedGeneration": 1}))
+    assert found.status is None or "failure" not in found.status
+
+
+SEARCHES: dict[str, tuple[tuple[str, Any], str]] = {
+    "a misspelt key": (("spec/maxTrial", 3), "spec.maxTrial: "),
+    "a misspelt key of the template": (
+        ("spec/template/experiment/train/num_epoch", 1),
+        "Did you mean spec.template.experiment.train.num_epochs?",
+    ),
+    "no pruning": (("spec/pruning", None), "spec.pruning: has no value, and means median"),
+    "no name of pruning": (("spec/pruning", {"name": None}), "spec.pruning.name: has no value"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), SEARCHES.values(), ids=SEARCHES.keys())
+def test_nothing_is_made_of_a_search_whose_key_was_dropped(
+    change: tuple[str, Any], said: str
+) -> None:
+    resource = lost(applied(a_search(), change), change)
+    found = search.plan(resource, Children(), NOON, SETTINGS)
+    failure = failure_of(found)
+    assert found.creates == ()
+    assert (failure["reason"], said in failure["message"]) == ("InvalidSpec", True)
+    assert failure["remedy"] == f"Delete the DinoAutoML, {HOW}"
+    trial = a_job("x-trial-0").obj()
+    begun = search.plan(resource, Children(dinojobs=(trial,)), NOON, SETTINGS)
+    assert begun.status is None or failure_of(begun) == {}
+
+
+def test_the_cache_keeps_the_note_only_where_it_says_something() -> None:
+    good, bad = applied(a_job().obj()), applied(a_job().obj(), ("spec/zzz", 1))
+    assert "annotations" not in trim(Kind.DINOJOBS, good)["metadata"]
+    kept = trim(Kind.DINOJOBS, bad)
+    assert kept["metadata"]["annotations"] == {
+        LAST_APPLIED: bad["metadata"]["annotations"][LAST_APPLIED]
+    }
+    assert problems(kept, KIND) == problems(bad, KIND) != []
