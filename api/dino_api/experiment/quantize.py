@@ -68,7 +68,7 @@ class QuantizeConfig(Section):
     device: str = key(
         "cuda",
         "What the file will run on. cpu: activations are UINT8, fastest in ONNX Runtime on x86, "
-        "and TensorRT does not take them. Any other: INT8, symmetric, for every runtime.",
+        "right on every CPU; TensorRT does not take them. Any other: INT8, symmetric, for GPUs.",
         size=NAME,
         pattern=r"^(cuda|cpu|trt|cuda:[0-9]+)$",
     )

@@ -24,7 +24,7 @@ from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors import config_for, file_at, format_of, model_uri, open_model
 from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.info import Detector
-from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.published import published, withdraw
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -33,6 +33,7 @@ from dino_trainer.export.gate import pictures
 from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
 from dino_trainer.quantize.calibration import check_count, prepared, spread
 from dino_trainer.quantize.page import page
+from dino_trainer.quantize.this_cpu import cuts_off
 from dino_trainer.run import RunContext
 from dino_trainer.storage import replacing
 from dino_trainer.train import machine
@@ -99,6 +100,8 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     done = make(scene, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
     found = measure(scene.reference, candidate, scene.shown, scene.config, spec, context)
+    if not done.for_cpu:
+        context.reporter.event(elsewhere())
     return Made(
         candidate.info.file,
         found,
@@ -268,6 +271,16 @@ def _scores(named: str, found: Comparison, *more: str) -> str:
     on = f"{named} on {found.images} images"
     said = ", ".join([*known, *more])
     return f"{on}: {said}." if said else f"{on}: no mAP, for want of test data."
+
+
+def elsewhere() -> str:
+    """Where else than here ONNX Runtime computes a file differently that was not made for CPUs."""
+    this = "This CPU is one of them. " if cuts_off() else ""
+    return (
+        "The file is for GPUs and TensorRT. Where an x86 CPU has no VNNI, ONNX Runtime cuts sums of "
+        f"its INT8 products off unless the session sets {EXACT}: 1. {this}evaluate, inference and "
+        "this comparison set it; for CPUs set quantize.device: cpu, whose file needs no option."
+    )
 
 
 def reported(html: str, found: Comparison, context: RunContext) -> Result:

@@ -20,6 +20,10 @@ from dino_trainer.errors import invalid_spec
 
 SCHEMA = 1
 PREFIX = "dino."
+# What `dino quantize` did to the file, and therein: that its weights have headroom, so that every
+# CPU computes the same.
+NOTE = f"{PREFIX}quantization"
+HEADROOM = "headroom"
 Variant = Literal["raw", "end_to_end"]
 _SECTIONS = ("model", "dataset", "train")
 _REMEDY = "Name a file that `dino export` or `dino quantize` of this release made."
@@ -27,7 +31,10 @@ _REMEDY = "Name a file that `dino export` or `dino quantize` of this release mad
 
 @dataclass(frozen=True)
 class Metadata:
-    """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open."""
+    """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
+
+    ``headroom``: the INT8 weights of a quantized file are computed with exactly by every CPU.
+    """
 
     spec: ExperimentSpec
     class_names: tuple[str, ...]
@@ -37,6 +44,12 @@ class Metadata:
     variant: Variant
     precision: str
     checkpoint_sha256: str | None
+    headroom: bool = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether ONNX Runtime, unless asked to be exact, cuts sums off on x86 without VNNI."""
+        return self.precision == "int8" and not self.headroom
 
     def to_props(self) -> dict[str, str]:
         """As strings for ``metadata_props``."""
@@ -102,6 +115,7 @@ class Metadata:
             variant=content["variant"],
             precision=content["precision"],
             checkpoint_sha256=content["checkpoint_sha256"],
+            headroom=content.get(NOTE.removeprefix(PREFIX), {}).get(HEADROOM, False) is True,
         )
 
     def info(self, file: ModelFile) -> ModelInfo:

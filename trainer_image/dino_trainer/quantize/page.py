@@ -18,6 +18,13 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .verdict.bad{background:#fbeaea}li{font-family:monospace;font-size:.9em}
 """
 
+# What is said of the weights: of a file for CPUs, and of another one.
+_WHERE = {
+    True: ", small enough that every CPU adds their products up exactly",
+    False: ". ONNX Runtime on x86 without VNNI cuts sums of their products off, unless the "
+    "session sets session.x64quantprecision: 1",
+}
+
 
 def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str) -> str:
     """The whole page. on: what both were compared on."""
@@ -26,7 +33,7 @@ def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str
         f"Both ran on {escape(on)}. Ranges of values come from {done.images} calibration "
         f"images, by the algorithm {escape(done.algorithm)}; activations are "
         f"{'UINT8, for CPUs' if done.for_cpu else 'INT8, symmetric around zero'}, weights INT8 "
-        "with a scale for each channel."
+        f"with a scale for each channel{_WHERE[done.for_cpu]}."
     )
     lists = (
         names(f"{len(chosen.layers)} layers compute in INT8", chosen.layers),

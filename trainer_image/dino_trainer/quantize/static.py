@@ -3,7 +3,9 @@
 The result is an ONNX file with QuantizeLinear and DequantizeLinear around what computes in INT8,
 which ONNX Runtime and TensorRT both fuse. Activations are INT8 and symmetric around zero, as
 TensorRT needs them. A file for CPUs has them as UINT8 with a zero point instead: ONNX Runtime then
-needs no ReLU, and x86's vector units multiply just that, which makes it half as fast again.
+needs no ReLU, and x86's vector units multiply just that, which makes it half as fast again. Its
+weights have headroom (`headroom.py`): every CPU computes the same. Of the other file a GPU and
+TensorRT do; ONNX Runtime on x86 without VNNI has to be asked (`export/metadata.py`).
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.export.metadata import PREFIX
+from dino_trainer.export.metadata import HEADROOM, NOTE, PREFIX
+from dino_trainer.quantize import headroom
 from dino_trainer.quantize.layers import Chosen, choose
 from dino_trainer.quantize.quiet import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
 from dino_trainer.storage import named, replacing, sha256_of
 
-NOTE = f"{PREFIX}quantization"
 _TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
 
 
@@ -51,6 +53,7 @@ class Quantized:
             "skipped": list(self.chosen.skipped),
             "early": list(self.chosen.early),
             "activations": "uint8" if self.for_cpu else "int8",
+            HEADROOM: self.for_cpu,
             "source_sha256": source_sha256,
         }
 
@@ -73,7 +76,7 @@ def quantize_onnx(
         images: inputs of the graph, [b, 3, h, w], prepared as for an evaluation; read once.
         algorithm: minmax or entropy.
         skip_names: patterns over names of nodes that stay in float32, too.
-        for_cpu: UINT8 activations, which TensorRT does not take.
+        for_cpu: UINT8 activations, which TensorRT does not take, and weights with headroom.
         where: what messages call the file; its path if left out.
 
     Raises:
@@ -126,6 +129,7 @@ def _with_nodes(
         "ActivationSymmetric": not for_cpu,
         "WeightSymmetric": True,
         "QDQOpTypePerChannelSupportToAxis": {"MatMul": 1},
+        "TensorQuantOverrides": headroom.scales(model, chosen.layers) if for_cpu else {},
     }
     activations = QuantType.QUInt8 if for_cpu else QuantType.QInt8
     with quiet():
