@@ -155,6 +155,27 @@ class ChildBuilder(Builder):
         self.thing["spec"]["suspend"] = on
         return self
 
+    def born(self, seconds: float) -> Self:
+        """Created so many seconds after noon."""
+        self.meta["creationTimestamp"] = at(seconds)
+        return self
+
+    def held(self) -> Self:
+        """Suspended by the operator, which left its mark."""
+        return self.suspended().note(names.Annotation.HELD, "true")
+
+    def waiting(self, queue: str = "", since: float = 0) -> Self:
+        """Suspended by Kueue, which clears the start, with the queue that it added, if any."""
+        self.thing["status"].pop("startTime", None)
+        self.condition("Suspended", lastTransitionTime=at(since))
+        return self.queued(queue).suspended()
+
+    def queued(self, queue: str) -> Self:
+        """In a queue of Kueue's."""
+        if queue:
+            self.meta["labels"][api.KUEUE_QUEUE_LABEL] = queue
+        return self
+
     def spec(self, **values: Any) -> Self:
         """Fields of spec."""
         self.thing["spec"].update(values)

@@ -206,6 +206,14 @@ class ConditionReason(Described):
     PARENT_COMPLETE = "ParentComplete", "the parent left the model that the job goes on from"
     STOPPING = "Stopping", "stop was set; the pod is saving a checkpoint"
     WAITING_FOR_QUEUE = "WaitingForQueue", "the Job waits until Kueue admits it"
+    EVICTED = (
+        "EvictedFromQueue",
+        "Kueue took the place in the queue back; it waits again",
+    )
+    DEACTIVATED = "WorkloadDeactivated", "Kueue does not start the Job again by itself"
+    QUEUE_TOO_SMALL = "QueueTooSmall", "the queue has no room for the Job even when it is empty"
+    QUEUE_UNAVAILABLE = "QueueUnavailable", "the queue, or Kueue, is missing or takes nothing"
+    SUSPENDED_BY_OTHER = "SuspendedByOther", "someone else suspended the Job, and may resume it"
     STARTED = "Started", "the trainer's pod runs"
     READING_RESULT = (
         "ReadingResult",

@@ -133,8 +133,8 @@ class RunPolicy(Camel):
         None,
         ge=1,
         le=31536000,
-        description="The job fails when it has taken longer, in seconds since its start. Absent: "
-        "no limit.",
+        description="The job fails once its attempts have run for so many seconds together. "
+        "Suspended and queued it does not run. Of a search: each trial. Absent: no limit.",
     )
     stop: bool = Field(
         False,

@@ -77,6 +77,12 @@ class DinoJobStatus(Camel):
         None, max_length=NAME, description="Start of the first pod of the action."
     )
     completion_time: str | None = Field(None, max_length=NAME, description="End of the job.")
+    active_seconds: int | None = Field(
+        None, ge=0, description="Of activeDeadlineSeconds, used before the present run."
+    )
+    active_since: str | None = Field(
+        None, max_length=NAME, description="Start of the present run, where there is a deadline."
+    )
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,

@@ -9,6 +9,8 @@ from .operator_cluster import CHECKED, RESULT, Cluster, Object, a_manifest
 from .operator_process import Process, eventually
 
 QUEUE = "kueue.x-k8s.io/queue-name"
+NO_KUEUE = "QueueUnavailable"
+"""Kueue is not installed here, and the operator says so."""
 PAIR = {"gpus": 0, "nodes": 2}
 
 
@@ -110,7 +112,7 @@ def test_a_queue_is_waited_for_and_never_fought(cluster: Cluster, operator: Proc
     cluster.dinojobs.create(a_manifest("line", queueName="gpus"))
     job = cluster.job("line-train-1")
     assert job["metadata"]["labels"][QUEUE] == "gpus"
-    waiting = cluster.reason("line", "WaitingForQueue")
+    waiting = cluster.reason("line", NO_KUEUE)
     assert waiting["status"]["phase"] == "Queued"
     time.sleep(2)
     assert cluster.job("line-train-1")["spec"]["suspend"] is True
@@ -119,7 +121,7 @@ def test_a_queue_is_waited_for_and_never_fought(cluster: Cluster, operator: Proc
     cluster.phase("line", "Running")
     cluster.bind(first)
     set_suspend(cluster, "line-train-1", True)
-    cluster.reason("line", "WaitingForQueue")
+    cluster.reason("line", NO_KUEUE)
     cluster.finish(first, 143)
     time.sleep(2)
     assert cluster.job("line-train-1")["spec"]["suspend"] is True, "taken back, and not undone"
@@ -129,7 +131,7 @@ def test_a_queue_is_waited_for_and_never_fought(cluster: Cluster, operator: Proc
     cluster.phase("line", "Suspended")
     eventually(lambda: len(cluster.jobs_of("line")) == 1, "the Job gone, and its place free")
     cluster.dinojobs.patch("line", {"spec": {"runPolicy": {"suspend": False}}})
-    cluster.reason("line", "WaitingForQueue")
+    cluster.reason("line", NO_KUEUE)
     again = cluster.job("line-train-1")
     assert again["metadata"]["uid"] != old
     assert again["spec"]["suspend"] is True

@@ -97,6 +97,19 @@ def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None
     assert of_kind(objects, "Role")[0]["rules"] == of_kind(render(), "ClusterRole")[-1]["rules"]
 
 
+@pytest.mark.parametrize("values", [(), ("watchNamespaces={red}",)])
+def test_of_kueue_it_may_list_workloads_unless_that_is_turned_off(
+    render: Render, values: tuple[str, ...]
+) -> None:
+    def of_kueue(*more: str) -> list[Any]:
+        found = rules(render(*values, *more))
+        return [rule for rule in found if "kueue.x-k8s.io" in rule["apiGroups"]]
+
+    (rule,) = of_kueue()
+    assert (rule["resources"], rule["verbs"]) == (["workloads"], ["list"])
+    assert of_kueue("kueue.enabled=false") == []
+
+
 def test_the_pod_passes_the_restricted_standard(render: Render) -> None:
     pod = deployment(render())["spec"]["template"]["spec"]
     assert pod["securityContext"] == {

@@ -7,7 +7,8 @@ from typing import Any
 
 from dino_operator.plan import attempts, pods, render, specfile
 from dino_operator.plan.job import plan
-from dino_operator.plan.model import Children, Event, Plan, Settings
+from dino_operator.plan.model import Children, Event, KueueSeen, Patch, Plan, Settings
+from dino_operator.plan.names import Annotation
 from tests.builders import (
     Builder,
     ChildBuilder,
@@ -45,6 +46,8 @@ class Case:
     others: list[Builder] = field(default_factory=list)
     served: bool = True
     settings: Settings = SETTINGS
+    kueue: KueueSeen = "unasked"
+    workload: Object | None = None
 
 
 def attempt_of(job: JobBuilder, number: int, code: int = 69, end: float = 60) -> dict[str, Any]:
@@ -104,6 +107,27 @@ def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
     return told("Queued", running=said, attempts=number, **facts)
 
 
+def suspends(
+    name: str = "x-train-1",
+    uid: str = "job-of-uid-x",
+    spent: int | None = 60,
+    now: float = 60,
+    **spec: Any,
+) -> Patch:
+    """The operator suspends a Job, and leaves its mark and what has run in the same write."""
+    notes = {Annotation.HELD.value: "true"}
+    if spent is not None:
+        notes |= {Annotation.SPENT.value: str(spent), Annotation.SPENT_UNTIL.value: at(now)}
+    return Patch(name, uid, {"metadata": {"annotations": notes}, "spec": {"suspend": True, **spec}})
+
+
+def resumes(name: str = "x-train-1", uid: str = "job-of-uid-x", **spec: Any) -> Patch:
+    """The operator resumes what it had suspended, and takes its mark away."""
+    notes = {Annotation.HELD.value: None}
+    body = {"metadata": {"annotations": notes}, "spec": {"suspend": False, **spec}}
+    return Patch(name, uid, body)
+
+
 def check(case: Case) -> None:
     """Compares the whole plan."""
     others = [each.obj() for each in case.others]
@@ -113,5 +137,7 @@ def check(case: Case) -> None:
         automls=tuple(each.obj() for each in case.automls),
         others={(each["kind"], each["metadata"]["name"]): each for each in others},
         automl_served=case.served,
+        kueue=case.kueue,
+        workload=case.workload,
     )
     assert plan(case.job.obj(), children, later(case.now), case.settings) == case.plan

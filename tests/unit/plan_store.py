@@ -12,6 +12,7 @@ from datetime import datetime
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan import observe
 from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.names import Annotation
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
 from tests.builders import NOON, a_job
@@ -31,8 +32,10 @@ class Store:
         self.version = 10
         self.now: datetime = NOON
         self.born = 0
+        self.captures = False
         self.writes = 0
         self.crash: Callable[[str], None] = lambda moment: None
+        self.before: Object = {}
         self.watchers: list[Callable[[Kind, str, Object], None]] = []
         self.ended: dict[str, Object] = {}
         self.created_jobs: list[str] = []
@@ -51,6 +54,9 @@ class Store:
 
     async def served(self, group: str) -> frozenset[str]:
         return frozenset()  # no Katib
+
+    async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:
+        raise AssertionError("nothing of Kueue is listed where it is not served")
 
     async def list_all(
         self, kind: str, namespace: str | None, selector: str
@@ -78,22 +84,32 @@ class Store:
             if plural is Kind.JOBS:
                 self._may_run(thing)
                 self.created_jobs.append(name)
-                made["status"] = {"startTime": self._stamp()}
+                if self.captures:  # a LocalQueue named default, by Kueue's webhook
+                    made["metadata"]["labels"].setdefault(KUEUE_QUEUE_LABEL, "default")
+                    made["spec"]["suspend"] = True
+                held = made["spec"].get("suspend")
+                made["status"] = {} if held else {"startTime": self._stamp()}
             self._store(plural, made)
             return copy.deepcopy(made)
 
     async def patch(self, namespace: str, patch: Patch) -> Object:
         with self._write():
             thing = self._same(Kind(patch.kind), patch.name, patch.uid)
+            self.before = copy.deepcopy(thing)
             notes = patch.body.get("metadata", {}).get("annotations", {})
             thing["metadata"].setdefault("annotations", {}).update(notes)
+            _drop_nulls(thing["metadata"]["annotations"])
+            thing["metadata"]["labels"].update(patch.body.get("metadata", {}).get("labels", {}))
             changes = patch.body.get("spec", {})
             if patch.kind == "jobs" and "suspend" in changes:
                 assert not queued(thing), "Kueue alone suspends and resumes its Jobs"
                 if changes["suspend"] is False:
                     assert not self._is_stopped(thing), "a stopped job is not resumed"
+                    marks = self.before["metadata"]["annotations"]
+                    assert Annotation.HELD in marks, "whoever suspends a Job resumes it"
                     thing["status"]["startTime"] = self._stamp()
             thing["spec"].update(changes)
+            _drop_nulls(thing["spec"])
             self._store(Kind(patch.kind), thing)
             return copy.deepcopy(thing)
 
@@ -203,9 +219,12 @@ class Store:
         nodes: int = 1,
         queue: str | None = None,
         action: str = "train",
+        deadline: int | None = None,
     ) -> None:
         """kubectl apply. Only a training has several nodes."""
         job = job_to(action).policy(maxRetries=retries, suspend=suspended)
+        if deadline:
+            job.policy(activeDeadlineSeconds=deadline)
         gpus = int(action == "gen_trt_engine")
         job.spec(resources={"gpus": gpus, "nodes": nodes if action == "train" else 1})
         if queue:
@@ -246,6 +265,12 @@ class Store:
         assert uid not in self.ended or over == self.ended[uid]["over"], "an end was taken back"
         if over:
             self.ended.setdefault(uid, {"over": over})
+
+
+def _drop_nulls(part: Object) -> None:
+    """A merge patch removes what is null."""
+    for key in [key for key, value in part.items() if value is None]:
+        del part[key]
 
 
 def queued(job: Object) -> bool:

@@ -69,6 +69,8 @@ class World(Store):
             if queued(job) and not observe.is_finished(job):
                 if admitted and job["spec"].get("suspend"):
                     job["status"]["startTime"] = self._stamp()
+                if not admitted:
+                    job["status"].pop("startTime", None)
                 job["spec"]["suspend"] = not admitted
                 self._store(Kind.JOBS, job)
 

@@ -105,6 +105,40 @@ def test_suspending_holds_every_job() -> None:
     assert suspends(told) == {"a": True}
 
 
+def test_what_someone_else_suspended_is_left_to_them() -> None:
+    """In a queue, also one that the search does not name; or without a start: Kueue clears it."""
+    queued, taken = running("a", suspend=True), running("b", suspend=True)
+    queued[1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "default"
+    del taken[1]["status"]["startTime"]
+    assert not suspends(step(queued, taken))
+    admitted = running("a")
+    admitted[1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "default"
+    assert not suspends(step(admitted, resource=written(suspend=True)))
+
+
+def test_a_trial_that_is_held_past_its_deadline_goes_on_with_what_is_left() -> None:
+    limited = {"template": {"runPolicy": {"activeDeadlineSeconds": 100}}}
+    trial = running("a", activeDeadlineSeconds=100)
+    (held,) = step(trial, resource=written(suspend=True, **limited)).patches
+    notes = held.body["metadata"]["annotations"]
+    assert notes == {
+        "dino-operator.io/held": "true",
+        "dino-operator.io/spent-seconds": "40",
+        "dino-operator.io/spent-until": at(60),
+    }
+    assert held.body["spec"] == {"suspend": True, "activeDeadlineSeconds": None}
+    job = running("a", suspend=True)
+    job[1]["metadata"]["annotations"] = dict(notes)
+    (freed,) = step(job, resource=written(**limited)).patches
+    assert freed.body["spec"] == {"suspend": False}
+    again = running("a")
+    again[1]["metadata"]["annotations"] = {**notes}
+    del again[1]["metadata"]["annotations"]["dino-operator.io/held"]
+    again[1]["status"]["startTime"] = at(60)
+    (left,) = step(again, resource=written(**limited)).patches
+    assert left.body == {"spec": {"activeDeadlineSeconds": 60}}
+
+
 def test_resuming_lets_them_go_on() -> None:
     told = step(running("a", suspend=True), running("b"))
     assert suspends(told) == {"a": False}

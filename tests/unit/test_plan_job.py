@@ -109,6 +109,7 @@ def _begin() -> dict[str, Case]:
             created(
                 a_job().policy(activeDeadlineSeconds=90).status(CHECKED),
                 attempt=pods.Attempt(1, seconds_left=90),
+                activeSeconds=0,
             ),
         ),
         "a lost Job is made again under its number": Case(

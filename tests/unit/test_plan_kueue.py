@@ -8,11 +8,22 @@ from dino_operator.plan import pods
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
 from dino_operator.plan.names import Annotation
-from tests.builders import JobBuilder, a_child, a_job, a_pod, a_preflight, at, later
+from tests.builders import (
+    ChildBuilder,
+    JobBuilder,
+    Object,
+    a_child,
+    a_job,
+    a_pod,
+    a_preflight,
+    at,
+    later,
+)
 from tests.statuses import (
     ATTEMPT,
     CHECKED,
     CHECKING,
+    QUEUED,
     RUNNING,
     STOPPING,
     UNCHECKED,
@@ -21,12 +32,24 @@ from tests.statuses import (
 )
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, attempt_of, check, created, queued, retrying
 
-WAITS = (
-    "WaitingForQueue",
-    "the Job waits in queue gpus until Kueue admits it; kubectl get workloads says why it waits, "
-    "and nothing starts it where Kueue or the queue is missing",
-)
+WAITS = ("WaitingForQueue", "the Job waits in queue gpus until Kueue admits it")
 WAITING = told("Queued", running=WAITS, **ATTEMPT)
+CAPTURED = ("WaitingForQueue", "the Job waits in queue default until Kueue admits it")
+NO_QUEUE = {
+    "metadata": {"name": "job-x", "namespace": "team"},
+    "spec": {"active": True},
+    "status": {
+        "conditions": [
+            {
+                "type": "QuotaReserved",
+                "status": "False",
+                "reason": "Inadmissible",
+                "message": "LocalQueue  doesn't exist",
+            }
+        ]
+    },
+}
+"""The Workload of a Job without a queue, under manageJobsWithoutQueueName."""
 
 
 def a_queued() -> JobBuilder:
@@ -37,7 +60,22 @@ def a_queued() -> JobBuilder:
 def _cases() -> dict[str, Case]:
     job = a_queued()
     child = a_child(job)
-    taken = "Kueue takes the place in queue gpus back; pod x-train-1-aaaaa saves a checkpoint"
+    taken = f"{WAITS[1]}; pod x-train-1-aaaaa saves a checkpoint"
+    missing = (
+        "QueueUnavailable",
+        "the Job waits in queue gpus, and Kueue is not installed: nothing starts it. Remedy: "
+        "install Kueue, or create a new job without a queue.",
+    )
+    unread = f"{WAITS[1]}; kubectl describe workload -l kueue.x-k8s.io/job-uid=job-of-uid-x says "
+    unread += "why it waits (Helm value kueue.enabled shows it here)"
+    no_queue = (
+        "QueueUnavailable",
+        "Kueue manages Jobs without a queue here, and the Job names none. Remedy: create "
+        "LocalQueue default in namespace team, or name one that exists by spec.queueName in a new "
+        "job.",
+    )
+    into = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}}
+    early = a_child(job).waiting("gpus").suspended(False)
     leaving = changed_at(
         told(
             "Queued",
@@ -63,35 +101,113 @@ def _cases() -> dict[str, Case]:
         ),
         "its data is checked without waiting": Case(
             a_queued().status(CHECKING),
-            Plan(patches=(_resume("x-preflight-1", "preflight-of-uid-x"),), **_resumed()),
-            [a_preflight(job).suspended()],
+            Plan(requeue_after=240),
+            [a_preflight(job)],
+            [a_pod(a_preflight(job))],
+        ),
+        "unless Kueue takes the check for its default queue, which is never fought": Case(
+            a_queued().status(CHECKING),
+            Plan(
+                status={**CHECKING, "conditions": _checks(CAPTURED)},
+                requeue_after=30,
+            ),
+            [a_preflight(job).waiting("default")],
+        ),
+        "or wants a queue of it": Case(
+            a_queued().status({**CHECKING, "conditions": _checks(no_queue)}),
+            Plan(
+                patches=(Patch("x-preflight-1", "preflight-of-uid-x", into),),
+                requeue_after=30,
+            ),
+            [a_preflight(job).waiting()],
+            workload=NO_QUEUE,
         ),
         "it waits for its turn": Case(
-            a_queued().status(WAITING), Plan(), [a_child(job).suspended()]
+            a_queued().status(WAITING), Plan(requeue_after=30), [a_child(job).waiting("gpus")]
+        ),
+        "without a write, whatever time it is": Case(
+            a_queued().status(WAITING),
+            Plan(requeue_after=30),
+            [a_child(job).waiting("gpus")],
+            now=90000,
+        ),
+        "where Kueue is missing, that is said": Case(
+            a_queued().status(WAITING),
+            Plan(status=told("Queued", running=missing, **ATTEMPT), requeue_after=30),
+            [a_child(job).waiting("gpus")],
+            kueue="missing",
+        ),
+        "where Kueue may not be read, who says why it waits": Case(
+            a_queued().status(WAITING),
+            Plan(
+                status=told("Queued", running=("WaitingForQueue", unread), **ATTEMPT),
+                requeue_after=30,
+            ),
+            [a_child(job).waiting("gpus")],
+            kueue="forbidden",
+        ),
+        "a job without a queue that Kueue takes for its default one is not fought": Case(
+            a_job().status(QUEUED),
+            Plan(status=told("Queued", running=CAPTURED, **ATTEMPT), requeue_after=30),
+            [a_child(a_job()).waiting("default")],
+        ),
+        "nor one that Kueue manages without a queue": Case(
+            a_job().status(QUEUED),
+            Plan(status=told("Queued", running=no_queue, **ATTEMPT), requeue_after=30),
+            [a_child(a_job()).waiting()],
+            workload=NO_QUEUE,
+        ),
+        "the user's suspend holds such a job: the Job goes": Case(
+            a_job().suspended().status(QUEUED),
+            Plan(
+                status=held,
+                deletes=(gone,),
+                events=(Event("Suspended", HOLD, "1"),),
+                requeue_after=1,
+            ),
+            [a_child(a_job()).waiting()],
+            workload=NO_QUEUE,
+        ),
+        "just admitted after a long wait, nothing is said to be missing": Case(
+            a_queued().status(WAITING),
+            Plan(status=QUEUED, requeue_after=60),
+            [early],
+            now=9000,
+        ),
+        "nor for the first minute after": Case(
+            a_queued().status(QUEUED),
+            Plan(requeue_after=50),
+            [
+                a_child(job)
+                .queued("gpus")
+                .ran(8990)
+                .condition("Suspended", False, lastTransitionTime=at(8990))
+            ],
+            now=9000,
         ),
         "admitted, it is followed as any other": Case(
             a_queued().status(WAITING),
             Plan(status=RUNNING, requeue_after=300),
-            [child],
+            [child.queued("gpus")],
             [a_pod(child).running()],
             now=5,
         ),
         "a deadline is carried over": Case(
             a_queued().policy(activeDeadlineSeconds=70).status(RUNNING),
             Plan(patches=(deadline,), requeue_after=1),
-            [child],
+            [child.queued("gpus")],
             [a_pod(child).running()],
         ),
         "a place that Kueue takes back is given back": Case(
             a_queued().status(RUNNING),
-            Plan(status=leaving, requeue_after=120),
-            [a_child(job).suspended()],
+            Plan(status=leaving, requeue_after=30),
+            [a_child(job).waiting("gpus")],
             [a_pod(child).running().deleting()],
         ),
         "and the same attempt waits again": Case(
             a_queued().status(leaving),
-            Plan(status=changed_at({**WAITING, "startTime": at(5)}, Running=60)),
-            [a_child(job).suspended()],
+            Plan(status=changed_at({**WAITING, "startTime": at(5)}, Running=60), requeue_after=30),
+            [a_child(job).waiting("gpus")],
         ),
         "a retry queues again": Case(
             a_queued().status(retrying(1, 70)),
@@ -106,7 +222,7 @@ def _cases() -> dict[str, Case]:
         "the user's suspend deletes the Job, which frees its place": Case(
             a_queued().suspended().status(RUNNING),
             Plan(status=STOPPING, deletes=(gone,), requeue_after=1),
-            [child],
+            [child.queued("gpus")],
             [a_pod(child).running()],
         ),
         "also while it waits": Case(
@@ -117,12 +233,12 @@ def _cases() -> dict[str, Case]:
                 events=(Event("Suspended", HOLD, "1"),),
                 requeue_after=1,
             ),
-            [a_child(job).suspended()],
+            [a_child(job).waiting("gpus")],
         ),
         "but once": Case(
             a_queued().suspended().status(STOPPING),
             Plan(requeue_after=120),
-            [a_child(job).deleting()],
+            [a_child(job).queued("gpus").deleting()],
             [a_pod(child).running().deleting()],
         ),
         "its pod may report until it has stopped": Case(
@@ -155,15 +271,14 @@ def test_a_deleted_attempt_is_made_again_with_its_count_of_retries(code: int, re
     assert made["metadata"]["annotations"][Annotation.RETRIES.value] == retries
 
 
-def _resume(name: str, uid: str) -> Patch:
-    return Patch(name, uid, {"spec": {"suspend": False}})
+def _admitted(child: ChildBuilder, when: float) -> ChildBuilder:
+    """Started so late, as the Job controller notes it."""
+    return child.ran(when).condition("Suspended", False, lastTransitionTime=at(when))
 
 
-def _resumed() -> dict[str, object]:
-    said = ("Resumed", "the check of the data starts again")
-    left = {"specDigest": "digest", "image": "trainer:1"}
-    status = told("Preparing", running=said, data=UNCHECKED, **left)
-    return {"status": status, "requeue_after": 60}
+def _checks(said: tuple[str, str]) -> list[Object]:
+    """Conditions of a check of data that waits."""
+    return list(told("Preparing", running=said, data=UNCHECKED)["conditions"])
 
 
 def _again(job: JobBuilder) -> dict[str, object]:

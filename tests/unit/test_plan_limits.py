@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dino_api.failures import by_reason
 from dino_operator.plan import pods
-from dino_operator.plan.model import Event, Patch, Plan
+from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.names import Annotation
 from tests.builders import (
     ChildBuilder,
+    JobBuilder,
     a_child,
     a_job,
     a_pod,
@@ -21,18 +23,22 @@ from tests.statuses import (
     ATTEMPT,
     QUEUED,
     RUNNING,
+    STOPPING,
     changed_at,
     told,
 )
 from tests.unit.plan_cases import (
     FAILURE_69,
+    HOLD,
     Case,
     attempt_of,
     check,
     created,
     ended,
     queued,
+    resumes,
     retrying,
+    suspends,
 )
 
 
@@ -60,7 +66,7 @@ def _limits() -> dict[str, Case]:
         "remedy": by_reason("ImagePullFailed").remedy,
     }
     nothing_left = {"reason": "DeadlineExceeded", "message": used, "remedy": remedy}
-    too_late = ended("DeadlineExceeded", used, nothing_left, 70)
+    too_late = ended("DeadlineExceeded", used, nothing_left, 70, activeSeconds=60)
     too_late = replace(too_late, status=changed_at(too_late.status, Failed=70))
     gave_up = ended("ImagePullFailed", image, no_image, end=601)
     del gave_up.status["startTime"]
@@ -78,6 +84,7 @@ def _limits() -> dict[str, Case]:
                 said,
                 {"reason": "DeadlineExceeded", "message": said, "remedy": remedy},
                 100,
+                activeSeconds=100,
             ),
             jobs=[late],
         ),
@@ -85,7 +92,10 @@ def _limits() -> dict[str, Case]:
             a_job().policy(activeDeadlineSeconds=100).status(retrying(1, 70)),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60, seconds_left=40)),
-                status=changed_at(queued(job, 2, failure=FAILURE_69, startTime=at(5)), Running=60),
+                status=changed_at(
+                    queued(job, 2, failure=FAILURE_69, startTime=at(5), activeSeconds=60),
+                    Running=60,
+                ),
                 requeue_after=60,
             ),
             **attempt_of(job, 1),
@@ -147,7 +157,262 @@ def _limits() -> dict[str, Case]:
     }
 
 
-CASES = _limits()
+def _limited(**status: Any) -> JobBuilder:
+    """A running job that may run for 100 s, and what its status knows of them."""
+    return a_job().policy(activeDeadlineSeconds=100).status({**RUNNING, **status})
+
+
+def _counts(spent: int, until: float, **spec: Any) -> Patch:
+    """What ran is noted on the Job, and what is left goes with it in the same write."""
+    notes = {Annotation.SPENT.value: str(spent), Annotation.SPENT_UNTIL.value: at(until)}
+    body: dict[str, Any] = {"metadata": {"annotations": notes}}
+    return Patch("x-train-1", "job-of-uid-x", {**body, "spec": spec} if spec else body)
+
+
+def _over_suspensions() -> dict[str, Case]:
+    """Kubernetes compares the old start before it sets the new one."""
+    job = a_job()
+    whole = a_child(job).spec(activeDeadlineSeconds=100)
+    held = a_child(job).held().note(Annotation.SPENT, "60").note(Annotation.SPENT_UNTIL, at(60))
+    stopped = ChildBuilder(held.obj()).condition("Suspended", lastTransitionTime=at(60))
+    resumed = ChildBuilder(stopped.obj()).suspended(False)
+    del resumed.meta["annotations"][Annotation.HELD.value]
+    again = ChildBuilder(resumed.obj()).ran(900)
+    again.condition("Suspended", False, lastTransitionTime=at(900))
+    told_held = told(
+        "Suspended",
+        running=("Suspended", ""),
+        suspended=("Suspended", HOLD, True),
+        startTime=at(5),
+        activeSeconds=60,
+        **ATTEMPT,
+    )
+    told_held = changed_at(told_held, Running=60, Suspended=60)
+    goes_on = ("Resumed", "the attempt goes on from its checkpoint")
+    told_on = told("Queued", running=goes_on, startTime=at(5), activeSeconds=60, **ATTEMPT)
+    told_on = changed_at(told_on, Running=60, Suspended=900)
+    used = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
+    remedy = by_reason("DeadlineExceeded").remedy
+    nothing_left = {"reason": "DeadlineExceeded", "message": used, "remedy": remedy}
+    return {
+        "suspending takes the deadline away and notes what has run": Case(
+            _limited(activeSeconds=0, activeSince=at(0)).suspended(),
+            Plan(
+                patches=(suspends(activeDeadlineSeconds=None),),
+                status={**STOPPING, "activeSeconds": 0, "activeSince": at(0)},
+            ),
+            jobs=[whole],
+            pods=[a_pod(a_child(job)).running()],
+        ),
+        "a suspended job has what it had, however long it is held": Case(
+            a_job().policy(activeDeadlineSeconds=100).suspended().status(told_held),
+            Plan(),
+            jobs=[stopped],
+            now=90000,
+        ),
+        "its resume brings no deadline: the old start would be compared with it": Case(
+            a_job().policy(activeDeadlineSeconds=100).status(told_held),
+            Plan(
+                patches=(resumes(),),
+                status=told_on,
+                events=(Event("Resumed", "the job goes on", "1"),),
+                requeue_after=60,
+            ),
+            jobs=[stopped],
+            now=900,
+        ),
+        "and takes one away that an older operator left": Case(
+            a_job().policy(activeDeadlineSeconds=1000).status(told_held),
+            Plan(
+                patches=(resumes(activeDeadlineSeconds=None),),
+                status=told_on,
+                events=(Event("Resumed", "the job goes on", "1"),),
+                requeue_after=60,
+            ),
+            jobs=[ChildBuilder(stopped.obj()).spec(activeDeadlineSeconds=1000)],
+            now=900,
+        ),
+        "nothing is set before the Job controller has noted the new start": Case(
+            a_job().policy(activeDeadlineSeconds=100).status(told_on),
+            Plan(requeue_after=60),
+            jobs=[resumed],
+            now=900,
+        ),
+        "then what is left": Case(
+            a_job().policy(activeDeadlineSeconds=100).status(told_on),
+            Plan(patches=(_sets(40),), requeue_after=1),
+            jobs=[again],
+            now=901,
+        ),
+        "a raised deadline counts what has run": Case(
+            a_job().policy(activeDeadlineSeconds=1000).status(told_on),
+            Plan(patches=(_sets(940),), requeue_after=1),
+            jobs=[ChildBuilder(again.obj()).spec(activeDeadlineSeconds=40)],
+            now=901,
+        ),
+        "a job with nothing left fails instead of being resumed": Case(
+            a_job().policy(activeDeadlineSeconds=60).status({**told_held, "activeSeconds": 60}),
+            _nothing_left(
+                used, nothing_left, (Event("Resumed", "the job goes on", "1"),), Suspended=900
+            ),
+            jobs=[stopped],
+            now=900,
+        ),
+        "someone else's suspension is counted so as well": Case(
+            _limited(activeSeconds=0, activeSince=at(0)).status(None),
+            Plan(
+                patches=(_counts(60, 60, activeDeadlineSeconds=None),),
+                status=changed_at(
+                    told("Queued", running=_other(), startTime=at(5), activeSeconds=60, **ATTEMPT),
+                    Running=300,
+                ),
+                requeue_after=30,
+            ),
+            jobs=[
+                ChildBuilder(whole.obj())
+                .suspended()
+                .condition("Suspended", lastTransitionTime=at(60))
+            ],
+            now=300,
+        ),
+        "a resume before the Job controller looked goes on from the old start": Case(
+            _limited(activeSeconds=60),
+            Plan(patches=(_sets(100),), requeue_after=1),
+            jobs=[_never_noticed(resumed)],
+            pods=[a_pod(a_child(job)).running()],
+            now=61,
+        ),
+    }
+
+
+def _over_evictions() -> dict[str, Case]:
+    """Kueue clears the start of a Job that it stops, so that the Job's clock begins anew."""
+    job = a_job()
+    evicted = a_child(job).waiting("gpus", since=60).spec(activeDeadlineSeconds=100)
+    counted = ChildBuilder(evicted.obj()).spec(activeDeadlineSeconds=40)
+    counted.note(Annotation.SPENT, "60").note(Annotation.SPENT_UNTIL, at(60))
+    waits = ("WaitingForQueue", "the Job waits in queue gpus until Kueue admits it")
+    waiting = told("Queued", running=waits, startTime=at(5), activeSeconds=60, **ATTEMPT)
+    waiting = changed_at(waiting, Running=70)
+    again = a_child(job).queued("gpus").ran(300).spec(activeDeadlineSeconds=100)
+    progress = {"epoch": 3, "updatedAt": at(50)}
+    gone = Delete("x-train-1", "job-of-uid-x")
+    used = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
+    remedy = by_reason("DeadlineExceeded").remedy
+    nothing_left = {"reason": "DeadlineExceeded", "message": used, "remedy": remedy}
+    known = {"activeSeconds": 0, "activeSince": at(0)}
+    left = {"activeSeconds": 60, "specDigest": queued(a_job().spec(queueName="gpus"), 1)}
+    return {
+        "the start of a run is remembered": Case(
+            _limited(),
+            Plan(status={**RUNNING, **known}, requeue_after=245),
+            jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100)],
+            pods=[a_pod(a_child(job)).running()],
+        ),
+        "an eviction is counted up to when it was": Case(
+            _limited(**known),
+            Plan(
+                patches=(_counts(60, 60, activeDeadlineSeconds=40),),
+                status=waiting,
+                requeue_after=30,
+            ),
+            jobs=[evicted],
+            now=70,
+        ),
+        "once, and the wait is not": Case(
+            _limited().status(waiting), Plan(requeue_after=30), jobs=[counted], now=90000
+        ),
+        "one that nobody saw, by the last sign of life before the next start": Case(
+            _limited(**known, progress=progress),
+            Plan(patches=(_counts(50, 300, activeDeadlineSeconds=50),), requeue_after=1),
+            jobs=[again],
+            pods=[a_pod(a_child(job)).running()],
+            now=310,
+        ),
+        "with nothing left it fails, and does not wait": Case(
+            _limited().policy(activeDeadlineSeconds=60).status(waiting),
+            _nothing_left(used, nothing_left, Running=70),
+            jobs=[counted],
+            now=900,
+        ),
+        "a Job that the user's suspend deletes leaves it in the status": Case(
+            _limited(**known).suspended(),
+            Plan(
+                status={**STOPPING, "activeSeconds": 60},
+                deletes=(gone,),
+                requeue_after=1,
+            ),
+            jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100)],
+            pods=[a_pod(a_child(job)).running()],
+        ),
+        "from where the next one takes it": Case(
+            a_job()
+            .spec(queueName="gpus")
+            .policy(activeDeadlineSeconds=100)
+            .status({**waiting, "activeSeconds": 60}),
+            Plan(
+                creates=created(
+                    a_job().spec(queueName="gpus").policy(activeDeadlineSeconds=100),
+                    pods.Attempt(1, spent=60, seconds_left=40),
+                ),
+                status={**waiting, "specDigest": left["specDigest"]["specDigest"]},
+                requeue_after=60,
+            ),
+            now=900,
+        ),
+        "also where the operator was killed before it wrote that": Case(
+            a_job()
+            .spec(queueName="gpus")
+            .policy(activeDeadlineSeconds=100)
+            .status({**waiting, **known, "progress": progress, **_stopped_at(70)}),
+            Plan(
+                creates=created(
+                    a_job().spec(queueName="gpus").policy(activeDeadlineSeconds=100),
+                    pods.Attempt(1, spent=70, seconds_left=30),
+                ),
+                status={
+                    **waiting,
+                    "specDigest": left["specDigest"]["specDigest"],
+                    "activeSeconds": 70,
+                },
+                requeue_after=60,
+            ),
+            now=900,
+        ),
+    }
+
+
+def _stopped_at(seconds: float) -> dict[str, Any]:
+    """Conditions that say when the operator saw the pods stop."""
+    waits = ("WaitingForQueue", "the Job waits in queue gpus until Kueue admits it")
+    return {"conditions": changed_at(told("Queued", running=waits), Running=seconds)["conditions"]}
+
+
+def _other() -> tuple[str, str]:
+    said = "someone else than the operator suspended Job x-train-1, which waits until it is "
+    said += "resumed. Remedy: kubectl patch job x-train-1 --type=merge -p "
+    return "SuspendedByOther", said + '\'{"spec":{"suspend":false}}\', unless a queue holds it.'
+
+
+def _sets(seconds: int) -> Patch:
+    return Patch("x-train-1", "job-of-uid-x", {"spec": {"activeDeadlineSeconds": seconds}})
+
+
+def _never_noticed(resumed: ChildBuilder) -> ChildBuilder:
+    """Suspended and resumed so fast that its start and its pod are the old ones."""
+    child = ChildBuilder(resumed.obj())
+    child.thing["status"]["conditions"] = []
+    return child
+
+
+def _nothing_left(said: str, failed: Any, events: tuple[Event, ...] = (), **when: float) -> Plan:
+    plan = ended("DeadlineExceeded", said, failed, 900, activeSeconds=60)
+    assert plan.status is not None
+    status = changed_at(plan.status, Failed=900, **when)
+    return replace(plan, status=status, events=plan.events + events)
+
+
+CASES = _limits() | _over_suspensions() | _over_evictions()
 
 
 @pytest.mark.parametrize("sentence", CASES)

@@ -41,6 +41,9 @@ ACTIONS = st.sampled_from(["train", "train", "evaluate", "gen_trt_engine"])
 """One with two stages that does not train, and one without data to check."""
 NODES = st.sampled_from([1, 1, 2])
 QUEUES = st.sampled_from([None, None, "gpus"])
+CAPTURES = st.sampled_from([False, False, True])
+"""Whether Kueue takes every Job for its default queue."""
+DEADLINES = st.sampled_from([None, None, 10**7])
 STOPS = st.sampled_from([False, False, True])
 """Seldom: little happens to a job that was stopped."""
 Event = tuple[Kind, str, Object]
@@ -108,6 +111,8 @@ class Adversary(RuleBasedStateMachine):
         queue=QUEUES,
         may_stop=STOPS,
         action=ACTIONS,
+        captures=CAPTURES,
+        deadline=DEADLINES,
     )
     def submit(
         self,
@@ -117,9 +122,12 @@ class Adversary(RuleBasedStateMachine):
         queue: str | None,
         may_stop: bool,
         action: str,
+        captures: bool,
+        deadline: int | None,
     ) -> None:
         self.may_stop = may_stop
-        self.world.submit(retries, suspended, nodes, queue, action)
+        self.world.captures = captures
+        self.world.submit(retries, suspended, nodes, queue, action, deadline)
 
     @rule()
     def operator_works(self) -> None:

@@ -9,10 +9,20 @@ import pytest
 from dino_api.failures import by_reason
 from dino_operator.plan import attempts, pods, specfile
 from dino_operator.plan.job import plan
-from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
+from dino_operator.plan.model import Children, Delete, Event, Plan
 from tests.builders import JobBuilder, Object, a_child, a_job, a_pod, a_preflight, at, later
 from tests.statuses import CHECKING, RESULT, RUNNING, UNCHECKED, changed_at, told, told_at
-from tests.unit.plan_cases import FAILURE_69, HOLD, MESSAGE_69, SETTINGS, SILENT, Case, check
+from tests.unit.plan_cases import (
+    FAILURE_69,
+    HOLD,
+    MESSAGE_69,
+    SETTINGS,
+    SILENT,
+    Case,
+    check,
+    resumes,
+    suspends,
+)
 from tests.unit.plan_cases import created as trained
 
 FOUND = {"numClasses": 4, "images": 10, "annotations": 20, "warnings": ["box-flat: 3 boxes"]}
@@ -78,7 +88,14 @@ def _checks() -> dict[str, Case]:
             Plan(
                 creates=trained(limited, replace(CHECK, seconds_left=100)),
                 status=told_at(
-                    told("Preparing", running=UNCHECKED, data=UNCHECKED, **facts_of(limited)), 60
+                    told(
+                        "Preparing",
+                        running=UNCHECKED,
+                        data=UNCHECKED,
+                        activeSeconds=0,
+                        **facts_of(limited),
+                    ),
+                    60,
                 ),
                 requeue_after=60,
             ),
@@ -97,7 +114,7 @@ def _checks() -> dict[str, Case]:
             replace(
                 begun,
                 creates=trained(limited, pods.Attempt(1, spent=30, seconds_left=70)),
-                status={**begun.status, **facts_of(limited)},
+                status={**begun.status, **facts_of(limited), "activeSeconds": 30},
             ),
             [passed],
             [good_pod],
@@ -206,8 +223,7 @@ def _trouble() -> dict[str, Case]:
         **LEFT,
     )
     stopping = "pod x-preflight-1-aaaaa stops"
-    off = Patch("x-preflight-1", "preflight-of-uid-x", {"spec": {"suspend": True}})
-    on = Patch("x-preflight-1", "preflight-of-uid-x", {"spec": {"suspend": False}})
+    check_job = ("x-preflight-1", "preflight-of-uid-x")
     resumed = ("Resumed", "the check of the data starts again")
     short = "0/2 nodes have what the pod needs: Insufficient cpu. Remedy: wait for CPUs to come "
     short += "free, or ask for less by spec.resources.cpu."
@@ -235,7 +251,7 @@ def _trouble() -> dict[str, Case]:
         "suspending stops it": Case(
             a_job().suspended().status(CHECKING),
             Plan(
-                patches=(off,),
+                patches=(suspends(*check_job),),
                 status=told(
                     "Preparing",
                     running=("Suspending", stopping),
@@ -250,7 +266,7 @@ def _trouble() -> dict[str, Case]:
         "and resuming starts it again": Case(
             a_job().status(suspended),
             Plan(
-                patches=(on,),
+                patches=(resumes(*check_job),),
                 status=changed_at(
                     told("Preparing", running=resumed, data=UNCHECKED, **LEFT), Suspended=60
                 ),

@@ -248,6 +248,14 @@ def test_a_long_name_is_cut_for_the_names_of_trials() -> None:
     assert made["metadata"]["labels"]["dino-operator.io/job"] == "n" * 60
 
 
+def test_labels_of_kueues_reach_the_search() -> None:
+    """And from there its trials: Kueue reads those of their Jobs."""
+    job = a_searched()
+    job.meta["labels"] = {"kueue.x-k8s.io/priority-class": "low", "team": "red"}
+    labels = searched_for(job)["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/priority-class"] == "low"
+
+
 def test_a_job_of_a_release_that_asked_for_no_validation_is_searched_for() -> None:
     job = a_searched()
     del job.thing["spec"]["datasets"]["validation"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
-from dino_operator.plan.model import Delete, Event, Patch, Plan
+from dino_operator.plan.model import Delete, Event, Plan
 from tests.builders import (
     ChildBuilder,
     JobBuilder,
@@ -31,7 +31,7 @@ from tests.statuses import (
     told,
     told_at,
 )
-from tests.unit.plan_cases import Case, attempt_of, check, ended
+from tests.unit.plan_cases import Case, attempt_of, check, ended, suspends
 
 SAYS = "pod x-train-1-aaaaa saves a checkpoint and stops for good"
 CURVE = [{"epoch": 1, "mAP50": 0.25}, {"epoch": 2, "mAP50": 0.5}, {"epoch": 3, "mAP50": 0.4}]
@@ -45,7 +45,7 @@ WORDS = {
     "failure": {"reason": "Preempted", "message": "asked to"},
 }
 REMEDY = by_reason("Stopped").remedy
-OFF = Patch("x-train-1", "job-of-uid-x", {"spec": {"suspend": True}})
+OFF = suspends()
 
 
 def a_stopped(**policy: Any) -> JobBuilder:
@@ -159,9 +159,7 @@ def _ends() -> dict[str, Case]:
         "a check of data is ended as well": Case(
             a_stopped().status(CHECKING),
             Plan(
-                patches=(
-                    Patch("x-preflight-1", "preflight-of-uid-x", {"spec": {"suspend": True}}),
-                ),
+                patches=(suspends("x-preflight-1", "preflight-of-uid-x"),),
                 status=changed_at(
                     told(
                         "Preparing",
@@ -178,7 +176,7 @@ def _ends() -> dict[str, Case]:
         "a Job in a queue is deleted, which gives its place back": Case(
             a_stopped().spec(queueName="gpus").status(RUNNING),
             Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),), status=saving(), requeue_after=1),
-            jobs=[a_child(job)],
+            jobs=[a_child(job).queued("gpus")],
             pods=[a_pod(a_child(job)).running()],
         ),
         "nothing is left of it afterwards": Case(

@@ -118,6 +118,29 @@ def test_a_draw_notes_what_it_knew() -> None:
     assert world.job(3)["metadata"]["annotations"][Annotation.HISTORY.value] == "0,2"
 
 
+def test_kueues_labels_reach_the_trials() -> None:
+    world = World()
+    world.automl["metadata"]["labels"] = {"kueue.x-k8s.io/priority-class": "low"}
+    world.settle()
+    assert world.job(0)["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "low"
+
+
+def test_a_report_that_someone_else_holds_back_is_not_waited_for_for_ever() -> None:
+    """Kueue takes every Job of a namespace, where it is told to."""
+    world = four_trials()
+    for number in (1, 2, 3):
+        world.complete(f"x-trial-{number}", 0.4)
+        world.settle()
+    for job in world.jobs.values():
+        job["spec"]["suspend"] = True
+    world.settle()
+    assert world.says("Complete")[0] == "False"
+    world.wait(report.SECONDS)
+    world.settle()
+    assert world.says("Complete")[0] == "True"
+    assert "no report was written (someone else has suspended Job" in world.says("Complete")[2]
+
+
 def test_from_the_first_trial_to_the_last_word() -> None:
     world = four_trials()
     assert world.automl["status"]["trials"]["display"] == "1/4"

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan import (
     containers,
+    deadline,
+    failure,
     kueue,
     memory,
     observe,
@@ -20,10 +22,10 @@ from dino_operator.plan import (
     status,
     words,
 )
-from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.model import Delete, Object, Patch, Plan
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
-from dino_operator.plan.telling import hold, say
+from dino_operator.plan.telling import failed, hold, say
 from dino_operator.plan.view import View
 
 WAITING = "the Job exists; its pod waits for a node and an image"
@@ -40,12 +42,12 @@ def follow(view: View, job: Object) -> Plan:
         why = observe.annotation(job, Annotation.STOPPED_FOR)
         said = observe.annotation(job, Annotation.STOPPED_MESSAGE)
         return say(view, job, status.waiting(why, said))
-    held = kueue.follow(view, job, mine) if view.queue else _follow_user(view, job, mine)
+    held = _follow_suspensions(view, job, mine)
     if held is not None:
         return held
-    deadline = _deadline(view, job)
-    if deadline:
-        return Plan(patches=deadline, requeue_after=1)
+    patches = deadline.patches(view, job)
+    if patches:
+        return Plan(patches=patches, requeue_after=1)
     if not mine:
         return _without_pod(view, job)
     return _with_pods(view, job, observe.by_index(mine))
@@ -67,28 +69,37 @@ def _passes(view: View) -> State:
     return status.waiting(ConditionReason.QUEUED, WAITING)
 
 
-def _follow_user(view: View, job: Object, mine: list[Object]) -> Plan | None:
-    """Suspends or resumes the Job as the user wishes; None where it may run and does."""
-    if not view.wants_suspend and not observe.is_suspended(job):
+def _follow_suspensions(view: View, job: Object, mine: list[Object]) -> Plan | None:
+    """Suspends or resumes the Job as the user wishes, or waits for someone else who suspended it;
+    None where it may run and does."""
+    if view.wants_suspend:
+        return _hold(view, job, mine)
+    if not observe.is_suspended(job):
         return None
-    patches = (_patch(job, {"spec": {"suspend": view.wants_suspend}}),)
-    if not view.wants_suspend:
-        again = "the check of the data starts again" if view.checks_data else ""
-        said = again or words.resumes(view.resource)
-        told = say(view, job, status.waiting(ConditionReason.RESUMED, said))
-        return replace(told, patches=patches, requeue_after=view.settings.pod_missing_after)
+    if not mine and deadline.is_used_up(view, job):
+        return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
+    if not kueue.is_ours(view, job):
+        return kueue.follow(view, job, mine)
+    again = "the check of the data starts again" if view.checks_data else ""
+    said = again or words.resumes(view.resource)
+    told = say(view, job, status.waiting(ConditionReason.RESUMED, said))
+    on = _patch(job, deadline.resumption(job))
+    return replace(told, patches=(on,), requeue_after=view.settings.pod_missing_after)
+
+
+def _hold(view: View, job: Object, mine: list[Object]) -> Plan:
+    """The user suspends. A Job that others suspend or resume is deleted: it stays suspended so."""
     state, facts = hold(view, mine)
+    if kueue.is_managed(view, job):
+        told = say(view, job, state, **{**facts, **deadline.last_facts(view, job)})
+        if "deletionTimestamp" in job["metadata"]:
+            return told
+        gone = Delete(observe.name_of(job), observe.uid_of(job))
+        return replace(told, deletes=(gone,), requeue_after=1)
     told = say(view, job, state, **facts)
-    return told if observe.is_suspended(job) else replace(told, patches=patches)
-
-
-def _deadline(view: View, job: Object) -> tuple[Patch, ...]:
-    """An edited deadline, carried over to the running attempt."""
-    left = view.seconds_left(observe.attempt_of(job))
-    wanted = None if left is None else max(1, left)
-    if wanted == job["spec"].get("activeDeadlineSeconds"):
-        return ()
-    return (_patch(job, {"spec": {"activeDeadlineSeconds": wanted}}),)
+    if observe.is_suspended(job):
+        return replace(told, patches=deadline.patches(view, job))
+    return replace(told, patches=(_patch(job, deadline.suspension(view, job)),))
 
 
 def _patch(job: Object, body: Object) -> Patch:
@@ -143,8 +154,11 @@ def _was_resumed(view: View) -> bool:
 
 
 def _without_pod_since(view: View, job: Object) -> datetime:
-    """When the Job was created or started, or its last pod ended."""
-    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime")]
+    """When the Job was created, started or resumed, or its last pod ended."""
+    if observe.is_true(job, "Suspended"):
+        return view.now  # it was resumed or admitted, and the Job controller has not looked yet
+    resumed = (observe.condition(job, "Suspended") or {}).get("lastTransitionTime")
+    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime"), resumed]
     for pod in observe.pods_of(job, view.children.pods):
         ended = observe.container_state(pod, "terminated") or {}
         times += [pod["metadata"]["creationTimestamp"], ended.get("finishedAt")]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
 from dino_operator.plan import (
     attempts,
+    deadline,
     dropped,
     failure,
     heir,
@@ -169,8 +170,7 @@ def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> P
         state, reporter = hold(view, view.own_live_pods)
         return write(view, state, facts={**facts, **reporter})
     if attempt.seconds_left is not None and attempt.seconds_left <= 0:
-        said = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
-        return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, said))
+        return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
     obstacle = _obstacle(view, attempt)
     if obstacle is not None:
         return write(view, obstacle, facts=facts, requeue_after=view.settings.recheck)
@@ -200,7 +200,8 @@ def _create(
 def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
     """Facts of a job without a running pod; a failure that was retried stays until the end."""
     kept = view.resource.get("status", {}).get("failure")
-    return {"reporter": None, "failure": last.to_status() if last else kept}
+    failed_for = last.to_status() if last else kept
+    return {"reporter": None, "failure": failed_for, **deadline.facts_without_job(view)}
 
 
 def _obstacle(view: View, attempt: Attempt) -> State | None:

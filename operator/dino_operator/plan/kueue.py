@@ -1,42 +1,111 @@
-"""A Job in a queue of Kueue: Kueue alone suspends and resumes it, and is only watched.
+"""A Job that someone else than the operator suspended: Kueue, another queue manager, or a person.
 
-The user's own suspend deletes the Job, which gives its quota back; resuming makes it again under
-its number, suspended, and it waits for its turn. Setting the Job's `suspend` would be undone.
+Whoever suspends a Job resumes it. The operator marks what it suspends itself, and resumes only
+that; the rest it watches, and says why it waits. Kueue may take any Job, also one without a queue:
+where a LocalQueue is named `default`, or manageJobsWithoutQueueName is set. So the queue is read
+from the Job, not from the DinoJob.
+
+The user's own suspend deletes such a Job, which gives its quota back; resuming makes it again under
+its number, and it waits for its turn. Setting the Job's `suspend` would be undone.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from dino_api.names import ConditionReason
-from dino_operator.plan import observe, status, words
-from dino_operator.plan.model import Delete, Object, Plan
+from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
+from dino_operator.plan import deadline, observe, queue_labels, status, words, workload
+from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.names import Annotation
 from dino_operator.plan.status import State
-from dino_operator.plan.telling import hold, say
+from dino_operator.plan.telling import say
 from dino_operator.plan.view import View
 
 
-def follow(view: View, job: Object, pods: list[Object]) -> Plan | None:
-    """What to do about an unfinished Job in a queue; None where it may run."""
-    if view.wants_suspend:
-        state, facts = hold(view, pods)
-        told = say(view, job, state, **facts)
-        if "deletionTimestamp" in job["metadata"]:
-            return told
-        gone = Delete(observe.name_of(job), observe.uid_of(job))
-        return replace(told, deletes=(gone,), requeue_after=1)
-    if not observe.is_suspended(job):
-        return None
-    if not pods:
-        return say(view, job, waiting(view))
-    name = observe.name_of(observe.by_index(pods)[0])
-    said = f"Kueue takes the place in queue {view.queue} back; {words.saves(view.resource, name)}"
-    state = status.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
-    return say(view, job, state, reporter=name)
+def queue_of(job: Object) -> str:
+    """The queue that the Job waits or runs in; empty where it is in none."""
+    return str(job["metadata"].get("labels", {}).get(KUEUE_QUEUE_LABEL) or "")
+
+
+def is_ours(view: View, job: Object) -> bool:
+    """Whether the operator itself suspended this Job.
+
+    An operator before the mark left its word in the status alone: there the Job is older than the
+    DinoJob's Suspended condition, and in no queue.
+    """
+    if observe.annotation(job, Annotation.HELD):
+        return True
+    held = observe.condition(view.resource, ConditionType.SUSPENDED) or {}
+    if queue_of(job) or not observe.is_suspended(job):
+        return False
+    since = str(held.get("lastTransitionTime", ""))
+    was_there = str(job["metadata"]["creationTimestamp"]) <= since
+    if held.get("status") == "True":
+        return was_there
+    return bool(held.get("reason") == ConditionReason.SUSPENDING)
+
+
+def is_managed(view: View, job: Object) -> bool:
+    """Whether setting `suspend` of the Job would be undone: it is in a queue, someone else
+    suspended it, or someone resumed what the operator had suspended."""
+    if queue_of(job):
+        return True
+    if observe.is_suspended(job):
+        return not is_ours(view, job)
+    return bool(observe.annotation(job, Annotation.HELD))
+
+
+def follow(view: View, job: Object, pods: list[Object]) -> Plan:
+    """What is said of a Job that someone else suspended, and done about its queue."""
+    state = _held_by(view, job)
+    name = ""
+    if pods:
+        name = observe.name_of(observe.by_index(pods)[0])
+        said = f"{state.running.message.rstrip('.')}; {words.saves(view.resource, name)}"
+        state = status.waiting(state.running.reason, said)
+    told = say(view, job, state, reporter=name or None)
+    patches = (*_into_queue(view, job), *deadline.patches(view, job))
+    return replace(told, patches=patches, requeue_after=view.settings.recheck)
 
 
 def waiting(view: View) -> State:
-    """Not yet admitted."""
-    said = f"the Job waits in queue {view.queue} until Kueue admits it; kubectl get workloads says "
-    said += "why it waits, and nothing starts it where Kueue or the queue is missing"
+    """A Job that was just created for a queue."""
+    said = f"the Job waits in queue {view.queue} until Kueue admits it"
     return status.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+
+
+def _into_queue(view: View, job: Object) -> tuple[Patch, ...]:
+    """A Job that was made without a queue, and that Kueue wants one of: that of the DinoJob."""
+    wanted = queue_labels.wanted(view.resource)
+    if queue_of(job) or not wanted or view.children.workload is None:
+        return ()
+    body = {"metadata": {"labels": {KUEUE_QUEUE_LABEL: wanted}}}
+    return (Patch(observe.name_of(job), observe.uid_of(job), body),)
+
+
+def _held_by(view: View, job: Object) -> State:
+    found, seen = view.children.workload, view.children.kueue
+    queue = queue_of(job)
+    if found is not None:
+        why = workload.hold(found, queue or str(found["spec"].get("queueName") or ""))
+        return status.waiting(why.reason, why.message)
+    if not queue:
+        return _held_by_someone(job, seen == "forbidden")
+    said = f"the Job waits in queue {queue} until Kueue admits it"
+    if seen == "missing":
+        said = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
+        said += "Remedy: install Kueue, or create a new job without a queue."
+        return status.waiting(ConditionReason.QUEUE_UNAVAILABLE, said)
+    if seen == "forbidden":
+        said += f"; {workload.look(job)} says why it waits (Helm value kueue.enabled shows it here)"
+    return status.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+
+
+def _held_by_someone(job: Object, may_be_kueue: bool) -> State:
+    name = observe.name_of(job)
+    said = f"someone else than the operator suspended Job {name}, which waits until it is resumed"
+    if may_be_kueue:
+        said += f"; {workload.look(job)} says whether Kueue did"
+    patch = '\'{"spec":{"suspend":false}}\''
+    said += f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
+    return status.waiting(ConditionReason.SUSPENDED_BY_OTHER, said)

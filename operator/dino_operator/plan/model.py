@@ -10,6 +10,8 @@ from dino_api.automl import Profile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
+KueueSeen = Literal["unasked", "missing", "forbidden", "read"]
+"""missing: it is not installed. forbidden: the operator may not read Workloads."""
 WORK = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
 """The kinds that cost GPU time."""
 
@@ -104,6 +106,8 @@ class Children:
     refusal: what the API server refused a moment ago; `plan/refused.py` judges it.
     events: of Jobs and pods, by their uid, those that a plan asked for.
     limit_ranges: the namespace's LimitRanges; read where a Job is about to be made.
+    kueue, workload: what was found on Kueue, and its Workload of the unfinished Job, where that was
+    suspended by someone else than the operator.
     """
 
     jobs: tuple[Object, ...] = ()
@@ -121,6 +125,8 @@ class Children:
     refusal: Refusal | None = None
     events: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
     limit_ranges: tuple[Object, ...] = ()
+    kueue: KueueSeen = "unasked"
+    workload: Object | None = None
 
 
 @dataclass(frozen=True)

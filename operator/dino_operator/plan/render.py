@@ -7,7 +7,7 @@ ConfigMap's name holds a hash of its content.
 from __future__ import annotations
 
 from dino_api import names as api
-from dino_operator.plan import names, passed, pods
+from dino_operator.plan import names, passed, pods, queue_labels
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.observe import CONTAINER
@@ -111,9 +111,9 @@ def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settin
         spec["completionMode"] = "Indexed"
     if attempt.seconds_left is not None:
         spec["activeDeadlineSeconds"] = attempt.seconds_left
-    queue = resolved.job.spec.queue_name
-    if queue and not attempt.preflight:
-        meta["labels"][api.KUEUE_QUEUE_LABEL] = queue
+    kueues = queue_labels.of_job(resource, attempt.preflight)
+    meta["labels"].update(kueues)
+    if api.KUEUE_QUEUE_LABEL in kueues:
         spec["suspend"] = True
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 

@@ -6,7 +6,7 @@ import copy
 
 from dino_api import names as api
 from dino_api.names import Action, ConditionReason, ConditionType
-from dino_operator.plan import names, observe, parent, render
+from dino_operator.plan import names, observe, parent, queue_labels, render
 from dino_operator.plan.model import Object
 from dino_operator.plan.status import Verdict
 from dino_operator.plan.view import View
@@ -57,6 +57,7 @@ def search_for(view: View) -> Object:
         api.MANAGED_BY_LABEL: api.MANAGED_BY,
         api.Label.JOB.value: names.job_label(view.name),
         api.Label.JOB_UID.value: view.uid,
+        **queue_labels.carried(view.resource),
     }
     return {
         "apiVersion": api.API_VERSION,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, load, render
 from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
-from dino_operator.plan import handover, parent
+from dino_operator.plan import handover, parent, queue_labels
 from dino_operator.plan.model import Object
 
 INDENT = "  "
@@ -89,6 +89,8 @@ def read_spec(resource: Object) -> Resolved:
     except ValidationError as error:
         problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
         raise InvalidSpec(problems) from error
+    if two := queue_labels.conflict(resource):
+        raise InvalidSpec([two])
     action, inherited = job.spec.action, parent.inherited_by(resource)
     weights = handover.of_weights(resource)
     if not weights:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionType, FailureReason
-from dino_operator.plan import failure, observe, results, status, words
+from dino_operator.plan import deadline, failure, kueue, observe, results, status, words
 from dino_operator.plan.model import Delete, Object, Patch, Plan
 from dino_operator.plan.telling import failed, say, write
 from dino_operator.plan.view import View
@@ -30,13 +30,15 @@ def follow(view: View) -> Plan:
 
 
 def _hold(view: View, job: Object) -> Plan:
-    """Has the pods of an unfinished Job go. One in a queue is deleted: it gives its place back."""
+    """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
+    its place back so."""
     name, uid = observe.name_of(job), observe.uid_of(job)
-    if view.queue:
+    if observe.is_suspended(job) and not kueue.queue_of(job):
+        return Plan()
+    if kueue.is_managed(view, job):
         gone = "deletionTimestamp" in job["metadata"]
         return Plan() if gone else Plan(deletes=(Delete(name, uid),))
-    held = observe.is_suspended(job)
-    return Plan() if held else Plan(patches=(Patch(name, uid, {"spec": {"suspend": True}}),))
+    return Plan(patches=(Patch(name, uid, deadline.suspension(view, job)),))
 
 
 def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Plan:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
 from dino_operator.plan import (
+    deadline,
     lost,
     memory,
     observe,
@@ -39,6 +40,7 @@ def say(view: View, job: Object, state: State, **facts: object) -> Plan:
         "specDigest": observe.annotation(job, Annotation.DIGEST) or None,
         "image": observe.annotation(job, Annotation.IMAGE) or None,
         "reporter": None,
+        **deadline.facts(view, job),
         **of_attempt(view, observe.attempt_of(job), memory.of_job(job)),
         **facts,
     }
@@ -82,6 +84,7 @@ def end(view: View, state: State, ended: str, **facts: object) -> Plan:
         "attempts": None if view.checks_data else view.attempts or None,
         "completionTime": ended or observe.format_time(view.now),
         "reporter": None,
+        **deadline.facts_without_job(view),
         **facts,
     }
     return write(view, state, facts=facts)

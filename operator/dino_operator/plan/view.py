@@ -8,7 +8,7 @@ from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources import Resources
-from dino_operator.plan import observe, words
+from dino_operator.plan import account, observe, queue_labels, words
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation
 
@@ -112,8 +112,8 @@ class View:
 
     @property
     def queue(self) -> str:
-        """The queue in which a Job of this stage waits; then Kueue alone starts and stops it."""
-        return "" if self.checks_data else str(self.resource["spec"].get("queueName") or "")
+        """The queue that a Job of this stage is made for; Kueue may choose one for others."""
+        return "" if self.checks_data else queue_labels.wanted(self.resource)
 
     @property
     def _ours(self) -> list[Object]:
@@ -217,20 +217,28 @@ class View:
         job = self.job_of(attempt)
         return attempt - 1 if job is None else int(observe.annotation(job, Annotation.RETRIES) or 0)
 
+    @property
+    def deadline(self) -> int | None:
+        """spec.runPolicy.activeDeadlineSeconds."""
+        seconds = self.policy.get("activeDeadlineSeconds")
+        return None if seconds is None else int(seconds)
+
     def seconds_left(self, attempt: int) -> int | None:
         """Of the deadline, for that attempt; None without a deadline, 0 or less when used up."""
-        deadline = self.policy.get("activeDeadlineSeconds")
-        if deadline is None:
-            return None
-        return int(deadline) - self.seconds_spent(attempt)
+        return None if self.deadline is None else self.deadline - self.seconds_spent(attempt)
 
     def seconds_spent(self, attempt: int) -> int:
         """By what ran before. The attempt's own Job remembers it once it exists."""
         job = self.job_of(attempt)
         if job is not None:
-            return int(observe.annotation(job, Annotation.SPENT) or 0)
+            return account.noted(job)
         later = [each for each in self.stage_jobs if observe.attempt_of(each) >= attempt]
-        return sum(observe.seconds_run(each) for each in self.own_jobs if each not in later)
+        earlier = [each for each in self.own_jobs if each not in later]
+        told = self.status
+        if told.get("activeSince") in [each["status"].get("startTime") for each in earlier]:
+            told.pop("activeSince", None)  # the Job itself says when that run ended
+        of_gone = account.of_gone(told, self.children.pods, self.now)
+        return max([of_gone, *map(account.total, earlier)])
 
 
 def _is_preflight(job: Object) -> bool:

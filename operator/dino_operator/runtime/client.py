@@ -26,6 +26,8 @@ TIMEOUT = 30.0
 
 OURS = f"/apis/{GROUP}/{VERSION}"
 KATIB = "/apis/kubeflow.org/v1beta1"
+KUEUE_VERSIONS = ("/apis/kueue.x-k8s.io/v1beta2", "/apis/kueue.x-k8s.io/v1beta1")
+"""Those of Workloads whose conditions are known here, the newest first."""
 
 _BASES = {
     "dinojobs": OURS,
@@ -160,6 +162,12 @@ class Client:
             if not token:
                 return found, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
+
+    async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:
+        """The objects of that kind, group and version with that label: few, on one page."""
+        where = f"{group}/namespaces/{quote(space)}/{plural}"
+        found = await self.request("GET", where, query={"labelSelector": selector})
+        return list(found.get("items") or [])
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""

@@ -18,6 +18,7 @@ from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import Events
 from dino_operator.runtime.katib import Katib, Seen
 from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, named_by
+from dino_operator.runtime.kueue import Kueue
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.writes import EXPERIMENT, MOVED, Api, Refused, Stranger, Writer
 
@@ -46,6 +47,7 @@ class Reconciler:
         self._writer = Writer(cache, api)
         self._events = Events(api, now)
         self._heard: dict[Key, Counter[str]] = {}
+        self._kueue = Kueue(api, settings.recheck)
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns the seconds until time alone may change the plan. Raises ApiError: then the queue
@@ -113,6 +115,8 @@ class Reconciler:
             return Plan()
         children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
+            held = await self._kueue.look(resource, children.jobs, fresh)
+            children = replace(children, kueue=held.kueue, workload=held.workload)
             made = job.plan(resource, children, self._now(), self._settings)
             asked = Asked(self._api, key.namespace, children)
             if not await asked.answer(made, fresh):

@@ -12,10 +12,10 @@ from typing import Protocol
 from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.plan import observe
 from dino_operator.plan.model import WORK, Delete, Object, Patch, Plural, Refusal, Verb
+from dino_operator.runtime import katib, kueue
 from dino_operator.runtime.asked import Around
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
-from dino_operator.runtime.katib import Reader
 from dino_operator.runtime.keys import PLURALS, Key, Kind
 
 MADE_ONCE = frozenset({"ServiceAccount", "RoleBinding", "ConfigMap", "Service"})
@@ -30,7 +30,7 @@ MANIFEST: Mapping[Plural, str] = {
 """The kinds that plans change, as people read them."""
 
 
-class Api(Reader, Around, Protocol):
+class Api(katib.Reader, kueue.Reader, Around, Protocol):
     """What is asked of the API server; `client.Client` is the real one."""
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]: ...

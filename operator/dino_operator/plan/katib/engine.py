@@ -11,7 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dino_api.names import FailureReason
-from dino_operator.plan import failure, names, observe, refused, specfile
+from dino_operator.plan import (
+    deadline,
+    failure,
+    kueue,
+    names,
+    observe,
+    refused,
+    specfile,
+)
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.katib import experiment, hangs, reading
 from dino_operator.plan.katib.space import refusal
@@ -231,19 +239,29 @@ def _is_about_to_change(found: Sequence[Seen]) -> bool:
 def _holds(view: SearchView) -> tuple[Patch, ...]:
     """Suspends and resumes Jobs: all while the search is suspended, else those beyond
     parallelTrials, the baseline among them. Katib itself lowers the number by deleting trials, and
-    knows of no baseline. Jobs in a queue are Kueue's."""
-    if view.search.template.queue_name:
-        return ()
+    knows of no baseline. Jobs in a queue are Kueue's, and who suspended a Job resumes it."""
     first = trials.baseline(view)
     busy = first is not None and first.is_live
     allowed = 0 if view.wants_suspend else view.search.parallel_trials - busy
     unfinished = [job for job in reading.jobs(view) if _may_go_on(job)]
-    patches = []
+    patches: list[Patch] = []
     for place, job in enumerate(unfinished):
-        if observe.is_suspended(job) != (place >= allowed):
-            body = {"spec": {"suspend": place >= allowed}}
+        held, holds = observe.is_suspended(job), place >= allowed
+        if kueue.queue_of(job) or (held and not _is_ours(job)):
+            continue
+        if held == holds:
+            patches += deadline.patches(view, job)
+        else:
+            body = deadline.suspension(view, job) if holds else deadline.resumption(job)
             patches.append(Patch(observe.name_of(job), observe.uid_of(job), body))
     return tuple(patches)
+
+
+def _is_ours(job: Object) -> bool:
+    """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
+    takes away the start of what it suspends."""
+    marked = observe.annotation(job, names.Annotation.HELD)
+    return bool(marked or job.get("status", {}).get("startTime"))
 
 
 def _may_go_on(job: Object) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.names import Action, Env, Label
-from dino_operator.plan import limitranges, names, passed, render, specfile
+from dino_operator.plan import limitranges, names, passed, queue_labels, render, specfile
 from dino_operator.plan.katib import space
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import CONTAINER, INDEX_LABEL
@@ -70,8 +70,9 @@ def objects(view: SearchView) -> tuple[Object, ...]:
 def as_job(view: SearchView) -> Object:
     """The DinoJob that a trial would be on the other engine: the template, trained once."""
     made = trialjob.dinojob(view, view.name, view.output)
+    kueues = queue_labels.carried(made)
     meta = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
-    made["metadata"] = meta | passed.merged(view.resource, {})
+    made["metadata"] = meta | passed.merged(view.resource, kueues)
     return made
 
 
@@ -185,9 +186,8 @@ def trial_job(view: SearchView, resolved: specfile.Resolved) -> Object:
     left = view.search.template.run_policy.active_deadline_seconds
     made = render.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
     made = limitranges.fitted(made, view.children.limit_ranges)
-    labels = made["metadata"]["labels"]
-    queue = {key: labels[key] for key in (api.KUEUE_QUEUE_LABEL,) if key in labels}
-    made["metadata"] = passed.merged(view.resource, {**_pod_labels(view), **queue})
+    labels = {**_pod_labels(view), **queue_labels.carried(made)}
+    made["metadata"] = passed.merged(view.resource, labels)
     _adapt(view, made["spec"]["template"], resolved)
     return made
 

@@ -55,7 +55,7 @@ def look(view: SearchView, outcome: str) -> Report:
     if job is None:
         return _missing(view, outcome)
     if not observe.is_finished(job):
-        return Report()
+        return _held_back(view, job) if observe.is_suspended(job) else Report()
     own = observe.pods_of(job, view.children.pods)
     told = results.of_job(job, own)
     if observe.is_true(job, "Complete"):
@@ -63,6 +63,15 @@ def look(view: SearchView, outcome: str) -> Report:
         return Report(ended=True, artifacts=tuple(found))
     cause = failure.of_job(job, own)
     return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
+
+
+def _held_back(view: SearchView, job: Object) -> Report:
+    """By a queue, say, that takes every Job. The search does not wait for it for ever."""
+    waited = (view.now - observe.parse_time(job["metadata"]["creationTimestamp"])).total_seconds()
+    if waited < SECONDS:
+        return Report()
+    said = f"someone else has suspended Job {observe.name_of(job)} for {SECONDS} s"
+    return Report(ended=True, problem=said)
 
 
 def _job_of(view: SearchView) -> Object | None:

@@ -12,7 +12,7 @@ from dino_api.automl import Assignment
 from dino_api.experiment.spec import READ_BY
 from dino_api.names import Action
 from dino_api.search import assign
-from dino_operator.plan import observe
+from dino_operator.plan import observe, queue_labels
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.engine import Trial, TrialState
@@ -51,11 +51,13 @@ def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
         "output": {"uri": output},
         "runPolicy": policy.to_dict(),
     }
+    meta = view.metadata(name, **labels)
+    meta["labels"].update(queue_labels.carried(view.resource))
     spec["datasets"] = {key: each for key, each in spec["datasets"].items() if key in DATA}
     return {
         "apiVersion": api.API_VERSION,
         "kind": api.KIND,
-        "metadata": view.metadata(name, **labels),
+        "metadata": meta,
         "spec": spec,
     }
 

@@ -66,6 +66,11 @@ class SearchView:
         return self.search.template.output.uri.rstrip("/")
 
     @property
+    def deadline(self) -> int | None:
+        """runPolicy.activeDeadlineSeconds of the template: it holds for each trial."""
+        return self.search.template.run_policy.active_deadline_seconds
+
+    @property
     def pruning(self) -> Pruning:
         """How trials are pruned; the embedded engine's default is the median."""
         epochs = value_at(self.search.template.experiment, EPOCHS) or field_at(EPOCHS).default

@@ -1,0 +1,99 @@
+"""Kueue's Workload of a Job that waits, read when a plan needs it: they are polled, not watched.
+
+The operator must run where Kueue is not installed, or may not be read, and notice when it may.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dino_operator.plan import observe, queue_labels, status
+from dino_operator.plan.model import KueueSeen, Object
+from dino_operator.plan.names import Annotation
+from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
+
+DISCOVERY_KEPT = 60.0
+"""Seconds for which an answer on whether Kueue is installed is believed."""
+
+
+class Reader(Protocol):
+    """What is asked of the API server."""
+
+    async def served(self, group: str) -> frozenset[str]: ...
+    async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read for one Job, and when."""
+
+    kueue: KueueSeen = "unasked"
+    workload: Object | None = None
+    at: float = 0.0
+
+
+class Kueue:
+    """Reads for one DinoJob at a time, and keeps each answer for half the time between polls."""
+
+    def __init__(
+        self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api, self._poll, self._clock = api, poll, clock
+        self._seen: dict[str, tuple[str, Seen]] = {}
+        self._version: tuple[str, float] | None = None
+
+    async def look(self, resource: Object, jobs: Iterable[Object], fresh: bool = False) -> Seen:
+        """What Kueue has for this DinoJob. fresh: read it now. Raises ApiError.
+
+        Nothing is read unless an unfinished Job of it was suspended by someone else.
+        """
+        owner = observe.uid_of(resource)
+        job = None if status.is_over(resource) else _held(owner, jobs)
+        if job is None:
+            self._seen.pop(owner, None)
+            return Seen()
+        of, known = self._seen.get(owner, ("", Seen()))
+        recent = of == observe.uid_of(job) and self._clock() - known.at < self._poll / 2
+        if recent and not fresh:
+            return known
+        seen = await self._read(job)
+        self._seen[owner] = observe.uid_of(job), seen
+        return seen
+
+    async def _read(self, job: Object) -> Seen:
+        started, group = self._clock(), await self._served()
+        if not group:
+            return Seen("missing", at=started)
+        selector = f"{queue_labels.JOB_UID}={observe.uid_of(job)}"
+        space = job["metadata"]["namespace"]
+        try:
+            found = await self._api.list_in(group, "workloads", space, selector)
+        except ApiError as error:
+            if error.status in (401, 403):
+                return Seen("forbidden", at=started)
+            raise
+        return Seen("read", next(iter(found), None), started)
+
+    async def _served(self) -> str:
+        """The group and version in which Workloads are served, the newest; empty without Kueue."""
+        if self._version is None or self._clock() - self._version[1] >= DISCOVERY_KEPT:
+            found = ""
+            for version in KUEUE_VERSIONS:
+                if "workloads" in await self._api.served(version):
+                    found = version
+                    break
+            self._version = found, self._clock()
+        return self._version[0]
+
+
+def _held(owner: str, jobs: Iterable[Object]) -> Object | None:
+    """The Job that someone else suspended."""
+    for job in jobs:
+        ours = observe.controller_uid(job) == owner and not observe.is_finished(job)
+        marked = observe.annotation(job, Annotation.HELD)
+        if ours and observe.is_suspended(job) and not marked:
+            return job
+    return None

@@ -1,0 +1,111 @@
+"""Kueue's mutating webhook for Jobs, as far as it concerns a Job: served by the test itself.
+
+It adds the queue `default` to a Job that names none, or no label where Kueue manages all Jobs, and
+suspends it; the API server calls it as it calls any other webhook.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+
+Object = dict[str, Any]
+QUEUE = "kueue.x-k8s.io/queue-name"
+HERE = "127.0.0.1"
+
+
+@contextmanager
+def taking_jobs(
+    client: kubernetes.client.ApiClient, namespace: str, folder: Path, queue: str
+) -> Iterator[None]:
+    """Suspends every new Job of that namespace. queue: the label that it adds; empty for none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate = _certificate(folder)
+    server = ThreadingHTTPServer((HERE, 0), _handler(queue))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, folder / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    admission = kubernetes.client.AdmissionregistrationV1Api(client)
+    name = f"takes-jobs-{namespace}"
+    bundle = base64.b64encode(certificate.read_bytes()).decode()
+    admission.create_mutating_webhook_configuration(
+        _configuration(name, namespace, server.server_address[1], bundle)
+    )
+    try:
+        yield
+    finally:
+        admission.delete_mutating_webhook_configuration(name)
+        server.shutdown()
+        server.server_close()
+
+
+def _certificate(folder: Path) -> Path:
+    made = folder / "cert.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=queue"]
+    words += ["-addext", f"subjectAltName=IP:{HERE}", "-keyout", str(folder / "key.pem")]
+    done = subprocess.run(
+        ["openssl", *words, "-out", str(made)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def _configuration(name: str, namespace: str, port: int, bundle: str) -> Object:
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"]}
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [
+            {
+                "name": "queue.example.com",
+                "clientConfig": {"url": f"https://{HERE}:{port}/", "caBundle": bundle},
+                "rules": [{**rule, "operations": ["CREATE"]}],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+                "failurePolicy": "Fail",
+            }
+        ],
+    }
+
+
+def _handler(queue: str) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            asked = json.loads(self.rfile.read(length))["request"]
+            patch = base64.b64encode(json.dumps(_patch(asked["object"], queue)).encode()).decode()
+            told = {"uid": asked["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
+            kind = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+            body = json.dumps({**kind, "response": told}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """It says nothing."""
+
+    return Handler
+
+
+def _patch(job: Object, queue: str) -> list[Object]:
+    patch: list[Object] = [{"op": "add", "path": "/spec/suspend", "value": True}]
+    if queue and QUEUE not in job["metadata"].get("labels", {}):
+        key = QUEUE.replace("/", "~1")
+        patch.append({"op": "add", "path": f"/metadata/labels/{key}", "value": queue})
+    return patch
