@@ -170,7 +170,7 @@ def _cases() -> dict[str, Case]:
         ),
         "just admitted after a long wait, nothing is said to be missing": Case(
             a_queued().status(WAITING),
-            Plan(status=QUEUED, requeue_after=60),
+            Plan(status=QUEUED, requeue_after=5),
             [early],
             now=9000,
         ),

@@ -234,7 +234,7 @@ def _over_suspensions() -> dict[str, Case]:
         ),
         "nothing is set before the Job controller has noted the new start": Case(
             a_job().policy(activeDeadlineSeconds=100).status(told_on),
-            Plan(requeue_after=60),
+            Plan(requeue_after=5),
             jobs=[resumed],
             now=900,
         ),

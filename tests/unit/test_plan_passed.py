@@ -34,7 +34,7 @@ TRACKING = {
     "config.k8s.io/owning-inventory": "kpt",
     "dino-operator.io/job": "ours",
     "dino-operator.io/retries": "ours",
-    "kueue.x-k8s.io/queue-name": "Kueue",
+    "kueue.x-k8s.io/podset": "Kueue",
     "batch.kubernetes.io/job-name": "the Job controller",
     "controller-uid": "the Job controller",
     "katib.kubeflow.org/experiment": "Katib",

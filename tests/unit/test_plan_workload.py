@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import queue_labels, render, specfile, workload
+from dino_operator.plan import render, specfile, workload
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Object
 from dino_operator.plan.pods import Attempt
@@ -158,13 +158,12 @@ def labels_of(job: Any, preflight: bool = False) -> Object:
     resource = job.obj()
     attempt = Attempt(1, preflight=preflight)
     made = render.job(resource, specfile.read_spec(resource), attempt, SETTINGS)
-    kueues = queue_labels.DOMAIN
-    return {key: text for key, text in made["metadata"]["labels"].items() if kueues in key}
+    return {key: text for key, text in made["metadata"]["labels"].items() if "kueue" in key}
 
 
 def test_labels_of_kueues_reach_the_job_which_alone_kueue_reads() -> None:
     job = a_job().spec(queueName="lab", podTemplate={"labels": {PRIORITY: "low", MAX_TIME: "60"}})
-    job.meta["labels"] = {PRIORITY: "high", "team": "red"}
+    job.meta["labels"] = {PRIORITY: "high", "kueue.x-k8s.io/podset": "main"}
     assert labels_of(job) == {QUEUE: "lab", PRIORITY: "high", MAX_TIME: "60"}
     assert labels_of(job, preflight=True) == {PRIORITY: "high"}, "a check is short, in no queue"
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dino_api.names import KUEUE_QUEUE_LABEL
 from dino_operator.plan.model import Object
 
-DOMAIN = "kueue.x-k8s.io/"
-"""Of every label and annotation of Kueue's."""
-MAX_EXEC_TIME = f"{DOMAIN}max-exec-time-seconds"
-JOB_UID = f"{DOMAIN}job-uid"
+PRIORITY_CLASS = "kueue.x-k8s.io/priority-class"
+MAX_EXEC_TIME = "kueue.x-k8s.io/max-exec-time-seconds"
+ASKED = frozenset({KUEUE_QUEUE_LABEL, PRIORITY_CLASS, MAX_EXEC_TIME})
+"""What people ask of Kueue by labels. Others Kueue writes itself, or they mean one object alone."""
+JOB_UID = "kueue.x-k8s.io/job-uid"
 """Kueue's label on the Workload that it makes of a Job."""
 _OF_THE_WORK = (KUEUE_QUEUE_LABEL, MAX_EXEC_TIME)
 """What a check of the data does not take over: it is short, and asks for no GPU."""
@@ -60,4 +61,4 @@ def _named(resource: Object) -> dict[str, str]:
 
 
 def _kueues(labels: dict[str, str] | None) -> dict[str, str]:
-    return {key: text for key, text in (labels or {}).items() if key.startswith(DOMAIN)}
+    return {key: text for key, text in (labels or {}).items() if key in ASKED}
