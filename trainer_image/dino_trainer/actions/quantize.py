@@ -277,9 +277,9 @@ def elsewhere() -> str:
     """Where else than here ONNX Runtime computes a file differently that was not made for CPUs."""
     this = "This CPU is one of them. " if cuts_off() else ""
     return (
-        "The file is for GPUs and TensorRT. Where an x86 CPU has no VNNI, ONNX Runtime cuts sums of "
-        f"its INT8 products off unless the session sets {EXACT}: 1. {this}evaluate, inference and "
-        "this comparison set it; for CPUs set quantize.device: cpu, whose file needs no option."
+        "The file is for GPUs and TensorRT. Where an x86 CPU has no VNNI, ONNX Runtime cuts sums "
+        f"of its INT8 products off unless the session sets {EXACT}: 1. {this}evaluate, inference "
+        "and this comparison set it; for CPUs set quantize.device: cpu, whose file needs no option."
     )
 
 
