@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from dino_operator.plan import render, specfile
-from dino_operator.plan.model import Object, Plan
-from tests.builders import a_child, a_job, a_pod, at
+from dino_operator.plan.job import plan
+from dino_operator.plan.model import Children, Object, Plan, Settings
+from tests.builders import a_child, a_job, a_pod, at, later
 from tests.statuses import ATTEMPT, RUNNING, changed_at, told
 from tests.unit.plan_cases import Case, check
 
+SETTINGS = Settings(trainer_image="trainer:1")
 child = a_child(a_job())
 POD = "x-train-1-aaaaa"
 
@@ -68,3 +70,12 @@ def test_plan(sentence: str) -> None:
 
 def test_what_is_made_sure_of_is_the_account_and_its_right() -> None:
     assert [each["kind"] for each in _needed()][:2] == ["ServiceAccount", "RoleBinding"]
+
+
+def test_an_action_that_says_little_is_left_alone() -> None:
+    job = a_job().spec(action="export")
+    running = a_child(job)
+    children = Children((running.obj(),), (a_pod(running).running().obj(),))
+    found = plan(job.status(RUNNING).obj(), children, later(900), SETTINGS)
+    assert not found.creates
+    assert found.requeue_after is None, "nor looked at again and again"

@@ -297,9 +297,9 @@ def _running(view: View, job: Object, pods: list[Object]) -> Plan:
     after = f"{tried}, as more did not fit in memory" if tried else ""
     warnings = observe.annotation(job, Annotation.WARNINGS)
     silent, old = _silence(view, pods[0]), view.settings.progress_old_after
-    if not words.trains(view.resource) or silent < old:
+    if silent < old or not words.trains(view.resource):  # other actions may say little
         told = say(view, job, status.running(runs, after, warnings), **facts)
-        return replace(told, requeue_after=max(1.0, old - silent))
+        return replace(told, requeue_after=old - silent if silent < old else None)
     # Somebody may have deleted its account, or its right to write.
     denied = refused.verdict(view.resource, view.children.refusal)
     said = denied.message if denied else words.silent(_last_heard(view, pods[0]), name)
