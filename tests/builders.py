@@ -155,6 +155,11 @@ class ChildBuilder(Builder):
         self.thing["spec"]["suspend"] = on
         return self
 
+    def going(self, seconds: float) -> Self:
+        """Deleted so many seconds after noon, and still there."""
+        self.meta["deletionTimestamp"] = at(seconds)
+        return self
+
     def born(self, seconds: float) -> Self:
         """Created so many seconds after noon."""
         self.meta["creationTimestamp"] = at(seconds)

@@ -345,6 +345,12 @@ def _over_evictions() -> dict[str, Case]:
             jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100)],
             pods=[a_pod(a_child(job)).running()],
         ),
+        "and is not counted on while it goes": Case(
+            _limited(**known).suspended().status({**STOPPING, "activeSeconds": 45}),
+            Plan(requeue_after=120),
+            jobs=[a_child(job).queued("gpus").spec(activeDeadlineSeconds=100).going(45)],
+            pods=[a_pod(a_child(job)).running().deleting()],
+        ),
         "from where the next one takes it": Case(
             a_job()
             .spec(queueName="gpus")

@@ -92,6 +92,16 @@ CASES = {
         "Kueue took the place in queue lab back (Preempted: Preempted to accommodate a workload "
         "due to prioritization in the ClusterQueue); the Job waits there again: " + UNUSED,
     ),
+    "evicted, and its pods still leave": (
+        a_workload(
+            QuotaReserved=(True, "QuotaReserved", "Quota reserved in ClusterQueue lab"),
+            Evicted=(True, "ClusterQueueStopped", "The ClusterQueue is stopped"),
+        ),
+        "EvictedFromQueue",
+        "Kueue took the place in queue lab back (ClusterQueueStopped: The ClusterQueue is "
+        "stopped); the Job waits there again. Remedy: it goes on once the stopPolicy of the "
+        "ClusterQueue is None.",
+    ),
     "evicted because its pods were not ready": (
         a_workload(Evicted=(True, "PodsReadyTimeout", "Exceeded the PodsReady timeout team/x")),
         "EvictedFromQueue",

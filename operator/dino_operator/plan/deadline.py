@@ -106,9 +106,11 @@ def facts_without_job(view: View) -> Object:
 
 
 def last_facts(view: View, job: Object) -> Object:
-    """The same, of a Job that is about to be deleted."""
+    """The same, of a Job that is about to be deleted, or was."""
     if view.deadline is None:
         return {}
     since = account.running_since(job)
-    ran = (view.now - observe.parse_time(since)).total_seconds() if since else 0
+    asked = job["metadata"].get("deletionTimestamp")
+    end = observe.parse_time(asked) if asked else view.now
+    ran = (end - observe.parse_time(since)).total_seconds() if since else 0
     return {"activeSeconds": spent(view, job) + max(0, round(ran)), "activeSince": None}

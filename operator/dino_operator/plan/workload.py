@@ -106,7 +106,7 @@ def _evicted(workload: Object, queue: str, said: str) -> Hold:
     why = observe.condition(workload, "Evicted") or {}
     told = f"Kueue took the place in queue {queue} back ({why.get('reason')}: "
     told += f"{_message(workload, 'Evicted')}); the Job waits there again"
-    if said and said != _message(workload, "Evicted"):
+    if said and not observe.is_true(workload, "QuotaReserved"):
         told += f": {said}"
     remedy = _REMEDIES.get(str(why.get("reason")), "")
     return Hold(ConditionReason.EVICTED, f"{told}. Remedy: {remedy}." if remedy else told)

@@ -56,12 +56,15 @@ class Kueue:
             self._seen.pop(owner, None)
             return Seen()
         of, known = self._seen.get(owner, ("", Seen()))
-        recent = of == observe.uid_of(job) and self._clock() - known.at < self._poll / 2
-        if recent and not fresh:
+        if of == observe.uid_of(job) and self._is_recent(known) and not fresh:
             return known
         seen = await self._read(job)
+        self._seen = {key: each for key, each in self._seen.items() if self._is_recent(each[1])}
         self._seen[owner] = observe.uid_of(job), seen
         return seen
+
+    def _is_recent(self, seen: Seen) -> bool:
+        return self._clock() - seen.at < self._poll / 2
 
     async def _read(self, job: Object) -> Seen:
         started, group = self._clock(), await self._served()
