@@ -31,7 +31,8 @@ def test_from_apply_to_complete(cluster: Cluster, operator: Process) -> None:
     assert done["status"]["metrics"] == {"mAP": 0.5, "mAP50": 0.75}
     assert done["status"]["checkpoint"] == RESULT["checkpoint"]
     assert done["status"]["dataset"]["classNames"] == ["", "cell"]
-    assert done["status"]["progress"] == {"epoch": 1, "percent": 10}, "the pod's own field"
+    told = {"epoch": 1, "percent": 100, "display": "100%"}
+    assert done["status"]["progress"] == told, "the pod's own field, all of it at the end"
     assert "reporter" not in done["status"]
     assert cluster.events("x") == ["Completed"]
     assert operator.writes() == WRITE_BUDGET, "account, right, ConfigMap, 2 Jobs, event, 4 statuses"
