@@ -275,6 +275,18 @@ def test_what_a_placed_pod_lacks_is_said_in_the_words_of_the_kubelet(sentence: s
     assert look(a_job().status(QUEUED), child, pod, now=20, events=events).status is None
 
 
+def test_the_number_of_a_sandbox_is_left_out() -> None:
+    """Each try has another one, and would be another write."""
+    child = a_child(a_job())
+    pod = a_pod(child).scheduled().stuck("ContainerCreating")
+    said = set()
+    for number in ("0" * 64, "1" * 64):
+        words = f'(combined from similar events): no network for sandbox "{number}": no address'
+        events = {pod.meta["uid"]: [an_event("FailedCreatePodSandBox", words, 5)]}
+        said.add(running(look(a_job().status(QUEUED), child, pod, now=10, events=events))[1])
+    assert said == {f"pod {POD}: no network for sandbox: no address"}
+
+
 CRASHED = {"exitCode": 1, "reason": "Error", "message": "no such host: pilot\n"}
 WAITS = {
     "the image of an init container": (

@@ -89,6 +89,7 @@ _REASONS = (
     (r"failed calling webhook", ConditionReason.WEBHOOK_UNAVAILABLE),
 )
 _PREFIX = re.compile(r"^(\(combined from similar events\): )?(Error creating: )?")
+_NUMBER = re.compile(r" ?\"?\b[0-9a-f]{64}\b\"?")
 _USED = re.compile(r", used: .*?(?=, limited: )")
 
 
@@ -121,12 +122,15 @@ def hindrance(pod: Object, events: Iterable[Object]) -> str:
     newest = max(said, key=_time, default=None)
     if newest is None or newest["reason"] in STARTED:
         return ""
-    words = re.sub(r"\s+", " ", str(newest.get("message", ""))).strip()
-    return about(pod, words)
+    return about(pod, _PREFIX.sub("", str(newest.get("message", ""))))
 
 
 def about(pod: Object, words: str) -> str:
-    """A sentence on a pod that does not start, with what to do where that is known."""
+    """A sentence on a pod that does not start, with what to do where that is known.
+
+    Each try has another sandbox or container, whose number says nothing.
+    """
+    words = " ".join(_NUMBER.sub("", words).split())
     return _with_remedy(f"pod {observe.name_of(pod)}: {words}", _PROBLEMS, "")
 
 
