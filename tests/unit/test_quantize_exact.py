@@ -189,8 +189,9 @@ def test_scales_by_hand(
 
 def test_codes_stay_within_the_pair_whatever_the_weights_are() -> None:
     rng = np.random.default_rng(0)
-    for spread in (0.01, 1, 30):
+    for spread in (0.01, 1, 12):
         weight = rng.normal(0, 1, (200, 17)) * np.exp(rng.normal(0, spread, (200, 1)))
+        weight[7] = 1e-42  # less than float32 can divide by
         (found,) = headroom.scales(a_layer("Conv", weight[:, :, None, None]), ["layer"]).values()
         scale = np.array([one["scale"] for one in found])[:, None]
         codes = np.round(weight.astype(np.float32) / scale)

@@ -34,8 +34,7 @@ _SCALED_TO = PAIR - 1
 def scales(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """The scales of weights with headroom, by name, as ONNX Runtime's `TensorQuantOverrides`.
 
-    layers: nodes with constant weights, by name. A channel of zeros gets the largest scale of its
-    layer: its bias, whose scale follows from it, is then as fine as those of its neighbours.
+    layers: nodes with constant weights, by name.
     """
     values = {one.name: one for one in model.graph.initializer}
     found = {}
@@ -43,8 +42,19 @@ def scales(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, list[dict
         if node.name in layers:
             weight, axis = numpy_helper.to_array(values[node.input[1]]), _channels(node)
             limits = largest_pairs(weight, axis, depthwise=_is_depthwise(node, weight))
-            limits[limits == 0] = limits.max() or _SCALED_TO
-            found[node.input[1]] = [_override(axis, limit / _SCALED_TO) for limit in limits]
+            found[node.input[1]] = [_override(axis, scale) for scale in _scales(limits)]
+    return found
+
+
+def _scales(limits: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Of each channel.
+
+    One of zeros, or of less than float32 can divide by, gets the largest of its layer: its bias,
+    whose scale follows from it, is then as fine as those of its neighbours.
+    """
+    found = (limits / _SCALED_TO).astype(np.float32)
+    none = found < np.finfo(np.float32).tiny
+    found[none] = 1 if none.all() else found.max()
     return found
 
 
@@ -106,10 +116,10 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((one.i for one in node.attribute if one.name == name), default)
 
 
-def _override(axis: int, scale: float) -> dict[str, Any]:
+def _override(axis: int, scale: np.float32) -> dict[str, Any]:
     return {
         "axis": axis,
         "quant_type": QuantType.QInt8,
-        "scale": np.asarray(scale, np.float32),
+        "scale": np.asarray(scale),
         "zero_point": np.asarray(0, np.int8),
     }
