@@ -10,15 +10,13 @@ from dino_operator.plan import (
     containers,
     deadline,
     failure,
+    inputs,
     kueue,
-    memory,
     observe,
     podevents,
     preflight,
-    refused,
-    render,
+    running,
     scheduling,
-    specfile,
     status,
     words,
 )
@@ -30,7 +28,6 @@ from dino_operator.plan.view import View
 
 WAITING = "the Job exists; its pod waits for a node and an image"
 """One sentence for all that passes by itself: each change of words would cost a write."""
-LONGEST_WAIT = 3600.0
 STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""
 
@@ -118,7 +115,7 @@ def _without_pod(view: View, job: Object) -> Plan:
     if missing >= wait:
         said = f"no pod is created; kubectl describe job {observe.name_of(job)} says why"
         told = say(view, job, status.waiting(ConditionReason.QUEUED, said))
-        return replace(_renew(view, job, told, missing), asks=asks)
+        return replace(inputs.renewed(view, job, told, missing), asks=asks)
     again = (soon if missing < soon else wait) - missing
     if observe.pods_of(job, view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=again, asks=asks)  # what the status says is still true
@@ -144,7 +141,7 @@ def _forbidden(view: View, job: Object, since: datetime) -> Plan | None:
     told = say(view, job, status.waiting(*found))
     missing = (view.now - since).total_seconds()
     if missing >= view.settings.pod_missing_after:
-        return _renew(view, job, told, missing)
+        return inputs.renewed(view, job, told, missing)
     return replace(told, requeue_after=max(missing, view.settings.events_after))
 
 
@@ -165,27 +162,6 @@ def _without_pod_since(view: View, job: Object) -> datetime:
     return max(observe.parse_time(str(each)) for each in times if each)
 
 
-def _renew(view: View, job: Object, told: Plan, waited: float) -> Plan:
-    """Makes again what a pod needs and someone may have deleted; ever more seldom."""
-    requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
-    denied = refused.verdict(view.resource, view.children.refusal)
-    if denied is not None:
-        return say(view, job, status.waiting(denied.reason, denied.message))
-    try:
-        resolved = specfile.read_spec(view.resource)
-    except specfile.InvalidSpec:  # read by another version of the operator, which made the Job
-        return replace(told, requeue_after=requeue)
-    needed = render.inputs(view.resource, resolved, view.checks_data)
-    return replace(told, creates=tuple(needed), requeue_after=requeue)
-
-
-def inputs(view: View, resolved: specfile.Resolved) -> tuple[Object, ...]:
-    """What a pod needs and may be missing: account and right, resolved spec, host names."""
-    needed = render.inputs(view.resource, resolved, view.checks_data)
-    known = view.children.known
-    return tuple(each for each in needed if (each["kind"], observe.name_of(each)) not in known)
-
-
 def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
     late = [pod for pod in pods if not observe.is_running(pod)]
@@ -203,7 +179,7 @@ def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
 def _all_run(view: View, job: Object, pods: list[Object]) -> Plan:
     """All pods that there are run; of several some may have ended, or may not be created."""
     if len(pods) == view.nodes:
-        return _running(view, job, pods)
+        return running.follow(view, job, pods)
     ended = [each for each in observe.pods_of(job, view.children.pods) if each not in pods]
     if any(observe.index_of(each) not in map(observe.index_of, pods) for each in ended):
         return Plan()  # they end, one after the other: what the status says is still true
@@ -238,7 +214,7 @@ def _starting(view: View, job: Object, pod: Object) -> Plan:
     told = say(view, job, _awaiting(view, pod, waited >= patience))
     asks = _asks(view, pod, waited >= soon)
     if waited >= patience:
-        return replace(_renew(view, job, told, waited), asks=asks)
+        return replace(inputs.renewed(view, job, told, waited), asks=asks)
     again = soon - waited if waited < soon else min(waited, patience - waited)
     return replace(told, requeue_after=max(1.0, again), asks=asks)
 
@@ -283,40 +259,6 @@ def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
         return replace(told, requeue_after=view.settings.unschedulable_after - waited)
     said = scheduling.sentence(view, pod)
     return say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
-
-
-def _running(view: View, job: Object, pods: list[Object]) -> Plan:
-    """All pods run; the first one reports."""
-    if view.checks_data:
-        return say(view, job, preflight.is_checked(view))
-    name = observe.name_of(pods[0])
-    started = view.resource.get("status", {}).get("startTime") or observe.started_at(pods[0])
-    facts = {"reporter": name, "startTime": started or observe.format_time(view.now)}
-    runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
-    tried = memory.of_job(job)
-    after = f"{tried}, as more did not fit in memory" if tried else ""
-    warnings = observe.annotation(job, Annotation.WARNINGS)
-    silent, old = _silence(view, pods[0]), view.settings.progress_old_after
-    if silent < old or not words.trains(view.resource):  # other actions may say little
-        told = say(view, job, status.running(runs, after, warnings), **facts)
-        return replace(told, requeue_after=old - silent if silent < old else None)
-    # Somebody may have deleted its account, or its right to write.
-    denied = refused.verdict(view.resource, view.children.refusal)
-    said = denied.message if denied else words.silent(_last_heard(view, pods[0]), name)
-    told = say(view, job, status.running(runs, after, warnings, said), **facts)
-    return told if denied else _renew(view, job, told, silent)
-
-
-def _last_heard(view: View, pod: Object) -> str:
-    """When the pod last wrote its progress, or else started."""
-    progress = view.status.get(status.PROGRESS) or {}
-    times = (observe.started_at(pod), progress.get("updatedAt"))
-    return max(filter(None, times), key=observe.parse_time, default=observe.format_time(view.now))
-
-
-def _silence(view: View, pod: Object) -> float:
-    """Seconds since then."""
-    return (view.now - observe.parse_time(_last_heard(view, pod))).total_seconds()
 
 
 def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:

@@ -17,6 +17,7 @@ from dino_operator.plan import (
     dropped,
     failure,
     heir,
+    inputs,
     limitranges,
     memory,
     mirror,
@@ -194,7 +195,7 @@ def _create(
         requeue_after=view.settings.pod_missing_after,
     )
     events = _failure_events(view, last) + told.events
-    return replace(told, creates=(*attempts.inputs(view, resolved), job), events=events)
+    return replace(told, creates=(*inputs.lacking(view, resolved), job), events=events)
 
 
 def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
