@@ -437,8 +437,16 @@ def test_the_new_fields_of_a_job_are_immutable(dinojobs: DinoJobs, path: str, va
 def test_get_shows_how_a_search_is_going(searches: DinoJobs, kubectl: Any) -> None:
     searches.create(SEARCH)
     best = {"trial": "cells-trial-3", "number": 3, "mAP50": 0.61, "checkpoint": {"uri": "s3://b/c"}}
+    searching = {
+        "type": "Running",
+        "status": "True",
+        "reason": "Searching",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T12:00:00Z",
+    }
     status = {
         "phase": "Running",
+        "conditions": [searching],
         "engine": "Embedded",
         "trials": {"total": 4, "failed": 1, "display": "3/20"},
         "best": best | {"parameters": {"train.optim.lr": 0.0003}},
@@ -446,8 +454,8 @@ def test_get_shows_how_a_search_is_going(searches: DinoJobs, kubectl: Any) -> No
     kept = searches.patch_status("cells", copy.deepcopy(status))["status"]
     assert kept["best"]["parameters"] == {"train.optim.lr": 0.0003}
     head, row = kubectl("get", "daml").stdout.splitlines()
-    assert head.split() == ["NAME", "PHASE", "TRIALS", "MAP50", "BEST", "TRIAL", "AGE"]
-    assert row.split()[:5] == ["cells", "Running", "3/20", "0.61", "cells-trial-3"]
+    assert head.split() == ["NAME", "PHASE", "REASON", "TRIALS", "MAP50", "BEST", "TRIAL", "AGE"]
+    assert row.split()[:6] == ["cells", "Running", "Searching", "3/20", "0.61", "cells-trial-3"]
     wide = kubectl("get", "daml", "-o", "wide").stdout
     for word in ("ENGINE", "FAILED", "FAILURE", "CHECKPOINT", "Embedded", "s3://b/c"):
         assert word in wide
