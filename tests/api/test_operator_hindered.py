@@ -273,8 +273,15 @@ def test_what_the_kubelet_lacks_is_read_from_its_events(cluster: Cluster) -> Non
         "lastTimestamp": stamp(),
     }
     cluster.core.create_namespaced_event(cluster.namespace, event)
-    cluster.set_pod(pod, "Pending", waiting={"reason": "ContainerCreating"})
-    cluster.reason("mounting", "PodNotStarted")
+    placed = {"type": "PodScheduled", "status": "True", "reason": "", "lastTransitionTime": stamp()}
+
+    def is_told() -> bool:
+        """The real scheduler, which has no node, may say so after the pod was bound."""
+        waits = [a_status("trainer", waiting={"reason": "ContainerCreating"})]
+        play(cluster, pod, "Pending", conditions=[placed], containerStatuses=waits)
+        return cluster.condition("mounting", "Running")["reason"] == "PodNotStarted"
+
+    eventually(is_told, "told in the words of the pod's event")
     said = cluster.condition("mounting", "Running")["message"]
     assert said.startswith(f"pod {pod}: {message}. Remedy: ")
     assert cluster.said("mounting", "PodProblem") == [said]

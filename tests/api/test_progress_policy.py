@@ -40,6 +40,8 @@ OTHER_FIELDS: dict[str, Any] = {
     "accumulation": 2,
     "reporter": "another-pod",
     "startTime": "2030-01-01T00:00:00Z",
+    "activeSeconds": 1,
+    "activeSince": "2030-01-01T00:00:00Z",
     "completionTime": "2030-01-01T00:00:00Z",
     "conditions": [
         {
