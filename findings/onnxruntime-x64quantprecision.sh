@@ -15,6 +15,7 @@
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet onnxruntime==1.32.0 onnx==1.23.2 numpy==2.4.6
 "$folder/venv/bin/python" - <<'PYTHON'

@@ -25,6 +25,13 @@ class Read:
 def read(text: str) -> Read | None:
     """What is left of a message, or of the text of result.json; None of anything else."""
     try:
+        return _read(text)
+    except RecursionError:  # the end of somebody's log
+        return None
+
+
+def _read(text: str) -> Read | None:
+    try:
         found = json.loads(text)
     except ValueError:
         return _of_lines(text)
@@ -43,13 +50,16 @@ def _of_lines(text: str) -> Read | None:
         return None
     more, more_whole = _members(second)
     for name, value in more.items():
-        known = found.get(name)
-        if name in more_whole or not (isinstance(known, dict) and isinstance(value, dict)):
-            found[name] = value
-        else:
-            found[name] = {**known, **value}
-    # What the second line says of a member replaces what the first has: cut there, it is cut.
-    return _judged(found, (whole - more.keys()) | more_whole, more_whole)
+        found[name] = value if name in more_whole else _merged(found.get(name), value)
+    # What the first line has whole suffices: cut in the second, only what is more exact is lost.
+    return _judged(found, whole | more_whole, more_whole)
+
+
+def _merged(known: Any, value: Any) -> Any:
+    """What is known, with what is left of a longer form of it."""
+    if not (isinstance(known, dict) and isinstance(value, dict)):
+        return value
+    return {**known, **{key: _merged(known.get(key), part) for key, part in value.items()}}
 
 
 def _judged(found: Object, whole: frozenset[str], second: frozenset[str] = frozenset()) -> Read:
@@ -62,7 +72,9 @@ def _judged(found: Object, whole: frozenset[str], second: frozenset[str] = froze
     held = frozenset(name.removesuffix(MORE) for name in named)
     both = frozenset(name.removesuffix(MORE) for name in named if name.endswith(MORE))
     lost = held - whole
-    return Read(absolute(found, found.get(FOLDER)), lost, both - second - lost)
+    folder = found.get(FOLDER)
+    folder = folder if isinstance(folder, str) else None  # a log's own JSON may have anything
+    return Read(absolute(found, folder), lost, both - second - lost)
 
 
 def _members(text: str) -> tuple[Object, frozenset[str]]:

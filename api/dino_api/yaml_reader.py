@@ -8,6 +8,7 @@ key that stands twice, what follows a line of ...) this reader refuses.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -47,7 +48,7 @@ def _parts(text: str) -> Iterator[tuple[str, int]]:
     """The documents, each with the number of lines before it."""
     part: list[str] = []
     start = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if not line.startswith("---"):
             part.append(line)
             continue

@@ -302,6 +302,9 @@ def test_a_number_in_quotes_is_text_as_for_the_api_server(path: str, said: str) 
 
 
 def test_only_true_and_false_are_flags() -> None:
+    with pytest.raises(SpecErrors) as caught:
+        load({"results_dir": 2024})
+    assert "put quotes around it" in str(caught.value)
     for value, remedy in (("'true'", "write true, without quotes"), ("1", "The default is")):
         with pytest.raises(SpecErrors, match="must be true or false") as caught:
             load({}, [f"train.ema.enabled={value}"])

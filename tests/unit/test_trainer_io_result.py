@@ -67,6 +67,7 @@ def test_the_result_of_another_spec_is_refused(command: Command) -> None:
 def test_where_none_is_it_says_so(command: Command) -> None:
     assert result(command) == 66
     assert f"There is no {command.results}/result.json that can be read." in command.err
+    assert not command.results.exists(), "nothing is made"
 
 
 def test_whose_result_it_is_asked_for(command: Command) -> None:

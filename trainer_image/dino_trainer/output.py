@@ -59,6 +59,7 @@ class Output:
         *,
         folder: str = "",
         stop: Event | None = None,
+        make: bool = True,
     ) -> None:
         if not (results_dir or folder):
             raise invalid_spec(
@@ -75,8 +76,9 @@ class Output:
             self.dir = work_dir / "output" / place / action
         else:
             self.dir = local_path(self._base)
-        with named(self.dir):
-            self.dir.mkdir(parents=True, exist_ok=True)
+        if make or self._remote:
+            with named(self.dir):
+                self.dir.mkdir(parents=True, exist_ok=True)
         self._uploads = Uploads(self.dir / ".uploads", say)
         self._ends: float | None = None
         self.stuck = False

@@ -110,7 +110,13 @@ def _problem(detail: Any) -> Problem:
 
 
 def _unquoted(got: Any, kind: str) -> str:
-    """What to do about "10" where 10 is wanted; empty for other mistakes."""
+    """What to do about "10" where 10 is wanted, or the other way round; empty for other
+    mistakes."""
+    if kind == "string_type" and isinstance(got, (bool, int, float)):
+        return (
+            "It is read as a number or a flag: put quotes around it, on a command line "
+            "KEY='\"VALUE\"'."
+        )
     wanted = {"int_type": int, "float_type": int | float, "bool_type": bool}.get(kind)
     if wanted is None or not isinstance(got, str):
         return ""

@@ -29,7 +29,9 @@ def run(spec_path: Path, overrides: Sequence[str], action: Action, stop: threadi
     spec, _ = read_spec(spec_path, overrides, action)
     say = open_terminal().line
     folder = section_of(spec, action).results_dir
-    output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
+    output = Output(
+        spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop, make=False
+    )
     where = output.uri(RESULT_FILE)
     found = earlier_result(output)
     if found is None:

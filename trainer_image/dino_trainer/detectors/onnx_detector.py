@@ -86,6 +86,7 @@ def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
     props = session.get_modelmeta().custom_metadata_map
     metadata = Metadata.from_props(props, file.uri)
     if metadata.cut_off:
+        del session  # or two would hold the weights
         session = _session(path, file.uri, exact=True)
     _check_names(session, metadata, file.uri)
     _check_shapes(session, metadata, file.uri)

@@ -93,7 +93,7 @@ class Metadata:
                 if name.startswith(PREFIX)
             }
             return cls._from_content(content)
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             raise invalid_spec(
                 f"{where} has metadata that cannot be read ({type(error).__name__}: "
                 f"{str(error).splitlines()[0]}); its schema is {props[PREFIX + 'schema']}, and "
