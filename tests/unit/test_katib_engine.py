@@ -189,7 +189,7 @@ def test_an_experiment_that_katib_does_not_take(
     status: int, said: str, causes: tuple[StatusCause, ...], ends_it: bool
 ) -> None:
     """The word of its own webhook and schema is final; anybody else may change his mind."""
-    refusal = Refusal("create", "Experiment", NAME, status, message=said, causes=causes)
+    refusal = Refusal("create", "Experiment", NAME, status, "Invalid", said, causes)
     told = step(resource=a_search(), experiment=None, refusal=refusal)
     assert told.creates == ()
     assert (told.failure is not None) == ends_it

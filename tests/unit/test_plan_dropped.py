@@ -90,13 +90,6 @@ SAID: dict[str, tuple[tuple[str, Any], list[str]]] = {
             "Give it a value, or remove the key."
         ],
     ),
-    "no data": (
-        ("spec/datasets", None),
-        [
-            "spec.datasets: has no value, and means the data of the installation's smoke profile "
-            "where it is left out. Give it a value, or remove the key."
-        ],
-    ),
     "no epochs": (
         (f"{TRAIN}/num_epochs", None),
         [
@@ -235,3 +228,19 @@ def test_the_cache_keeps_the_note_only_where_it_says_something() -> None:
         LAST_APPLIED: bad["metadata"]["annotations"][LAST_APPLIED]
     }
     assert problems(kept, KIND) == problems(bad, KIND) != []
+
+
+@pytest.mark.parametrize("action", ["export", "gen_trt_engine", "evaluate"])
+def test_data_without_a_value_is_no_profile_where_nothing_is_searched(action: str) -> None:
+    job = a_job().spec(action=action)
+    del job.thing["spec"]["datasets"]
+    assert problems(applied(job.obj(), ("spec/datasets", None)), KIND) == []
+
+
+def test_data_without_a_value_is_the_profiles_in_a_search() -> None:
+    job = a_job().searched()
+    del job.thing["spec"]["datasets"]
+    assert problems(applied(job.obj(), ("spec/datasets", None)), KIND) == [
+        "spec.datasets: has no value, and means the data of the installation's smoke profile "
+        "where it is left out. Give it a value, or remove the key."
+    ]

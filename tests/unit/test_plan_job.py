@@ -380,3 +380,20 @@ def test_a_note_on_the_child_survives_the_operator() -> None:
     assert notes[Annotation.RETRIES.value] == "1"
     assert notes[Annotation.SPENT.value] == "40"
     assert made["spec"]["activeDeadlineSeconds"] == 20
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_pod_that_no_scheduler_takes_is_told_and_seldom_looked_at(gated: bool) -> None:
+    child = a_child(a_job())
+    pod = a_pod(child)
+    if gated:
+        pod.condition("PodScheduled", told=False, reason="SchedulingGated", message="by kueue")
+    children = Children((child.obj(),), (pod.obj(),))
+    early = plan(a_job().status(QUEUED).obj(), children, later(60), SETTINGS)
+    assert early.requeue_after == 240
+    late = plan(a_job().status(QUEUED).obj(), children, later(4000), SETTINGS)
+    assert late.requeue_after == 3600
+    assert late.status is not None
+    running = next(each for each in late.status["conditions"] if each["type"] == "Running")
+    assert running["reason"] == "PodsUnschedulable"
+    assert ("SchedulingGated" if gated else "no scheduler has looked") in running["message"]

@@ -191,7 +191,11 @@ CASES = {
         reason="QuotaExceeded",
     ),
     "for a while": Case(
-        "Complete", f"{UNREAD}{DENIED}", now=960, facts=LOST, more={"refusal": QUOTA}
+        "Complete",
+        f"{UNREAD}{DENIED}",
+        now=960,
+        facts=LOST,
+        more={"refusal": replace(QUOTA, heard=3)},
     ),
     "one that can never be made does not fail the job": Case(
         "Complete",
@@ -316,3 +320,28 @@ def test_progress_that_the_pod_itself_finished_is_left_to_it() -> None:
     done = plan(job.obj(), children, later(90), SETTINGS)
     assert done.status is not None
     assert "progress" not in done.status
+
+
+def test_one_answer_long_after_the_end_is_not_the_last() -> None:
+    """The attempt may have ended while no operator was there."""
+    answer = Refusal("create", "Job", "x-result-1", 0)
+    children = Children((worked().obj(),), refusal=answer)
+    waits = plan(running().obj(), children, later(5000), SETTINGS)
+    assert waits.status is not None
+    assert waits.status["phase"] == "Running"
+    lasts = replace(children, refusal=replace(answer, heard=3))
+    done = plan(running().obj(), lasts, later(5000), SETTINGS)
+    assert done.status is not None
+    assert done.status["phase"] == "Complete"
+
+
+def test_a_reader_that_kueue_takes_goes_into_the_jobs_queue() -> None:
+    held = reader().suspended()
+    workload = {"metadata": {}, "spec": {}, "status": {}}
+    children = Children((worked().obj(), held.obj()), workload=workload, kueue="read")
+    waits = plan(running().spec(queueName="gpus").obj(), children, later(90), SETTINGS)
+    (patch,) = waits.patches
+    assert patch.name == "x-result-1"
+    assert patch.body == {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}}
+    assert waits.status is not None
+    assert waits.status["phase"] == "Running"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dino_operator.plan import quantities
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children
 from tests.builders import Object, a_job, later
@@ -73,3 +74,9 @@ def test_requests(sentence: str) -> None:
     requests = dict(pod["containers"][0]["resources"]["requests"])
     requests.pop("nvidia.com/gpu", None)
     assert requests == expected
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("100u", 1e-4), ("5000n", 5e-6), ("250m", 0.25)])
+def test_amounts_as_the_api_server_writes_them(text: str, cpus: float) -> None:
+    """0.0001 CPUs are 100u to it."""
+    assert quantities.amount(text) == pytest.approx(cpus)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
-from dino_operator.plan import pods
-from dino_operator.plan.model import Delete, Event, Patch, Plan
+from dino_operator.plan import account, pods
+from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
 from dino_operator.plan.names import Annotation
+from dino_operator.plan.view import View
 from tests.builders import (
     ChildBuilder,
     JobBuilder,
@@ -18,6 +19,7 @@ from tests.builders import (
     a_job,
     a_pod,
     at,
+    later,
 )
 from tests.statuses import (
     ATTEMPT,
@@ -30,6 +32,7 @@ from tests.statuses import (
 from tests.unit.plan_cases import (
     FAILURE_69,
     HOLD,
+    SETTINGS,
     Case,
     attempt_of,
     check,
@@ -424,3 +427,24 @@ CASES = _limits() | _over_suspensions() | _over_evictions()
 @pytest.mark.parametrize("sentence", CASES)
 def test_plan(sentence: str) -> None:
     check(CASES[sentence])
+
+
+def test_a_run_that_nobody_saw_end_is_counted_without_the_wait_after_it() -> None:
+    """Evicted and admitted again while no operator was there, then failed: 60 + 60 seconds ran."""
+    job = a_job().policy(activeDeadlineSeconds=1800)
+    job.status({**RUNNING, "activeSeconds": 0, "activeSince": at(0)})
+    job.thing["status"]["progress"] = {"updatedAt": at(60)}
+    child = a_child(job).queued("gpus").ran(3600).failed(end=3660)
+    pod = a_pod(child).exited(69)
+    pod.thing["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = at(3655)
+    view = View(job.obj(), Children((child.obj(),), (pod.obj(),)), later(3700), SETTINGS)
+    assert view.seconds_spent(2) == 120
+
+
+def test_a_suspension_that_the_job_controller_did_not_see_takes_no_run_back() -> None:
+    """Suspended at 100 s and resumed at once: it ran on from the start, until 3,700 s."""
+    child = a_child(a_job()).ran(0).failed(end=3700)
+    child.note(Annotation.SPENT, "100").note(Annotation.SPENT_UNTIL, at(100))
+    assert account.total(child.obj()) == 3700
+    child.spec(suspend=True)
+    assert account.total(child.obj()) == 100, "it ended while it was suspended"

@@ -11,7 +11,7 @@ from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.plan import observe, refused, search
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Object, Plan, Refusal
-from tests.builders import a_child, a_job, a_pod, a_preflight, later
+from tests.builders import a_child, a_job, a_pod, a_preflight, at, later
 from tests.statuses import RUNNING
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.plan_searches import a_search_for
@@ -106,6 +106,40 @@ def test_an_impossible_spec_ends_a_dinojob() -> None:
     assert told.status is not None
     assert told.status["failure"]["reason"] == "InvalidSpec"
     assert told.status["failure"]["remedy"].startswith("Correct the named key")
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_a_proxys_answer_ends_nothing(code: int) -> None:
+    """Kubernetes gives a reason; a load balancer before it has a page of HTML."""
+    answer = Refusal("create", "Job", "x", code, message="<html>Bad Request</html>")
+    told = plan(a_job().obj(), Children(refusal=answer), later(0), SETTINGS)
+    assert running(told)["reason"] == "APIServerUnavailable"
+
+
+def test_what_is_made_again_for_a_training_does_not_end_it() -> None:
+    job = a_job().status(RUNNING)
+    child = a_child(job)
+    children = Children(
+        (child.obj(),),
+        (a_pod(child).running().obj(),),
+        refusal=INVALID.refusal("ConfigMap", "x-train"),
+    )
+    told = plan(job.obj(), children, later(900), SETTINGS)
+    assert not told.deletes
+    assert told.status is not None
+    assert told.status["phase"] == "Running"
+
+
+def test_a_change_that_is_refused_leaves_progress_to_the_pod() -> None:
+    job = a_job().status({**RUNNING, "progress": {"epoch": 1, "updatedAt": at(50)}}).suspended()
+    answer = replace(WAITED_FOR["quota"].refusal("Job", "x-train-1"), verb="patch")
+    child = a_child(job)
+    children = Children((child.obj(),), (a_pod(child).running().obj(),), refusal=answer)
+    told = plan(job.obj(), children, later(60), SETTINGS)
+    assert told.status is not None
+    assert "progress" not in told.status
+    again = plan(job.status(told.status).obj(), children, later(61), SETTINGS)
+    assert again.status is None, "said once"
 
 
 def test_words_that_were_heard_before_change_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -103,6 +104,73 @@ async def test_every_kind_of_child_and_every_kind_of_refusal(answer: Answer, kin
     bench.kinds.clear()
     await bench.pursue(2)
     assert bench.running()["reason"] in ("Queued", "Checking"), "it goes on by itself"
+
+
+class Late(Refusing):
+    """One whose webhook's certificate is over: each answer has the time in it."""
+
+    async def create(self, thing: Object) -> Object:
+        said = (
+            'failed calling webhook "x.io": tls: failed to verify certificate: x509: certificate '
+            f"has expired or is not yet valid: current time 2026-01-01T12:00:{self.tried:02}Z is "
+            "after 2025-12-31T00:00:00Z"
+        )
+        self.answer = Answer(500, "InternalError", said, judged="WebhookUnavailable")
+        return await super().create(thing)
+
+
+async def test_an_answer_that_tells_the_time_is_written_once() -> None:
+    bench = Late("Job")
+    submit(bench, "Job")
+    await bench.pursue()
+    assert bench.running()["reason"] == "WebhookUnavailable"
+    writes = bench.world.writes
+    await bench.pursue(6)
+    assert bench.tried == 7
+    assert bench.world.writes == writes
+
+
+async def test_what_is_refused_after_the_end_is_left_to_the_next_resync() -> None:
+    bench = Refusing(answer=WAITED_FOR["policy, Forbidden"])
+    await failed(bench)
+    bench.kinds = {"patch"}
+    bench.world.edit(ttlSecondsAfterFinished=60)
+    bench.see()
+    assert await bench.reconciler.reconcile(KEY) is None
+
+
+DATA_READY = {
+    "type": "DataReady",
+    "status": "True",
+    "reason": "DataChecked",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T12:00:00Z",
+}
+
+
+def suspend_search(bench: Refusing, on: bool) -> None:
+    search = copy.deepcopy(bench.world.things[Kind.DINOAUTOMLS]["x"])
+    search["spec"]["suspend"] = on
+    bench.world._store(Kind.DINOAUTOMLS, search)
+
+
+async def test_a_trial_that_is_refused_holds_up_no_other() -> None:
+    """A search that is resumed: its held trial goes on, though the next one cannot be made."""
+    bench = Refusing(key=SEARCH, answer=WAITED_FOR["quota"])
+    bench.world._store(Kind.DINOAUTOMLS, a_search(engine="Embedded"))
+    await bench.pursue(2)
+    suspend_search(bench, True)
+    await bench.pursue(2)
+    trial = copy.deepcopy(bench.world.things[Kind.DINOJOBS]["x-trial-0"])
+    trial["status"] = {"phase": "Suspended", "conditions": [{**DATA_READY}]}
+    bench.world._store(Kind.DINOJOBS, trial)
+    assert trial["spec"]["runPolicy"]["suspend"] is True
+    made, bench.kinds = dict(bench.world.things[Kind.DINOJOBS]), {KIND}
+    suspend_search(bench, False)
+    await bench.pursue(2)
+    assert bench.tried, "the next trial was asked for"
+    assert bench.world.things[Kind.DINOJOBS].keys() == made.keys()
+    assert bench.world.things[Kind.DINOJOBS]["x-trial-0"]["spec"]["runPolicy"]["suspend"] is False
 
 
 async def test_an_impossible_job_ends_at_its_first_try() -> None:

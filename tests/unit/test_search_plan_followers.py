@@ -162,7 +162,7 @@ def test_one_that_the_api_server_refuses_has_failed() -> None:
     world.report()
     resource, children = world.look()
     said = "spec.tolerations: Invalid value"
-    refusal = Refusal("create", "DinoJob", "x-then-1", 422, message=said)
+    refusal = Refusal("create", "DinoJob", "x-then-1", 422, "Invalid", said)
     refused = replace(children, refusal=refusal)
     done = search.plan(resource, refused, world.now, world.settings)
     assert not done.creates

@@ -95,7 +95,7 @@ def test_a_trial_that_the_api_server_does_not_take_ends_the_search(begun: bool) 
     before = len(world.dinojobs)
     resource, children = world.look()
     said = "the API server refuses DinoJob x-trial-3: spec.datasets: is missing"
-    refusal = Refusal("create", "DinoJob", "x-trial-3", 422, message="spec.datasets: is missing")
+    refusal = Refusal("create", "DinoJob", "x-trial-3", 422, "Invalid", "spec.datasets: is missing")
     refused = replace(children, refusal=refusal)
     world.carry_out(search.plan(resource, refused, world.now, world.settings))
     assert len(world.dinojobs) == before, "and is not made again"

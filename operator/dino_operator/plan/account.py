@@ -39,9 +39,24 @@ def until(job: Object) -> datetime | None:
 def total(job: Object) -> int:
     """Seconds that had run when the Job ended; before its present run, of one that has not."""
     started, counted = job.get("status", {}).get("startTime"), until(job)
-    if started and counted and observe.parse_time(started) < counted:
+    if not (started and counted and observe.parse_time(started) < counted):
+        return noted(job) + observe.seconds_run(job)
+    if is_held_back(job):
         return noted(job)  # it ended while it was suspended
-    return noted(job) + observe.seconds_run(job)
+    # It was suspended and resumed before the Job controller looked.
+    again = _seconds(observe.parse_time(started), counted)
+    return noted(job) + max(0, observe.seconds_run(job) - again)
+
+
+def unnoted(job: Object, status: Object) -> int | None:
+    """Seconds of a run of a finished Job that the status alone remembers: it was held back and
+    started again while no operator was there. None where the status speaks of no run of it."""
+    since = str(status.get("activeSince") or "")
+    started = str(job.get("status", {}).get("startTime") or "")
+    if not since or not str(job["metadata"].get("creationTimestamp", "")) <= since <= started:
+        return None
+    begun, end = observe.parse_time(since), observe.parse_time(started)
+    return _seconds(begun, _last_sign(begun, end, _signs(status)))
 
 
 def ended_run(job: Object, status: Object, now: datetime) -> tuple[int, datetime] | None:

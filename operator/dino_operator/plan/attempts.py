@@ -209,7 +209,11 @@ def _starting(view: View, job: Object, pod: Object) -> Plan:
     waited = (view.now - observe.waiting_since(pod)).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
     if not observe.is_true(pod, "PodScheduled"):
-        return replace(say(view, job, _passes(view)), requeue_after=max(1.0, patience - waited))
+        if waited < patience:
+            return replace(say(view, job, _passes(view)), requeue_after=patience - waited)
+        said = scheduling.overlooked(pod)
+        told = say(view, job, status.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
+        return replace(told, requeue_after=min(waited, inputs.LONGEST_WAIT))
     soon = 2 * view.settings.events_after
     told = say(view, job, _awaiting(view, pod, waited >= patience))
     asks = _asks(view, pod, waited >= soon)

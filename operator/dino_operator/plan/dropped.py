@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from dino_api.experiment.paths import Loc
-from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason
+from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
 from dino_api.nulls import misleading
 from dino_operator.plan import failure, observe, schema
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Children, Object
 from dino_operator.plan.names import LAST_APPLIED
-from dino_operator.plan.view import View
+from dino_operator.plan.view import NOT_SEARCHED, View
 
 HOW = (
     "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "
@@ -68,9 +68,16 @@ def _said(at: Loc, known: Object) -> str:
 def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
     """The place of each key without a value that may not be dropped, and a sentence about it."""
     for at, meant in misleading(written, schema.KINDS[kind].spec):
+        if at == ("datasets",) and kind == KIND and not _asks_for_search(written):
+            continue  # no profile is used then: what is missing has a sentence of its own
         where = schema.named(("spec", *at))
         said = f"{where}: has no value, and means {meant} where it is left out."
         yield at, f"{said} Give it a value, or remove the key."
+
+
+def _asks_for_search(written: Object) -> bool:
+    trains = written.get("action") == Action.TRAIN
+    return trains and written.get("automlPolicy") != NOT_SEARCHED
 
 
 def _applied(resource: Object) -> Object:

@@ -60,7 +60,8 @@ def _plan(view: View) -> Plan:
     if status.is_over(view.resource):
         return _after_the_end(view)
     invalid = refused.end(view.children.refusal)
-    if invalid is not None and view.succeeded is None:
+    works = view.current is not None and not observe.is_finished(view.current)
+    if invalid is not None and view.succeeded is None and not works:
         return failed(view, invalid)
     if refused.is_of_a_change(view.children.refusal):
         return _unchanged(view)

@@ -57,14 +57,14 @@ def is_managed(view: View, job: Object) -> bool:
 
 def follow(view: View, job: Object, pods: list[Object]) -> Plan:
     """What is said of a Job that someone else suspended, and done about its queue."""
-    state = _held_by(view, job)
+    state = held_by(view, job)
     name = ""
     if pods:
         name = observe.name_of(observe.by_index(pods)[0])
         said = f"{state.running.message.rstrip('.')}; {words.saves(view.resource, name)}"
         state = status.waiting(state.running.reason, said)
     told = say(view, job, state, reporter=name or None)
-    patches = (*_into_queue(view, job), *deadline.patches(view, job))
+    patches = (*into_queue(view, job), *deadline.patches(view, job))
     return replace(told, patches=patches, requeue_after=view.settings.recheck)
 
 
@@ -74,7 +74,7 @@ def waiting(view: View) -> State:
     return status.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
 
 
-def _into_queue(view: View, job: Object) -> tuple[Patch, ...]:
+def into_queue(view: View, job: Object) -> tuple[Patch, ...]:
     """A Job that was made without a queue, and that Kueue wants one of: that of the DinoJob."""
     wanted = queue_labels.wanted(view.resource)
     if queue_of(job) or not wanted or view.children.workload is None:
@@ -83,7 +83,8 @@ def _into_queue(view: View, job: Object) -> tuple[Patch, ...]:
     return (Patch(observe.name_of(job), observe.uid_of(job), body),)
 
 
-def _held_by(view: View, job: Object) -> State:
+def held_by(view: View, job: Object) -> State:
+    """Who holds the Job back, and why, as far as Kueue may be asked."""
     found, seen = view.children.workload, view.children.kueue
     queue = queue_of(job)
     if found is not None:

@@ -17,6 +17,7 @@ from dino_api.result import Result
 from dino_operator.plan import (
     containers,
     failure,
+    kueue,
     limitranges,
     names,
     observe,
@@ -72,6 +73,10 @@ def look(view: View, job: Object) -> Reading:
     if left <= 0:
         said = f"Job {observe.name_of(reader)} has not ended after {PATIENCE} seconds"
         return Reading(told, problem=said)
+    if observe.is_suspended(reader):
+        why = kueue.held_by(view, reader).running.message
+        waits = _wait(view, min(left, view.settings.recheck), why)
+        return Reading(told, replace(waits, patches=kueue.into_queue(view, reader)))
     why, soon = _stuck(view, own)
     return Reading(told, _wait(view, min(left, soon), why))
 
@@ -102,7 +107,9 @@ def _missing(view: View, job: Object, told: Result | None) -> Reading:
     refusal = view.children.refusal
     if refusal is not None:
         judged = refused.judge(refusal)
-        if judged.ends or _since(view, observe.finished_at(job)) >= PATIENCE:
+        late = _since(view, observe.finished_at(job)) >= PATIENCE
+        # The job may have ended long ago, while no operator was there: one answer is not the last.
+        if judged.ends or (late and refusal.heard >= refused.LASTS_AFTER):
             return Reading(told, problem=judged.said)
         return Reading(told, _refused(view, refusal))
     try:

@@ -90,6 +90,7 @@ _REASONS = (
 )
 _PREFIX = re.compile(r"^(\(combined from similar events\): )?(Error creating: )?")
 _NUMBER = re.compile(r" ?\"?\b[0-9a-f]{64}\b\"?")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _USED = re.compile(r", used: .*?(?=, limited: )")
 
 
@@ -110,8 +111,9 @@ def refusal(job: Object, events: Iterable[Object], since: datetime) -> tuple[str
 
 
 def without_counters(message: str, job: str) -> str:
-    """The sentence without what changes at each try: the random name, and what others use."""
-    words = _USED.sub("", _PREFIX.sub("", message))
+    """The sentence without what changes at each try: the random name, the time, and what others
+    use."""
+    words = _MOMENT.sub("…", _USED.sub("", _PREFIX.sub("", message)))
     return re.sub(rf'"{re.escape(job)}(-\d+)?-[a-z0-9]{{5}}"', f'"{job}"', words)
 
 
@@ -128,9 +130,9 @@ def hindrance(pod: Object, events: Iterable[Object]) -> str:
 def about(pod: Object, words: str) -> str:
     """A sentence on a pod that does not start, with what to do where that is known.
 
-    Each try has another sandbox or container, whose number says nothing.
+    Each try has another time, and another sandbox or container, whose number says nothing.
     """
-    words = " ".join(_NUMBER.sub("", words).split())
+    words = " ".join(_MOMENT.sub("…", _NUMBER.sub("", words)).split())
     return _with_remedy(f"pod {observe.name_of(pod)}: {words}", _PROBLEMS, "")
 
 

@@ -15,14 +15,15 @@ MOST_WORKERS = 2
 """So many count: nodes have at least 4 CPUs for each GPU, of which the kubelet keeps a part."""
 PREFLIGHT_MEMORY = "1Gi"
 
-_DECIMAL = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SMALL = {"n": 1e-9, "u": 1e-6, "m": 1e-3}
+_DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
-_SUFFIXES = _DECIMAL | _BINARY
+_SUFFIXES = _SMALL | _DECIMAL | _BINARY
 
 
 def amount(text: str) -> float:
     """A quantity as a number of CPUs or bytes. Raises ValueError, KeyError for another text."""
-    digits = text.rstrip("mkKMGTPEi")
+    digits = text.rstrip("numkKMGTPEi")
     return float(digits) * _SUFFIXES[text[len(digits) :]]
 
 

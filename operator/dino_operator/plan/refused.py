@@ -40,6 +40,7 @@ _QUOTA = re.compile(r"(?:exceeded quota: |failed quota: |status unknown for quot
 _RIGHT = re.compile(r"cannot [a-z]+ resource|attempting to grant RBAC|blockOwnerDeletion")
 _FROM_PORT = re.compile(r"\S+:\d+->")
 """A connection's own end, which is another one each time."""
+_NUMBERED = re.compile(r"[\w:.+-]*\d[\w:.+-]*")
 _OF_KATIB = ".katib.kubeflow.org"
 
 
@@ -58,6 +59,11 @@ class Judgement:
         return self.reason == NAMESPACE_TERMINATING
 
     @property
+    def lasts(self) -> bool:
+        """Whether somebody has to do something before it can be taken."""
+        return self.reason != ConditionReason.API_UNAVAILABLE
+
+    @property
     def message(self) -> str:
         """The sentence and the remedy, as conditions and events have them."""
         return f"{self.said}. {self.remedy}".strip()
@@ -68,6 +74,12 @@ def judge(refusal: Refusal) -> Judgement:
     known = (_terminating, _policy, _webhook, _quota, _invalid, _right, _forbidden)
     found = (look(refusal) for look in known)
     return next((each for each in found if each is not None), _passing(refusal))
+
+
+def without_numbers(words: str) -> str:
+    """What the same answer has in common with itself from try to try: not the time, the id of a
+    request, a port, or how much of a quota is used."""
+    return _NUMBERED.sub("#", words)
 
 
 def verdict(resource: Object, refusal: Refusal | None) -> Verdict | None:
@@ -113,7 +125,9 @@ def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
 
     None where there is no status so far.
     """
-    desired = copy.deepcopy(plan.status or resource.get("status") or {})
+    foreign, stored = status.not_ours(resource), resource.get("status") or {}
+    kept = {key: part for key, part in stored.items() if key not in foreign}
+    desired = copy.deepcopy(plan.status or kept)
     for each in desired.get("conditions", []):
         if each["type"] == ConditionType.RUNNING.value:
             said = _said(resource, refusal)
@@ -216,8 +230,8 @@ def _quota(refusal: Refusal) -> Judgement | None:
 
 def _invalid(refusal: Refusal) -> Judgement | None:
     """The API's own validation, whose causes name fields, and what cannot even be read."""
-    if refusal.status not in (400, 413, 422):
-        return None
+    if refusal.status not in (400, 413, 422) or not refusal.reason:
+        return None  # without a reason it is not the API server that speaks, but a proxy before it
     if refusal.causes and not any(each.field for each in refusal.causes):
         return _denied(refusal, "the answer does not name it")
     if refusal.verb == "create" and refusal.kind in FROM_THE_SPEC:

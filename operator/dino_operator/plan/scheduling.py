@@ -52,3 +52,20 @@ def sentence(view: View, pod: Object) -> str:
     remedies = "; ".join(remedy for part, remedy in _REMEDIES if part in words)
     said = f"{who} {has}: {words}"
     return f"{said}. Remedy: {remedies}." if remedies else said
+
+
+def overlooked(pod: Object) -> str:
+    """For the status: why the scheduler has said nothing of a node for long, as far as the pod
+    tells."""
+    placed = observe.condition(pod, "PodScheduled") or {}
+    name = observe.name_of(pod)
+    if placed.get("reason"):
+        told = f": {placed['message']}" if placed.get("message") else ""
+        return (
+            f"pod {name} is not scheduled ({placed['reason']}){told}. Remedy: ask whoever runs "
+            "what holds it back; a scheduling gate is taken away by whoever set it."
+        )
+    return (
+        f"no scheduler has looked at pod {name}. Remedy: ask the cluster's administrator whether "
+        "kube-scheduler runs."
+    )

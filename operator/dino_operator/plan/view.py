@@ -235,10 +235,12 @@ class View:
         later = [each for each in self.stage_jobs if observe.attempt_of(each) >= attempt]
         earlier = [each for each in self.own_jobs if each not in later]
         told = self.status
-        if told.get("activeSince") in [each["status"].get("startTime") for each in earlier]:
-            told.pop("activeSince", None)  # the Job itself says when that run ended
+        unnoted = {observe.name_of(each): account.unnoted(each, told) for each in earlier}
+        if any(each is not None for each in unnoted.values()):
+            told.pop("activeSince", None)  # the run was of a Job that still exists
         of_gone = account.of_gone(told, self.children.pods, self.now)
-        return max([of_gone, *map(account.total, earlier)])
+        ran = [account.total(each) + (unnoted[observe.name_of(each)] or 0) for each in earlier]
+        return max([of_gone, *ran])
 
 
 def _is_preflight(job: Object) -> bool:

@@ -87,9 +87,14 @@ class Reconciler:
         if judged.is_quiet:
             log.info("%s: %s", key, judged.said)
             return None
+        resource = self._cache.resource(key)
+        if resource is not None and status.is_over(resource) and judged.lasts:
+            log.warning("%s: %s", key, judged.said)  # the next resync tries it again
+            return None
         heard = self._heard.setdefault(key, Counter())
-        refusal = replace(answer.refusal, heard=heard[judged.message])
-        heard[judged.message] += 1
+        words = refused.without_numbers(judged.message)
+        refusal = replace(answer.refusal, heard=heard[words])
+        heard[words] += 1
         try:
             plan = await self._plan(key, refusal=refusal)
             await self._carry_out(key, _only_said(plan, self._cache.resource(key), refusal))
@@ -100,6 +105,9 @@ class Reconciler:
             raise answer from error
         if judged.ends:
             return plan.requeue_after
+        if key.kind is Kind.DINOAUTOMLS and refusal.verb == "create":
+            # A trial that cannot be made is no reason to leave others held, or to let bad ones run.
+            await self._carry_out(key, Plan(patches=plan.patches, deletes=plan.deletes))
         raise answer
 
     async def _plan(
