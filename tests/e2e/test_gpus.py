@@ -27,7 +27,8 @@ def two_gpus(lab: Lab) -> Iterator[None]:
 def jobs(lab: Lab, two_gpus: None) -> None:
     """Both at once: most of their time is waiting."""
     for name, gpus in (("two-gpus", 2), ("eight-gpus", 8)):
-        job = small_job(name, resources={"gpus": gpus, "memory": "3Gi"})
+        # As many CPUs as two GPUs get by default, the node may not have.
+        job = small_job(name, resources={"gpus": gpus, "cpu": 1, "memory": "3Gi"})
         # There are 24 images, and a step takes a batch for each GPU.
         job["spec"]["experiment"]["dataset"]["batch_size"] = 2
         lab.apply(job)
