@@ -286,8 +286,13 @@ class Cluster:
         return found.metadata.deletion_timestamp is not None
 
     def bind(self, pod: str) -> None:
-        """Puts the pod on a node without a kubelet: then deleting it does not end it."""
-        target = kubernetes.client.V1ObjectReference(kind="Node", name="nowhere")
+        """Puts the pod on a node without a kubelet: then deleting it does not end it.
+
+        Each on a node of its own: the pod garbage collector takes pods of a node that it has known
+        to be missing for 40 seconds.
+        """
+        nowhere = f"nowhere-{uuid.uuid4().hex[:8]}"
+        target = kubernetes.client.V1ObjectReference(kind="Node", name=nowhere)
         meta = kubernetes.client.V1ObjectMeta(name=pod)
         body = kubernetes.client.V1Binding(metadata=meta, target=target)
         self.core.create_namespaced_pod_binding(pod, self.namespace, body, _preload_content=False)
