@@ -116,6 +116,13 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         type=float,
     )
     option(
+        "--recheck-seconds",
+        "DINO_RECHECK_SECONDS",
+        "30",
+        "how often a job that waits for a queue, or for anything else outside, is looked at again",
+        type=float,
+    )
+    option(
         "--progress-old-seconds",
         "DINO_PROGRESS_OLD_SECONDS",
         "300",
@@ -236,6 +243,7 @@ async def run(options: argparse.Namespace) -> None:
         routed_parallel=options.automl_parallel_trials,
         profile=options.automl_profile,
         katib_poll=options.katib_poll_seconds,
+        recheck=options.recheck_seconds,
         progress_old_after=options.progress_old_seconds,
     )
     how = Options(options.watch_namespaces, options.workers, options.resync_seconds)

@@ -22,6 +22,13 @@ HELD = "dino-operator.io/held"
 GROUP = "kueue.x-k8s.io"
 
 
+@pytest.fixture(scope="module")
+def served(operating: Operating) -> Iterator[tuple[Cluster, Process]]:
+    """An operator that looks at queues every few seconds."""
+    with operating("--recheck-seconds", "4") as both:
+        yield both
+
+
 @pytest.fixture(scope="module", autouse=True)
 def workloads(cluster_kubectl: Kubectl) -> Iterator[None]:
     """The CRD of Kueue's Workloads, as far as they are read; without Kueue itself."""
@@ -217,7 +224,7 @@ def clear_start(cluster: Cluster, job: str) -> None:
 
 def test_kueues_own_reason_stands_on_the_job(operating: Operating) -> None:
     """Also where the queue never has room, and the words of a deactivated Workload."""
-    with operating() as (cluster, operator):
+    with operating("--recheck-seconds", "4") as (cluster, operator):
         cluster.dinojobs.create(a_manifest("told", queueName="lab"))
         uid = cluster.job("told-train-1")["metadata"]["uid"]
         cluster.reason("told", "WaitingForQueue")
@@ -229,7 +236,7 @@ def test_kueues_own_reason_stands_on_the_job(operating: Operating) -> None:
         say(cluster, uid, "The workload is deactivated", active=False)
         cluster.reason("told", "WorkloadDeactivated")
         assert "kubectl patch workload job-told --type=merge" in said(cluster, "told")
-        quiet(cluster, operator, "told-train-1", 40)
+        quiet(cluster, operator, "told-train-1", 12)
 
 
 def cluster_says(cluster: Cluster, words: str) -> None:
