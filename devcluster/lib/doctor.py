@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,25 @@ def check_platform(*, node: bool) -> None:
         )
     if os.geteuid() != 0:
         raise ClusterError(f"The dev cluster's node needs root: run it as root, or {ELSEWHERE}.")
+    check_null_device(Path(os.devnull))
+
+
+def check_null_device(path: Path) -> None:
+    """Raise ClusterError where not every user may write to /dev/null.
+
+    A build's container has this machine's. apt fetches as a user of its own there, and would say
+    that no gpgv is installed.
+    """
+    if not is_open_device(path.stat().st_mode):
+        raise ClusterError(
+            f"{path} is not a device that every user may read and write: "
+            f"`rm -f {path} && mknod -m 666 {path} c 1 3` makes it anew."
+        )
+
+
+def is_open_device(mode: int) -> bool:
+    """Whether a file's st_mode is a character device's that everyone may read and write."""
+    return stat.S_ISCHR(mode) and stat.S_IMODE(mode) & 0o666 == 0o666
 
 
 def _os_release() -> str:

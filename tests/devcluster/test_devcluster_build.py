@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ def test_the_control_plane_alone_needs_neither_root_nor_debian(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(doctor, "_os_release", lambda: "ID=fedora")
     doctor.check_platform(node=False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "right"),
+    [
+        (stat.S_IFCHR | 0o666, True),
+        (stat.S_IFCHR | 0o777, True),
+        (stat.S_IFCHR | 0o755, False),
+        (stat.S_IFREG | 0o666, False),
+    ],
+)
+def test_a_build_needs_a_null_device_that_everyone_may_write(mode: int, right: bool) -> None:
+    assert doctor.is_open_device(mode) is right
+
+
+def test_a_null_device_that_is_a_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    doctor.check_null_device(Path(os.devnull))
+    (tmp_path / "null").touch()
+    with pytest.raises(ClusterError, match=r"null is not a device .*`rm -f .*mknod -m 666 "):
+        doctor.check_null_device(tmp_path / "null")
 
 
 def test_packages_are_missed_by_what_they_bring() -> None:
