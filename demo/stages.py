@@ -22,6 +22,7 @@ GRACE_SECONDS = 60.0  # for a program to end after an interrupt, before it is ki
 LOOK_SECONDS = 10.0
 TAIL_BYTES = 16_384
 WIDE = 70  # letters of a log's last line on the screen
+WIDEST = 200  # and of each of the last lines in the message of a failure
 
 
 class Work:
@@ -73,7 +74,9 @@ class Work:
             self._wait(process, look)
         if process.returncode != 0:
             short = " ".join([Path(words[0]).name, *words[1:3]])
-            raise DemoError(f"`{short}` failed: {self.last_line()}", f"less {self.log}")
+            raise DemoError(
+                f"`{short}` failed: {self.last_line()}{self.ending()}", f"less {self.log}"
+            )
 
     def note(self, text: str) -> None:
         """A line for the log."""
@@ -84,14 +87,27 @@ class Work:
         """The last line of the log that says something; an `error:` among the last ones is
         preferred.
         """
+        lines = self._last_lines(20)
+        errors = [line for line in lines if line.lower().startswith("error")]
+        return (errors or lines or [""])[-1]
+
+    def ending(self) -> str:
+        """The log's end, indented, where it says more than the last line: the cause comes first,
+        and whoever reads this elsewhere, as in CI, has not the log.
+        """
+        lines = self._last_lines(10)
+        shown = [line if len(line) <= WIDEST else f"{line[:WIDEST]} …" for line in lines]
+        return "".join(f"\n    {line}" for line in shown) if len(lines) > 1 else ""
+
+    def _last_lines(self, count: int) -> list[str]:
+        """The last lines of the log that are not blank, without the commands noted there."""
         if not self.log.exists():
-            return ""
+            return []
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             text = log.read().decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines()[-20:]]
-        errors = [line for line in lines if line.lower().startswith("error")]
-        return next((line for line in reversed(errors or lines) if line), "")
+        lines = [line.strip() for line in text.splitlines()]
+        return [line for line in lines if line and not line.startswith("$ ")][-count:]
 
     def _wait(self, process: subprocess.Popen[bytes], look: Callable[[], str] | None) -> None:
         looked = time.monotonic()

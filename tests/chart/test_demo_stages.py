@@ -109,6 +109,16 @@ def test_a_programs_failure_is_its_last_word_and_its_log(tmp_path: Path) -> None
     assert "working" in (tmp_path / "my-stage.log").read_text()
 
 
+def test_a_failure_shows_what_the_program_said_before_its_last_word(tmp_path: Path) -> None:
+    program = "print('apt: no gpgv'); print('x' * 999); print('error: build'); raise SystemExit(3)"
+    failing = stage("build", lambda work: work.run([PYTHON, "-c", program]))
+    with pytest.raises(DemoError) as error:
+        runner(tmp_path, failing).run()
+    first, *end = str(error.value).splitlines()
+    assert first.endswith("failed: error: build")
+    assert end == ["    apt: no gpgv", f"    {'x' * 200} …", "    error: build"]
+
+
 def test_what_a_program_prints_can_be_read(tmp_path: Path) -> None:
     work = Work("x", tmp_path / "x.log", threading.Event())
     program = "import sys; print('value'); print('note', file=sys.stderr)"
@@ -300,7 +310,13 @@ def test_a_users_cluster_needs_what_it_says(tmp_path: Path) -> None:
     assert all(name in str(error.value) for name in NEEDED)
 
 
-def test_with_everything_named_nothing_is_built(tmp_path: Path) -> None:
+def test_with_everything_named_nothing_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("demo.plan.DEV_HOME", tmp_path)  # whatever was built here, or was not
+    (tmp_path / "bin").mkdir()
+    for program in ("kubectl", "helm"):
+        (tmp_path / "bin" / program).touch()
     env = dict.fromkeys(NEEDED, "x") | {"DINO_S3_ENDPOINT": "aws", "DINO_S3_BUCKET": "mine"}
     demo, stages = current(tmp_path, None, env)
     assert [stage.name for stage in stages] == ["cluster", "dataset", "upload", "operator"]
