@@ -122,8 +122,11 @@ class Work:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a program and all it started, and kill what does not end in time."""
-    os.killpg(process.pid, signal.SIGINT)
+    """Terminate a program and all it started, and kill what does not end in time.
+
+    Not an interrupt: what a script started in its background ignores those.
+    """
+    os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:

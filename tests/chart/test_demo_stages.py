@@ -47,8 +47,15 @@ def test_what_needs_nothing_runs_at_once_and_the_rest_in_order(tmp_path: Path) -
     assert order == ["side by side", "side by side", "last"]
 
 
-def test_a_failure_ends_the_others_and_comes_out_as_it_was(tmp_path: Path) -> None:
-    sleeper = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
+IN_A_SCRIPTS_BACKGROUND = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+
+
+@pytest.mark.parametrize("before", ["", IN_A_SCRIPTS_BACKGROUND])
+def test_a_failure_ends_the_others_and_comes_out_as_it_was(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "GRACE_SECONDS", 3600.0)
+    sleeper = f"{before}import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
     log = tmp_path / "long.log"
 
     def fail(work: Work) -> None:
