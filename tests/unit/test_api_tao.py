@@ -40,6 +40,8 @@ ADDED = {
     "train.early_stopping.patience",
     "train.early_stopping.min_delta",
     "train.accumulate_grad_batches",
+    "train.max_detections",
+    "evaluate.max_detections",
     "train.tensorboard",
     "train.num_processes",
     "train.optim.warmup_steps",

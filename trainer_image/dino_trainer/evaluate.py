@@ -1,10 +1,11 @@
 """Finding objects in a data set, and scoring what was found the way COCO does.
 
 The twelve statistics equal pycocotools' to the last bit; hotcoco computes them about two hundred
-times as fast. Boxes are scored in pixels of the original images.
+times as fast. Boxes are scored in pixels of the original images. Ids of images and categories are
+names: what is scored are positions, so that no id is too large, negative or rounded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
 
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 
 from dino_api.experiment import DatasetConfig
-from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.loader import Batch, eval_loader
 from dino_trainer.detectors.info import Detector
 from dino_trainer.distributed.world import World
 from dino_trainer.model import Detections
 
+# COCO scores that many detections of a class in an image, the best ones.
+MOST_DETECTIONS = 100
 # Turns that several processes take before they ask each other whether to stop.
 TURNS_BETWEEN_QUESTIONS = 8
 
@@ -136,6 +139,21 @@ def join(parts: list[Found]) -> Found:
     )
 
 
+_AR100 = 8
+
+
+def _places(images: Sequence[CocoImage]) -> np.ndarray:
+    """int64[i]: each image's place in the order of ids, which decides between equal scores.
+
+    Where ids repeat, in the order of the data set. Python's integers compare: no id is rounded.
+    """
+    ids = [image.id for image in images]
+    places = np.arange(len(ids))
+    if len(set(ids)) == len(ids):
+        places[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    return places
+
+
 class Scorer:
     """COCO statistics against one data set's boxes, which are prepared once.
 
@@ -143,24 +161,30 @@ class Scorer:
         dataset: the true boxes, crowds included (a detection inside a crowd counts as neither
             right nor wrong).
         class_ids: the categories that count; all if None.
+        max_detections: that many detections of a class in an image count, the best ones; at least
+            COCO's 100. AR1, AR10 and AR100 stay what they are called.
     """
 
-    def __init__(self, dataset: CocoDataset, class_ids: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        class_ids: list[int] | None = None,
+        max_detections: int = MOST_DETECTIONS,
+    ) -> None:
         images = dataset.images
-        self._categories = sorted(dataset.categories)
-        self._class_ids = class_ids
-        # The file's own ids where they are unique: they decide between equal scores.
-        ids = np.array([image.id for image in images], np.int64)
-        self._ids = ids if len(np.unique(ids)) == len(ids) else np.arange(len(ids))
+        self._categories = np.array(sorted(dataset.categories), np.int64)
+        chosen = self._categories if class_ids is None else np.array(sorted(class_ids), np.int64)
+        self._chosen = np.flatnonzero(np.isin(self._categories, chosen)).tolist()
+        self._most = sorted({1, 10, MOST_DETECTIONS, max_detections})
+        self._places = _places(images)
         counts = [len(image.labels) for image in images]
         self._truth = hotcoco.COCO.from_arrays(
-            [
-                {"id": int(id), "width": image.width, "height": image.height}
-                for id, image in zip(self._ids, images, strict=True)
-            ],
-            [{"id": id, "name": dataset.categories[id]} for id in self._categories],
-            np.repeat(self._ids, counts),
-            np.concatenate([image.labels for image in images]),
+            [{"id": place} for place in range(len(images))],
+            [{"id": place, "name": str(place)} for place in range(len(self._categories))],
+            np.repeat(self._places, counts),
+            np.searchsorted(
+                self._categories, np.concatenate([image.labels for image in images])
+            ),
             np.concatenate([image.boxes for image in images]).astype(np.float64),
             area=np.concatenate([image.areas for image in images]).astype(np.float64),
             iscrowd=np.concatenate([image.crowd for image in images]),
@@ -168,25 +192,34 @@ class Scorer:
 
     def score(self, found: Found) -> np.ndarray:
         """The statistics in pycocotools' order, float64[12]; -1 where there is nothing to find."""
-        return np.asarray(self.evaluated(found).stats)
+        return self.stats(self.evaluated(found))
+
+    def stats(self, evaluated: hotcoco.COCOeval) -> np.ndarray:
+        """The statistics of what `evaluated` gave."""
+        stats = np.array(evaluated.stats)
+        if self._most[-1] > MOST_DETECTIONS:  # stats has the recall at the most in its place
+            place = self._most.index(MOST_DETECTIONS)
+            recall = np.asarray(evaluated.eval["recall"])[:, :, 0, place]
+            stats[_AR100] = recall[recall > -1].mean() if (recall > -1).any() else -1
+        return stats
 
     def evaluated(self, found: Found) -> hotcoco.COCOeval:
-        """The same with all that they are made of: `stats`, and `eval` with its curves."""
+        """All that the statistics are made of: `eval` with its curves."""
         known = np.isin(found.labels, self._categories)
         boxes = found.boxes[known].astype(np.float64)
         rows = np.concatenate(
             [
-                self._ids[found.images[known], None].astype(np.float64),
+                self._places[found.images[known], None].astype(np.float64),
                 boxes[:, :2],
                 boxes[:, 2:] - boxes[:, :2],
                 found.scores[known, None].astype(np.float64),
-                found.labels[known, None].astype(np.float64),
+                np.searchsorted(self._categories, found.labels[known])[:, None].astype(np.float64),
             ],
             axis=1,
         )
         evaluation = hotcoco.COCOeval(self._truth, self._truth.load_res(rows), "bbox")
-        if self._class_ids is not None:
-            evaluation.params.cat_ids = sorted(self._class_ids)
+        evaluation.params.cat_ids = self._chosen
+        evaluation.params.max_dets = self._most
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summary_lines()  # fills stats, and unlike summarize() prints nothing

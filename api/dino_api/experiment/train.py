@@ -152,6 +152,12 @@ class TrainConfig(Section):
     validation_interval: Int = key(
         1, "Epochs between validations; at most num_epochs.", ge=1, le=100000
     )
+    max_detections: Int = key(
+        100,
+        "Detections of a class in an image that validation counts. COCO: 100.",
+        ge=100,
+        le=10000,
+    )
     checkpoint_interval: Int = key(
         1,
         "Epochs or steps (see checkpoint_interval_unit) between checkpoints: what a killed job "

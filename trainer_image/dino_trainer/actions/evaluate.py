@@ -142,7 +142,10 @@ def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
     """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
     given = spec.evaluate.conf_threshold
     found = found.at(found.scores.astype(np.float64) >= given)
-    evaluated = Scorer(scene.dataset, list(scene.classes)).evaluated(found)
+    most = spec.evaluate.max_detections
+    scorer = Scorer(scene.dataset, list(scene.classes), most)
+    evaluated = scorer.evaluated(found)
+    stats = scorer.stats(evaluated)
     scored = Boxes.found(found.at(np.isin(found.labels, list(scene.classes))))
     truth = Boxes.true(scene.dataset)
     truth = truth.at(np.isin(truth.labels, list(scene.classes)))
@@ -153,9 +156,10 @@ def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
         scene.classes,
         len(scene.dataset.images),
         given or None,
+        most,
     )
-    metrics = Metrics.from_coco(evaluated.stats)
-    return Outcome(metrics, coco_lines(evaluated.stats), made, found, scored, truth)
+    lines = coco_lines(stats, most)
+    return Outcome(Metrics.from_coco(stats), lines, made, found, scored, truth)
 
 
 def write(
@@ -163,7 +167,7 @@ def write(
 ) -> list[Artifact]:
     """The three files, published."""
     folder = context.output.dir
-    ids = np.array([image.id for image in scene.dataset.images], np.int64)
+    ids = [image.id for image in scene.dataset.images]
     write_predictions(folder / PREDICTIONS, outcome.found, ids)
     numbers = summary(
         scene.detector.info.file,
@@ -190,6 +194,7 @@ def _settings(scene: Scene, spec: ExperimentSpec) -> dict[str, Any]:
     augmentation = scene.config.augmentation
     return {
         "confThreshold": spec.evaluate.conf_threshold,
+        "maxDetections": spec.evaluate.max_detections,
         "evalClassIds": spec.dataset.eval_class_ids,
         "batchSize": scene.config.batch_size,
         "fixedSize": augmentation.fixed_size,
@@ -223,6 +228,8 @@ def _verdict(scene: Scene, outcome: Outcome, spec: ExperimentSpec) -> str:
     ]
     if given:
         said.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
+    most = spec.evaluate.max_detections
+    said.append(f"The {most} best detections of a class in an image count (maxDets {most}).")
     if spec.dataset.eval_class_ids is not None:
         said.append("Only the classes of dataset.eval_class_ids count.")
     return " ".join(said)

@@ -101,8 +101,11 @@ def stopped_early(run: loop.Run) -> str | None:
 
 def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     """Publish the picture and say what came out."""
-    best = published(context, BEST)
     top = run.standing.best
+    if top is None:  # no validation had anything to find: the last weights are as good as any
+        run.keeper.best(run)
+        context.output.settle()
+    best = published(context, BEST)
     listed = context.output.published()
     kept = [listed[one.name].artifact(one.name) for one in run.standing.kept]
     picture = draw_picture(run, context, data)

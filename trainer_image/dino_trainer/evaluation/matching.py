@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.evaluate import Found
+from dino_trainer.evaluate import MOST_DETECTIONS, Found
 
-# COCO scores that many detections of a class in an image, the best ones.
-MOST = 100
 # Pairs that are compared at once: bounds the memory of crowded data sets.
 _PAIRS_AT_ONCE = 2_000_000
 
@@ -109,7 +107,7 @@ def ranked(boxes: Boxes) -> NDArray[np.int64]:
     return np.argsort(-boxes.scores, kind="stable")
 
 
-def among_best(found: Boxes, most: int = MOST) -> NDArray[np.bool_]:
+def among_best(found: Boxes, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
     """bool[n]: whether a detection is among the `most` best of its class in its image."""
     by = np.lexsort((-found.scores, _keys(found, True)))
     ranks = np.empty(len(found), np.int64)

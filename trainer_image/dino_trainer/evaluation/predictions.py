@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dino_trainer.evaluate import Found
 from dino_trainer.evaluation.matching import Boxes
@@ -15,11 +14,11 @@ from dino_trainer.storage import replacing
 _AT_ONCE = 20_000
 
 
-def write_predictions(path: Path, found: Found, image_ids: NDArray[np.int64]) -> None:
+def write_predictions(path: Path, found: Found, image_ids: Sequence[int]) -> None:
     """All detections, one a line, in their order, with every digit.
 
     pycocotools on this file finds the very statistics that were reported: rounded numbers would
-    change sides of a threshold now and then. image_ids: int64[i], by place in the data set.
+    change sides of a threshold now and then. image_ids: by place in the data set.
     Raises DiskFull and what else writing ends with.
     """
     with replacing(path) as aside, aside.open("w", encoding="ascii") as file:
@@ -35,8 +34,8 @@ def _parts(boxes: Boxes) -> Iterator[Boxes]:
         yield boxes.at(np.arange(start, min(start + _AT_ONCE, len(boxes))))
 
 
-def _lines(boxes: Boxes, image_ids: NDArray[np.int64]) -> Iterator[str]:
-    images = image_ids[boxes.images].tolist()
+def _lines(boxes: Boxes, image_ids: Sequence[int]) -> Iterator[str]:
+    images = [image_ids[place] for place in boxes.images.tolist()]
     rows = zip(
         images, boxes.labels.tolist(), boxes.boxes.tolist(), boxes.scores.tolist(), strict=True
     )

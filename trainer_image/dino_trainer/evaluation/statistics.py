@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_trainer.evaluate import MOST_DETECTIONS
 from dino_trainer.evaluation.matching import NOBODY, Boxes
 from dino_trainer.evaluation.operating import Point, Tally
 from dino_trainer.evaluation.verdict import (
@@ -30,7 +31,7 @@ AT_50, AT_75 = 0, 5
 
 @dataclass(frozen=True)
 class Accumulated:
-    """What pycocotools' accumulate() leaves, for boxes of all sizes and 100 detections an image.
+    """What pycocotools' accumulate() leaves, for boxes of all sizes and the most detections.
 
     precision: float64[t, r, c]. recall: float64[t, c]. -1 in both for classes without a true box.
     """
@@ -57,7 +58,7 @@ class Accumulated:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class. AP, AP50, AP75 and AR (at 100 detections) are None without a true box.
+    """One class. AP, AP50, AP75 and AR (at the most detections) are None without a true box.
 
     truths: true boxes, crowds left out. best: at the threshold with the largest F1, None where
     nothing was found. used: at the threshold of the whole evaluation.
@@ -107,14 +108,16 @@ def statistics(
     names: Mapping[int, str],
     images: int,
     threshold: float | None = None,
+    most: int = MOST_DETECTIONS,
 ) -> Statistics:
     """Of boxes that all belong to classes in `names`, whose order is that of `accumulated`.
 
     names: name by category id, sorted by id. images: how many there are.
     threshold: None takes the one with the largest F1; 0.5 where nothing right was found.
+    most: detections of a class in an image that count.
     """
     class_ids = np.array(list(names), np.int64)
-    matched = hits(found, truth)
+    matched = hits(found, truth, most=most)
     tallies, whole = _tallies(found, truth, matched, class_ids)
     best = whole.best()
     if threshold is None:

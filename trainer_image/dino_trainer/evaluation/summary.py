@@ -9,25 +9,33 @@ from numpy.typing import NDArray
 
 from dino_api.result import Metrics, ModelFile
 from dino_trainer.data.coco import CocoDataset
+from dino_trainer.evaluate import MOST_DETECTIONS
 from dino_trainer.evaluation.operating import Point
 from dino_trainer.evaluation.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
 
 SCHEMA = 1
 _LISTED = 50
-# IoU, box sizes and detections an image of the twelve statistics in their order.
 _IOU = "0.50:0.95"
-_SIZES = [(_IOU, size, 100) for size in ("small", "medium", "large")]
-_PRECISIONS = [*((iou, "all", 100) for iou in (_IOU, "0.50", "0.75")), *_SIZES]
-_RECALLS = [*((_IOU, "all", most) for most in (1, 10, 100)), *_SIZES]
 
 
-def coco_lines(stats: NDArray[np.float64]) -> list[str]:
-    """The twelve statistics, float64[12], in the lines that pycocotools and TAO print."""
+def _measures(most: int) -> list[tuple[str, str, int]]:
+    """IoU, box sizes and detections an image of the twelve statistics in their order."""
+    sizes = [(_IOU, size, most) for size in ("small", "medium", "large")]
+    precisions = [(iou, "all", most) for iou in (_IOU, "0.50", "0.75")]
+    recalls = [(_IOU, "all", number) for number in (1, 10, MOST_DETECTIONS)]
+    return [*precisions, *sizes, *recalls, *sizes]
+
+
+def coco_lines(stats: NDArray[np.float64], most: int = MOST_DETECTIONS) -> list[str]:
+    """The twelve statistics, float64[12], in the lines that pycocotools and TAO print.
+
+    most: the detections of a class in an image that were scored.
+    """
     titles = ["Average Precision  (AP)"] * 6 + ["Average Recall     (AR)"] * 6
     return [
-        f" {title} @[ IoU={iou:<9} | area={size:>6s} | maxDets={most:>3d} ] = {value:0.3f}"
-        for title, (iou, size, most), value in zip(
-            titles, [*_PRECISIONS, *_RECALLS], stats, strict=True
+        f" {title} @[ IoU={iou:<9} | area={size:>6s} | maxDets={number:>3d} ] = {value:0.3f}"
+        for title, (iou, size, number), value in zip(
+            titles, _measures(most), stats, strict=True
         )
     ]
 

@@ -14,13 +14,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_trainer.evaluate import MOST_DETECTIONS
 from dino_trainer.evaluation.matching import NOBODY, Boxes, among_best, match
 
 
 class Kind(IntEnum):
     """What a detection is."""
 
-    HIDDEN = 0  # below the threshold, or not among the 100 of its class that COCO scores
+    HIDDEN = 0  # below the threshold, or not among the best of its class that are scored
     CROWD = 1
     RIGHT = 2
     CONFUSED = 3
@@ -39,12 +40,16 @@ class Verdict:
 Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 
-def hits(found: Boxes, truth: Boxes, iou: float = 0.5) -> Hits:
+def hits(
+    found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIONS
+) -> Hits:
     """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
+
+    most: that many of a class in an image count, the best ones.
 
     Better detections choose first, so what scores less changes nothing about them.
     """
-    scored = among_best(found)
+    scored = among_best(found, most)
     partners = np.full(len(found), NOBODY)
     partners[scored] = match(found.at(scored), truth, iou)
     in_crowd = np.append(truth.crowd, False)[partners]  # the last place is NOBODY's

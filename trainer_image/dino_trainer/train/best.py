@@ -54,9 +54,12 @@ class Standing:
         return -1.0 if value is None else value
 
     def enter(self, epoch: int, metrics: Metrics) -> bool:
-        """Takes in a validation after `epoch` finished epochs. Returns whether it is the best."""
+        """Takes in a validation after `epoch` finished epochs. Returns whether it is the best.
+
+        One that had nothing to find (-1) is never the best, not even the first.
+        """
         score = self.score(metrics)
-        better = self.best is None or score > self.score(self.best.metrics)
+        better = score >= 0 and (self.best is None or score > self.score(self.best.metrics))
         if self.bar is None or score > self.bar + self.config.early_stopping.min_delta:
             self.bar, self.waited = score, 0
         else:
@@ -72,7 +75,7 @@ class Standing:
         Of equal ones the earlier stays.
         """
         wanted = self.config.checkpointer.save_top_k
-        if wanted == 1 or self.last is None:
+        if wanted == 1 or self.last is None or self.score(self.last) < 0:
             return None, []
         new = Kept(epoch, self.score(self.last))
         others = [kept for kept in self.kept if kept.epoch != epoch]
