@@ -159,10 +159,22 @@ def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
 
 
 @pytest.mark.parametrize("name, kind", [("a.JPG", "JPEG"), ("a.png", "PNG"), ("a.bmp", "BMP"),
-                                        ("a.webp", "WEBP"), ("a.tiff", "PNG")])  # fmt: skip
+                                        ("a.webp", "WEBP"), ("a.tiff", "TIFF"),
+                                        ("a.gif", "PNG")])  # fmt: skip
 def test_a_picture_stays_a_file_of_its_kind(name: str, kind: str) -> None:
     content = drawing.encode(Image.new("RGB", (20, 10)), name)
     assert Image.open(io.BytesIO(content)).format == kind
+
+
+def test_a_picture_longer_than_its_kind_allows_is_a_png() -> None:
+    for name, width in (("a.jpg", 66_000), ("a.webp", 17_000)):
+        content = drawing.encode(Image.new("RGB", (width, 1)), name)
+        assert Image.open(io.BytesIO(content)).format == "PNG"
+
+
+def test_no_two_drawn_pictures_share_a_file() -> None:
+    names = ["a.gif", "a.gif.png", "a.jpg", "b.jp2"]
+    assert drawing.drawn_names(names) == ["a.gif.png.png", "a.gif.png", "a.jpg", "b.jp2.png"]
 
 
 def test_counts_and_the_report() -> None:

@@ -18,7 +18,7 @@ from s3_server import BUCKET, S3Server
 
 from dino_api.experiment import load
 from dino_trainer.actions import inference
-from dino_trainer.data.pictures import Picture
+from dino_trainer.data.pictures import Gathered, Picture
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference import files
@@ -103,8 +103,36 @@ def test_one_corrupt_image_among_many_is_named_counted_and_skipped(lab: Lab) -> 
     assert [warning.split()[1] for warning in warnings] == broken
     assert lab.detector.batches == [(3, 3, 32, 48)] * 3
     report = (lab.results / "report.html").read_text()
-    assert "<td>9.jpg</td><td>no image</td>" in report
+    assert "<td>9.jpg</td><td>it is an HTML page</td>" in report
     assert report.count("<figure>") == 9
+
+
+def test_other_kinds_are_read_and_what_is_left_out_is_counted_and_named(lab: Lab) -> None:
+    """In the log, the result, predictions.json and the report; drawn ones are kinds people see."""
+    for name, kind in (("a.jpg", "JPEG"), ("b.tif", "TIFF"), ("c.jfif", "JPEG"), ("d.gif", "GIF")):
+        an_image(lab.folder / "a" / name, kind=kind)
+    (lab.folder / "a" / "e.heic").touch()
+    result = lab.run([lab.folder / "a"])
+    left_out = "1 file is left out, not ending as images do (1 .heic): e.heic."
+    assert result.dataset.images == 4
+    assert result.dataset.warnings == [left_out]
+    assert f"Warning: {left_out}" in lab.recorder.events
+    assert lab.predictions["info"]["left_out"] == ["e.heic"]
+    assert left_out in (lab.results / "report.html").read_text()
+    drawn = {"a.jpg": "JPEG", "b.tif": "TIFF", "c.jfif": "JPEG", "d.gif.png": "PNG"}
+    assert lab.written("images_annotated") == set(drawn)
+    for name, kind in drawn.items():
+        assert Image.open(lab.results / "images_annotated" / name).format == kind
+
+
+def test_strips_are_looked_at(lab: Lab) -> None:
+    """Where the aspect ratio is kept, a strip of one pixel is not resized to none."""
+    an_image(lab.folder / "a" / "1.png", kind="PNG", size=(1, 3000))
+    an_image(lab.folder / "a" / "2.jpg", size=(3000, 3))
+    result = lab.run([lab.folder / "a"], "dataset.augmentation.fixed_size=null",
+                     "dataset.augmentation.test_random_resize=64",
+                     "dataset.augmentation.random_resize_max_size=128")  # fmt: skip
+    assert result.dataset.images == 2
 
 
 def test_where_no_image_can_be_read_the_data_is_to_blame(lab: Lab) -> None:
@@ -188,7 +216,7 @@ def test_a_thousand_images_are_never_held_at_once(
 
     monkeypatch.setattr(files._Folder, "add", add)
     pictures = [Counted(f"{number}.jpg", Path()) for number in range(1000)]
-    monkeypatch.setattr(inference, "gather", lambda *_: pictures)
+    monkeypatch.setattr(inference, "gather", lambda *_: Gathered(pictures))
     lab.run([lab.folder], "dataset.augmentation.fixed_size=[32,32]")
     assert len(lab.written("images_annotated")) == 1000
     assert held == 0

@@ -113,8 +113,19 @@ def test_a_fault_is_found(
 
 
 def test_every_rule_about_models_is_tested_here() -> None:
-    tested = {rule for _, _, rule, _ in FAULTS} | {"calibration-few"}
+    tested = {rule for _, _, rule, _ in FAULTS} | {"calibration-few", "pictures-left-out"}
     assert {rule.id for rule in MODEL_RULES} <= tested
+
+
+def test_files_that_inference_leaves_out_are_counted_and_named(lab: Lab) -> None:
+    given(lab, Action.INFERENCE)
+    lab.train.put("photo.heic", b"")
+    lab.train.put("scan.tif", encoded(picture(9), "TIFF"))
+    assert check(lab, Action.INFERENCE) == 0
+    finding = lab.findings["pictures-left-out"]
+    assert (finding["count"], finding["examples"]) == (1, ["photo.heic"])
+    assert lab.told.dataset is not None
+    assert lab.told.dataset.images == 7
 
 
 def test_enough_calibration_images_are_not_warned_of(lab: Lab) -> None:

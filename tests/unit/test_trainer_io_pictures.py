@@ -9,12 +9,19 @@ import pytest
 from coco_builders import pack
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.data.pictures import Picture, find_pictures, in_order, is_picture
+from dino_trainer.data.pictures import Gathered, Picture, find_pictures, in_order, is_picture
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import open_store
 
 FILES = ("a/img10.JPG", "a/img2.jpeg", "b/deep/z.webp", "b/x.png", "top.bmp")
-OTHERS = ("a/notes.txt", "b/.hidden.png", ".cache/x.png", "__MACOSX/a/img2.jpeg", "a/tiff.tif")
+OTHERS = (
+    "a/notes.txt",
+    "b/.hidden.png",
+    ".cache/x.png",
+    "__MACOSX/a/img2.jpeg",
+    "a/photo.heic",
+    "noending",
+)
 ORDER = ["a/img2.jpeg", "a/img10.JPG", "b/deep/z.webp", "b/x.png", "top.bmp"]
 
 
@@ -28,12 +35,19 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def found(sources: list[str], work: Path) -> list[Picture]:
+def gathered(sources: list[str], work: Path) -> Gathered:
     return find_pictures(sources, work, lambda _: None)
 
 
+def found(sources: list[str], work: Path) -> list[Picture]:
+    return gathered(sources, work).pictures
+
+
 def paths(sources: list[str], work: Path) -> list[str]:
-    pictures = found(sources, work)
+    """Of the pictures; what is left out of them is the same wherever they lie."""
+    both = gathered(sources, work)
+    pictures = both.pictures
+    assert {Path(path).name for path in both.left_out} == {"notes.txt", "photo.heic", "noending"}
     assert all(one.path.endswith(one.read_bytes().decode()) for one in pictures)
     assert all(one.name == Path(one.path).name for one in pictures)
     return [one.path for one in pictures]
@@ -75,6 +89,24 @@ def test_several_sources_keep_their_paths_where_they_can(folder: Path, tmp_path:
     twice = paths([str(folder), str(folder)], tmp_path / "work")
     assert len(set(twice)) == 10
     assert (twice[0], twice[5]) == ("1-photos/a/img2.jpeg", "2-photos/a/img2.jpeg")
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    names = [*(f"{n}.HEIC" for n in range(7)), "a.jpg", "b.tif", "c.jfif", "d.gif", "notes.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    one = gathered([str(tmp_path)], tmp_path / ".work")
+    assert [picture.path for picture in one.pictures] == ["a.jpg", "b.tif", "c.jfif", "d.gif"]
+    assert one.said == (
+        "8 files are left out, not ending as images do (7 .heic, 1 .txt): 0.HEIC, 1.HEIC, 2.HEIC, "
+        "3.HEIC, 4.HEIC and 3 more."
+    )
+    assert Gathered([]).said is None
+    assert (Gathered([], ("x",)).said or "").startswith("1 file is left out")
+    for name in ("a.jpg", "b.tif", "c.jfif", "d.gif"):
+        (tmp_path / name).unlink()
+    with pytest.raises(TrainerError, match=r"Files that end otherwise: 7 \.heic, 1 \.txt\."):
+        gathered([str(tmp_path)], tmp_path / ".work")
 
 
 def test_what_is_not_there_or_holds_no_image(tmp_path: Path) -> None:

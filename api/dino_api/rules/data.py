@@ -136,7 +136,14 @@ MODEL_RULES = (
     error(
         "pictures-absent",
         "Folders or archives without an image that can be listed",
-        "Name a folder or an archive (.tar.gz, .tgz, .tar) with .jpg, .png, .bmp or .webp files.",
+        "Name a folder or an archive (.tar.gz, .tgz, .tar) with .jpg, .png, .bmp, .tif or .webp "
+        "files.",
+    ),
+    warning(
+        "pictures-left-out",
+        "Files that inference leaves out, since they do not end as images do",
+        "Nothing if they are no images. Convert others to JPEG or PNG, or give them the ending of "
+        "their format.",
     ),
     error(
         "classmap-unusable",

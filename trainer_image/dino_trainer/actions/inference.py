@@ -5,7 +5,7 @@ from __future__ import annotations
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_api.result import Artifact, Dataset, Result
-from dino_trainer.data.pictures import Picture, find_pictures
+from dino_trainer.data.pictures import Gathered, find_pictures
 from dino_trainer.detectors import Detector, ModelInfo, config_for, model_uri, open_model
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
@@ -37,15 +37,18 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     names = class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)
-    pictures = gather(spec, context)
+    found = gather(spec, context)
+    pictures = found.pictures
     context.reporter.event(
         f"Looking for objects in {len(pictures)} images on {machine.describe(detector.device)}."
     )
+    if found.said:
+        context.reporter.event(f"Warning: {found.said}")
     watch = Watch(context.reporter.event, context.reporter.progress, context.stop)
     with Writer(context.output, pictures, style) as writer:
         tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
-        artifacts = writer.finish(about(detector, tally, section.conf_threshold))
-    verdict = said(tally)
+        artifacts = writer.finish(about(detector, tally, section.conf_threshold, found))
+    verdict = said(tally, found)
     html = page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
     context.reporter.event(verdict)
     return Result(
@@ -54,12 +57,15 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         model=detector.info.file,
         artifacts=[*artifacts, publish_page(html, context)],
         dataset=Dataset(
-            num_classes=len(names), images=tally.read, class_names=list(names), warnings=odd(tally)
+            num_classes=len(names),
+            images=tally.read,
+            class_names=list(names),
+            warnings=odd(tally, found),
         ),
     )
 
 
-def gather(spec: ExperimentSpec, context: RunContext) -> list[Picture]:
+def gather(spec: ExperimentSpec, context: RunContext) -> Gathered:
     """The images to look at. Raises InvalidDataset where there are none."""
     sources = spec.dataset.infer_data_sources
     folders = sources.image_dir if sources else []
@@ -84,7 +90,7 @@ def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
     return info.class_names
 
 
-def about(detector: Detector, tally: Tally, threshold: float) -> dict[str, object]:
+def about(detector: Detector, tally: Tally, threshold: float, found: Gathered) -> dict[str, object]:
     """What predictions.json says about itself."""
     file = detector.info.file
     return {
@@ -92,18 +98,19 @@ def about(detector: Detector, tally: Tally, threshold: float) -> dict[str, objec
         "model_sha256": file.sha256,
         "conf_threshold": threshold,
         "skipped": [{"file_name": name, "why": why} for name, why in tally.skipped],
+        "left_out": found.left_out,
     }
 
 
-def said(tally: Tally) -> str:
+def said(tally: Tally, found: Gathered) -> str:
     """What came out, in a sentence or two."""
     text = f"{tally.total:,} objects in {tally.read:,} images, {tally.empty:,} of them without any."
-    return " ".join([text, *odd(tally)])
+    return " ".join([text, *odd(tally, found)])
 
 
-def odd(tally: Tally) -> list[str]:
+def odd(tally: Tally, found: Gathered) -> list[str]:
     """What was left out, one sentence each."""
-    sentences = [text] if (text := skipped(tally)) else []
+    sentences = [text for text in (skipped(tally), found.said) if text]
     if tally.nameless:
         sentences.append(
             "Detections of classes without a name in the class map are left out: "

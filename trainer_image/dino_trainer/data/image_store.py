@@ -27,6 +27,17 @@ class ImageFile(Protocol):
         """The whole content. Raises OSError."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A file that was read already."""
+
+    name: str
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+
 class ImageStore(Protocol):
     """Images by the names that the annotations use. `str` of it tells people where they are."""
 

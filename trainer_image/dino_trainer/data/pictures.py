@@ -2,6 +2,7 @@
 
 Every image below a folder or in an archive counts, however deep it lies. They come in natural order
 (`img2` before `img10`), each under one relative path of its own, which outputs are named after.
+Files that do not end as images do (`decode.ENDINGS`, as in training) are left out, and told of.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
 from dino_trainer.data.archive import is_archive, stem
+from dino_trainer.data.decode import ENDINGS
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed import download_listed
 from dino_trainer.data.stage import packed, staging
@@ -24,9 +26,9 @@ from dino_trainer.data.work import Work
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import Say, is_remote, local_path, named, open_store
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 Names = Iterator[str]
 _NUMBER = re.compile(r"(\d+)")
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,30 @@ class Picture:
         return self.file.read_bytes()
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What sources hold. left_out: the paths of files that do not end as images do."""
+
+    pictures: list[Picture]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str | None:
+        """What is left out, counted, the first ones by name; None where nothing is."""
+        if not self.left_out:
+            return None
+        names = ", ".join(self.left_out[:_NAMED])
+        more = len(self.left_out) - _NAMED
+        tail = f" and {more:,} more" if more > 0 else ""
+        return (
+            f"{_files(self.left_out)} left out, not ending as images do "
+            f"({_by_ending(self.left_out)}): {names}{tail}."
+        )
+
+
 def find_pictures(
     sources: Sequence[str], into: Path, say: Say, stop: threading.Event | None = None
-) -> list[Picture]:
+) -> Gathered:
     """The images of all sources, source after source; copied here where they lie elsewhere.
 
     sources: folders, archives (.tar.gz, .tgz, .tar), or either of them on S3. Several sources that
@@ -66,21 +89,30 @@ def find_pictures(
         raise invalid_dataset("No images are named.", "Name a folder or an archive of images.")
     work = staging(into, say, stop)
     found = [_pictures_of(source, work) for source in sources]
-    counts = Counter(picture.path for pictures in found for picture in pictures)
-    if all(count == 1 for count in counts.values()):
-        return [picture for pictures in found for picture in pictures]
-    return [
-        replace(picture, path=f"{label}/{picture.path}")
-        for label, pictures in zip(_labels(sources), found, strict=True)
-        for picture in pictures
-    ]
+    paths = [picture.path for one in found for picture in one.pictures]
+    if len(set(paths)) < len(paths):
+        found = [_under(label, one) for label, one in zip(_labels(sources), found, strict=True)]
+    return Gathered(
+        [picture for one in found for picture in one.pictures],
+        tuple(path for one in found for path in one.left_out),
+    )
+
+
+def _under(label: str, found: Gathered) -> Gathered:
+    return Gathered(
+        [replace(picture, path=f"{label}/{picture.path}") for picture in found.pictures],
+        tuple(f"{label}/{path}" for path in found.left_out),
+    )
 
 
 def is_picture(path: str) -> bool:
-    """Whether a path is that of an image. Hidden files and Mac archives' forks are none."""
-    pure = PurePosixPath(path)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in pure.parts)
-    return pure.suffix.lower() in SUFFIXES and not hidden
+    """Whether a path is that of an image."""
+    return PurePosixPath(path).suffix.lower() in ENDINGS and not is_hidden(path)
+
+
+def is_hidden(path: str) -> bool:
+    """Hidden files and Mac archives' forks are neither images nor left out."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
@@ -94,16 +126,31 @@ def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
     return keyed, path  # the path itself, where only the case or zeros differ
 
 
-def _pictures_of(source: str, work: Work) -> list[Picture]:
+def _pictures_of(source: str, work: Work) -> Gathered:
     store, paths = _store_of(source, work)
-    files = [(path, store.find(path)) for path in in_order(filter(is_picture, paths))]
+    shown = in_order(path for path in paths if not is_hidden(path))
+    files = [(path, store.find(path)) for path in filter(is_picture, shown)]
     pictures = [Picture(path, file) for path, file in files if file]
+    left_out = tuple(path for path in shown if not is_picture(path))
     if not pictures:
+        others = f" Files that end otherwise: {_by_ending(left_out)}." if left_out else ""
         raise invalid_dataset(
-            f"{source} holds no image: no file there ends in {', '.join(SUFFIXES)}.",
+            f"{source} holds no image: no file there ends in {', '.join(ENDINGS)}.{others}",
             "Name a folder or an archive of images.",
         )
-    return pictures
+    return Gathered(pictures, left_out)
+
+
+def _files(paths: Sequence[str]) -> str:
+    return "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+
+
+def _by_ending(paths: Iterable[str]) -> str:
+    """How many files of each ending, the most frequent ones first."""
+    counts = Counter(PurePosixPath(path).suffix.lower() or "no ending" for path in paths)
+    said = [f"{count:,} {ending}" for ending, count in counts.most_common(_NAMED)]
+    rest = counts.total() - sum(count for _, count in counts.most_common(_NAMED))
+    return ", ".join([*said, f"{rest:,} others"] if rest else said)
 
 
 def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
@@ -112,11 +159,11 @@ def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
         archive, _ = packed(source, work)
         return archive, archive.index.files
     if is_remote(source):
-        entries = open_store(source, work.say).list()
-        names = {entry.key for entry in entries if is_picture(entry.key)}
+        keys = [entry.key for entry in open_store(source, work.say).list()]
+        names = set(filter(is_picture, keys))
         if not names:
-            return Folder(Path()), ()
-        return Folder(download_listed(source, names, work)), names
+            return Folder(Path()), keys
+        return Folder(download_listed(source, names, work)), keys
     root = local_path(source)
     if not root.is_dir():
         raise TrainerError(

@@ -23,14 +23,14 @@ A crop larger than the picture takes its whole side; TAO stops there with an err
 Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture they belong to.
 """
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from dino_api.experiment import AugmentationConfig
+from dino_trainer.data.decode import open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.streams import Draws
 from dino_trainer.errors import invalid_dataset
@@ -67,57 +67,24 @@ def read_image(stored: ImageFile, width: int, height: int, shrink: int = 1) -> I
     Raises:
         TrainerError: InvalidDataset if the file is not a readable image or has another size.
     """
-    try:
-        with Image.open(io.BytesIO(stored.read_bytes())) as file:
-            image, size = _decoded(file, (width, height), shrink)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, UnidentifiedImageError)
-        raise invalid_dataset(
-            f"{stored.name} cannot be read as an image: "
-            f"{'its format is not known' if unknown else error}.",
-            "Replace the file, or remove it and its entry in the annotations.",
-        ) from error
+    opened = open_image(stored)
+    size = opened.size_for((width, height))
     if size != (width, height):
         raise invalid_dataset(
             f"{stored.name} is {size[0]}x{size[1]} pixels, its annotation says {width}x{height}.",
             "Correct width and height in the annotations, or put the original image back.",
         )
-    return image
-
-
-def _decoded(
-    file: Image.Image, wanted: tuple[int, int], shrink: int
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture, and the (width, height) it has where it is not shrunk."""
-    size = file.size
-    shrunk = shrink > 1 and file.draft(file.mode, (size[0] // shrink, size[1] // shrink))
-    file.load()
-    if not shrunk:
-        size = file.size  # loading has turned a TIFF
-    orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-    upright = size[::-1] if orientation in (5, 6, 7, 8) else size
-    if orientation == 1 or size == wanted != upright:
-        return to_rgb(file), size
-    return to_rgb(ImageOps.exif_transpose(file)), upright
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB from any mode; 16-bit values keep their upper eight bits."""
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    if image.mode == "P":  # by way of RGBA, where Pillow resolves palette transparency
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    return opened.rgb(size, shrink)
 
 
 def keep_aspect(size: Size, short_side: int, longest: int | None = None) -> Size:
-    """The size whose short side is `short_side`, or less so that the long one fits `longest`."""
+    """The size whose short side is `short_side`, or less so that the long one fits `longest`.
+
+    No side is less than a pixel, however thin a strip is.
+    """
     low, high = min(size), max(size)
     if longest is not None and high / low * short_side > longest:
-        short_side = round(longest * low / high)
+        short_side = max(1, round(longest * low / high))
     long_side = int(short_side * high / low)
     return (short_side, long_side) if size[0] <= size[1] else (long_side, short_side)
 

@@ -48,7 +48,11 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
     """The images that `quant_calibration_data_sources` or TAO's `cal_image_dir` name."""
     folders = spec.gen_trt_engine.tensorrt.calibration.cal_image_dir
     if folders:
-        return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
+        reporter = context.reporter
+        found = find_pictures(folders, context.work_dir, reporter.say, context.stop)
+        if found.said:
+            reporter.event(f"Warning: {found.said}")
+        return found.pictures
     sources = spec.dataset.quant_calibration_data_sources
     if not sources:
         raise invalid_spec(

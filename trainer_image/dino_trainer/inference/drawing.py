@@ -18,8 +18,14 @@ _FIRST = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94
           (204, 121, 167), (0, 114, 178))  # fmt: skip
 # The golden angle as a share of the circle: neighbours differ, and no hue comes again.
 _TURN = 0.381966
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-_LOSSY = {"JPEG": {"quality": 90}, "WEBP": {"quality": 90}}
+# Kinds that any viewer shows; others are written as PNG.
+_FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG",
+    ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
+}  # fmt: skip
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
+_LOSSY = {"JPEG": {"quality": 90}, "WEBP": {"quality": 90},
+          "TIFF": {"compression": "tiff_adobe_deflate"}}  # fmt: skip
 
 
 def colours_of(names: Sequence[str], chosen: Mapping[str, str] | None) -> list[Colour]:
@@ -96,9 +102,28 @@ def _write(
     pen.text((left + 2, top), text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
 
 
+def drawn_names(images: Sequence[str]) -> list[str]:
+    """The file of each image with what was found drawn on it.
+
+    That of the image where a picture of its kind is written, else with `.png` after it.
+    """
+    taken, names = set(images), []
+    for name in images:
+        made = name
+        if PurePath(name).suffix.lower() not in _FORMATS:
+            made = f"{name}.png"
+            while made in taken:
+                made = f"{made}.png"
+        taken.add(made)
+        names.append(made)
+    return names
+
+
 def encode(image: Image.Image, name: str) -> bytes:
-    """The picture as a file of the kind that `name` ends with; PNG for any other."""
+    """The picture as a file of the kind that `name` ends with; PNG where that has none as long."""
     kind = _FORMATS.get(PurePath(name).suffix.lower(), "PNG")
+    if max(image.size) > _LONGEST.get(kind, max(image.size)):
+        kind = "PNG"
     content = io.BytesIO()
     image.save(content, kind, **_LOSSY.get(kind, {}))
     return content.getvalue()

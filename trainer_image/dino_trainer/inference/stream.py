@@ -1,37 +1,20 @@
-"""Images without annotations in batches, as they come; what cannot be read is told, not raised.
-
-An image's size is known only once its file is open, so a file is read once and looked at twice.
-"""
+"""Images without annotations in batches, as they come; what cannot be read is told, not raised."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
+from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.loader import Batch, Collate, Sample, eval_collate, quiet_worker
-from dino_trainer.errors import TrainerError
 from dino_trainer.train.machine import cores_each
-
-_SIDEWAYS = (5, 6, 7, 8)
-
-
-@dataclass(frozen=True)
-class Held:
-    """A file that was read already."""
-
-    name: str
-    content: bytes
-
-    def read_bytes(self) -> bytes:
-        return self.content
 
 
 @dataclass(frozen=True)
@@ -76,47 +59,23 @@ class Images(Dataset[Opened | Unreadable]):
     def __getitem__(self, index: int) -> Opened | Unreadable:
         try:
             return _opened(index, self._files[index], self._config)
-        except MemoryError:
-            raise
-        # A broken file may raise anything in a decoder; whatever it is, the others can be read.
-        except Exception as error:  # noqa: BLE001
-            return Unreadable(index, _reason(error))
+        except UnreadableImage as error:  # the others can be read
+            return Unreadable(index, error.why)
 
 
 def _opened(index: int, file: ImageFile, config: AugmentationConfig) -> Opened:
-    held = Held(file.name, file.read_bytes())
-    size = upright_size(held.content)
+    opened = open_image(file)
+    size = opened.upright[::-1]
     geometry = transforms.draw_eval(config, size)
-    shrink = transforms.shrink_for(geometry, size)
-    picture = transforms.read_image(held, size[1], size[0], shrink)
+    picture = opened.rgb(opened.upright, transforms.shrink_for(geometry, size))
     pixels = transforms.apply(picture, geometry, size)
     nothing = torch.empty(0, dtype=torch.int64)
     return Opened(Sample(index, pixels, torch.empty(0, 4), nothing), size)
 
 
-def upright_size(content: bytes) -> tuple[int, int]:
-    """(height, width) of an image file, turned as its EXIF orientation says.
-
-    Raises what Pillow raises for a file that is no image.
-    """
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
-    return (width, height) if turned else (height, width)
-
-
 def read_upright(file: ImageFile, size: tuple[int, int]) -> Image.Image:
     """The whole picture of `size` (height, width), 8-bit RGB. Raises InvalidDataset."""
     return transforms.read_image(file, size[1], size[0])
-
-
-def _reason(error: Exception) -> str:
-    """Without the file's name, which stands beside it."""
-    cause = error.__cause__ if isinstance(error, TrainerError) else error
-    text = " ".join(str(cause or error).split())
-    if "cannot identify" in text:
-        return "no image"
-    return (text or type(error).__name__)[:120]
 
 
 @dataclass(frozen=True)

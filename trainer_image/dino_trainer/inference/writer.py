@@ -18,7 +18,7 @@ from PIL import Image
 
 from dino_api.result import Artifact
 from dino_trainer.data.pictures import Picture
-from dino_trainer.inference.drawing import Colour, draw, encode
+from dino_trainer.inference.drawing import Colour, draw, drawn_names, encode
 from dino_trainer.inference.files import PREDICTIONS, Predictions, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import Shown
@@ -48,7 +48,8 @@ class Writer:
 
     def __init__(self, output: Output, pictures: Sequence[Picture], style: Style) -> None:
         self._output, self._all, self._style = output, pictures, style
-        self._label_names = label_names([picture.path for picture in pictures])
+        paths = [picture.path for picture in pictures]
+        self._label_names, self._drawn_names = label_names(paths), drawn_names(paths)
         self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
         self._predictions = Predictions(output.dir)
         chosen = np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures)))
@@ -91,16 +92,15 @@ class Writer:
         """Writes the picture that waits for longest."""
         index, future = self._pending.popleft()
         drawn = future.result()
-        path = self._all[index].path
-        self._pictures.add(path, drawn.content)
+        self._pictures.add(self._drawn_names[index], drawn.content)
         if drawn.small:
-            self.shown.append(Shown(path, drawn.small, drawn.objects))
+            self.shown.append(Shown(self._all[index].path, drawn.small, drawn.objects))
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
         image = read_upright(self._all[index], size)
         draw(image, objects, self._style.names, self._style.colours, self._style.width)
         small = _small(image) if index in self._chosen else b""
-        return Drawn(encode(image, self._all[index].path), small, len(objects))
+        return Drawn(encode(image, self._drawn_names[index]), small, len(objects))
 
 
 @dataclass(frozen=True)

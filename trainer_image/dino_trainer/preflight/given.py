@@ -55,7 +55,9 @@ def check_pictures(
     except TrainerError as error:
         _note(error, "classmap-unusable", findings)
     try:
-        return len(find_pictures(infer.image_dir, into, say, stop))
+        found = find_pictures(infer.image_dir, into, say, stop)
+        findings.add_all("pictures-left-out", found.left_out)
+        return len(found.pictures)
     except TrainerError as error:
         _note(error, "pictures-absent", findings)
         return 0

@@ -7,7 +7,6 @@ which reads every byte and so notices a cut or a broken stream as a full decode 
 from __future__ import annotations
 
 import hashlib
-import io
 import multiprocessing
 import os
 import signal
@@ -17,23 +16,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import PurePath
 from typing import NamedTuple
 
-from PIL import Image, ImageFile
-
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.data import image_store
+from dino_trainer.data.decode import ENDINGS, Encoded, Pixels, UnreadableImage, open_image
+from dino_trainer.data.image_metadata import UPRIGHT
+from dino_trainer.data.image_store import Held
 from dino_trainer.storage import Say
 
 # Raise when `look` finds anything else than before: facts that were kept are then found anew.
-VERSION = 1
-_SUFFIXES = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP",
-    ".dib": "BMP", ".gif": "GIF", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".ppm": "PPM",
-    ".pgm": "PPM",
-}  # fmt: skip
-# Cameras' JPEGs with a second picture inside, and what Pillow calls them.
-_FAMILY = {"MPO": "JPEG", "DIB": "BMP"}
-_ORIENTATION = 0x0112
-_SIDEWAYS = range(5, 9)
+VERSION = 2
 _CHUNK = 32
 # Below this many images, starting processes costs more than it saves.
 _FEW = 200
@@ -62,46 +53,35 @@ def look(one: Look) -> Facts:
     except OSError as error:
         return Facts("", (("image-unreadable", error.strerror or str(error)),))
     digest = hashlib.sha256(content).hexdigest()[:32]
+    wanted = (one.width, one.height)
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            flaws = tuple(_flaws(image, one))
-    # A broken file may raise anything in a decoder; whatever it is, it would end the training.
-    except Exception as error:  # noqa: BLE001
-        reason = str(error).replace(f" {type(content).__name__}", "")
-        short = "no image" if "cannot identify" in reason else " ".join(reason.split())
-        flaws = (("image-unreadable", short or type(error).__name__),)
-    return Facts(digest, flaws)
+        opened = open_image(Held(one.file.name, content))
+        opened.rgb(wanted, shrink=8)
+    except UnreadableImage as error:
+        return Facts(digest, (("image-unreadable", error.why),))
+    return Facts(digest, tuple(_flaws(opened, wanted)))
 
 
-def _flaws(image: ImageFile.ImageFile, one: Look) -> Iterator[tuple[str, str]]:
-    stored, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
-    kind = image.format or ""
-    kind = _FAMILY.get(kind, kind)
-    expected = _SUFFIXES.get(PurePath(one.file.name).suffix.lower())
-    if expected not in (None, kind):
-        yield "image-mislabelled", f"is {kind}"
-    if image.mode == "CMYK":
+def _flaws(opened: Encoded, wanted: Pixels) -> Iterator[tuple[str, str]]:
+    expected = ENDINGS.get(PurePath(opened.name).suffix.lower())
+    if expected not in (None, opened.kind):
+        yield "image-mislabelled", f"is {opened.kind}"
+    if opened.mode == "CMYK":
         yield "image-cmyk", ""
-    if image.mode.startswith(("I", "F")):
-        yield "image-deep", f"mode {image.mode}"
-    yield from _size(stored, orientation, (one.width, one.height))
-    if kind == "JPEG":
-        image.draft(None, (stored[0] // 8, stored[1] // 8))  # type: ignore[arg-type]
-    image.load()
+    if opened.mode.startswith(("I", "F")):
+        yield "image-deep", f"mode {opened.mode}"
+    yield from _size(opened, wanted)
 
 
-def _size(
-    stored: tuple[int, int], orientation: int, annotated: tuple[int, int]
-) -> Iterator[tuple[str, str]]:
+def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
     """As training reads it: upright, unless only the stored pixels have the annotated size."""
-    turned = orientation in range(2, 9)
-    upright = stored[::-1] if orientation in _SIDEWAYS else stored
+    stored, upright, orientation = opened.stored, opened.upright, opened.orientation
     if annotated not in (stored, upright):
         said = f"is {upright[0]}x{upright[1]}, annotated {annotated[0]}x{annotated[1]}"
         yield "image-size-differs", said
-    elif turned and stored == upright:
+    elif orientation != UPRIGHT and stored == upright:
         yield "exif-unclear", f"orientation {orientation}"
-    elif turned:
+    elif orientation != UPRIGHT:
         id = "exif-turned" if annotated == upright else "exif-unturned"
         yield id, f"orientation {orientation}"
 
