@@ -23,6 +23,7 @@ from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
 from dino_api import yaml_scalars as scalars
+from dino_api.yaml_lines import unfilled
 
 MOST_VALUES, MOST_SHARED = 1000, 0.99
 """A document of more values may not consist of aliases alone; the numbers are go-yaml's."""
@@ -67,16 +68,21 @@ def _read(text: str, lines_before: int) -> Any:
         except ValueError:
             pass  # a flow mapping of YAML
     try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
+        node = nodes_of(text)
         return None if node is None else _Values().of(node)
     except RecursionError:
         raise NotYaml("it is nested too deeply") from None
     except YAMLError as error:
-        raise NotYaml(_told(error, lines_before)) from error
+        raise NotYaml(unfilled(text, lines_before) or _told(error, lines_before)) from error
+
+
+def nodes_of(text: str) -> Node | None:
+    """The root of the one document in a text. Raises YAMLError, RecursionError."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
 
 
 def _told(error: YAMLError, lines_before: int) -> str:

@@ -116,7 +116,6 @@ VALUES: dict[str, tuple[dict[str, Any], str, str]] = {
         "'MultiStep', 'StepLR', 'Linear' or 'Cosine'",
     ),
     "a value where a section is": ({"train": 3}, "train", "section"),
-    "null where a section is": ({"train": None}, "train", "section"),
     "a bad entry of a list": (
         {"model": {"return_interm_indices": [1, 2, 9]}},
         "model.return_interm_indices[2]",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dino_api.experiment import ExperimentSpec, SpecErrors, load, render
+from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, load, render
+from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.names import Action, FailureReason
+from dino_api.yaml_lines import lines_of
 from dino_api.yaml_reader import NotYaml, read
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.needs import for_running
@@ -22,16 +25,40 @@ def read_spec(
     Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
     """
     mapping = read_mapping(path)
-    problems = for_running(apply_overrides(mapping, overrides)[0], action)
+    told = Located(path, overrides)
+    problems: list[Problem] = []
     try:
         spec, warnings = load(mapping, overrides, action)
     except SpecErrors as errors:
-        problems += [problem for problem in errors.problems if problem.severity == "error"]
-    if problems:
+        problems = [problem for problem in errors.problems if problem.severity == "error"]
+    named = {problem.path for problem in problems}
+    given = interpolated(apply_overrides(mapping, overrides)[0], action)[0]
+    needed = [each for each in for_running(given, action) if each.path not in named]
+    if problems := needed + problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "\n".join(f"  {render(problem)}" for problem in problems)
+        lines = "\n".join(f"  {told.sentence(problem)}" for problem in problems)
         raise invalid_spec(f"{path} has {count}:\n{lines}", _correct(action))
-    return spec, [render(warning) for warning in warnings]
+    return spec, [told.sentence(warning) for warning in warnings]
+
+
+class Located:
+    """Puts the line of the spec file before what is said about one of its keys."""
+
+    def __init__(self, path: Path, overrides: Sequence[str]) -> None:
+        self.lines = lines_of(path.read_text(encoding="utf-8"))
+        self.given = tuple(text.lstrip("+~").partition("=")[0] for text in overrides)
+
+    def sentence(self, problem: Problem) -> str:
+        """The problem, with the line of its key or of what is around it."""
+        line = self._line(problem.path)
+        return render(
+            problem if line is None else replace(problem, path=f"line {line}: {problem.path}")
+        )
+
+    def _line(self, path: str) -> int | None:
+        if any(path == key or path.startswith((f"{key}.", f"{key}[")) for key in self.given):
+            return None  # from the command line
+        return self.lines.get(path)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dino_api.base import Section, note_of
+from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.experiment.paths import Loc, dotted, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec, readers
@@ -42,6 +43,7 @@ _RULES = {
 }
 
 
+_NULL = "has no value (null), and is taken as left out"
 _TEMPLATE = "See schemas/spec_template_train.yaml, and those of the other actions beside it."
 
 
@@ -61,6 +63,8 @@ def load(
         raise SpecErrors([Problem("the spec", mapping, rule, _TEMPLATE, id="value")])
     data, problems = apply_overrides(mapping or {}, overrides)
     problems += _drop_odd_keys(data, ())
+    data, found = interpolated(data, action)
+    problems += found
     spec, found = _validate(data)
     problems += found
     problems += check(spec, {problem.path.partition("[")[0] for problem in problems}, action)
@@ -104,6 +108,9 @@ def _problem(detail: Any) -> Problem:
     path, kind, got = dotted(detail["loc"]), detail["type"], detail["input"]
     if kind == "extra_forbidden":
         return _unknown(path)
+    if got is None and all(isinstance(part, str) for part in detail["loc"]):
+        default = _remedy(detail["loc"], "").replace(_TEMPLATE, "")
+        return Problem(path, None, _NULL, default, "warning", "null")
     rule = _RULES.get(kind, "").format(**detail.get("ctx", {}))
     rule = rule or detail["msg"].removeprefix("Value error, ")
     return Problem(path, got, rule, _unquoted(got, kind) or _remedy(detail["loc"]), id="value")
@@ -134,8 +141,8 @@ def _unknown(path: str) -> Problem:
     return Problem(path, None, "there is no such key", remedy, id="unknown-key")
 
 
-def _remedy(loc: Loc) -> str:
-    """What the key is for and its default, which is most often the way out."""
+def _remedy(loc: Loc, otherwise: str = "Leave it out.") -> str:
+    """What the key's default is, which is most often the way out."""
     section: Any = ExperimentSpec
     field = None
     for part in loc:
@@ -146,7 +153,7 @@ def _remedy(loc: Loc) -> str:
     if field is None or _is_section(section):
         return _TEMPLATE
     default = field.get_default(call_default_factory=True)
-    return f"The default is {default}." if default not in (None, "") else "Leave it out."
+    return f"The default is {default}." if default not in (None, "") else otherwise
 
 
 def _is_section(value: Any) -> bool:

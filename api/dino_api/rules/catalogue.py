@@ -52,6 +52,27 @@ _READING = (
     Entry("unknown-key", "error", _BOTH, "A key that does not exist", "Use the nearest name."),
     Entry("value", "error", _BOTH, "A value of the wrong type or out of its range", "See the key."),
     Entry("needed", "error", _BOTH, "A key that training needs is not given", "Give it."),
+    Entry(
+        "interpolation",
+        "error",
+        ("cli", "runtime"),
+        "A reference such as ${a.b} that stands for nothing, a resolver, or a template",
+        "Refer to a key of the spec, or write the value itself.",
+    ),
+    Entry(
+        "missing-value",
+        "error",
+        ("cli", "runtime"),
+        "A value that is ???, still to be given",
+        "Give it, or leave the key out.",
+    ),
+    Entry(
+        "null",
+        "warning",
+        ("cli",),
+        "A key without a value, which is taken as left out",
+        "Give it one.",
+    ),
     Entry("dead-key", "warning", ("cli",), "A key of TAO that has no effect", "Leave it out."),
     Entry("other-action", "warning", ("cli",), "A section that this action does not read", ""),
 )
