@@ -92,7 +92,7 @@ def test_another_experiment_in_one_place_is_refused_and_nothing_changes(
     command.run()
     before = {path.name: path.read_bytes() for path in command.results.iterdir()}
     assert command.run("train.num_epochs=77") == 64
-    assert "results of another experiment" in command.err
+    assert "results of another experiment (train.num_epochs is 77, there 10)." in command.err
     assert {path.name: path.read_bytes() for path in command.results.iterdir()} == before
     assert command.told is not None
     assert command.told.failure is not None

@@ -109,6 +109,7 @@ def test_another_experiment_is_refused_and_changes_nothing(place: Place) -> None
         place.open().claim("digest-two-of-many")
     assert caught.value.exit_code == 64
     assert "another output" in caught.value.remedy
+    assert "name it as train.resume_training_checkpoint_path" in caught.value.remedy
     assert place.read(MANIFEST) == before
     place.open().claim("digest-one-of-many")
 

@@ -57,7 +57,7 @@ def test_the_result_of_another_spec_is_refused(command: Command) -> None:
     assert command.run() == 0
     command.spec["train"]["num_epochs"] = 77
     assert result(command) == 64
-    assert "is the result of another experiment (spec digest " in command.err
+    assert "is the result of another experiment (train.num_epochs is 77, there 10)." in command.err
     assert command.told is not None
     assert command.told.failure is not None
     assert command.told.failure.reason == "InvalidSpec"

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from training_builders import Recorder, a_dataset, assert_same, interrupted, latest, run, spec_for
 
-from dino_api.experiment import ExperimentSpec
+from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.train.optim import build_optimizer, take_over
 
 
 @pytest.fixture
@@ -97,6 +99,9 @@ def test_a_checkpoint_of_another_spec_is_never_resumed(spec: ExperimentSpec) -> 
     with pytest.raises(TrainerError, match="is of another experiment") as caught:
         run(other)
     assert caught.value.reason == "InvalidSpec"
+    assert "another experiment: train.optim.lr is 1e-05, the checkpoint's 0.0002." in str(
+        caught.value
+    )
     assert latest(spec)["step"] == 2
 
 
@@ -122,3 +127,119 @@ def test_a_named_checkpoint_is_resumed(tmp_path: Path) -> None:
     named = f"train.resume_training_checkpoint_path={tmp_path}/elsewhere/train/{BEST}"
     with pytest.raises(TrainerError, match="lacks dataset_digest, optimizer, position"):
         run(spec_for(tmp_path, "results_dir=" + str(tmp_path / "third"), named))
+
+
+def named(folder: Path, at: int, *before: str) -> str:
+    """The override that resumes a training of `before` which was stopped in step `at`."""
+    first = spec_for(folder, f"results_dir={folder}/first", *before)
+    interrupted(first, at)
+    return f"train.resume_training_checkpoint_path={folder}/first/train/{LATEST}"
+
+
+def test_the_new_specs_hyper_parameters_count_and_the_state_is_loaded(tmp_path: Path) -> None:
+    """Rates, decay, schedule, batch, clipping, precision: what experiment.yaml says is done."""
+    resume = named(tmp_path, 4)
+    changed = (
+        "train.optim.lr=0.01",
+        "train.optim.lr_backbone=0.005",
+        "train.optim.weight_decay=0.3",
+        "train.optim.lr_scheduler=Cosine",
+        "train.optim.warmup_steps=0",
+        "train.num_epochs=3",
+        "dataset.batch_size=4",
+        "train.seed=7",
+    )
+    recorder = Recorder()
+    spec = spec_for(tmp_path, f"results_dir={tmp_path}/second", resume, *changed)
+    run(spec, recorder)
+    # Epochs of 2 steps now, one of them behind it; half a cosine over 6 steps.
+    assert [each.step for each in recorder.steps] == [3, 4, 5, 6]
+    assert recorder.steps[0].learning_rate == pytest.approx(0.01 * 0.75)
+    before = checkpoint.read(tmp_path / "first" / "train" / LATEST)
+    after = latest(spec)
+    groups = after["optimizer"]["param_groups"]
+    assert [(group["base_lr"], group["weight_decay"]) for group in groups] == [
+        (0.01, 0.3),
+        (0.005, 0.3),
+    ]
+    counted = {int(state["step"]) for state in after["optimizer"]["state"].values()}
+    assert counted == {4 + 4}, "moments and their step count are the checkpoint's, and go on"
+    assert after["seed"] == 7 != before["seed"]
+    (said,) = [each for each in recorder.events if each.startswith("From here on other values")]
+    assert "train.optim.lr is 0.01, the checkpoint's 0.0002" in said
+    assert "and 2 more" in said
+
+
+FIXED = {
+    "train.optim.optimizer=SGD": "train.optim.optimizer is SGD, the checkpoint's AdamW",
+    "model.num_queries=12": "model.num_queries is 12, the checkpoint's 10",
+    "model.hidden_dim=64": "model.hidden_dim is 64, the checkpoint's 32",
+    "model.embed_init_tgt=false": "model.embed_init_tgt is False, the checkpoint's True",
+    "model.backbone=resnet_18": "model.backbone is resnet_18, the checkpoint's timm/test_efficien",
+    "dataset.num_classes=9": "dataset.num_classes is 9, the checkpoint's 4",
+    "train.freeze=[backbone]": "train.freeze is ['backbone'], the checkpoint's empty",
+    "model.train_backbone=false": "model.train_backbone is False, the checkpoint's True",
+    "train.num_epochs=1": "train.num_epochs is 1, and the checkpoint is in epoch 2",
+    "train.seed=7": "train.seed is 7, the checkpoint's 1234, which decides what is left of the",
+}
+
+
+def test_what_cannot_change_is_named_with_both_values_and_the_way_on(tmp_path: Path) -> None:
+    resume = named(tmp_path, 5)
+    for override, said in FIXED.items():
+        other = spec_for(tmp_path, f"results_dir={tmp_path}/second", resume, override)
+        with pytest.raises(TrainerError, match="cannot go on with this spec") as caught:
+            run(other)
+        assert caught.value.reason == "InvalidSpec"
+        assert said in caught.value.message
+        assert caught.value.message.endswith(".")
+        assert "train.pretrained_model_path" in caught.value.remedy
+    both = spec_for(tmp_path, f"results_dir={tmp_path}/second", resume, *list(FIXED)[:2])
+    with pytest.raises(TrainerError, match=r"12, the checkpoint's 10; train\.optim\.optimizer is"):
+        run(both)
+
+
+def test_a_model_that_differs_in_what_no_key_says_is_told_by_its_tensors(tmp_path: Path) -> None:
+    resume = named(tmp_path, 5)
+    path = tmp_path / "first" / "train" / LATEST
+    content = checkpoint.read(path)
+    content["model"]["decoder.norm.weight"] = content["model"]["decoder.norm.weight"][:7]
+    del content["model"]["level_embed"]
+    checkpoint.write(content, path)
+    with pytest.raises(TrainerError) as caught:
+        run(spec_for(tmp_path, f"results_dir={tmp_path}/second", resume))
+    assert caught.value.message == (
+        "The checkpoint to resume from is of another model: decoder.norm.weight is [32], the "
+        "checkpoint's [7]; level_embed is not in the checkpoint."
+    )
+
+
+def test_weights_that_are_not_read_are_said(tmp_path: Path) -> None:
+    resume = named(tmp_path, 6)
+    recorder = Recorder()
+    weights = "train.pretrained_model_path=/nowhere/x.pth"
+    run(spec_for(tmp_path, f"results_dir={tmp_path}/second", resume, weights), recorder)
+    assert (
+        "train.pretrained_model_path (/nowhere/x.pth) is not read: the weights are the "
+        "checkpoint's." in recorder.events
+    )
+
+
+def test_state_goes_by_parameter_though_other_rates_make_other_groups() -> None:
+    """Of a ViT, whose layers have rates of their own: saved states are only counted through."""
+    model = torch.nn.ModuleDict({"backbone": torch.nn.ModuleDict({"body": torch.nn.ModuleDict()})})
+    body = model["backbone"]["body"]
+    for number in range(3):
+        body[str(number)] = torch.nn.Linear(2, 2)
+    model["head"] = torch.nn.Linear(2, 2)
+    far = {f"backbone.body.{at}.{kind}": 3 - at for at in range(3) for kind in ("weight", "bias")}
+    kinds = [OptimConfig(layer_decay_rate=rate) for rate in (0.5, 1.0)]
+    old, new, before = (build_optimizer(model, kinds[at], far) for at in (0, 1, 0))
+    assert [len(each.param_groups) for each in (old, new)] == [4, 2]
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = torch.full_like(parameter, number + 1.0)
+    old.step()
+    take_over(new, before, old.state_dict())
+    for parameter in model.parameters():
+        assert torch.equal(new.state[parameter]["exp_avg"], old.state[parameter]["exp_avg"])
+    assert {group["lr"] for group in new.param_groups} == {0.0002}

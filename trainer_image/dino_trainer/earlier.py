@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.difference import differences, told
 from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result
+from dino_api.yaml_reader import read
 from dino_trainer.detectors import model_uri
+from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
 from dino_trainer.report.reporter import RESULT_FILE
 from dino_trainer.storage import is_remote, local_path, open_store, sha256_of, split
+
+SPEC_FILE = "experiment.yaml"
+"""The spec of a run with every default filled in, beside its results."""
 
 
 def earlier_result(output: Output) -> Result | None:
@@ -44,6 +50,17 @@ def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
         return None
     known = store.digest_of(name) if is_remote(base) else sha256_of(local_path(base) / name)
     return f"sha256:{known}" if known else f"etag:{found.etag} {found.size}"
+
+
+def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
+    """By what keys the spec of an earlier run differs; empty where that is not to be read."""
+    try:
+        path = output.fetch(SPEC_FILE)
+        content = path and read(path.read_text(encoding="utf-8"))
+        before = ExperimentSpec.model_validate(content or None)
+    except (TrainerError, OSError, ValueError):  # of another release, or damaged
+        return ""
+    return told(differences(before, spec, action), "there")
 
 
 def kept_checkpoint(output: Output) -> Checkpoint | None:

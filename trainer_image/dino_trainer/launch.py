@@ -24,7 +24,14 @@ from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_parent, leave_failure
 from dino_trainer.distributed.world import World
-from dino_trainer.earlier import earlier_result, kept_checkpoint, source_digest, still_holds
+from dino_trainer.earlier import (
+    SPEC_FILE,
+    earlier_result,
+    kept_checkpoint,
+    source_digest,
+    still_holds,
+    told_apart,
+)
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush, Target
@@ -42,7 +49,6 @@ from dino_trainer.sections import section_of, shape_section
 from dino_trainer.spec_file import read_spec
 from dino_trainer.storage import Say, replacing
 
-SPEC_FILE = "experiment.yaml"
 ERROR_FILE = "error.log"
 
 
@@ -134,7 +140,9 @@ def _claimed(
     # Ranks share one local copy of the output; their launcher has looked for them.
     found = None if is_rank() else earlier_result(output)
     earlier = found if found and not found.failure else None
-    output.claim(digest(spec, action), finished=earlier is not None)
+    output.claim(
+        digest(spec, action), earlier is not None, lambda: told_apart(output, spec, action)
+    )
     return output, earlier
 
 

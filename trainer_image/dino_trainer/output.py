@@ -14,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Event
 
-from dino_api.names import FailureReason
+from dino_api.names import LATEST, Env, FailureReason
 from dino_api.result import Artifact
 from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -87,19 +87,22 @@ class Output:
         """Where `name` lies once it is published."""
         return self._store.uri(name)
 
-    def claim(self, digest: str, finished: bool = False) -> None:
+    def claim(
+        self, digest: str, finished: bool = False, told: Callable[[], str] = lambda: ""
+    ) -> None:
         """Makes this the output of the spec with this digest; call before the first publish.
 
-        finished: a run has succeeded here, of whatever spec. Raises InvalidSpec, having changed
-        nothing, if another spec's checkpoints or result would be overwritten.
+        finished: a run has succeeded here, of whatever spec. told: asked by what keys that spec
+        differs. Raises InvalidSpec, having changed nothing, if another spec's checkpoints or result
+        would be overwritten.
         """
         owner, files = self._manifest.owner, self._manifest.files
         theirs = owner not in (None, digest)
         if theirs and (finished or any(name.endswith(".pth") for name in files)):
+            by = told() or f"spec digest {str(owner)[:12]}…, this one has {digest[:12]}…"
             raise invalid_spec(
-                f"{self._base} holds the results of another experiment (spec digest "
-                f"{str(owner)[:12]}…, this one has {digest[:12]}…).",
-                "Choose another output (results_dir), or delete that one first.",
+                f"{self._base} holds the results of another experiment ({by}).",
+                f"Choose another output (results_dir), or delete that one first.{_go_on(files)}",
             )
         # What an attempt without a checkpoint left behind says nothing about this experiment.
         self._manifest.own(digest, {} if theirs else files)
@@ -300,3 +303,13 @@ class Output:
         finally:
             aside.unlink(missing_ok=True)
         return path
+
+
+def _go_on(files: Iterable[str]) -> str:
+    """How a training goes on from a checkpoint with other values; a DinoJob resumes its own."""
+    if LATEST not in files or os.environ.get(Env.JOB_UID):
+        return ""
+    return (
+        f" To go on from its {LATEST} with the new values, choose another output and name it as "
+        "train.resume_training_checkpoint_path."
+    )

@@ -30,13 +30,18 @@ def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
     dead keys or keys that the action does not read: a job resumes across such changes. A key at its
     default counts as absent, so that a release with new keys resumes what an older one has begun.
     """
+    text = json.dumps(deciding(spec, action), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def deciding(spec: ExperimentSpec, action: Action) -> dict[str, dict[str, Any]]:
+    """What the digest is of: by section, the keys that are not at their defaults."""
     parts = {name: _deciding(getattr(spec, name), action) for name in READ_BY[action]}
     if action not in TRAINS:
         parts["model"] = _kept(parts["model"], _MODEL)
         augment = _kept(parts["dataset"].pop("augmentation", {}), _AUGMENT)
         parts["dataset"] |= {"augmentation": augment} if augment else {}
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return parts
 
 
 def _kept(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

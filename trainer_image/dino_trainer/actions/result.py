@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dino_api.experiment import digest
 from dino_api.names import Action, FailureReason
-from dino_trainer.earlier import earlier_result
+from dino_trainer.earlier import earlier_result, told_apart
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.launch import scratch_dir
 from dino_trainer.output import Output
@@ -39,9 +39,10 @@ def run(spec_path: Path, overrides: Sequence[str], action: Action, stop: threadi
         raise TrainerError(FailureReason.INPUT_NOT_FOUND, said, _REMEDY)
     wanted = digest(spec, action)
     if found.spec_digest != wanted:
+        by = told_apart(output, spec, action)
+        by = by or f"spec digest {str(found.spec_digest)[:12]}…, this one has {wanted[:12]}…"
         raise invalid_spec(
-            f"{where} is the result of another experiment (spec digest "
-            f"{str(found.spec_digest)[:12]}…, this one has {wanted[:12]}…).",
+            f"{where} is the result of another experiment ({by}).",
             _REMEDY,
         )
     found = found.model_copy(update={"action": action, "folder": folder_of(output)})

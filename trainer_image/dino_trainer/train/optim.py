@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -90,6 +91,19 @@ def build_optimizer(
             groups, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
         )
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+
+
+def take_over(
+    optimizer: torch.optim.Optimizer, before: torch.optim.Optimizer, state: Mapping[str, Any]
+) -> None:
+    """Gives an optimiser what another remembered of each parameter, and none of its rates.
+
+    before: over the same parameters, with the groups that `state` was saved of: the saved form
+    counts parameters through, and other rates may make other groups. Raises ValueError or KeyError
+    where `state` is of other parameters.
+    """
+    before.load_state_dict(dict(state))
+    optimizer.state.update(before.state)
 
 
 def _rate(name: str, config: OptimConfig, distances: Mapping[str, int]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from dino_api.experiment import ExperimentSpec
+from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_api.names import Env
 from dino_api.result import Metrics
 from dino_trainer.data.coco import CocoDataset
@@ -18,7 +18,7 @@ from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.evaluate import Scorer, detect
 from dino_trainer.model import Criterion, build_dino
 from dino_trainer.run import RunContext
-from dino_trainer.train import loop, machine, state, weights
+from dino_trainer.train import loop, machine, resuming, state, weights
 from dino_trainer.train.checkpoint import BEST, Content
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.inputs import Data
@@ -42,7 +42,10 @@ def prepare(
     objective: what is minimised; None: the detector's own loss.
     """
     world = context.world
-    seed = saved["seed"] if saved else spec.train.seed
+    if saved:
+        for text in resuming.check(spec, saved, data.num_classes, context.action):
+            context.reporter.event(text)
+    seed = resuming.seed_for(spec, saved) if saved else spec.train.seed
     if seed < 0:
         seed = world.broadcast(secrets.randbelow(2**31))
     start = Position.read(saved["position"]) if saved else Position()
@@ -60,9 +63,7 @@ def prepare(
         plan=plan,
         model=model,
         loss=loss,
-        optimizer=build_optimizer(
-            model, spec.train.optim, distances_in(model), loss.extra.parameters()
-        ),
+        optimizer=optimizer_for(loss, spec.train.optim),
         schedule=Schedule(spec.train.optim, plan.steps_per_epoch, plan.steps),
         ema=Ema(model, spec.train.ema.decay) if spec.train.ema.enabled else None,
         device=device,
@@ -76,7 +77,8 @@ def prepare(
     )
     if saved:
         best_is_here = world.broadcast(world.is_main and context.output.fetch(BEST) is not None)
-        state.restore(training, saved, best_is_here)
+        before = optimizer_for(loss, resuming.optim_of(saved, spec))
+        state.restore(training, saved, best_is_here, before)
         if world.is_main:
             keeper.tidy(training.standing)
     return training
@@ -132,6 +134,11 @@ def build_model(
             context.reporter.event(f"Warning: {text}")
     weights.freeze(model, spec.train.freeze)
     return model
+
+
+def optimizer_for(loss: LossOf, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser of all that trains."""
+    return build_optimizer(loss.model, config, distances_in(loss.model), loss.extra.parameters())
 
 
 def distances_in(model: nn.Module) -> dict[str, int]:

@@ -13,12 +13,14 @@ import torch
 import torchvision
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.difference import differences, told
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
-from dino_trainer.train import checkpoint
+from dino_trainer.train import checkpoint, resuming
 from dino_trainer.train.best import Standing
 from dino_trainer.train.checkpoint import Content
 from dino_trainer.train.loop import Run
+from dino_trainer.train.optim import take_over
 from dino_trainer.train.weights import fetch
 
 NEEDED = {"model", "optimizer", "scaler", "position", "seed", "spec_digest", "dataset_digest"}
@@ -71,8 +73,14 @@ def weights_only(run: Run, about: Content) -> Content:
     }
 
 
-def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
+def restore(
+    run: Run, saved: Mapping[str, Any], best_is_here: bool, before: torch.optim.Optimizer
+) -> None:
     """Put `run` where it was when `saved` was made.
+
+    before: an optimiser over the same parameters, set up as the one that was saved. Its state is
+    taken over parameter by parameter: rates and decays are the new spec's, and other rates may put
+    the parameters into other groups.
 
     Without the best checkpoint (the run goes on in another output) its metrics are worth nothing:
     the next validation, or a second one of the same weights, finds the best anew.
@@ -80,17 +88,17 @@ def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
     Raises:
         TrainerError: InvalidSpec if the checkpoint is of another model.
     """
+    _load(run.model, saved["model"])
+    _load(run.loss.extra, saved.get("extra", {}))
+    if run.ema:
+        _load(run.ema.model, saved["ema"] or saved["model"])
     try:
-        run.model.load_state_dict(saved["model"])
-        run.loss.extra.load_state_dict(saved.get("extra", {}))
-        if run.ema:
-            run.ema.model.load_state_dict(saved["ema"] or saved["model"])
-        run.optimizer.load_state_dict(saved["optimizer"])
-    except (RuntimeError, ValueError) as error:
+        take_over(run.optimizer, before, saved["optimizer"])
+    except (KeyError, RuntimeError, ValueError) as error:
         raise invalid_spec(
-            f"The checkpoint to resume from is of another model: {str(error).splitlines()[0]}",
+            "The checkpoint to resume from has the optimizer's state of other parameters.",
             "Resume with the spec that the checkpoint was trained with, or name it as "
-            "train.pretrained_model_path to take over only the weights that fit.",
+            "train.pretrained_model_path to begin anew from its weights.",
         ) from error
     if saved["scaler"]:
         run.scaler.load_state_dict(saved["scaler"])
@@ -101,6 +109,14 @@ def restore(run: Run, saved: Mapping[str, Any], best_is_here: bool) -> None:
         run.validated = saved["validated"]
     else:
         run.standing = Standing(run.spec.train, last=run.standing.last)
+
+
+def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
+    """`load_state_dict`, whose own message is cut after its first line."""
+    own = module.state_dict()
+    if own.keys() != state.keys() or any(own[n].shape != v.shape for n, v in state.items()):
+        raise resuming.other_model(state, own)
+    module.load_state_dict(state)
 
 
 def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Content | None:
@@ -117,7 +133,7 @@ def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Cont
         saved = _newest(context)
         if saved is None:
             return None
-        _refuse_other_spec(saved, context)
+        _refuse_other_spec(saved, spec, context)
     if saved["dataset_digest"] != dataset_digest:
         raise invalid_dataset(
             "The training data is not the data that the checkpoint was trained on.",
@@ -162,10 +178,13 @@ def _newest(context: RunContext) -> Content | None:
     return None
 
 
-def _refuse_other_spec(saved: Content, context: RunContext) -> None:
+def _refuse_other_spec(saved: Content, spec: ExperimentSpec, context: RunContext) -> None:
     if saved.keys() >= NEEDED and saved["spec_digest"] == context.digest:
         return
+    before = resuming.spec_of(saved)
+    by = before and told(differences(before, spec, context.action), resuming.THEIRS)
     raise invalid_spec(
-        f"{context.output.uri(checkpoint.LATEST)} is of another experiment.",
+        f"{context.output.uri(checkpoint.LATEST)} is of another experiment"
+        f"{f': {by}' if by else ''}.",
         "Choose another output (results_dir), or delete that checkpoint.",
     )

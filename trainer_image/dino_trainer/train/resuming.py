@@ -1,0 +1,143 @@
+"""What a training that goes on from a checkpoint may change, and what it may not.
+
+The new spec's hyper-parameters count; weights, the optimiser's state and the position are the
+checkpoint's. What would not fit them, or would make another training of them, is refused by name.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from dino_api.experiment import ExperimentSpec, OptimConfig
+from dino_api.experiment.difference import Difference, differences, shown, told
+from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.spec import READ_BY
+from dino_api.names import Action
+from dino_trainer.errors import TrainerError, invalid_spec
+
+THEIRS = "the checkpoint's"
+FIXED = (
+    *(f"model.{name}" for name in STRUCTURE),
+    "model.train_backbone",
+    "train.freeze",
+    "train.optim.optimizer",
+    "distill.bindings",
+)
+"""Keys that decide which tensors are trained, and what the optimiser remembers of each."""
+UNREAD = ("model.pretrained_backbone_path", "train.pretrained_model_path")
+"""Where weights come from that are the checkpoint's now."""
+APART = ("train.seed", "train.num_epochs", "dataset.num_classes")
+_WAY_ON = (
+    "Give these keys the checkpoint's values; or name the checkpoint as "
+    "train.pretrained_model_path in place of train.resume_training_checkpoint_path, to begin anew "
+    "from the weights that fit."
+)
+_NAMED = 3
+
+
+def spec_of(saved: Mapping[str, Any]) -> ExperimentSpec | None:
+    """The spec that a checkpoint was trained with; None where this release cannot read it."""
+    theirs = saved.get("spec")
+    names = {name for sections in READ_BY.values() for name in sections}
+    try:
+        known = {name: part for name, part in dict(theirs or {}).items() if name in names}
+        return ExperimentSpec.model_validate(known)
+    except (ValidationError, TypeError, ValueError):
+        return None
+
+
+def check(
+    spec: ExperimentSpec, saved: Mapping[str, Any], num_classes: int, action: Action
+) -> list[str]:
+    """What the new spec changes, in sentences.
+
+    Raises TrainerError: InvalidSpec where it changes what cannot be resumed, with every such key,
+    both of its values, and the way on.
+    """
+    before = spec_of(saved)
+    found = [] if before is None else differences(before, spec, action)
+    wrong = [one.told(THEIRS) for one in found if _is_fixed(one)]
+    wrong += _counted(spec, saved, num_classes)
+    if wrong:
+        raise invalid_spec(
+            f"The checkpoint to resume from cannot go on with this spec: {'; '.join(wrong)}.",
+            _WAY_ON,
+        )
+    return list(_said(spec, saved, found))
+
+
+def _is_fixed(one: Difference) -> bool:
+    if one.path == "train.freeze":
+        return set(one.before or ()) != set(one.now or ())
+    if one.path == "distill.bindings":
+        return _bound(one.before) != _bound(one.now)
+    return one.path in FIXED
+
+
+def _bound(bindings: list[dict[str, Any]] | None) -> set[tuple[str, str]]:
+    """Between which modules; weights and criteria may change."""
+    names = ("student_module_name", "teacher_module_name")
+    return {(each.get(names[0], ""), each.get(names[1], "")) for each in bindings or ()}
+
+
+def _counted(spec: ExperimentSpec, saved: Mapping[str, Any], num_classes: int) -> Iterator[str]:
+    """What is compared with the checkpoint itself, not with its spec."""
+    had = len(saved.get("class_names") or ())
+    if had and had != num_classes:
+        yield f"dataset.num_classes is {num_classes}, {THEIRS} {had}"
+    done, seen = saved["position"]["epoch"], saved["position"]["seen"]
+    if spec.train.num_epochs < done + bool(seen):
+        yield f"train.num_epochs is {spec.train.num_epochs}, and {_epochs(done, seen)}"
+    if seen and spec.train.seed not in (-1, saved["seed"]):
+        yield (
+            f"train.seed is {spec.train.seed}, {THEIRS} {saved['seed']}, which decides what is "
+            "left of the epoch that it lies in"
+        )
+
+
+def _epochs(done: int, seen: int) -> str:
+    return (
+        f"the checkpoint is in epoch {done + 1}" if seen else f"{THEIRS} training has done {done}"
+    )
+
+
+def _said(spec: ExperimentSpec, saved: Mapping[str, Any], found: list[Difference]) -> Iterator[str]:
+    counts = [one for one in found if one.path not in (*FIXED, *UNREAD, *APART)]
+    if spec.train.seed not in (-1, saved["seed"]):
+        counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
+    counts += [one for one in found if one.path == "train.num_epochs"]
+    if counts:
+        yield f"From here on other values count: {told(counts, THEIRS)}."
+    for one in found:
+        if one.path in UNREAD and one.now:
+            yield f"{one.path} ({shown(one.now)}) is not read: the weights are {THEIRS}."
+
+
+def seed_for(spec: ExperimentSpec, saved: Mapping[str, Any]) -> int:
+    """The seed of what is left of a training: the spec's, unless it asks for any."""
+    return saved["seed"] if spec.train.seed < 0 else spec.train.seed
+
+
+def optim_of(saved: Mapping[str, Any], spec: ExperimentSpec) -> OptimConfig:
+    """How the checkpoint's optimiser was set up: its rates decide the order of its state."""
+    before = spec_of(saved)
+    return spec.train.optim if before is None else before.train.optim
+
+
+def other_model(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> TrainerError:
+    """That the checkpoint's tensors are not those of the model, by name."""
+    odd = [
+        f"{name} is {list(own[name].shape)}, {THEIRS} {list(value.shape)}"
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    odd += [f"{name} is not in the checkpoint" for name in own if name not in state]
+    odd += [f"{name} is in the checkpoint alone" for name in state if name not in own]
+    more = f"; and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+    return invalid_spec(
+        f"The checkpoint to resume from is of another model: {'; '.join(odd[:_NAMED])}{more}.",
+        "Resume with the spec that the checkpoint was trained with, or name it as "
+        "train.pretrained_model_path to take over only the weights that fit.",
+    )
