@@ -112,7 +112,9 @@ def test_of_an_s3_folder_only_the_listed_images_come(bucket: Bucket, tmp_path: P
     said: list[str] = []
     [staged] = run(tmp_path / "work", source, said=said)
     assert len(load_coco([staged]).images) == 30
-    assert len(list(Path(str(staged.images)).iterdir())) == 30
+    assert isinstance(staged.images, Folder)
+    assert str(staged.images) == f"{bucket.uri}/raw/images/"
+    assert len(list(staged.images.root.iterdir())) == 30
     assert run(tmp_path / "work", source, said=said) == [staged]
     assert len(said) == 2, said
     bucket.put("raw/images/7.jpg", tmp_path / "other")

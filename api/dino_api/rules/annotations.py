@@ -22,6 +22,11 @@ IMAGE_ENTRY_RULES = (
         "Give every image of a file an id of its own.",
     ),
     warning(
+        "image-size-read",
+        "Entries of images with neither width nor height",
+        "Nothing here: the size of the file is taken. Other tools need it in the annotations.",
+    ),
+    warning(
         "image-id-shared",
         "Image ids that several sources use",
         "Nothing: images are numbered anew. If the sources overlap, remove one copy.",
@@ -81,7 +86,7 @@ CATEGORY_RULES = (
 )
 
 BOX_RULES = (
-    error("box-entry", "Annotations without a bbox of four numbers [x, y, width, height]", FORM),
+    error("box-entry", "Annotations with a field that is missing or of a wrong kind", FORM),
     error(
         "box-image-unknown",
         "Annotations of images that the file does not list",
@@ -130,8 +135,14 @@ BOX_RULES = (
         "count as ordinary boxes.",
     ),
     warning(
+        "box-rotated",
+        "Boxes that are rotated (rotation, or attributes.rotation, is not 0)",
+        "Draw them upright, or take the box around the turned one: the angle is not read, and bbox "
+        "is the box before it was turned in what CVAT writes.",
+    ),
+    warning(
         "box-area-absent",
-        "Annotations without area",
+        "Annotations without area (absent or null)",
         "Nothing: width x height of the box is taken, which sorts it as small, medium or large.",
     ),
     warning(

@@ -11,7 +11,10 @@ from __future__ import annotations
 from dino_api.rules.annotations import BOX_RULES, CATEGORY_RULES, IMAGE_ENTRY_RULES
 from dino_api.rules.data_rule import FORM, DataRule, error, warning
 
-_REPACK = "Pack it again (tar -czf images.tar.gz images/), test it (tar -tzf) and upload it again."
+_REPACK = (
+    "Pack it again (tar -czf images.tar.gz images/), test it (tar -tzf images.tar.gz) and upload "
+    "it again."
+)
 
 SOURCE_RULES = (
     error(

@@ -53,7 +53,7 @@ def run(
     checked = check(spec, work_dir, say, stop, action)
     for finding in checked.findings.all():
         say(f"{finding.rule.severity}: {finding.rule.id}: {finding.message}")
-        say(f"  -> {finding.rule.remedy}")
+        say(f"  -> {finding.remedy}")
     failure = failure_of(checked, output.uri(REPORT_PAGE))
     result = Result(
         action=Stage.PREFLIGHT,
@@ -89,7 +89,7 @@ def failure_of(checked: Checked, report: str) -> TrainerError | None:
 
 
 def _remedy(errors: list[Finding], report: str) -> str:
-    first = errors[0].rule.remedy
+    first = errors[0].remedy
     more = "" if len(errors) == 1 else " The other errors have theirs in the report."
     return f"{first}{more} Report: {report}"
 

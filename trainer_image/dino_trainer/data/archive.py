@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
@@ -18,34 +18,22 @@ from zlib_ng import zlib_ng
 
 from dino_api.names import FailureReason
 from dino_trainer.data.hashed import Hashed
-from dino_trainer.data.image_store import Index, Packed
+from dino_trainer.data.image_store import Index
 from dino_trainer.data.inflate import Inflated, Readable
+from dino_trainer.data.packing import again, followed, other_by_content, pack
 from dino_trainer.data.pumped import Pumped
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import named
 
-SUFFIXES = (".tar.gz", ".tgz", ".tar")
 # Left free for the checkpoint, the log and everybody else on the node.
 RESERVE_BYTES = 256 * 1024 * 1024
 # No header of an honest archive comes near: a larger one would only be there to fill the memory.
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
 _BLOCK = 1 << 20
+# As much of the start as shows what a file is that is no archive.
+_HEAD = 512
 _DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib_ng.error)
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file name or URI ends like an archive that `take_in` reads."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def stem(name: str) -> str:
-    """`images.tar.gz` -> `images`."""
-    base = PurePosixPath(name).name
-    for suffix in SUFFIXES:
-        if base.lower().endswith(suffix):
-            return base[: -len(suffix)]
-    return base
 
 
 def take_in(
@@ -80,21 +68,6 @@ def take_in(
     return taken
 
 
-def image_root(index: Index, archive_name: str, file_names: Iterable[str]) -> str:
-    """The folder inside an archive that the annotations' file names start from.
-
-    The first of `images/`, `<archive stem>/` and the archive's root ("") under which one of the
-    first file names exists; the most likely one where none does, so that the caller's complaint
-    about missing files names a sensible place.
-    """
-    probes = [name for _, name in zip(range(20), file_names, strict=False)]
-    candidates = ["images", stem(archive_name), ""]
-    for root in candidates:
-        if any(Packed(Path(), index, root).find(probe) for probe in probes):
-            return root
-    return next(root for root in candidates if not root or index.has_folder(root))
-
-
 def _copy(
     archive: Path | Readable,
     into: Path,
@@ -105,8 +78,8 @@ def _copy(
     with (
         _opened(archive, name) as source,
         Hashed(source, moved) as raw,
-        _whole(name),
         _Written(into, budget) as file,
+        _whole(name, file),
     ):
         with Pumped(Inflated(raw)) if raw.is_gzip() else nullcontext(raw) as content:
             reader = _Forward(content, file)
@@ -138,7 +111,8 @@ def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
         if member.isdir():
             folders.add(str(target))
         elif str(target) in files:
-            raise invalid_dataset(f"{name} holds {member.name!r} twice.")
+            again = f"Pack each file once, into a new archive: {pack(name)}"
+            raise invalid_dataset(f"{name} holds {member.name!r} twice.", again)
         else:
             budget.check(member.size)
             files[str(target)] = (member.offset_data, member.size)
@@ -147,30 +121,33 @@ def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
         # TarFile keeps every header it has read; a million of them would be a gigabyte.
         tar.members.clear()
     if not files:
-        raise invalid_dataset(f"{name} holds no files.")
+        raise invalid_dataset(f"{name} holds no files.", f"Pack the images: {pack(name)}")
     if both := next((path for path in files if path in folders), None):
-        raise invalid_dataset(f"{both!r} in {name} is both a file and a folder.")
+        what = f"{both!r} in {name} is both a file and a folder."
+        raise invalid_dataset(what, f"Pack a folder that has one of them: {pack(name)}")
     return Index(files)
 
 
 def _safe_name(member: tarfile.TarInfo, archive: str) -> PurePosixPath:
     if not (member.isdir() or (member.isreg() and not member.issparse())):
-        raise _hostile(archive, member.name, f"is {_kind(member)}")
+        raise _hostile(archive, member, f"is {_kind(member)}")
     path = PurePosixPath(member.name)
     if path.is_absolute():
-        raise _hostile(archive, member.name, "has an absolute path")
+        raise _hostile(archive, member, "has an absolute path")
     if ".." in path.parts:
-        raise _hostile(archive, member.name, "leaves the folder with ..")
+        raise _hostile(archive, member, "leaves the folder with ..")
     if "\0" in member.name or (not path.parts and not member.isdir()):
-        raise _hostile(archive, member.name, "has no usable name")
+        raise _hostile(archive, member, "has no usable name")
     return path
 
 
-def _hostile(archive: str, member: str, why: str) -> TrainerError:
-    return invalid_dataset(
-        f"{archive} is refused: its member {member!r} {why}.",
-        "Pack the images again as plain files with relative names: tar -czf images.tar.gz images/",
-    )
+def _hostile(archive: str, member: tarfile.TarInfo, why: str) -> TrainerError:
+    remedy = f"Pack the images again as plain files with relative names: {pack(archive)}"
+    if member.issym() or member.islnk():
+        remedy = followed(archive)
+    elif not (member.isreg() or member.issparse()):
+        remedy = f"Take {member.name!r} out of the folder, and pack it again: {pack(archive)}"
+    return invalid_dataset(f"{archive} is refused: its member {member.name!r} {why}.", remedy)
 
 
 def _kind(member: tarfile.TarInfo) -> str:
@@ -184,14 +161,13 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 @contextmanager
-def _whole(name: str) -> Iterator[None]:
+def _whole(name: str, read: _Written) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        raise invalid_dataset(
+        raise other_by_content(name, read.head) or invalid_dataset(
             f"{name} is damaged or ends early: {' '.join(str(error).split()) or 'no data'}.",
-            "Pack it again (tar -czf images.tar.gz images/), test it (tar -tzf) and upload it "
-            "again.",
+            again(name),
         ) from error
 
 
@@ -224,6 +200,7 @@ class _Written:
 
     def __init__(self, path: Path, budget: _Budget) -> None:
         self._path, self._budget = path, budget
+        self.head = b""
 
     def __enter__(self) -> _Written:
         with named(self._path):
@@ -236,6 +213,7 @@ class _Written:
 
     def write(self, data: memoryview) -> None:
         """All of `data`."""
+        self.head = self.head or bytes(data[:_HEAD])
         self._budget.take(len(data))
         with named(self._path):
             while data:

@@ -24,8 +24,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_api.rules.data import data_rule
 from dino_trainer.data.coco_file import CocoFile, read_coco
 from dino_trainer.data.image_store import ImageFile
+from dino_trainer.data.measured import sizes_in
+from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import invalid_dataset
 
@@ -101,7 +104,7 @@ def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
     categories: dict[int, str] = {}
     warnings: list[str] = []
     for source in staged:
-        parsed = read_coco(source.annotations)
+        parsed = read_coco(source.annotations, sizes_in(source.images))
         _merge_categories(categories, parsed, source)
         warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
         images += _images(parsed, source)
@@ -153,9 +156,9 @@ def _images(parsed: CocoFile, source: StagedSource) -> list[CocoImage]:
 def _missing_images(missing: list[str], total: int, source: StagedSource) -> Exception:
     first = ", ".join(missing[:_SHOWN])
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    hint = Nearby(source.images.names()).hint(missing[0])
     return invalid_dataset(
         f"{len(missing)} of {total} images that {source.annotations} lists are not in "
-        f"{source.images}: {first}{more}.",
-        "Put the files there under the names in the annotations' file_name, or take the images "
-        "out of the annotations.",
+        f"{source.images}: {first}{more}{f' ({hint.cause})' if hint else ''}.",
+        hint.remedy if hint else data_rule("image-missing").remedy,
     )

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
-from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.data.flaws import Flaw, Note, lacking, refuse
+from dino_trainer.data.measured import SizeOf
+from dino_trainer.data.rotated import is_rotated
+from dino_trainer.errors import TrainerError
 from dino_trainer.storage import named
 
+__all__ = ["Entries", "Flaw", "NotCoco", "Note", "read_entries", "read_file_names", "refuse"]
 FORM = data_rule("annotations-unreadable").remedy
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """One entry that cannot be used. rule: id of its data rule. where: `images[3]`, with detail."""
-
-    rule: str
-    where: str
-    message: str
-
-
-Note = Callable[[Flaw], None]
 
 
 class NotCoco(TrainerError):
@@ -46,11 +37,6 @@ class NotCoco(TrainerError):
         return type(self), (self.message,)
 
 
-def refuse(flaw: Flaw) -> NoReturn:
-    """Raises InvalidDataset: what training does with any flaw."""
-    raise invalid_dataset(flaw.message, data_rule(flaw.rule).remedy)
-
-
 @dataclass(frozen=True, eq=False)
 class Entries:
     """What could be read of one file: i images, n boxes of any kind, in the order of the file.
@@ -58,7 +44,8 @@ class Entries:
     sizes: [i, 2] width, height in pixels. rows: [n] each box's place in `annotations`.
     images: [n] the position of each box's image. labels: [n] category ids. boxes: [n, 4] x, y,
     width, height in pixels, as written. areas: [n], of the box where none is given.
-    crowd, ignored, area_given: [n] bool.
+    crowd, ignored, area_given, rotated: [n] bool. measured: positions of images whose size is that
+    of the file, since none is given.
     """
 
     image_ids: list[int]
@@ -73,16 +60,18 @@ class Entries:
     crowd: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     area_given: NDArray[np.bool_]
+    rotated: NDArray[np.bool_]
+    measured: list[int]
 
 
-def read_entries(path: Path, note: Note) -> Entries:
-    """Reads `path`; hears of flaws through `note`.
+def read_entries(path: Path, note: Note, size_of: SizeOf | None = None) -> Entries:
+    """Reads `path`; hears of flaws through `note`. size_of: measures images without a size.
 
     Raises InvalidDataset where there is nothing to read entries from, and InputNotFound.
     """
     document = read_json(path)
     images, categories = (_list(document, name, path) for name in ("images", "categories"))
-    ids, names, sizes, skipped = _read_images(images, path, note)
+    ids, names, sizes, skipped, measured = _read_images(images, path, note, size_of)
     classes = _read_categories(categories, path, note)
     annotations = _annotations(document, path, note)
     known = _Known({n: i for i, n in enumerate(ids)}, skipped, classes)
@@ -100,6 +89,8 @@ def read_entries(path: Path, note: Note) -> Entries:
         crowd=table[:, 8].astype(np.bool_),
         ignored=table[:, 9].astype(np.bool_),
         area_given=table[:, 10].astype(np.bool_),
+        rotated=np.isin(table[:, 0], [i for i, item in enumerate(annotations) if is_rotated(item)]),
+        measured=measured,
     )
 
 
@@ -109,7 +100,7 @@ def read_file_names(path: Path) -> list[str]:
     Raises as `read_entries`.
     """
     images = _list(read_json(path), "images", path)
-    return _read_images(images, path, lambda _: None)[1]
+    return _read_images(images, path, lambda _: None, lambda _: (1, 1))[1]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -147,53 +138,75 @@ def _annotations(document: dict[str, Any], path: Path, note: Note) -> list[Any]:
     return value
 
 
-def _lacking(rule: str, path: Path, where: str, item: Any, need: str) -> Flaw:
-    shown = json.dumps(item)[:120]
-    return Flaw(rule, where, f"{path}: {where} is {shown}, which lacks {need}.")
-
-
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_size(value: Any) -> bool:
     # Some tools write 640.0.
-    return isinstance(value, int | float) and value >= 1 and float(value).is_integer()
+    return isinstance(value, int | float) and 1 <= value < 2**31 and float(value).is_integer()
 
 
 def _read_images(
-    items: list[Any], path: Path, note: Note
-) -> tuple[list[int], list[str], NDArray[np.int64], set[int]]:
-    """Ids, file names and sizes of usable entries, and the ids of the others."""
+    items: list[Any], path: Path, note: Note, size_of: SizeOf | None
+) -> tuple[list[int], list[str], NDArray[np.int64], set[int], list[int]]:
+    """Ids, file names and sizes of usable entries, the ids of the others, measured positions."""
     ids: dict[int, None] = {}
     names: list[str] = []
     sizes = np.empty((len(items), 2), np.int64)
     skipped: set[int] = set()
+    measured: list[int] = []
     for i, item in enumerate(items):
-        flaw = _image_flaw(item, ids, path, f"images[{i}]")
-        if flaw is not None:
-            note(flaw)
+        where = f"images[{i}]"
+        size = _image_flaw(item, ids, path, where) or _size(item, path, where, size_of)
+        if isinstance(size, Flaw):
+            note(size)
             if isinstance(item, dict) and _is_int(item.get("id")):
                 skipped.add(item["id"])
             continue
-        sizes[len(names)] = item["width"], item["height"]
-        names.append(str(PurePosixPath(item["file_name"])))
+        if item.get("width") is None:
+            measured.append(len(names))
+        sizes[len(names)] = size
+        names.append(_plain(item["file_name"]))
         ids[item["id"]] = None
-    return list(ids), names, sizes[: len(names)], skipped
+    return list(ids), names, sizes[: len(names)], skipped, measured
+
+
+def _plain(name: str) -> str:
+    """Without ./ and //, as stores find it. Of a URI those are a part."""
+    return name if "://" in name else str(PurePosixPath(name))
+
+
+def _size(
+    item: dict[str, Any], path: Path, where: str, size_of: SizeOf | None
+) -> tuple[int, int] | Flaw:
+    """As the entry says it; of the file, where it says neither width nor height."""
+    width, height = item.get("width"), item.get("height")
+    if _is_size(width) and _is_size(height):
+        return int(item["width"]), int(item["height"])
+    if size_of and width is None and height is None:
+        found = size_of(_plain(item["file_name"]))
+        if isinstance(found, tuple):
+            return found
+        what = (
+            f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."
+        )
+        return Flaw(found, item["file_name"], what, name=item["file_name"])
+    field = "height" if _is_size(width) else "width"
+    need = "width and height in pixels"
+    return lacking("image-size-absent", path, where, item, field, need, "a whole number of pixels")
 
 
 def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw | None:
     if not isinstance(item, dict) or not _is_int(item.get("id")):
-        return _lacking("image-entry", path, where, item, "an integer id")
-    if not (_is_size(item.get("width")) and _is_size(item.get("height"))):
-        return _lacking("image-size-absent", path, where, item, "width and height in pixels")
+        return lacking("image-entry", path, where, item, "id", "an integer id", "an integer")
     name = item.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
-        return _lacking("image-entry", path, where, item, "a file_name")
+        return lacking("image-entry", path, where, item, "file_name", "a file_name", "text")
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts:
         what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."
-        return Flaw("image-name-unsafe", f"{where} ({name})", what)
+        return Flaw("image-name-unsafe", f"{where} ({name})", what, name=name)
     if item["id"] in ids:
         what = f"{path}: two images have the id {item['id']}."
         return Flaw("image-id-repeats", f"{where} (id {item['id']})", what)
@@ -205,10 +218,11 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
     for i, item in enumerate(items):
         where = f"categories[{i}]"
         if not isinstance(item, dict) or not _is_int(item.get("id")) or item["id"] < 0:
-            note(_lacking("category-entry", path, where, item, "an id of 0 or more"))
+            want = "an integer of 0 or more"
+            note(lacking("category-entry", path, where, item, "id", "an id of 0 or more", want))
             continue
         if not isinstance(item.get("name"), str):
-            note(_lacking("category-entry", path, where, item, "a name"))
+            note(lacking("category-entry", path, where, item, "name", "a name", "text"))
             item = {**item, "name": ""}
         if item["id"] in classes:
             what = f"{path}: two categories have the id {item['id']}."
@@ -239,25 +253,27 @@ def _read_boxes(items: list[Any], known: _Known, path: Path, note: Note) -> NDAr
             x, y, w, h = item["bbox"]
             table[count] = (
                 i, known.positions[item["image_id"]], item["category_id"],
-                x, y, w, h, item.get("area", w * h),
-                bool(item.get("iscrowd")), bool(item.get("ignore")), "area" in item,
+                x, y, w, h, w * h if (area := item.get("area")) is None else area,
+                bool(item.get("iscrowd")), bool(item.get("ignore")), area is not None,
             )  # fmt: skip
             count += 1
     return table[:count]
 
 
 def _box_flaw(item: Any, known: _Known, path: Path, where: str) -> Flaw | None:
+    def wrong(field: str, need: str, want: str) -> Flaw:
+        return lacking("box-entry", path, where, item, field, need, want)
+
     if not isinstance(item, dict):
-        need = "image_id, category_id and bbox"
-        return _lacking("box-entry", path, where, item, need)
+        return wrong("", "image_id, category_id and bbox", "")
     image, category = item.get("image_id"), item.get("category_id")
     if not _is_int(image):
-        return _lacking("box-entry", path, where, item, "an integer image_id")
+        return wrong("image_id", "an integer image_id", "an integer")
     if image not in known.positions and image not in known.skipped:
         what = f"{path}: {where} has image_id {image}, and the file lists no image of that id."
         return Flaw("box-image-unknown", f"{where} (image_id {image})", what)
     if not _is_int(category):
-        return _lacking("box-entry", path, where, item, "an integer category_id")
+        return wrong("category_id", "an integer category_id", "an integer")
     if category not in known.classes:
         what = (
             f"{path}: {where} has category_id {category}, and the file lists no category of that "
@@ -266,9 +282,9 @@ def _box_flaw(item: Any, known: _Known, path: Path, where: str) -> Flaw | None:
         return Flaw("box-category-unknown", f"{where} (category_id {category})", what)
     if not _is_box(item.get("bbox")):
         need = "a bbox of four numbers [x, y, width, height]"
-        return _lacking("box-entry", path, where, item, need)
-    if not isinstance(item.get("area", 0), int | float):
-        return _lacking("box-entry", path, where, item, "a number as area")
+        return wrong("bbox", need, "four numbers [x, y, width, height]")
+    if not (item.get("area") is None or isinstance(item["area"], int | float)):
+        return wrong("area", "a number as area", "a number")
     return None
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
+
+from dino_trainer.data.forms import by_form, composed, path_below
 
 
 class ImageFile(Protocol):
@@ -47,23 +50,39 @@ class ImageStore(Protocol):
     def size(self, name: str) -> int:
         """In bytes, -1 where there is no such file."""
 
+    def names(self) -> Iterable[str]:
+        """What is there, for whoever looks for a file that is not."""
+
 
 @dataclass(frozen=True)
 class Folder:
-    """Images that are files below `root`."""
+    """Images that are files below `root`.
+
+    remote: where they were copied from, and what lies there; "" for a folder of people's own.
+    """
 
     root: Path
+    remote: str = ""
+    listed: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
-        return str(self.root)
+        return self.remote or str(self.root)
 
     def find(self, name: str) -> Path | None:
-        path = self.root / name
-        return path if path.is_file() else None
+        return path_below(self.root, name)
 
     def size(self, name: str) -> int:
-        path = self.root / name
-        return path.stat().st_size if path.is_file() else -1
+        path = self.find(name)
+        return path.stat().st_size if path else -1
+
+    def names(self) -> Iterable[str]:
+        return self.listed if self.remote else _below(self.root)
+
+
+def _below(root: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        start = Path(folder).relative_to(root)
+        yield from (str(start / name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +112,11 @@ class Index:
     """Where the files of a .tar lie: (offset, size) in bytes, by name without `./` or `//`."""
 
     files: Mapping[str, tuple[int, int]]
+
+    @cached_property
+    def by_form(self) -> Mapping[str, str]:
+        """Names beyond ASCII by their composed form."""
+        return by_form(self.files)
 
     def write(self, path: Path) -> None:
         """Raises OSError."""
@@ -135,5 +159,14 @@ class Packed:
     def size(self, name: str) -> int:
         return self.index.files.get(self._path(name), (0, -1))[1]
 
+    def names(self) -> Iterable[str]:
+        if not self.root:
+            return self.index.files
+        start = f"{self.root}/"
+        return (name[len(start) :] for name in self.index.files if name.startswith(start))
+
     def _path(self, name: str) -> str:
-        return f"{self.root}/{name}" if self.root else name
+        path = f"{self.root}/{name}" if self.root else name
+        if path.isascii() or path in self.index.files:
+            return path
+        return self.index.by_form.get(composed(path), path)

@@ -10,24 +10,39 @@ from pathlib import Path
 from dino_api.names import FailureReason
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.ahead import PART
+from dino_trainer.data.forms import composed
+from dino_trainer.data.image_store import Folder
+from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.work import Work, key_of
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import Entry, Store, named, open_store, require_room
 
 _THREADS = 16
+# Names of other files that are kept, for saying what a missing one may be.
+_OTHERS = 100_000
 
 
-def download_listed(uri: str, names: set[str], work: Work) -> Path:
-    """A folder with what is both listed in the annotations and there.
+def download_listed(uri: str, names: set[str], work: Work) -> Folder:
+    """A folder with what is both listed in the annotations and there, in whatever form of Unicode.
 
     What is missing is reported with the dataset's other flaws when it is loaded.
     """
     store, cache = open_store(uri, work.say), work.cache
-    entries = sorted(entry for entry in store.list() if entry.key in names)
-    if not entries:
+    wanted = set(map(composed, names))
+    entries: list[Entry] = []
+    others: list[str] = []
+    for entry in store.list():
+        if composed(entry.key) in wanted:
+            entries.append(entry)
+        elif len(others) < _OTHERS:
+            others.append(entry.key)
+    entries.sort()
+    keys = (*(entry.key for entry in entries), *others)
+    if not entries and names:
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND,
-            f"{uri} holds none of the {len(names)} images that the annotations list.",
+            f"{uri} holds none of the {len(names)} images that the annotations list"
+            f"{_hint(min(names), keys)}.",
         )
     objects = {entry: cache.path(f"images/{key_of(store, entry)}") for entry in entries}
 
@@ -37,7 +52,13 @@ def download_listed(uri: str, names: set[str], work: Work) -> Path:
         for entry, path in objects.items():
             _link(path, into / entry.key)
 
-    return cache.once(f"lists/{key_of(store, *entries)}", uri, gather)
+    root = cache.once(f"lists/{key_of(store, *entries)}", uri, gather)
+    return Folder(root, uri, keys)
+
+
+def _hint(name: str, keys: tuple[str, ...]) -> str:
+    hint = Nearby(keys).hint(name)
+    return f" ({name!r}: {hint.cause}. {hint.remedy.rstrip('.')})" if hint else ""
 
 
 def _link(path: Path, at: Path) -> None:

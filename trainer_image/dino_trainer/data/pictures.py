@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
-from dino_trainer.data.archive import is_archive, stem
 from dino_trainer.data.decode import ENDINGS
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed import download_listed
-from dino_trainer.data.stage import packed, staging
+from dino_trainer.data.packing import stem
+from dino_trainer.data.stage import is_packed, packed, staging
 from dino_trainer.data.work import Work
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage import Say, is_remote, local_path, named, open_store
@@ -155,7 +155,7 @@ def _by_ending(paths: Iterable[str]) -> str:
 
 def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
     """A source's files, and the names that they have in it."""
-    if is_archive(source):
+    if is_packed(source):
         archive, _ = packed(source, work)
         return archive, archive.index.files
     if is_remote(source):
@@ -163,7 +163,7 @@ def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
         names = set(filter(is_picture, keys))
         if not names:
             return Folder(Path()), keys
-        return Folder(download_listed(source, names, work)), keys
+        return download_listed(source, names, work), keys
     root = local_path(source)
     if not root.is_dir():
         raise TrainerError(

@@ -23,11 +23,13 @@ from typing import Protocol
 from dino_api.names import Env, FailureReason
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.ahead import Ahead
-from dino_trainer.data.archive import image_root, is_archive, take_in
+from dino_trainer.data.archive import take_in
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import read_file_names
 from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed
 from dino_trainer.data.listed import download_listed
+from dino_trainer.data.packing import is_archive, other_by_name
+from dino_trainer.data.roots import image_root
 from dino_trainer.data.work import Work, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage import (
@@ -107,11 +109,11 @@ def _stage_source(source: DataSource, work: Work) -> StagedSource:
     annotations = _annotations(source.json_file, work)
     names = read_file_names(annotations)
     images: ImageStore
-    if archive := is_archive(source.image_dir):
+    if archive := is_packed(source.image_dir):
         whole, content = packed(source.image_dir, work)
         images = replace(whole, root=image_root(whole.index, source.image_dir, names))
     else:
-        images = Folder(_image_folder(source.image_dir, names, work))
+        images = _image_folder(source.image_dir, names, work)
         content = _listing_digest(images, names)
     digest = hashlib.sha256(f"{sha256_of(annotations)} {content}".encode()).hexdigest()
     return StagedSource(images, annotations, digest, fixed=archive)
@@ -133,6 +135,11 @@ def _annotations(uri: str, work: Work) -> Path:
         store.download(name, into / name, work.meter(f"downloading {name}", entry.size))
 
     return work.cache.once(f"objects/{key_of(store, entry)}", uri, download) / name
+
+
+def is_packed(uri: str) -> bool:
+    """Whether images lie in an archive there; a folder may be called like one."""
+    return is_archive(uri) and (is_remote(uri) or not local_path(uri).is_dir())
 
 
 def packed(uri: str, work: Work) -> tuple[Packed, str]:
@@ -185,15 +192,18 @@ def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tu
         return take_in(stream, into, name=uri, moved=moved)
 
 
-def _image_folder(uri: str, names: list[str], work: Work) -> Path:
+def _image_folder(uri: str, names: list[str], work: Work) -> Folder:
+    other = other_by_name(uri)
     if is_remote(uri):
+        if other:
+            raise other
         return download_listed(uri, set(names), work)
     path = local_path(uri)
     if path.is_dir():
-        return path
+        return Folder(path)
     if not path.exists():
         raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no folder or archive {path}.")
-    raise invalid_dataset(
+    raise other or invalid_dataset(
         f"{path} is neither a folder nor a .tar.gz, .tgz or .tar archive.",
         "Name a folder of images, or pack it: tar -czf images.tar.gz images/",
     )

@@ -43,6 +43,7 @@ def _boxes(source: Source, findings: Findings) -> None:
         ("box-over-edge", odd.over),
         ("box-crowd", entries.crowd),
         ("box-ignored", entries.ignored),
+        ("box-rotated", entries.rotated),
         ("box-area-absent", ~entries.area_given),
         ("box-repeats", _repeats(source)),
     ):
@@ -76,4 +77,4 @@ def _twice(source: Source) -> Iterator[str]:
 
 
 def _images(source: Source, findings: Findings) -> None:
-    findings.add_places("image-empty", np.flatnonzero(source.odd.empty), source.image)
+    findings.add_places("image-size-read", source.entries.measured, source.image)

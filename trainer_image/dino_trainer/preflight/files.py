@@ -11,6 +11,7 @@ from pathlib import Path
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.gathered import tell_names
 from dino_trainer.preflight.images import Facts, Look
 from dino_trainer.preflight.sources import Source
 from dino_trainer.storage import Say
@@ -26,8 +27,8 @@ def check_files(
     names, sizes = source.entries.file_names, source.entries.sizes.tolist()
     store = source.staged.images
     files = [store.find(name) for name in names]
-    absent = [place for place, file in enumerate(files) if not file]
-    findings.add_places("image-missing", absent, source.image)
+    absent = [(name, name) for name, file in zip(names, files, strict=True) if not file]
+    tell_names("image-missing", source.name, absent, findings, lambda n: source.nearby.hint(n))
     there = [place for place, file in enumerate(files) if file]
     looks = [
         Look(file, width, height, store.size(name))

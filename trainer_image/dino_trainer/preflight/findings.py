@@ -16,11 +16,16 @@ _LONGEST = 160
 
 @dataclass
 class Finding:
-    """All there is of one kind. examples: at most EXAMPLES of `count`."""
+    """All there is of one kind. examples: at most EXAMPLES, which speak of `shown` of `count`.
+
+    remedies: those of causes that were seen, by which part of `count` they mend.
+    """
 
     rule: DataRule
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    shown: int = 0
+    remedies: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_error(self) -> bool:
@@ -32,9 +37,15 @@ class Finding:
         """`Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
         if not self.examples:
             return f"{self.rule.title}{'' if self.count == 1 else f': {self.count}'}."
-        left = self.count - len(self.examples)
+        left = self.count - self.shown
         shown = ", ".join(self.examples) + (f", and {left} more" if left else "")
         return f"{self.rule.title}: {self.count} ({shown})."
+
+    @property
+    def remedy(self) -> str:
+        """What to do: about the causes that were seen, and about the rest."""
+        rest = sum(self.remedies.values()) < self.count
+        return " ".join([*self.remedies, *([self.rule.remedy] if rest else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """For report.json."""
@@ -44,7 +55,7 @@ class Finding:
             "count": self.count,
             "examples": self.examples,
             "message": self.message,
-            "remedy": self.rule.remedy,
+            "remedy": self.remedy,
         }
 
 
@@ -54,13 +65,19 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
 
-    def add(self, id: str, example: str = "", count: int = 1) -> None:
-        """One more of rule `id`, or `count` more of which one is shown."""
+    def add(
+        self, id: str, example: str = "", count: int = 1, *, shown: int = 1, remedy: str = ""
+    ) -> None:
+        """`count` of rule `id`. shown: how many of them the example speaks of. remedy: another
+        one than the rule's, where the cause was seen."""
         finding = self._found.setdefault(id, Finding(data_rule(id)))
         finding.count += count
+        if remedy:
+            finding.remedies[remedy] = finding.remedies.get(remedy, 0) + count
         if example and len(finding.examples) < EXAMPLES:
             short = example if len(example) <= _LONGEST else f"{example[: _LONGEST - 1]}…"
             finding.examples.append(short)
+            finding.shown += shown
 
     def add_all(self, id: str, examples: Iterable[str]) -> None:
         """One for each example."""
@@ -73,10 +90,6 @@ class Findings:
         self.add_all(id, shown)
         if len(places) > len(shown):
             self.add(id, count=len(places) - len(shown))
-
-    def has(self, id: str) -> bool:
-        """Whether there is any of rule `id`."""
-        return id in self._found
 
     def all(self) -> list[Finding]:
         """Errors first, then in the order of the catalogue."""

@@ -31,7 +31,7 @@ def check_given(spec: ExperimentSpec, splits: Sequence[Split], findings: Finding
                 if id >= classes
             )
             findings.add_all("class-unknown", unknown)
-        if one.name == "calibration" and one.complete and one.images < ENOUGH:
+        if one.name == "calibration" and one.complete and one.listed < ENOUGH:
             findings.add("calibration-few", str(one.images))
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dino_api.experiment import DataSource
 from dino_api.names import FailureReason
-from dino_trainer.data.coco_entries import Entries, Flaw, NotCoco, read_entries
+from dino_trainer.data.coco_entries import Entries, NotCoco, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
+from dino_trainer.data.measured import sizes_in
+from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.gathered import Gathered
 from dino_trainer.preflight.images import Facts
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
@@ -27,6 +31,7 @@ class Source:
     """One source that could be read.
 
     name: how examples call it (`train`, or `train[1]` where there are several).
+    flaws: of entries that are left out.
     facts: what is in each of the i image files; None where it was not looked at or is missing.
     """
 
@@ -34,7 +39,13 @@ class Source:
     staged: StagedSource
     entries: Entries
     odd: Oddities
+    flaws: Gathered
     facts: list[Facts | None] = field(default_factory=list)
+
+    @cached_property
+    def nearby(self) -> Nearby:
+        """What is there, for names that are not."""
+        return Nearby(self.staged.images.names())
 
     def image(self, position: int) -> str:
         """An image in an example."""
@@ -56,6 +67,11 @@ class Split:
     complete: bool
 
     @property
+    def whole(self) -> bool:
+        """Nothing of it is left out, so that what is lacking is no consequence of that."""
+        return self.complete and not any(one.flaws.counts for one in self.sources)
+
+    @property
     def categories(self) -> dict[int, str]:
         """Names by id, of all sources; the first source's name where they differ."""
         known: dict[int, str] = {}
@@ -66,8 +82,13 @@ class Split:
 
     @property
     def images(self) -> int:
-        """Number of images that the annotations list."""
+        """Number of images that can be used."""
         return sum(len(source.entries.file_names) for source in self.sources)
+
+    @property
+    def listed(self) -> int:
+        """Number of images that the annotations list."""
+        return self.images + sum(source.flaws.images for source in self.sources)
 
     @property
     def boxes(self) -> int:
@@ -91,17 +112,18 @@ def read_split(
 
 
 def _read(label: str, source: DataSource, stage_one: StageOne, findings: Findings) -> Source | None:
-    def note(flaw: Flaw) -> None:
-        findings.add(flaw.rule, f"{label} {flaw.where}")
-
+    flaws = Gathered(label)
     try:
         staged = stage_one(source)
-        entries = read_entries(staged.annotations, note)
+        entries = read_entries(staged.annotations, flaws.note, sizes_in(staged.images))
     except TrainerError as error:
         rule = _AS_FINDING.get(FailureReason(error.reason))
         if rule is None:
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
-        findings.add(rule, f"{label}: {error.message}")
+        own = error.remedy if rule == "source-unusable" else ""
+        findings.add(rule, f"{label}: {error.message}", remedy=own)
         return None
-    return Source(label, staged, entries, odd_boxes(entries))
+    read = Source(label, staged, entries, odd_boxes(entries), flaws)
+    flaws.tell(findings, lambda name: read.nearby.hint(name))
+    return read

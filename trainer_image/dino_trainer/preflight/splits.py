@@ -20,7 +20,8 @@ def check_splits(splits: Sequence[Split], findings: Findings) -> None:
     for split in splits:
         _shared_ids(split, findings)
         _repeated_images(split, findings)
-        if split.complete and not split.boxes and not findings.has("no-boxes"):
+        _empty_images(split, findings)
+        if split.whole and not split.boxes:
             findings.add("no-boxes", split.name)
     _categories(splits, findings)
 
@@ -64,6 +65,13 @@ def _shared_ids(split: Split, findings: Findings) -> None:
                 findings.add("image-id-shared", f"{other} and {source.name} id {number}")
 
 
+def _empty_images(split: Split, findings: Findings) -> None:
+    """Where boxes are left out, or there is none at all, that is said instead."""
+    for source in split.sources if split.boxes else ():
+        if not source.flaws.boxes:
+            findings.add_places("image-empty", np.flatnonzero(source.odd.empty), source.image)
+
+
 def _contents(split: Split) -> Iterator[tuple[str, str]]:
     """Digest and name of every image that could be read."""
     for source in split.sources:
@@ -98,10 +106,12 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
         if len(by) > 1:
             said = " and ".join(f"{name!r} ({source})" for name, source in by.items())
             findings.add("category-conflict", f"{number} is {said}")
-    findings.add_all("category-lists-differ", _missing_somewhere(sources, sorted(names)))
+    whole = not any(source.flaws.categories for source in sources)
+    if whole:
+        findings.add_all("category-lists-differ", _missing_somewhere(sources, sorted(names)))
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
-    gaps = sorted(set(range(1, max(names, default=0))) - names.keys())
+    gaps = sorted(set(range(1, max(names, default=0))) - names.keys()) if whole else ()
     findings.add_all("category-gaps", map(str, gaps))
 
 
@@ -123,18 +133,18 @@ def check_eval_ids(spec: ExperimentSpec, scored: Split, findings: Findings) -> N
     """Classes to score that the scored data does not have."""
     known = scored.categories
     unknown = [id for id in spec.dataset.eval_class_ids or () if id not in known]
-    if scored.complete:
+    if scored.whole:
         findings.add_all("eval-class-unknown", map(str, unknown))
 
 
 def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
     needed = images_per_step(spec)
-    if train.complete and train.images < needed:
-        findings.add("too-few-images", f"{train.images} images, {needed} a step")
+    if train.complete and train.listed < needed:
+        findings.add("too-few-images", f"{train.listed} images, {needed} a step")
 
 
 def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
-    if not (train.complete and train.boxes):
+    if not (train.whole and train.boxes):
         return
     trained = class_counts(train)
     names = train.categories
@@ -142,7 +152,7 @@ def _class_counts(train: Split, validation: Split | None, findings: Findings) ->
     most = max(trained.values(), default=0)
     rare = [id for id, count in sorted(trained.items()) if count * RARE < most]
     findings.add_all("class-imbalance", (f"{_class(id, names)}: {trained[id]}" for id in rare))
-    if validation and validation.complete and validation.boxes:
+    if validation and validation.whole and validation.boxes:
         scored = class_counts(validation)
         listed = {**names, **validation.categories}
         unseen = (_class(id, listed) for id in sorted(listed) if not scored[id])

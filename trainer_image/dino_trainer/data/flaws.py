@@ -1,0 +1,65 @@
+"""What is wrong with one entry of an annotation file, in words that name the field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dino_api.rules.data import data_rule
+from dino_trainer.errors import invalid_dataset
+
+_SHOWN = 40
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a truth value"}
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One entry that cannot be used. rule: id of its data rule. where: `images[3]`, with detail.
+
+    said: the field, and what is wrong with it. kind: the same in all entries with that fault, so
+    that they are told as one; "" where each is told by itself. name: the file name, where that is
+    what is wrong.
+    """
+
+    rule: str
+    where: str
+    message: str
+    said: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+Note = Callable[[Flaw], None]
+
+
+def refuse(flaw: Flaw) -> NoReturn:
+    """Raises InvalidDataset: what training does with any flaw."""
+    raise invalid_dataset(flaw.message, data_rule(flaw.rule).remedy)
+
+
+def lacking(
+    rule: str, path: Path, where: str, item: Any, field: str, need: str, want: str = ""
+) -> Flaw:
+    """An entry whose field is missing, or is not what is needed there. want: `need` in short."""
+    said, kind = _fault(item, field, want or need)
+    what = f"{path}: {where} is {_json(item, 120)}, which lacks {need}: {said}."
+    return Flaw(rule, where, what, said, kind)
+
+
+def _fault(item: Any, field: str, need: str) -> tuple[str, str]:
+    """What is said of the first such entry, and what all such entries share."""
+    if not isinstance(item, dict):
+        return f"the entry is {_json(item, _SHOWN)}, not an object", "entry"
+    if field not in item:
+        return f"{field} is missing", f"{field} missing"
+    value = item[field]
+    kind = "null" if value is None else _KINDS.get(type(value), "a number")
+    return f"{field} is {_json(value, _SHOWN)}, not {need}", f"{field} {kind}"
+
+
+def _json(value: Any, most: int) -> str:
+    shown = json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

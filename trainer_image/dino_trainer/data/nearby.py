@@ -1,0 +1,180 @@
+"""Why a file that annotations name is not there, as far as the name and what is there show it."""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import unquote, urlsplit
+
+from dino_trainer.data.forms import composed
+from dino_trainer.data.packing import SUFFIXES as ARCHIVES
+
+_SHOWN = 60
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_DRIVE = re.compile(r"^([A-Za-z]:|\\\\|~[/\\])")
+_QUERY = re.compile(r"[?&]d=([^&]+)")
+_IMAGE = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|dib|gif|tiff?|webp|p[gp]m|jp2|mpo)$", re.IGNORECASE)
+_MOVED, _SEVERAL = "lies in another folder", "files of that name lie in several folders"
+_ADDRESS = "an address in place of a file name"
+_UNFOUND = "Put the images into the image folder, and write their names relative to it."
+
+
+@dataclass(frozen=True)
+class Hint:
+    """cause: the same of all names that are wrong in this way. remedy: with one of them."""
+
+    cause: str
+    remedy: str
+
+
+class Nearby:
+    """What lies in a folder or archive, for looking up what was meant."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = {composed(name): name for name in names}
+
+    def hint(self, name: str) -> Hint | None:
+        """None where nothing but the absence of the file is seen."""
+        if name.startswith("data:"):
+            return Hint(
+                "the image itself in place of a name",
+                "Write the images into files, and their names into file_name.",
+            )
+        form, wanted = _form(name)
+        difference, found = self._find(wanted)
+        if not found:
+            return Hint(form, _UNFOUND) if form else self._of_what_is_there()
+        if name in found:
+            return Hint(
+                "a link to a file that is not there",
+                "Put the files themselves there: cp -RL follows links where they lead somewhere.",
+            )
+        if len(found) > 1:
+            first, second = (_quoted(path) for path in found[:2])
+            several = _SEVERAL if difference == _MOVED else difference
+            return Hint(form or several, f"Write which is meant, {first} or {second}.")
+        return Hint(
+            form or difference,
+            f"Write {_quoted(found[0])} in place of {_quoted(name)}, and the others likewise.",
+        )
+
+    def _find(self, wanted: str) -> tuple[str, list[str]]:
+        """How what is there differs from what is wanted, and what that is."""
+        parts = wanted.split("/")
+        for start in range(len(parts)):
+            if (there := "/".join(parts[start:])) in self._names:
+                return "names a folder that is not there", [self._names[there]]
+        base = posixpath.basename(wanted)
+        for difference, key, places in (
+            (_MOVED, str, self._by_base),
+            ("written with %20 and the like, as in an address", unquote, self._by_base),
+            ("written with &amp; and the like, as in HTML", html.unescape, self._by_base),
+            ("capital letters differ", _folded, self._by_folded),
+            ("has another ending", _stem, self._by_stem),
+            ("spaces, signs or leading zeros differ", _loose, self._by_loose),
+            ("letters are of another encoding", _recoded, self._by_base),
+        ):
+            if found := places.get(key(base)):
+                return difference, _nearest(found, wanted)
+        return "", []
+
+    def _of_what_is_there(self) -> Hint | None:
+        if not self._names:
+            return Hint("the image folder is empty", "Upload the images, or name their folder.")
+        packed = [name for name in self._names if name.lower().endswith((*ARCHIVES, ".zip"))]
+        if packed:
+            return Hint(
+                f"the image folder holds an archive, {_quoted(packed[0])}",
+                "Name a .tar.gz, .tgz or .tar itself as image_dir, or unpack it.",
+            )
+        return None
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[str]]:
+        return self._grouped(str)
+
+    @cached_property
+    def _by_folded(self) -> dict[str, list[str]]:
+        return self._grouped(_folded)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return self._grouped(_stem, _IMAGE)
+
+    @cached_property
+    def _by_loose(self) -> dict[str, list[str]]:
+        return self._grouped(_loose, _IMAGE)
+
+    def _grouped(
+        self, key: Callable[[str], str], kind: re.Pattern[str] = re.compile("")
+    ) -> dict[str, list[str]]:
+        made: dict[str, list[str]] = defaultdict(list)
+        for form, name in self._names.items():
+            if kind.search(form):
+                made[key(posixpath.basename(form))].append(name)
+        return dict(made)
+
+
+def _form(name: str) -> tuple[str, str]:
+    """What is wrong with the form of a name, "" for nothing; and the path that is meant."""
+    if _SCHEME.match(name):
+        where = urlsplit(name)
+        asked = _QUERY.search(f"?{where.query}")
+        path = unquote(asked[1] if asked else where.path)
+        return _ADDRESS, composed(path.strip("/"))
+    plain = composed(name.replace("\\", "/"))
+    asked = _QUERY.search(plain)
+    if asked:
+        return _ADDRESS, unquote(asked[1])
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
+    meant = "/".join(parts)
+    if _DRIVE.match(name) or plain.startswith("/"):
+        return "an absolute path", meant
+    if "\\" in name:
+        return "written with backslashes", meant
+    if ".." in plain.split("/"):
+        return "leads out of the image folder", meant
+    return "", meant
+
+
+def _quoted(name: str) -> str:
+    """The end of a long name says most."""
+    shown = name if len(name) <= _SHOWN else f"…{name[1 - _SHOWN :]}"
+    return f"'{shown}'"
+
+
+def _nearest(found: list[str], wanted: str) -> list[str]:
+    """Those in the wanted folder, where there are any."""
+    folder = posixpath.dirname(wanted)
+    beside = [name for name in found if composed(posixpath.dirname(name)) == folder]
+    return beside or found
+
+
+def _folded(base: str) -> str:
+    return unicodedata.normalize("NFKC", unquote(base)).casefold().strip()
+
+
+def _stem(base: str) -> str:
+    return posixpath.splitext(_folded(base))[0]
+
+
+def _loose(base: str) -> str:
+    """Without signs between words, and zeros before numbers."""
+    words = re.split(r"[\W_]+", _stem(html.unescape(base)))
+    return " ".join(word.lstrip("0") or word for word in words if word)
+
+
+def _recoded(base: str) -> str:
+    """As it was before UTF-8 was read as something else, such as Ã¤ for ä."""
+    for other in ("cp1252", "latin-1", "cp437"):
+        try:
+            return composed(base.encode(other).decode())
+        except UnicodeError:
+            continue
+    return base
