@@ -202,7 +202,7 @@ def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw
         return lacking("image-entry", path, where, item, "id", "an integer id", "an integer")
     name = item.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
-        return lacking("image-entry", path, where, item, "file_name", "a file_name", "text")
+        return lacking("image-entry", path, where, item, "file_name", "a file_name", "a name")
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts:
         what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."

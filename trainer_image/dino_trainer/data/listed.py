@@ -39,10 +39,12 @@ def download_listed(uri: str, names: set[str], work: Work) -> Folder:
     entries.sort()
     keys = (*(entry.key for entry in entries), *others)
     if not entries and names:
+        hint = Nearby(keys).hint(min(names))
+        why = f" ({min(names)}: {hint.cause})" if hint else ""
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND,
-            f"{uri} holds none of the {len(names)} images that the annotations list"
-            f"{_hint(min(names), keys)}.",
+            f"{uri} holds none of the {len(names)} images that the annotations list{why}.",
+            hint and hint.remedy,
         )
     objects = {entry: cache.path(f"images/{key_of(store, entry)}") for entry in entries}
 
@@ -54,11 +56,6 @@ def download_listed(uri: str, names: set[str], work: Work) -> Folder:
 
     root = cache.once(f"lists/{key_of(store, *entries)}", uri, gather)
     return Folder(root, uri, keys)
-
-
-def _hint(name: str, keys: tuple[str, ...]) -> str:
-    hint = Nearby(keys).hint(name)
-    return f" ({name!r}: {hint.cause}. {hint.remedy.rstrip('.')})" if hint else ""
 
 
 def _link(path: Path, at: Path) -> None:

@@ -56,7 +56,7 @@ class Nearby:
                 "Put the files themselves there: cp -RL follows links where they lead somewhere.",
             )
         if len(found) > 1:
-            first, second = (_quoted(path) for path in found[:2])
+            first, second = (_quoted(path) for path in sorted(found)[:2])
             several = _SEVERAL if difference == _MOVED else difference
             return Hint(form or several, f"Write which is meant, {first} or {second}.")
         return Hint(

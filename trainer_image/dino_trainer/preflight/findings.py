@@ -12,6 +12,8 @@ from dino_api.rules.data_rule import DataRule
 EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
 _LONGEST = 160
+# Of what a whole source ends with: there is one for each.
+SENTENCES = 600
 
 
 @dataclass
@@ -66,17 +68,23 @@ class Findings:
         self._found: dict[str, Finding] = {}
 
     def add(
-        self, id: str, example: str = "", count: int = 1, *, shown: int = 1, remedy: str = ""
+        self,
+        id: str,
+        example: str = "",
+        count: int = 1,
+        *,
+        shown: int = 1,
+        remedy: str = "",
+        longest: int = _LONGEST,
     ) -> None:
         """`count` of rule `id`. shown: how many of them the example speaks of. remedy: another
-        one than the rule's, where the cause was seen."""
+        one than the rule's, where the cause was seen. longest: what of the example is kept."""
         finding = self._found.setdefault(id, Finding(data_rule(id)))
         finding.count += count
         if remedy:
             finding.remedies[remedy] = finding.remedies.get(remedy, 0) + count
         if example and len(finding.examples) < EXAMPLES:
-            short = example if len(example) <= _LONGEST else f"{example[: _LONGEST - 1]}…"
-            finding.examples.append(short)
+            finding.examples.append(_short(example, longest))
             finding.shown += shown
 
     def add_all(self, id: str, examples: Iterable[str]) -> None:
@@ -104,3 +112,9 @@ class Findings:
     def warnings(self) -> list[Finding]:
         """What is odd and no error."""
         return [one for one in self.all() if not one.is_error]
+
+
+def _short(text: str, longest: int) -> str:
+    """Without its middle: the start says where, the end says what."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[1 - half :]}"

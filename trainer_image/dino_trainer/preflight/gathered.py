@@ -62,7 +62,8 @@ class Gathered:
                 continue
             if kept[0].name:
                 named = [(flaw.where, flaw.name) for flaw in kept]
-                tell_names(rule, self.label, named, findings, look)
+                there = rule == "image-unreadable"
+                tell_names(rule, self.label, named, findings, (lambda _: None) if there else look)
             elif kind:
                 first, count = kept[0], self.counts[rule, kind]
                 text = f"{self.label} {first.where}{_more(count)}: {first.said}"

@@ -14,7 +14,7 @@ from dino_trainer.data.measured import sizes_in
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.findings import SENTENCES, Findings
 from dino_trainer.preflight.gathered import Gathered
 from dino_trainer.preflight.images import Facts
 
@@ -121,8 +121,8 @@ def _read(label: str, source: DataSource, stage_one: StageOne, findings: Finding
         if rule is None:
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
-        own = error.remedy if rule == "source-unusable" else ""
-        findings.add(rule, f"{label}: {error.message}", remedy=own)
+        own = error.remedy if error.remedy != error.rule.remedy else ""
+        findings.add(rule, f"{label}: {error.message}", remedy=own, longest=SENTENCES)
         return None
     read = Source(label, staged, entries, odd_boxes(entries), flaws)
     flaws.tell(findings, lambda name: read.nearby.hint(name))
