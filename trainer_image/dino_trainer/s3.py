@@ -23,6 +23,7 @@ from s3transfer.exceptions import RetriesExceededError
 from s3transfer.subscribers import BaseSubscriber
 
 from dino_api.names import Env, FailureReason
+from dino_trainer import s3_region
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.s3_errors import translate
 from dino_trainer.storage import Entry, Moved, Say, Stored, changed, named, replacing, sha256_of
@@ -107,9 +108,11 @@ def _client(settings: Settings) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client(
+    client = boto3.session.Session().client(
         "s3", endpoint_url=settings.endpoint, region_name=settings.region, config=config
     )
+    s3_region.watch(client)
+    return client
 
 
 def open_s3(uri: str, say: Say, settings: Settings | None = None) -> S3Store:
@@ -286,7 +289,36 @@ class S3Store:
 
     def _ask(self, key: str, ask: Callable[[Any], T]) -> T:
         try:
-            return ask(_client(self._settings))
+            try:
+                found = ask(_client(self._settings))
+            except ClientError as error:
+                if not s3_region.says_nothing(error):
+                    raise
+                self._ask_aloud(key, error)
+                found = ask(_client(self._settings))
         except (ClientError, BotoCoreError, RetriesExceededError) as error:
-            server = self._settings.endpoint or "AWS S3"
-            raise translate(error, self.uri(key), server) from error
+            raise translate(error, self.uri(key), self._settings) from error
+        self._tell_of_region()
+        return found
+
+    def _ask_aloud(self, key: str, mute: ClientError) -> None:
+        """Asks for the first byte of what a HEAD was refused for: the refusal has words then.
+
+        Raises ClientError. Returns where it is not refused, as in a region that the answer named.
+        """
+        try:
+            _client(self._settings).get_object(
+                Bucket=self.bucket, Key=self.prefix + key, Range="bytes=0-0"
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "InvalidRange":  # an empty object
+                raise error from mute
+
+    def _tell_of_region(self) -> None:
+        """boto3 heals a wrong region in silence, at twice the requests."""
+        if region := s3_region.moved_to(_client(self._settings), self.bucket):
+            self._say(
+                f"Warning: bucket {self.bucket} is in region {region}, and "
+                f"{self._settings.region} was asked. Set spec.storage.region ({Env.S3_REGION}) to "
+                f"{region}."
+            )

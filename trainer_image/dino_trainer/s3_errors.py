@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    InvalidRegionError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -16,6 +19,7 @@ from s3transfer.exceptions import RetriesExceededError
 
 from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError
+from dino_trainer.s3_region import right_region
 
 _DENIED = {
     "403",
@@ -30,7 +34,12 @@ _DENIED = {
     "XAdminUserNotFound",
 }
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
-_ELSEWHERE = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed"}
+_ELSEWHERE = {
+    "301",
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
 _BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
 _PLAIN = (
     (EndpointConnectionError, "no connection (refused, or the name is unknown)."),
@@ -40,20 +49,36 @@ _PLAIN = (
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
 
 
+class Asked(Protocol):
+    """Which server was asked; endpoint: None for Amazon's."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
+
+
 def translate(
-    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, server: str
+    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, asked: Asked
 ) -> TrainerError:
-    """The TrainerError of a failed request for `uri` at `server`."""
+    """The TrainerError of a failed request for `uri`."""
+    server = asked.endpoint or f"AWS S3 ({asked.region})"
     if isinstance(error, RetriesExceededError):
         return _away(error.last_exception, uri, server)
     if isinstance(error, ClientError):
-        return _refused(error, uri, server)
+        return _refused(error, uri, server, asked.region)
     if isinstance(error, _CREDENTIALS):
         return TrainerError(
             FailureReason.ACCESS_DENIED,
             f"There are no S3 credentials to read or write {uri} with.",
             f"Name a secret in spec.storage.secretName, or set {Env.S3_ACCESS_KEY} and "
             f"{Env.S3_SECRET_KEY}.",
+        )
+    if isinstance(error, InvalidRegionError):
+        return TrainerError(
+            FailureReason.INVALID_SPEC,
+            f"{asked.region!r} is no region.",
+            f"Set spec.storage.region ({Env.S3_REGION}) to one such as us-east-1.",
         )
     if isinstance(error, ParamValidationError):
         return TrainerError(
@@ -62,21 +87,18 @@ def translate(
     return _away(error, uri, server)
 
 
-def _refused(error: ClientError, uri: str, server: str) -> TrainerError:
+def _refused(error: ClientError, uri: str, server: str, region: str) -> TrainerError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _DENIED or status in (401, 403):
+    if code in _ELSEWHERE or status == 301:
+        return _elsewhere(error, code, uri, region)
+    if code in _DENIED or (status in (401, 403) and code not in _BUSY):
         return TrainerError(
-            FailureReason.ACCESS_DENIED, f"{server} refused access to {uri} ({code or status})."
+            FailureReason.ACCESS_DENIED,
+            f"{server} refused access to {uri} ({_in_its_words(error) or status}).",
         )
     if code in _ABSENT or status == 404:
         return _absent(code, uri, server)
-    if code in _ELSEWHERE or status == 301:
-        return TrainerError(
-            FailureReason.INVALID_SPEC,
-            f"The bucket of {uri} is not in the region that was asked ({code}).",
-            f"Set spec.storage.region ({Env.S3_REGION}) to the bucket's region.",
-        )
     if code in _BUSY or status >= 500:
         return TrainerError(
             FailureReason.STORAGE_UNAVAILABLE, f"{server} answered {code or status} for {uri}."
@@ -84,6 +106,25 @@ def _refused(error: ClientError, uri: str, server: str) -> TrainerError:
     return TrainerError(
         FailureReason.INVALID_SPEC, f"{server} refused the request for {uri}: {_one_line(error)}"
     )
+
+
+def _elsewhere(error: ClientError, code: str, uri: str, asked: str) -> TrainerError:
+    right = right_region(error)
+    known = right not in ("", asked)
+    where = f"in region {right}, and {asked} was asked" if known else f"not in region {asked}"
+    wanted = right if known else "the region it is in"
+    return TrainerError(
+        FailureReason.INVALID_SPEC,
+        f"The bucket of {uri} is {where} ({code}).",
+        f"Set spec.storage.region ({Env.S3_REGION}) to {wanted}.",
+    )
+
+
+def _in_its_words(error: ClientError) -> str:
+    """Code and message of an answer; the code alone where it had no body."""
+    said = error.response.get("Error", {})
+    code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
+    return f"{code}: {text[:300].rstrip('.')}" if text and not code.isdigit() else code
 
 
 def _absent(code: str, uri: str, server: str) -> TrainerError:
