@@ -107,6 +107,10 @@ demo: machine setup ## Cluster, images, S3, operator, dataset, training, picture
 bench: setup ## Time and count against the published code, torchvision and pycocotools; writes docs/benchmarks.md
 	$(RUN) python -m tests.bench
 
+.PHONY: exports
+exports: setup ## Real exports of annotation tools through preflight and training; fetches the tools from PyPI
+	$(RUN) python -m tests.exports
+
 .PHONY: clean
 clean: ## Remove what builds and tests left in the checkout
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
