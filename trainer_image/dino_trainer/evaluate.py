@@ -182,9 +182,7 @@ class Scorer:
             [{"id": place} for place in range(len(images))],
             [{"id": place, "name": str(place)} for place in range(len(self._categories))],
             np.repeat(self._places, counts),
-            np.searchsorted(
-                self._categories, np.concatenate([image.labels for image in images])
-            ),
+            np.searchsorted(self._categories, np.concatenate([image.labels for image in images])),
             np.concatenate([image.boxes for image in images]).astype(np.float64),
             area=np.concatenate([image.areas for image in images]).astype(np.float64),
             iscrowd=np.concatenate([image.crowd for image in images]),

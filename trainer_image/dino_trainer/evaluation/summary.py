@@ -34,9 +34,7 @@ def coco_lines(stats: NDArray[np.float64], most: int = MOST_DETECTIONS) -> list[
     titles = ["Average Precision  (AP)"] * 6 + ["Average Recall     (AR)"] * 6
     return [
         f" {title} @[ IoU={iou:<9} | area={size:>6s} | maxDets={number:>3d} ] = {value:0.3f}"
-        for title, (iou, size, number), value in zip(
-            titles, _measures(most), stats, strict=True
-        )
+        for title, (iou, size, number), value in zip(titles, _measures(most), stats, strict=True)
     ]
 
 

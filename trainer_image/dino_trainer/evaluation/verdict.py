@@ -40,9 +40,7 @@ class Verdict:
 Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 
-def hits(
-    found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIONS
-) -> Hits:
+def hits(found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
     """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
 
     most: that many of a class in an image count, the best ones.

@@ -148,9 +148,7 @@ def distances_in(model: nn.Module) -> dict[str, int]:
 
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
-    scorer = Scorer(
-        data.validation, spec.dataset.eval_class_ids, spec.train.max_detections
-    )
+    scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
     micro = micro_batch(spec.dataset.batch_size)
 
     def validate(model: nn.Module) -> Metrics | None:
