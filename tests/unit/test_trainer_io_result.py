@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from s3_server import BUCKET, S3Server
 from test_trainer_io_cli import succeed
 from trainer_command import Command
@@ -112,47 +111,3 @@ def test_no_bound_of_a_report_ends_a_run_that_is_done(command: Command) -> None:
     command.acts(odd)
     assert command.run() == 0, "and the next run finds it"
     assert "Nothing to do" in command.out
-
-
-def test_lvis_trains_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A real training of 1,204 classes, which ended as InternalError when all was done."""
-    from coco_builders import a_folder
-
-    data = a_folder(tmp_path / "data")
-    annotations = data / "annotations.json"
-    content = json.loads(annotations.read_text())
-    known = {each["id"] for each in content["categories"]}
-    more = (n for n in range(1, 1204) if n not in known)
-    content["categories"] += [{"id": n, "name": f"class-{n}"} for n in more]
-    annotations.write_text(json.dumps(content))
-    source = {"image_dir": str(data / "images"), "json_file": str(annotations)}
-    spec = {
-        "results_dir": str(tmp_path / "out"),
-        "dataset": {
-            "train_data_sources": [source],
-            "val_data_sources": [source],
-            "batch_size": 1,
-            "workers": 0,
-            "augmentation": {"fixed_size": [96, 128]},
-        },
-        "model": {
-            "backbone": "resnet_18",
-            "num_queries": 20,
-            "num_select": 20,
-            "hidden_dim": 32,
-            "dim_feedforward": 32,
-            "nheads": 2,
-            "enc_layers": 1,
-            "dec_layers": 1,
-            "dn_number": 4,
-            "num_feature_levels": 2,
-            "return_interm_indices": [2, 3],
-        },
-        "train": {"num_epochs": 1, "num_gpus": 0, "seed": 1},
-    }
-    path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    assert main(["train", "-e", str(path)]) == 0, capsys.readouterr().err
-    left = json.loads((tmp_path / "out" / "train" / "result.json").read_text())
-    assert len(left["dataset"]["classNames"]) == 1204
-    assert left["checkpoint"]["uri"].endswith("dino_model_best.pth")

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from dino_api.rules.data import data_rule
 from dino_trainer.data.coco_file import CocoFile, read_coco
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.measured import sizes_in
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import invalid_dataset
@@ -104,7 +103,7 @@ def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
     categories: dict[int, str] = {}
     warnings: list[str] = []
     for source in staged:
-        parsed = read_coco(source.annotations, sizes_in(source.images))
+        parsed = read_coco(source.annotations, source.images)
         _merge_categories(categories, parsed, source)
         warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
         images += _images(parsed, source)

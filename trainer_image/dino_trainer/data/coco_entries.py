@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
 from dino_trainer.data.flaws import Flaw, Note, lacking, refuse
-from dino_trainer.data.measured import SizeOf
+from dino_trainer.data.image_store import ImageStore
+from dino_trainer.data.measured import named as named_by_address
+from dino_trainer.data.measured import short_names, size_of
 from dino_trainer.data.rotated import is_rotated
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import named
@@ -64,14 +66,14 @@ class Entries:
     measured: list[int]
 
 
-def read_entries(path: Path, note: Note, size_of: SizeOf | None = None) -> Entries:
-    """Reads `path`; hears of flaws through `note`. size_of: measures images without a size.
+def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Entries:
+    """Reads `path`; hears of flaws through `note`. store: shows what entries of images leave out.
 
     Raises InvalidDataset where there is nothing to read entries from, and InputNotFound.
     """
     document = read_json(path)
     images, categories = (_list(document, name, path) for name in ("images", "categories"))
-    ids, names, sizes, skipped, measured = _read_images(images, path, note, size_of)
+    ids, names, sizes, skipped, measured = _read_images(images, path, note, store)
     classes = _read_categories(categories, path, note)
     annotations = _annotations(document, path, note)
     known = _Known({n: i for i, n in enumerate(ids)}, skipped, classes)
@@ -100,7 +102,8 @@ def read_file_names(path: Path) -> list[str]:
     Raises as `read_entries`.
     """
     images = _list(read_json(path), "images", path)
-    return _read_images(images, path, lambda _: None, lambda _: (1, 1))[1]
+    known = [{**item, "width": 1, "height": 1} if _is_unsized(item) else item for item in images]
+    return [*_read_images(known, path, lambda _: None, None)[1], *short_names(images)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -148,7 +151,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _read_images(
-    items: list[Any], path: Path, note: Note, size_of: SizeOf | None
+    items: list[Any], path: Path, note: Note, store: ImageStore | None
 ) -> tuple[list[int], list[str], NDArray[np.int64], set[int], list[int]]:
     """Ids, file names and sizes of usable entries, the ids of the others, measured positions."""
     ids: dict[int, None] = {}
@@ -156,9 +159,9 @@ def _read_images(
     sizes = np.empty((len(items), 2), np.int64)
     skipped: set[int] = set()
     measured: list[int] = []
-    for i, item in enumerate(items):
-        where = f"images[{i}]"
-        size = _image_flaw(item, ids, path, where) or _size(item, path, where, size_of)
+    for i, entry in enumerate(items):
+        where, item = f"images[{i}]", named_by_address(entry, store)
+        size = _image_flaw(item, ids, path, where) or _size(item, path, where, store)
         if isinstance(size, Flaw):
             note(size)
             if isinstance(item, dict) and _is_int(item.get("id")):
@@ -172,20 +175,24 @@ def _read_images(
     return list(ids), names, sizes[: len(names)], skipped, measured
 
 
+def _is_unsized(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("width") is None and item.get("height") is None
+
+
 def _plain(name: str) -> str:
     """Without ./ and //, as stores find it. Of a URI those are a part."""
     return name if "://" in name else str(PurePosixPath(name))
 
 
 def _size(
-    item: dict[str, Any], path: Path, where: str, size_of: SizeOf | None
+    item: dict[str, Any], path: Path, where: str, store: ImageStore | None
 ) -> tuple[int, int] | Flaw:
     """As the entry says it; of the file, where it says neither width nor height."""
     width, height = item.get("width"), item.get("height")
     if _is_size(width) and _is_size(height):
         return int(item["width"]), int(item["height"])
-    if size_of and width is None and height is None:
-        found = size_of(_plain(item["file_name"]))
+    if store and _is_unsized(item):
+        found = size_of(_plain(item["file_name"]), store)
         if isinstance(found, tuple):
             return found
         what = (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_entries import Entries, read_entries, read_file_names, refuse
-from dino_trainer.data.measured import SizeOf
+from dino_trainer.data.image_store import ImageStore
 
 __all__ = ["CocoFile", "Oddities", "odd_boxes", "read_coco", "read_file_names"]
 
@@ -50,12 +50,12 @@ class Oddities:
     empty: NDArray[np.bool_]
 
 
-def read_coco(path: Path, size_of: SizeOf | None = None) -> CocoFile:
-    """Reads `path`. size_of: as of `read_entries`.
+def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
+    """Reads `path`. store: as of `read_entries`.
 
     Raises InvalidDataset naming the entry that is wrong, InputNotFound.
     """
-    entries = read_entries(path, refuse, size_of)
+    entries = read_entries(path, refuse, store)
     odd = odd_boxes(entries)
     kept = np.flatnonzero(odd.usable)
     kept = kept[np.argsort(entries.images[kept], kind="stable")]

@@ -1,39 +1,47 @@
-"""The size of an image whose annotations do not say it.
+"""What entries of images leave out and their files show: the size, and the name.
 
-Label Studio writes width and height as null for an image without a result.
+Label Studio writes width and height as null for an image without a result. LVIS has the address of
+an image in place of its name: .../train2017/000000391895.jpg, and val2017 in the same file.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
 
-from PIL import Image
-
+from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageStore
 
-# (width, height) of the image of a name, upright; or the id of the rule that it breaks.
-SizeOf = Callable[[str], "tuple[int, int] | str"]
-_ORIENTATION = 0x0112
-_SIDEWAYS = range(5, 9)
 
-
-def sizes_in(store: ImageStore) -> SizeOf:
-    """Measures the images of a store."""
-
-    def size_of(name: str) -> tuple[int, int] | str:
-        file = store.find(name)
-        return _size(file.read_bytes) if file else "image-missing"
-
-    return size_of
-
-
-def _size(read: Callable[[], bytes]) -> tuple[int, int] | str:
+def size_of(name: str, store: ImageStore) -> tuple[int, int] | str:
+    """(width, height) of an image, upright; or the id of the rule that it breaks."""
+    file = store.find(name)
+    if file is None:
+        return "image-missing"
     try:
-        with Image.open(io.BytesIO(read())) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _SIDEWAYS
-    # A broken file may raise anything in a decoder.
-    except Exception:  # noqa: BLE001
+        return open_image(file).upright
+    except UnreadableImage:
         return "image-unreadable"
-    return (height, width) if turned else (width, height)
+
+
+def named(item: Any, store: ImageStore | None) -> Any:
+    """An entry with a file_name: that of its address, with or without the last folder."""
+    if not (parts := _of_address(item)):
+        return item
+    name = "/".join(parts)
+    if store and not store.find(name) and store.find(parts[-1]):
+        name = parts[-1]
+    return {**item, "file_name": name}
+
+
+def short_names(items: Iterable[Any]) -> list[str]:
+    """The names without their folder, where it is not known yet which of both is there."""
+    return [parts[-1] for item in items if (parts := _of_address(item))]
+
+
+def _of_address(item: Any) -> list[str]:
+    if not isinstance(item, dict) or "file_name" in item:
+        return []
+    address = item.get("coco_url")
+    return urlsplit(address).path.strip("/").split("/")[-2:] if isinstance(address, str) else []

@@ -10,7 +10,6 @@ from dino_api.experiment import DataSource
 from dino_api.names import FailureReason
 from dino_trainer.data.coco_entries import Entries, NotCoco, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
-from dino_trainer.data.measured import sizes_in
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
@@ -115,7 +114,7 @@ def _read(label: str, source: DataSource, stage_one: StageOne, findings: Finding
     flaws = Gathered(label)
     try:
         staged = stage_one(source)
-        entries = read_entries(staged.annotations, flaws.note, sizes_in(staged.images))
+        entries = read_entries(staged.annotations, flaws.note, staged.images)
     except TrainerError as error:
         rule = _AS_FINDING.get(FailureReason(error.reason))
         if rule is None:
