@@ -8,7 +8,7 @@ same fields.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import model_validator
 from pydantic.fields import FieldInfo
@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from dino_api.base import URI, Camel
 
 CUT = "…"
+# An API server takes no wider integer.
+_WIDEST = (1 << 63) - 1
 
 
 class Reported(Camel):
@@ -49,7 +51,7 @@ class Reported(Camel):
             items = [shortened(sound(one), URI) if isinstance(one, str) else one for one in value]
             return cls.cut(name, items, most) if most is not None and len(items) > most else items
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return _clamped(value, _bound(field, "ge"), _bound(field, "le"))
+            return _number(value, field)
         return value
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,12 +64,17 @@ def _bound(field: FieldInfo, kind: str) -> Any:
     return next((getattr(each, kind) for each in field.metadata if hasattr(each, kind)), None)
 
 
-def _clamped(value: float, least: float | None, most: float | None) -> float | None:
-    """None for what is no number: JSON has none such."""
-    if not math.isfinite(value):
-        return None
+def _number(value: float, field: FieldInfo) -> float | None:
+    """Within the field's bounds, and whole where the field is. What is no number is left out: JSON
+    has none such; where a number must be, it is the least one, or -1, as COCO has it."""
+    least, most = _bound(field, "ge"), _bound(field, "le")
+    if isinstance(value, float) and not math.isfinite(value):
+        return (-1 if least is None else least) if field.is_required() else field.default
+    value = max(-_WIDEST - 1, min(value, _WIDEST)) if isinstance(value, int) else value
     value = value if least is None else max(value, least)
-    return value if most is None else min(value, most)
+    value = value if most is None else min(value, most)
+    whole = int in (field.annotation, *get_args(field.annotation))
+    return max(-_WIDEST - 1, min(int(value), _WIDEST)) if whole else value
 
 
 def sound(text: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
+from dino_api import result
 from dino_api.base import REPORTED_URI, SHORT, TEXT
 from dino_api.message import ESSENTIAL, FIRST, LIMIT
+from dino_api.reported import Reported
 from dino_api.result import (
     MOST_CLASSES,
     Artifact,
@@ -18,6 +22,7 @@ from dino_api.result import (
     Comparison,
     Dataset,
     Failure,
+    Line,
     Metrics,
     ModelFile,
     Progress,
@@ -252,6 +257,69 @@ def test_half_a_surrogate_is_replaced_and_two_halves_are_joined() -> None:
     assert told.note == "a\ufffd"
     assert told.dataset is not None
     assert told.dataset.class_names == ["\U0001f600", "b\ufffd"]
+
+
+WORDS = ["", "x" * 99_999, "\ud83d" * 5000, "\U0001f600" * 5000, "a\0b\n"]
+ODD: dict[str, list[Any]] = {
+    "str": WORDS,
+    "int": [NAN, ENDLESS, -ENDLESS, -7, 3.7, 1e308, 10**400, -(10**30), 0, True],
+    "float": [NAN, ENDLESS, -ENDLESS, -7, 3.7, 1e308, 10**400, 0, True],
+    "list": [WORDS * 60, [""] * 30_000, ["same"] * 300],
+}
+REPORTS = {
+    Metrics: {},
+    Validation: {"epoch": 1, "mAP50": 0.5},
+    Progress: {},
+    Checkpoint: {"uri": "u"},
+    ModelFile: {"uri": "u", "format": "onnx"},
+    Scored: {"format": "onnx"},
+    Comparison: {"reference": side(format="onnx"), "candidate": side(format="onnx")},
+    Artifact: {"name": "a", "uri": "u"},
+    Dataset: {},
+    Failure: {"reason": "r", "message": "m"},
+    Result: {},
+}
+KINDS = {str: "str", int: "int", float: "float"}
+FIELDS = [
+    (report, name, kind)
+    for report in REPORTS
+    for name, field in report.model_fields.items()
+    for each in (field.annotation, *get_args(field.annotation))
+    if (kind := KINDS.get(each) or ("list" if each == list[Line] else ""))
+]
+
+
+def test_every_kind_of_report_is_walked() -> None:
+    assert set(REPORTS) == {each for each in vars(result).values() if is_report(each)}
+    assert len(FIELDS) > 60
+
+
+def is_report(each: Any) -> bool:
+    return isinstance(each, type) and issubclass(each, Reported) and each is not Reported
+
+
+@pytest.mark.parametrize(
+    "report, name, kind", FIELDS, ids=lambda it: getattr(it, "__name__", str(it))
+)
+def test_every_field_takes_what_is_odd(report: type[Reported], name: str, kind: str) -> None:
+    """And what becomes of it is JSON, and within the bounds that the CRD has of it."""
+    field = report.model_fields[name]
+    bounds = {key: bound(field, key) for key in ("max_length", "ge", "le")}
+    for odd in ODD[kind]:
+        told = report(**{**REPORTS[report], name: odd}).to_dict()
+        json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+        found = told.get(field.alias or to_camel(name))
+        if isinstance(found, str | list) and bounds["max_length"]:
+            assert len(found) <= bounds["max_length"]
+        if isinstance(found, int) and kind == "int":
+            assert -(2**63) <= found < 2**63
+        if isinstance(found, int | float):
+            assert bounds["ge"] is None or found >= bounds["ge"]
+            assert bounds["le"] is None or found <= bounds["le"]
+
+
+def bound(field: FieldInfo, kind: str) -> Any:
+    return next((getattr(one, kind) for one in field.metadata if hasattr(one, kind)), None)
 
 
 TEXTS = st.text(st.characters(codec=None), max_size=99) | st.just(LONGEST) | st.just("\U0001f600")
