@@ -12,7 +12,7 @@ from dino_api.names import FailureReason
 from dino_trainer.data.pictures import find_pictures
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
-from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.findings import SENTENCES, Findings
 from dino_trainer.preflight.sources import Split
 from dino_trainer.storage import Say, open_store, split
 
@@ -70,8 +70,8 @@ def _content(uri: str, say: Say) -> bytes:
 
 def _note(error: TrainerError, unusable: str, findings: Findings) -> None:
     if error.reason == FailureReason.INPUT_NOT_FOUND:
-        findings.add("source-missing", error.message)
+        findings.add("source-missing", error.message, longest=SENTENCES)
     elif error.reason == FailureReason.INVALID_DATASET:
-        findings.add(unusable, error.message)
+        findings.add(unusable, error.message, longest=SENTENCES)
     else:
         raise error
