@@ -124,14 +124,16 @@ def _shapes_pixels(marker: int, body: bytes) -> bool:
 
 
 def _strip_png(content: bytes) -> Stripped:
-    kept, found = [_PNG], dict.fromkeys((b"eXIf", _PNG_EXIF, _PNG_XMP), b"")
+    places, found = [(0, len(_PNG))], dict.fromkeys((b"eXIf", _PNG_EXIF, _PNG_XMP), b"")
     for kind, start, end in _chunks(content):
         critical = not kind[0] & 0x20
         if critical or (kind == b"tRNS" and _is_whole(content, start, end)):
-            kept.append(content[start:end])
+            places.append((start, end))
         elif kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and _is_whole(content, start, end):
             _note(kind, content[start + 8 : end - 4], found)
-    return Stripped(b"".join(kept), found[b"eXIf"] or found[_PNG_EXIF], found[_PNG_XMP])
+    if sum(end - start for start, end in places) < len(content):
+        content = b"".join(content[start:end] for start, end in places)
+    return Stripped(content, found[b"eXIf"] or found[_PNG_EXIF], found[_PNG_XMP])
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
