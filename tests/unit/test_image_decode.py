@@ -94,6 +94,19 @@ ORIENTATIONS = {
 }
 
 
+def test_the_endings_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
+    table = page[page.index("|---|") : page.index("- **With")]
+    assert sorted(re.findall(r"\.[a-z0-9]+", table)) == sorted(decode.ENDINGS)
+    assert f"{decode.MAX_PIXELS:,}" in page
+
+
+def test_a_camera_may_write_the_other_end_first() -> None:
+    entry = struct.pack(">HHLHH", 0x0112, 3, 1, 6, 0)
+    data = b"MM\0*" + struct.pack(">LH", 8, 1) + entry + b"\0" * 4
+    assert exif_orientation(data) == 6
+
+
 @pytest.mark.parametrize("entry, orientation", ORIENTATIONS.values(), ids=ORIENTATIONS)
 def test_the_orientation_is_found_among_odd_tags(entry: odd.Entry, orientation: int) -> None:
     data = exif(entry, *odd.ODD)

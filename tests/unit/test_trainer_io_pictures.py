@@ -105,7 +105,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     assert (Gathered([], ("x",)).said or "").startswith("1 file is left out")
     for name in ("a.jpg", "b.tif", "c.jfif", "d.gif"):
         (tmp_path / name).unlink()
-    with pytest.raises(TrainerError, match=r"Files that end otherwise: 7 \.heic, 1 \.txt\."):
+    with pytest.raises(TrainerError, match=r"or the like, but there are 7 \.heic, 1 \.txt\."):
         gathered([str(tmp_path)], tmp_path / ".work")
 
 

@@ -133,9 +133,9 @@ def _pictures_of(source: str, work: Work) -> Gathered:
     pictures = [Picture(path, file) for path, file in files if file]
     left_out = tuple(path for path in shown if not is_picture(path))
     if not pictures:
-        others = f" Files that end otherwise: {_by_ending(left_out)}." if left_out else ""
+        others = f", but there are {_by_ending(left_out)}" if left_out else ""
         raise invalid_dataset(
-            f"{source} holds no image: no file there ends in {', '.join(ENDINGS)}.{others}",
+            f"{source} holds no image: no file there ends in .jpg, .png or the like{others}.",
             "Name a folder or an archive of images.",
         )
     return Gathered(pictures, left_out)
