@@ -96,7 +96,7 @@ SOUND: dict[str, Callable[[], bytes]] = {
     "turned, WebP with odd tags": lambda: encoded(picture(), "WEBP", lossless=True,
                                                   exif=exif(SIDEWAYS, *ODD)),
     "turned, TIFF": lambda: tiff(SIDEWAYS),
-    "turned, TIFF with odd tags": lambda: tiff(SIDEWAYS, *ODD[:1], ODD[2], ODD[3]),
+    "turned, TIFF with odd tags": lambda: tiff(SIDEWAYS, *ODD),
     "2 MiB of text": lambda: png(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * (2 << 20)))),
     "100 MiB of text in all": lambda: png(
         *[chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * (1 << 20)))] * 100

@@ -58,9 +58,7 @@ def read_alike(content: bytes, name: str = "a.jpg") -> Image.Image | str:
 
 @pytest.mark.parametrize("name", SOUND)
 def test_a_sound_picture_with_an_oddity_is_read(name: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        read = read_alike(SOUND[name]())
+    read = read_alike(SOUND[name]())
     assert isinstance(read, Image.Image)
     turned = name.startswith("turned")
     assert read.size == (SIZE[::-1] if turned else SIZE)
