@@ -38,8 +38,8 @@ def labels(image):
 
 
 every = SCENE["images"]
-ants = [image for image in every if {box["class"] for box in image["boxes"]} == {"ant"}]
+zebras = [image for image in every if {box["class"] for box in image["boxes"]} == {"zebra"}]
 found = export("found", every)
 wrote("COCODetectionDatasetExporter", found, OUT / "found/data")
 wrote("classes=CLASSES", export("given", every, classes=CLASSES), OUT / "given/data")
-wrote("training and validation exported apart", found, validation=export("ants", ants))
+wrote("training and validation exported apart", found, validation=export("zebras", zebras))
