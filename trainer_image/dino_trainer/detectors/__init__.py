@@ -36,10 +36,25 @@ __all__ = [
 ]
 
 Format = Literal["checkpoint", "onnx", "engine"]
+# What is named for a model and holds none that could be read here.
+_OTHERS = {
+    ".etlt": "an encrypted export of TAO: name the .pth or .onnx of the same training",
+    ".hdf5": "a file of Keras, or one that TAO has encrypted: name a .pth of a DINO detector",
+    ".h5": "a file of Keras: name a .pth of a DINO detector",
+    ".keras": "a file of Keras: name a .pth of a DINO detector",
+    ".zip": "an archive: unpack it, and name the file within",
+    ".tar": "an archive: unpack it, and name the file within",
+    ".gz": "compressed: unpack it, and name the file within",
+    ".trt": "an engine that another program built: build one by `dino gen_trt_engine`",
+    ".plan": "an engine that another program built: build one by `dino gen_trt_engine`",
+}
 _FORMATS: dict[str, Format] = {
     ".pth": "checkpoint",
     ".tlt": "checkpoint",
     ".ckpt": "checkpoint",
+    ".pt": "checkpoint",
+    ".bin": "checkpoint",
+    ".pkl": "checkpoint",
     ".safetensors": "checkpoint",
     ".onnx": "onnx",
     ".engine": "engine",
@@ -90,6 +105,11 @@ def _stand_in(spec: ExperimentSpec, action: Action) -> str:
 def format_of(uri: str) -> Format:
     """What kind of file it is, by its extension. Raises InvalidSpec for any other."""
     suffix = PurePosixPath(uri).suffix.lower()
+    if suffix in _OTHERS:
+        what, _, remedy = _OTHERS[suffix].partition(": ")
+        raise invalid_spec(
+            f"{uri} is no model file, but {what}.", f"{remedy[0].upper()}{remedy[1:]}."
+        )
     if suffix not in _FORMATS:
         raise invalid_spec(
             f"{uri} is no model file.", f"Name a file that ends in {', '.join(_FORMATS)}."
@@ -144,7 +164,22 @@ def _refuse_int8(info: ModelInfo, action: Action) -> None:
         )
 
 
+def _refuse_other(path: Path, file: ModelFile) -> None:
+    """Refuses what is no model by its content; what is a model of another kind has another key."""
+    from dino_trainer.model.file_kind import MODELS, kind_of
+
+    kind = kind_of(path)
+    other = "checkpoint" if kind.reader else MODELS.get(kind.what)
+    if file.format == "checkpoint" or other == file.format or kind.unknown:
+        return  # who reads it says the rest
+    if other == "checkpoint":
+        remedy = "Name it where checkpoints are taken, or name the file that was made from it."
+        raise invalid_spec(f"{file.uri} is no {file.format} file, but a checkpoint.", remedy)
+    raise invalid_spec(f"{file.uri} is no {file.format} file: it is {kind.what}.", kind.remedy)
+
+
 def _opened(path: Path, file: ModelFile, spec: ExperimentSpec, context: RunContext) -> Detector:
+    _refuse_other(path, file)
     # Each runtime is imported by who needs it.
     if file.format == "onnx":
         from dino_trainer.detectors.onnx_detector import open_onnx

@@ -115,7 +115,7 @@ def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]
     A file that is not one of ours says nothing.
     """
     try:
-        content = {} if path.suffix == ".safetensors" else checkpoint.read(path)
+        content = checkpoint.read(path)
     except ValueError:
         content = {}  # the published code's pickles hold more, which the reader below knows
     try:

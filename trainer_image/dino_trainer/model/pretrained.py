@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from dino_trainer.model.dino import Dino
 from dino_trainer.model.pyramid import VitBody
-from dino_trainer.model.weights import IGNORED, LoadReport, read_state
+from dino_trainer.model.weights import (
+    IGNORED,
+    INNER_WRAPPERS,
+    WRAPPERS,
+    LoadReport,
+    is_averaged,
+    read_state,
+)
 from dino_trainer.model.windows import SwinBody
 
 IMAGENET = "imagenet"
@@ -83,13 +90,20 @@ def _fit(
     known = {name.replace(".", "_"): name for name in names}
     found: dict[str, Tensor] = {}
     skipped = []
-    for name, value in _convert({PREFIX.sub("", k): v for k, v in state.items()}, body).items():
+    # Of an average beside the weights, which has the same names, nothing is left.
+    by_name = sorted(state.items(), key=lambda one: not is_averaged(one[0]))
+    for name, value in _convert({_bare(k): v for k, v in by_name}, body).items():
         target = known.get(name.replace(".", "_"))
         if target is not None:
             found[lead + target] = value
         elif not name.endswith(IGNORED):
             skipped.append((name, "the backbone has no such tensor"))
     return found, tuple(skipped)
+
+
+def _bare(name: str) -> str:
+    """A name without what other programs put before it."""
+    return PREFIX.sub("", WRAPPERS.sub("", INNER_WRAPPERS.sub("", name)))
 
 
 def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from dino_trainer.model import inert
+from dino_trainer.model.file_kind import ENCRYPTED, kind_of
 
 # Published name -> ours, by the first pattern that fits. Names that fit none are ours already.
 RENAMES = [
@@ -43,18 +49,53 @@ RENAMES = [
         (r"^transformer\.", ""),
     ]
 ]
-WRAPPERS = re.compile(r"^(?:model\.|module\.)+")
+WRAPPERS = re.compile(
+    r"^(?:(?:model|module|net|network|detector|ema|ema_model|model_ema|averaged?_model|student)\.)+"
+)
+# Put around a module anywhere in a model, by torch.compile, FSDP, activation checkpointing, Fabric.
+INNER_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+AVERAGED = re.compile(
+    r"^(?:(?:model|module|net|_orig_mod)\.)*(?:ema|ema_model|model_ema|averaged?_model)\."
+)
 UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     SafetensorError,
     RuntimeError,
+    struct.error,
     EOFError,
     OSError,
+    # What pickles are made of is anything at all: a damaged one fails in as many ways.
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
 )
 # Counters of BatchNorm layers; frozen ones have none.
 IGNORED = "num_batches_tracked"
-CONTAINERS = ("model", "state_dict")
+# Beside the model, in Lightning's state of all: what serves to train alone.
+TRAINING_ALONE = re.compile(r"^(?:criterion|matcher|loss|metrics?)\.|(?:^|\.)n_averaged$")
+CONTAINERS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "weights",
+    "module",
+    "net",
+    "params",
+    "ema",
+    "ema_model",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict_ema",
+)
+NOT_WEIGHTS = re.compile(r"optim|sched|scaler|loss|metric|hyper_parameters|args|config|callbacks")
+REMEDY = "Give a file of weights, as torch.save or safetensors write it."
 # Where `dino quantize` puts weights in INT8: they serve to find objects, not to train from.
 PACKED = "int8_weights"
 # Where a head that is stored on its own lives if the model shares it.
@@ -71,56 +112,102 @@ class LoadReport:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint file: .safetensors, or anything ``torch.save`` wrote.
+    """Return the tensors of a checkpoint file, whatever its name ends in: safetensors, anything
+    ``torch.save`` wrote, or a pickled dictionary of tensors or arrays.
 
-    Nothing in the file is executed; of Python's types only the published code's
-    ``argparse.Namespace`` is let in.
+    Nothing in the file is executed. Types that torch does not let in are read as inert stand-ins.
 
     Raises:
-        ValueError: if the file is no checkpoint, holds no tensors, or holds weights in INT8.
+        ValueError: if the file is no checkpoint, and then what it is; if it holds no tensors, or
+            weights in INT8.
     """
     path = Path(path)
-    remedy = "Give a .pth, .ckpt or .safetensors file of weights."
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"There is no file {path}. {remedy}") from None
-    except UNREADABLE as error:
-        first_line = str(error).split("\n", 1)[0]
-        raise ValueError(f"{path} is not a readable checkpoint ({first_line}). {remedy}") from error
+    content = read_content(path)
     if isinstance(content, Mapping) and PACKED in content:
         raise ValueError(
             f"{path} holds weights in INT8, which only evaluations and inference take. Name the "
             "checkpoint that it was made from."
         )
+    if isinstance(content, Mapping) and content.get("state_dict_encrypted"):
+        raise ValueError(f"{path} is {ENCRYPTED[0]}. {ENCRYPTED[1]}")
     state = find_tensors(content)
     if not state:
-        raise ValueError(f"{path} holds no tensors. {remedy}")
+        raise ValueError(f"{path} holds no tensors. {REMEDY}")
     return state
 
 
+def read_content(path: Path) -> Any:
+    """Return all that a file of weights holds, its tensors on the CPU. Raises ValueError."""
+    try:
+        kind = kind_of(path)
+    except FileNotFoundError:
+        raise ValueError(f"There is no file {path}. {REMEDY}") from None
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror or 'no reason given'}."
+        ) from error
+    if not kind.reader:
+        raise ValueError(f"{path} is not a readable checkpoint: it is {kind.what}. {kind.remedy}")
+    try:
+        if kind.reader == "safetensors":
+            return load_file(path)
+        return _unpickled(path, archive=kind.reader == "torch")
+    except inert.Dangerous as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint: it names {error}, which runs programs and which "
+            "no checkpoint needs. Nothing of it was run. Do not use the file."
+        ) from error
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint: its content is damaged or cut off. "
+            "Copy or download it again, and compare its size with the original's."
+        ) from error
+
+
+def _unpickled(path: Path, *, archive: bool) -> Any:
+    """By torch where it lets in all types, else without them."""
+    with (
+        path.open("rb") as file,  # of a path torch would believe what its name ends in
+        torch.serialization.safe_globals([argparse.Namespace]),
+        warnings.catch_warnings(action="ignore"),
+        suppress(*UNREADABLE),
+    ):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    return inert.read(path, archive)
+
+
 def find_tensors(content: Any) -> dict[str, Tensor]:
-    """Return the named tensors of a loaded checkpoint, looking into ``model``/``state_dict``."""
+    """Return the named tensors of a loaded checkpoint, looking into ``model``, ``state_dict`` and
+    the like; sections of tensors become parts of their names."""
+    if isinstance(content, inert.Inert):
+        content = content.mapping()
     if not isinstance(content, Mapping):
         return {}
     for key in CONTAINERS:
-        if isinstance(content.get(key), Mapping):
-            return find_tensors(content[key])
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if found := find_tensors(content.get(key)):
+            return found
+    own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, value in content.items():
+        if isinstance(value, Mapping) and not NOT_WEIGHTS.search(str(name)):
+            inner = find_tensors(value)
+            own |= {f"{name}.{each}": tensor for each, tensor in inner.items()}
+    return own
 
 
 def our_name(name: str) -> str:
     """Return our name of a tensor of any of the three layouts."""
-    name = WRAPPERS.sub("", name)
+    name = WRAPPERS.sub("", INNER_WRAPPERS.sub("", name))
     for pattern, ours in RENAMES:
         if pattern.search(name):
             name = pattern.sub(ours, name, count=1)
             break
     # torch's own attention stores its packed projection as in_proj_weight, in_proj_bias.
     return name.replace(".in_proj_", ".in_proj.")
+
+
+def is_averaged(name: str) -> bool:
+    """Whether a tensor belongs to an average of the weights that is kept beside them."""
+    return AVERAGED.match(name) is not None
 
 
 def load_checkpoint_weights(
@@ -142,10 +229,13 @@ def load_checkpoint_weights(
     own = model.state_dict()
     fitting: dict[str, Tensor] = {}
     skipped = []
-    for name, value in find_tensors(state).items():
-        if name.endswith(IGNORED):
-            continue
+    # An average beside the weights has the same names: the weights come first.
+    for name, value in sorted(find_tensors(state).items(), key=lambda one: is_averaged(one[0])):
         target = our_name(name)
+        if name.endswith(IGNORED) or TRAINING_ALONE.search(target):
+            continue
+        if is_averaged(name) and target in fitting:
+            continue
         why = _obstacle(target, value, own, fitting)
         if why is None:
             fitting[target] = value

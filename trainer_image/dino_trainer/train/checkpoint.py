@@ -7,12 +7,14 @@ the resolved spec and the class names, and load with `weights_only=True`: no cod
 Random numbers need no place in a checkpoint: every draw is a function of (seed, step).
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dino_trainer.model import read_state
+from dino_trainer.model.file_kind import kind_of
+from dino_trainer.model.weights import UNREADABLE
 from dino_trainer.storage import named, replacing
 
 LATEST = "dino_model_latest.pth"
@@ -54,6 +56,21 @@ def _save(content: Content, path: Path) -> None:
             raise
 
 
+def _why(path: Path) -> str:
+    """Torch's own words are long, of several lines and coloured."""
+    kind = kind_of(path)
+    if kind.what:
+        return f"it is {kind.what}"
+    try:
+        read_state(path)
+    except ValueError:
+        return "its content is damaged or cut off"
+    return (
+        "another program wrote it, and it has nothing to resume from. Its weights can be taken "
+        "over by train.pretrained_model_path"
+    )
+
+
 def read(path: Path) -> Content:
     """A checkpoint's content, on the CPU.
 
@@ -65,9 +82,8 @@ def read(path: Path) -> Content:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         # What torch raises depends on where the file was cut.
-        except (RuntimeError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{path.name} is not a whole checkpoint: {reason}") from error
+        except UNREADABLE as error:
+            raise ValueError(f"{path.name} is not a whole checkpoint: {_why(path)}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no checkpoint, but a {type(content).__name__}.")
     return content

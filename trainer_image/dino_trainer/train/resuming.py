@@ -34,6 +34,10 @@ _WAY_ON = (
     "train.pretrained_model_path in place of train.resume_training_checkpoint_path, to begin anew "
     "from the weights that fit."
 )
+_WEIGHTS = (
+    "Resume with the spec that the checkpoint was trained with, or name it as "
+    "train.pretrained_model_path to take over only the weights that fit."
+)
 _NAMED = 3
 
 
@@ -126,18 +130,31 @@ def optim_of(saved: Mapping[str, Any], spec: ExperimentSpec) -> OptimConfig:
     return spec.train.optim if before is None else before.train.optim
 
 
-def other_model(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> TrainerError:
-    """That the checkpoint's tensors are not those of the model, by name."""
+def refuse_other_action(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """A distillation has a teacher and projections beside the model, a training has neither."""
+    if bool(saved) == bool(own):
+        return
+    theirs, ours = ("distill", "train") if saved else ("train", "distill")
+    raise invalid_spec(
+        f"The checkpoint to resume from is of `dino {theirs}`, and this is `dino {ours}`.", _WEIGHTS
+    )
+
+
+def misfits(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Which tensors of a checkpoint are not those of the model, in words."""
     odd = [
         f"{name} is {list(own[name].shape)}, {THEIRS} {list(value.shape)}"
         for name, value in state.items()
-        if name in own and value.shape != own[name].shape
+        if name in own and isinstance(value, Tensor) and value.shape != own[name].shape
     ]
     odd += [f"{name} is not in the checkpoint" for name in own if name not in state]
-    odd += [f"{name} is in the checkpoint alone" for name in state if name not in own]
+    return odd + [f"{name} is in the checkpoint alone" for name in state if name not in own]
+
+
+def other_model(odd: list[str]) -> TrainerError:
+    """That the checkpoint is of another model, in what `misfits` found."""
     more = f"; and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
     return invalid_spec(
         f"The checkpoint to resume from is of another model: {'; '.join(odd[:_NAMED])}{more}.",
-        "Resume with the spec that the checkpoint was trained with, or name it as "
-        "train.pretrained_model_path to take over only the weights that fit.",
+        _WEIGHTS,
     )

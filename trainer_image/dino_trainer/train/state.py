@@ -89,6 +89,7 @@ def restore(
         TrainerError: InvalidSpec if the checkpoint is of another model.
     """
     _load(run.model, saved["model"])
+    resuming.refuse_other_action(saved.get("extra", {}), run.loss.extra.state_dict())
     _load(run.loss.extra, saved.get("extra", {}))
     if run.ema:
         _load(run.ema.model, saved["ema"] or saved["model"])
@@ -113,9 +114,8 @@ def restore(
 
 def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     """`load_state_dict`, whose own message is cut after its first line."""
-    own = module.state_dict()
-    if own.keys() != state.keys() or any(own[n].shape != v.shape for n, v in state.items()):
-        raise resuming.other_model(state, own)
+    if odd := resuming.misfits(state, module.state_dict()):
+        raise resuming.other_model(odd)
     module.load_state_dict(state)
 
 

@@ -23,6 +23,12 @@ def fetch(uri: str, into: Path) -> Path:
     """
     if not is_remote(uri):
         path = local_path(uri)
+        if path.is_dir():
+            raise TrainerError(
+                FailureReason.INPUT_NOT_FOUND,
+                f"{path} is a folder, not a file of weights.",
+                "Name the file within it; weights in several parts must be joined into one first.",
+            )
         if not path.is_file():
             raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
         return path
