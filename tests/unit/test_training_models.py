@@ -231,3 +231,31 @@ def test_detections_that_a_file_selects_cannot_be_more(folder: Path) -> None:
     spec = a_user_spec("model.num_select=20", "model.backbone=timm/test_efficientnet")
     with pytest.raises(TrainerError, match=r"model\.num_select is 20, the model's 10"):
         check_structure(an_info(folder), spec)
+
+
+def test_the_content_of_a_file_says_what_it_is(folder: Path, tmp_path: Path) -> None:
+    """Our own checkpoint under any ending; what is none is named, whichever key names it."""
+    spec, context = spec_for(folder), context_of(folder)
+    own = (folder / "results/train" / BEST).read_bytes()
+    for name in ("own.pt", "own.bin", "own.safetensors"):
+        (tmp_path / name).write_bytes(own)
+        assert open_model(str(tmp_path / name), spec, context).info.num_classes == 4
+    lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
+    refused = {
+        "a.onnx": (lfs, "a.onnx is no onnx file: it is a Git LFS pointer for 7 bytes"),
+        "b.engine": (b"<html><body>", "b.engine is no engine file: it is an HTML page"),
+        "c.onnx": (own, "c.onnx is no onnx file, but a checkpoint"),
+        "d.pth": (lfs, "d.pth is not a readable checkpoint: it is a Git LFS pointer"),
+    }
+    for name, (content, said) in refused.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TrainerError, match="Git LFS|HTML|a checkpoint") as caught:
+            open_model(str(tmp_path / name), spec, context)
+        assert caught.value.reason == "InvalidSpec"
+        assert said in caught.value.message
+    for name in ("x.hdf5", "x.etlt", "x.zip", "x.plan"):
+        with pytest.raises(TrainerError, match="is no model file, but "):
+            format_of(name)
+    (tmp_path / "folder.pth").mkdir()
+    with pytest.raises(TrainerError, match="is a folder, not a file of weights"):
+        open_model(str(tmp_path / "folder.pth"), spec, context)

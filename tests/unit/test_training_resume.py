@@ -243,3 +243,24 @@ def test_state_goes_by_parameter_though_other_rates_make_other_groups() -> None:
     for parameter in model.parameters():
         assert torch.equal(new.state[parameter]["exp_avg"], old.state[parameter]["exp_avg"])
     assert {group["lr"] for group in new.param_groups} == {0.0002}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!doctype html><html>", "is not a whole checkpoint: it is an HTML page: what a server"),
+        (b"\x80\x02}", "is not a whole checkpoint: its content is damaged or cut off."),
+        ({"state_dict": {"a": torch.ones(1)}, "hyper_parameters": Path("a")}, "another program"),
+    ],
+)
+def test_what_cannot_be_resumed_from_is_named(tmp_path: Path, content: object, said: str) -> None:
+    path = tmp_path / "x.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(TrainerError) as caught:
+        run(spec_for(tmp_path, f"train.resume_training_checkpoint_path={path}"))
+    assert said in caught.value.message
+    assert caught.value.message.endswith(".")
+    assert caught.value.message.isprintable()

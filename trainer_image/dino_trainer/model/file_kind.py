@@ -151,11 +151,11 @@ def _text(head: bytes) -> FileKind | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether it is printable; its last character may be cut. Pickles of protocol 0 are, too."""
+    """Whether it is printable; of a longer file the last character may be cut."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:
+        if len(head) < HEAD or error.start < len(head) - 4:
             return False
         text = head[: error.start].decode("utf-8")
     return all(each.isprintable() or each in "\t\r\n\f" for each in text)
