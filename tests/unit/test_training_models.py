@@ -249,7 +249,7 @@ def test_the_content_of_a_file_says_what_it_is(folder: Path, tmp_path: Path) -> 
     }
     for name, (content, said) in refused.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(TrainerError, match="Git LFS|HTML|a checkpoint") as caught:
+        with pytest.raises(TrainerError, match=r"Git LFS|HTML|a checkpoint") as caught:
             open_model(str(tmp_path / name), spec, context)
         assert caught.value.reason == "InvalidSpec"
         assert said in caught.value.message
