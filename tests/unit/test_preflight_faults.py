@@ -111,6 +111,40 @@ def annotate_sideways(lab: Lab) -> None:
     lab.train.put("1.jpg", oriented(6, (SIZE[1], SIZE[0])))
 
 
+def every_box(change: Callable[[Any], Any]) -> Spoil:
+    """Every bbox of the training data is written in another form."""
+
+    def spoil(lab: Lab) -> None:
+        for box in lab.train.coco["annotations"]:
+            box["bbox"] = change(box["bbox"])
+
+    return spoil
+
+
+def crowds_only(lab: Lab) -> None:
+    for box in lab.validation.coco["annotations"]:
+        box["iscrowd"] = 1
+
+
+def crc32_ids(lab: Lab) -> None:
+    """As darwin-py writes them: CRC32 of the names."""
+    for side in lab.sides:
+        for entry, key in (
+            (side.coco["categories"], "id"),
+            (side.coco["annotations"], "category_id"),
+        ):
+            for one in entry:
+                one[key] += 3_904_355_906
+
+
+def dense(lab: Lab) -> None:
+    """101 boxes of a class in one image."""
+    lab.validation.coco["annotations"] += [
+        {**lab.validation.box(), "id": 100 + n, "bbox": [n / 10, 1, 4, 4], "area": 16}
+        for n in range(100)
+    ]
+
+
 FAULTS = (
     Fault("source-missing", source(image_dir="/no/such/folder"), "train: There is no folder"),
     Fault("source-missing", source(image_dir="/no/such.tar.gz"), "such.tar.gz"),
@@ -174,6 +208,29 @@ FAULTS = (
     Fault("box-category-unknown", set_all("category_id", 9), "annotations[0] (category_id 9)"),
     Fault("no-boxes", without_boxes, "validation", also=("box-flat",)),
     Fault("no-boxes", lambda lab: lab.validation.coco["annotations"].clear(), "annotations.json"),
+    Fault("no-boxes", crowds_only, "validation (6 crowds, iscrowd 1)", also=("box-crowd",)),
+    Fault("category-id-large", crc32_ids, "3904355908 ('dot'), where 19999 is the largest", 2),
+    Fault("eval-class-boxless", lambda lab: (
+        [box.update(category_id=1) for box in lab.validation.coco["annotations"]],
+        lab.spec["dataset"].update(eval_class_ids=[2])), "validation 2", also=(
+        "class-unvalidated",)),
+    Fault("boxes-normalised", every_box(lambda b: [b[0] / 40, b[1] / 30, b[2] / 40, b[3] / 30]),
+          "train annotations.json"),
+    Fault("boxes-normalised", every_box(lambda b: [  # centre and size, as YOLO has it
+        (b[0] + b[2] / 2) / 40, (b[1] + b[3] / 2) / 30, b[2] / 40, b[3] / 30])),
+    Fault("boxes-corners", every_box(lambda b: [b[0] + 8, b[1] + 9, b[0] + 18, b[1] + 17]),
+          "train annotations.json", also=("box-over-edge",)),
+    Fault("boxes-corners", every_box(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])),
+    Fault("crowd-unreadable", set_all("iscrowd", "no"), "train annotations[0]"),
+    Fault("crowd-unreadable", set_all("iscrowd", [0]), "train annotations[0]"),
+    Fault("crowd-unreadable", set_all("iscrowd", "nan"), "train annotations[0]"),
+    Fault("box-crowd", set_all("iscrowd", "1"), "train 1.jpg annotations[0]"),
+    Fault("box-area-odd", set_all("area", -80), "train 1.jpg annotations[0]"),
+    Fault("box-area-odd", set_all("area", float("nan")), "train 1.jpg annotations[0]"),
+    Fault("box-area-odd", set_all("area", float("inf")), "train 1.jpg annotations[0]"),
+    Fault("boxes-over-detections", dense, "101.jpg (101 of category 1, train.max_detections is"),
+    Fault("box-entry", set_all("bbox", [1, 2, 10**400, 4]), "train annotations[0]"),
+    Fault("image-size-absent", lambda lab: lab.train.image().update(width=10**400), "images[0]"),
     Fault("box-flat", set_all("bbox", [3, 3, 0, 4]), "train 1.jpg annotations[0] [3, 3, 0, 4]"),
     Fault("box-flat", set_all("bbox", [3, 3, 4, -4]), "[3, 3, 4, -4]"),
     Fault("box-outside", set_all("bbox", [50, 3, 4, 4]), "train 1.jpg annotations[0]"),
@@ -262,6 +319,56 @@ def test_every_rule_has_a_fault() -> None:
     """Those of actions after training have theirs in test_preflight_actions.py."""
     rules = set(DATA_RULES) - set(MODEL_RULES)
     assert {fault.id for fault in FAULTS} == {rule.id for rule in rules}
+
+
+@pytest.mark.parametrize("value", ["0", "0.0", " 0 ", 0, 0.0, False, None])
+def test_a_zero_in_any_form_is_no_crowd(lab: Lab, value: Any) -> None:
+    for side in lab.sides:
+        for box in side.coco["annotations"]:
+            box["iscrowd"] = value
+    assert lab.run() == 0
+    assert lab.findings == {}
+
+
+@pytest.mark.parametrize("shift", [2**53, 2**63, 2**64, -(2**70), -5])
+def test_any_integer_is_an_image_id(lab: Lab, shift: int) -> None:
+    for side in lab.sides:
+        for image in side.coco["images"]:
+            image["id"] += shift
+        for box in side.coco["annotations"]:
+            box["image_id"] += shift
+            box["id"] += shift
+    assert lab.run() == 0
+    assert lab.findings == {}
+
+
+def test_large_ids_take_no_memory_and_no_time(lab: Lab) -> None:
+    """Nothing follows from them: no gaps, no untrained classes, and no list up to the largest."""
+    for shift in (20_000, 2**40, 2**63, 2**70):
+        for side in lab.sides:
+            for entry, key in (
+                (side.coco["categories"], "id"), (side.coco["annotations"], "category_id")
+            ):  # fmt: skip
+                for place, one in enumerate(entry):
+                    one[key] = shift + place % 2
+        assert lab.run() == 65
+        assert set(lab.findings) == {"category-id-large"}
+    assert "dino renumber" in lab.err
+
+
+def test_numbers_that_python_cannot_read_are_named(lab: Lab) -> None:
+    lab.run()
+    path = lab.train.folder / "annotations.json"
+    path.write_text(path.read_text().replace('"area": 80', f'"area": {"9" * 5000}', 1))
+    assert lab.check() == 65
+    assert "has a number of too many digits" in lab.err
+
+
+def test_a_real_box_of_a_pixel_is_no_form(lab: Lab) -> None:
+    lab.train.box()["bbox"] = [0.2, 0.3, 0.5, 0.4]
+    lab.train.box()["area"] = 0.2
+    assert lab.run() == 0
+    assert lab.findings == {}
 
 
 def test_good_data_has_no_findings(lab: Lab) -> None:

@@ -29,6 +29,7 @@ from dino_trainer.rules_list import print_rules
 from dino_trainer.search_file import with_draw
 
 _USAGE_ERROR = 64
+RENUMBER = "renumber"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_report(actions)
     _add_result(actions)
+    _add_renumber(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -126,6 +128,24 @@ def _add_result(actions: Any) -> None:
     _add_for(result, "whose result")
 
 
+def _add_renumber(actions: Any) -> None:
+    renumber = actions.add_parser(
+        RENUMBER,
+        help="write annotations whose category ids are 1, 2, 3 and so on",
+        description="Write NAME.renumbered.json beside each NAME.json, with category ids from 1 "
+        "in the order of the ids given. One id becomes the same in all files.",
+        epilog=cli_help.RENUMBER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    renumber.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="COCO annotations: those of training, validation and test, all at once",
+    )
+
+
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--for",
@@ -161,6 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.action == "rules":
         return print_rules(arguments.json)
+    if arguments.action == RENUMBER:
+        return _renumber(arguments.files)
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
     stop = threading.Event()
@@ -172,6 +194,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = failure_of(error)
         explain(failure, error)
         write_termination(Result(action=action, failure=failure.as_failure()))
+        return failure.exit_code
+
+
+def _renumber(files: Sequence[Path]) -> int:
+    from dino_trainer import renumber
+
+    try:
+        return renumber.run(files)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        failure = failure_of(error)
+        explain(failure, error)
         return failure.exit_code
 
 

@@ -66,6 +66,16 @@ def preflight_epilog() -> str:
     return "\n\n".join([_PREFLIGHT.rstrip(), environment()])
 
 
+RENUMBER_EPILOG = """\
+example:
+  dino renumber train/annotations.json val/annotations.json
+  then name train/annotations.renumbered.json and val/annotations.renumbered.json in the spec
+  (json_file), or upload them as annotations.json
+
+Ids of images and annotations, and all other keys, stay as they are.
+"""
+
+
 def main_epilog() -> str:
     """Everything below the options of `dino --help`."""
     return (

@@ -181,21 +181,21 @@ class DatasetConfig(Section):
     )
     batch_size: Int = key(
         4,
-        "Images per optimiser step on one GPU; of other actions, images at once. More is steadier "
-        "and takes more memory; scale train.optim.lr with it.",
+        "Images per optimiser step on one GPU; of other actions, at once. More is steadier and "
+        "takes more memory; scale train.optim.lr with it.",
         ge=1,
         le=4096,
     )
     workers: Int = key(
         8,
-        "Processes that load and augment images; 0 loads in the training process. No effect on "
-        "the result. At most the pod's CPUs is sensible.",
+        "Processes that load and augment images; 0: the training process. No effect on the "
+        "result. At most the pod's CPUs is sensible.",
         decides=False,
         ge=0,
         le=256,
     )
     pin_memory: Bool = key(
-        True, "Page-locked host memory for faster copies to a GPU; no effect on CPU.", decides=False
+        True, "Page-locked memory for faster copies to a GPU; no effect on CPU.", decides=False
     )
     eval_class_ids: list[ClassId] | None = key(
         None,

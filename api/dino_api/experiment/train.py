@@ -97,13 +97,13 @@ class EmaConfig(Section):
 
     enabled: Bool = key(
         False,
-        "True validates and publishes averaged weights: steadier, usually better, and a second "
-        "copy of the weights in memory.",
+        "True validates and publishes averaged weights: steadier, usually better; takes the "
+        "memory of a second copy.",
     )
     decay: Float = key(
         0.9997,
-        "Share of the average kept each step. 0.9997 averages over thousands of steps; short "
-        "trainings of some hundred steps need about 0.98.",
+        "Share of the average kept each step. 0.9997 averages over thousands of steps; trainings "
+        "of some hundred need about 0.98.",
         ge=0,
         lt=1,
     )
@@ -117,7 +117,7 @@ class CheckpointerConfig(Section):
     )
     save_top_k: Int = key(
         1,
-        "1 keeps the best weights alone; more keeps those of the k best validations besides, as "
+        "1 keeps the best weights; more keeps those of the k best validations, too, as "
         "model_epoch_NNN.pth.",
         decides=False,
         ge=1,
@@ -128,12 +128,8 @@ class CheckpointerConfig(Section):
 class EarlyStoppingConfig(Section):
     """Ends a training that no longer gets better."""
 
-    enabled: Bool = key(
-        False, "True ends training after patience validations without a better result."
-    )
-    patience: Int = key(
-        5, "Validations without a better result that are waited for.", ge=1, le=100000
-    )
+    enabled: Bool = key(False, "Ends training after patience validations without a better result.")
+    patience: Int = key(5, "Validations without a better result.", ge=1, le=100000)
     min_delta: Float = key(
         0.0, "A result is better if it is higher than the best by more than this.", ge=0, le=1
     )
@@ -152,30 +148,24 @@ class TrainConfig(Section):
     validation_interval: Int = key(
         1, "Epochs between validations; at most num_epochs.", ge=1, le=100000
     )
-    max_detections: Int = key(
-        100,
-        "Detections of a class in an image that validation counts. COCO: 100.",
-        ge=100,
-        le=10000,
-    )
+    max_detections: Int = key(100, "As evaluate.max_detections, of validation.", ge=100, le=10000)
     checkpoint_interval: Int = key(
         1,
-        "Epochs or steps (see checkpoint_interval_unit) between checkpoints: what a killed job "
-        "loses at most. In epochs, at most num_epochs.",
+        "Epochs or steps (checkpoint_interval_unit) between checkpoints: what a killed job loses "
+        "at most. In epochs, at most num_epochs.",
         decides=False,
         ge=1,
         le=10000000,
     )
     checkpoint_interval_unit: Literal["epoch", "step"] = key(
-        "epoch", "Whether checkpoint_interval counts epochs or optimiser steps.", decides=False
+        "epoch", "What checkpoint_interval counts.", decides=False
     )
     clip_grad_norm: Float = key(
         0.1, "The norm of all gradients together is cut to this.", gt=0, le=1000000
     )
     accumulate_grad_batches: Int = key(
         1,
-        "Batches per optimiser step: k batches have the effect of one that is k times as large, "
-        "in the memory of one.",
+        "Batches per optimiser step: the effect of a batch k times as large, in the memory of one.",
         ge=1,
         le=10000,
     )

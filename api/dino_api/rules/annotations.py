@@ -51,6 +51,13 @@ CATEGORY_RULES = (
         "Merge the categories if they mean the same: they are trained as different classes.",
     ),
     error(
+        "category-id-large",
+        "Category ids that are too large for classes: a model has an output for each id up to the "
+        "largest",
+        "Number them anew, in all files of training, validation and test at once: `dino renumber "
+        "train.json val.json` writes train.renumbered.json and so on beside them.",
+    ),
+    error(
         "category-conflict",
         "Category ids with different names in two files",
         "Give all sources of training and validation one common list of categories.",
@@ -83,6 +90,11 @@ CATEGORY_RULES = (
         "Ids in dataset.eval_class_ids that are not categories",
         "Take them out, or leave eval_class_ids out to score all classes.",
     ),
+    error(
+        "eval-class-boxless",
+        "Scored data without one box of the classes in dataset.eval_class_ids",
+        "Name classes that have boxes there, or leave eval_class_ids out to score all classes.",
+    ),
 )
 
 BOX_RULES = (
@@ -100,7 +112,23 @@ BOX_RULES = (
     error(
         "no-boxes",
         "Splits without one usable box",
-        "Annotate the images, or name another annotation file.",
+        "Annotate the images, or name another annotation file. Where all boxes are crowds, set "
+        "iscrowd 0 on those that stand for one object: some tools set 1 with every mask.",
+    ),
+    error(
+        "boxes-normalised",
+        "Files whose boxes are normalised: their numbers are shares of the image, 0..1",
+        "Multiply x and width by the image's width, y and height by its height.",
+    ),
+    error(
+        "boxes-corners",
+        "Files whose boxes are corners [x1, y1, x2, y2], not [x, y, width, height]",
+        "Write [x1, y1, x2 - x1, y2 - y1].",
+    ),
+    error(
+        "crowd-unreadable",
+        "Annotations whose iscrowd is neither a number nor one in a text",
+        "Write 0 for one object and 1 for a crowd.",
     ),
     warning(
         "box-flat",
@@ -144,6 +172,18 @@ BOX_RULES = (
         "box-area-absent",
         "Annotations without area (absent or null)",
         "Nothing: width x height of the box is taken, which sorts it as small, medium or large.",
+    ),
+    warning(
+        "box-area-odd",
+        "Annotations whose area is negative or not finite",
+        "Correct or remove the areas: width x height of the box is taken. pycocotools would leave "
+        "boxes of negative areas out.",
+    ),
+    warning(
+        "boxes-over-detections",
+        "Images with more boxes of a class than detections are scored",
+        "To count them, raise evaluate.max_detections (of validation: train.max_detections) and "
+        "model.num_select; COCO's own numbers have 100.",
     ),
     warning(
         "boxes-over-queries",

@@ -23,6 +23,7 @@ HELD = {
     "model.decoder_sa_type": "only sa is built",
     "model.two_stage_type": "only standard is built",
     "model.pre_norm": "only false is built",
+    "train.max_detections": "trials are compared by one measure",
     "train.checkpointer.monitor": "the best checkpoint goes by the objective of the search",
 }
 # About 4 GFLOPs at 224 x 224 each, so that a trial costs what the default one does.

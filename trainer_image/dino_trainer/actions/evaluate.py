@@ -13,6 +13,7 @@ from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.names import Action, FailureReason
 from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.scored import check_scored
 from dino_trainer.detectors import Detector, config_for, model_uri, open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluate import Found, Scorer, detect
@@ -98,6 +99,8 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
     config = config_for(detector.info, spec, spec.evaluate)
     warnings = [*dataset.warnings, *check_classes(detector.info, dataset)]
     classes = scored_classes(spec.dataset.eval_class_ids, dataset)
+    most, key = spec.evaluate.max_detections, "evaluate.max_detections"
+    warnings += check_scored(dataset, list(classes), most, key)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")
     processes = context.world.size

@@ -107,9 +107,11 @@ def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
         _merge_categories(categories, parsed, source)
         warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
         images += _images(parsed, source)
-    if not any(len(image.labels) for image in images):
+    if all(image.crowd.all() for image in images):
         names = ", ".join(str(source.annotations) for source in staged) or "the sources"
-        raise invalid_dataset(f"{names}: there is not one usable box.")
+        crowds = any(len(image.labels) for image in images)
+        what = "all boxes are crowds (iscrowd 1)" if crowds else "there is not one usable box"
+        raise invalid_dataset(f"{names}: {what}.", data_rule("no-boxes").remedy)
     if max(Counter(image.id for image in images).values()) > 1:
         warnings.append("image ids repeat across the sources; all were numbered anew")
         images = [replace(image, id=number) for number, image in enumerate(images, start=1)]

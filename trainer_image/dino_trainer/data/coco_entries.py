@@ -26,6 +26,8 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage import named
 
 __all__ = ["Entries", "Flaw", "NotCoco", "Note", "read_entries", "read_file_names", "refuse"]
+# Of an image, and of a box's numbers, in pixels: nothing real is larger, and arrays hold these.
+_LONGEST_SIDE, _FARTHEST = 2**31 - 1, 1e15
 FORM = data_rule("annotations-unreadable").remedy
 
 
@@ -46,7 +48,8 @@ class Entries:
     sizes: [i, 2] width, height in pixels. rows: [n] each box's place in `annotations`.
     images: [n] the position of each box's image. labels: [n] category ids. boxes: [n, 4] x, y,
     width, height in pixels, as written. areas: [n], of the box where none is given.
-    crowd, ignored, area_given, rotated: [n] bool. measured: positions of images whose size is that
+    crowd, ignored, area_given, rotated: [n] bool. area_odd: [n] bool, an area that is no number of
+    0 or more, so that that of the box is taken. measured: positions of images whose size is that
     of the file, since none is given.
     """
 
@@ -64,6 +67,7 @@ class Entries:
     area_given: NDArray[np.bool_]
     rotated: NDArray[np.bool_]
     measured: list[int]
+    area_odd: NDArray[np.bool_]
 
 
 def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Entries:
@@ -76,7 +80,9 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
     ids, names, sizes, skipped, measured = _read_images(images, path, note, store)
     classes = _read_categories(categories, path, note)
     annotations = _annotations(document, path, note)
-    known = _Known({n: i for i, n in enumerate(ids)}, skipped, classes)
+    known = _Known(
+        {n: i for i, n in enumerate(ids)}, skipped, {n: i for i, n in enumerate(classes)}
+    )
     table = _read_boxes(annotations, known, path, note)
     return Entries(
         image_ids=ids,
@@ -85,7 +91,7 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
         categories=classes,
         rows=table[:, 0].astype(np.int64),
         images=table[:, 1].astype(np.int64),
-        labels=table[:, 2].astype(np.int64),
+        labels=_labels(classes)[table[:, 2].astype(np.int64)],
         boxes=table[:, 3:7],
         areas=table[:, 7],
         crowd=table[:, 8].astype(np.bool_),
@@ -93,6 +99,7 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
         area_given=table[:, 10].astype(np.bool_),
         rotated=np.isin(table[:, 0], [i for i, item in enumerate(annotations) if is_rotated(item)]),
         measured=measured,
+        area_odd=table[:, 11].astype(np.bool_),
     )
 
 
@@ -118,6 +125,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise NotCoco(f"{path} is not JSON text.") from error
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits
+        raise NotCoco(f"{path} has a number of too many digits to be read.") from error
     if not isinstance(document, dict):
         kind = "a list (detections?)" if isinstance(document, list) else "a single value"
         raise NotCoco(f"{path} is not COCO: it holds {kind}.")
@@ -147,7 +156,7 @@ def _is_int(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     # Some tools write 640.0.
-    return isinstance(value, int | float) and 1 <= value < 2**31 and float(value).is_integer()
+    return isinstance(value, int | float) and 1 <= value <= _LONGEST_SIDE and value == int(value)
 
 
 def _read_images(
@@ -241,16 +250,25 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
 
 @dataclass(frozen=True)
 class _Known:
-    """What boxes may refer to. skipped: images that are listed and have a flaw of their own."""
+    """What boxes may refer to, by id: positions of images, places in the list of categories.
+
+    skipped: images that are listed and have a flaw of their own.
+    """
 
     positions: dict[int, int]
     skipped: set[int]
-    classes: dict[int, str]
+    classes: dict[int, int]
+
+
+def _labels(classes: dict[int, str]) -> NDArray[np.int64]:
+    """Ids by place. One that 64 bits cannot hold gets a stand-in: no model can have it anyway."""
+    top = np.iinfo(np.int64).max
+    return np.array([id if id < top else top - i for i, id in enumerate(classes)], np.int64)
 
 
 def _read_boxes(items: list[Any], known: _Known, path: Path, note: Note) -> NDArray[np.float64]:
-    """[n, 11]: row, position of the image, label, x, y, width, height, area, three flags."""
-    table = np.empty((len(items), 11), np.float64)
+    """[n, 12]: row, places of image and category, x, y, width, height, area, four flags."""
+    table = np.empty((len(items), 12), np.float64)
     count = 0
     for i, item in enumerate(items):
         flaw = _box_flaw(item, known, path, f"annotations[{i}]")
@@ -258,10 +276,14 @@ def _read_boxes(items: list[Any], known: _Known, path: Path, note: Note) -> NDAr
             note(flaw)
         elif item["image_id"] in known.positions:
             x, y, w, h = item["bbox"]
+            given = item.get("area")
+            area = w * h if given is None else given
+            odd = given is not None and not 0 <= area <= _FARTHEST
             table[count] = (
-                i, known.positions[item["image_id"]], item["category_id"],
-                x, y, w, h, w * h if (area := item.get("area")) is None else area,
-                bool(item.get("iscrowd")), bool(item.get("ignore")), area is not None,
+                i, known.positions[item["image_id"]], known.classes[item["category_id"]],
+                x, y, w, h, w * h if odd else area,
+                _flag(item.get("iscrowd")), _flag(item.get("ignore")) or False,
+                given is not None, odd,
             )  # fmt: skip
             count += 1
     return table[:count]
@@ -292,7 +314,21 @@ def _box_flaw(item: Any, known: _Known, path: Path, where: str) -> Flaw | None:
         return wrong("bbox", need, "four numbers [x, y, width, height]")
     if not (item.get("area") is None or isinstance(item["area"], int | float)):
         return wrong("area", "a number as area", "a number")
+    if _flag(item.get("iscrowd")) is None:
+        need = "an iscrowd of 0 or 1"
+        return lacking("crowd-unreadable", path, where, item, "iscrowd", need, "0 or 1")
     return None
+
+
+def _flag(value: Any) -> bool | None:
+    """What a flag says; a number may stand in a text, where "0" is no. None: it is no number."""
+    if value is None or isinstance(value, int):
+        return bool(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else bool(number)
 
 
 def _is_box(box: Any) -> bool:
@@ -300,5 +336,5 @@ def _is_box(box: Any) -> bool:
     return (
         isinstance(box, list)
         and len(box) == 4
-        and all(type(value) in (int, float) and math.isfinite(value) for value in box)
+        and all(type(value) in (int, float) and abs(value) <= _FARTHEST for value in box)
     )

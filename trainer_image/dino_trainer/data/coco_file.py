@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_trainer.data.coco_entries import Entries, read_entries, read_file_names, refuse
+from dino_api.rules.data import data_rule
+from dino_trainer.data.box_form import wrong_form
+from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.data.coco_entries import Entries, Flaw, read_entries, read_file_names, refuse
 from dino_trainer.data.image_store import ImageStore
 
 __all__ = ["CocoFile", "Oddities", "odd_boxes", "read_coco", "read_file_names"]
@@ -57,6 +60,7 @@ def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
     """
     entries = read_entries(path, refuse, store)
     odd = odd_boxes(entries)
+    refuse_wrong_numbers(entries, path)
     kept = np.flatnonzero(odd.usable)
     kept = kept[np.argsort(entries.images[kept], kind="stable")]
     return CocoFile(
@@ -69,8 +73,25 @@ def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
         boxes=entries.boxes[kept],
         areas=entries.areas[kept],
         crowd=entries.crowd[kept],
-        warnings=_sentences(odd),
+        warnings=_sentences(entries, odd),
     )
+
+
+def refuse_wrong_numbers(entries: Entries, path: Path) -> None:
+    """Raises InvalidDataset for category ids and boxes that no detector can be trained with."""
+    if large := beyond(entries.categories):
+        said = in_words(large[0], entries.categories[large[0]])
+        refuse(Flaw("category-id-large", "", f"{path}: the largest category id is {said}."))
+    if rule := form_of(entries):
+        refuse(Flaw(rule, "", f"{path}: {data_rule(rule).title}."))
+
+
+def form_of(entries: Entries) -> str | None:
+    """The rule that the boxes' form breaks, if it does; boxes without a size are not judged."""
+    judged = (entries.boxes[:, 2:] > 0).all(axis=1)
+    areas = np.where(entries.area_given & ~entries.area_odd, entries.areas, np.nan)
+    sizes = entries.sizes[entries.images]
+    return wrong_form(entries.boxes[judged], sizes[judged], areas[judged])
 
 
 def odd_boxes(entries: Entries) -> Oddities:
@@ -86,11 +107,12 @@ def odd_boxes(entries: Entries) -> Oddities:
     return Oddities(flat, outside, over, usable, empty)
 
 
-def _sentences(odd: Oddities) -> list[str]:
+def _sentences(entries: Entries, odd: Oddities) -> list[str]:
     findings = (
         (odd.flat, "boxes without width or height dropped"),
         (odd.outside, "boxes outside their image dropped"),
         (odd.over, "boxes reach over the edge of their image"),
         (odd.empty, "images have no box"),
+        (entries.area_odd, "areas are no number of 0 or more: width x height is taken"),
     )
     return [f"{mask.sum()} {what}" for mask, what in findings if mask.any()]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_trainer.data.coco_file import form_of
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.sources import Source, Split
 
@@ -15,6 +16,8 @@ from dino_trainer.preflight.sources import Source, Split
 def check_source(source: Source, findings: Findings) -> None:
     """All that one file shows without looking at another, or at an image."""
     _boxes(source, findings)
+    if rule := form_of(source.entries):
+        findings.add(rule, f"{source.name} {source.staged.annotations.name}")
     _names(source, findings)
     _images(source, findings)
 
@@ -26,6 +29,22 @@ def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> Non
         findings.add_all(
             "boxes-over-queries",
             (f"{source.image(i)} ({counts[i]} boxes)" for i in np.flatnonzero(counts > queries)),
+        )
+
+
+def check_detections(split: Split, most: int, key: str, findings: Findings) -> None:
+    """Images with more boxes of a class than are scored; `most`, by `key` of the spec."""
+    for source in split.sources:
+        kept = source.odd.usable & ~source.entries.crowd
+        pairs = np.column_stack([source.entries.images[kept], source.entries.labels[kept]])
+        pairs, counts = np.unique(pairs, axis=0, return_counts=True)
+        findings.add_all(
+            "boxes-over-detections",
+            (
+                f"{source.image(pairs[i, 0])} ({counts[i]} of category {pairs[i, 1]}, "
+                f"{key} is {most})"
+                for i in np.flatnonzero(counts > most)
+            ),
         )
 
 
@@ -45,6 +64,7 @@ def _boxes(source: Source, findings: Findings) -> None:
         ("box-ignored", entries.ignored),
         ("box-rotated", entries.rotated),
         ("box-area-absent", ~entries.area_given),
+        ("box-area-odd", entries.area_odd),
         ("box-repeats", _repeats(source)),
     ):
         findings.add_places(id, np.flatnonzero(mask), source.box)

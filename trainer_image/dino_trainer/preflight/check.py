@@ -14,7 +14,11 @@ from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.stage import StagedSource, data_root, stage
 from dino_trainer.needs import READ
-from dino_trainer.preflight.annotations import check_boxes_per_image, check_source
+from dino_trainer.preflight.annotations import (
+    check_boxes_per_image,
+    check_detections,
+    check_source,
+)
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.given import check_given, check_pictures
@@ -77,11 +81,14 @@ def check(
         check_given(spec, splits, findings)
     if action in TRAINS or action == Action.EVALUATE:
         check_eval_ids(spec, splits[-1], findings)
+        section = "train" if action in TRAINS else "evaluate"
+        most = spec.train.max_detections if action in TRAINS else spec.evaluate.max_detections
+        check_detections(splits[-1], most, f"{section}.max_detections", findings)
     infer = spec.dataset.infer_data_sources
     pictures = 0
     if action == Action.INFERENCE and infer:
         pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
-    return Checked(action, splits, findings, _num_classes(spec, splits), pictures)
+    return Checked(action, splits, findings, _num_classes(spec, splits, findings), pictures)
 
 
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
@@ -94,7 +101,9 @@ def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[D
     return [(_NAMES[k], v or ()) for k, v in found.items() if v or k == needed]
 
 
-def _num_classes(spec: ExperimentSpec, splits: Sequence[Split]) -> int | None:
+def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> int | None:
+    if findings.has("category-id-large"):
+        return None
     largest = max(splits[0].categories, default=None) if splits else None
     return spec.dataset.num_classes or (largest and largest + 1)
 

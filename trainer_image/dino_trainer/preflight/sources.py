@@ -94,6 +94,11 @@ class Split:
         """Number of usable boxes, crowd included."""
         return sum(int(source.odd.usable.sum()) for source in self.sources)
 
+    @property
+    def objects(self) -> int:
+        """Number of usable boxes, crowds left out."""
+        return sum(int((one.odd.usable & ~one.entries.crowd).sum()) for one in self.sources)
+
 
 def read_split(
     name: str, sources: Sequence[DataSource], stage_one: StageOne, findings: Findings

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain, islice
 
 import numpy as np
 
 from dino_api.experiment import ExperimentSpec
-from dino_trainer.preflight.findings import Findings
+from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.preflight.findings import EXAMPLES, Findings
 from dino_trainer.preflight.sources import Source, Split
 
 RARE = 100
@@ -21,8 +22,9 @@ def check_splits(splits: Sequence[Split], findings: Findings) -> None:
         _shared_ids(split, findings)
         _repeated_images(split, findings)
         _empty_images(split, findings)
-        if split.whole and not split.boxes:
-            findings.add("no-boxes", split.name)
+        if split.whole and not split.objects:
+            only = f" ({split.boxes} crowds, iscrowd 1)" if split.boxes else ""
+            findings.add("no-boxes", f"{split.name}{only}")
     _categories(splits, findings)
 
 
@@ -111,8 +113,20 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
         findings.add_all("category-lists-differ", _missing_somewhere(sources, sorted(names)))
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
-    gaps = sorted(set(range(1, max(names, default=0))) - names.keys()) if whole else ()
-    findings.add_all("category-gaps", map(str, gaps))
+    if large := beyond({number: next(iter(by)) for number, by in names.items()}):
+        examples = (in_words(number, next(iter(names[number]))) for number in large)
+        findings.add_all("category-id-large", examples)
+    elif whole:
+        _gaps(names.keys(), findings)
+
+
+def _gaps(known: Set[int], findings: Findings) -> None:
+    largest = max(known, default=0)
+    gaps = largest - sum(number > 0 for number in known)
+    shown = islice((n for n in range(1, largest) if n not in known), EXAMPLES)
+    findings.add_all("category-gaps", map(str, shown))
+    if gaps > EXAMPLES:
+        findings.add("category-gaps", count=gaps - EXAMPLES)
 
 
 def _missing_somewhere(sources: list[Source], numbers: Iterable[int]) -> Iterator[str]:
@@ -135,6 +149,9 @@ def check_eval_ids(spec: ExperimentSpec, scored: Split, findings: Findings) -> N
     unknown = [id for id in spec.dataset.eval_class_ids or () if id not in known]
     if scored.whole:
         findings.add_all("eval-class-unknown", map(str, unknown))
+    asked = set(spec.dataset.eval_class_ids or ()) & known.keys()
+    if asked and scored.objects and not asked & class_counts(scored).keys():
+        findings.add("eval-class-boxless", f"{scored.name} {', '.join(map(str, sorted(asked)))}")
 
 
 def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
@@ -144,7 +161,7 @@ def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
 
 
 def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
-    if not (train.whole and train.boxes):
+    if not (train.whole and train.objects) or findings.has("category-id-large"):
         return
     trained = class_counts(train)
     names = train.categories
@@ -152,7 +169,7 @@ def _class_counts(train: Split, validation: Split | None, findings: Findings) ->
     most = max(trained.values(), default=0)
     rare = [id for id, count in sorted(trained.items()) if count * RARE < most]
     findings.add_all("class-imbalance", (f"{_class(id, names)}: {trained[id]}" for id in rare))
-    if validation and validation.whole and validation.boxes:
+    if validation and validation.whole and validation.objects:
         scored = class_counts(validation)
         listed = {**names, **validation.categories}
         unseen = (_class(id, listed) for id in sorted(listed) if not scored[id])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_trainer.data.coco import CocoDataset, class_names, load_coco
+from dino_trainer.data.scored import check_scored
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
@@ -35,6 +36,8 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     else:
         validation = train
         warnings.append("There is no validation data: metrics are those of the training data.")
+    most, key = spec.train.max_detections, "train.max_detections"
+    warnings += check_scored(validation, spec.dataset.eval_class_ids, most, key)
     num_classes = count_classes(spec.dataset.num_classes, train)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")
