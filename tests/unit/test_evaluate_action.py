@@ -450,3 +450,84 @@ def test_two_processes_write_what_one_writes(folder: Path) -> None:
         written(folder, name).unlink()
     assert in_ranks(2, a_rank, spec) == [alone, None]
     assert [written(folder, name).read_bytes() for name in names] == files
+
+
+def rewritten(folder: Path, change) -> None:
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("shift", [2**53, 2**63, -(2**70)])
+def test_ids_of_images_are_only_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, shift: int
+) -> None:
+    """Rounded to float64 they would be one image, or none."""
+    before = painted(monkeypatch, folder).metrics
+    first = [one["image_id"] for one in json.loads(written(folder, "predictions.json").read_text())]
+
+    def shifted(document) -> None:
+        for image in document["images"]:
+            image["id"] += shift
+        for box in document["annotations"]:
+            box["image_id"] += shift
+            box["id"] += shift
+
+    rewritten(folder, shifted)
+    assert painted(monkeypatch, folder).metrics == before
+    again = [one["image_id"] for one in json.loads(written(folder, "predictions.json").read_text())]
+    assert again == [id + shift for id in first]
+    numbers = json.loads(written(folder, "metrics.json").read_text())
+    assert all(one["id"] - shift in range(1, 7) for one in numbers["worst"])
+
+
+def test_the_number_of_detections_that_count_is_in_every_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearer = Hearer()
+    painted(monkeypatch, folder, "evaluate.max_detections=500", reporter=hearer)
+    assert sum("maxDets=500 ]" in line for line in hearer.events) == 9
+    assert sum("maxDets=100 ]" in line for line in hearer.events) == 1  # AR100, as it is called
+    numbers = json.loads(written(folder, "metrics.json").read_text())
+    assert numbers["settings"]["maxDetections"] == 500
+    assert "(maxDets 500)" in written(folder, "report.html").read_text()
+
+
+def test_more_boxes_than_detections_that_count_are_warned_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dense(document) -> None:
+        box = document["annotations"][0]
+        document["annotations"] += [{**box, "id": 1000 + n} for n in range(120)]
+
+    rewritten(folder, dense)
+    (warning,) = [w for w in painted(monkeypatch, folder).dataset.warnings if "boxes of one" in w]
+    assert "the 100 best detections of a class are scored in an image" in warning
+    assert "raise evaluate.max_detections and model.num_select" in warning
+    wide = painted(monkeypatch, folder, "evaluate.max_detections=200").dataset.warnings
+    assert not [text for text in wide if "boxes of one" in text]
+
+
+def test_crowds_alone_are_no_boxes_to_score(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowds(document) -> None:
+        for box in document["annotations"]:
+            box["iscrowd"] = 1
+
+    rewritten(folder, crowds)
+    with pytest.raises(TrainerError, match=r"all boxes are crowds \(iscrowd 1\)"):
+        painted(monkeypatch, folder)
+
+
+def test_classes_without_a_box_cannot_be_scored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_ones(document) -> None:
+        for box in document["annotations"]:
+            box["category_id"] = 1
+
+    rewritten(folder, only_ones)
+    with pytest.raises(
+        TrainerError, match=r"no box of the classes in dataset.eval_class_ids \(3\)"
+    ):
+        painted(monkeypatch, folder, "dataset.eval_class_ids=[3]")

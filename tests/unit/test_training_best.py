@@ -37,6 +37,14 @@ def test_nothing_to_find_is_the_worst() -> None:
     assert a_standing([None, 0.0]).best.epoch == 2
 
 
+def test_a_metric_of_minus_one_is_never_the_best() -> None:
+    """Nor among the k best, nor progress over nothing."""
+    standing = a_standing([-1.0, -1.0], checkpointer={"save_top_k": 3})
+    assert standing.best is None
+    assert standing.kept == []
+    assert a_standing([-1.0, 0.0, -1.0]).best.epoch == 2
+
+
 def test_the_best_goes_by_what_is_monitored() -> None:
     standing = a_standing([0.1, 0.3, 0.2], checkpointer={"monitor": "val_mAP50"})
     assert standing.best.epoch == 1

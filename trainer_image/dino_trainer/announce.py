@@ -64,7 +64,7 @@ def _training(spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
     yield (
         "Training",
         f"{train.num_epochs} epochs of batches of {spec.dataset.batch_size} on {device}, "
-        f"validated every {train.validation_interval}",
+        f"validated every {train.validation_interval} (maxDets {train.max_detections})",
     )
 
 
