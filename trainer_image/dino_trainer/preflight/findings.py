@@ -99,6 +99,10 @@ class Findings:
         if len(places) > len(shown):
             self.add(id, count=len(places) - len(shown))
 
+    def has(self, id: str) -> bool:
+        """Whether there is any of rule `id`."""
+        return id in self._found
+
     def all(self) -> list[Finding]:
         """Errors first, then in the order of the catalogue."""
         return sorted(self._found.values(), key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
