@@ -93,7 +93,7 @@ IMAGE_RULES = (
 SPLIT_RULES = (
     warning(
         "validation-omitted",
-        "No validation data is given, so that the training data is scored",
+        "No other data than that of the training is given for validation",
         "Give validation data: a score on images that were trained on says nothing about new ones.",
     ),
     warning(
