@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from dino_api.experiment.dataset import DataSource
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from tests.bench.harness import Bench, machine
@@ -19,15 +21,15 @@ IMAGES, BOXES, CLASSES = 100_000, 7, 80
 ROUNDS = 3
 
 
-def write(path: Path) -> None:
-    """A file of 700,000 boxes, as COCO's own train2017 has about."""
+def write(path: Path, count: int = IMAGES) -> None:
+    """A file of 700,000 boxes, as COCO's own train2017 has about; or of fewer images."""
     chance = random.Random(0)
     images = [
         {"id": 7 * n + 3, "file_name": f"{n:012d}.jpg", "width": 640, "height": 480}
-        for n in range(IMAGES)
+        for n in range(count)
     ]
     annotations = []
-    for n in range(IMAGES * BOXES):
+    for n in range(count * BOXES):
         w, h = chance.uniform(4, 300), chance.uniform(4, 200)
         annotations.append(
             {
@@ -44,20 +46,18 @@ def write(path: Path) -> None:
     path.write_text(json.dumps(document))
 
 
-def ours(path: Path) -> object:
+def ours(path: Path) -> dict[str, Any]:
     """All that preflight asks of one file and one split of it."""
-    from dino_trainer.data.coco_entries import read_entries
-    from dino_trainer.data.coco_file import odd_boxes
     from dino_trainer.preflight.annotations import check_boxes_per_image, check_source
     from dino_trainer.preflight.findings import Findings
-    from dino_trainer.preflight.sources import Source, Split
+    from dino_trainer.preflight.sources import read_split
     from dino_trainer.preflight.splits import check_splits
     from dino_trainer.preflight.statistics import statistics
 
     findings = Findings()
-    entries = read_entries(path, lambda flaw: findings.add(flaw.rule, flaw.where))
     staged = StagedSource(Folder(path.parent), path, "")
-    split = Split("train", [Source("train", staged, entries, odd_boxes(entries))], complete=True)
+    source = DataSource(image_dir=str(path.parent), json_file=str(path))
+    split = read_split("train", [source], lambda _: staged, findings)
     check_source(split.sources[0], findings)
     check_splits([split], findings)
     check_boxes_per_image(split, 300, findings)
