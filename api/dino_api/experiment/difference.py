@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_api.base import Section
 from dino_api.experiment.digest import deciding
-from dino_api.experiment.paths import section_of
+from dino_api.experiment.paths import field_at, section_of
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import Action
 
@@ -30,14 +30,15 @@ class Difference:
 
 def differences(before: ExperimentSpec, now: ExperimentSpec, action: Action) -> list[Difference]:
     """The keys by which two specs have different digests for an action, in the spec's order."""
-    old, new = (dict(_leaves(deciding(spec, action), ())) for spec in (before, now))
+    old, new = (dict(_leaves(deciding(spec, action), ExperimentSpec, ())) for spec in (before, now))
     found = []
     for path in dict.fromkeys((*old, *new)):
         was, is_ = (values.get(path, ...) for values in (old, new))
         if was != is_:
-            default = _default(path)
+            key = ".".join(path)
+            default = field_at(key).get_default(call_default_factory=True)
             was, is_ = (default if value is ... else value for value in (was, is_))
-            found.append(Difference(".".join(path), was, is_))
+            found.append(Difference(key, was, is_))
     return found
 
 
@@ -56,19 +57,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _leaves(node: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(
+    node: Mapping[str, Any], section: type[Section], at: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A mapping that is no section, such as inference.color_map, is the value of one key."""
     for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*at, name))
+        inner = section_of(section.model_fields[name].annotation)
+        if inner and isinstance(value, Mapping):
+            yield from _leaves(value, inner, (*at, name))
         else:
             yield (*at, name), value
-
-
-def _default(path: tuple[str, ...]) -> Any:
-    section: type[Section] = ExperimentSpec
-    default: Any = None
-    for name in path:
-        field = section.model_fields[name]
-        default = field.get_default(call_default_factory=True)
-        section = section_of(field.annotation) or section
-    return default

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from dino_api.base import Section, note_of
-from dino_api.experiment.paths import Loc, dotted, nearest, section_of
+from dino_api.experiment.paths import Loc, dotted, field_at, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec
 from dino_api.names import Action
 from dino_api.problem import Problem
@@ -227,16 +227,13 @@ def _absolute(inner: str, loc: Loc) -> tuple[Loc, str]:
 
 def _default(at: Loc, named: str) -> Any:
     """The default of a key that nobody gave. Raises _Unresolved for one that there is not."""
-    section: Any = ExperimentSpec
-    default: Any = None
-    for part in at:
-        if section is None or part not in section.model_fields:
-            close = nearest(named)
-            hint = f"Did you mean {' or '.join(close)}?" if close else "Variables are not read."
-            raise _Unresolved(f"refers to {named}, and the spec has no such key", hint)
-        field = section.model_fields[part]
-        default = field.get_default(call_default_factory=True)
-        section = section_of(field.annotation)
+    try:
+        field = field_at(".".join(map(str, at)))
+    except KeyError:
+        close = nearest(named)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "Variables are not read."
+        raise _Unresolved(f"refers to {named}, and the spec has no such key", hint) from None
+    default = field.get_default(call_default_factory=True)
     return default.model_dump(mode="json") if isinstance(default, Section) else default
 
 
