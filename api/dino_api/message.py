@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from dino_api.base import NAME
-from dino_api.reported import clipped
+from dino_api.reported import clipped, shortened
 
 Object = dict[str, Any]
 Shorten = Callable[[Object], Object]
@@ -178,7 +178,7 @@ def _one_file(line: Object) -> Object:
 
 def _few_warnings(data: Object) -> Object:
     said = data.get("warnings", [])
-    cut = [text if len(text) <= _WARNING else f"{text[: _WARNING - 1]}…" for text in said]
+    cut = [shortened(text, _WARNING) for text in said]
     more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
     return {**data, "warnings": cut[:_WARNINGS] + more}
 

@@ -11,6 +11,7 @@ from dino_api.experiment.digest import deciding
 from dino_api.experiment.paths import field_at, section_of
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import Action
+from dino_api.reported import shortened
 
 _SHOWN, _LONGEST = 6, 60
 
@@ -53,8 +54,7 @@ def shown(value: Any) -> str:
     """A value as a user may write it, shortened where it is long."""
     if value in (None, "", [], {}):
         return "empty"
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shortened(str(value), _LONGEST)
 
 
 def _leaves(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dino_api.reported import shortened
 from dino_api.rules.data import data_rule
 from dino_trainer.errors import invalid_dataset
 
@@ -61,5 +62,4 @@ def _fault(item: Any, field: str, need: str) -> tuple[str, str]:
 
 
 def _json(value: Any, most: int) -> str:
-    shown = json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return shortened(json.dumps(value, ensure_ascii=False), most)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
+from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.stage import StagedSource, data_root, stage
@@ -110,7 +111,7 @@ def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findin
 
 def describe(checked: Checked) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
-    warnings = [_short(one.message) for one in checked.findings.warnings]
+    warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
     if not checked.splits:
         return Dataset(images=checked.pictures, warnings=warnings)
     first, count = checked.splits[0], checked.num_classes
@@ -122,7 +123,3 @@ def describe(checked: Checked) -> Dataset:
         digest=digest_of(source.staged for source in first.sources) if first.complete else None,
         warnings=warnings,
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
