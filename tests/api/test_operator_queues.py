@@ -197,7 +197,8 @@ def test_an_eviction_does_not_begin_the_deadline_anew(cluster: Cluster, operator
     assert 3 <= spent < 60
     job = cluster.job("evicted-train-1")
     assert job["spec"]["activeDeadlineSeconds"] == 1000 - spent
-    assert cluster.status("evicted")["activeSeconds"] == spent
+    # The status is written after the Job.
+    eventually(lambda: cluster.status("evicted").get("activeSeconds") == spent, "it is told")
     quiet(cluster, operator, "evicted-train-1")
     # The user's suspend deletes the Job; what ran is not forgotten.
     cluster.dinojobs.patch("evicted", {"spec": {"runPolicy": {"suspend": True}}})
