@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from pydantic import ValidationError
 
-from dino_api.automl import Profile
 from dino_api.yaml_reader import NotYaml, read_all
 from dino_api.yaml_writer import Dumper
+from dino_operator import options as installation
 from dino_operator.plan.model import Object, Settings
 from dino_operator.preview import Engine, Preview, Refused, preview
 
@@ -79,48 +78,16 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _add_settings(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     group = made.add_argument_group("the installation's settings, as in its Helm values")
-
-    def option(flag: str, variable: str, default: str, text: str) -> None:
-        value = environ.get(variable) or default
-        shown = f"{text} [{variable}; {default}]" if default else f"{text} [{variable}]"
-        group.add_argument(flag, default=value, help=shown, metavar="VALUE")
-
     own = f"localhost/dino-trainer:{version('dino-operator')}"
-    option("--trainer-image", "DINO_TRAINER_IMAGE", own, "image of the trainer's pods")
-    option("--tensorrt-image", "DINO_TENSORRT_IMAGE", "", "the same with TensorRT, for engines")
-    option("--s3-endpoint", "DINO_S3_ENDPOINT", "", "URL of an S3 server other than AWS")
-    option("--s3-region", "DINO_S3_REGION", "us-east-1", "S3 region")
-    option("--s3-secret", "DINO_S3_SECRET", "", "secret with S3 keys")
-    option("--cache-claim", "DINO_CACHE_CLAIM", "", "claim that keeps staged data")
-    option(
-        "--automl-profile",
-        "DINO_AUTOML_PROFILE",
-        "{}",
-        "the smoke profile, as JSON with the keys of the Helm value automl.profile",
+    installation.add_settings(
+        installation.Adder(group, environ), rendered_only=True, trainer_image=own
     )
     group.add_argument(
         "--no-automl",
-        action="store_true",
-        help="as where searches are turned off: every DinoJob trains at once",
-    )
-
-
-def settings(options: argparse.Namespace) -> Settings:
-    """The settings of the command line. Raises Refused for a profile that is none."""
-    try:
-        profile = Profile.model_validate_json(options.automl_profile)
-    except ValidationError as error:
-        said = "; ".join(each["msg"] for each in error.errors())
-        raise Refused(f"--automl-profile: {said}. Give the Helm value automl.profile.") from error
-    return Settings(
-        trainer_image=options.trainer_image,
-        tensorrt_image=options.tensorrt_image,
-        s3_endpoint=options.s3_endpoint,
-        s3_region=options.s3_region,
-        s3_secret=options.s3_secret,
-        cache_claim=options.cache_claim,
-        automl=not options.no_automl,
-        profile=profile,
+        action="store_false",
+        dest="automl",
+        default=argparse.SUPPRESS,
+        help="as --automl false: every DinoJob trains at once",
     )
 
 
@@ -134,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kubectl-dino: {options.filename} cannot be read: {why}.", file=sys.stderr)
         return INPUT_MISSING
     try:
-        chosen = settings(options)
+        chosen = installation.settings(options)
         made = [
             (name, _previewed(name, each, chosen, options.engine))
             for name, each in _documents(text, options.filename)

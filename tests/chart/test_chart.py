@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from dino_api import names
-from dino_api.automl import Profile
-from dino_operator import main
+from dino_operator import main, options
+from dino_operator.plan.model import Settings
 
 from .conftest import CHART, KUBE_VERSION, Helm, Objects
 
@@ -201,11 +201,12 @@ def test_values_reach_the_operator(render: Render) -> None:
 
 
 def test_the_operator_reads_the_charts_own_values(render: Render) -> None:
-    """Its smoke profile is that of TAO's skill: four kinds of objects, ten short trials."""
-    options = main.parser(environment(render())).parse_args([])
-    assert options.automl_profile == Profile()
-    assert (options.automl_profile.num_classes, options.automl_profile.max_trials) == (5, 10)
-    assert (options.automl, options.automl_trials, options.automl_parallel_trials) == (True, 20, 2)
+    """Its defaults are the operator's. The smoke profile is that of TAO's skill: four kinds of
+    objects, ten short trials."""
+    environ = environment(render())
+    read = options.settings(main.parser(environ).parse_args([]))
+    assert read == Settings(trainer_image=environ["DINO_TRAINER_IMAGE"])
+    assert (read.profile.num_classes, read.profile.max_trials) == (5, 10)
 
 
 def test_a_digest_pins_an_image(render: Render) -> None:

@@ -229,8 +229,6 @@ def test_the_smoke_profile(command: Command) -> None:
     texts = [each["data"]["spec.yaml"] for each in made if each["kind"] == "ConfigMap"]
     assert all("s3://p/train" in text for text in texts)
     assert "Of 4 trials" in command.said
-    command(bare, "--automl-profile", "{", status=64)
-    assert "--automl-profile" in command.said
 
 
 def test_a_parent_is_named_and_not_guessed(command: Command) -> None:

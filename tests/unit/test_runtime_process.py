@@ -33,14 +33,14 @@ from tests.unit.plan_searches import a_search_for
 def test_the_environment_holds_the_defaults() -> None:
     known = {
         "DINO_TRAINER_IMAGE": "trainer:2",
-        "DINO_S3_PATH_STYLE": "false",
+        "DINO_S3_PATH_STYLE": "true",
         "DINO_WATCH_NAMESPACES": "a, b",
         "DINO_METRICS_PORT": "9",
     }
     options = main.parser(known).parse_args([])
     assert options.trainer_image == "trainer:2"
     assert options.tensorrt_image == "", "the trainer's"
-    assert options.s3_path_style is False
+    assert options.s3_path_style is True
     assert options.watch_namespaces == ("a", "b")
     assert options.metrics_port == 9
     assert main.parser(known).parse_args(["--trainer-image", "x"]).trainer_image == "x"
@@ -60,8 +60,8 @@ def test_searches_are_asked_for_by_the_environment() -> None:
         "DINO_AUTOML_PROFILE": '{"trainUri": "s3://smoke/train"}',
     }
     options = main.parser(known).parse_args([])
-    assert (options.automl, options.automl_trials, options.automl_parallel_trials) == (False, 7, 3)
-    assert options.automl_profile.train_uri == "s3://smoke/train"
+    assert (options.automl, options.routed_trials, options.routed_parallel) == (False, 7, 3)
+    assert options.profile.train_uri == "s3://smoke/train"
     assert main.parser({}).parse_args([]).automl is True
 
 
@@ -85,7 +85,13 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "no trainer image"),
         (["--s3-path-style", "maybe"], "neither true nor false"),
-        (["--metrics-port", "many"], "invalid int value"),
+        (["--metrics-port", "many"], "'many' is not a port"),
+        (["--metrics-port", "65536"], "'65536' is not a port"),
+        (["--workers", "0"], "not a whole number of 1 or more"),
+        (["--resync-seconds", "nan"], "'nan' is not a number of seconds above 0"),
+        (["--recheck-seconds", "-1"], "'-1' is not a number of seconds above 0"),
+        (["--log-level", "loud"], "'loud' is none of debug, info, warning, error"),
+        (["--image-pull-policy", "Sometimes"], "'Sometimes' is none of Always, IfNotPresent"),
         (["--automl-trials", "0"], "not a whole number of 1 or more"),
         (["--automl-profile", "["], "not a JSON object"),
         (["--automl-profile", '{"epoch": 1}'], "there is no key epoch"),
@@ -103,6 +109,15 @@ def test_wrong_options_end_in_a_sentence(
         main.main(arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variable", ["DINO_IMAGE_PULL_POLICY", "DINO_LOG_FORMAT", "DINO_WORKERS"])
+def test_a_wrong_variable_is_as_wrong_as_an_option(
+    variable: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main.parser({variable: "sometimes"}).parse_args([])
+    assert "'sometimes' is no" in capsys.readouterr().err
 
 
 def test_without_a_cluster_it_says_so(

@@ -34,7 +34,7 @@ class Settings:
     """CPUs requested where spec.resources.cpu is absent; empty: by the workers of each process."""
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
-    s3_path_style: bool = True
+    s3_path_style: bool = False
     s3_secret: str = ""
     cache_claim: str = ""
     retry_backoff: float = 10
