@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from dino_api.base import NAME, NO_NULL, SHORT, URI, Camel
+from dino_api.names import METRIC
 from dino_api.resources import TrainingSpec
 from dino_api.result import Artifact, Checkpoint, Dataset, Failure
 from dino_api.status import Condition
@@ -92,7 +93,7 @@ class Pruning(Camel):
 class Objective(Camel):
     """What the search makes as large as it can."""
 
-    metric: Literal["mAP50"] = Field("mAP50", description="Validation mAP50, the only one.")
+    metric: Literal["mAP50"] = Field("mAP50", description=f"{METRIC}, the only one.")
     goal: float | None = Field(
         None,
         gt=0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dino_api.names import FailureReason
+from dino_api.names import METRIC, FailureReason
 
 Retry = Literal["never", "counted", "free"]
 
@@ -205,7 +205,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.METRICS_UNAVAILABLE,
         "never",
         "Read the trial's log (kubectl logs <pod> -c metrics-logger-and-collector): a validation "
-        "prints 'Validation mAP50: 0.41'. Lower train.validation_interval where none was reached.",
+        f"prints '{METRIC}: 0.41'. Lower train.validation_interval where none was reached.",
     ),
     FailureRule(
         None,

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from dino_api.automl import DinoAutoMLSpec, Profile
+from dino_api.names import METRIC
 from dino_api.search import resolve_search
 from dino_operator.plan import names
 from dino_operator.plan.katib import engine, experiment
@@ -110,7 +111,7 @@ def a_trial(letter: str, *conditions: str, born: float = 20, **status: Any) -> O
 
 def observed(value: str) -> Object:
     """status.observation with that text as the best metric."""
-    metric = {"name": experiment.METRIC, "min": "0.1", "max": value, "latest": value}
+    metric = {"name": METRIC, "min": "0.1", "max": value, "latest": value}
     return {"metrics": [metric]}
 
 

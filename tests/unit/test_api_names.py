@@ -28,6 +28,10 @@ ORDINARY |= {"MetricsUnavailable"}  # Katib's own condition of a trial
 ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
 
+WITHIN = (names.METRIC, names.TERMINATION_LOG)
+"""Nor may they stand within a longer text."""
+
+
 def reserved() -> set[str]:
     """Values that only dino_api.names may spell."""
     words = {member.value for kind in (*DESCRIBED, names.Label) for member in kind}
@@ -61,7 +65,7 @@ def test_no_name_is_spelt_outside_of_names() -> None:
         f"{path.relative_to(ROOT)}:{line}: {text!r}"
         for path in sources()
         for line, text in literals(path)
-        if text in words
+        if text in words or any(part in text for part in WITHIN)
     ]
     assert not found, "use dino_api.names instead:\n" + "\n".join(found)
 

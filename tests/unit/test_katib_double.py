@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dino_api.names import METRIC
 from dino_operator.plan.katib import experiment
 from tests.katib import experiment as katib
 from tests.unit.katib_cases import BACKBONE, NAME, a_search, a_trial, a_view, observed
@@ -82,7 +83,7 @@ def trials(*states: str) -> list[Object]:
     made = []
     for index, state in enumerate(states):
         each = a_trial(str(index), state)
-        each["spec"]["objective"] = {"objectiveMetricName": experiment.METRIC}
+        each["spec"]["objective"] = {"objectiveMetricName": METRIC}
         if state == "Succeeded":
             each["status"]["observation"] = observed("0.4")
         made.append(each)

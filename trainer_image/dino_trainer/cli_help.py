@@ -31,8 +31,8 @@ _VARIABLES = (
     (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
     (Env.S3_PATH_STYLE, "true for servers that want http://host/bucket"),
     (Env.S3_ACCESS_KEY, f"credentials, with {Env.S3_SECRET_KEY}"),
-    ("DINO_STORAGE_PATIENCE", "seconds to wait for a server that is away (default: 120)"),
-    ("DINO_DEBUG", "1 shows the traceback of an unexpected error"),
+    (Env.STORAGE_PATIENCE, "seconds to wait for a server that is away (default: 120)"),
+    (Env.DEBUG, "1 shows the traceback of an unexpected error"),
 )
 
 

@@ -275,7 +275,7 @@ def _save_what_is_left(error: BaseException, failure: TrainerError, output: Outp
 
 def explain(failure: TrainerError, error: BaseException) -> None:
     """Reason, sentence and remedy for people; the traceback only for who asks with DINO_DEBUG=1."""
-    if os.environ.get("DINO_DEBUG") == "1":
+    if os.environ.get(Env.DEBUG) == "1":
         traceback.print_exception(error)
     _print(failure.as_failure())
 

@@ -28,7 +28,6 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.s3_errors import translate
 from dino_trainer.storage import Entry, Moved, Say, Stored, changed, named, replacing, sha256_of
 
-PATIENCE_ENV = "DINO_STORAGE_PATIENCE"
 _PART = 16 * 1024 * 1024
 # The memory of a piece is used again for the next; that of a whole part would be asked for anew.
 _PIECE = 1024 * 1024
@@ -61,7 +60,7 @@ class Settings:
             endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),
             region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or "us-east-1",
             path_style=_flag(env, Env.S3_PATH_STYLE),
-            patience=_seconds(env, PATIENCE_ENV, _PATIENCE),
+            patience=_seconds(env, Env.STORAGE_PATIENCE, _PATIENCE),
         )
 
 

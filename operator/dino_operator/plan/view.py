@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
-from dino_api.resources import Resources
+from dino_api.resources import Resources, RunPolicy
 from dino_operator.plan import account, observe, queue_labels, words
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation
 
-DEFAULT_MAX_RETRIES = 3
+DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
 NOT_SEARCHED = "Disabled"
 """The automlPolicy of jobs that only train. Absent, it is Auto."""

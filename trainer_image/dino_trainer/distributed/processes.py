@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from dino_api.names import FailureReason
+from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.errors import TrainerError
 
 # Where a rank leaves its failure.
-FAILURE_FILE = "DINO_RANK_FAILURE_FILE"
 _OOM_COUNTERS = ("memory.events", "memory/memory.oom_control")
 CGROUPS = Path("/sys/fs/cgroup")
 _PARENT_DEATH_SIGNAL = 1  # prctl(2)
@@ -64,7 +63,7 @@ class Processes:
         self._running = {
             place: subprocess.Popen(
                 self.command,
-                env={**env, FAILURE_FILE: str(self._file(place))},
+                env={**env, Env.RANK_FAILURE_FILE: str(self._file(place))},
                 start_new_session=True,
             )
             for place, env in enumerate(self.envs)
@@ -147,7 +146,7 @@ def oom_kills(cgroups: Path = CGROUPS) -> int:
 
 def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> None:
     """Tells the launcher why this rank ends."""
-    if path := env.get(FAILURE_FILE):
+    if path := env.get(Env.RANK_FAILURE_FILE):
         Path(path).write_text(json.dumps(failure.to_dict()), encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
 
+from dino_api import names
 from dino_api.names import RESULT_FILE as RESULT_FILE
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
@@ -23,7 +24,7 @@ from dino_trainer.storage import replacing
 from dino_trainer.train.meter import NO_PARTS, LossParts
 
 STATUS_FILE = "status.json"
-TERMINATION_LOG = Path("/dev/termination-log")
+TERMINATION_LOG = Path(names.TERMINATION_LOG)
 
 
 class Reporter:
@@ -99,7 +100,7 @@ class Reporter:
         known = {name: value for name, value in values.items() if _is_number(value)}
         for name in ("mAP", "mAP50"):
             if name in known:
-                self.say(f"Validation {name} : {known[name]:.4f}")
+                self.say(f"{names.VALIDATION} {name} : {known[name]:.4f}")
         self.say(f"Validated after epoch {epoch}{', the best so far' if best else ''}.")
         at = self._last.model_copy(
             update={"epoch": epoch, "mAP": known.get("mAP"), "mAP50": known.get("mAP50")}

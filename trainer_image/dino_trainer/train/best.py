@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dino_api.experiment import TrainConfig
+from dino_api.names import EPOCH_CHECKPOINT
 from dino_api.result import Metrics
-
-EPOCH = "model_epoch_"
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Kept:
     @property
     def name(self) -> str:
         """The file: `model_epoch_007.pth`."""
-        return f"{EPOCH}{self.epoch:03d}.pth"
+        return f"{EPOCH_CHECKPOINT}{self.epoch:03d}.pth"
 
 
 @dataclass

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
+from dino_api import names
 from dino_trainer.model import read_state
 from dino_trainer.model.file_kind import kind_of
 from dino_trainer.model.weights import UNREADABLE
 from dino_trainer.storage import named, replacing
 
-LATEST = "dino_model_latest.pth"
-PREVIOUS = "dino_model_previous.pth"
-BEST = "dino_model_best.pth"
+LATEST, PREVIOUS, BEST = names.LATEST, names.PREVIOUS, names.BEST_CHECKPOINT
 FORMAT = 1
 
 Content = dict[str, Any]

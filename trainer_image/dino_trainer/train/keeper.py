@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from dino_api.names import EPOCH_CHECKPOINT
 from dino_trainer.output import Output
 from dino_trainer.train import checkpoint, state
-from dino_trainer.train.best import EPOCH, Kept, Standing
+from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS, Content
 from dino_trainer.train.loop import Run
 
@@ -40,7 +41,7 @@ class OutputKeeper:
 
     def tidy(self, standing: Standing) -> None:
         """Makes files and list agree: a kill may have come between a file and the checkpoint."""
-        there = {name for name in self.output.published() if name.startswith(EPOCH)}
+        there = {name for name in self.output.published() if name.startswith(EPOCH_CHECKPOINT)}
         standing.kept = [kept for kept in standing.kept if kept.name in there]
         for name in there - {kept.name for kept in standing.kept}:
             self.output.remove(name)

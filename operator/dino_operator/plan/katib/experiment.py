@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from dino_api import names as api
-from dino_api.names import Action, Env, Label
+from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label
 from dino_operator.plan import limitranges, names, passed, queue_labels, render, specfile
 from dino_operator.plan.katib import space
 from dino_operator.plan.model import Object
@@ -22,16 +22,13 @@ from dino_operator.plan.search.view import SearchView
 
 API_VERSION = "kubeflow.org/v1beta1"
 KIND = "Experiment"
-METRIC = "Validation mAP50"
-"""What the trainer prints after each validation, with a colon and the value."""
 # Digits, nothing else: with Katib's own filter a NaN becomes the best trial and stops the search.
-FILTER = r"(Validation mAP50)\s*:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
+FILTER = rf"({METRIC})\s*:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
 NAME_PARAMETER = "trialName"
 SIDECAR_PATIENCE = 60
 """Seconds that a trainer that is done waits for a metrics collector that has not started."""
 
-LAST_WORDS = "/dev/termination-log"
-BEST = r's/.*"metrics":{{[^}}]*"mAP50":\([0-9.e-]*\).*/Validation mAP50: \1/p'
+BEST = rf's/.*"metrics":{{{{[^}}}}]*"mAP50":\([0-9.e-]*\).*/{METRIC}: \1/p'
 """Reads the best metric out of the trainer's last words."""
 
 # The shell that Katib puts around a trainer: one compound command, as Katib appends a redirection
@@ -232,7 +229,7 @@ def _variable(variable: Object) -> Object:
 
 def script(view: SearchView) -> str:
     """The one argument of the trial's shell."""
-    return SCRIPT.format(command=command(view), words=LAST_WORDS, patience=SIDECAR_PATIENCE)
+    return SCRIPT.format(command=command(view), words=TERMINATION_LOG, patience=SIDECAR_PATIENCE)
 
 
 def command(view: SearchView) -> str:

@@ -11,7 +11,7 @@ from math import isfinite
 
 from dino_api import automl
 from dino_api.automl import Value
-from dino_api.names import FailureReason, Label
+from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan import failure, observe, results
@@ -22,11 +22,11 @@ from dino_operator.plan.search.engine import LIVE, Point, Trial, TrialState
 from dino_operator.plan.search.trials import of_row
 from dino_operator.plan.search.view import SearchView
 
-BEST = "train/dino_model_best.pth"
+BEST = f"{Action.TRAIN}/{BEST_CHECKPOINT}"
 """The trainer's best checkpoint below a trial's output, where no pod is left to say so."""
 UNAVAILABLE = (
     "Katib has no metric of it: no validation was finished, or none gave a number "
-    "(a line 'Validation mAP50: 0.41')"
+    f"(a line '{METRIC}: 0.41')"
 )
 GONE = "its Trial was deleted"
 DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyStopped", "Pruned"))
@@ -168,7 +168,7 @@ def _score(told: Result | None, trial: Object) -> float | None:
         return told.metrics.mAP50
     observation = (trial.get("status") or {}).get("observation") or {}
     for metric in observation.get("metrics") or []:
-        if metric.get("name") == experiment.METRIC:
+        if metric.get("name") == METRIC:
             return _number(metric.get("max"))
     return None
 
