@@ -1,7 +1,8 @@
 """The failure catalogue: exit code, reason, whether to retry, and what the user does about it.
 
 The trainer exits with these codes, the operator reads them, status.failure shows the remedy.
-Codes follow sysexits where one fits.
+Codes follow sysexits where one fits. A remedy never promises another attempt: whether one follows
+is the plan's to say, which knows the retries that are left.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dino_api import memory
 from dino_api.names import METRIC, FailureReason
 
 Retry = Literal["never", "counted", "free"]
@@ -68,7 +70,7 @@ TABLE: tuple[FailureRule, ...] = (
         71,
         FailureReason.DEVICE_OUT_OF_MEMORY,
         "counted",
-        "Lower dataset.batch_size, the image size, or model.num_feature_levels.",
+        memory.of_any(FailureReason.DEVICE_OUT_OF_MEMORY),
     ),
     FailureRule(
         74,
@@ -121,13 +123,14 @@ TABLE: tuple[FailureRule, ...] = (
         137,
         FailureReason.OUT_OF_MEMORY,
         "counted",
-        "Raise spec.resources.memory, or lower dataset.batch_size or dataset.workers.",
+        memory.of_any(FailureReason.OUT_OF_MEMORY),
     ),
     FailureRule(
         143,
         FailureReason.PREEMPTED,
         "free",
-        "Nothing to do: the next attempt resumes from the checkpoint.",
+        "Nothing to correct: run again, a training resumes from its checkpoint, and other work "
+        "begins anew.",
     ),
     FailureRule(
         None,
@@ -159,7 +162,8 @@ TABLE: tuple[FailureRule, ...] = (
         None,
         FailureReason.POD_LOST,
         "counted",
-        "Look at the node (kubectl describe node); the next attempt resumes from the checkpoint.",
+        "Look at the node (kubectl describe node); a training that is run again resumes from its "
+        "checkpoint.",
     ),
     FailureRule(
         None,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import ast
+from pathlib import Path
 
+import pytest
+import torch
+
+import dino_trainer
+from dino_api import failures
 from dino_api.result import Failure, Result, Validation
 from dino_operator.plan import failure
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
+from dino_trainer.errors import failure_of
 from tests.builders import (
     Object,
     PodBuilder,
@@ -18,11 +25,12 @@ from tests.builders import (
     a_pod,
     later,
 )
+from tests.statuses import RUNNING
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.termination import kept
 
+TRAINER = Path(dino_trainer.__file__).parent
 ENDED = "the trainer ended with exit code"
-TOLD_65 = {"failure": {"reason": "InvalidDataset", "message": "m"}}
 CAUSES = {
     "the trainer's own words win": (
         lambda pod: pod.exited(
@@ -203,10 +211,11 @@ LIMITS = {
 @pytest.mark.parametrize("sentence", LIMITS)
 def test_a_remedy_for_memory_says_where_the_limit_came_from(sentence: str) -> None:
     (memory, by_range), message, remedy = LIMITS[sentence]
-    child = a_child(a_job()).failed()
+    job = a_job().experiment(dataset={"batch_size": 8}).policy(maxRetries=0).status(RUNNING)
+    child = a_child(job).failed()
     pod = a_pod(child).limited(memory, by_range).exited(137, reason="OOMKilled").obj()
-    cause = failure.of_job(child.obj(), [trim(Kind.PODS, pod)])
-    told = cause.to_status()
+    children = Children((child.obj(),), (trim(Kind.PODS, pod),))
+    told = plan(job.obj(), children, later(600), SETTINGS).status["failure"]
     assert told["message"].endswith(message)
     assert told["remedy"].startswith(remedy)
     assert "lower dataset.batch_size" in told["remedy"]
@@ -240,3 +249,66 @@ def test_an_experiment_that_cannot_be_run_names_the_keys_of_the_resource() -> No
     assert "spec.experiment.train.num_epochs" in said
     assert "spec.experiment.train.optm" in said
     assert "train.optim" in said
+
+
+PROMISES = ("next attempt", "another attempt", "tried again", "retried")
+"""What only a plan can know: whether an attempt follows, and with what."""
+
+
+@pytest.mark.parametrize("rule", failures.TABLE, ids=lambda rule: str(rule.reason))
+def test_the_catalogue_promises_no_attempt(rule: failures.FailureRule) -> None:
+    assert not [each for each in PROMISES if each in rule.remedy]
+
+
+def test_no_sentence_of_the_trainer_promises_an_attempt() -> None:
+    """A pod says what happened. With spec.runPolicy.maxRetries: 0 what it promised was untrue."""
+    found = [
+        f"{path.relative_to(TRAINER)}:{node.lineno}: {node.value}"
+        for path in sorted(TRAINER.rglob("*.py"))
+        for node in _spoken(ast.parse(path.read_text()))
+        if any(each in node.value for each in PROMISES)
+    ]
+    assert not found
+
+
+def _spoken(tree: ast.Module) -> list[ast.Constant]:
+    """Texts that are no docstrings."""
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [each for each in texts if isinstance(each.value, str) and id(each) not in bare]
+
+
+DEVICE = {
+    "failure": failure_of(torch.OutOfMemoryError("CUDA out of memory")).as_failure().to_dict()
+}
+"""The trainer's own last words."""
+ENDS = {
+    "PodLost": (
+        lambda pod: gone(pod),
+        "Look at the node (kubectl describe node); a training that ",
+    ),
+    "PeerLost": (lambda pod: pod.exited(75), "Look at the job's other pods"),
+    "StorageUnavailable": (lambda pod: pod.exited(69), "Check spec.storage.endpoint"),
+    "DeviceOutOfMemory": (lambda pod: pod.exited(71, message=DEVICE), "Take GPUs with more"),
+    "OutOfMemory": (lambda pod: pod.exited(137, "OOMKilled"), "Raise spec.resources.memory, or"),
+}
+
+
+def gone(pod: PodBuilder) -> PodBuilder:
+    pod.thing["status"] = {"phase": "Failed"}
+    return pod
+
+
+@pytest.mark.parametrize("reason", ENDS)
+def test_a_job_that_ends_at_its_first_failure_promises_no_attempt(reason: str) -> None:
+    change, remedy = ENDS[reason]
+    job = a_job().experiment(dataset={"batch_size": 8}).policy(maxRetries=0).status(RUNNING)
+    child = a_child(job).failed()
+    made = plan(
+        job.obj(), Children((child.obj(),), (change(a_pod(child)).obj(),)), later(600), SETTINGS
+    )
+    assert made.status["phase"] == "Failed"
+    told = made.status["failure"]
+    assert told["reason"] == reason
+    assert told["remedy"].startswith(remedy)
+    assert "next attempt" not in told["message"] + told["remedy"]

@@ -113,7 +113,55 @@ def test_the_second_end_in_a_row_with_one_image_is_the_last() -> None:
     assert end.status["failure"]["message"].endswith(
         "twice in a row with one image per forward pass"
     )
-    assert "raise spec.resources.memory" in end.status["failure"]["remedy"]
+    assert end.status["failure"]["remedy"] == (
+        "Take GPUs with more memory, or lower the image size, model.num_queries or "
+        "model.num_feature_levels, or set train.activation_checkpoint: true, and create a new job."
+    )
+
+
+REMEDIES = {
+    "fewer images follow": (
+        (a_batch(8), OOM, 3),
+        "Nothing to do: the next attempt has 4 images per forward pass, 2 passes per step, with "
+        "the same result. Raise spec.resources.memory, or lower dataset.batch_size, the image size",
+    ),
+    "fewer images would follow": (
+        (a_batch(8), DEVICE, 0),
+        "Take GPUs with more memory, or lower dataset.batch_size, the image size, "
+        "model.num_queries or model.num_feature_levels, or set train.activation_checkpoint: true, "
+        "and create a new job. With spec.runPolicy.maxRetries above 0 another attempt takes half "
+        "as many images at a time, with the same result.",
+    ),
+    "the same once more": (
+        (a_batch(1), OOM, 3),
+        "The next attempt is made as this one was; should it fail, too, create a new job. Raise "
+        "spec.resources.memory, or lower the image size",
+    ),
+    "one image, and no attempt": (
+        (a_batch(1), OOM, 0),
+        "Raise spec.resources.memory, or lower the image size, model.num_queries or "
+        "model.num_feature_levels, or set train.activation_checkpoint: true, and create a new job.",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", REMEDIES)
+def test_the_remedy_says_what_follows_and_only_the_plan_knows_it(sentence: str) -> None:
+    (job, end, retries), remedy = REMEDIES[sentence]
+    job.policy(maxRetries=retries)
+    for now in (61, 600):
+        told = after(job, a_child(job), *end, now=now).status["failure"]
+        assert told["remedy"].startswith(remedy)
+        assert ("next attempt" in told["remedy"]) == bool(retries)
+
+
+def test_a_check_of_the_data_that_lacked_memory_is_not_told_of_a_batch() -> None:
+    job = job_to("evaluate").experiment(dataset={"batch_size": 8}).policy(maxRetries=0)
+    check = a_child(job, "preflight")
+    pod = a_pod(check).exited(*OOM)
+    made = plan(job.obj(), Children((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
+    remedy = made.status["failure"]["remedy"]
+    assert remedy == "Raise spec.resources.memory, and create a new job."
 
 
 def test_another_end_in_between_gives_a_new_chance() -> None:
@@ -200,7 +248,8 @@ def test_what_cannot_be_halved_is_not_tried_again(
     assert failure["reason"] == "OutOfMemory"
     assert said in failure["message"]
     assert key in failure["remedy"]
-    assert "spec.resources.memory" in failure["remedy"]
+    assert failure["remedy"].startswith("Raise spec.resources.memory, or lower ")
+    assert failure["remedy"].endswith(", and create a new job.")
 
 
 def test_another_end_of_an_evaluation_leaves_its_batch_as_small_as_it_was() -> None:

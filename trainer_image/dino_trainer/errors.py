@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from dino_api import failures
+from dino_api import failures, memory
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure, Result
 
@@ -118,9 +118,9 @@ def failure_of(error: BaseException) -> TrainerError:
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY,
             f"The GPU ran out of memory: {_first_line(error)}",
-            "The next attempt of a DinoJob takes half as many images at a time, with the same "
-            f"result. Elsewhere set {Env.MICRO_BATCH} to half of dataset.batch_size, or lower the "
-            "image size or model.num_feature_levels.",
+            f"{memory.of_any(FailureReason.DEVICE_OUT_OF_MEMORY)} Outside of a DinoJob, "
+            f"{Env.MICRO_BATCH} set to half of the batch takes half as many images at a time, with "
+            "the same result.",
         )
     if isinstance(error, MemoryError) or _is_host_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")

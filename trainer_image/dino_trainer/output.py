@@ -177,8 +177,8 @@ class Output:
             self.stuck = True
             self._store.hurry()
             return (
-                f"{', '.join(left)} could not be published within {STOP_SECONDS:.0f} s: the "
-                "next attempt finds what was published before."
+                f"{', '.join(left)} could not be published within {STOP_SECONDS:.0f} s: what "
+                "was published before is still there."
             )
         try:
             self._uploads.raise_failure()

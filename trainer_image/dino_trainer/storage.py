@@ -142,7 +142,7 @@ def changed(what: str) -> TrainerError:
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"{what} was replaced while it was downloaded.",
-        "Nothing if that was meant: the next attempt reads the new one.",
+        "If that was meant, run again, which reads the new one.",
     )
 
 

@@ -16,7 +16,8 @@ Start with `job.py`, the decision about a DinoJob; `search/` and `katib/` are ab
 - What holds one up: `kueue.py`, `queue_labels.py` and `workload.py` (queues), `scheduling.py` (no
   node), `podevents.py` and `containers.py` (no pod, or one that does not start or end), `lost.py`
   (a node that does not answer), `refused.py` (what the API server refuses).
-- Why an attempt failed: `failure.py`, `oom.py`; `memory.py` is what the next one does about it.
+- Why an attempt failed: `failure.py`, `oom.py`; `memory.py` is what the next one does about it,
+  or what to change where none follows.
 - Time: `deadline.py` and `account.py` (how long attempts ran).
 - Children: `render.py`, `pods.py`, `inputs.py`, `names.py`, `passed.py` (labels of the owner),
   `quantities.py` and `limitranges.py` (CPUs and memory), `specfile.py`, `schema.py`.

@@ -23,12 +23,13 @@ VAGUE = (FailureReason.INTERNAL_ERROR, FailureReason.PEER_LOST)
 
 @dataclass(frozen=True)
 class Cause:
-    """A catalogue row and what was seen."""
+    """A catalogue row and what was seen. more: what would give the pod the memory it lacked."""
 
     rule: failures.FailureRule
     message: str
     remedy: str = ""
     exit_code: int | None = None
+    more: str = ""
 
     def to_status(self) -> Object:
         """As status.failure."""
@@ -106,7 +107,7 @@ def _evicted(pod: Object) -> Cause:
         return cause(FailureReason.DISK_FULL, said)
     if "memory" in said:
         rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
-        return Cause(rule, said, oom.remedy(pod, of_node=True))
+        return Cause(rule, said, more=oom.more(pod, of_node=True))
     return cause(FailureReason.PREEMPTED, said)
 
 
@@ -141,7 +142,7 @@ def _explains(rule: failures.FailureRule | None) -> bool:
 
 def _out_of_memory(pod: Object, said: str, code: int) -> Cause:
     rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
-    return Cause(rule, said, oom.remedy(pod), code)
+    return Cause(rule, said, exit_code=code, more=oom.more(pod))
 
 
 def _signalled(pod: Object, code: int) -> Cause:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from dino_api.memory import REASONS
 from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
 from dino_operator.plan import (
     attempts,
@@ -243,12 +244,15 @@ def _attempt_failed(view: View, job: Object) -> Plan:
         kept = {} if view.checks_data else results.of_failed(job, view.children.pods, view.status)
         return failed(view, cause, ended, **kept)
     if not view.checks_data and memory.is_used_up(job, cause.rule.reason, view.resource):
-        return failed(view, memory.last_word(job, cause, view.resource), ended)
+        cause = memory.last_word(job, cause, view.resource)
+        return failed(view, memory.at_the_end(job, cause, view.resource, view.max_retries), ended)
     attempt = _attempt_after(view, job, cause)
     if view.wants_stop:
         return stop.follow(view)
     if attempt.retries > view.max_retries:
+        cause = memory.at_the_end(job, cause, view.resource, view.max_retries)
         return _retries_used_up(view, cause, attempt.number - 1, ended)
+    cause = memory.while_retried(job, cause, view.resource, attempt.memory)
     if view.wants_suspend:
         return _begin(view, attempt, cause)
     ready = _ready_at(view, job, attempt.number - 1)
@@ -268,7 +272,7 @@ def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetim
     ended, number = attempt.number - 1, attempt.number
     said = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
     said += f"{_named(view, number)} starts at {observe.format_time(ready)}"
-    if cause.rule.reason in memory.REASONS and attempt.memory:
+    if cause.rule.reason in REASONS and attempt.memory:
         said += f" with {attempt.memory}"
     told = write(
         view,

@@ -10,21 +10,20 @@ from dataclasses import dataclass, replace
 from math import ceil
 from types import MappingProxyType
 
-from dino_api.names import Action, FailureReason
+from dino_api.memory import MORE, NETWORK, REASONS
+from dino_api.memory import remedy as advice
+from dino_api.names import Action, FailureReason, Label, Stage
 from dino_operator.plan import observe, specfile, words
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 
-REASONS = (FailureReason.OUT_OF_MEMORY, FailureReason.DEVICE_OUT_OF_MEMORY)
-REMEDY = (
-    "Memory does not suffice for one image at a time: raise spec.resources.memory, or for "
-    "DeviceOutOfMemory take GPUs with more; or lower the image size, model.num_queries or "
-    "model.num_feature_levels, or set train.activation_checkpoint: true, and create a new job."
-)
 _SIZE = "{0}.input_width and {0}.input_height, or dataset.workers"
+_NETWORK = f"{NETWORK}, or set train.activation_checkpoint: true"
 _LOWER: Mapping[Action, str] = MappingProxyType(
     {
+        Action.TRAIN: _NETWORK,
+        Action.DISTILL: _NETWORK,
         Action.EVALUATE: _SIZE.format(Action.EVALUATE),
         Action.INFERENCE: _SIZE.format(Action.INFERENCE),
         Action.EXPORT: "export.batch_size, export.input_width and export.input_height",
@@ -33,7 +32,9 @@ _LOWER: Mapping[Action, str] = MappingProxyType(
         Action.GEN_TRT_ENGINE: "gen_trt_engine.tensorrt.workspace_size and max_batch_size",
     }
 )
-"""What needs less memory, by actions that do not train."""
+"""What needs less memory, besides fewer images at a time."""
+_NEW = "and create a new job"
+_FEWER = "takes half as many images at a time, with the same result"
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,55 @@ def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
     """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
     if words.trains(resource):
         said = "twice in a row with one image per forward pass"
-        return replace(cause, message=f"{cause.message}; {said}", remedy=REMEDY)
-    alone = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
-    remedy = (
-        "Raise spec.resources.memory, or for DeviceOutOfMemory take GPUs with more; or lower "
-        f"{_LOWER[words.action_of(resource)]}, and create a new job."
-    )
-    return replace(cause, message=f"{cause.message}; {alone}", remedy=remedy)
+    else:
+        said = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
+    return replace(cause, message=f"{cause.message}; {said}")
+
+
+def at_the_end(job: Object, cause: Cause, resource: Object, retries: int) -> Cause:
+    """The same with what to do where no attempt follows. Raises InvalidSpec.
+
+    retries: the most that the job may have; without one even a halving is not tried.
+    """
+    if cause.rule.reason not in REASONS:
+        return cause
+    remedy = advice(_more(cause), _less(job, resource), _NEW)
+    if not retries and not _is_check(job) and _images(job, resource) > 1:
+        remedy += f" With spec.runPolicy.maxRetries above 0 another attempt {_FEWER}."
+    return replace(cause, remedy=remedy)
+
+
+def while_retried(job: Object, cause: Cause, resource: Object, tried: MicroBatch | None) -> Cause:
+    """The same with what to do where an attempt follows. tried: what that has. Raises InvalidSpec.
+
+    Nothing, where it takes fewer images; else it does the same once more.
+    """
+    reason = cause.rule.reason
+    if reason not in REASONS:
+        return cause
+    advised = advice(_more(cause), _less(job, resource))
+    if is_halved(tried, reason):
+        begins = f"Nothing to do: the next attempt has {tried}, with the same result."
+    else:
+        begins = "The next attempt is made as this one was; should it fail, too, create a new job."
+    return replace(cause, remedy=f"{begins} {advised}")
+
+
+def _more(cause: Cause) -> str:
+    return cause.more or MORE[cause.rule.reason]
+
+
+def _less(job: Object, resource: Object) -> str:
+    """Keys of the experiment; a check of the data reads none that would help."""
+    if _is_check(job):
+        return ""
+    lower = _LOWER[words.action_of(resource)]
+    return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
+
+
+def _is_check(job: Object) -> bool:
+    labels = job["metadata"].get("labels") or {}
+    return bool(labels.get(Label.ACTION.value) == Stage.PREFLIGHT)
 
 
 def _images(job: Object, resource: Object) -> int:

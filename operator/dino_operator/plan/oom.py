@@ -1,8 +1,8 @@
-"""Where the memory limit of a pod came from: a remedy must name what can be changed."""
+"""Where the memory limit of a pod came from: what gives it more must name what can be changed."""
 
 from __future__ import annotations
 
-from dino_api import failures
+from dino_api.memory import MORE
 from dino_api.names import FailureReason
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import CONTAINER
@@ -10,13 +10,13 @@ from dino_operator.plan.observe import CONTAINER
 LIMIT_RANGER = "kubernetes.io/limit-ranger"
 """Kubernetes' annotation of a pod in which a LimitRange set something: "LimitRanger plugin set:
 cpu, memory request for container a; memory limit for container a"."""
-_LESS = failures.by_reason(FailureReason.OUT_OF_MEMORY).remedy
+_MORE = MORE[FailureReason.OUT_OF_MEMORY]
 _OF_RANGE = (
-    "The limit is a default of the namespace's LimitRange (kubectl get limitrange), since "
+    "the limit is a default of the namespace's LimitRange (kubectl get limitrange), since "
     "spec.resources.memory is absent: set it to more"
 )
 _OF_NODE = (
-    "The pod has no memory limit, so the node had no memory left: set spec.resources.memory, "
+    "the pod has no memory limit, so the node had no memory left: set spec.resources.memory, "
     "which reserves it"
 )
 
@@ -31,20 +31,17 @@ def killed(pod: Object) -> str:
     return f"the kernel killed the container at its memory limit{of}{whose}"
 
 
-def remedy(pod: Object, of_node: bool = False) -> str:
-    """What to do, by where the limit came from. The catalogue's where that is not known.
+def more(pod: Object, of_node: bool = False) -> str:
+    """What gives the pod more memory, by where the limit came from.
 
     of_node: the node lacked memory, whatever the pod's limit is.
     """
     limit = _limit(pod)
-    less = _LESS.partition(", or ")[2]
     if limit == "":
-        return f"{_OF_NODE}; or {less}"
+        return _OF_NODE
     if limit is None or of_node:
-        return _LESS
-    if _is_of_range(pod):
-        return f"{_OF_RANGE}, or {less}"
-    return f"The limit is spec.resources.memory: {_LESS[0].lower()}{_LESS[1:]}"
+        return _MORE
+    return _OF_RANGE if _is_of_range(pod) else f"the limit is spec.resources.memory: {_MORE}"
 
 
 def _limit(pod: Object) -> str | None:

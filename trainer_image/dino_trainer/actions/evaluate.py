@@ -122,7 +122,6 @@ def find(scene: Scene, context: RunContext) -> Found | None:
         raise TrainerError(
             FailureReason.PREEMPTED,
             f"Stopped on request after {pace.done} of {len(scene.dataset.images)} images.",
-            "The next attempt begins anew.",
         )
     if found is not None:
         _refuse_nan(found, scene)

@@ -167,7 +167,7 @@ def _build(
         raise TrainerError(
             FailureReason.PREEMPTED,
             "Stopped on request while TensorRT built the engine.",
-            "The next attempt goes on with the tactics measured so far.",
+            "Run again, it goes on with the tactics measured so far.",
         )
     return built.plan
 

@@ -173,7 +173,6 @@ def _detect(
         raise TrainerError(
             FailureReason.PREEMPTED,
             f"Stopped on request while {model.info.file.uri} was compared.",
-            "The next attempt begins anew.",
         )
     return found
 

@@ -55,7 +55,6 @@ def run_through(
             raise TrainerError(
                 FailureReason.PREEMPTED,
                 f"Stopped on request after {done} of {len(pictures)} images.",
-                "The next attempt begins anew.",
             )
         for unreadable in turn.unreadable:
             _skip(unreadable, pictures, tally, watch)

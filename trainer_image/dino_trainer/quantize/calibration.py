@@ -79,7 +79,6 @@ def prepared(
             raise TrainerError(
                 FailureReason.PREEMPTED,
                 f"Stopped on request after {done - 1} of {total} calibration images.",
-                "The next attempt begins anew.",
             )
         pixels = batch.images
         if detector.variant == "raw":
