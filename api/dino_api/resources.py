@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from dino_api.actions import ACTIONS, Data
 from dino_api.base import NAME, NO_NULL, URI, Camel, NumberOrString
 from dino_api.datasets import Datasets, DatasetSource
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
@@ -163,7 +164,7 @@ class Parent(Camel):
     uri: str | None = Field(
         None,
         max_length=URI,
-        description="A model file in place of a name: s3://….pth, .onnx or .engine.",
+        description="A model file in place of a name: s3://….pth, .safetensors, .onnx or .engine.",
     )
 
 
@@ -272,13 +273,13 @@ def resolve(job: DinoJob) -> dict[str, Any]:
         raise ValueError("spec.datasets.train is missing")
     found = _data(data)
     if trains:
-        found.setdefault("val_data_sources", found["train_data_sources"])
+        found.setdefault(Data.VALIDATION.key, found[Data.TRAIN.key])
     if spec.num_classes is not None:
         found["num_classes"] = spec.num_classes
     if found:
         mapping["dataset"] = {**(mapping.get("dataset") or {}), **found}
     if told := _processes(spec.action, spec.resources):
-        section = "train" if trains else spec.action.value
+        section = ACTIONS[spec.action].section.value
         mapping[section] = {**(mapping.get(section) or {}), **told}
     mapping["results_dir"] = spec.output.uri
     return mapping
@@ -286,22 +287,17 @@ def resolve(job: DinoJob) -> dict[str, Any]:
 
 def _data(data: Datasets) -> dict[str, Any]:
     """The keys of `dataset` for what is given. Admission saw to it that the action reads it."""
-    lists = {
-        "train_data_sources": data.train,
-        "val_data_sources": data.validation,
-        "test_data_sources": data.test,
-        "quant_calibration_data_sources": data.calibration,
-    }
-    found: dict[str, Any] = {name: _sources(given) for name, given in lists.items() if given}
+    lists = {each: getattr(data, each) for each in Data if each is not Data.INFERENCE}
+    found: dict[str, Any] = {part.key: _sources(given) for part, given in lists.items() if given}
     if (one := data.inference) is not None:
         images, names = [one.image_dir()], one.classmap_file()
-        found["infer_data_sources"] = {"image_dir": images, "classmap": names}
+        found[Data.INFERENCE.key] = {"image_dir": images, "classmap": names}
     return found
 
 
 def _processes(action: Action, wished: Resources) -> dict[str, int]:
     """What a section is told. Where a pod is one process on one node, the GPUs alone."""
-    if action not in {*TRAINS, Action.EVALUATE, Action.INFERENCE}:
+    if not ACTIONS[action].says_gpus:
         return {}
     told = {"num_gpus": wished.gpus}
     if wished.nodes > 1:

@@ -6,12 +6,13 @@ beside the artifacts. Status of the resource is made of the same models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from dino_api import message, message_reading
 from dino_api.base import NAME, REPORTED_URI, SHORT, TEXT, URI
+from dino_api.formats import Format
 from dino_api.names import Action, Stage
 from dino_api.reported import Reported
 
@@ -109,9 +110,7 @@ class ModelFile(Reported):
     """One file of a model, in the form that a later job goes on from."""
 
     uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
-    format: Literal["checkpoint", "onnx", "engine"] = Field(
-        description="checkpoint (.pth, .tlt), onnx, or engine (TensorRT)."
-    )
+    format: Format = Field(description="checkpoint, onnx, or engine (TensorRT).")
     precision: str | None = Field(
         None, max_length=NAME, description="Number format: fp32, fp16, bf16 or int8."
     )
@@ -122,9 +121,7 @@ class ModelFile(Reported):
 class Scored(Reported):
     """One of two models that were run on the same images."""
 
-    format: Literal["checkpoint", "onnx", "engine"] = Field(
-        description="checkpoint, onnx or engine."
-    )
+    format: Format = Field(description="checkpoint, onnx or engine.")
     precision: str | None = Field(None, max_length=NAME, description="Number format.")
     mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
     mAP50: float | None = Field(None, description="AP at IoU 0.50.")

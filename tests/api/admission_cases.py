@@ -118,9 +118,9 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
     ),
     "a parent that is no model file": (
         "spec.parent",
-        {"uri": "s3://bucket/model.pt"},
+        {"uri": "s3://bucket/model.zip"},
         "spec.parent.uri",
-        "ends in .pth, .tlt, .onnx or .engine",
+        "ends in .pth, .tlt, .ckpt, .pt, .bin, .pkl, .safetensors, .onnx or .engine",
     ),
     "a parent on this machine": (
         "spec.parent",
@@ -476,13 +476,13 @@ BAD_OF: dict[str, tuple[Action, Changes, str, str]] = {
         Action.EXPORT,
         (("spec.resources.gpus", 2),),
         "spec.resources.gpus",
-        "for train, distill and evaluate only",
+        "for train, evaluate and distill only",
     ),
     "an inference in two processes": (
         Action.INFERENCE,
         (("spec.resources", {"gpus": 0, "processes": 2}),),
         "spec.resources.processes",
-        "for train, distill and evaluate only",
+        "for train, evaluate and distill only",
     ),
     "an engine without a GPU": (
         ENGINE,

@@ -74,6 +74,14 @@ GOOD: dict[str, tuple[Action, Changes]] = {
         Action.EVALUATE,
         (("spec.parent", {"uri": "s3://bucket/a/dino_model.engine"}),),
     ),
+    "an evaluation of a checkpoint of another library": (
+        Action.EVALUATE,
+        (("spec.parent", {"uri": "s3://bucket/a/model.safetensors"}),),
+    ),
+    "an export of a checkpoint of Lightning": (
+        Action.EXPORT,
+        (("spec.parent", {"uri": "s3://bucket/a/last.ckpt"}),),
+    ),
     "an evaluation of a TAO checkpoint on two GPUs": (
         Action.EVALUATE,
         (("spec.parent", {"uri": "s3://bucket/tao.tlt"}), ("spec.resources.gpus", 2)),

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from dino_api.actions import ACTIONS
 from dino_api.base import note_of
 from dino_api.experiment import ExperimentSpec, load
 from dino_api.experiment.paths import walk
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY
+from dino_api.experiment.spec import OTHER_SECTIONS
 from dino_api.generate.__main__ import main
 from dino_api.generate.cel import literal
 from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
@@ -245,7 +246,7 @@ def test_a_template_loads_and_has_the_defaults(action: Action) -> None:
     assert text.startswith(f"# dino {action} -e ")
     spec, warnings = load(yaml.safe_load(text), action=action)
     assert {one.path.partition(".")[0] for one in warnings} <= {"train"}
-    for name in READ_BY[action]:
+    for name in ACTIONS[action].sections:
         default = getattr(ExperimentSpec(), name)
         if name == "dataset":
             assert spec.dataset.augmentation == default.augmentation
@@ -259,7 +260,7 @@ def test_a_template_loads_and_has_the_defaults(action: Action) -> None:
 def test_a_template_has_the_keys_of_its_action_and_no_others(action: Action) -> None:
     given = yaml.safe_load(FILES[f"schemas/spec_template_{action}.yaml"])
     of_actions = {name for name in given if name in {*Action}}
-    assert of_actions == {*READ_BY[action]} - {"model", "dataset"}
+    assert of_actions == {*ACTIONS[action].sections} - {"model", "dataset"}
     read = {"train_data_sources": TRAINS, "infer_data_sources": {Action.INFERENCE}}
     for name, actions in read.items():
         assert (name in given["dataset"]) == (action in actions)

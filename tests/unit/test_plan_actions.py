@@ -82,6 +82,18 @@ def test_data_that_only_serves_to_compare_is_checked_as_well(action: str) -> Non
     assert container(first)["command"][4:] == checks_for(action)
 
 
+def test_weights_alone_need_no_data_and_no_check_of_it() -> None:
+    """A pod was made to check data that no one had named."""
+    weights = {"mode": "weight_only_ptq", "backend": "torchao"}
+    job = job_to("quantize").experiment(quantize=weights)
+    job.thing["spec"].pop("datasets")
+    done = planned(job)
+    (first,) = jobs_of(done)
+    assert observe.name_of(first) == "x-quantize-1"
+    assert "DataReady" not in conditions(done)
+    assert specfile.read_spec(job.obj()).workers == 0
+
+
 def checks_for(action: str) -> list[str]:
     """Jobs that share an output leave each other's reports alone."""
     return ["--for", action, "--report", f"s3://results/x/{action}/preflight"]

@@ -203,6 +203,10 @@ def test_another_model_than_the_parents_is_refused_before_a_pod_starts(
     [
         ("export", "s3://b/m.pth", ("export", "checkpoint")),
         ("evaluate", "s3://b/m.tlt", ("evaluate", "checkpoint")),
+        ("evaluate", "s3://b/m.safetensors", ("evaluate", "checkpoint")),
+        ("export", "s3://b/m.ckpt", ("export", "checkpoint")),
+        ("distill", "s3://b/m.bin", ("distill", "pretrained_teacher_model_path")),
+        ("inference", "s3://b/m.pt", ("inference", "checkpoint")),
         ("quantize", "s3://b/m.onnx", ("quantize", "model_path")),
         ("inference", "s3://b/m.engine", ("inference", "trt_engine")),
         ("distill", "s3://b/m.pth", ("distill", "pretrained_teacher_model_path")),

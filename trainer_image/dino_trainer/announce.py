@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dino_api.actions import ACTIONS, Data
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_trainer.detectors import model_uri
 from dino_trainer.distributed.launcher import Shape
-from dino_trainer.needs import READ
+from dino_trainer.needs import annotated
 from dino_trainer.output import Output
 from dino_trainer.storage import Say
-
-# Keys of `dataset` that each action reads, and what to call them.
-_DATA = {
-    "train_data_sources": "Training data",
-    "val_data_sources": "Validation data",
-    "test_data_sources": "Test data",
-    "quant_calibration_data_sources": "Calibration data",
-}
 
 
 def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> None:
@@ -32,15 +25,15 @@ def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> 
 
 
 def _data(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
-    for key in READ[action]:
-        found = _sources(getattr(spec.dataset, key))
-        if key == "val_data_sources":
+    for part in annotated(action):
+        found = _sources(getattr(spec.dataset, part.key))
+        if part is Data.VALIDATION:
             found = found or "the training data again"
         if found:
-            yield _DATA[key], found
+            yield part.heading, found
     infer = spec.dataset.infer_data_sources
-    if action == Action.INFERENCE and infer:
-        yield "Images", ", ".join(infer.image_dir)
+    if Data.INFERENCE in ACTIONS[action].reads and infer:
+        yield Data.INFERENCE.heading, ", ".join(infer.image_dir)
 
 
 def _model(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from dino_api.names import TRAINS, Action, Stage
 from dino_api.result import Result
 from dino_trainer import cli_help
-from dino_trainer.cli_actions import ACTIONS
+from dino_trainer.cli_actions import HELP
 from dino_trainer.distributed.launcher import is_rank
 from dino_trainer.errors import failure_of
 from dino_trainer.launch import explain, launch
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_action(actions: Any, action: Action) -> None:
-    text = ACTIONS[action]
+    text = HELP[action]
     parser = actions.add_parser(
         action.value,
         help=text.summary,

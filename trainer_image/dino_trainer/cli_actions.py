@@ -174,7 +174,7 @@ class ActionText(NamedTuple):
     results: str
 
 
-ACTIONS: dict[Action, ActionText] = {
+HELP: dict[Action, ActionText] = {
     Action.TRAIN: ActionText(
         "train a detector and score it on validation images",
         "Train a DINO detector on COCO data and score it after each validation.",

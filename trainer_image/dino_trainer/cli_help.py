@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dino_api import failures
 from dino_api.names import TRAINS, Action, Env
-from dino_trainer.cli_actions import ACTIONS, ALWAYS, EXAMPLES
+from dino_trainer.cli_actions import ALWAYS, EXAMPLES, HELP
 
 _PREFLIGHT = """\
 examples:
@@ -55,7 +55,7 @@ def environment() -> str:
 
 def action_epilog(action: Action) -> str:
     """Everything below the options of `dino <action> --help`."""
-    text = ACTIONS[action]
+    text = HELP[action]
     results = text.results if action in TRAINS else text.results + ALWAYS
     parts = [text.examples.rstrip(), results.rstrip(), exit_codes(), environment()]
     return "\n\n".join(parts)

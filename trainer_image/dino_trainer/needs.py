@@ -5,27 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dino_api.actions import ACTIONS, Data, facts_of
 from dino_api.experiment import Problem
-from dino_api.names import TRAINS, WEIGHTS_ALONE, Action
+from dino_api.names import WEIGHTS_ALONE, Action
 
 _SOURCES = "[{image_dir: images, json_file: annotations.json}]"
-# The one split of `dataset` that an action cannot do without; weights alone are quantized without
-# any.
-_NEEDED = {
-    Action.TRAIN: "train_data_sources",
-    Action.DISTILL: "train_data_sources",
-    Action.EVALUATE: "test_data_sources",
-    Action.QUANTIZE: "quant_calibration_data_sources",
-}
-# Those that it reads where they are given.
-READ: dict[Action, tuple[str, ...]] = {
-    **dict.fromkeys(TRAINS, ("train_data_sources", "val_data_sources")),
-    Action.EVALUATE: ("test_data_sources",),
-    Action.INFERENCE: (),
-    Action.EXPORT: ("test_data_sources",),
-    Action.QUANTIZE: ("quant_calibration_data_sources", "test_data_sources"),
-    Action.GEN_TRT_ENGINE: ("quant_calibration_data_sources", "test_data_sources"),
-}
 
 
 def for_running(data: dict[str, Any], action: Action) -> list[Problem]:
@@ -42,16 +26,24 @@ def _results(data: dict[str, Any], action: Action) -> Iterator[Problem]:
 def _data(data: dict[str, Any], action: Action) -> Iterator[Problem]:
     dataset = _map(data.get("dataset"))
     weights = _map(data.get(action.value)).get("mode") == WEIGHTS_ALONE
-    needed = None if weights else _NEEDED.get(action)
-    if needed and not dataset.get(needed):
-        yield _missing(f"dataset.{needed}", action, _SOURCES)
-    for key in READ[action]:
-        yield from _incomplete(key, dataset.get(key), action)
-    if action == Action.INFERENCE:
-        infer = _map(dataset.get("infer_data_sources"))
-        for part, form in (("image_dir", "a folder or an archive"), ("classmap", "a text file")):
-            if not infer.get(part):
-                yield _missing(f"dataset.infer_data_sources.{part}", action, form)
+    facts = facts_of(action, weights)
+    if Data.INFERENCE in facts.reads:
+        yield from _pictures(_map(dataset.get(Data.INFERENCE.key)), action)
+    elif facts.needs and not dataset.get(facts.needs.key):
+        yield _missing(f"dataset.{facts.needs.key}", action, _SOURCES)
+    for part in annotated(action):
+        yield from _incomplete(part.key, dataset.get(part.key), action)
+
+
+def annotated(action: Action) -> tuple[Data, ...]:
+    """The data with annotations that the action reads where it is given."""
+    return tuple(each for each in ACTIONS[action].reads if each is not Data.INFERENCE)
+
+
+def _pictures(infer: dict[str, Any], action: Action) -> Iterator[Problem]:
+    for part, form in (("image_dir", "a folder or an archive"), ("classmap", "a text file")):
+        if not infer.get(part):
+            yield _missing(f"dataset.{Data.INFERENCE.key}.{part}", action, form)
 
 
 def _teacher(data: dict[str, Any], action: Action) -> Iterator[Problem]:
@@ -74,15 +66,6 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 def _missing(path: str, action: Action, form: str) -> Problem:
-    return Problem(path, None, f"is needed to {_VERBS[action]}", f"Write {form}.", id="needed")
-
-
-_VERBS = {
-    Action.TRAIN: "train",
-    Action.DISTILL: "distill",
-    Action.EVALUATE: "evaluate",
-    Action.INFERENCE: "find objects in images",
-    Action.EXPORT: "export",
-    Action.GEN_TRT_ENGINE: "build an engine",
-    Action.QUANTIZE: "quantize",
-}
+    return Problem(
+        path, None, f"is needed to {ACTIONS[action].verb}", f"Write {form}.", id="needed"
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import TRAINS, Action
+from dino_api.names import Action
 
 
 def section_of(spec: ExperimentSpec, action: Action) -> Any:
@@ -15,9 +16,8 @@ def section_of(spec: ExperimentSpec, action: Action) -> Any:
 
 def shape_section(spec: ExperimentSpec, action: Action) -> Any:
     """The section that says in how many processes an action runs; None where it is always one."""
-    if action in TRAINS:
-        return spec.train
-    return spec.evaluate if action == Action.EVALUATE else None
+    facts = ACTIONS[action]
+    return getattr(spec, facts.section) if facts.several else None
 
 
 def key_path(action: Action, key: str) -> str:

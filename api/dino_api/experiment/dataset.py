@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from dino_api.actions import Data, reading
 from dino_api.base import URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
-from dino_api.names import Action
 
 Side = Annotated[int, Field(ge=32, le=8192), IsWhole]
 Mean = Annotated[float, Field(ge=0, le=1), IsNumber]
@@ -19,8 +19,6 @@ ClassId = Annotated[int, Field(ge=0, le=100000), IsWhole]
 Path = Annotated[str, Field(max_length=URI)]
 
 _DATASETS = "spec.datasets"
-_TRAINING = (Action.TRAIN, Action.DISTILL)
-_TEST = (Action.EVALUATE, Action.EXPORT, Action.GEN_TRT_ENGINE, Action.QUANTIZE)
 
 
 class DataSource(Section):
@@ -142,13 +140,17 @@ class DatasetConfig(Section):
     """Data sources, batching and augmentation."""
 
     train_data_sources: list[DataSource] | None = key(
-        None, "Training data.", resource=f"{_DATASETS}.train", only=_TRAINING, size=100
+        None,
+        "Training data.",
+        resource=f"{_DATASETS}.train",
+        only=reading(Data.TRAIN),
+        size=100,
     )
     val_data_sources: list[DataSource] | None = key(
         None,
         "Validation data. Absent: the training data is used, which flatters the result.",
         resource=f"{_DATASETS}.validation",
-        only=_TRAINING,
+        only=reading(Data.VALIDATION),
         size=100,
     )
     test_data_sources: Sources | None = key(
@@ -156,21 +158,21 @@ class DatasetConfig(Section):
         "Data that `dino evaluate` scores. export, gen_trt_engine and quantize compare the model "
         "that they made with the one that they were given on it. One source, or a list.",
         resource=f"{_DATASETS}.test",
-        only=_TEST,
+        only=reading(Data.TEST),
         size=100,
     )
     infer_data_sources: InferDataSource | None = key(
         None,
         "Images and class names of `dino inference`.",
         resource=f"{_DATASETS}.inference",
-        only=(Action.INFERENCE,),
+        only=reading(Data.INFERENCE),
     )
     quant_calibration_data_sources: Sources | None = key(
         None,
         "Images that `dino quantize` and INT8 engines take value ranges from. One source, or a "
         "list.",
         resource=f"{_DATASETS}.calibration",
-        only=(Action.QUANTIZE, Action.GEN_TRT_ENGINE),
+        only=reading(Data.CALIBRATION),
         size=100,
     )
     num_classes: Classes | None = key(
@@ -201,7 +203,7 @@ class DatasetConfig(Section):
         None,
         "Category ids that are scored, by validation and after. Absent: all. TAO's template says "
         "[1], which scores one class only.",
-        only=(*_TRAINING, *_TEST),
+        only=(*reading(Data.VALIDATION), *reading(Data.TEST)),
         min_length=1,
         size=1000,
     )

@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.model import STRUCTURE
-from dino_api.experiment.spec import READ_BY, ExperimentSpec
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import TRAINS, Action
 
 # What actions that do not train read of the sections that they share with those that do.
@@ -36,7 +37,7 @@ def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
 
 def deciding(spec: ExperimentSpec, action: Action) -> dict[str, dict[str, Any]]:
     """What the digest is of: by section, the keys that are not at their defaults."""
-    parts = {name: _deciding(getattr(spec, name), action) for name in READ_BY[action]}
+    parts = {name: _deciding(getattr(spec, name), action) for name in ACTIONS[action].sections}
     if action not in TRAINS:
         parts["model"] = _kept(parts["model"], _MODEL)
         augment = _kept(parts["dataset"].pop("augmentation", {}), _AUGMENT)

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.paths import Loc, dotted, field_at, nearest, section_of
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec
+from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.names import Action
 from dino_api.problem import Problem
 
@@ -263,7 +264,7 @@ def _problem(error: _Unresolved, node: Any, loc: Loc, action: Action) -> Problem
 def _is_read(loc: Loc, action: Action) -> bool:
     """Whether the action reads the key; one that is unknown is a mistake anyway."""
     name = str(loc[0])
-    mine = READ_BY[action]
+    mine = ACTIONS[action].sections
     if name in OTHER_SECTIONS or (name not in mine and _is_section_of_another(name)):
         return False
     section: Any = ExperimentSpec
@@ -278,4 +279,4 @@ def _is_read(loc: Loc, action: Action) -> bool:
 
 
 def _is_section_of_another(name: str) -> bool:
-    return any(name in sections for sections in READ_BY.values())
+    return any(name in each.sections for each in ACTIONS.values())

@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.experiment.paths import Loc, dotted, nearest, section_of
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec, readers
+from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.rules import check
@@ -200,5 +201,5 @@ def _unread(section: BaseModel, name: str, action: Action) -> str:
         return ""
     if name in OTHER_SECTIONS:
         return OTHER_SECTIONS[name]
-    by = [each for each, sections in READ_BY.items() if name in sections]
+    by = [each for each, facts in ACTIONS.items() if name in facts.sections]
     return readers(by) if by and action not in by else ""

@@ -20,17 +20,9 @@ from dino_api.experiment.dataset import DatasetConfig
 from dino_api.experiment.model import ModelConfig
 from dino_api.experiment.quantize import QuantizeConfig
 from dino_api.experiment.train import TrainConfig
-from dino_api.names import TRAINS, Action
 
 # Sections that no action reads, with what to say about them.
 OTHER_SECTIONS: dict[str, str] = {"wandb": "nothing is sent to Weights & Biases"}
-
-READ_BY: dict[Action, tuple[str, ...]] = {
-    action: ("model", "dataset", *(("train",) if action in TRAINS else ()), *own)
-    for action in Action
-    for own in [() if action == Action.TRAIN else (action.value,)]
-}
-"""The sections that each action reads."""
 
 
 def readers(actions: Iterable[str]) -> str:

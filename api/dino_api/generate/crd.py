@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names
+from dino_api.actions import ACTIONS
 from dino_api.automl import FOLLOWERS, DinoAutoMLSpec, DinoAutoMLStatus
 from dino_api.base import Camel, note_of
 from dino_api.experiment.paths import walk
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec
+from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.generate.cel import add_automl_rules, add_job_rules
 from dino_api.generate.describe import describe
 from dino_api.generate.openapi import structural
@@ -54,7 +55,9 @@ class Kind:
     @property
     def sections(self) -> frozenset[str]:
         """The sections of the experiment that one of its actions reads."""
-        return frozenset(name for action in self.actions for name in READ_BY[Action(action)])
+        return frozenset(
+            name for action in self.actions for name in ACTIONS[Action(action)].sections
+        )
 
     def told(self, text: str) -> str:
         """A sentence about a DinoJob as it reads here."""

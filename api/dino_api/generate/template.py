@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import yaml
 from pydantic.fields import FieldInfo
 
+from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.paths import section_of
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, ExperimentSpec
+from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.generate.describe import limits_of, plain
 from dino_api.generate.openapi import structural
 from dino_api.names import TRAINS, Action
@@ -106,7 +107,7 @@ def _is_read(path: str, field: FieldInfo, action: Action) -> bool:
     if action not in TRAINS and path in ("model", "dataset.augmentation"):
         return False
     is_section = "." not in path and section_of(field.annotation) is not None
-    return not is_section or path in READ_BY[action]
+    return not is_section or path in ACTIONS[action].sections
 
 
 def _comment(field: FieldInfo, limits: str, schema: dict[str, object], indent: str) -> list[str]:

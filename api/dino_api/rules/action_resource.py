@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from dino_api.names import TRAINS, WEIGHTS_ALONE, Action
+from dino_api.actions import ACTIONS, Data, needing, reading, taking_only
+from dino_api.formats import endings
+from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.resource_rule import ResourceRule, sources
 
 _DATA = "spec.datasets"
@@ -17,14 +19,15 @@ _WEIGHTS = (
     f"self.?experiment.?quantize.?mode.orValue('') == '{WEIGHTS_ALONE}')"
 )
 _RANGES = f"(self.action == 'quantize' && !{_WEIGHTS}) || {_INT8}"
-_TRAINS = tuple(action for action in Action if action in TRAINS)
-_COMPARES = (Action.EVALUATE, Action.EXPORT, Action.GEN_TRT_ENGINE, Action.QUANTIZE)
-_MANY = (*_TRAINS, Action.EVALUATE)
+_TRAINS = needing(Data.TRAIN)
+_SCORES, _LOOKS = needing(Data.TEST), needing(Data.INFERENCE)
+_MANY = tuple(each.action for each in ACTIONS.values() if each.several)
 
 SOURCE_RULES: tuple[ResourceRule, ...] = (
     *(
         rule
-        for part in ("train", "validation", "test", "calibration")
+        for part in Data
+        if part is not Data.INFERENCE
         for rule in sources(f"{_DATA}.{part}[]", ("images", "annotations"))
     ),
     *sources(f"{_DATA}.inference", ("images", "classmap")),
@@ -75,10 +78,10 @@ _HELD_OUT = (
 _PROFILE = "(self.action == 'train' && !has(self.datasets))"
 
 DATA_RULES: tuple[ResourceRule, ...] = (
-    _needed("train", "train and distill", "add its URI", _in(_TRAINS), _PROFILE),
-    _needed("validation", "train and distill", _HELD_OUT, _in(_TRAINS), _PROFILE),
-    _needed("test", "evaluate", "name the data to score on", _in([Action.EVALUATE])),
-    _needed("inference", "inference", "name images and a class map", _in([Action.INFERENCE])),
+    _needed("train", _words(_TRAINS), "add its URI", _in(_TRAINS), _PROFILE),
+    _needed("validation", _words(_TRAINS), _HELD_OUT, _in(_TRAINS), _PROFILE),
+    _needed("test", _words(_SCORES), "name the data to score on", _in(_SCORES)),
+    _needed("inference", _words(_LOOKS), "name images and a class map", _in(_LOOKS)),
     _needed(
         "calibration",
         f"quantize without mode {WEIGHTS_ALONE}, and for gen_trt_engine with data_type INT8 "
@@ -88,9 +91,11 @@ DATA_RULES: tuple[ResourceRule, ...] = (
         # A parent's file may be quantized already; once it is known not to be, the job is refused.
         f"(self.action == 'quantize' && !{_WEIGHTS}) || ({_INT8} && !has(self.parent))",
     ),
-    *(_unread(part, "train and distill", _in(_TRAINS)) for part in ("train", "validation")),
-    _unread("test", _words(_COMPARES), _in(_COMPARES)),
-    _unread("inference", "inference", _in([Action.INFERENCE])),
+    *(
+        _unread(part, _words(reading(part)), _in(reading(part)))
+        for part in Data
+        if part is not Data.CALIBRATION
+    ),
     _unread(
         "calibration",
         f"quantize without mode {WEIGHTS_ALONE}, and by gen_trt_engine with data_type INT8,",
@@ -126,20 +131,30 @@ SHAPE_RULES: tuple[ResourceRule, ...] = (
 )
 
 
-def _takes(id: str, who: str, asked: str, extensions: str, what: str, remedy: str) -> ResourceRule:
+def _listed(ends: Sequence[str]) -> str:
+    *most, last = ends
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _choice(ends: Iterable[str]) -> str:
+    return "|".join(each.removeprefix(".") for each in ends)
+
+
+def _takes(
+    id: str, who: str, asked: str, ends: Sequence[str], what: str, remedy: str
+) -> ResourceRule:
     return ResourceRule(
         f"parent-{id}",
         "spec",
         "parent.uri",
-        f"must be {what} for {who}",
+        f"must be {what} ({_listed(ends)}) for {who}",
         remedy,
         f"!self.?parent.?uri.hasValue() || !({asked}) || "
-        f"self.parent.uri.matches('[.]({extensions})$')",
+        f"self.parent.uri.matches('[.]({_choice(ends)})$')",
     )
 
 
-_FROM_CHECKPOINT = (Action.TRAIN, Action.EXPORT, Action.DISTILL)
-_FROM_ONNX = (Action.GEN_TRT_ENGINE, Action.QUANTIZE)
+_FROM_CHECKPOINT, _FROM_ONNX = taking_only("checkpoint"), taking_only("onnx")
 
 PARENT_RULES: tuple[ResourceRule, ...] = (
     ResourceRule(
@@ -162,25 +177,25 @@ PARENT_RULES: tuple[ResourceRule, ...] = (
         "parent-uri",
         "spec.parent",
         "uri",
-        "must be an s3:// URI that ends in .pth, .tlt, .onnx or .engine",
+        f"must be an s3:// URI that ends in {_listed(endings())}",
         "the ending says what kind of model it is",
         "!has(self.uri) || "
-        "self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.](pth|tlt|onnx|engine)$')",
+        f"self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.]({_choice(endings())})$')",
     ),
     _takes(
         "checkpoint",
         f"train, export, distill, and quantize with mode {WEIGHTS_ALONE}",
         f"{_in(_FROM_CHECKPOINT)} || {_WEIGHTS}",
-        "pth|tlt",
-        "a checkpoint (.pth or .tlt)",
+        endings("checkpoint"),
+        "a checkpoint",
         "name the training that the file was made from",
     ),
     _takes(
         "onnx",
         _words(_FROM_ONNX),
         f"{_in(_FROM_ONNX)} && !{_WEIGHTS}",
-        "onnx",
-        "an ONNX file (.onnx)",
+        endings("onnx"),
+        "an ONNX file",
         "export the checkpoint first",
     ),
     ResourceRule(

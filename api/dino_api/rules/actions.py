@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dino_api.actions import ACTIONS, ActionFacts
 from dino_api.base import Section
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.model import bad_scheme
@@ -16,18 +17,13 @@ if TYPE_CHECKING:
 Check = Callable[["ExperimentSpec"], Any]
 
 _ENGINE = "gen_trt_engine.tensorrt"
-_MODELS = ("checkpoint", "onnx_file", "trt_engine")
 _S3 = "Write s3://bucket/path; the endpoint is configured apart."
-# Keys of these sections that name a file or a folder. Where the resource decides them, the API
-# server refuses them for that.
-_PLACES = {
-    Action.EVALUATE: (*_MODELS, "results_dir"),
-    Action.INFERENCE: (*_MODELS, "results_dir"),
-    Action.EXPORT: ("checkpoint", "onnx_file", "results_dir"),
-    Action.GEN_TRT_ENGINE: ("onnx_file", "trt_engine", "timing_cache", "results_dir"),
-    Action.QUANTIZE: ("model_path", "results_dir"),
-    Action.DISTILL: ("pretrained_teacher_model_path", "results_dir"),
-}
+
+
+def _places(facts: ActionFacts) -> tuple[str, ...]:
+    """Keys of the section that name a file or a folder. Where the resource decides them, the API
+    server refuses them for that."""
+    return (*facts.model_keys, *facts.writes, "results_dir")
 
 
 def _at(spec: ExperimentSpec, path: str) -> Any:
@@ -46,14 +42,16 @@ def _place(action: Action, leaf: str) -> Rule:
     return Rule(id, f"{action}.{leaf}", "must be a path or an s3:// URI", _S3, check)
 
 
-def _one_model(action: Action) -> Rule:
+def _one_model(facts: ActionFacts) -> Rule:
+    keys, action = facts.model_keys, facts.action
+
     def check(spec: ExperimentSpec) -> Any:
         section = _at(spec, action)
-        given = [name for name in _MODELS if getattr(section, name)]
+        given = [name for name in keys if getattr(section, name)]
         return breaks(len(given) > 1, ", ".join(given))
 
-    must = "must be the only model that is named, of checkpoint, onnx_file and trt_engine"
-    return Rule(f"{action}-one-model", f"{action}.checkpoint", must, "Leave the others out.", check)
+    must = f"must be the only model that is named, of {', '.join(keys[:-1])} and {keys[-1]}"
+    return Rule(f"{action}-one-model", f"{action}.{keys[0]}", must, "Leave the others out.", check)
 
 
 def _both_sides(action: Action) -> Rule:
@@ -150,14 +148,15 @@ def _bindings(spec: ExperimentSpec) -> Any:
     return next((list(pair) for pair in pairs if not all(pair)), HOLDS)
 
 
-_RUNS = (Action.EVALUATE, Action.INFERENCE)
+_ALL = tuple(ACTIONS.values())
+_LATER = tuple(each for each in _ALL if each.action is not Action.TRAIN)
 
 ACTION_RULES: tuple[Rule, ...] = (
-    *(_place(action, leaf) for action, leaves in _PLACES.items() for leaf in leaves),
-    *(_one_model(action) for action in _RUNS),
-    *(_both_sides(action) for action in (*_RUNS, Action.EXPORT)),
-    *(_no_empty_batch(action) for action in (*_RUNS, Action.EXPORT)),
-    *(_one_node(action) for action in _RUNS),
+    *(_place(each.action, leaf) for each in _LATER for leaf in _places(each)),
+    *(_one_model(each) for each in _ALL if len(each.model_keys) > 1),
+    *(_both_sides(each.action) for each in _ALL if each.own_input),
+    *(_no_empty_batch(each.action) for each in _ALL if each.own_input),
+    *(_one_node(each.action) for each in _ALL if each.says_gpus and not each.trains),
     Rule(
         "inference-gpus",
         "inference.num_gpus",

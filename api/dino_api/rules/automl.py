@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dino_api.actions import taking_only
 from dino_api.automl import DinoAutoMLSpec
 from dino_api.rules.resource import TEMPLATE_RULES, immutable
 from dino_api.rules.resource_rule import ResourceRule
@@ -100,8 +101,7 @@ THEN_RULES: tuple[ResourceRule, ...] = (
         "leave it out, or add one of them to spec.then",
         f"!{_DATA}.?calibration.hasValue() || 'quantize' in {_ACTIONS} || ({_INT8})",
     ),
-    _after_export("quantize"),
-    _after_export("gen_trt_engine"),
+    *(_after_export(each) for each in taking_only("onnx")),
 )
 
 SEARCH_CEL: tuple[ResourceRule, ...] = (

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from dino_api.actions import ACTIONS
 from dino_api.automl import SearchParameter
 from dino_api.base import note_of
 from dino_api.experiment.paths import field_at, known_paths
-from dino_api.experiment.spec import OTHER_SECTIONS, READ_BY, readers
+from dino_api.experiment.spec import OTHER_SECTIONS, readers
 from dino_api.names import Action
 from dino_api.rules.train import is_vit
 
@@ -77,7 +78,7 @@ def unsearchable(path: str) -> str:
     section = path.partition(".")[0]
     if section in OTHER_SECTIONS:
         return OTHER_SECTIONS[section]
-    if section not in READ_BY[Action.TRAIN] and section in {*Action}:
+    if section not in ACTIONS[Action.TRAIN].sections and section in {*Action}:
         return readers([section])
     for depth in range(1, len(parents) + 1):
         if reason := _noted(field_at(".".join(parents[:depth]))):

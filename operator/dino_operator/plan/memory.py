@@ -5,34 +5,18 @@ A training has as many in each step, and what other actions find does not depend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from types import MappingProxyType
 
-from dino_api.memory import MORE, NETWORK, REASONS
+from dino_api.actions import ACTIONS
+from dino_api.memory import MORE, REASONS
 from dino_api.memory import remedy as advice
-from dino_api.names import Action, FailureReason, Label, Stage
+from dino_api.names import FailureReason, Label, Stage
 from dino_operator.plan import observe, specfile, words
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 
-_SIZE = "{0}.input_width and {0}.input_height, or dataset.workers"
-_NETWORK = f"{NETWORK}, or set train.activation_checkpoint: true"
-_LOWER: Mapping[Action, str] = MappingProxyType(
-    {
-        Action.TRAIN: _NETWORK,
-        Action.DISTILL: _NETWORK,
-        Action.EVALUATE: _SIZE.format(Action.EVALUATE),
-        Action.INFERENCE: _SIZE.format(Action.INFERENCE),
-        Action.EXPORT: "export.batch_size, export.input_width and export.input_height",
-        Action.QUANTIZE: "the size of the images (of an ONNX file, export.input_width and "
-        "export.input_height of its export)",
-        Action.GEN_TRT_ENGINE: "gen_trt_engine.tensorrt.workspace_size and max_batch_size",
-    }
-)
-"""What needs less memory, besides fewer images at a time."""
 _NEW = "and create a new job"
 _FEWER = "takes half as many images at a time, with the same result"
 
@@ -174,7 +158,7 @@ def _less(job: Object, resource: Object) -> str:
     """Keys of the experiment; a check of the data reads none that would help."""
     if _is_check(job):
         return ""
-    lower = _LOWER[words.action_of(resource)]
+    lower = ACTIONS[words.action_of(resource)].less_memory
     return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dino_api.experiment import ModelConfig, Problem
 from dino_api.experiment.model import STRUCTURE
+from dino_api.formats import format_of
 from dino_api.names import (
     AUTOML_KIND,
     KIND,
@@ -104,13 +105,13 @@ def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str 
     """
     here: Object | None = thing
     for _ in range(len(others) + 1):
-        if here is None or words.action_of(here) in handover.LEAVES:
+        if here is None or handover.facts(here).leaves:
             break
         if not _is_named(here):
             uri = (here["spec"].get("parent") or {}).get("uri")
-            return handover.format_of(str(uri)) if uri else "checkpoint"
+            return format_of(str(uri)) if uri else "checkpoint"
         here = others.get(_named(here))
-    return handover.leaves(here) if here else None
+    return handover.facts(here).leaves if here else None
 
 
 def _has_result(parent: Object) -> bool:
@@ -210,7 +211,7 @@ def inherited_by(resource: Object) -> Object | None:
     uri = (resource["spec"].get("parent") or {}).get("uri")
     if known or not uri:
         return dict(known) if known else None
-    return {"model": {"uri": uri, "format": handover.format_of(uri)}}
+    return {"model": {"uri": uri, "format": format_of(uri)}}
 
 
 def left_in(folder: str, resource: Object) -> Object | None:

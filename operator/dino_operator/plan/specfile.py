@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dino_api.actions import ActionFacts
 from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, load, render
+from dino_api.formats import INT8
 from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
 from dino_operator.plan import handover, parent, queue_labels
@@ -21,15 +23,6 @@ NO_DATA = (
     "URI of the data, or see the condition AutoMLRouted for why there is no search."
 )
 
-NEEDED = {
-    Action.TRAIN: "train",
-    Action.DISTILL: "train",
-    Action.EVALUATE: "test",
-    Action.INFERENCE: "inference",
-    Action.QUANTIZE: "calibration",
-}
-READ_NO_IMAGES = frozenset({Action.EXPORT, Action.GEN_TRT_ENGINE})
-"""At most a few at a time, to compare."""
 OTHER_CLASSES = (
     "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
     "changes the classes of a model."
@@ -59,7 +52,8 @@ class Resolved:
     batch: images of one process for one forward pass; 0 where fewer would be other work.
     per_step: for one optimiser step of a training.
     engine: whether TensorRT is needed, to build an engine or to run one.
-    workers: processes that read images, of each process that works.
+    workers: processes that read images, of each process that works; none where it looks at a few
+    at most, to compare.
     """
 
     job: DinoJob
@@ -92,16 +86,15 @@ def read_spec(resource: Object) -> Resolved:
     if two := queue_labels.conflict(resource):
         raise InvalidSpec([two])
     action, inherited = job.spec.action, parent.inherited_by(resource)
-    weights = handover.of_weights(resource)
-    if not weights:
-        _demand_data(job)
+    weights, facts = handover.of_weights(resource), handover.facts(resource)
+    _demand_data(job, facts)
     mapping = _inherit(resolve(job), inherited, action, weights)
     try:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
         raise InvalidSpec(_sentences(error.problems)) from error
     _demand_ranges(spec, inherited, action)
-    batch = _batch(spec, action)
+    batch = _batch(spec, facts)
     return Resolved(
         job=job,
         content=to_yaml(mapping),
@@ -110,26 +103,22 @@ def read_spec(resource: Object) -> Resolved:
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),
-        workers=0 if action in READ_NO_IMAGES else spec.dataset.workers,
+        workers=spec.dataset.workers if facts.needs else 0,
     )
 
 
-def _batch(spec: ExperimentSpec, action: Action) -> int:
+def _batch(spec: ExperimentSpec, facts: ActionFacts) -> int:
     """Images at once. A batch that becomes part of an ONNX file or an engine is no matter of
-    memory."""
-    if action is Action.GEN_TRT_ENGINE or (action is Action.EXPORT and spec.export.batch_size > 0):
+    memory; where the file leaves it open, as many are compared at once as of other actions."""
+    own = getattr(spec, facts.action).batch_size if facts.own_input else 0
+    if facts.fixed_batch and own >= 0:
         return 0
-    sections = {
-        Action.EVALUATE: spec.evaluate.batch_size,
-        Action.INFERENCE: spec.inference.batch_size,
-    }
-    own = sections.get(action, -1)
     return own if own > 0 else spec.dataset.batch_size
 
 
-def _demand_data(job: DinoJob) -> None:
+def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
     """Raises InvalidSpec where the job lacks what its action cannot do without."""
-    needed = NEEDED.get(job.spec.action)
+    needed = facts.needs
     if needed is None or (job.spec.datasets and getattr(job.spec.datasets, needed)):
         return
     if job.spec.action is Action.TRAIN:
@@ -167,7 +156,7 @@ def _demand_ranges(spec: ExperimentSpec, inherited: Object | None, action: Actio
     model = (inherited or {}).get("model", {})
     wanted = action is Action.GEN_TRT_ENGINE and spec.gen_trt_engine.tensorrt.data_type == "INT8"
     given = spec.dataset.quant_calibration_data_sources
-    if wanted and not given and model.get("precision", handover.INT8) != handover.INT8:
+    if wanted and not given and model.get("precision", INT8) != INT8:
         raise InvalidSpec([NO_RANGES.format(**model)])
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources import Resources, RunPolicy
-from dino_operator.plan import account, observe, queue_labels, words
+from dino_operator.plan import account, handover, observe, queue_labels, words
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation
 
@@ -16,8 +16,6 @@ DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
 NOT_SEARCHED = "Disabled"
 """The automlPolicy of jobs that only train. Absent, it is Auto."""
-NEED_NO_DATA = frozenset({Action.EXPORT, Action.GEN_TRT_ENGINE})
-"""Actions that read data only where it is given, to compare what they made."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,9 @@ class View:
 
     @property
     def reads_data(self) -> bool:
-        """Whether there is data to check. Two actions can do without any."""
-        return bool(self.resource["spec"].get("datasets")) or self.action not in NEED_NO_DATA
+        """Whether there is data to check. Some actions can do without any."""
+        given = bool(self.resource["spec"].get("datasets"))
+        return given or handover.facts(self.resource).needs is not None
 
     @property
     def asks_for_search(self) -> bool:

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from dino_api import names as api
-from dino_api.names import TRAINS, Action
+from dino_api.actions import ACTIONS
+from dino_api.names import Action
 from dino_operator.plan.model import Object
-
-WORK: Mapping[str, str] = MappingProxyType(
-    {
-        Action.TRAIN: "training",
-        Action.EVALUATE: "evaluation",
-        Action.INFERENCE: "inference",
-        Action.EXPORT: "export",
-        Action.GEN_TRT_ENGINE: "building of the engine",
-        Action.QUANTIZE: "quantization",
-        Action.DISTILL: "distillation",
-    }
-)
 
 
 def action_of(resource: Object) -> Action:
@@ -29,12 +15,12 @@ def action_of(resource: Object) -> Action:
 
 def trains(resource: Object) -> bool:
     """Whether the work is saved now and then, and goes on from there."""
-    return action_of(resource) in TRAINS
+    return ACTIONS[action_of(resource)].trains
 
 
 def checking(resource: Object) -> str:
     """One sentence for the whole check of the data: each change of words would cost a write."""
-    work = WORK[action_of(resource)]
+    work = ACTIONS[action_of(resource)].work
     return f"a Job without a GPU checks the data; the {work} starts after it"
 
 
@@ -59,7 +45,7 @@ def resumes(resource: Object) -> str:
     """Of a job that was held and may go on."""
     if trains(resource):
         return "the attempt goes on from its checkpoint"
-    return f"the {WORK[action_of(resource)]} starts again"
+    return f"the {ACTIONS[action_of(resource)].work} starts again"
 
 
 def held(resource: Object) -> str:

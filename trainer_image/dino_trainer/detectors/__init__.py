@@ -6,11 +6,15 @@ it. `evaluate.detect` runs any of them over a data set.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from dino_api import formats
+from dino_api.actions import ACTIONS, facts_of
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import LATEST, ONNX_FILE, TRAINS, WEIGHTS_ALONE, Action, FailureReason
+from dino_api.formats import Format
+from dino_api.names import LATEST, ONNX_FILE, WEIGHTS_ALONE, Action, FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.detectors.info import Detector, ModelInfo, check_structure, config_for
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -35,7 +39,6 @@ __all__ = [
     "refuse_existing",
 ]
 
-Format = Literal["checkpoint", "onnx", "engine"]
 # What is named for a model and holds none that could be read here.
 _OTHERS = {
     ".etlt": "an encrypted export of TAO: name the .pth or .onnx of the same training",
@@ -48,28 +51,6 @@ _OTHERS = {
     ".trt": "an engine that another program built: build one by `dino gen_trt_engine`",
     ".plan": "an engine that another program built: build one by `dino gen_trt_engine`",
 }
-_FORMATS: dict[str, Format] = {
-    ".pth": "checkpoint",
-    ".tlt": "checkpoint",
-    ".ckpt": "checkpoint",
-    ".pt": "checkpoint",
-    ".bin": "checkpoint",
-    ".pkl": "checkpoint",
-    ".safetensors": "checkpoint",
-    ".onnx": "onnx",
-    ".engine": "engine",
-}
-# The keys of each action's section that name its model.
-MODEL_KEYS: dict[Action, tuple[str, ...]] = {
-    Action.EVALUATE: ("checkpoint", "onnx_file", "trt_engine"),
-    Action.INFERENCE: ("checkpoint", "onnx_file", "trt_engine"),
-    Action.EXPORT: ("checkpoint",),
-    Action.GEN_TRT_ENGINE: ("onnx_file",),
-    Action.QUANTIZE: ("model_path",),
-    Action.DISTILL: ("pretrained_teacher_model_path",),
-}
-# What goes on from a checkpoint needs its weights as they were trained.
-_EXACT = (Action.EXPORT, Action.QUANTIZE, Action.DISTILL)
 
 
 def model_uri(spec: ExperimentSpec, action: Action) -> str:
@@ -81,7 +62,7 @@ def model_uri(spec: ExperimentSpec, action: Action) -> str:
     Raises:
         TrainerError: InvalidSpec where two are named, or none and nothing can stand in.
     """
-    section, keys = section_of(spec, action), MODEL_KEYS[action]
+    section, keys = section_of(spec, action), ACTIONS[action].model_keys
     named = {key: uri for key in keys if (uri := getattr(section, key, ""))}
     if len(named) > 1:
         both = " and ".join(f"{key_path(action, key)} ({uri})" for key, uri in named.items())
@@ -97,9 +78,12 @@ def model_uri(spec: ExperimentSpec, action: Action) -> str:
 
 
 def _stand_in(spec: ExperimentSpec, action: Action) -> str:
-    weights = action == Action.QUANTIZE and spec.quantize.mode == WEIGHTS_ALONE
-    from_onnx = action in (Action.GEN_TRT_ENGINE, Action.QUANTIZE) and not weights
-    return f"export/{ONNX_FILE}" if from_onnx else f"train/{LATEST}"
+    from_checkpoint = "checkpoint" in _takes(spec, action)
+    return f"train/{LATEST}" if from_checkpoint else f"export/{ONNX_FILE}"
+
+
+def _takes(spec: ExperimentSpec, action: Action) -> Mapping[str, str]:
+    return facts_of(action, spec.quantize.mode == WEIGHTS_ALONE).takes
 
 
 def format_of(uri: str) -> Format:
@@ -110,11 +94,11 @@ def format_of(uri: str) -> Format:
         raise invalid_spec(
             f"{uri} is no model file, but {what}.", f"{remedy[0].upper()}{remedy[1:]}."
         )
-    if suffix not in _FORMATS:
-        raise invalid_spec(
-            f"{uri} is no model file.", f"Name a file that ends in {', '.join(_FORMATS)}."
-        )
-    return _FORMATS[suffix]
+    known = formats.format_of(uri)
+    if known is None:
+        ends = ", ".join(formats.ENDINGS)
+        raise invalid_spec(f"{uri} is no model file.", f"Name a file that ends in {ends}.")
+    return known
 
 
 def file_at(path: Path, uri: str) -> ModelFile:
@@ -149,14 +133,16 @@ def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
     with context.world.first_here():
         path = _fetched(uri, spec, context)
     detector = _opened(path, file_at(path, uri), spec, context)
-    _refuse_int8(detector.info, context.action)
+    _refuse_int8(detector.info, spec, context.action)
     check_structure(detector.info, spec)
     return detector
 
 
-def _refuse_int8(info: ModelInfo, action: Action) -> None:
+def _refuse_int8(info: ModelInfo, spec: ExperimentSpec, action: Action) -> None:
+    """What goes on from a checkpoint needs its weights as they were trained."""
     file = info.file
-    if file.format == "checkpoint" and file.precision == "int8" and action in _EXACT:
+    packed = file.format == "checkpoint" and file.precision == formats.INT8
+    if packed and formats.INT8 not in _takes(spec, action):
         raise invalid_spec(
             f"{file.uri} holds weights in INT8, which only evaluate and inference take: {action} "
             "needs them as they were trained.",
@@ -201,7 +187,7 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
     """
     from dino_trainer.train.machine import any_device, pick_device
 
-    section = Action.TRAIN if context.action in TRAINS else context.action
+    section = ACTIONS[context.action].section
     gpus = getattr(section_of(spec, section), "num_gpus", None)
     if gpus is None:
         return any_device()
@@ -223,12 +209,9 @@ def _fetched(uri: str, spec: ExperimentSpec, context: RunContext) -> Path:
         ) from error
 
 
-def _remedy(uri: str, spec: ExperimentSpec, action: Action) -> str | None:
+def _remedy(uri: str, spec: ExperimentSpec, action: Action) -> str:
     """What to do where no model lies at `uri`."""
-    keys = MODEL_KEYS.get(action, ())
-    if not keys:
-        return None
-    names = " or ".join(key_path(action, key) for key in keys)
+    names = " or ".join(key_path(action, key) for key in ACTIONS[action].model_keys)
     before = _stand_in(spec, action)
     if uri.endswith(f"/{before}"):
         return f"Run `dino {before.partition('/')[0]}` before, or name the model as {names}."

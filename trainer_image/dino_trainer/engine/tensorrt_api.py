@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from dino_api.names import FailureReason
+from dino_api import memory
+from dino_api.actions import ACTIONS
+from dino_api.names import Action, FailureReason
 from dino_trainer.engine import tensorrt_types as types
 from dino_trainer.engine.tensorrt_listen import SHOWN, Heard, Say, Watch, make_log, make_monitor
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -214,8 +216,9 @@ def _build_failure(messages: str, workspace: int) -> TrainerError:
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY,
             text,
-            "Lower gen_trt_engine.tensorrt.max_batch_size or workspace_size, or use a GPU that "
-            "nothing else uses.",
+            memory.remedy(
+                "use a GPU that nothing else uses", ACTIONS[Action.GEN_TRT_ENGINE].less_memory
+            ),
         )
     return invalid_spec(
         text,

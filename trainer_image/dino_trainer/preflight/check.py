@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dino_api.actions import ACTIONS, Data
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.stage import StagedSource, data_root, stage
-from dino_trainer.needs import READ
+from dino_trainer.needs import annotated
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
     check_detections,
@@ -28,12 +29,6 @@ from dino_trainer.preflight.splits import check_eval_ids, check_splits, check_tr
 from dino_trainer.storage import Say
 
 _LONGEST = 1000
-_NAMES = {
-    "train_data_sources": "train",
-    "val_data_sources": "validation",
-    "test_data_sources": "test",
-    "quant_calibration_data_sources": "calibration",
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def check(
 
     Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop.
     """
-    findings, into = Findings(), work_dir / "data"
+    facts, findings, into = ACTIONS[action], Findings(), work_dir / "data"
 
     def stage_one(source: DataSource) -> StagedSource:
         return stage([source], into, say, stop)[0]
@@ -80,14 +75,13 @@ def check(
         check_training(spec, train, validation, findings)
     else:
         check_given(spec, splits, findings)
-    if action in TRAINS or action == Action.EVALUATE:
+    if facts.scores:
         check_eval_ids(spec, splits[-1], findings)
-        section = "train" if action in TRAINS else "evaluate"
-        most = spec.train.max_detections if action in TRAINS else spec.evaluate.max_detections
-        check_detections(splits[-1], most, f"{section}.max_detections", findings)
+        most = getattr(spec, facts.section).max_detections
+        check_detections(splits[-1], most, f"{facts.section}.max_detections", findings)
     infer = spec.dataset.infer_data_sources
     pictures = 0
-    if action == Action.INFERENCE and infer:
+    if Data.INFERENCE in facts.reads and infer:
         pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
     return Checked(action, splits, findings, _num_classes(spec, splits, findings), pictures)
 
@@ -95,11 +89,15 @@ def check(
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
     """The splits that the action reads, by name; training data that is scored, too, once."""
     data = spec.dataset
-    found = {key: getattr(data, key) for key in READ[action]}
+    found = {part: getattr(data, part.key) for part in annotated(action)}
     if action in TRAINS and data.val_data_sources == data.train_data_sources:
-        found["val_data_sources"] = None
-    needed = "train_data_sources"
-    return [(_NAMES[k], v or ()) for k, v in found.items() if v or k == needed]
+        found[Data.VALIDATION] = None
+    return [(part.value, given or ()) for part, given in found.items() if given or _leads(part)]
+
+
+def _leads(part: Data) -> bool:
+    """Whether a split is looked at even where none is given: all is about it."""
+    return part is Data.TRAIN
 
 
 def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> int | None:

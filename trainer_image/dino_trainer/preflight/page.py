@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-_TITLES = {"train": "Data of this training", "distill": "Data of this training"}
+from dino_api.names import TRAINS
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
@@ -24,7 +25,7 @@ code{font-size:.9em}img{max-width:100%}ul{margin:0;padding-left:1.1rem}
 def page(report: dict[str, Any], sheet: bytes | None) -> str:
     """The whole page. report: what report.json holds. sheet: JPEG of samples."""
     body = [
-        f"<h1>{_TITLES.get(report['action'], 'Data')}</h1>",
+        f"<h1>{_title(report['action'])}</h1>",
         _verdict(report),
         _findings(report["findings"]),
         _splits(report["statistics"]["splits"]),
@@ -36,6 +37,10 @@ def page(report: dict[str, Any], sheet: bytes | None) -> str:
         "<title>dino preflight</title>"
         f"<style>{_STYLE}</style></head><body>\n{''.join(body)}</body></html>\n"
     )
+
+
+def _title(action: str) -> str:
+    return "Data of this training" if action in TRAINS else "Data"
 
 
 def _verdict(report: dict[str, Any]) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
+from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_api.experiment.difference import Difference, differences, shown, told
 from dino_api.experiment.model import STRUCTURE
-from dino_api.experiment.spec import READ_BY
 from dino_api.names import Action
 from dino_trainer.errors import TrainerError, invalid_spec
 
@@ -44,7 +44,7 @@ _NAMED = 3
 def spec_of(saved: Mapping[str, Any]) -> ExperimentSpec | None:
     """The spec that a checkpoint was trained with; None where this release cannot read it."""
     theirs = saved.get("spec")
-    names = {name for sections in READ_BY.values() for name in sections}
+    names = {name for each in ACTIONS.values() for name in each.sections}
     try:
         known = {name: part for name, part in dict(theirs or {}).items() if name in names}
         return ExperimentSpec.model_validate(known)
@@ -134,10 +134,14 @@ def refuse_other_action(saved: Mapping[str, Any], own: Mapping[str, Any]) -> Non
     """A distillation has a teacher and projections beside the model, a training has neither."""
     if bool(saved) == bool(own):
         return
-    theirs, ours = ("distill", "train") if saved else ("train", "distill")
+    theirs, ours = _made_by(saved), _made_by(own)
     raise invalid_spec(
         f"The checkpoint to resume from is of `dino {theirs}`, and this is `dino {ours}`.", _WEIGHTS
     )
+
+
+def _made_by(distilled: Mapping[str, Any]) -> Action:
+    return Action.DISTILL if distilled else Action.TRAIN
 
 
 def misfits(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:

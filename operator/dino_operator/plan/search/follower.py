@@ -6,24 +6,17 @@ import copy
 from typing import Any
 
 from dino_api import names as api
+from dino_api.actions import ACTIONS, Data
 from dino_api.automl import Follower
 from dino_api.names import TRAINS, Action
 from dino_api.resources import Resources
 from dino_api.search.space import value_at
-from dino_operator.plan import handover
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search import trialjob
 from dino_operator.plan.search.view import SearchView
 
 DATA_TYPE = "gen_trt_engine.tensorrt.data_type"
-DATA = {
-    Action.EVALUATE: ("test",),
-    Action.EXPORT: ("test",),
-    Action.QUANTIZE: ("calibration", "test"),
-    Action.GEN_TRT_ENGINE: ("test",),
-}
-"""The datasets that each action reads; a DinoJob that names others is refused."""
 
 
 def name_of(view: SearchView, index: int) -> str:
@@ -34,9 +27,9 @@ def name_of(view: SearchView, index: int) -> str:
 def parent_of(view: SearchView, index: int) -> Object:
     """What it goes on from: the winner, or the latest follower before it that left an ONNX file."""
     then = view.spec.then
-    if "checkpoint" not in handover.formats(Action(then[index - 1].action)):
+    if "checkpoint" not in ACTIONS[Action(then[index - 1].action)].takes:
         for before in range(index - 1, 0, -1):
-            if handover.LEAVES.get(Action(then[before - 1].action)) == "onnx":
+            if ACTIONS[Action(then[before - 1].action)].leaves == "onnx":
                 return {"kind": api.KIND, "name": name_of(view, before)}
     return {"kind": api.AUTOML_KIND, "name": view.name}
 
@@ -63,11 +56,10 @@ def render(view: SearchView, index: int) -> Object:
 
 def _data(view: SearchView, experiment: Object, action: Action) -> Object:
     """What the action reads of the template's. An engine takes value ranges for INT8 only."""
-    read = DATA[action]
-    if action is Action.GEN_TRT_ENGINE and value_at(experiment, DATA_TYPE) == "INT8":
-        read = ("calibration", *read)
     given = view.search.template.to_dict().get("datasets", {})
-    return {key: given[key] for key in read if given.get(key)}
+    if action is Action.GEN_TRT_ENGINE and value_at(experiment, DATA_TYPE) != "INT8":
+        given.pop(Data.CALIBRATION, None)
+    return {key.value: given[key] for key in ACTIONS[action].reads if given.get(key)}
 
 
 def _experiment(view: SearchView, follower: Follower, action: Action) -> dict[str, Any]:
@@ -84,8 +76,8 @@ def _experiment(view: SearchView, follower: Follower, action: Action) -> dict[st
 
 
 def _resources(trained: Resources, action: Action) -> Object:
-    """One pod, and more than one GPU only to evaluate; an engine takes exactly one."""
-    several = action is Action.EVALUATE
+    """One pod, with several GPUs only where the action can use them; an engine takes one."""
+    several = ACTIONS[action].several
     gpus = trained.gpus if several else min(1, trained.gpus)
     if action is Action.GEN_TRT_ENGINE:
         gpus = 1

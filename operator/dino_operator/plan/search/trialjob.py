@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dino_api import names as api
+from dino_api.actions import ACTIONS
 from dino_api.automl import Assignment
-from dino_api.experiment.spec import READ_BY
 from dino_api.names import Action
 from dino_api.search import assign
 from dino_operator.plan import observe, queue_labels
@@ -17,9 +17,6 @@ from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.engine import Trial, TrialState
 from dino_operator.plan.search.view import SearchView
-
-DATA = ("train", "validation")
-"""The datasets that a training reads; a DinoJob that names others is refused."""
 
 
 def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:
@@ -53,7 +50,8 @@ def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
     }
     meta = view.metadata(name, **labels)
     meta["labels"].update(queue_labels.carried(view.resource))
-    spec["datasets"] = {key: each for key, each in spec["datasets"].items() if key in DATA}
+    reads = ACTIONS[Action.TRAIN].reads  # a DinoJob that names others is refused
+    spec["datasets"] = {key: each for key, each in spec["datasets"].items() if key in reads}
     return {
         "apiVersion": api.API_VERSION,
         "kind": api.KIND,
@@ -64,7 +62,7 @@ def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
 
 def read_by(action: Action, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the experiment without the sections of other actions."""
-    others = {each.value for each in Action} - set(READ_BY[action])
+    others = {each.value for each in Action} - set(ACTIONS[action].sections)
     return copy.deepcopy({k: v for k, v in experiment.items() if k not in others})
 
 
