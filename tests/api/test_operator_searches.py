@@ -122,7 +122,7 @@ def test_an_heir_waits_for_its_parent_and_starts_from_its_checkpoint(cluster: Cl
     cluster.run("heir-train-1")
     config = cluster.job("heir-train-1")["spec"]["template"]["spec"]["volumes"][0]["configMap"]
     spec = cluster.core.read_namespaced_config_map(config["name"], cluster.namespace)
-    assert f'pretrained_model_path: "{BEST}"' in spec.data["spec.yaml"]
+    assert f"pretrained_model_path: {BEST}" in spec.data["spec.yaml"]
     refused = cluster.phase("odd", "Failed")["status"]["failure"]
     assert refused["reason"] == "InvalidSpec"
     assert "model.num_queries: must be 100" in refused["message"]

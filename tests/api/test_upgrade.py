@@ -104,7 +104,7 @@ def test_a_job_is_released_and_trains_as_before(cluster: Cluster, operator: Proc
     cluster.run("held-train-1")
     config = cluster.job("held-train-1")["spec"]["template"]["spec"]["volumes"][0]["configMap"]
     spec = cluster.core.read_namespaced_config_map(config["name"], cluster.namespace)
-    assert spec.data["spec.yaml"].count('image_dir: "s3://bucket/train/') == 2
+    assert spec.data["spec.yaml"].count("image_dir: s3://bucket/train/") == 2
     cluster.finish(cluster.pod_of("held-train-1"), message=RESULT)
     assert cluster.phase("held", "Complete")["status"]["attempts"] == 1
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes.aio import config
 
+from dino_api.yaml_reader import read
 from dino_operator import handlers, main
-from dino_operator.plan import names
+from dino_operator.plan import names, specfile
 from dino_operator.plan.model import Settings
 from dino_operator.plan.specfile import to_yaml
 from dino_operator.runtime.client import ApiError, Client, configuration, path
@@ -226,17 +227,44 @@ VALUES = st.recursive(
 )
 
 
+ODD = st.one_of(
+    st.text(max_size=40),
+    st.text(" \n\r\t019_+-.:eExobnyYtrufalsONF#'\"\\|>&*!~,[]{}\u2028é", max_size=12),
+)
+
+
 @settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=50), VALUES))
 def test_every_yaml_reader_reads_what_was_written(value: dict[str, Any]) -> None:
     assert yaml.safe_load(to_yaml(value)) == value
 
 
+@settings(deadline=None)
+@given(st.dictionaries(ODD, ODD | st.lists(ODD)))
+def test_and_ours_reads_texts_as_texts(value: dict[str, Any]) -> None:
+    """It reads as kubectl does, to which 1e3, 0o17 and y are no texts."""
+    assert read(to_yaml(value)) == value
+
+
+def test_the_file_is_written_where_a_child_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at a job reads its spec, and few of them make anything."""
+    monkeypatch.setattr(specfile, "to_yaml", lambda _: pytest.fail("it was written"))
+    job = a_job().obj()
+    resolved = specfile.read_spec(job)
+    monkeypatch.undo()
+    assert read(resolved.content)["results_dir"] == job["spec"]["output"]["uri"]
+
+
 def test_a_learning_rate_stays_a_number() -> None:
     text = to_yaml({"train": {"optim": {"lr": 1e-05, "steps": [11]}}, "name": "on"})
-    assert text == 'train:\n  optim:\n    lr: 1.0e-05\n    steps:\n      - 11\nname: "on"\n'
-    with pytest.raises(TypeError, match="JSON types"):
+    assert text == "train:\n  optim:\n    lr: 1.0e-05\n    steps:\n    - 11\nname: 'on'\n"
+    with pytest.raises(yaml.YAMLError, match="cannot represent"):
         to_yaml({"x": object()})
+
+
+def test_a_long_path_stays_on_its_line() -> None:
+    uri = f"s3://bucket/{'a folder/' * 100}"
+    assert to_yaml({"uri": uri}) == f"uri: {uri}\n"
 
 
 async def test_the_proxy_of_the_environment_is_not_asked(

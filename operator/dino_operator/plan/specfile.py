@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from dino_api.actions import ActionFacts
@@ -14,10 +15,12 @@ from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, loa
 from dino_api.formats import INT8
 from dino_api.names import Action
 from dino_api.resources import DinoJob, resolve
+from dino_api.yaml_writer import Dumper
 from dino_operator.plan import handover, parent, queue_labels
 from dino_operator.plan.model import Object
 
-INDENT = "  "
+ONE_LINE = 1_000_000
+"""Columns: a text of one line is not folded."""
 NO_DATA = (
     "spec.datasets: is missing, and no search runs for the job. Add spec.datasets.train with the "
     "URI of the data, or see the condition AutoMLRouted for why there is no search."
@@ -49,6 +52,7 @@ class InvalidSpec(ValueError):
 class Resolved:
     """A spec that can be run.
 
+    mapping: what was given, with what is resolved; checked.
     batch: images of one process for one forward pass; 0 where fewer would be other work.
     per_step: for one optimiser step of a training.
     engine: whether TensorRT is needed, to build an engine or to run one.
@@ -57,7 +61,7 @@ class Resolved:
     """
 
     job: DinoJob
-    content: str
+    mapping: Mapping[str, Any]
     digest: str
     warnings: tuple[str, ...]
     batch: int
@@ -69,6 +73,11 @@ class Resolved:
     def action(self) -> Action:
         """What the job does."""
         return self.job.spec.action
+
+    @cached_property
+    def content(self) -> str:
+        """The file of the spec. It is written where a child is made, not with every look."""
+        return to_yaml(self.mapping)
 
     @property
     def reads_data(self) -> bool:
@@ -97,7 +106,7 @@ def read_spec(resource: Object) -> Resolved:
     batch = _batch(spec, facts)
     return Resolved(
         job=job,
-        content=to_yaml(mapping),
+        mapping=mapping,
         digest=digest(spec, action),
         warnings=tuple(_sentences(warnings)),
         batch=batch,
@@ -186,63 +195,5 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
-    """Block YAML of JSON types. Raises TypeError for anything else.
-
-    JSON itself would nearly do, but YAML 1.1 reads 1e-05 as text; 1.0e-05 is a number.
-    """
-    return "".join(f"{line}\n" for line in _mapping(value, "")) or "{}\n"
-
-
-def _mapping(value: Mapping[str, Any], pad: str) -> Iterator[str]:
-    for key, item in value.items():
-        yield from _entry(f"{pad}{_scalar(str(key))}:", item, pad)
-
-
-def _sequence(value: Sequence[Any], pad: str) -> Iterator[str]:
-    for item in value:
-        yield from _entry(f"{pad}-", item, pad)
-
-
-def _entry(head: str, item: Any, pad: str) -> Iterator[str]:
-    if isinstance(item, Mapping) and item:
-        yield head
-        yield from _mapping(item, pad + INDENT)
-    elif isinstance(item, (list, tuple)) and item:
-        yield head
-        yield from _sequence(item, pad + INDENT)
-    else:
-        yield f"{head} {_scalar(item)}"
-
-
-def _scalar(item: Any) -> str:
-    if isinstance(item, (Mapping, list, tuple)):
-        return "{}" if isinstance(item, Mapping) else "[]"
-    if isinstance(item, float) and not isinstance(item, bool):
-        return _number(item)
-    if item is None or isinstance(item, (bool, int)):
-        return json.dumps(item)
-    if isinstance(item, str):
-        return item if _is_plain(item) else _quoted(item)
-    raise TypeError(f"a spec holds JSON types only, not {type(item).__name__}")
-
-
-def _number(item: float) -> str:
-    text = repr(item)
-    mantissa, mark, exponent = text.partition("e")
-    return f"{mantissa}.0e{exponent}" if mark and "." not in mantissa else text
-
-
-def _quoted(text: str) -> str:
-    """In double quotes, all but printable ASCII escaped: no reader disputes the rest."""
-    plain = (each if " " <= each <= "~" and each not in '"\\' else _escape(each) for each in text)
-    return f'"{"".join(plain)}"'
-
-
-def _escape(character: str) -> str:
-    return f"\\U{ord(character):08x}"
-
-
-def _is_plain(text: str) -> bool:
-    """Whether YAML reads the bare word as this text: identifiers that are not keywords."""
-    keywords = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-    return text.isascii() and text.isidentifier() and text.lower() not in keywords
+    """Block YAML, which every reader reads alike. Raises YAMLError for what is no JSON type."""
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, width=ONE_LINE))
