@@ -9,12 +9,12 @@ import re
 import subprocess
 import sys
 import tarfile
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coco_builders import pack
+from html_page import Page
 from PIL import Image
 from preflight_lab import Lab, encoded, lab, picture
 from s3_server import BUCKET, S3Server
@@ -27,24 +27,6 @@ from dino_trainer.preflight import images
 from dino_trainer.storage import open_store
 
 __all__ = ["lab"]
-
-
-class Page(HTMLParser):
-    """The tags, attributes and texts of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 def test_the_page_needs_no_other_file_and_shows_everything(lab: Lab) -> None:

@@ -1,11 +1,9 @@
-"""report.html of an evaluation: one file that needs no other, and in which every name is text."""
+"""report.html of an evaluation: what its template shows."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -13,19 +11,8 @@ from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
 from dino_trainer.evaluation.operating import Point
 from dino_trainer.evaluation.statistics import ClassScore, Statistics
+from dino_trainer.pages import chart, render
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:78rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem;font-size:.92em}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
-th.n,td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.all{background:#eef4ea;font-weight:600}
-.verdict{padding:.6rem 1rem;border-radius:.4rem;background:#eef4ea}
-.warning{color:#8a5a00}
-.pictures{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;max-width:38rem}
-figcaption{font-size:.9em;overflow-wrap:anywhere}img{max-width:100%}
-.right{color:#007a5a}.confused{color:#96690a}.false{color:#b04c00}.missed{color:#1b6fa8}
-"""
 _HEAD = (
     "id",
     "class",
@@ -79,40 +66,27 @@ def page(
 
     verdict: what was evaluated on what, in a sentence or two.
     """
-    body = "".join(_parts(verdict, warnings, metrics, statistics, shown))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>dino evaluate</title><style>{_STYLE}</style></head><body>\n{body}</body></html>\n"
+    figure = charts.confusion(statistics)
+    return render(
+        "evaluation",
+        verdict=verdict,
+        warnings=warnings,
+        metrics=[(name, _share(getattr(metrics, field))) for field, name in _ROWS],
+        heads=_HEAD,
+        classes=[_all(statistics), *map(_class, statistics.classes)],
+        precision_recall=chart(charts.precision_recall(statistics), script=True),
+        best=_said(statistics),
+        f1_by_threshold=chart(charts.f1_by_threshold(statistics)),
+        threshold=statistics.threshold,
+        confusion="" if figure is None else chart(figure),
+        confusions=list(_confusions(statistics)),
+        shown=shown,
     )
 
 
-def _parts(
-    verdict: str,
-    warnings: Sequence[str],
-    metrics: Metrics,
-    statistics: Statistics,
-    shown: Sequence[Shown],
-) -> Iterator[str]:
-    yield f'<h1>Evaluation</h1><p class="verdict">{escape(verdict)}</p>'
-    yield "".join(f'<p class="warning">Warning: {escape(text)}</p>' for text in warnings)
-    yield "<h2>COCO statistics</h2>"
-    values = ((name, getattr(metrics, field)) for field, name in _ROWS)
-    yield _table(("statistic", "value"), ((name, _share(value)) for name, value in values), 1)
-    yield from _classes(statistics)
-    yield "<h2>Precision and recall</h2>"
-    yield "<p>Of single classes at IoU 0.50; a click in the legend shows or hides a curve.</p>"
-    yield charts.precision_recall(statistics).to_html(full_html=False, include_plotlyjs="inline")
-    yield f"<h2>F1 by threshold</h2><p>{escape(_said(statistics))}</p>"
-    yield charts.f1_by_threshold(statistics).to_html(full_html=False, include_plotlyjs=False)
-    yield from _confusions(statistics)
-    yield from _pictures(shown, statistics.threshold)
-
-
-def _classes(statistics: Statistics) -> Iterator[str]:
-    yield "<h2>Classes</h2><p>The best threshold is the one with the largest F1 at IoU 0.50.</p>"
+def _all(statistics: Statistics) -> Sequence[str]:
     boxes = sum(one.truths for one in statistics.classes)
-    whole = ("", "all together", f"{boxes:,}", "", "", "", "", *_point(statistics.best))
-    yield _table(_HEAD, [whole, *map(_class, statistics.classes)], 2, first="all")
+    return ("", "all together", f"{boxes:,}", "", "", "", "", *_point(statistics.best))
 
 
 def _class(one: ClassScore) -> Sequence[str]:
@@ -144,63 +118,16 @@ def _said(statistics: Statistics) -> str:
     return f"{said} F1 is largest at {best.threshold:.3f}: {best.f1:.3f}."
 
 
-def _confusions(statistics: Statistics) -> Iterator[str]:
-    yield (
-        f"<h2>Confusions</h2><p>Detections that score at least {statistics.threshold:.3f}, at IoU "
-        "0.50. Crowds count as neither.</p>"
-    )
-    figure = charts.confusion(statistics)
-    if figure is not None:
-        yield figure.to_html(full_html=False, include_plotlyjs=False)
+def _confusions(statistics: Statistics) -> Iterator[tuple[str, str, str]]:
+    """True class, found class, boxes: the most frequent mistakes first."""
     counts = statistics.confusion[:-1, :-1].copy()
     np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]
-    pairs = [(*divmod(int(at), len(counts)), int(counts.flat[at])) for at in order]
-    rows = [
-        (statistics.classes[true].name, statistics.classes[found].name, f"{count:,}")
-        for true, found, count in pairs
-        if count
-    ]
-    if rows:
-        yield _table(("is", "found as", "boxes"), rows, 2)
-    else:
-        yield "<p>No object was found as one of another class.</p>"
-
-
-def _pictures(shown: Sequence[Shown], threshold: float) -> Iterator[str]:
-    yield "<h2>Images with most mistakes</h2>"
-    if not shown:
-        yield "<p>There is no mistake in any image.</p>"
-        return
-    yield (
-        "<p>A mistake is an object that is missed, a detection of nothing, or an object found as "
-        f"one of another class, at threshold {threshold:.3f}. Of images with equally many, those "
-        "in which less is right come first.</p>"
-        '<div class="pictures">'
-    )
-    for one in shown:
-        data = base64.b64encode(one.jpeg).decode()
-        kinds = ("right", "missed", "false", "confused")
-        counts = (f'<span class="{kind}">{getattr(one, kind)} {kind}</span>' for kind in kinds)
-        yield (
-            f'<figure><img alt="{escape(one.name)}" src="data:image/jpeg;base64,{data}">'
-            f"<figcaption>{escape(one.name)}: {', '.join(counts)}</figcaption></figure>\n"
-        )
-    yield "</div>"
+    for at in np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]:
+        true, found = divmod(int(at), len(counts))
+        if count := int(counts[true, found]):
+            names = statistics.classes[true].name, statistics.classes[found].name
+            yield *names, f"{count:,}"
 
 
 def _share(value: float | None) -> str:
     return "" if value is None or value < 0 else f"{value:.4f}"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int, first: str = "") -> str:
-    """texts: how many columns are texts, the rest numbers. first: the class of the first row."""
-    kinds = iter([f' class="{first}"'] if first else [])
-    body = "".join(f"<tr{next(kinds, '')}>{_cells('td', row, texts)}</tr>\n" for row in rows)
-    return f"<table><tr>{_cells('th', heads, texts)}</tr>\n{body}</table>\n"
-
-
-def _cells(tag: str, values: Sequence[str], texts: int) -> str:
-    kinds = ("" if place < texts else ' class="n"' for place in range(len(values)))
-    pairs = zip(kinds, values, strict=True)
-    return "".join(f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in pairs)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from dino_trainer.detectors.packed import Packed
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model.weights import PACKED
-from dino_trainer.quantize.page import names, whole
+from dino_trainer.quantize.page import whole
 from dino_trainer.quantize.quiet import quiet
 from dino_trainer.quantize.skipping import skipped_by
 from dino_trainer.train import checkpoint
@@ -113,12 +112,12 @@ def _rows(weight: Tensor) -> Tensor:
 def page(verdict: str, passed: bool, found: Comparison, done: Stored, on: str) -> str:
     """report.html. on: what both were compared on."""
     said = (
-        f"Both ran on {escape(on)}. Weights of the layers below are stored as INT8 with a scale "
+        f"Both ran on {on}. Weights of the layers below are stored as INT8 with a scale "
         "for each output channel; they are floating point again when the file is opened, so the "
         "model computes as before."
     )
     lists = (
-        names(f"{len(done.layers)} layers are stored as INT8", done.layers),
-        names("Kept in floating point by quantize.skip_names", done.skipped),
+        (f"{len(done.layers)} layers are stored as INT8", done.layers),
+        ("Kept in floating point by quantize.skip_names", done.skipped),
     )
     return whole(verdict, passed, found, said, lists)
