@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_an_entry_is_built_once_by_whoever_comes_first(tmp_path: Path) -> None:
 
 def left_over(root: Path) -> list[Path]:
     """Locks and half-written entries."""
-    return [*root.glob("locks/*"), *root.glob("tmp/*"), *root.rglob("*.part")]
+    return [*root.glob("leases/*"), *root.glob("tmp/*"), *root.rglob("*.part")]
 
 
 def test_a_writer_that_fails_leaves_nothing_and_the_next_one_writes(tmp_path: Path) -> None:
@@ -86,46 +87,55 @@ def test_a_writer_that_fails_leaves_nothing_and_the_next_one_writes(tmp_path: Pa
     assert (cache.once("objects/a", "it", slowly(0, [])) / "file").exists()
 
 
-def dead_pid() -> int:
-    """Of a process that was and is no more."""
-    process = multiprocessing.get_context("fork").Process(target=os.getpid)
-    process.start()
+def killed(process: BaseProcess) -> None:
+    process.kill()
     process.join()
-    assert process.pid is not None
-    return process.pid
+
+
+def at_work(root: Path, host: str = "") -> BaseProcess:
+    """A process that is at `objects/a`, on this machine or on another one."""
+
+    def work() -> None:
+        if host:
+            socket.gethostname = lambda: host
+        with Cache(root, quiet).writing("objects/a", "it") as scratch:
+            (scratch / "half").write_text("x")
+            time.sleep(600)
+
+    process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+    process.start()
+    while not list(root.glob("tmp/*/half")):
+        time.sleep(0.01)
+    return process
 
 
 def test_a_dead_writer_on_this_machine_is_succeeded_at_once(tmp_path: Path) -> None:
-    (tmp_path / "locks").mkdir()
-    (tmp_path / "tmp" / "gone").mkdir(parents=True)
-    holder = tmp_path / "locks" / "objects-a"
-    holder.write_text(f"gone {dead_pid()} {socket.gethostname()}")
+    killed(at_work(tmp_path))
+    assert len(left_over(tmp_path)) == 2
+    began = time.monotonic()
     Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    assert time.monotonic() - began < lock_module.STALE_SECONDS / 2
     assert left_over(tmp_path) == [], "with what it left half done"
 
 
 def test_a_writer_elsewhere_is_succeeded_once_it_shows_no_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "STALE_SECONDS", 0.4)
-    path = tmp_path / "lock"
-    path.write_text("other 1 another-node")
-    beats: list[str] = []
+    monkeypatch.setattr(lock_module, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 3.0)
+    other = at_work(tmp_path, "another-node")
+    death: list[float] = []
 
-    def beat() -> None:
-        for _ in range(4):
-            time.sleep(0.2)
-            os.utime(path, ns=(len(beats) + 1, len(beats) + 1))
-            beats.append("alive")
+    def die() -> None:
+        death.append(time.monotonic())
+        killed(other)
 
-    other = threading.Thread(target=beat)
-    other.start()
-    lock = Lock(path, "it", quiet)
-    assert lock.take() == ["other"]
-    assert len(beats) == 4, "not while it was alive"
-    other.join()
-    lock.release()
-    assert not path.exists()
+    timer = threading.Timer(5, die)
+    timer.start()
+    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    assert death, "not while it was alive"
+    assert time.monotonic() - death[0] > 2
+    assert left_over(tmp_path) == []
 
 
 def test_a_holder_shows_life_and_gives_up_only_what_is_its_own(
@@ -140,20 +150,30 @@ def test_a_holder_shows_life_and_gives_up_only_what_is_its_own(
             break
         time.sleep(0.02)
     assert lock.path.stat().st_mtime_ns != 1
-    lock.path.write_text("other 1 another-node")
+    lock.path.unlink()
+    lock.path.write_text("another's")
     lock.release()
     assert lock.path.exists()
 
 
 def test_waiting_can_be_ended(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    path.write_text(f"other {os.getpid()} {socket.gethostname()}")
+    other = at_work(tmp_path)
 
     def stop(_: str) -> None:
         raise TrainerError("Preempted", "Stopped while staging the data.")
 
     with pytest.raises(TrainerError, match="Stopped"):
-        Lock(path, "it", stop).take()
+        Cache(tmp_path, stop).once("objects/a", "it", slowly(0, []))
+    killed(other)
+
+
+def test_the_locks_of_earlier_releases_lie_elsewhere(tmp_path: Path) -> None:
+    """filelock would take what they wrote for a broken lock after two seconds."""
+    (tmp_path / "locks").mkdir()
+    held = tmp_path / "locks" / "objects-a"
+    held.write_text("other 1 another-node")
+    Cache(tmp_path, quiet).once("objects/a", "it", slowly(0, []))
+    assert held.exists()
 
 
 def test_a_note_that_is_no_json_is_no_note(tmp_path: Path) -> None:

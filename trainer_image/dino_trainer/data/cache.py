@@ -7,7 +7,7 @@
     lists/<key>/       all images of an S3 folder: hard links to the above
     notes/<key>.json   which content an archive had when it was last seen
     checked/…          what the preflight found in images
-    tmp/<token>/       what a writer is at; locks/… who that is
+    tmp/<token>@…/     what a writer is at; leases/… who that is (locks/ in earlier releases)
 
 An entry appears by one rename when it is whole and never changes: readers need no lock, and two
 writers of one entry only waste work. That is what locks are for: the second waits for the first,
@@ -95,19 +95,23 @@ class Cache:
     @contextmanager
     def writing(self, name: str, what: str) -> Iterator[Path]:
         """An empty folder to work in, while nobody else works on `name`."""
-        lock = Lock(self.root / "locks" / name.replace("/", "-"), what, self._say)
+        flat = name.replace("/", "-")
+        lock = Lock(self.root / "leases" / flat, what, self._say)
         with named(lock.path):
-            for token in lock.take():
-                shutil.rmtree(self.root / "tmp" / token, ignore_errors=True)
+            lock.take()
         try:
-            with self._scratch(lock.token) as scratch:
+            for left in (self.root / "tmp").glob("*@*"):
+                if left.name.partition("@")[2] == flat:  # of a holder that died
+                    shutil.rmtree(left, ignore_errors=True)
+            with self._scratch(flat) as scratch:
                 yield scratch
         finally:
             lock.release()
 
     @contextmanager
-    def _scratch(self, token: str = "") -> Iterator[Path]:
-        folder = self.root / "tmp" / (token or uuid.uuid4().hex)
+    def _scratch(self, of: str = "") -> Iterator[Path]:
+        """of: the entry that is locked meanwhile."""
+        folder = self.root / "tmp" / f"{uuid.uuid4().hex}@{of}"
         with named(folder):
             folder.mkdir(parents=True)
         try:
