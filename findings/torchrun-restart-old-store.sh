@@ -6,7 +6,8 @@
 # init_process_group no longer puts the keys of each attempt under a prefix of their own: "We create a new TCPStore for every
 # retry so no need to add prefix for each attempt", says torch/distributed/rendezvous.py. A rank that is there before a
 # lower one has written its new address reads the old one. Whether a restart works is a matter of who comes first. Below,
-# rank 0 comes five seconds late in the second attempt; without that it fails now and then, over two nodes nearly always.
+# rank 0 comes five seconds late in the second attempt; without that it met, on one node; over two nodes, without any
+# delay, it did not meet in either of two runs.
 # With TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 each attempt has a port, and a store, of its own.
 #
 # Seen:
