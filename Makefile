@@ -14,6 +14,8 @@ UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
 UV := $(or $(shell v=$$(uv --version 2>/dev/null | cut -d' ' -f2); printf '0.9\n%s\n' "$$v" | sort -VC && command -v uv),$(UV_HOME)/bin/uv)
 RUN := $(UV) run --frozen --all-extras
 PYTEST := $(RUN) pytest
+# Two processes, each with whole files of tests, in their order.
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the targets
@@ -48,16 +50,18 @@ format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff format .
 
 .PHONY: test
-test: machine lint test-fast test-cluster test-e2e ## Lint and every test: unit, model, API server, cluster
+test: machine lint test-fast test-e2e ## Lint and every test: unit, model, API server, cluster
 
-# The API tests mostly wait for a server: beside the others they cost next to nothing.
+# The API tests and the cluster's life mostly wait: beside the others they cost next to nothing.
 .PHONY: test-fast
-test-fast: setup ## test-unit and test-model, with test-api beside them; its output comes when it has ended
-	@log=$$(mktemp); status=0; \
-	$(MAKE) --no-print-directory test-api >"$$log" 2>&1 & api=$$!; \
-	$(MAKE) --no-print-directory test-unit test-model || status=$$?; \
+test-fast: setup ## test-unit, with test-api and test-model, test-cluster beside it; their output comes when all have ended
+	@logs=$$(mktemp -d); status=0; \
+	$(MAKE) --no-print-directory test-api >"$$logs/api" 2>&1 & api=$$!; \
+	$(MAKE) --no-print-directory --keep-going test-model test-cluster >"$$logs/model" 2>&1 & model=$$!; \
+	$(MAKE) --no-print-directory test-unit || status=$$?; \
+	wait $$model || status=$$?; \
 	wait $$api || status=$$?; \
-	cat "$$log"; rm -f "$$log"; exit $$status
+	cat "$$logs/model" "$$logs/api"; rm -rf "$$logs"; exit $$status
 
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
@@ -77,9 +81,14 @@ test-api: setup ## Admission and the operator against a real API server, without
 test-cluster: setup ## The dev cluster's own life: up, killed, up again, down without a trace
 	$(PYTEST) tests/devcluster -m cluster
 
+# Most of these tests wait for pods: two processes keep two cores busy. Those that take the store, the operator or
+# the node away come after them, one by one.
 .PHONY: test-e2e
 test-e2e: setup ## Real trainings and failures on the cluster (brings it up, builds the images)
-	$(PYTEST) tests/e2e tests/reliability
+	@status=0; \
+	$(PYTEST) tests/e2e tests/reliability -m "not alone" $(BESIDE) || status=$$?; \
+	$(PYTEST) tests/e2e tests/reliability -m alone || status=$$?; \
+	exit $$status
 
 .PHONY: cluster-up
 cluster-up: ## Bring up the one-node development cluster with S3 (Debian, root)

@@ -19,6 +19,7 @@ from demo.screen import Screen
 from demo.stages import Runner
 from demo.storage import Storage
 from tests.e2e.jobs import Lab, small_job
+from tests.e2e.shared import once, one_at_a_time, run_folder
 
 DEMO_ONLY = ("dataset", "upload")  # the demo's data; the tests bring their own
 RESULTS = "test-results"
@@ -27,21 +28,30 @@ SCENES = {"train": 160, "val": 40, "test": 60}
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """See `open_lab`."""
-    return open_lab(tmp_path_factory.mktemp("lab"))
+    """See `open_lab`. Processes do it one after the other: Helm refuses two at once."""
+    folder, run = tmp_path_factory.mktemp("lab"), run_folder(tmp_path_factory)
+    with one_at_a_time(run, "lab"):
+        opened = start_lab(folder)
+        once(run, "clean", lambda _: clean(opened.cluster, opened.storage))
+    return opened
 
 
 def open_lab(folder: Path) -> Lab:
     """The dev cluster with S3, images and the chart, or with CLUSTER=current the user's.
 
-    The same stages as `make demo` has; what is there already is used.
+    Nothing that earlier runs left is there any more.
     """
+    opened = start_lab(folder)
+    clean(opened.cluster, opened.storage)
+    return opened
+
+
+def start_lab(folder: Path) -> Lab:
+    """The same stages as `make demo` has; what is there already is used."""
     mine = os.environ.get("CLUSTER") == "current"
     demo, stages = plan.current(folder, None, os.environ) if mine else plan.dev(folder, None)
     Runner([s for s in stages if s.name not in DEMO_ONLY], folder / "logs", Screen()).run()
-    cluster = replace(demo.cluster, namespace="dino-test")
-    clean(cluster, demo.storage)
-    return Lab(cluster, demo.storage)
+    return Lab(replace(demo.cluster, namespace="dino-test"), demo.storage)
 
 
 def clean(cluster: Cluster, store: Storage) -> None:
@@ -60,24 +70,25 @@ def clean(cluster: Cluster, store: Storage) -> None:
 @pytest.fixture(scope="session")
 def small_data(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See `put_small_data`."""
-    return put_small_data(lab, tmp_path_factory.mktemp("small"))
+    return once(run_folder(tmp_path_factory), "small", lambda folder: put_small_data(lab, folder))
 
 
-def put_small_data(lab: Lab, folder: Path) -> Path:
+def put_small_data(lab: Lab, folder: Path) -> None:
     """24 training and 8 validation pictures of digits, in the folder and at s3://dino/small."""
     make_digits(folder, {"train": 24, "val": 8}, seed=7)
     lab.put(folder, "small")
-    return folder
 
 
 @pytest.fixture(scope="session")
 def scenes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of digits from which a detector learns: in the folder and at s3://dino/scenes."""
-    folder = tmp_path_factory.mktemp("scenes")
-    make_digits(folder, SCENES, seed=7)
-    (folder / "test" / "label_map.txt").write_text("\n".join(NAMES))
-    lab.put(folder, "scenes")
-    return folder
+
+    def put(folder: Path) -> None:
+        make_digits(folder, SCENES, seed=7)
+        (folder / "test" / "label_map.txt").write_text("\n".join(NAMES))
+        lab.put(folder, "scenes")
+
+    return once(run_folder(tmp_path_factory), "scenes", put)
 
 
 @pytest.fixture(scope="session")
@@ -85,16 +96,19 @@ def one_class(lab: Lab, scenes: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The same pictures at s3://dino/one-class, all digits of one class: a detector of one layer
     finds them after a hundred steps.
     """
-    folder = tmp_path_factory.mktemp("one-class")
-    for split in ("train", "val"):
-        shutil.copytree(scenes / split, folder / split)
-        path = folder / split / ANNOTATIONS
-        document = json.loads(path.read_text())
-        document["categories"] = [{"id": 1, "name": "digit"}]
-        for one in document["annotations"]:
-            one["category_id"] = 1
-        path.write_text(json.dumps(document))
-    lab.put(folder, "one-class")
+
+    def put(folder: Path) -> None:
+        for split in ("train", "val"):
+            shutil.copytree(scenes / split, folder / split)
+            path = folder / split / ANNOTATIONS
+            document = json.loads(path.read_text())
+            document["categories"] = [{"id": 1, "name": "digit"}]
+            for one in document["annotations"]:
+                one["category_id"] = 1
+            path.write_text(json.dumps(document))
+        lab.put(folder, "one-class")
+
+    once(run_folder(tmp_path_factory), "one-class", put)
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,8 @@ SMALL_MODEL = {
 }
 ENDED = ("Succeeded", "Failed")
 RESULTS = "s3://dino/test-results"
+# More threads than free cores wait for each other, and the models are small.
+ONE_THREAD = {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}
 CHECKPOINTS = ("dino_model_latest.pth", "dino_model_previous.pth")
 
 
@@ -266,8 +268,7 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
             },
             "output": {"uri": f"{RESULTS}/{name}"},
             "resources": {"gpus": 0, "memory": "3Gi"},
-            # More threads than free cores wait for each other, and the model is small.
-            "podTemplate": {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]},
+            "podTemplate": ONE_THREAD,
             "experiment": experiment,
             **spec,
         },

@@ -12,7 +12,7 @@ import yaml
 from demo import job as demo
 from demo.digits import NAMES
 from tests.e2e.fixtures import SCENES
-from tests.e2e.jobs import RESULTS, Lab, Object, artifact, is_true, sha256
+from tests.e2e.jobs import ONE_THREAD, RESULTS, Lab, Object, artifact, is_true, sha256
 from tests.e2e.judge import check_evaluation, check_training
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,7 +26,10 @@ def chain(data: str, *files: str) -> dict[str, Object]:
     texts = [(EXAMPLES / name).read_text() for name in ("chain.yaml", *files)]
     text = "\n---\n".join(texts).replace("s3://dino/bccd/", f"s3://dino/{data}/")
     text = text.replace("s3://dino/results", RESULTS)
-    return {job["metadata"]["name"]: job for job in yaml.safe_load_all(text)}
+    jobs: dict[str, Object] = {job["metadata"]["name"]: job for job in yaml.safe_load_all(text)}
+    for job in jobs.values():  # other tests run beside them
+        job["spec"]["podTemplate"] = ONE_THREAD
+    return jobs
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def test_the_operator_is_killed_during_training_and_starts_again(lab: Lab) -> No
     assert status["attempts"] == 1
 
 
+@pytest.mark.alone
 def test_the_operator_is_gone_while_the_training_ends(lab: Lab) -> None:
     """What happened while it was away is read from the children."""
     name = "operator-away"

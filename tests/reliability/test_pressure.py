@@ -26,6 +26,7 @@ def evict(lab: Lab, pod: str) -> None:
     lab.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
 
 
+@pytest.mark.alone
 def test_eviction_and_a_drained_node_cost_nothing(lab: Lab) -> None:
     """The evicted pod saves a checkpoint, the drained one has just started; another resumes. No
     retry is counted, for none is allowed.

@@ -15,6 +15,7 @@ DAMAGED = re.compile(r"dino_model_latest\.pth differs from what was published")
 RESUMED = re.compile(r"Resuming after step (\d+)")
 
 
+@pytest.mark.alone
 def test_the_store_is_away_for_a_while_and_training_goes_on(lab: Lab) -> None:
     """Checkpoints wait for it; nothing fails, and everything is there in the end."""
     name = "store-away"
