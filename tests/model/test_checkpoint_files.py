@@ -373,7 +373,7 @@ NAMED: dict[str, tuple[Any, str]] = {
     ),
     "npz": (lambda at: archive(at, {"a.npy": b"x"}), "an archive of NumPy arrays"),
     "NumPy": (b"\x93NUMPY\x01\x00v", "a NumPy array"),
-    "a picture": (b"\x89PNG\r\n\x1a\n", "a picture"),
+    "a picture": (b"\x89PNG\r\n\x1a\n", "it is a PNG image. Name a checkpoint."),
     "zeros": (b"\0" * 4096, "full of zero bytes: its copy or download was never finished"),
     "macOS's": (b"\x00\x05\x16\x07\x00\x02", "what macOS puts beside a file"),
     "noise": (bytes(range(128, 256)) * 9, "of no kind that is known here: it may be encrypted"),

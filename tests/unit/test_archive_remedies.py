@@ -106,14 +106,16 @@ REFUSED: dict[str, tuple[str, Make, str]] = {
     "a zip called tar": ("photos.tar", zipped, "is a ZIP archive"),
     "a zip with a space in its name": ("my photos.tgz", zipped, "is a ZIP archive"),
     "an honest zip": ("images.zip", zipped, "is a ZIP archive"),
-    "bzip2": ("images.tar.gz", packed_by(bz2.compress), "is packed by bzip2"),
-    "honest bzip2": ("images.tar.bz2", packed_by(bz2.compress), "is packed by bzip2"),
-    "xz": ("images.tar.gz", packed_by(lzma.compress), "is packed by xz"),
-    "honest xz": ("images.txz", packed_by(lzma.compress), "is packed by xz"),
+    "bzip2": ("images.tar.gz", packed_by(bz2.compress), "is compressed with bzip2"),
+    "honest bzip2": ("images.tar.bz2", packed_by(bz2.compress), "is compressed with bzip2"),
+    "xz": ("images.tar.gz", packed_by(lzma.compress), "is compressed with xz"),
+    "honest xz": ("images.txz", packed_by(lzma.compress), "is compressed with xz"),
     "gzip twice": ("images.tar.gz", packed_by(lambda raw: gzip.compress(gzip.compress(raw))),
-                   "is packed by gzip twice"),
-    "text": ("images.tar.gz", lambda at: at.write_text("see the wiki, überall\n" * 60), "is text"),
-    "gzip of text": ("images.tar.gz", lambda at: at.write_bytes(gzip.compress(b"see")), "is text"),
+                   "is compressed with gzip twice"),
+    "text": ("images.tar.gz", lambda at: at.write_text("see the wiki, überall\n" * 60),
+             "is a text"),
+    "gzip of text": ("images.tar.gz", lambda at: at.write_bytes(gzip.compress(b"see")),
+                     "is a text"),
     "a JPEG": ("images.tar.gz", lambda at: shutil.copy(at.parent / "images/1.jpg", at),
                "is a JPEG image"),
     "cut": ("images.tar.gz", cut, "is damaged or ends early"),
@@ -145,7 +147,7 @@ def test_the_remedy_works_to_the_letter(case: str, lab: Lab) -> None:
     finding = lab.findings["source-unusable"]
     assert words in finding["message"]
     assert f"  -> {finding['remedy']}" in lab.out
-    if words.startswith(("is a ZIP", "is packed")):
+    if words.startswith(("is a ZIP", "is compressed")):
         shutil.rmtree(lab.train.folder / "images")  # only the archive is there
     command = COMMANDS.search(finding["remedy"])
     assert command, finding["remedy"]
@@ -184,11 +186,11 @@ def test_a_pipe_is_to_be_taken_out(lab: Lab) -> None:
 
 
 OTHERS = {
-    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
-    "a page of the web": b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
-    "an XML document": b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code>',
-    "packed by zstd": b"\x28\xb5\x2f\xfd\x00",
-    "a 7z archive": b"7z\xbc\xaf\x27\x1c\x00\x04",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+    "an HTML page": b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
+    "an XML text": b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code>',
+    "compressed with zstd": b"\x28\xb5\x2f\xfd\x00",
+    "a 7-Zip archive": b"7z\xbc\xaf\x27\x1c\x00\x04",
     "a RAR archive": b"Rar!\x1a\x07\x01\x00",
 }
 

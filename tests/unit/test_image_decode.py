@@ -130,10 +130,11 @@ BROKEN = {
     "\0" * 40: "it holds nothing but zeros",
     "version https://git-lfs.github.com/spec/v1\no": "it is a Git LFS pointer (run git lfs pull)",
     " <!DOCTYPE HTML>\n<title>403": "it is an HTML page",
-    "hello": "its format is not known",
+    "hello": "it is a text",
+    "\x01\x02\x03\x04": "its format is not known",
     "\x89PNG\r\n\x1a\n and no more": "it begins as PNG does, and what follows is damaged",
     "\0\0\0\x18ftypheic\0\0\0\0": "it is HEIF, which is not read (convert it to JPEG)",
-    "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "its format is not known",
+    "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "it is a PostScript document",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from dino_trainer.data.inflate import Inflated, Readable
 from dino_trainer.data.packing import again, followed, other_by_content, pack
 from dino_trainer.data.pumped import Pumped
 from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.first_bytes import HEAD
 from dino_trainer.storage import named
 
 # Left free for the checkpoint, the log and everybody else on the node.
@@ -31,8 +32,6 @@ RESERVE_BYTES = 256 * 1024 * 1024
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
 _BLOCK = 1 << 20
-# As much of the start as shows what a file is that is no archive.
-_HEAD = 512
 _DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib_ng.error)
 
 
@@ -213,7 +212,7 @@ class _Written:
 
     def write(self, data: memoryview) -> None:
         """All of `data`."""
-        self.head = self.head or bytes(data[:_HEAD])
+        self.head = self.head or bytes(data[:HEAD])
         self._budget.take(len(data))
         with named(self._path):
             while data:

@@ -19,6 +19,7 @@ from dino_api.names import FailureReason
 from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.errors import TrainerError
+from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Kind, kind_of
 
 # What files of a format may end in. Files are told apart by content; without annotations, the
 # ending decides whether a file is a picture at all.
@@ -47,17 +48,7 @@ _TURNS = {
 _BACK = {6: 8, 8: 6}
 # By way of these, where Pillow resolves what the pixels mean.
 _STEPS = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-# What lies under the name of a picture now and then.
-_NO_PICTURES = (
-    (b"version https://git-lfs", "a Git LFS pointer (run git lfs pull)"),
-    (b"<!doctype html", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML file"),
-    (b"%pdf", "a PDF file"),
-    (b"pk\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip file"),
-)
+_REMEDIES = {Kind.LFS: " (run git lfs pull)"}
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _LONGEST = 200
 
@@ -216,16 +207,14 @@ def _why(error: Exception) -> str:
 
 def _is_instead(content: bytes) -> str:
     """What a file is that no decoder knows."""
-    start = content[:256].lstrip().lower()
     if not content.strip(b"\0"):
         return f"it holds {'nothing but zeros' if content else 'nothing'}"
-    for prefix, what in _NO_PICTURES:
-        if start.startswith(prefix):
-            return f"it is {what}"
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF:
         return "it is HEIF, which is not read (convert it to JPEG)"
-    for kind in FORMATS:
-        accept = Image.OPEN[kind][1]
-        if accept and accept(content[:16].ljust(16, b"\0")) is True:
-            return f"it begins as {kind} does, and what follows is damaged"
-    return "its format is not known"
+    kind = kind_of(content[:HEAD])
+    if kind is None or kind in (*PICTURES, *TEXTS):  # which may be a picture's first bytes
+        for name in FORMATS:
+            accept = Image.OPEN[name][1]
+            if accept and accept(content[:16].ljust(16, b"\0")) is True:
+                return f"it begins as {name} does, and what follows is damaged"
+    return f"it is {kind}{_REMEDIES.get(kind, '')}" if kind else "its format is not known"

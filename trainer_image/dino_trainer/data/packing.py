@@ -9,32 +9,26 @@ import shlex
 from pathlib import PurePosixPath
 
 from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.first_bytes import PICTURES, Kind, kind_of
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
 _BY_HAND = "Unpack it into a folder images, then: tar -czf {made} images/"
 _ZIP, _TAR = _BY_PYTHON.replace("{module}", "zipfile"), _BY_PYTHON.replace("{module}", "tarfile")
-# How it begins or ends, what that is, and what to do.
-_BY_CONTENT: tuple[tuple[bytes, str, str], ...] = (
-    (b"PK\x03\x04", "a ZIP archive", _ZIP),
-    (b"PK\x05\x06", "an empty ZIP archive", "Pack the images: tar -czf {made} images/"),
-    (b"BZh", "packed by bzip2", _TAR),
-    (b"\xfd7zXZ", "packed by xz", _TAR),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd", _BY_HAND),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _BY_HAND),
-    (b"Rar!", "a RAR archive", _BY_HAND),
-    (b"\x1f\x8b", "packed by gzip twice", "gunzip < {name} > once.tar.gz && mv once.tar.gz {made}"),
-    (b"\xff\xd8\xff", "a JPEG image", "Name its folder, or pack that: tar -czf {made} images/"),
-    (b"\x89PNG", "a PNG image", "Name its folder, or pack that: tar -czf {made} images/"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file", "git lfs pull"),
-    (b"<?xml", "an XML document, such as a store's error", "Download it again."),
-)
-_BY_NAME = {
-    ".zip": _BY_CONTENT[0], ".bz2": _BY_CONTENT[2], ".tbz": _BY_CONTENT[2],
-    ".tbz2": _BY_CONTENT[2], ".xz": _BY_CONTENT[3], ".txz": _BY_CONTENT[3],
-    ".zst": _BY_CONTENT[4], ".7z": _BY_CONTENT[5], ".rar": _BY_CONTENT[6],
+_PICTURE = "Name its folder, or pack that: tar -czf {made} images/"
+_PACK = "Pack the images: tar -czf {made} images/"
+# What to do. The bytes that are looked at are those that gzip has packed, where it has.
+_REMEDIES = {
+    Kind.ZIP: _ZIP, Kind.EMPTY_ZIP: _PACK, Kind.BZIP2: _TAR, Kind.XZ: _TAR, Kind.ZSTD: _BY_HAND,
+    Kind.SEVEN_ZIP: _BY_HAND, Kind.RAR: _BY_HAND, Kind.LFS: "git lfs pull",
+    Kind.GZIP: "gunzip < {name} > once.tar.gz && mv once.tar.gz {made}",
+    Kind.HTML: "Download the file itself, not the page about it.", Kind.XML: "Download it again.",
+    **dict.fromkeys(PICTURES, _PICTURE),
 }  # fmt: skip
-_PAGES = (b"<!doctype html", b"<html")
+_BY_NAME = {
+    ".zip": Kind.ZIP, ".bz2": Kind.BZIP2, ".tbz": Kind.BZIP2, ".tbz2": Kind.BZIP2, ".xz": Kind.XZ,
+    ".txz": Kind.XZ, ".zst": Kind.ZSTD, ".7z": Kind.SEVEN_ZIP, ".rar": Kind.RAR,
+}  # fmt: skip
 
 
 def is_archive(name: str) -> bool:
@@ -53,28 +47,23 @@ def stem(name: str) -> str:
 
 def other_by_name(name: str) -> TrainerError | None:
     """Of a file or URI that ends like an archive which is not read."""
-    found = _BY_NAME.get(PurePosixPath(name.lower()).suffix)
-    return _other(name, found[1], found[2]) if found else None
+    kind = _BY_NAME.get(PurePosixPath(name.lower()).suffix)
+    return _other(name, kind) if kind else None
 
 
 def other_by_content(name: str, head: bytes) -> TrainerError | None:
     """Of a file that is called like an archive and is none. head: its first bytes, or those of what
     gzip has packed in it."""
-    for start, what, remedy in _BY_CONTENT:
-        if head.startswith(start):
-            return _other(name, what, remedy)
-    if head.lstrip()[:20].lower().startswith(_PAGES):
-        return _other(name, "a page of the web", "Download the file itself, not the page about it.")
-    if head and _is_text(head):
-        return _other(name, "text", f"Pack the images: {pack(name)}")
-    return None
+    kind = kind_of(head)
+    return _other(name, kind) if kind else None
 
 
-def _other(name: str, what: str, remedy: str) -> TrainerError:
+def _other(name: str, kind: Kind) -> TrainerError:
     base = shlex.quote(PurePosixPath(name).name)
+    twice = " twice" if kind is Kind.GZIP else ""
     return invalid_dataset(
-        f"{name} is {what}. Read are .tar.gz, .tgz and .tar.",
-        remedy.format(name=base, made=_made(name)),
+        f"{name} is {kind}{twice}. Read are .tar.gz, .tgz and .tar.",
+        _REMEDIES.get(kind, _PACK).format(name=base, made=_made(name)),
     )
 
 
@@ -105,13 +94,3 @@ def _made(name: str) -> str:
         if base.lower().endswith(suffix):
             base = base[: -len(suffix)].removesuffix(".tar") + ".tar.gz"
     return shlex.quote(base)
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:
-            return False
-        text = head[: error.start].decode()
-    return all(sign.isprintable() or sign.isspace() for sign in text)
