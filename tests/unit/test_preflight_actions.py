@@ -113,7 +113,11 @@ def test_a_fault_is_found(
 
 
 def test_every_rule_about_models_is_tested_here() -> None:
-    tested = {rule for _, _, rule, _ in FAULTS} | {"calibration-few", "pictures-left-out"}
+    tested = {rule for _, _, rule, _ in FAULTS} | {
+        "calibration-few",
+        "pictures-left-out",
+        "pictures-lost",
+    }
     assert {rule.id for rule in MODEL_RULES} <= tested
 
 
@@ -121,7 +125,10 @@ def test_files_that_inference_leaves_out_are_counted_and_named(lab: Lab) -> None
     given(lab, Action.INFERENCE)
     lab.train.put("photo.heic", b"")
     lab.train.put("scan.tif", encoded(picture(9), "TIFF"))
+    (lab.train.folder / "images" / "gone.jpg").symlink_to("nowhere.jpg")
     assert check(lab, Action.INFERENCE) == 0
+    lost = lab.findings["pictures-lost"]
+    assert (lost["count"], lost["examples"]) == (1, ["gone.jpg"])
     finding = lab.findings["pictures-left-out"]
     assert (finding["count"], finding["examples"]) == (1, ["photo.heic"])
     assert lab.told.dataset is not None

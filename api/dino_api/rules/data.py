@@ -148,6 +148,11 @@ MODEL_RULES = (
         "Nothing if they are no images. Convert others to JPEG or PNG, or give them the ending of "
         "their format.",
     ),
+    warning(
+        "pictures-lost",
+        "Files that inference leaves out, since they are no files, or links that lead nowhere",
+        "Put the files themselves there: cp -RL follows links where they lead somewhere.",
+    ),
     error(
         "classmap-unusable",
         "Class maps that do not fit",

@@ -98,7 +98,7 @@ def about(detector: Detector, tally: Tally, threshold: float, found: Gathered) -
         "model_sha256": file.sha256,
         "conf_threshold": threshold,
         "skipped": [{"file_name": name, "why": why} for name, why in tally.skipped],
-        "left_out": found.left_out,
+        "left_out": (*found.left_out, *found.lost),
     }
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from dino_trainer.data.below import files_below
 from dino_trainer.data.forms import by_form, composed, path_below
 
 
@@ -76,13 +77,7 @@ class Folder:
         return path.stat().st_size if path else -1
 
     def names(self) -> Iterable[str]:
-        return self.listed if self.remote else _below(self.root)
-
-
-def _below(root: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
-        start = Path(folder).relative_to(root)
-        yield from (str(start / name) for name in names)
+        return self.listed if self.remote else files_below(self.root)
 
 
 @dataclass(frozen=True, slots=True)

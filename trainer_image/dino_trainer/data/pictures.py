@@ -7,16 +7,16 @@ Files that do not end as images do (`decode.ENDINGS`, as in training) are left o
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
+from dino_trainer.data.below import files_below, is_hidden
 from dino_trainer.data.decode import ENDINGS
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed import download_listed
@@ -24,9 +24,8 @@ from dino_trainer.data.packing import stem
 from dino_trainer.data.stage import is_packed, packed, staging
 from dino_trainer.data.work import Work
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.storage import Say, is_remote, local_path, named, open_store
+from dino_trainer.storage import Say, is_remote, local_path, open_store
 
-Names = Iterator[str]
 _NUMBER = re.compile(r"(\d+)")
 _NAMED = 5
 
@@ -53,23 +52,24 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What sources hold. left_out: the paths of files that do not end as images do."""
+    """What sources hold. left_out: the paths of files that do not end as images do. lost: of those
+    that do, and are no files: links that lead nowhere, and the like."""
 
     pictures: list[Picture]
     left_out: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def said(self) -> str | None:
         """What is left out, counted, the first ones by name; None where nothing is."""
-        if not self.left_out:
-            return None
-        names = ", ".join(self.left_out[:_NAMED])
-        more = len(self.left_out) - _NAMED
-        tail = f" and {more:,} more" if more > 0 else ""
-        return (
-            f"{_files(self.left_out)} left out, not ending as images do "
-            f"({_by_ending(self.left_out)}): {names}{tail}."
-        )
+        told = []
+        if self.left_out:
+            why = f"not ending as images do ({_by_ending(self.left_out)})"
+            told.append(f"{_files(self.left_out)} left out, {why}: {_named(self.left_out)}.")
+        if self.lost:
+            why = "a link that leads nowhere, or no file at all"
+            told.append(f"{_files(self.lost)} left out, {why}: {_named(self.lost)}.")
+        return " ".join(told) or None
 
 
 def find_pictures(
@@ -95,6 +95,7 @@ def find_pictures(
     return Gathered(
         [picture for one in found for picture in one.pictures],
         tuple(path for one in found for path in one.left_out),
+        tuple(path for one in found for path in one.lost),
     )
 
 
@@ -102,17 +103,13 @@ def _under(label: str, found: Gathered) -> Gathered:
     return Gathered(
         [replace(picture, path=f"{label}/{picture.path}") for picture in found.pictures],
         tuple(f"{label}/{path}" for path in found.left_out),
+        tuple(f"{label}/{path}" for path in found.lost),
     )
 
 
 def is_picture(path: str) -> bool:
     """Whether a path is that of an image."""
     return PurePosixPath(path).suffix.lower() in ENDINGS and not is_hidden(path)
-
-
-def is_hidden(path: str) -> bool:
-    """Hidden files and Mac archives' forks are neither images nor left out."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
@@ -132,17 +129,24 @@ def _pictures_of(source: str, work: Work) -> Gathered:
     files = [(path, store.find(path)) for path in filter(is_picture, shown)]
     pictures = [Picture(path, file) for path, file in files if file]
     left_out = tuple(path for path in shown if not is_picture(path))
+    lost = tuple(path for path, file in files if not file)
     if not pictures:
         others = f", but there are {_by_ending(left_out)}" if left_out else ""
+        others += f"; {_named(lost)}: no file, or a link that leads nowhere" if lost else ""
         raise invalid_dataset(
             f"{source} holds no image: no file there ends in .jpg, .png or the like{others}.",
             "Name a folder or an archive of images.",
         )
-    return Gathered(pictures, left_out)
+    return Gathered(pictures, left_out, lost)
 
 
 def _files(paths: Sequence[str]) -> str:
     return "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = len(paths) - _NAMED
+    return ", ".join(paths[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _by_ending(paths: Iterable[str]) -> str:
@@ -171,22 +175,7 @@ def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
             f"There is no folder or archive {root}.",
             "Name a folder of images, or a .tar.gz, .tgz or .tar archive of them.",
         )
-    with named(root):
-        return Folder(root), list(_below(root))
-
-
-def _below(folder: Path, at: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Names:
-    """Files in and below a folder. A link to where it lies would bring everything once more."""
-    stat = folder.stat()
-    place = (stat.st_dev, stat.st_ino)
-    if place in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _below(folder / entry.name, f"{at}{entry.name}/", above | {place})
-            else:
-                yield f"{at}{entry.name}"
+    return Folder(root), list(files_below(root))
 
 
 def _labels(sources: Sequence[str]) -> list[str]:

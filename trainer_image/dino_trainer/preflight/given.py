@@ -57,6 +57,7 @@ def check_pictures(
     try:
         found = find_pictures(infer.image_dir, into, say, stop)
         findings.add_all("pictures-left-out", found.left_out)
+        findings.add_all("pictures-lost", found.lost)
         return len(found.pictures)
     except TrainerError as error:
         _note(error, "pictures-absent", findings)
