@@ -87,6 +87,13 @@ def shortened(text: str, most: int | None) -> str:
     return text if most is None or len(text) <= most else text[: most - 1] + CUT
 
 
+def without_middle(text: str, most: int) -> str:
+    """At most so many characters: the start says where, the end says what."""
+    start = most // 2
+    end = len(text) - (most - start - len(CUT))
+    return text if len(text) <= most else f"{text[:start]}{CUT}{text[end:]}"
+
+
 def clipped(text: str, most: int) -> str:
     """The same in bytes of UTF-8, never within a character."""
     raw = text.encode()

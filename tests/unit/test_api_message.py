@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from dino_api import result
 from dino_api.base import REPORTED_URI, SHORT, TEXT
 from dino_api.message import ESSENTIAL, FIRST, LIMIT
-from dino_api.reported import Reported
+from dino_api.reported import Reported, shortened, without_middle
 from dino_api.result import (
     MOST_CLASSES,
     Artifact,
@@ -247,6 +247,20 @@ def test_lvis_has_its_names_and_more_warnings_are_counted() -> None:
     many = Dataset(class_names=["n"] * (MOST_CLASSES + 1), warnings=["first"])
     assert len(many.class_names) == MOST_CLASSES
     assert many.warnings == ["20001 classes: the names of the first 20000 are kept", "first"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 8, 80, 81])
+def test_long_texts_are_cut_to_what_is_asked(most: int) -> None:
+    """At the end, or in the middle where start and end say most."""
+    text = "".join(str(place % 10) for place in range(200))
+    for cut in (shortened, without_middle):
+        assert len(cut(text, most)) == most
+        assert cut(text, most).count("…") == 1
+        assert cut(text[:most], most) == text[:most]
+    start, _, end = without_middle(text, most).partition("…")
+    assert text.startswith(start)
+    assert text.endswith(end)
+    assert 0 <= len(start) - len(end) <= 1
 
 
 def test_half_a_surrogate_is_replaced_and_two_halves_are_joined() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import TRAINS, Action, FailureReason, Stage
+from dino_api.reported import shortened
 from dino_api.result import Artifact, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.launch import explain, scratch_dir
@@ -85,7 +86,7 @@ def failure_of(checked: Checked, report: str) -> TrainerError | None:
     messages = " ".join(one.message for one in errors[:_SHOWN])
     plural = "error" if len(errors) == 1 else "kinds of errors"
     message = f"The data has {len(errors)} {plural}: {counts}. {messages}"
-    return TrainerError(reason, message[:1800], _remedy(errors, report))
+    return TrainerError(reason, shortened(message, 1800), _remedy(errors, report))
 
 
 def _remedy(errors: list[Finding], report: str) -> str:

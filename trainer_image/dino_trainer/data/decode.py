@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dino_api.names import FailureReason
+from dino_api.reported import shortened
 from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.errors import TrainerError
@@ -199,7 +200,7 @@ def _why(error: Exception) -> str:
         return f"it has more than {MAX_PIXELS:,} pixels; cut it into tiles, or shrink it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+    text = shortened(" ".join(str(error).split()).rstrip("."), _LONGEST)
     if not text or not isinstance(error, OSError | SyntaxError | ValueError):
         return f"its decoder fails ({' '.join([type(error).__name__, text]).rstrip()})"
     return text

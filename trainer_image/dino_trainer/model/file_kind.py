@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dino_api.reported import without_middle
 from dino_trainer import first_bytes
 from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind
 
@@ -116,7 +117,7 @@ def _zip(path: Path) -> FileKind:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(name[:60] for name in names[:3])
+    shown = ", ".join(without_middle(name, 60) for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "none"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data_rule import DataRule
 
@@ -84,7 +85,7 @@ class Findings:
         if remedy:
             finding.remedies[remedy] = finding.remedies.get(remedy, 0) + count
         if example and len(finding.examples) < EXAMPLES:
-            finding.examples.append(_short(example, longest))
+            finding.examples.append(without_middle(example, longest))
             finding.shown += shown
 
     def add_all(self, id: str, examples: Iterable[str]) -> None:
@@ -116,9 +117,3 @@ class Findings:
     def warnings(self) -> list[Finding]:
         """What is odd and no error."""
         return [one for one in self.all() if not one.is_error]
-
-
-def _short(text: str, longest: int) -> str:
-    """Without its middle: the start says where, the end says what."""
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[:half]}…{text[1 - half :]}"

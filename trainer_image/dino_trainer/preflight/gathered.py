@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from dino_api.reported import without_middle
 from dino_api.rules.annotations import BOX_RULES, CATEGORY_RULES, IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
@@ -87,7 +88,7 @@ def tell_names(
         remedies.setdefault(cause, hint.remedy if hint else "")
     for cause, places in groups.items():
         if cause:
-            text = f"{_short(places[0])}{_more(len(places))}: {cause}"
+            text = f"{without_middle(places[0], _SHOWN)}{_more(len(places))}: {cause}"
             findings.add(rule, text, len(places), shown=len(places), remedy=remedies[cause])
         else:
             findings.add_places(rule, places, str)
@@ -95,8 +96,3 @@ def tell_names(
 
 def _more(count: int) -> str:
     return f" and {count - 1} more" if count > 1 else ""
-
-
-def _short(text: str) -> str:
-    """Without its middle, where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
