@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dino_api.experiment.interpolation import _Resolver
 from dino_trainer.errors import TrainerError
 from dino_trainer.spec_file import read_mapping, read_spec
 
@@ -25,6 +26,31 @@ def test_numbers_with_exponents_and_words_for_flags(tmp_path: Path) -> None:
     assert (mapping["ema"]["enabled"], mapping["seed"]) == (True, 16)
     spec, _ = read_spec(a_file(tmp_path, DATA + text), ["train.num_epochs=1.2e1"])
     assert spec.train.num_epochs == 12
+
+
+@pytest.mark.parametrize("wrong", ["", "model: {num_queries: 0, num_select: '${no.such}'}\n"])
+def test_references_are_resolved_once(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the spec is refused, for what is wrong and for what is lacking at once."""
+    resolve, calls = _Resolver.all, []
+
+    def counted(self, action):
+        calls.append(action)
+        return resolve(self, action)
+
+    monkeypatch.setattr(_Resolver, "all", counted)
+    text = "results_dir: /r\ntrain: {results_dir: '${results_dir}/train'}\n"
+    given = ["dataset.train_data_sources=[{image_dir: /a, json_file: /b}]"]
+    path = a_file(tmp_path, text + wrong)
+    if wrong:
+        with pytest.raises(TrainerError) as caught:
+            read_spec(path, [])
+        for key in ("model.num_queries", "model.num_select", "dataset.train_data_sources"):
+            assert key in caught.value.message
+    else:
+        assert read_spec(path, given)[0].train.results_dir == "/r/train"
+    assert len(calls) == 1
 
 
 BAD = {

@@ -42,6 +42,28 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, at: int) -> None:
     assert straight.validations == before.validations + broken.validations
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_checkpoints_spec_is_parsed_once(
+    fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(spec_for(tmp_path), 2)
+    parse, calls = ExperimentSpec.model_validate, []
+
+    def counted(*arguments, **more):
+        calls.append(arguments)
+        return parse(*arguments, **more)
+
+    # Both are made before it is counted.
+    spec = spec_for(tmp_path, *([] if fits else ["train.optim.lr=0.5"]))
+    monkeypatch.setattr(ExperimentSpec, "model_validate", counted)
+    if fits:
+        run(spec)
+    else:
+        with pytest.raises(TrainerError, match=r"of another experiment: train\.optim\.lr"):
+            run(spec)
+    assert len(calls) == 1
+
+
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     """A kill leaves what the last interval saved; the steps since are done again, equally."""
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, load, render
-from dino_api.experiment.interpolation import interpolated
-from dino_api.experiment.overrides import apply_overrides
+from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, render
+from dino_api.experiment.load import checked, resolved
 from dino_api.names import Action, FailureReason
 from dino_api.yaml_lines import lines_of
 from dino_api.yaml_reader import NotYaml, read
@@ -27,12 +26,12 @@ def read_spec(
     mapping = read_mapping(path)
     told = Located(path, overrides)
     problems: list[Problem] = []
+    given, found = resolved(mapping, overrides, action)
     try:
-        spec, warnings = load(mapping, overrides, action)
+        spec, warnings = checked(given, found, action)
     except SpecErrors as errors:
         problems = [problem for problem in errors.problems if problem.severity == "error"]
     named = {problem.path for problem in problems}
-    given = interpolated(apply_overrides(mapping, overrides)[0], action)[0]
     needed = [each for each in for_running(given, action) if each.path not in named]
     if problems := needed + problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

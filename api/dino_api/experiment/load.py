@@ -59,15 +59,29 @@ def load(
     before the check. action: what the spec is for; keys that it does not read are checked, too, and
     a warning says that they have no effect.
     """
+    return checked(*resolved(mapping, overrides, action), action)
+
+
+def resolved(
+    mapping: Mapping[str, Any] | None, overrides: Iterable[str], action: Action
+) -> tuple[dict[str, Any], list[Problem]]:
+    """What the spec says once overrides are applied and references resolved, its values unchecked;
+    and what was wrong so far. For `checked`; parameters as of `load`."""
     if not isinstance(mapping, Mapping | None):
         rule = "must be sections with keys below them"
         raise SpecErrors([Problem("the spec", mapping, rule, _TEMPLATE, id="value")])
     data, problems = apply_overrides(mapping or {}, overrides)
     problems += _drop_odd_keys(data, ())
     data, found = interpolated(data, action)
-    problems += found
+    return data, problems + found
+
+
+def checked(
+    data: dict[str, Any], problems: list[Problem], action: Action
+) -> tuple[ExperimentSpec, list[Problem]]:
+    """What `load` returns and raises. data, problems: what `resolved` gave; data stays as it is."""
     spec, found = _validate(data)
-    problems += found
+    problems = problems + found
     problems += check(spec, {problem.path.partition("[")[0] for problem in problems}, action)
     problems += list(_without_effect(spec, (), action))
     if any(problem.severity == "error" for problem in problems):

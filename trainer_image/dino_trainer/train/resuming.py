@@ -53,14 +53,17 @@ def spec_of(saved: Mapping[str, Any]) -> ExperimentSpec | None:
 
 
 def check(
-    spec: ExperimentSpec, saved: Mapping[str, Any], num_classes: int, action: Action
+    spec: ExperimentSpec,
+    saved: Mapping[str, Any],
+    before: ExperimentSpec | None,
+    num_classes: int,
+    action: Action,
 ) -> list[str]:
-    """What the new spec changes, in sentences.
+    """What the new spec changes, in sentences. before: the checkpoint's, as `spec_of` has it.
 
     Raises TrainerError: InvalidSpec where it changes what cannot be resumed, with every such key,
     both of its values, and the way on.
     """
-    before = spec_of(saved)
     found = [] if before is None else differences(before, spec, action)
     wrong = [one.told(THEIRS) for one in found if _is_fixed(one)]
     wrong += _counted(spec, saved, num_classes)
@@ -124,9 +127,8 @@ def seed_for(spec: ExperimentSpec, saved: Mapping[str, Any]) -> int:
     return saved["seed"] if spec.train.seed < 0 else spec.train.seed
 
 
-def optim_of(saved: Mapping[str, Any], spec: ExperimentSpec) -> OptimConfig:
+def optim_of(before: ExperimentSpec | None, spec: ExperimentSpec) -> OptimConfig:
     """How the checkpoint's optimiser was set up: its rates decide the order of its state."""
-    before = spec_of(saved)
     return spec.train.optim if before is None else before.train.optim
 
 

@@ -42,8 +42,9 @@ def prepare(
     objective: what is minimised; None: the detector's own loss.
     """
     world = context.world
+    before = resuming.spec_of(saved) if saved else None
     if saved:
-        for text in resuming.check(spec, saved, data.num_classes, context.action):
+        for text in resuming.check(spec, saved, before, data.num_classes, context.action):
             context.reporter.event(text)
     seed = resuming.seed_for(spec, saved) if saved else spec.train.seed
     if seed < 0:
@@ -77,8 +78,8 @@ def prepare(
     )
     if saved:
         best_is_here = world.broadcast(world.is_main and context.output.fetch(BEST) is not None)
-        before = optimizer_for(loss, resuming.optim_of(saved, spec))
-        state.restore(training, saved, best_is_here, before)
+        theirs = optimizer_for(loss, resuming.optim_of(before, spec))
+        state.restore(training, saved, best_is_here, theirs)
         if world.is_main:
             keeper.tidy(training.standing)
     return training
