@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from threading import Event
 
 import pytest
-from training_builders import Recorder, a_context, interrupted, latest, run, spec_for
+from training_builders import Recorder, a_context, assert_same, interrupted, latest, run, spec_for
 
-from dino_api.experiment import TrainConfig
+from dino_api.experiment import ExperimentSpec, TrainConfig
 from dino_api.result import Metrics
 from dino_trainer.actions import train
 from dino_trainer.errors import TrainerError
+from dino_trainer.storage import sha256_of
 from dino_trainer.train import checkpoint, loop
 from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.keeper import OutputKeeper
@@ -49,6 +51,15 @@ def test_the_best_goes_by_what_is_monitored() -> None:
     standing = a_standing([0.1, 0.3, 0.2], checkpointer={"monitor": "val_mAP50"})
     assert standing.best.epoch == 1
     assert standing.last.mAP50 == 0.8
+
+
+def test_a_validation_that_had_nothing_to_find_is_not_waited_for() -> None:
+    """It is no sign that nothing gets better."""
+    early = {"enabled": True, "patience": 2}
+    standing = a_standing([-1.0, None, -1.0], early_stopping=early)
+    assert (standing.waited, standing.bar, standing.hopeless) == (0, None, False)
+    standing = a_standing([0.1, -1.0, 0.1, -1.0, 0.1], early_stopping=early)
+    assert (standing.waited, standing.hopeless) == (2, True)
 
 
 WAITED = {
@@ -106,6 +117,59 @@ def test_a_training_that_stands_still_ends_early(tmp_path: Path) -> None:
     assert (result.checkpoint.epoch, latest(spec)["step"]) == (1, 12)
 
 
+def unscorable(spec: ExperimentSpec) -> None:
+    """COCO counts areas up to 1e10, so none of these boxes is there to be found."""
+    path = Path(spec.dataset.val_data_sources[0].json_file)
+    told = json.loads(path.read_text())
+    for annotation in told["annotations"]:
+        annotation["area"] = 1e11
+    path.write_text(json.dumps(told))
+
+
+def test_where_no_validation_can_be_the_best_the_last_weights_are_kept(tmp_path: Path) -> None:
+    """A whole training's result: early stopping did not end it, and it says what it has not."""
+    impatient = ("train.early_stopping.enabled=true", "train.early_stopping.patience=1")
+    kept = "train.checkpointer.save_top_k=2"
+    spec = spec_for(tmp_path, *impatient, kept, "train.num_epochs=3")
+    unscorable(spec)
+    recorder = Recorder()
+    result = run(spec, recorder)
+    assert [(epoch, one.mAP, best) for epoch, one, best in recorder.validations] == [
+        (1, -1.0, False), (2, -1.0, False), (3, -1.0, False),
+    ]  # fmt: skip
+    assert recorder.steps[-1].step == 12
+    assert result.note is not None
+    assert result.note.startswith("No validation had a box to find, so none is the best: dino_")
+    assert result.note in recorder.events
+    assert result.metrics == Metrics()
+    assert (result.checkpoint.epoch, result.checkpoint.metric) == (3, None)
+    best = latest(spec, checkpoint.BEST)
+    assert_same(best["model"], latest(spec)["ema"])
+    assert (best["epoch"], best["step"]) == (3, 12)
+    assert [one.name for one in result.artifacts] == [checkpoint.BEST, train.PICTURE]
+    assert result.model.uri == result.checkpoint.uri == str(results(spec) / checkpoint.BEST)
+    assert result.model.sha256 == sha256_of(results(spec) / checkpoint.BEST)
+    assert names(spec) == set()
+
+
+def test_a_training_without_a_best_one_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    """Killed in the second epoch; then once more after its end, when the file is there."""
+    spec = spec_for(tmp_path)
+    unscorable(spec)
+    interrupted(spec, 6)
+    assert run(spec).checkpoint.epoch == 2
+    weights = latest(spec, checkpoint.BEST)["model"]
+    recorder = Recorder()
+    again = run(spec, recorder)
+    assert recorder.steps == []
+    assert again.note is not None
+    assert_same(latest(spec, checkpoint.BEST)["model"], weights)
+
+
+def results(spec: ExperimentSpec) -> Path:
+    return Path(spec.results_dir) / "train"
+
+
 def test_a_resumed_training_has_waited_already(tmp_path: Path) -> None:
     """Once in the middle of an epoch, and once after its end: there is nothing left to do."""
     spec = spec_for(tmp_path, *STILL, *PATIENT, "train.num_epochs=9")
@@ -123,7 +187,7 @@ def test_a_resumed_training_has_waited_already(tmp_path: Path) -> None:
 
 
 def names(spec) -> set[str]:
-    return {path.name for path in (Path(spec.results_dir) / "train").glob("model_epoch_*")}
+    return {path.name for path in results(spec).glob("model_epoch_*")}
 
 
 def test_files_of_the_k_best(tmp_path: Path) -> None:

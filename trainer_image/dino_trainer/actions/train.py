@@ -54,7 +54,7 @@ def carry_out(
     steps = train_loader(data.train, spec.dataset, training.plan, world.rank, pin=pin)
     with recorded(spec, context, training.loggers, training.step) as training.watcher:
         loop.train(training, steps)
-    if note := stopped_early(training):
+    if note := noted(training):
         context.reporter.event(note)
     if not world.is_main:
         return Result(spec_digest=context.digest)
@@ -87,6 +87,16 @@ def announce(run: loop.Run, context: RunContext) -> None:
         context.reporter.event(f"Warning: {doubt}")
 
 
+def noted(run: loop.Run) -> str | None:
+    """What is to be known of the end of a training."""
+    if run.standing.best is None:
+        return (
+            f"No validation had a box to find, so none is the best: {BEST} has the last weights, "
+            f"after epoch {run.epoch}. Look at the validation data: area and iscrowd of its boxes."
+        )
+    return stopped_early(run)
+
+
 def stopped_early(run: loop.Run) -> str | None:
     """That early stopping ended the training, and why, in a sentence."""
     best, early = run.standing.best, run.spec.train.early_stopping
@@ -113,7 +123,7 @@ def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
     metrics = top.metrics if top else Metrics()
     return Result(
         spec_digest=context.digest,
-        note=stopped_early(run),
+        note=noted(run),
         metrics=metrics,
         checkpoint=Checkpoint(
             uri=best.uri,

@@ -55,15 +55,18 @@ class Standing:
     def enter(self, epoch: int, metrics: Metrics) -> bool:
         """Takes in a validation after `epoch` finished epochs. Returns whether it is the best.
 
-        One that had nothing to find (-1) is never the best, not even the first.
+        One that had nothing to find (-1) is never the best, not even the first, and says nothing
+        about progress.
         """
+        self.last = metrics
         score = self.score(metrics)
-        better = score >= 0 and (self.best is None or score > self.score(self.best.metrics))
+        if score < 0:
+            return False
+        better = self.best is None or score > self.score(self.best.metrics)
         if self.bar is None or score > self.bar + self.config.early_stopping.min_delta:
             self.bar, self.waited = score, 0
         else:
             self.waited += 1
-        self.last = metrics
         if better:
             self.best = Best(epoch, metrics)
         return better
