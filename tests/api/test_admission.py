@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dino_api.formats import ENDINGS
 from dino_api.names import Action
 from dino_api.rules import RULES, Rule
 from tests.api.admission_cases import (
@@ -114,6 +115,29 @@ def test_a_manifest_that_suits_its_action_is_accepted(
     dinojobs: Any, action: Action, changes: Changes
 ) -> None:
     dinojobs.create(of(action, *changes))
+
+
+TAKE = {
+    "checkpoint": {
+        Action.TRAIN, Action.DISTILL, Action.EXPORT, Action.EVALUATE, Action.INFERENCE,
+    },
+    "onnx": {Action.QUANTIZE, Action.GEN_TRT_ENGINE, Action.EVALUATE, Action.INFERENCE},
+    "engine": {Action.EVALUATE, Action.INFERENCE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [*ENDINGS, ".SafeTensors", ".ONNX"])
+def test_a_parents_file_is_taken_by_the_actions_that_read_it(dinojobs: Any, end: str) -> None:
+    """As the trainer has it: the ending, in any case of letters, and then the content."""
+    takes = TAKE[ENDINGS[end.lower()]]
+    for action in Action:
+        manifest = of(action, ("spec.parent", {"uri": f"s3://bucket/a model/of.mine{end}"}))
+        manifest["metadata"]["name"] = action.value.replace("_", "-")
+        if action in takes:
+            dinojobs.create(manifest)
+            continue
+        ends = "(.onnx)" if action in TAKE["onnx"] else "(.pth, .tlt, .ckpt, .pt, .bin, .pkl or "
+        is_refused(dinojobs, manifest, "spec.parent.uri", ends)
 
 
 def test_there_are_enough_kinds_of_bad_manifest() -> None:

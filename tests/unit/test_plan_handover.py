@@ -198,6 +198,9 @@ def test_another_model_than_the_parents_is_refused_before_a_pod_starts(
         assert refused in done.status["failure"]["message"]
 
 
+CHECKPOINTS = [".ckpt", ".pt", ".bin", ".pkl", ".safetensors", ".CKPT"]
+
+
 @pytest.mark.parametrize(
     "action, uri, key",
     [
@@ -210,6 +213,9 @@ def test_another_model_than_the_parents_is_refused_before_a_pod_starts(
         ("quantize", "s3://b/m.onnx", ("quantize", "model_path")),
         ("inference", "s3://b/m.engine", ("inference", "trt_engine")),
         ("distill", "s3://b/m.pth", ("distill", "pretrained_teacher_model_path")),
+        ("train", "s3://b/m.safetensors", ("train", "pretrained_model_path")),
+        *(("evaluate", f"s3://b/a.b/M{end}", ("evaluate", "checkpoint")) for end in CHECKPOINTS),
+        ("evaluate", "s3://b/M.ONNX", ("evaluate", "onnx_file")),
     ],
 )
 def test_a_file_is_there_and_not_waited_for(action: str, uri: str, key: tuple[str, str]) -> None:

@@ -150,7 +150,7 @@ def _takes(
         f"must be {what} ({_listed(ends)}) for {who}",
         remedy,
         f"!self.?parent.?uri.hasValue() || !({asked}) || "
-        f"self.parent.uri.matches('[.]({_choice(ends)})$')",
+        f"self.parent.uri.matches('[.](?i:{_choice(ends)})$')",
     )
 
 
@@ -180,7 +180,7 @@ PARENT_RULES: tuple[ResourceRule, ...] = (
         f"must be an s3:// URI that ends in {_listed(endings())}",
         "the ending says what kind of model it is",
         "!has(self.uri) || "
-        f"self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.]({_choice(endings())})$')",
+        f"self.uri.matches('^s3://[a-z0-9][a-z0-9.-]+/.+[.](?i:{_choice(endings())})$')",
     ),
     _takes(
         "checkpoint",
