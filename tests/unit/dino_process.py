@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.s3"])
-_LONGEST = 120.0
+from dino_trainer.with_parent import end_with_parent
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.s3"])
+_LONGEST = 240.0
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Dino:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         env = {**os.environ, "DINO_WORK_DIR": str(self.folder / "work"), **self.env}
-        self.process = _SERVER.Process(target=_run, args=(self, env), daemon=False)
+        self.process = SERVER.Process(target=_run, args=(self, env), daemon=False)
         self.process.start()
 
     @property
@@ -75,6 +77,7 @@ class Dino:
 
 
 def _run(dino: Dino, env: Mapping[str, str]) -> None:
+    end_with_parent()  # a paused one would outlive a killed pytest, and the server with it
     os.environ.clear()
     os.environ.update(env)
     log = os.open(dino.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -16,6 +16,7 @@ from dino_trainer.distributed import World
 from dino_trainer.distributed.group import joined
 from dino_trainer.distributed.meeting import OneNode
 from dino_trainer.errors import failure_of
+from dino_trainer.with_parent import end_with_parent
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _ACTIONS = ["dino_trainer.actions.train", "dino_trainer.actions.evaluate"]
@@ -57,6 +58,7 @@ def _start(
 def _rank(
     env: dict[str, str], sender: Connection, function: Callable[..., Any], arguments: Any
 ) -> None:
+    end_with_parent()
     os.environ.update(env)
     torch.set_num_threads(1)
     try:

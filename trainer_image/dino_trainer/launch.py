@@ -22,7 +22,7 @@ from dino_api.result import Failure, Result
 from dino_api.yaml_writer import Dumper
 from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
-from dino_trainer.distributed.processes import end_with_parent, leave_failure
+from dino_trainer.distributed.processes import end_with_launcher, leave_failure
 from dino_trainer.distributed.world import World
 from dino_trainer.earlier import (
     SPEC_FILE,
@@ -179,7 +179,7 @@ def _launch_as_rank(
     action: Action, spec_path: Path, overrides: Sequence[str], stop: threading.Event
 ) -> int:
     """As one of several processes. Why it fails goes to the launcher, which alone reports it."""
-    end_with_parent()
+    end_with_launcher()
     is_main = os.environ["RANK"] == "0"
     opened = None
     try:

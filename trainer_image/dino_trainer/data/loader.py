@@ -26,6 +26,7 @@ from dino_trainer.data.sizes import MULTIPLE
 from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.model.targets import Targets
 from dino_trainer.train.machine import cores_each
+from dino_trainer.with_parent import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -277,8 +278,10 @@ def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:
 
 def quiet_worker(_: int) -> None:
     """A session of its own: Ctrl-C, `timeout` and others signal the whole group of the training
-    process, which needs its workers to finish the step. It ends them itself, by SIGTERM.
+    process, which needs its workers to finish the step. It ends them itself, by SIGTERM, and
+    where SIGKILL ended it, they end by themselves.
     """
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the training process's handler
+    end_with_parent()
     torch.set_num_threads(1)

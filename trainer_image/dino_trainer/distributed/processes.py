@@ -23,7 +23,6 @@ from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.errors import TrainerError
 
-# Where a rank leaves its failure.
 _OOM_COUNTERS = ("memory.events", "memory/memory.oom_control")
 CGROUPS = Path("/sys/fs/cgroup")
 _PARENT_DEATH_SIGNAL = 1  # prctl(2)
@@ -59,11 +58,16 @@ class Processes:
         self._kills = oom_kills(self.cgroups)
         self._asked = False
         self._folder = TemporaryDirectory(prefix="dino-ranks-")
+        launcher = str(os.getpid())
         # Sessions of their own: a terminal's Ctrl-C is for the launcher, which passes it on.
         self._running = {
             place: subprocess.Popen(
                 self.command,
-                env={**env, Env.RANK_FAILURE_FILE: str(self._file(place))},
+                env={
+                    **env,
+                    Env.RANK_FAILURE_FILE: str(self._file(place)),
+                    Env.LAUNCHER_PID: launcher,
+                },
                 start_new_session=True,
             )
             for place, env in enumerate(self.envs)
@@ -150,8 +154,14 @@ def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> None
         Path(path).write_text(json.dumps(failure.to_dict()), encoding="utf-8")
 
 
-def end_with_parent() -> None:
-    """Asks the kernel for a SIGTERM when the launcher dies, even by SIGKILL. Linux alone can."""
+def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:
+    """Asks the kernel for a SIGTERM when the launcher dies, even by SIGKILL; ends this rank at once
+    where it is dead already. Linux alone can. torchrun's ranks are torchrun's to end."""
+    launcher = env.get(Env.LAUNCHER_PID)
+    if launcher is None:
+        return
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != int(launcher):
+        os._exit(1)

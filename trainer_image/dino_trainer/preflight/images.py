@@ -22,6 +22,7 @@ from dino_trainer.data.decode import ENDINGS, Encoded, Pixels, UnreadableImage, 
 from dino_trainer.data.image_metadata import UPRIGHT
 from dino_trainer.data.image_store import Held
 from dino_trainer.storage import Say
+from dino_trainer.with_parent import end_with_parent
 
 # Raise when `look` finds anything else than before: facts that were kept are then found anew.
 VERSION = 2
@@ -116,6 +117,7 @@ def _look_at(chunk: Sequence[Look]) -> list[Facts]:
 def _quiet() -> None:
     """Ctrl-C goes to every process of the terminal; the parent decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _watch(jobs: list[Future[list[Facts]]], weights: list[int], meter: ByteMeter) -> None:
