@@ -133,7 +133,7 @@ def test_errors_are_summed_up_with_their_examples(lab: Lab) -> None:
 
 def test_examples_are_few_and_the_rest_is_counted(lab: Lab) -> None:
     for box in lab.train.coco["annotations"]:
-        box["iscrowd"] = 1
+        lab.train.coco["annotations"] = [*lab.train.coco["annotations"], {**box, "iscrowd": 1}]
     lab.run()
     crowd = lab.findings["box-crowd"]
     assert (crowd["count"], len(crowd["examples"])) == (12, 5)

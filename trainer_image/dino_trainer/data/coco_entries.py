@@ -10,22 +10,32 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
+from dino_trainer.data.class_ids import beyond, in_words
 from dino_trainer.data.flaws import Flaw, Note, lacking, refuse
-from dino_trainer.data.image_store import ImageStore
+from dino_trainer.data.image_store import ImageStore, Unseen
+from dino_trainer.data.measured import Unmeasured, short_names, size_of
 from dino_trainer.data.measured import named as named_by_address
-from dino_trainer.data.measured import short_names, size_of
 from dino_trainer.data.rotated import is_rotated
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import named
 
-__all__ = ["Entries", "Flaw", "NotCoco", "Note", "read_entries", "read_file_names", "refuse"]
+__all__ = [
+    "Entries",
+    "Flaw",
+    "NotCoco",
+    "Note",
+    "Outline",
+    "read_entries",
+    "read_outline",
+    "refuse",
+]
 # Of an image, and of a box's numbers, in pixels: nothing real is larger, and arrays hold these.
 _LONGEST_SIDE, _FARTHEST = 2**31 - 1, 1e15
 FORM = data_rule("annotations-unreadable").remedy
@@ -77,8 +87,12 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
     """
     document = read_json(path)
     images, categories = (_list(document, name, path) for name in ("images", "categories"))
-    ids, names, sizes, skipped, measured = _read_images(images, path, note, store)
     classes = _read_categories(categories, path, note)
+    if large := beyond(classes):
+        said = in_words(large[0], classes[large[0]])
+        note(Flaw("category-id-large", "", f"{path}: the largest category id is {said}."))
+        store = Unseen()  # no image is opened for a file that is to be written anew
+    ids, names, sizes, skipped, measured = _read_images(images, path, note, store)
     annotations = _annotations(document, path, note)
     known = _Known(
         {n: i for i, n in enumerate(ids)}, skipped, {n: i for i, n in enumerate(classes)}
@@ -103,14 +117,30 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
     )
 
 
-def read_file_names(path: Path) -> list[str]:
-    """The names of the images that an annotation file lists, without entries that have none.
+class Outline(NamedTuple):
+    """What staging needs of an annotation file.
 
-    Raises as `read_entries`.
+    file_names: of the images that it lists, without entries that have none. large: whether it has
+    category ids that no model can have, so that it is of no use whatever its images are.
     """
-    images = _list(read_json(path), "images", path)
+
+    file_names: list[str]
+    large: bool
+
+
+def read_outline(path: Path) -> Outline:
+    """Reads that much of `path`. Raises as `read_entries`."""
+    document = read_json(path)
+    images = _list(document, "images", path)
     known = [{**item, "width": 1, "height": 1} if _is_unsized(item) else item for item in images]
-    return [*_read_images(known, path, lambda _: None, None)[1], *short_names(images)]
+    names = [*_read_images(known, path, lambda _: None, None)[1], *short_names(images)]
+    categories = document.get("categories")
+    classes = _read_categories(categories if isinstance(categories, list) else [], path, _silent)
+    return Outline(names, bool(beyond(classes)))
+
+
+def _silent(_: Flaw) -> None:
+    pass
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -202,12 +232,12 @@ def _size(
         return int(item["width"]), int(item["height"])
     if store and _is_unsized(item):
         found = size_of(_plain(item["file_name"]), store)
-        if isinstance(found, tuple):
+        if not isinstance(found, Unmeasured):
             return found
         what = (
             f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."
         )
-        return Flaw(found, item["file_name"], what, name=item["file_name"])
+        return Flaw(found.rule, item["file_name"], what, found.why, name=item["file_name"])
     field = "height" if _is_size(width) else "width"
     need = "width and height in pixels"
     return lacking("image-size-absent", path, where, item, field, need, "a whole number of pixels")
@@ -225,7 +255,7 @@ def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw
         return Flaw("image-name-unsafe", f"{where} ({name})", what, name=name)
     if item["id"] in ids:
         what = f"{path}: two images have the id {item['id']}."
-        return Flaw("image-id-repeats", f"{where} (id {item['id']})", what)
+        return Flaw("image-id-repeats", f"{where} (id {item['id']})", what, id=item["id"])
     return None
 
 
@@ -238,11 +268,13 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
             note(lacking("category-entry", path, where, item, "id", "an id of 0 or more", want))
             continue
         if not isinstance(item.get("name"), str):
-            note(lacking("category-entry", path, where, item, "name", "a name", "text"))
+            id = item["id"]
+            note(lacking("category-entry", path, where, item, "name", "a name", "text", id))
             item = {**item, "name": ""}
         if item["id"] in classes:
             what = f"{path}: two categories have the id {item['id']}."
-            note(Flaw("category-id-repeats", f"{where} (id {item['id']})", what))
+            where = f"{where} (id {item['id']})"
+            note(Flaw("category-id-repeats", where, what, id=item["id"]))
             continue
         classes[item["id"]] = item["name"]
     return classes

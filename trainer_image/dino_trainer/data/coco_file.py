@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data.box_form import wrong_form
-from dino_trainer.data.class_ids import beyond, in_words
-from dino_trainer.data.coco_entries import Entries, Flaw, read_entries, read_file_names, refuse
+from dino_trainer.data.coco_entries import (
+    Entries,
+    Flaw,
+    Outline,
+    read_entries,
+    read_outline,
+    refuse,
+)
 from dino_trainer.data.image_store import ImageStore
 
-__all__ = ["CocoFile", "Oddities", "odd_boxes", "read_coco", "read_file_names"]
+__all__ = ["CocoFile", "Oddities", "Outline", "odd_boxes", "read_coco", "read_outline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,7 @@ def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
     """
     entries = read_entries(path, refuse, store)
     odd = odd_boxes(entries)
-    refuse_wrong_numbers(entries, path)
+    refuse_wrong_form(entries, path)
     kept = np.flatnonzero(odd.usable)
     kept = kept[np.argsort(entries.images[kept], kind="stable")]
     return CocoFile(
@@ -77,11 +83,8 @@ def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
     )
 
 
-def refuse_wrong_numbers(entries: Entries, path: Path) -> None:
-    """Raises InvalidDataset for category ids and boxes that no detector can be trained with."""
-    if large := beyond(entries.categories):
-        said = in_words(large[0], entries.categories[large[0]])
-        refuse(Flaw("category-id-large", "", f"{path}: the largest category id is {said}."))
+def refuse_wrong_form(entries: Entries, path: Path) -> None:
+    """Raises InvalidDataset for boxes that no detector can be trained with."""
     if rule := form_of(entries):
         refuse(Flaw(rule, "", f"{path}: {data_rule(rule).title}."))
 

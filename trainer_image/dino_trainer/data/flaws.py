@@ -22,7 +22,7 @@ class Flaw:
 
     said: the field, and what is wrong with it. kind: the same in all entries with that fault, so
     that they are told as one; "" where each is told by itself. name: the file name, where that is
-    what is wrong.
+    what is wrong. id: that of the image or category, where another entry is taken for it.
     """
 
     rule: str
@@ -31,6 +31,7 @@ class Flaw:
     said: str = ""
     kind: str = ""
     name: str = ""
+    id: int | None = None
 
 
 Note = Callable[[Flaw], None]
@@ -42,12 +43,19 @@ def refuse(flaw: Flaw) -> NoReturn:
 
 
 def lacking(
-    rule: str, path: Path, where: str, item: Any, field: str, need: str, want: str = ""
+    rule: str,
+    path: Path,
+    where: str,
+    item: Any,
+    field: str,
+    need: str,
+    want: str = "",
+    id: int | None = None,
 ) -> Flaw:
     """An entry whose field is missing, or is not what is needed there. want: `need` in short."""
     said, kind = _fault(item, field, want or need)
     what = f"{path}: {where} is {_json(item, 120)}, which lacks {need}: {said}."
-    return Flaw(rule, where, what, said, kind)
+    return Flaw(rule, where, what, said, kind, id=id)
 
 
 def _fault(item: Any, field: str, need: str) -> tuple[str, str]:

@@ -80,6 +80,25 @@ class Folder:
         return self.listed if self.remote else files_below(self.root)
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """Images that nobody looks for, since their annotations are of no use."""
+
+    called: str = ""
+
+    def __str__(self) -> str:
+        return self.called
+
+    def find(self, name: str) -> None:
+        return None
+
+    def size(self, name: str) -> int:
+        return -1
+
+    def names(self) -> Iterable[str]:
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file inside the archive `tar`: `size` bytes from `offset` on."""

@@ -7,22 +7,29 @@ an image in place of its name: .../train2017/000000391895.jpg, and val2017 in th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageStore
 
 
-def size_of(name: str, store: ImageStore) -> tuple[int, int] | str:
-    """(width, height) of an image, upright; or the id of the rule that it breaks."""
+class Unmeasured(NamedTuple):
+    """rule: the id of that which an image breaks. why: in a few words, "" where it is missing."""
+
+    rule: str
+    why: str = ""
+
+
+def size_of(name: str, store: ImageStore) -> tuple[int, int] | Unmeasured:
+    """(width, height) of an image, upright; or why it has none."""
     file = store.find(name)
     if file is None:
-        return "image-missing"
+        return Unmeasured("image-missing")
     try:
         return open_image(file).upright
-    except UnreadableImage:
-        return "image-unreadable"
+    except UnreadableImage as error:
+        return Unmeasured("image-unreadable", error.why)
 
 
 def named(item: Any, store: ImageStore | None) -> Any:

@@ -25,8 +25,8 @@ from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.ahead import Ahead
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.cache import Cache
-from dino_trainer.data.coco_file import read_file_names
-from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed
+from dino_trainer.data.coco_file import Outline, read_outline
+from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed, Unseen
 from dino_trainer.data.listed import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name
 from dino_trainer.data.roots import image_root
@@ -51,6 +51,20 @@ class DataSource(Protocol):
 
     image_dir: str
     json_file: str
+
+
+@dataclass(frozen=True)
+class StagedAnnotations:
+    """A source of which the annotation file alone is on the local disk, and what it lists."""
+
+    source: DataSource
+    path: Path
+    outline: Outline
+
+    @property
+    def without_images(self) -> StagedSource:
+        """The source, where nobody will look at its images."""
+        return StagedSource(Unseen(self.source.image_dir), self.path, "")
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ def stage(
     Raises InputNotFound, AccessDenied, StorageUnavailable, InvalidDataset, DiskFull, InvalidSpec.
     """
     work = staging(into, say, stop)
-    return [_stage_source(source, work) for source in sources]
+    return [stage_images(stage_annotations(source, work), work) for source in sources]
 
 
 def staging(into: Path, say: Say, stop: threading.Event | None) -> Work:
@@ -102,12 +116,18 @@ def staging(into: Path, say: Say, stop: threading.Event | None) -> Work:
     return Work(Cache(into, say_unless_stopped), say_unless_stopped, stop)
 
 
-def _stage_source(source: DataSource, work: Work) -> StagedSource:
+def stage_annotations(source: DataSource, work: Work) -> StagedAnnotations:
+    """The first half of `stage`, which takes no image."""
     for key, value in (("image_dir", source.image_dir), ("json_file", source.json_file)):
         if not value:
             raise invalid_spec(f"A data source has no {key}.", f"Name the {key} of every source.")
     annotations = _annotations(source.json_file, work)
-    names = read_file_names(annotations)
+    return StagedAnnotations(source, annotations, read_outline(annotations))
+
+
+def stage_images(staged: StagedAnnotations, work: Work) -> StagedSource:
+    """The second half of `stage`."""
+    source, annotations, names = staged.source, staged.path, staged.outline.file_names
     images: ImageStore
     if archive := is_packed(source.image_dir):
         whole, content = packed(source.image_dir, work)

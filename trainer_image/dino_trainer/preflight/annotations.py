@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,41 +16,43 @@ def check_source(source: Source, findings: Findings) -> None:
     """All that one file shows without looking at another, or at an image."""
     _boxes(source, findings)
     if rule := form_of(source.entries):
-        findings.add(rule, f"{source.name} {source.staged.annotations.name}")
+        findings.add(rule, f"{source.name} {source.staged.annotations.name}", at=source.at)
     _names(source, findings)
-    _images(source, findings)
+    measured = source.entries.measured
+    findings.add_places("image-size-read", measured, source.image, source.at_images(measured))
 
 
 def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> None:
     """Images with more boxes than the model has queries; crowds are not searched for."""
     for source in split.sources:
-        counts = boxes_per_image(source)
-        findings.add_all(
-            "boxes-over-queries",
-            (f"{source.image(i)} ({counts[i]} boxes)" for i in np.flatnonzero(counts > queries)),
-        )
+        counts = _per_image(source, source.objects & ~source.repeats)
+        places = np.flatnonzero(counts > queries)
+        said = [f"{source.image(i)} ({counts[i]} boxes)" for i in places]
+        findings.add_places("boxes-over-queries", said, str, source.at_images(places))
 
 
 def check_detections(split: Split, most: int, key: str, findings: Findings) -> None:
     """Images with more boxes of a class than are scored; `most`, by `key` of the spec."""
     for source in split.sources:
-        kept = source.odd.usable & ~source.entries.crowd
+        kept = source.objects & ~source.repeats
         pairs = np.column_stack([source.entries.images[kept], source.entries.labels[kept]])
         pairs, counts = np.unique(pairs, axis=0, return_counts=True)
-        findings.add_all(
-            "boxes-over-detections",
-            (
-                f"{source.image(pairs[i, 0])} ({counts[i]} of category {pairs[i, 1]}, "
-                f"{key} is {most})"
-                for i in np.flatnonzero(counts > most)
-            ),
-        )
+        places = np.flatnonzero(counts > most)
+        said = [
+            f"{source.image(pairs[i, 0])} ({counts[i]} of category {pairs[i, 1]}, {key} is {most})"
+            for i in places
+        ]
+        findings.add_places("boxes-over-detections", said, str, source.at_images(pairs[places, 0]))
 
 
 def boxes_per_image(source: Source) -> NDArray[np.int64]:
     """[i] usable boxes of each image, without crowds."""
-    kept = source.odd.usable & ~source.entries.crowd
-    return np.bincount(source.entries.images[kept], minlength=len(source.entries.file_names))
+    return _per_image(source, source.objects)
+
+
+def _per_image(source: Source, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    images = source.entries.images[kept]
+    return np.bincount(images, minlength=len(source.entries.file_names))
 
 
 def _boxes(source: Source, findings: Findings) -> None:
@@ -65,24 +66,14 @@ def _boxes(source: Source, findings: Findings) -> None:
         ("box-rotated", entries.rotated),
         ("box-area-absent", ~entries.area_given),
         ("box-area-odd", entries.area_odd),
-        ("box-repeats", _repeats(source)),
+        ("box-repeats", source.repeats),
     ):
-        findings.add_places(id, np.flatnonzero(mask), source.box)
-
-
-def _repeats(source: Source) -> NDArray[np.bool_]:
-    """[n] True for the second and further of equal boxes with one category on one image."""
-    entries = source.entries
-    keys = np.column_stack([entries.images, entries.labels, entries.boxes])
-    repeated = np.ones(len(keys), np.bool_)
-    if len(keys):
-        _, first = np.unique(keys, axis=0, return_index=True)
-        repeated[first] = False
-    return repeated & source.odd.usable
+        places = np.flatnonzero(mask)
+        findings.add_places(id, places, source.box, source.at_boxes(places))
 
 
 def _names(source: Source, findings: Findings) -> None:
-    findings.add_all("file-name-repeats", (f"{source.name} {n}" for n in _twice(source)))
+    _twice(source, findings)
     names = Counter(source.entries.categories.values())
     for name, count in names.items():
         if count > 1 and name:
@@ -90,11 +81,16 @@ def _names(source: Source, findings: Findings) -> None:
             findings.add("category-name-repeats", f"{source.name} {name!r}: {' and '.join(ids)}")
 
 
-def _twice(source: Source) -> Iterator[str]:
-    for name, count in Counter(source.entries.file_names).items():
-        if count > 1:
-            yield name
-
-
-def _images(source: Source, findings: Findings) -> None:
-    findings.add_places("image-size-read", source.entries.measured, source.image)
+def _twice(source: Source, findings: Findings) -> None:
+    names = source.entries.file_names
+    counts = Counter(names)
+    twice = [name for name, count in counts.items() if count > 1]
+    if not twice:
+        return
+    positions: dict[str, list[int]] = {name: [] for name in twice}
+    for place, name in enumerate(names):
+        if name in positions:
+            positions[name].append(place)
+    for name in twice:
+        at = source.at_images(positions[name])
+        findings.add("file-name-repeats", f"{source.name} {name}", at=at)

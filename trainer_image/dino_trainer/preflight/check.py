@@ -14,18 +14,26 @@ from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
-from dino_trainer.data.stage import StagedSource, data_root, stage
+from dino_trainer.data.stage import data_root
 from dino_trainer.needs import annotated
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
     check_detections,
     check_source,
 )
+from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.given import check_given, check_pictures
 from dino_trainer.preflight.sources import Split, read_split
-from dino_trainer.preflight.splits import check_eval_ids, check_splits, check_training
+from dino_trainer.preflight.splits import (
+    check_contents,
+    check_eval_ids,
+    check_leakage,
+    check_splits,
+    check_training,
+)
+from dino_trainer.preflight.staging import one_by_one
 from dino_trainer.storage import Say
 
 _LONGEST = 1000
@@ -57,33 +65,58 @@ def check(
 
     Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop.
     """
-    facts, findings, into = ACTIONS[action], Findings(), work_dir / "data"
+    findings, into = Findings(), work_dir / "data"
 
-    def stage_one(source: DataSource) -> StagedSource:
-        return stage([source], into, say, stop)[0]
-
+    wanted = _sources(spec, action)
+    stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
     read = partial(read_split, stage_one=stage_one, findings=findings)
-    splits = tuple(read(name, sources) for name, sources in _sources(spec, action))
-    kept = data_root(into) / "checked"
+    splits = tuple(read(name, sources) for name, sources in wanted)
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
-        check_files(source, kept, findings, say, stop)
     check_splits(splits, findings)
+    _check_annotations(spec, action, splits, findings)
+    if any(findings.has(rule) for rule in WHOLE_FILE):
+        say("No image was looked at: annotations come first that are to be written anew.")
+    else:
+        _check_images(action, splits, data_root(into) / "checked", findings, say, stop)
+    infer = spec.dataset.infer_data_sources
+    pictures = 0
+    if Data.INFERENCE in ACTIONS[action].reads and infer:
+        pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
+    return Checked(action, splits, findings, _num_classes(spec, splits, findings), pictures)
+
+
+def _check_annotations(
+    spec: ExperimentSpec, action: Action, splits: Sequence[Split], findings: Findings
+) -> None:
+    """All that the action asks of them."""
     if action in TRAINS:
         train, validation = splits[0], splits[1] if len(splits) > 1 else None
         check_boxes_per_image(train, spec.model.num_queries, findings)
         check_training(spec, train, validation, findings)
     else:
         check_given(spec, splits, findings)
+    facts = ACTIONS[action]
     if facts.scores:
-        check_eval_ids(spec, splits[-1], findings)
+        check_eval_ids(spec, splits, findings)
         most = getattr(spec, facts.section).max_detections
         check_detections(splits[-1], most, f"{facts.section}.max_detections", findings)
-    infer = spec.dataset.infer_data_sources
-    pictures = 0
-    if Data.INFERENCE in facts.reads and infer:
-        pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
-    return Checked(action, splits, findings, _num_classes(spec, splits, findings), pictures)
+
+
+def _check_images(
+    action: Action,
+    splits: Sequence[Split],
+    kept: Path,
+    findings: Findings,
+    say: Say,
+    stop: threading.Event | None,
+) -> None:
+    """The slow part: every image is opened."""
+    for source in (source for split in splits for source in split.sources):
+        check_files(source, kept, findings, say, stop)
+    check_contents(splits, findings)
+    if action in TRAINS and len(splits) > 1:
+        check_leakage(splits[0], splits[1], findings)
 
 
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:

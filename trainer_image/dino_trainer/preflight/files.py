@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import uuid
+from collections import defaultdict
 from pathlib import Path
 
 from dino_trainer.data.stage import StagedSource
@@ -27,8 +28,8 @@ def check_files(
     names, sizes = source.entries.file_names, source.entries.sizes.tolist()
     store = source.staged.images
     files = [store.find(name) for name in names]
-    absent = [(name, name) for name, file in zip(names, files, strict=True) if not file]
-    tell_names("image-missing", source.name, absent, findings, lambda n: source.nearby.hint(n))
+    absent = [name for name, file in zip(names, files, strict=True) if not file]
+    _missing(source, absent, findings)
     there = [place for place, file in enumerate(files) if file]
     looks = [
         Look(file, width, height, store.size(name))
@@ -37,10 +38,28 @@ def check_files(
     ]
     found = _facts(source.staged, looks, kept, say, stop)
     source.facts = [None] * len(files)
+    flaws: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for place, facts in zip(there, found, strict=True):
         source.facts[place] = facts
         for id, detail in facts.flaws:
-            findings.add(id, f"{source.image(place)}{f' ({detail})' if detail else ''}")
+            flaws[id].append((place, f"{source.image(place)}{_bracketed(detail)}"))
+    for id, told in flaws.items():
+        positions, said = zip(*told, strict=True)
+        findings.add_places(id, said, str, source.at_images(positions))
+    for flaw in source.flaws.of("image-unreadable"):
+        findings.add(flaw.rule, f"{source.name} {flaw.where}{_bracketed(flaw.said)}", at=source.at)
+
+
+def _missing(source: Source, absent: list[str], findings: Findings) -> None:
+    """Also those that lack a size, too: what is wrong with the names is one cause for both."""
+    names = [*absent, *(flaw.name for flaw in source.flaws.of("image-missing"))]
+    named = [(name, name) for name in names]
+    look = source.nearby.hint
+    tell_names("image-missing", source.name, named, findings, look, source.at)
+
+
+def _bracketed(detail: str) -> str:
+    return f" ({detail})" if detail else ""
 
 
 def _facts(

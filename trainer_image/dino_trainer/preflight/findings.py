@@ -1,4 +1,4 @@
-"""What was found: by rule, with a count and a few examples."""
+"""What was found: by rule, with a count and a few examples, and without what follows from it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data_rule import DataRule
+from dino_trainer.preflight.causes import causes_of, in_order
+from dino_trainer.preflight.places import NOWHERE, At, Places
 
 EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
@@ -21,14 +23,15 @@ SENTENCES = 600
 class Finding:
     """All there is of one kind. examples: at most EXAMPLES, which speak of `shown` of `count`.
 
-    remedies: those of causes that were seen, by which part of `count` they mend.
+    remedies: those of causes that were seen, by cause, and which part of `count` they mend; of the
+    same cause in another source the first one is told.
     """
 
     rule: DataRule
     count: int = 0
     examples: list[str] = field(default_factory=list)
     shown: int = 0
-    remedies: dict[str, int] = field(default_factory=dict)
+    remedies: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def is_error(self) -> bool:
@@ -47,8 +50,9 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do: about the causes that were seen, and about the rest."""
-        rest = sum(self.remedies.values()) < self.count
-        return " ".join([*self.remedies, *([self.rule.remedy] if rest else [])])
+        told, counts = zip(*self.remedies.values(), strict=True) if self.remedies else ((), ())
+        rest = sum(counts) < self.count
+        return " ".join([*told, *([self.rule.remedy] if rest else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """For report.json."""
@@ -62,11 +66,22 @@ class Finding:
         }
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one check found of one rule, and where. say: adds what of it is to be told."""
+
+    places: Places
+    say: Callable[[Finding, Places], None]
+
+
 class Findings:
-    """Collects; the same example counts as often as it is added."""
+    """Collects; the same example counts as often as it is added.
+
+    Nothing is left out before everything is in: what follows from what, `causes.py` says.
+    """
 
     def __init__(self) -> None:
-        self._found: dict[str, Finding] = {}
+        self._parts: dict[str, list[_Part]] = {}
 
     def add(
         self,
@@ -76,37 +91,76 @@ class Findings:
         *,
         shown: int = 1,
         remedy: str = "",
+        cause: str = "",
         longest: int = _LONGEST,
+        at: At = NOWHERE,
     ) -> None:
         """`count` of rule `id`. shown: how many of them the example speaks of. remedy: another
-        one than the rule's, where the cause was seen. longest: what of the example is kept."""
-        finding = self._found.setdefault(id, Finding(data_rule(id)))
-        finding.count += count
-        if remedy:
-            finding.remedies[remedy] = finding.remedies.get(remedy, 0) + count
-        if example and len(finding.examples) < EXAMPLES:
-            finding.examples.append(without_middle(example, longest))
-            finding.shown += shown
+        one than the rule's, where the cause was seen, by the words for that. longest: what of the
+        example is kept. at: where it was found, told or left out as a whole."""
 
-    def add_all(self, id: str, examples: Iterable[str]) -> None:
+        def say(finding: Finding, _: Places) -> None:
+            finding.count += count
+            if remedy:
+                first, mended = finding.remedies.get(cause or remedy, (remedy, 0))
+                finding.remedies[cause or remedy] = (first, mended + count)
+            if example and len(finding.examples) < EXAMPLES:
+                finding.examples.append(without_middle(example, longest))
+                finding.shown += shown
+
+        self._note(id, Places(at), say)
+
+    def add_all(self, id: str, examples: Iterable[str], at: At = NOWHERE) -> None:
         """One for each example."""
         for example in examples:
-            self.add(id, example)
+            self.add(id, example, at=at)
 
-    def add_places(self, id: str, places: Sequence[Any], describe: Callable[[Any], str]) -> None:
-        """One for each place; only those that are shown are described."""
-        shown = [describe(place) for place in places[:EXAMPLES]]
-        self.add_all(id, shown)
-        if len(places) > len(shown):
-            self.add(id, count=len(places) - len(shown))
+    def add_places(
+        self, id: str, places: Sequence[Any], describe: Callable[[Any], str], at: At = NOWHERE
+    ) -> None:
+        """One for each place; only those that are shown are described. at: the place of each."""
+        if not len(places):
+            return
+
+        def say(finding: Finding, left: Places) -> None:
+            kept = left.of(places)
+            finding.count += len(kept)
+            for place in kept[: EXAMPLES - len(finding.examples)]:
+                finding.examples.append(without_middle(describe(place), _LONGEST))
+                finding.shown += 1
+
+        self._note(id, Places(at, len(places)), say)
+
+    def mark(self, id: str, at: At) -> None:
+        """Something that is not told, from which others follow."""
+        self._note(id, Places(at), lambda *_: None)
+
+    def _note(self, id: str, places: Places, say: Callable[[Finding, Places], None]) -> None:
+        self._parts.setdefault(id, []).append(_Part(places, say))
 
     def has(self, id: str) -> bool:
-        """Whether there is any of rule `id`."""
-        return id in self._found
+        """Whether there is any of rule `id`, told or not."""
+        return id in self._parts
 
     def all(self) -> list[Finding]:
         """Errors first, then in the order of the catalogue."""
-        return sorted(self._found.values(), key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
+        found = [one for id, parts in self._left().items() if (one := _told(id, parts))]
+        return sorted(found, key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
+
+    def _left(self) -> dict[str, list[_Part]]:
+        """What is told: everything but what follows from something that is told."""
+        left: dict[str, list[_Part]] = {}
+        for id in (*in_order(), *self._parts):
+            if id in left or id not in self._parts:
+                continue
+            causes = [
+                (part.places, within)
+                for cause, within in causes_of(id)
+                for part in left.get(cause, ())
+            ]
+            parts = [_Part(one.places.without(causes), one.say) for one in self._parts[id]]
+            left[id] = [one for one in parts if one.places.any()]
+        return left
 
     @property
     def errors(self) -> list[Finding]:
@@ -117,3 +171,12 @@ class Findings:
     def warnings(self) -> list[Finding]:
         """What is odd and no error."""
         return [one for one in self.all() if not one.is_error]
+
+
+def _told(id: str, parts: list[_Part]) -> Finding | None:
+    if id not in _ORDER or not parts:
+        return None
+    finding = Finding(data_rule(id))
+    for part in parts:
+        part.say(finding, part.places)
+    return finding

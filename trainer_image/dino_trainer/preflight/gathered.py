@@ -1,33 +1,36 @@
-"""The flaws of one annotation file: those of one kind are told once, and what follows is not."""
+"""The flaws of one annotation file: those of one kind are told once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dino_api.reported import without_middle
-from dino_api.rules.annotations import BOX_RULES, CATEGORY_RULES, IMAGE_ENTRY_RULES
+from dino_api.rules.annotations import IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
+from dino_trainer.preflight.causes import LEFT_OUT
 from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.places import At
 
 Look = Callable[[str], Hint | None]
 _SHOWN = 80
-# An unknown id may be that of an entry whose own id could not be read.
-_FOLLOW = {"box-image-unknown": "image-entry", "box-category-unknown": "category-entry"}
-_IMAGES = {rule.id for rule in IMAGE_ENTRY_RULES} | {"image-missing", "image-unreadable"}
-_BOXES = {rule.id for rule in BOX_RULES}
-_CATEGORIES = {rule.id for rule in CATEGORY_RULES}
+# Of files that lack what their entries leave out: told with all other files, by one who looks.
+_OF_FILES = ("image-missing", "image-unreadable")
+_IMAGES = {rule.id for rule in IMAGE_ENTRY_RULES} | {*_OF_FILES}
+# Told with those of all other files.
+_OF_ALL = "category-id-large"
 
 
 @dataclass
 class Gathered:
-    """What the reader notes. label: how examples call the file.
+    """What the reader notes. split, label: how examples call the file, with its number.
 
-    kept: by rule and kind, the first few of each; those that are told by name are kept whole.
+    kept: by rule and kind, the first few of each; those that are told by name or id are kept whole.
     """
 
+    split: str
     label: str
     kept: dict[tuple[str, str], list[Flaw]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -36,47 +39,62 @@ class Gathered:
         """One more."""
         key = (flaw.rule, flaw.kind)
         kept = self.kept.setdefault(key, [])
-        if flaw.name or len(kept) < EXAMPLES:
+        if flaw.name or flaw.id is not None or len(kept) < EXAMPLES:
             kept.append(flaw)
         self.counts[key] += 1
+
+    @property
+    def at(self) -> At:
+        """The file."""
+        return At(self.split, self.label)
 
     @property
     def images(self) -> int:
         """How many images are left out."""
         return sum(count for (rule, _), count in self.counts.items() if rule in _IMAGES)
 
-    @property
-    def boxes(self) -> int:
-        """How many boxes are left out, or that there is none."""
-        return sum(count for (rule, _), count in self.counts.items() if rule in _BOXES)
+    def of(self, rule: str) -> list[Flaw]:
+        """The flaws of a rule whose files are told by name."""
+        return self.kept.get((rule, ""), [])
 
-    @property
-    def categories(self) -> bool:
-        """Whether categories are left out."""
-        return any(rule in _CATEGORIES for rule, _ in self.counts)
-
-    def tell(self, findings: Findings, look: Look) -> None:
-        """Adds what is a cause. look: why a name is not there."""
-        rules = {rule for rule, _ in self.counts}
+    def tell(self, findings: Findings, look: Look, positions: Mapping[int, int]) -> None:
+        """Adds what entries say themselves. look: why a name is not there. positions: of images,
+        by id."""
         for (rule, kind), kept in self.kept.items():
-            if _FOLLOW.get(rule) in rules:
-                continue
-            if kept[0].name:
-                named = [(flaw.where, flaw.name) for flaw in kept]
-                there = rule == "image-unreadable"
-                tell_names(rule, self.label, named, findings, (lambda _: None) if there else look)
-            elif kind:
-                first, count = kept[0], self.counts[rule, kind]
-                text = f"{self.label} {first.where}{_more(count)}: {first.said}"
-                findings.add(rule, text, count, shown=count)
-            else:
-                findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept))
-                if more := self.counts[rule, kind] - len(kept):
-                    findings.add(rule, count=more)
+            if rule in _OF_FILES:
+                findings.mark(LEFT_OUT, self.at)
+            elif rule != _OF_ALL:
+                self._tell(rule, kind, kept, findings, look, self._at(rule, kept, positions))
+
+    def _at(self, rule: str, kept: Sequence[Flaw], positions: Mapping[int, int]) -> At:
+        ids = [flaw.id for flaw in kept if flaw.id is not None]
+        if rule in {one.id for one in IMAGE_ENTRY_RULES}:
+            return replace(self.at, images=[positions[id] for id in ids if id in positions])
+        return replace(self.at, classes=ids)
+
+    def _tell(
+        self, rule: str, kind: str, kept: list[Flaw], findings: Findings, look: Look, at: At
+    ) -> None:
+        if kept[0].name:
+            named = [(flaw.where, flaw.name) for flaw in kept]
+            tell_names(rule, self.label, named, findings, look, at)
+        elif kind:
+            first, count = kept[0], self.counts[rule, kind]
+            text = f"{self.label} {first.where}{_more(count)}: {first.said}"
+            findings.add(rule, text, count, shown=count, at=at)
+        else:
+            findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept), at)
+            if more := self.counts[rule, kind] - len(kept):
+                findings.add(rule, count=more, at=at)
 
 
 def tell_names(
-    rule: str, label: str, named: Sequence[tuple[str, str]], findings: Findings, look: Look
+    rule: str,
+    label: str,
+    named: Sequence[tuple[str, str]],
+    findings: Findings,
+    look: Look,
+    at: At,
 ) -> None:
     """Files that are not there, those of one cause as one. named: (where, file name)."""
     groups: dict[str, list[str]] = {}
@@ -89,9 +107,10 @@ def tell_names(
     for cause, places in groups.items():
         if cause:
             text = f"{without_middle(places[0], _SHOWN)}{_more(len(places))}: {cause}"
-            findings.add(rule, text, len(places), shown=len(places), remedy=remedies[cause])
+            count, remedy = len(places), remedies[cause]
+            findings.add(rule, text, count, shown=count, remedy=remedy, cause=cause, at=at)
         else:
-            findings.add_places(rule, places, str)
+            findings.add_places(rule, places, str, at)
 
 
 def _more(count: int) -> str:

@@ -13,6 +13,7 @@ from dino_trainer.data.pictures import find_pictures
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.places import At
 from dino_trainer.preflight.sources import Split
 from dino_trainer.storage import Say, open_store, split
 
@@ -30,9 +31,9 @@ def check_given(spec: ExperimentSpec, splits: Sequence[Split], findings: Finding
                 for id, name in sorted(one.categories.items())
                 if id >= classes
             )
-            findings.add_all("class-unknown", unknown)
-        if one.name == "calibration" and one.complete and one.listed < ENOUGH:
-            findings.add("calibration-few", str(one.images))
+            findings.add_all("class-unknown", unknown, At(one.name))
+        if one.name == "calibration" and one.listed < ENOUGH:
+            findings.add("calibration-few", str(one.images), at=At(one.name))
 
 
 def check_pictures(

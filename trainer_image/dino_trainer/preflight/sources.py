@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dino_api.experiment import DataSource
 from dino_api.names import FailureReason
 from dino_trainer.data.coco_entries import Entries, NotCoco, read_entries
@@ -16,9 +19,10 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import SENTENCES, Findings
 from dino_trainer.preflight.gathered import Gathered
 from dino_trainer.preflight.images import Facts
+from dino_trainer.preflight.places import At
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
-_AS_FINDING = {
+AS_FINDING = {
     FailureReason.INPUT_NOT_FOUND: "source-missing",
     FailureReason.INVALID_DATASET: "source-unusable",
 }
@@ -29,17 +33,48 @@ StageOne = Callable[[DataSource], StagedSource]
 class Source:
     """One source that could be read.
 
-    name: how examples call it (`train`, or `train[1]` where there are several).
+    split: the split that it is of. name: how examples call it (`train`, or `train[1]` where there
+    are several).
     flaws: of entries that are left out.
     facts: what is in each of the i image files; None where it was not looked at or is missing.
     """
 
+    split: str
     name: str
     staged: StagedSource
     entries: Entries
     odd: Oddities
     flaws: Gathered
     facts: list[Facts | None] = field(default_factory=list)
+
+    @property
+    def at(self) -> At:
+        """All of it."""
+        return At(self.split, self.name)
+
+    def at_images(self, positions: ArrayLike) -> At:
+        """Some of its images."""
+        return At(self.split, self.name, images=positions)
+
+    def at_boxes(self, places: NDArray[np.int64]) -> At:
+        """Some of its boxes."""
+        return At(self.split, self.name, images=self.entries.images[places], boxes=places)
+
+    @cached_property
+    def repeats(self) -> NDArray[np.bool_]:
+        """[n] True for the second and further of equal boxes with one category on one image."""
+        entries = self.entries
+        keys = np.column_stack([entries.images, entries.labels, entries.boxes])
+        repeated = np.ones(len(keys), np.bool_)
+        if len(keys):
+            _, first = np.unique(keys, axis=0, return_index=True)
+            repeated[first] = False
+        return repeated & self.odd.usable
+
+    @property
+    def objects(self) -> NDArray[np.bool_]:
+        """[n] usable boxes, crowds left out."""
+        return self.odd.usable & ~self.entries.crowd
 
     @cached_property
     def nearby(self) -> Nearby:
@@ -59,16 +94,11 @@ class Source:
 
 @dataclass
 class Split:
-    """Training or validation. complete: every source of it could be read."""
+    """Training or validation. complete: every source of it could be read, and has its images."""
 
     name: str
     sources: list[Source]
     complete: bool
-
-    @property
-    def whole(self) -> bool:
-        """Nothing of it is left out, so that what is lacking is no consequence of that."""
-        return self.complete and not any(one.flaws.counts for one in self.sources)
 
     @property
     def categories(self) -> dict[int, str]:
@@ -97,7 +127,7 @@ class Split:
     @property
     def objects(self) -> int:
         """Number of usable boxes, crowds left out."""
-        return sum(int((one.odd.usable & ~one.entries.crowd).sum()) for one in self.sources)
+        return sum(int(one.objects.sum()) for one in self.sources)
 
 
 def read_split(
@@ -110,24 +140,28 @@ def read_split(
     read: list[Source] = []
     for number, source in enumerate(sources):
         label = name if len(sources) == 1 else f"{name}[{number}]"
-        one = _read(label, source, stage_one, findings)
+        one = _read(Gathered(name, label), source, stage_one, findings)
         read += [one] if one else []
-    return Split(name, read, complete=len(read) == len(sources))
+    whole = all(one.staged.digest for one in read)
+    return Split(name, read, complete=whole and len(read) == len(sources))
 
 
-def _read(label: str, source: DataSource, stage_one: StageOne, findings: Findings) -> Source | None:
-    flaws = Gathered(label)
+def _read(
+    flaws: Gathered, source: DataSource, stage_one: StageOne, findings: Findings
+) -> Source | None:
     try:
         staged = stage_one(source)
         entries = read_entries(staged.annotations, flaws.note, staged.images)
     except TrainerError as error:
-        rule = _AS_FINDING.get(FailureReason(error.reason))
+        rule = AS_FINDING.get(FailureReason(error.reason))
         if rule is None:
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
         own = error.remedy if error.remedy != error.rule.remedy else ""
-        findings.add(rule, f"{label}: {error.message}", remedy=own, longest=SENTENCES)
+        said = f"{flaws.label}: {error.message}"
+        findings.add(rule, said, remedy=own, longest=SENTENCES, at=flaws.at)
         return None
-    read = Source(label, staged, entries, odd_boxes(entries), flaws)
-    flaws.tell(findings, lambda name: read.nearby.hint(name))
+    read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
+    positions = {id: place for place, id in enumerate(entries.image_ids)}
+    flaws.tell(findings, lambda name: read.nearby.hint(name), positions)
     return read

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -11,21 +12,25 @@ import numpy as np
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.class_ids import beyond, in_words
 from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
 
 RARE = 100
 
 
 def check_splits(splits: Sequence[Split], findings: Findings) -> None:
-    """What any action's data can have."""
+    """What the annotations of any action's data can have."""
     for split in splits:
         _shared_ids(split, findings)
-        _repeated_images(split, findings)
         _empty_images(split, findings)
-        if split.whole and not split.objects:
-            only = f" ({split.boxes} crowds, iscrowd 1)" if split.boxes else ""
-            findings.add("no-boxes", f"{split.name}{only}")
+        _boxless(split, findings)
     _categories(splits, findings)
+
+
+def check_contents(splits: Sequence[Split], findings: Findings) -> None:
+    """What only the images themselves show."""
+    for split in splits:
+        _repeated_images(split, findings)
 
 
 def check_training(
@@ -35,9 +40,7 @@ def check_training(
     _class_count(spec, train, findings)
     _enough(spec, train, findings)
     _class_counts(train, validation, findings)
-    if validation:
-        _leakage(train, validation, findings)
-    else:
+    if not validation:
         findings.add("validation-omitted")
 
 
@@ -45,8 +48,7 @@ def class_counts(split: Split) -> Counter[int]:
     """Usable boxes by category id, crowds left out."""
     counts: Counter[int] = Counter()
     for source in split.sources:
-        kept = source.odd.usable & ~source.entries.crowd
-        ids, numbers = np.unique(source.entries.labels[kept], return_counts=True)
+        ids, numbers = np.unique(source.entries.labels[source.objects], return_counts=True)
         counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
     return counts
 
@@ -61,37 +63,65 @@ def images_per_step(spec: ExperimentSpec) -> int:
 def _shared_ids(split: Split, findings: Findings) -> None:
     owners: dict[int, str] = {}
     for source in split.sources:
-        for number in source.entries.image_ids:
+        shared, said = [], []
+        for place, number in enumerate(source.entries.image_ids):
             other = owners.setdefault(number, source.name)
             if other != source.name:
-                findings.add("image-id-shared", f"{other} and {source.name} id {number}")
+                shared.append(place)
+                said.append(f"{other} and {source.name} id {number}")
+        findings.add_places("image-id-shared", said, str, source.at_images(shared))
 
 
 def _empty_images(split: Split, findings: Findings) -> None:
-    """Where boxes are left out, or there is none at all, that is said instead."""
-    for source in split.sources if split.boxes else ():
-        if not source.flaws.boxes:
-            findings.add_places("image-empty", np.flatnonzero(source.odd.empty), source.image)
+    for source in split.sources:
+        places = np.flatnonzero(source.odd.empty)
+        findings.add_places("image-empty", places, source.image, source.at_images(places))
+
+
+def _boxless(split: Split, findings: Findings) -> None:
+    """A split without a box, and what there is instead; files without annotations are told."""
+    if split.objects or any(source.flaws.of("no-boxes") for source in split.sources):
+        return
+    counts = Counter(
+        {
+            "without width or height": sum(int(one.odd.flat.sum()) for one in split.sources),
+            "outside their image": sum(int(one.odd.outside.sum()) for one in split.sources),
+            "crowds, iscrowd 1": split.boxes,
+        }
+    )
+    said = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
+    example = f"{split.name} ({said})" if said else split.name
+    findings.add("no-boxes", example, at=At(split.name))
 
 
 def _contents(split: Split) -> Iterator[tuple[str, str]]:
     """Digest and name of every image that could be read."""
     for source in split.sources:
-        for position, facts in enumerate(source.facts):
-            if facts and facts.digest:
-                yield facts.digest, source.image(position)
+        yield from ((digest, source.image(place)) for place, digest in _digests(source))
+
+
+def _digests(source: Source) -> Iterator[tuple[int, str]]:
+    for position, facts in enumerate(source.facts):
+        if facts and facts.digest:
+            yield position, facts.digest
 
 
 def _repeated_images(split: Split, findings: Findings) -> None:
     first: dict[str, str] = {}
-    for digest, name in _contents(split):
-        other = first.setdefault(digest, name)
-        # One file that two entries name has a rule of its own.
-        if other != name:
-            findings.add("image-repeats", f"{other} = {name}")
+    for source in split.sources:
+        repeated, said = [], []
+        for place, digest in _digests(source):
+            name = source.image(place)
+            other = first.setdefault(digest, name)
+            # One file that two entries name has a rule of its own.
+            if other != name:
+                repeated.append(place)
+                said.append(f"{other} = {name}")
+        findings.add_places("image-repeats", said, str, source.at_images(repeated))
 
 
-def _leakage(train: Split, validation: Split, findings: Findings) -> None:
+def check_leakage(train: Split, validation: Split, findings: Findings) -> None:
+    """Images that are trained on and scored."""
     seen = dict(_contents(train))
     for digest, name in _contents(validation):
         if digest in seen:
@@ -107,16 +137,16 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
     for number, by in sorted(names.items()):
         if len(by) > 1:
             said = " and ".join(f"{name!r} ({source})" for name, source in by.items())
-            findings.add("category-conflict", f"{number} is {said}")
-    whole = not any(source.flaws.categories for source in sources)
-    if whole:
-        findings.add_all("category-lists-differ", _missing_somewhere(sources, sorted(names)))
+            # One common list may move any of them.
+            at = At(classes=[number], reach=list(names))
+            findings.add("category-conflict", f"{number} is {said}", at=at)
+    _lists_differ(splits, sorted(names), findings)
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
     if large := beyond({number: next(iter(by)) for number, by in names.items()}):
         examples = (in_words(number, next(iter(names[number]))) for number in large)
         findings.add_all("category-id-large", examples)
-    elif whole:
+    else:
         _gaps(names.keys(), findings)
 
 
@@ -129,54 +159,74 @@ def _gaps(known: Set[int], findings: Findings) -> None:
         findings.add("category-gaps", count=gaps - EXAMPLES)
 
 
-def _missing_somewhere(sources: list[Source], numbers: Iterable[int]) -> Iterator[str]:
-    for number in numbers:
-        without = [one.name for one in sources if number not in one.entries.categories]
-        if without:
-            yield f"{number} (not in {', '.join(without)})"
+def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Findings) -> None:
+    """Ids that a whole split does not list have a place of their own: no box of it has them."""
+    sources = [source for split in splits for source in split.sources]
+    for wholly in (True, False):
+        ids, said = [], []
+        for number in numbers:
+            without = [one.name for one in sources if number not in one.entries.categories]
+            nowhere = any(one.sources and number not in one.categories for one in splits)
+            if without and nowhere == wholly:
+                ids.append(number)
+                said.append(f"{number} (not in {', '.join(without)})")
+        at = At(classes=ids) if wholly else NOWHERE
+        findings.add_places("category-lists-differ", said, str, at)
 
 
 def _class_count(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
     asked, largest = spec.dataset.num_classes, max(train.categories, default=0)
     if asked is not None and asked <= largest:
         example = f"{asked} asked for, the largest id is {largest}, which takes {largest + 1}"
-        findings.add("class-count", example)
+        findings.add("class-count", example, at=At(train.name))
 
 
-def check_eval_ids(spec: ExperimentSpec, scored: Split, findings: Findings) -> None:
-    """Classes to score that the scored data does not have."""
-    known = scored.categories
-    unknown = [id for id in spec.dataset.eval_class_ids or () if id not in known]
-    if scored.whole:
-        findings.add_all("eval-class-unknown", map(str, unknown))
-    asked = set(spec.dataset.eval_class_ids or ()) & known.keys()
-    if asked and scored.objects and not asked & class_counts(scored).keys():
-        findings.add("eval-class-boxless", f"{scored.name} {', '.join(map(str, sorted(asked)))}")
+def check_eval_ids(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> None:
+    """Classes to score that the scored data, the last split, does not have."""
+    scored, asked = splits[-1], spec.dataset.eval_class_ids or ()
+    unknown = [id for id in asked if id not in scored.categories]
+    said = [f"{id}{_listed_elsewhere(id, splits)}" for id in unknown]
+    findings.add_places("eval-class-unknown", said, str, At(scored.name, classes=unknown))
+    boxless = sorted(set(asked) & scored.categories.keys())
+    if boxless and not set(boxless) & class_counts(scored).keys():
+        at = At(scored.name, classes=boxless, reach=boxless)
+        example = f"{scored.name} {', '.join(map(str, boxless))}"
+        findings.add("eval-class-boxless", example, at=at)
+
+
+def _listed_elsewhere(id: int, splits: Sequence[Split]) -> str:
+    """` ('cell' in train, not in validation)`, where another split has it."""
+    scored = splits[-1].name
+    for split in splits[:-1]:
+        if name := split.categories.get(id):
+            return f" ({name!r} in {split.name}, not in {scored})"
+    return ""
 
 
 def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
     needed = images_per_step(spec)
-    if train.complete and train.listed < needed:
-        findings.add("too-few-images", f"{train.listed} images, {needed} a step")
+    if train.listed < needed:
+        example = f"{train.listed} images, {needed} a step"
+        findings.add("too-few-images", example, at=At(train.name))
 
 
 def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
-    if not (train.whole and train.objects) or findings.has("category-id-large"):
-        return
-    trained = class_counts(train)
-    names = train.categories
-    findings.add_all("class-untrained", (_class(id, names) for id in names if not trained[id]))
+    trained, names = class_counts(train), train.categories
+
+    def tell(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
+        findings.add_places(rule, ids, describe, At(split.name, classes=ids))
+
+    tell("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
     most = max(trained.values(), default=0)
     rare = [id for id, count in sorted(trained.items()) if count * RARE < most]
-    findings.add_all("class-imbalance", (f"{_class(id, names)}: {trained[id]}" for id in rare))
-    if validation and validation.whole and validation.objects:
-        scored = class_counts(validation)
-        listed = {**names, **validation.categories}
-        unseen = (_class(id, listed) for id in sorted(listed) if not scored[id])
-        findings.add_all("class-unvalidated", unseen)
+    tell("class-imbalance", train, rare, lambda id: f"{_class(names, id)}: {trained[id]}")
+    if validation and validation.sources:
+        scored, listed = class_counts(validation), {**names, **validation.categories}
+        unseen = [id for id in sorted(listed) if not scored[id]]
+        tell("class-unvalidated", validation, unseen, partial(_class, listed))
 
 
-def _class(id: int, names: dict[int, str]) -> str:
+def _class(names: Mapping[int, str], id: int) -> str:
     return f"{id} {names.get(id, '')}".strip()
 
 
