@@ -102,6 +102,8 @@ class Lab:
                 "val_data_sources": [self.validation.source],
                 "augmentation": {"fixed_size": [32, 64]},
             },
+            # As many as pictures of that size have tokens.
+            "model": {"num_queries": 43, "num_select": 43},
             "train": {"num_gpus": 0, "num_epochs": 12},
         }
         self.out = self.err = ""

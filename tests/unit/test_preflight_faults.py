@@ -210,7 +210,8 @@ FAULTS = (
     Fault("box-entry", pop("annotations", "category_id"), "train annotations[0]"),
     Fault("box-image-unknown", set_all("image_id", 77), "annotations[0] (image_id 77)"),
     Fault("box-category-unknown", set_all("category_id", 9), "annotations[0] (category_id 9)"),
-    Fault("no-boxes", without_boxes, "validation (6 without width or height)"),
+    Fault("no-boxes", without_boxes, "validation (6 without width or height)",
+          remedy="with x and y of the upper left corner"),
     Fault("no-boxes", lambda lab: lab.validation.coco["annotations"].clear(), "annotations.json"),
     Fault("no-boxes", crowds_only, "validation (6 crowds, iscrowd 1)"),
     Fault("category-id-large", crc32_ids, "3904355908 ('dot'), where 19999 is the largest", 2),
@@ -281,6 +282,8 @@ FAULTS = (
         lambda lab: lab.spec["train"].update(accumulate_grad_batches=2),
         "6 images, 8 a step",
     ),
+    Fault("queries-over-tokens", lambda lab: lab.spec["model"].update(num_queries=44),
+          "all images, 64x32 pixels by dataset.augmentation.fixed_size, give 43 tokens"),
     Fault("class-untrained", lambda lab: category(lab, 3, "dash", boxes=False), "3 dash"),
     Fault(
         "class-unvalidated",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from preflight_lab import SIZE, Lab, lab
+from PIL import Image
+from preflight_lab import SIZE, Lab, encoded, lab, picture
 from s3_server import BUCKET, S3Server
 
 from dino_api.rules.data import DATA_RULES
@@ -139,6 +140,20 @@ def crowd_ignored(lab: Lab) -> None:
     boxes(lab)[0].update(iscrowd=1, ignore=1)
 
 
+def turned(lab: Lab) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lab.train.put("1.jpg", encoded(picture(7, (SIZE[1], SIZE[0])), exif=exif))
+    lab.train.image().update(width=None, height=None)
+
+
+def an_entry_for_each(lab: Lab) -> None:
+    """Of each image a second entry, which has no box."""
+    lab.train.coco["images"] += [
+        {**image, "id": image["id"] + 50} for image in lab.train.coco["images"]
+    ]
+
+
 def unlisted(lab: Lab) -> None:
     lab.validation.coco["categories"].pop()
     lab.validation.coco["annotations"] = boxes(lab, "validation")[::2]
@@ -154,6 +169,13 @@ CASES = {
     "rounded shares": Case(rounded_shares, ("boxes-normalised",)),
     "two files in one": Case(two_files_in_one, ("image-id-repeats",), "train images[6] (id 1)"),
     "a crowd to be ignored": Case(crowd_ignored, ("box-crowd",)),
+    "a crowd over the edge": Case(
+        lambda lab: boxes(lab)[0].update(iscrowd=1, bbox=[30, 20, 20, 20]), ("box-crowd",)),
+    "boxes from the lower right": Case(each("train", bbox=[20, 20, -9, -9]), ("no-boxes",),
+                                       "train (12 without width or height)"),
+    "a turned picture without a size": Case(turned, ("exif-unclear", "image-size-read"),
+                                            "train 1.jpg (orientation 6)"),
+    "one entry for each box": Case(an_entry_for_each, ("file-name-repeats",)),
     "boxes flat": Case(each("validation", bbox=[3, 3, 0, 4]), ("no-boxes",),
                        "validation (6 without width or height)"),
     "boxes outside": Case(each("train", bbox=[90, 3, 4, 4]), ("no-boxes",),

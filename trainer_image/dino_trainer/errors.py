@@ -17,6 +17,7 @@ from pathlib import Path
 from dino_api import failures, memory
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure, Result
+from dino_api.rules.data import data_rule
 
 _NOTE = "dino-failure: "
 _READ_ONLY = (
@@ -131,7 +132,7 @@ def failure_of(error: BaseException) -> TrainerError:
     if isinstance(error, OSError) and _is_refusal(error) and error.filename:
         return from_os_error(error, str(error.filename))
     if _is_unfit(error):
-        return invalid_spec(_first_line(error), "Use larger images or fewer queries.")
+        return invalid_spec(_first_line(error), data_rule("queries-over-tokens").remedy)
     if _is_lost_peer(error):
         return TrainerError(
             FailureReason.PEER_LOST,

@@ -74,7 +74,8 @@ IMAGE_RULES = (
     ),
     warning(
         "exif-unclear",
-        "Images that their EXIF orientation turns or mirrors without changing their size",
+        "Images that their EXIF orientation turns or mirrors without a size in the annotations that "
+        "shows whether their boxes are turned, too",
         "Look at some of them in the report: training turns them as viewers do. If boxes were "
         "drawn on the stored pixels, remove the tag.",
     ),
@@ -106,6 +107,15 @@ SPLIT_RULES = (
         "Fewer training images than one optimiser step takes",
         "Lower dataset.batch_size, train.accumulate_grad_batches or the number of GPUs, or add "
         "images.",
+    ),
+    error(
+        "queries-over-tokens",
+        "Images that are too small for so many queries: each one is chosen among the tokens, the "
+        "positions of all feature maps",
+        "Lower model.num_queries (and model.num_select) to that number, or enlarge the images: "
+        "scales, test_random_resize, fixed_size of dataset.augmentation, or fixed_padding True. "
+        "Finer maps have more: model.return_interm_indices [0, 1, 2, 3, 4] with num_feature_levels "
+        "5.",
     ),
     warning(
         "class-untrained",

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
+from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, TrainPlan
-from dino_trainer.data.sizes import MULTIPLE
 from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.model.targets import Targets
 from dino_trainer.train.machine import cores_each
@@ -137,19 +137,12 @@ def relative(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Collate:
-    """Joins samples.
-
-    at_least: (short, long) side that every batch is padded to, or None.
-    multiple: a batch's height and width are multiples of this.
-    """
-
-    at_least: tuple[int, int] | None = None
-    multiple: int = 1
+class Collate(Canvas):
+    """Joins samples to a batch of the size that `Canvas` says."""
 
     def __call__(self, samples: list[Sample]) -> Batch:
         sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
-        height, width = self._size(sizes)
+        [[height, width]] = self.together(np.array(sizes), len(sizes)).tolist()
         images = _empty(len(samples), height, width, 3).permute(0, 3, 1, 2)
         for picture, sample, (h, w) in zip(images, samples, sizes, strict=True):
             picture[:, :h, :w] = sample.image
@@ -161,21 +154,6 @@ class Collate:
         return Batch(
             indices, images, None if full else torch.tensor(sizes, dtype=torch.int32), targets
         )
-
-    def _size(self, sizes: list[tuple[int, int]]) -> tuple[int, int]:
-        """(height, width) of a batch of pictures of `sizes`."""
-        padded = [self._padded(*size) for size in sizes]
-        height, width = (max(sides) for sides in zip(*padded, strict=True))
-        return -(-height // self.multiple) * self.multiple, -(
-            -width // self.multiple
-        ) * self.multiple
-
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        if self.at_least is None:
-            return height, width
-        short, long = self.at_least
-        low = (long, short) if height > width else (short, long)
-        return max(height, low[0]), max(width, low[1])
 
 
 def _empty(*shape: int) -> torch.Tensor:
@@ -252,20 +230,14 @@ def eval_loader(
 
 
 def train_collate(config: AugmentationConfig) -> Collate:
-    """How training pads: to the square of the jitter, to planned sizes, or as validation does."""
-    if config.fixed_random_crop is not None:
-        return Collate((config.fixed_random_crop, config.fixed_random_crop))
-    if config.planned_sizes and config.fixed_size is None:
-        return Collate(multiple=MULTIPLE)
-    return eval_collate(config)
+    """Joins training pictures."""
+    canvas = train_canvas(config)
+    return Collate(canvas.at_least, canvas.multiple)
 
 
 def eval_collate(config: AugmentationConfig) -> Collate:
-    """TAO's fixed padding unless all pictures have one size anyway."""
-    if not config.fixed_padding or config.fixed_size is not None:
-        return Collate()
-    short = max(*config.scales, config.test_random_resize)
-    return Collate((short, max(short, config.random_resize_max_size)))
+    """Joins pictures that are scored."""
+    return Collate(eval_canvas(config).at_least)
 
 
 def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:

@@ -24,6 +24,7 @@ from dino_trainer.model.denoising import Denoising, allow_attention, make_denois
 from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_boxes
 from dino_trainer.model.layers import Conv2d, GroupNorm, LayerNorm, Mlp, full_precision
 from dino_trainer.model.targets import Padded, Targets
+from dino_trainer.token_count import too_few
 
 # Every class starts at a probability of 0.01, so that the first losses are not all background.
 PRIOR_PROBABILITY = 0.01
@@ -190,12 +191,9 @@ class Dino(nn.Module):
 
     def _locate(self, maps: list[Tensor], mask: Tensor | None) -> Tokens:
         shapes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        count = sum(h * w for h, w in shapes)
-        if self.proposals is not None and count < self.cfg.num_queries:
-            raise UnfitImages(
-                f"These images give {count} tokens, fewer than model.num_queries = "
-                f"{self.cfg.num_queries}."
-            )
+        wrong = self.proposals and too_few(shapes, self.cfg.num_queries)
+        if wrong:
+            raise UnfitImages(f"These images {wrong}.")
         return locate_tokens(shapes, mask, self.cfg, maps[0].device)
 
     def _encode(self, maps: list[Tensor], tokens: Tokens) -> Tensor:

@@ -103,13 +103,13 @@ FOLLOWS = (
     # Numbers of another form are no pixels; shares are often rounded.
     _row("boxes-normalised", frozenset({"box-flat", "box-repeats", "image-empty"}), Within.SOURCE),
     _row("boxes-corners", PLACED | {"image-empty"}, Within.SOURCE),
-    _row("image-size-differs", PLACED | {"image-empty"}, Within.IMAGE),
+    _row("image-size-differs", PLACED | {"image-empty", "queries-over-tokens"}, Within.IMAGE),
     # It has boxes, which are dropped.
     _row(frozenset({"box-flat", "box-outside"}), "image-empty", Within.IMAGE),
     _row("box-rotated", PLACED, Within.BOX),
     _row("box-rotated", "image-empty", Within.IMAGE),
-    # The crowd is left out whether it is marked with ignore or not.
-    _row("box-crowd", "box-ignored", Within.BOX),
+    # A crowd is left out, whatever else its box is.
+    _row("box-crowd", frozenset({"box-ignored", "box-over-edge", "box-repeats"}), Within.BOX),
     # Its boxes stand with the other entry.
     _row("file-name-repeats", "image-empty", Within.IMAGE),
     # The sources overlap.

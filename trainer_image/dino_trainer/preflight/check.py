@@ -14,6 +14,7 @@ from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
+from dino_trainer.data.pictures import Picture
 from dino_trainer.data.stage import data_root
 from dino_trainer.needs import annotated
 from dino_trainer.preflight.annotations import (
@@ -34,6 +35,7 @@ from dino_trainer.preflight.splits import (
     check_training,
 )
 from dino_trainer.preflight.staging import one_by_one
+from dino_trainer.preflight.tokens import check_tokens, check_tokens_of_pictures
 from dino_trainer.storage import Say
 
 _LONGEST = 1000
@@ -75,15 +77,18 @@ def check(
         check_source(source, findings)
     check_splits(splits, findings)
     _check_annotations(spec, action, splits, findings)
+    check_tokens(spec, action, splits, findings)
     if any(findings.has(rule) for rule in WHOLE_FILE):
         say("No image was looked at: annotations come first that are to be written anew.")
     else:
         _check_images(action, splits, data_root(into) / "checked", findings, say, stop)
     infer = spec.dataset.infer_data_sources
-    pictures = 0
+    pictures: list[Picture] = []
     if Data.INFERENCE in ACTIONS[action].reads and infer:
         pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
-    return Checked(action, splits, findings, _num_classes(spec, splits, findings), pictures)
+        check_tokens_of_pictures(spec, pictures, findings)
+    classes = _num_classes(spec, splits, findings)
+    return Checked(action, splits, findings, classes, len(pictures))
 
 
 def _check_annotations(

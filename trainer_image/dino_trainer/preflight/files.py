@@ -38,10 +38,13 @@ def check_files(
     ]
     found = _facts(source.staged, looks, kept, say, stop)
     source.facts = [None] * len(files)
+    measured = set(source.entries.measured)
     flaws: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for place, facts in zip(there, found, strict=True):
         source.facts[place] = facts
         for id, detail in facts.flaws:
+            if id == "exif-turned" and place in measured:
+                id = "exif-unclear"  # the annotations say no size
             flaws[id].append((place, f"{source.image(place)}{_bracketed(detail)}"))
     for id, told in flaws.items():
         positions, said = zip(*told, strict=True)

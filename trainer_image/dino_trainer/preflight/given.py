@@ -9,7 +9,7 @@ from pathlib import Path
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.dataset import InferDataSource
 from dino_api.names import FailureReason
-from dino_trainer.data.pictures import find_pictures
+from dino_trainer.data.pictures import Picture, find_pictures
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.preflight.findings import SENTENCES, Findings
@@ -43,10 +43,10 @@ def check_pictures(
     findings: Findings,
     say: Say,
     stop: threading.Event | None,
-) -> int:
+) -> list[Picture]:
     """Lists the images of an inference, which become local, and reads its class map.
 
-    classes: of the model, where that is known. Returns the number of images.
+    classes: of the model, where that is known. Returns the images.
     Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
     """
     try:
@@ -59,10 +59,10 @@ def check_pictures(
         found = find_pictures(infer.image_dir, into, say, stop)
         findings.add_all("pictures-left-out", found.left_out)
         findings.add_all("pictures-lost", found.lost)
-        return len(found.pictures)
+        return found.pictures
     except TrainerError as error:
         _note(error, "pictures-absent", findings)
-        return 0
+        return []
 
 
 def _content(uri: str, say: Say) -> bytes:

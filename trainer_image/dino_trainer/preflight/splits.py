@@ -16,6 +16,15 @@ from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
 
 RARE = 100
+# What a split may have instead of boxes, and what to do about it; "" is what the rule says.
+_INSTEAD = (
+    (
+        "without width or height",
+        "Write [x, y, width, height] with x and y of the upper left corner, and what is above 0.",
+    ),
+    ("outside their image", "Correct the boxes, or width and height of the images."),
+    ("crowds, iscrowd 1", ""),
+)
 
 
 def check_splits(splits: Sequence[Split], findings: Findings) -> None:
@@ -82,16 +91,16 @@ def _boxless(split: Split, findings: Findings) -> None:
     """A split without a box, and what there is instead; files without annotations are told."""
     if split.objects or any(source.flaws.of("no-boxes") for source in split.sources):
         return
-    counts = Counter(
-        {
-            "without width or height": sum(int(one.odd.flat.sum()) for one in split.sources),
-            "outside their image": sum(int(one.odd.outside.sum()) for one in split.sources),
-            "crowds, iscrowd 1": split.boxes,
-        }
+    counts = (
+        sum(int(one.odd.flat.sum()) for one in split.sources),
+        sum(int(one.odd.outside.sum()) for one in split.sources),
+        split.boxes,
     )
-    said = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
+    seen = [(count, *case) for count, case in zip(counts, _INSTEAD, strict=True) if count]
+    said = "; ".join(f"{count} {what}" for count, what, _ in seen)
+    remedy = seen[0][2] if len(seen) == 1 else ""
     example = f"{split.name} ({said})" if said else split.name
-    findings.add("no-boxes", example, at=At(split.name))
+    findings.add("no-boxes", example, remedy=remedy, at=At(split.name))
 
 
 def _contents(split: Split) -> Iterator[tuple[str, str]]:
