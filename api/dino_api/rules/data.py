@@ -74,8 +74,8 @@ IMAGE_RULES = (
     ),
     warning(
         "exif-unclear",
-        "Images that their EXIF orientation turns or mirrors without a size in the annotations that "
-        "shows whether their boxes are turned, too",
+        "Images that their EXIF orientation turns or mirrors, and whose annotations have no size "
+        "that shows whether boxes are turned, too",
         "Look at some of them in the report: training turns them as viewers do. If boxes were "
         "drawn on the stored pixels, remove the tag.",
     ),
