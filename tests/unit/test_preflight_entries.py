@@ -191,7 +191,7 @@ def test_a_size_that_is_not_given_is_that_of_the_file(value: Any, lab: Lab) -> N
     exif[0x0112] = 6
     lab.train.put("2.jpg", encoded(picture(7), exif=exif))
     assert lab.run() == 0
-    assert set(lab.findings) == {"image-size-read", "exif-turned"}
+    assert set(lab.findings) == {"image-size-read", "exif-unclear"}
     assert lab.findings["image-size-read"]["count"] == 6
     source = type("Source", (), lab.train.source)
     data = load_coco(stage([source], lab.folder / "x", print))  # type: ignore[list-item]
