@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_api.actions import ACTIONS
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
+from dino_api.formats import format_of
 from dino_api.names import TRAINS, Action
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.decode import UnreadableImage, open_image
@@ -30,8 +32,6 @@ _AUGMENT = "dataset.augmentation"
 # Sizes that are drawn at most, about 10 µs each.
 _DRAWN = 50_000
 _LONGEST = 300
-# An action on a model that is in a file of a fixed size already.
-_MADE = (".onnx", ".engine", ".plan", ".trt")
 
 
 class _Batches(NamedTuple):
@@ -54,7 +54,7 @@ def check_tokens(
         key = f"{_AUGMENT}.{'fixed_random_crop' if jitter else 'scales'}"
         _tell(spec, splits[0], _trained(spec, splits[0]), key, findings)
         _tell_scored(spec, splits[-1:], spec.dataset.batch_size, findings)
-    elif action in (Action.EVALUATE, Action.QUANTIZE):
+    elif ACTIONS[action].scores:
         _tell_scored(spec, splits, _batch(spec, action), findings)
 
 
@@ -95,14 +95,10 @@ def _batch(spec: ExperimentSpec, action: Action) -> int:
 
 def _is_known(spec: ExperimentSpec, action: Action) -> bool:
     """Whether the spec itself says what a checkpoint has, which it must have then."""
-    section = section_of(spec, action)
-    made = [getattr(section, key, "") for key in ("onnx_file", "trt_engine", "model_path")]
-    file = any(str(uri).lower().endswith(_MADE) for uri in made)
-    return (
-        action != Action.GEN_TRT_ENGINE
-        and not file
-        and "num_queries" in (spec.model.model_fields_set)
-    )
+    section, takes = section_of(spec, action), ACTIONS[action].takes
+    named = [str(getattr(section, key, "") or "") for key in takes.values()]
+    made = any(format_of(uri) not in (None, "checkpoint") for uri in named)
+    return "checkpoint" in takes and not made and "num_queries" in spec.model.model_fields_set
 
 
 def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] | None:
