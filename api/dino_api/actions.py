@@ -49,7 +49,7 @@ class ActionFacts:
     folder; None where it makes no model and hands on the one that it was given.
     writes: further keys of its section that name a place for a file.
     several: it may run in more than one process. says_gpus: its section has num_gpus. scores: its
-    section has max_detections.
+    section has max_detections. also_reads: keys of another action's section that it reads.
     own_input: its section has batch_size, input_width and input_height. fixed_batch: its batch
     becomes part of the file, so that fewer images at once would be other work.
     follows: it may stand in spec.then of a search.
@@ -68,6 +68,7 @@ class ActionFacts:
     several: bool = False
     says_gpus: bool = False
     scores: bool = False
+    also_reads: tuple[str, ...] = ()
     own_input: bool = False
     fixed_batch: bool = False
     follows: bool = True
@@ -87,6 +88,11 @@ class ActionFacts:
         """The sections of the experiment that it reads."""
         return tuple(dict.fromkeys(("model", "dataset", self.section.value, self.action.value)))
 
+    def reads_key(self, path: str) -> bool:
+        """Whether it reads anything of a section, or a section's key, by its dotted path."""
+        also = any(f"{key}.".startswith(f"{path}.") for key in self.also_reads)
+        return also or path.partition(".")[0] in self.sections
+
     @property
     def model_keys(self) -> tuple[str, ...]:
         """The keys of its section that name the model it goes on from."""
@@ -101,6 +107,9 @@ _LESS_TRAINING = f"{NETWORK}, or set train.activation_checkpoint: true"
 _ANY_MODEL = MappingProxyType(
     {"checkpoint": "checkpoint", INT8: "checkpoint", "onnx": "onnx_file", "engine": "trt_engine"}
 )
+
+# A gate scores as evaluate does.
+_GATE = ("evaluate.max_detections",)
 
 ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
     {
@@ -145,6 +154,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
         ),
         Action.EXPORT: ActionFacts(
             Action.EXPORT,
+            also_reads=_GATE,
             work="export",
             verb="export",
             less_memory="export.batch_size, export.input_width and export.input_height",
@@ -158,6 +168,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
         ),
         Action.GEN_TRT_ENGINE: ActionFacts(
             Action.GEN_TRT_ENGINE,
+            also_reads=_GATE,
             work="building of the engine",
             verb="build an engine",
             less_memory="gen_trt_engine.tensorrt.workspace_size and max_batch_size",
@@ -170,6 +181,7 @@ ACTIONS: Mapping[Action, ActionFacts] = MappingProxyType(
         ),
         Action.QUANTIZE: ActionFacts(
             Action.QUANTIZE,
+            also_reads=_GATE,
             work="quantization",
             verb="quantize",
             less_memory="the size of the images (of an ONNX file, export.input_width and "

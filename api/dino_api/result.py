@@ -146,6 +146,9 @@ class Comparison(Reported):
     )
     loss: float | None = Field(None, description="mAP of the reference minus the candidate's.")
     max_loss: float | None = Field(None, description="The largest loss that the gate allows.")
+    max_detections: int | None = Field(
+        None, ge=1, description="Detections of a class in an image that were scored."
+    )
 
 
 class Artifact(Reported):

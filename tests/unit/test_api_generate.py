@@ -246,7 +246,8 @@ def test_a_template_loads_and_has_the_defaults(action: Action) -> None:
     assert text.startswith(f"# dino {action} -e ")
     spec, warnings = load(yaml.safe_load(text), action=action)
     assert {one.path.partition(".")[0] for one in warnings} <= {"train"}
-    for name in ACTIONS[action].sections:
+    for name in (*ACTIONS[action].sections, *ACTIONS[action].also_reads):
+        name = name.partition(".")[0]
         default = getattr(ExperimentSpec(), name)
         if name == "dataset":
             assert spec.dataset.augmentation == default.augmentation
@@ -260,7 +261,9 @@ def test_a_template_loads_and_has_the_defaults(action: Action) -> None:
 def test_a_template_has_the_keys_of_its_action_and_no_others(action: Action) -> None:
     given = yaml.safe_load(FILES[f"schemas/spec_template_{action}.yaml"])
     of_actions = {name for name in given if name in {*Action}}
-    assert of_actions == {*ACTIONS[action].sections} - {"model", "dataset"}
+    also = dict(path.split(".") for path in ACTIONS[action].also_reads)
+    assert of_actions == {*ACTIONS[action].sections, *also} - {"model", "dataset"}
+    assert all({*given[section]} == {key} for section, key in also.items())
     read = {"train_data_sources": TRAINS, "infer_data_sources": {Action.INFERENCE}}
     for name, actions in read.items():
         assert (name in given["dataset"]) == (action in actions)

@@ -169,3 +169,20 @@ def test_an_unknown_action_is_a_usage_error(lab: Lab, capsys: pytest.CaptureFixt
         lab.run(options=["--for", "prune"])
     assert caught.value.code == 64
     assert "invalid Action value: 'prune'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [Action.EVALUATE, Action.EXPORT, Action.QUANTIZE])
+def test_what_scores_hears_of_boxes_that_are_not_counted(lab: Lab, action: Action) -> None:
+    """Gates, too: they score on the test data."""
+    given(lab, action)
+    box = lab.validation.box()
+    lab.validation.coco["annotations"] += [
+        {**box, "id": 100 + n, "bbox": [n / 10, 1, 4, 4], "area": 16} for n in range(200)
+    ]
+    assert check(lab, action) == 0
+    (example,) = lab.findings["boxes-over-detections"]["examples"]
+    assert "101.jpg (201 of category 1, evaluate.max_detections is 100)" in example
+    assert check(lab, action, "evaluate.max_detections=201") == 0
+    assert "boxes-over-detections" not in lab.findings
+    assert check(lab, action, "dataset.eval_class_ids=[0]") == 65
+    assert "eval-class-unknown" in lab.findings

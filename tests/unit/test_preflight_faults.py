@@ -222,6 +222,8 @@ FAULTS = (
           "train annotations.json"),
     Fault("boxes-normalised", every_box(lambda b: [  # centre and size, as YOLO has it
         (b[0] + b[2] / 2) / 40, (b[1] + b[3] / 2) / 30, b[2] / 40, b[3] / 30])),
+    Fault("boxes-percents", every_box(lambda b: [b[0] / .4, b[1] / .3, b[2] / .4, b[3] / .3]),
+          "train annotations.json", also=("box-over-edge",)),
     Fault("boxes-corners", every_box(lambda b: [b[0] + 8, b[1] + 9, b[0] + 18, b[1] + 17]),
           "train annotations.json"),
     Fault("boxes-corners", every_box(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])),

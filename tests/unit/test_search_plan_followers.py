@@ -71,6 +71,15 @@ def test_each_reads_its_own_data_and_its_own_section() -> None:
     assert export["experiment"]["export"] == {"opset_version": 18}
 
 
+def test_all_that_score_count_as_many_detections() -> None:
+    """Of `evaluate` those with a gate get what they read, and no more."""
+    scored = {"evaluate": {"max_detections": 300, "batch_size": 2}}
+    evaluate, *gates = all_followers(*THEN, experiment=EXPERIMENT | scored)
+    assert evaluate["spec"]["experiment"]["evaluate"] == scored["evaluate"]
+    for job in gates:
+        assert job["spec"]["experiment"]["evaluate"] == {"max_detections": 300}
+
+
 def test_each_can_be_run_without_a_warning() -> None:
     for job in the_four():
         mapping = resolve(DinoJob.model_validate(job))

@@ -67,7 +67,7 @@ class EvaluateConfig(Section):
         le=1,
     )
     max_detections: Int = key(
-        100, "Detections of a class in an image that are scored.", ge=100, le=10000
+        100, "Detections of a class in an image that are scored, by gates too.", ge=100, le=10000
     )
     num_gpus: Int = key(
         1, "GPUs, a process each; 0 runs on the CPU.", resource=_GPUS, decides=False, ge=0, le=64

@@ -37,7 +37,12 @@ def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
 
 def deciding(spec: ExperimentSpec, action: Action) -> dict[str, dict[str, Any]]:
     """What the digest is of: by section, the keys that are not at their defaults."""
-    parts = {name: _deciding(getattr(spec, name), action) for name in ACTIONS[action].sections}
+    facts = ACTIONS[action]
+    parts = {name: _deciding(getattr(spec, name), action) for name in facts.sections}
+    for path in facts.also_reads:
+        name, _, leaf = path.partition(".")
+        if other := _kept(_deciding(getattr(spec, name), action), (leaf,)):
+            parts[name] = other
     if action not in TRAINS:
         parts["model"] = _kept(parts["model"], _MODEL)
         augment = _kept(parts["dataset"].pop("augmentation", {}), _AUGMENT)

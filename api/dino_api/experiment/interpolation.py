@@ -264,8 +264,8 @@ def _problem(error: _Unresolved, node: Any, loc: Loc, action: Action) -> Problem
 def _is_read(loc: Loc, action: Action) -> bool:
     """Whether the action reads the key; one that is unknown is a mistake anyway."""
     name = str(loc[0])
-    mine = ACTIONS[action].sections
-    if name in OTHER_SECTIONS or (name not in mine and _is_section_of_another(name)):
+    read = ACTIONS[action].reads_key(".".join(map(str, loc)))
+    if name in OTHER_SECTIONS or (_is_section_of_another(name) and not read):
         return False
     section: Any = ExperimentSpec
     for part in loc:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
@@ -194,7 +195,7 @@ def _without_effect(
     for name in sorted(section.model_fields_set):
         field, value = type(section).model_fields[name], getattr(section, name)
         path = dotted((*prefix, name))
-        if said := _unread(section, name, action):
+        if said := _unread((*prefix, name), field, action):
             if value not in (None, []):
                 yield Problem(path, None, said, "", "warning", "other-action")
         elif note_of(field).dead:
@@ -206,14 +207,12 @@ def _without_effect(
             yield from _without_effect(value, (*prefix, name), action)
 
 
-def _unread(section: BaseModel, name: str, action: Action) -> str:
+def _unread(path: tuple[str, ...], field: FieldInfo, action: Action) -> str:
     """Why this action does not read what others do; empty where it does."""
-    note = note_of(type(section).model_fields[name])
+    note = note_of(field)
     if note.only and action not in note.only:
         return readers(note.only)
-    if not isinstance(section, ExperimentSpec):
-        return ""
-    if name in OTHER_SECTIONS:
-        return OTHER_SECTIONS[name]
-    by = [each for each, facts in ACTIONS.items() if name in facts.sections]
-    return readers(by) if by and action not in by else ""
+    if path[0] in OTHER_SECTIONS:
+        return OTHER_SECTIONS[path[0]]
+    by = [each for each, facts in ACTIONS.items() if path[0] in facts.sections]
+    return readers(by) if by and not ACTIONS[action].reads_key(".".join(path)) else ""

@@ -148,7 +148,7 @@ class TrainConfig(Section):
     validation_interval: Int = key(
         1, "Epochs between validations; at most num_epochs.", ge=1, le=100000
     )
-    max_detections: Int = key(100, "As evaluate.max_detections, of validation.", ge=100, le=10000)
+    max_detections: Int = key(100, "As evaluate's, of validation.", ge=100, le=10000)
     checkpoint_interval: Int = key(
         1,
         "Epochs or steps (checkpoint_interval_unit) between checkpoints: what a killed job loses "

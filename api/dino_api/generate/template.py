@@ -106,8 +106,8 @@ def _is_read(path: str, field: FieldInfo, action: Action) -> bool:
         return False
     if action not in TRAINS and path in ("model", "dataset.augmentation"):
         return False
-    is_section = "." not in path and section_of(field.annotation) is not None
-    return not is_section or path in ACTIONS[action].sections
+    root = ExperimentSpec.model_fields[path.partition(".")[0]]
+    return section_of(root.annotation) is None or ACTIONS[action].reads_key(path)
 
 
 def _comment(field: FieldInfo, limits: str, schema: dict[str, object], indent: str) -> list[str]:

@@ -121,6 +121,11 @@ BOX_RULES = (
         "Multiply x and width by the image's width, y and height by its height.",
     ),
     error(
+        "boxes-percents",
+        "Files whose boxes are in percents: their numbers are hundredths of the image, 0..100",
+        "Multiply x and width by the image's width / 100, y and height by its height / 100.",
+    ),
+    error(
         "boxes-corners",
         "Files whose boxes are corners [x1, y1, x2, y2], not [x, y, width, height]",
         "Write [x1, y1, x2 - x1, y2 - y1].",

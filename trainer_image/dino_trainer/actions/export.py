@@ -15,9 +15,10 @@ from dino_api.names import ONNX_FILE, Action, FailureReason
 from dino_api.result import Comparison, Progress, Result
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.detectors import config_for, file_at, model_uri, open_model, refuse_existing
-from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.published import published, withdraw
+from dino_trainer.detectors.scoring import Scoring, scoring
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export import gate
@@ -44,18 +45,20 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     refuse_existing("export.onnx_file", spec.export.onnx_file, ".onnx")
     reference = _reference(spec, context)
     path = context.output.dir / _MADE
+    shown = gate.pictures(spec, reference.info.spec, context)
+    scored = scoring(spec, shown.dataset, context)
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
-        found, said = _compared(reference, candidate, spec, context)
-        result = _reported(candidate, found, {**described, "comparedOn": said}, context)
+        found = _compared(reference, candidate, shown, scored, spec, context)
+        result = _reported(candidate, found, {**described, "comparedOn": shown.said}, context)
         if problems := gate.problems(found):
             withdraw((ONNX_FILE,), context)
             raise TrainerError(
                 FailureReason.GATE_FAILED,
                 f"The ONNX file is not published: {' '.join(problems)}",
-                f"{REPORT} has the comparison, on {said}. Export with another export.opset_version "
-                "or another size, or report it with the spec.",
+                f"{REPORT} has the comparison, on {shown.said}. Export with another "
+                "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
         done = published(path, candidate.info.file, result, gate.summary(found), context)
@@ -149,10 +152,14 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _compared(
-    reference: TorchDetector, candidate: OnnxDetector, spec: ExperimentSpec, context: RunContext
-) -> tuple[Comparison, str]:
-    """The comparison, and on what."""
-    shown = gate.pictures(spec, reference.info.spec, context)
+    reference: TorchDetector,
+    candidate: OnnxDetector,
+    shown: Pictures,
+    scored: Scoring,
+    spec: ExperimentSpec,
+    context: RunContext,
+) -> Comparison:
+    """What ONNX Runtime finds beside what the checkpoint finds."""
     context.reporter.event(f"Comparing on {shown.said}.")
 
     def progress(done: int, total: int) -> None:
@@ -163,12 +170,13 @@ def _compared(
         candidate,
         shown.dataset,
         config_for(candidate.info, spec, spec.export),
+        scoring=scored,
         max_loss=gate.MAX_LOSS,
         stop=context.stop,
         progress=progress,
     )
     context.reporter.event(gate.summary(found))
-    return found, shown.said
+    return found
 
 
 def _reported(

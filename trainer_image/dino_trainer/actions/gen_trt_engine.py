@@ -20,6 +20,7 @@ from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.published import published, withdraw
+from dino_trainer.detectors.scoring import Scoring, scoring
 from dino_trainer.engine import build, gate, gpu, latency, metadata, tensorrt_api
 from dino_trainer.engine.calibration import quantized
 from dino_trainer.engine.gpu import Gpu
@@ -64,6 +65,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
     shown = gate.pictures(spec, context)  # a build takes minutes: what is missing is said before
+    scored = scoring(spec, shown.dataset, context)
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
         f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."
@@ -71,7 +73,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     unchecked = context.output.dir / _UNCHECKED
     try:
         made = _make(spec, context, reference, here, version, unchecked)
-        found = _compared(reference, made.detector, shown, spec, context)
+        found = _compared(reference, made.detector, shown, scored, spec, context)
         if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(found, shown.said, problems, spec, context)
@@ -176,6 +178,7 @@ def _compared(
     reference: OnnxDetector,
     candidate: EngineDetector,
     shown: Pictures,
+    scored: Scoring,
     spec: ExperimentSpec,
     context: RunContext,
 ) -> Comparison:
@@ -189,7 +192,8 @@ def _compared(
         reference,
         candidate,
         shown.dataset,
-        config_for(reference.info, spec, spec.evaluate),
+        config_for(reference.info, spec, None),
+        scoring=scored,
         max_loss=gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
         stop=context.stop,
         progress=progress,

@@ -22,10 +22,11 @@ from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors import config_for, file_at, format_of, model_uri, open_model
-from dino_trainer.detectors.compare import Pictures, compare
+from dino_trainer.detectors.compare import Pictures, compare, scores
 from dino_trainer.detectors.info import Detector
 from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.published import published, withdraw
+from dino_trainer.detectors.scoring import Scoring, scoring
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.evaluation.pace import Pace
@@ -45,12 +46,14 @@ _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 @dataclass(frozen=True)
 class Scene:
-    """The ONNX file that was given, and the images. shown: what both files are compared on."""
+    """The ONNX file that was given, and the images. shown, scored: what both files are compared on,
+    and how."""
 
     reference: OnnxDetector
     config: DatasetConfig
     calibration: CocoDataset
     shown: Pictures
+    scored: Scoring
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     scene = prepare(spec, context)
     done = make(scene, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    found = measure(scene.reference, candidate, scene.shown, scene.config, spec, context)
+    found = measure(
+        scene.reference, candidate, scene.shown, scene.scored, scene.config, spec, context
+    )
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return Made(
@@ -126,6 +131,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     reference = open_model(uri, spec, context)
     assert isinstance(reference, TorchDetector)
     shown = pictures(spec, reference.info.spec, context)
+    scored = scoring(spec, shown.dataset, context)
     done = weight_only.quantize_weights(reference, path, spec.quantize.skip_names)
     file = file_at(path, context.output.uri(QUANTIZED_WEIGHTS))
     sizes = human_bytes(file.bytes or 0), human_bytes(reference.info.file.bytes or 0)
@@ -135,7 +141,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     )
     candidate = open_checkpoint(path, file, spec, reference.device)
     config = config_for(reference.info, spec, spec.quantize)
-    found = measure(reference, candidate, shown, config, spec, context)
+    found = measure(reference, candidate, shown, scored, config, spec, context)
     return Made(
         candidate.info.file,
         found,
@@ -166,7 +172,9 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
     config = config_for(reference.info, spec, spec.quantize)
-    return Scene(reference, config, calibration, _tested(calibration, spec, context))
+    shown = _tested(calibration, spec, context)
+    scored = scoring(spec, shown.dataset, context)
+    return Scene(reference, config, calibration, shown, scored)
 
 
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
@@ -215,6 +223,7 @@ def measure(
     reference: Detector,
     candidate: Detector,
     shown: Pictures,
+    scored: Scoring,
     config: DatasetConfig,
     spec: ExperimentSpec,
     context: RunContext,
@@ -226,6 +235,7 @@ def measure(
         candidate,
         shown.dataset,
         config,
+        scoring=scored,
         max_loss=spec.quantize.gate.maxLoss,
         stop=context.stop,
         progress=Pace(context.reporter.progress),
@@ -267,7 +277,7 @@ def summary(found: Comparison, device: str) -> str:
 
 def _scores(named: str, found: Comparison, *more: str) -> str:
     first, second = found.reference.mAP, found.candidate.mAP
-    known = [] if first is None or second is None else [f"mAP {first:.4f} and {second:.4f}"]
+    known = [] if first is None or second is None else [scores(found)]
     on = f"{named} on {found.images} images"
     said = ", ".join([*known, *more])
     return f"{on}: {said}." if said else f"{on}: no mAP, for want of test data."

@@ -1,13 +1,15 @@
-"""Boxes that are not COCO's [x, y, width, height] in pixels: shares of the image, or corners.
+"""Boxes that are not COCO's [x, y, width, height] in pixels: shares or percents, or corners.
 
-Both are read without an error and train a detector that finds nothing. A file is judged as a whole,
-since a single box of either form may be a real one.
+They are read without an error and train a detector that finds nothing. A file is judged as a whole,
+since a single box of any form may be a real one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dino_trainer.data.percents import are_percents
 
 # Shares: of at least so many of the boxes. A few may be clicks by mistake.
 _MOST = 0.5
@@ -20,7 +22,7 @@ Boxes = NDArray[np.float64]
 
 
 def wrong_form(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> str | None:
-    """The rule that a file's boxes break, `boxes-normalised` or `boxes-corners`; None for neither.
+    """The rule that a file's boxes break; None where they are in pixels.
 
     boxes: [n, 4] as written. sizes: [n, 2] of each box's image. areas: [n], NaN where none is given
     or it is no area.
@@ -29,6 +31,8 @@ def wrong_form(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> str | No
         return None
     if normalised(boxes, sizes).mean() >= _MOST:
         return "boxes-normalised"
+    if are_percents(boxes, sizes, areas):
+        return "boxes-percents"
     return "boxes-corners" if _are_corners(boxes, sizes, areas) else None
 
 

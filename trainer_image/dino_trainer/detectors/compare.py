@@ -21,14 +21,16 @@ from dino_api.result import Comparison, Metrics, Scored
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.info import Detector
+from dino_trainer.detectors.scoring import Scoring
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import Counted, Found, Scorer, detect
+from dino_trainer.evaluate import MOST_DETECTIONS, Counted, Found, Scorer, detect
 from dino_trainer.evaluation.matching import NOBODY, Boxes, match
 from dino_trainer.model.targets import Targets
 
 # Two boxes of one class that overlap by so much are the same detection.
 SAME_BOX = 0.9
 RANDOM_IMAGES = 8
+COCOS = Scoring()
 # A latency is the median of so many runs, or of as many as fit into so many seconds, 3 at least.
 _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
@@ -47,6 +49,7 @@ def compare(
     dataset: CocoDataset | None,
     config: DatasetConfig,
     *,
+    scoring: Scoring = COCOS,
     max_loss: float | None = None,
     stop: Event | None = None,
     progress: Counted | None = None,
@@ -58,6 +61,7 @@ def compare(
         candidate: what was made.
         dataset: real images with their boxes. None: seeded random pictures, without a mAP.
         config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
+        scoring: which classes and how many detections count.
         max_loss: the largest loss of mAP that the caller allows, noted in the result.
         stop, progress: as of `detect`; the images of both models are counted.
 
@@ -79,7 +83,7 @@ def compare(
             _detect(model, dataset, config, stop, _after(progress, turn))
             for turn, model in enumerate(models)
         ]
-        scorer = Scorer(dataset)
+        scorer = Scorer(dataset, scoring.class_ids, scoring.max_detections)
         scores = [Metrics.from_coco(scorer.score(one)) for one in found]
     for model, one in zip(models, found, strict=True):
         _refuse_nan(model, one)
@@ -94,6 +98,7 @@ def compare(
         matched=matched(found[0], found[1]),
         loss=None if first.mAP is None or second.mAP is None else first.mAP - second.mAP,
         max_loss=max_loss,
+        max_detections=None if dataset is None else scoring.max_detections,
     )
 
 
@@ -116,8 +121,15 @@ def in_words(found: Comparison) -> list[str]:
     if found.matched is not None:
         parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
     if found.loss is not None:
-        parts.append(f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}")
+        parts.append(scores(found))
     return parts
+
+
+def scores(found: Comparison) -> str:
+    """Both mAPs; of how many detections, where they are not COCO's."""
+    most = found.max_detections or MOST_DETECTIONS
+    said = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
+    return f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}{said}"
 
 
 def latency_ms(detector: Detector, size: tuple[int, int]) -> float:

@@ -114,9 +114,10 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
     without keeping the aspect ratio; else as its training validated, except where the spec sets
     sizes of its own.
 
-    section: that of the action; its `batch_size`, where it is positive, comes before
-    `dataset.batch_size`, and the only batch that the model takes before both. An attempt after one
-    that ran out of memory has no more images at once than `DINO_MICRO_BATCH` says.
+    section: that of the action, None where it has no such keys; its `batch_size`, where it is
+    positive, comes before `dataset.batch_size`, and the only batch that the model takes before
+    both. An attempt after one that ran out of memory has no more images at once than
+    `DINO_MICRO_BATCH` says.
 
     Raises:
         TrainerError: InvalidSpec for a size that the model does not take, or for a width alone; for

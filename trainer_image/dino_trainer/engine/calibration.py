@@ -38,7 +38,7 @@ def quantized(reference: OnnxDetector, spec: ExperimentSpec, context: RunContext
     context.reporter.event(f"Calibrating INT8 on {len(files)} images.")
     into = context.work_dir / "calibrated" / reference.path.name
     into.parent.mkdir(parents=True, exist_ok=True)
-    config = config_for(reference.info, spec, spec.evaluate)
+    config = config_for(reference.info, spec, None)
     images = prepared(files, reference, config, context)
     quantize_onnx(reference.path, into, images, where=reference.info.file.uri)
     return ir.load(into)

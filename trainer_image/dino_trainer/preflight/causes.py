@@ -27,7 +27,7 @@ SCORED = frozenset({"eval-class-unknown", "eval-class-boxless"})
 PLACED = frozenset({"box-outside", "box-over-edge"})
 # What makes training refuse a whole file on reading it. Each of its entries is to be written anew:
 # the images wait for that.
-WHOLE_FILE = ("category-id-large", "boxes-normalised", "boxes-corners")
+WHOLE_FILE = ("category-id-large", "boxes-normalised", "boxes-percents", "boxes-corners")
 
 
 class Within(StrEnum):
@@ -102,6 +102,7 @@ FOLLOWS = (
     ),
     # Numbers of another form are no pixels; shares are often rounded.
     _row("boxes-normalised", frozenset({"box-flat", "box-repeats", "image-empty"}), Within.SOURCE),
+    _row("boxes-percents", PLACED | {"image-empty"}, Within.SOURCE),
     _row("boxes-corners", PLACED | {"image-empty"}, Within.SOURCE),
     _row("image-size-differs", PLACED | {"image-empty", "queries-over-tokens"}, Within.IMAGE),
     # It has boxes, which are dropped.

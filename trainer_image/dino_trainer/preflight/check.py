@@ -102,10 +102,11 @@ def _check_annotations(
     else:
         check_given(spec, splits, findings)
     facts = ACTIONS[action]
-    if facts.scores:
+    if splits and (facts.scores or facts.also_reads):
         check_eval_ids(spec, splits, findings)
-        most = getattr(spec, facts.section).max_detections
-        check_detections(splits[-1], most, f"{facts.section}.max_detections", findings)
+        scoring = facts.section if facts.scores else Action.EVALUATE  # as whose gates score
+        most = getattr(spec, scoring).max_detections
+        check_detections(splits[-1], most, f"{scoring}.max_detections", findings)
 
 
 def _check_images(

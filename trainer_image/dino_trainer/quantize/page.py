@@ -40,7 +40,13 @@ def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str
 def whole(verdict: str, passed: bool, found: Comparison, said: str, lists: Sequence[Layers]) -> str:
     """A page on any quantization. said: how it was done. lists: empty ones are left out."""
     rows = list(_rows(found))
-    return render("quantization", verdict=verdict, passed=passed, rows=rows, done=said, lists=lists)
+    done = said + _counted(found)
+    return render("quantization", verdict=verdict, passed=passed, rows=rows, done=done, lists=lists)
+
+
+def _counted(found: Comparison) -> str:
+    most = found.max_detections
+    return f" The {most} best detections of a class in an image count." if most else ""
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, str, str]]:

@@ -61,9 +61,15 @@ def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
 
 
 def read_by(action: Action, experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the experiment without the sections of other actions."""
-    others = {each.value for each in Action} - set(ACTIONS[action].sections)
-    return copy.deepcopy({k: v for k, v in experiment.items() if k not in others})
+    """A copy of the experiment without what only other actions read."""
+    facts = ACTIONS[action]
+    kept: dict[str, Any] = {}
+    for name, section in experiment.items():
+        if name not in {*Action} or name in facts.sections:
+            kept[name] = copy.deepcopy(section)
+        elif part := {k: v for k, v in (section or {}).items() if facts.reads_key(f"{name}.{k}")}:
+            kept[name] = part
+    return kept
 
 
 def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:

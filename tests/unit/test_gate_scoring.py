@@ -1,0 +1,208 @@
+"""Gates of export, quantize and gen_trt_engine score as `dino evaluate` does by the same spec.
+
+An image of 300 boxes is judged whole where `evaluate.max_detections` says so: a file that loses the
+boxes beyond the hundredth must not pass for one that loses none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from quantize_graphs import a_graph
+from test_export_action import a_checkpoint
+from training_builders import Recorder, a_dataset, load_folder, source
+
+from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.names import Action
+from dino_api.result import Comparison, ModelFile, Result
+from dino_trainer.actions import export, gen_trt_engine, quantize
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.detectors import ModelInfo
+from dino_trainer.detectors.compare import compare
+from dino_trainer.detectors.scoring import Scoring
+from dino_trainer.errors import TrainerError
+from dino_trainer.model import Detections
+from dino_trainer.output import Output
+from dino_trainer.run import RunContext
+from tests.tensorrt import engines, models
+
+MANY = 300
+NAMES = ("", "red", "", "blue")
+
+
+def dense(folder: Path) -> Path:
+    """Ten images, of which the first has 300 boxes of class 1, in rows of 30, and no other."""
+    a_dataset(folder, 10, seed=3)
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    boxes = [[3 * (n % 30), 6 * (n // 30), 3, 6] for n in range(MANY)]
+    document["annotations"] = [
+        *(one for one in document["annotations"] if one["image_id"] != 1),
+        *(
+            {"id": 1000 + n, "image_id": 1, "category_id": 1, "bbox": box, "area": 18, "iscrowd": 0}
+            for n, box in enumerate(boxes)
+        ),
+    ]
+    path.write_text(json.dumps(document))
+    return folder
+
+
+class Knowing:
+    """A detector that finds every box of the data; those after `right` in an image a box aside."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, dataset: CocoDataset, right: int, class_id: int = 1) -> None:
+        file = ModelFile(uri=f"{right}.onnx", format="onnx", precision="fp32")
+        self.info = ModelInfo(file, ExperimentSpec(), NAMES, (64, 96), None, MANY)
+        self.dataset, self.right, self.class_id = dataset, right, class_id
+
+    def __call__(self, batch: Any, sizes: Any) -> list[Detections]:
+        return [self._found(index) for index in batch.indices]
+
+    def _found(self, index: int) -> Detections:
+        image = self.dataset.images[index]
+        boxes = image.boxes.astype("f4")
+        boxes[:, 2:] += boxes[:, :2]
+        lost = (image.labels == self.class_id) & (np.arange(len(boxes)) >= self.right)
+        boxes[lost] += 1000
+        scores = torch.linspace(0.9, 0.5, len(boxes))
+        return Detections(scores, torch.tensor(image.labels), torch.tensor(boxes))
+
+
+def gap(dataset: CocoDataset, scoring: Scoring, lost_of: int = 1) -> Comparison:
+    """A detector that finds all beside one that finds 100 of an image's boxes of a class."""
+    config = load({"dataset": {"workers": 0, "augmentation": {"fixed_size": [64, 96]}}})[0].dataset
+    models = (Knowing(dataset, 10_000), Knowing(dataset, 100, lost_of))
+    return compare(*models, dataset, config, scoring=scoring)
+
+
+def test_boxes_beyond_the_hundredth_count_where_it_is_asked_for(tmp_path: Path) -> None:
+    dataset = load_folder(dense(tmp_path / "data"))
+    coco = gap(dataset, Scoring())
+    assert (coco.loss, coco.max_detections) == (0, 100)
+    whole = gap(dataset, Scoring(None, MANY))
+    assert whole.reference.mAP == pytest.approx(1)
+    assert whole.loss > 0.1
+    assert whole.max_detections == MANY
+
+
+def test_classes_that_are_not_scored_count_in_no_gate(tmp_path: Path) -> None:
+    dataset = load_folder(dense(tmp_path / "data"))
+    assert gap(dataset, Scoring([1], MANY)).loss > 0.3
+    assert gap(dataset, Scoring([3], MANY)).loss == 0
+
+
+def an_export(folder: Path) -> None:
+    a_checkpoint(folder)
+
+
+def a_quantization(folder: Path) -> None:
+    at = folder / "results" / "export" / "dino_model.onnx"
+    at.parent.mkdir(parents=True)
+    a_graph(at)
+
+
+def an_engine(folder: Path) -> None:
+    models.save(models.a_model(), folder / "results/export/dino_model.onnx")
+
+
+Run = Callable[[ExperimentSpec, RunContext], Result]
+GATES: dict[Action, tuple[Run, Callable[[Path], None]]] = {
+    Action.EXPORT: (export.run, an_export),
+    Action.QUANTIZE: (quantize.run, a_quantization),
+    Action.GEN_TRT_ENGINE: (gen_trt_engine.run, an_engine),
+}
+
+
+class Lab:
+    """One action on an image of 300 boxes."""
+
+    def __init__(self, action: Action, folder: Path) -> None:
+        self.action, self.folder = action, folder
+        self.run_action, prepare = GATES[action]
+        prepare(folder)
+        self.data = source(dense(folder / "data"))
+
+    def run(self, *overrides: str) -> tuple[Result, list[str]]:
+        """What the action leaves, and its warnings about the data."""
+        content = {
+            "results_dir": str(self.folder / "results"),
+            "dataset": {
+                "test_data_sources": [self.data],
+                "quant_calibration_data_sources": [self.data],
+                "workers": 0,
+            },
+            "quantize": {"gate": {"maxLoss": 1}},
+        }
+        spec = load(content, overrides, self.action)[0]
+        recorder, work = Recorder(), self.folder / "work"
+        context = RunContext(
+            Output(spec.results_dir, self.action, work),
+            recorder,  # type: ignore[arg-type]  # the part of it that actions use
+            work,
+            Event(),
+            digest(spec, self.action),
+            "test",
+            action=self.action,
+        )
+        result = self.run_action(spec, context)
+        said = [line for line in recorder.events if line.startswith("Warning: ")]
+        return result, [line for line in said if "boxes of one class" in line]
+
+
+@pytest.fixture(params=GATES)
+def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    engines.install(monkeypatch)
+    return Lab(request.param, tmp_path)
+
+
+def test_each_gate_scores_by_the_spec(lab: Lab) -> None:
+    result, warnings = lab.run("evaluate.max_detections=300")
+    assert result.comparison.max_detections == 300
+    assert warnings == []
+
+
+@pytest.mark.parametrize("lab", [Action.QUANTIZE, Action.GEN_TRT_ENGINE], indirect=True)
+def test_each_gate_says_what_is_not_counted(lab: Lab) -> None:
+    """An export, which takes a while to make, is left out: it asks the same function."""
+    result, warnings = lab.run()
+    assert result.comparison.max_detections == 100
+    assert [text.partition(", and")[0] for text in warnings] == [
+        "Warning: 1 times an image has more than 100 boxes of one class (300 at most)"
+    ]
+    assert "raise evaluate.max_detections and model.num_select" in warnings[0]
+
+
+def test_a_class_that_the_data_lacks_is_refused_as_by_evaluate(lab: Lab) -> None:
+    with pytest.raises(TrainerError, match=r"eval_class_ids names 2, and the test data has") as why:
+        lab.run("dataset.eval_class_ids=[1, 2]")
+    assert why.value.reason == "InvalidSpec"
+
+
+@pytest.mark.parametrize("action", GATES)
+def test_the_key_is_read_by_the_actions_with_a_gate(action: Action) -> None:
+    """It alone of the section: the rest has no effect, which is said."""
+    mapping = {"evaluate": {"max_detections": 300, "batch_size": 4, "input_width": 64}}
+    spec, problems = load(mapping, action=action)
+    said = [f"{one.path} {one.rule}" for one in problems]
+    assert said == [
+        f"evaluate.{key} only `dino evaluate` reads it" for key in ("batch_size", "input_width")
+    ]
+    plain = load({}, action=action)[0]
+    assert digest(spec, action) != digest(plain, action)
+    other = load({"evaluate": {"batch_size": 4}}, action=action)[0]
+    assert digest(other, action) == digest(plain, action)
+
+
+def test_training_reads_nothing_of_the_section() -> None:
+    _, problems = load({"evaluate": {"max_detections": 300}})
+    said = [(one.path, one.rule) for one in problems if one.id == "other-action"]
+    assert said == [("evaluate", "only `dino evaluate` reads it")]
