@@ -175,9 +175,7 @@ def test_training_and_evaluation_refuse_them_in_the_same_words(tmp_path: Path) -
         x, y, w, h = box["bbox"]
         box["bbox"] = [100 * x / 96, 100 * y / 64, 100 * w / 96, 100 * h / 64]
     path.write_text(json.dumps(document))
-    with pytest.raises(
-        TrainerError, match="boxes are in percents: their numbers are hundredths"
-    ) as why:
+    with pytest.raises(TrainerError, match="are in percents: their numbers are hundredths") as why:
         load_folder(folder)
     assert why.value.reason == "InvalidDataset"
     assert "width / 100" in why.value.remedy
