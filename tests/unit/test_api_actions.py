@@ -131,3 +131,14 @@ def test_the_api_server_the_plan_and_the_trainer_know_the_same_files(ending: str
     assert ending in asked.must
     assert ending.removeprefix(".") in asked.cel
     assert format_of("s3://bucket/model.zip") is None
+
+
+def test_what_gates_read_besides_is_a_key_of_the_section_that_scores() -> None:
+    gates = {action for action, facts in ACTIONS.items() if facts.also_reads}
+    assert gates == {Action.EXPORT, Action.QUANTIZE, Action.GEN_TRT_ENGINE}
+    for action in gates:
+        for path in ACTIONS[action].also_reads:
+            assert path in known_paths()
+            assert ACTIONS[action].reads_key(path)
+            assert not ACTIONS[action].reads_key("evaluate.batch_size")
+    assert not ACTIONS[Action.TRAIN].reads_key("evaluate")
