@@ -28,6 +28,7 @@ from tests.patience import LONG
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl
 from .operator_process import MODULE, PATIENCE, Process, eventually
+from .slow_requests import slowed, wanted
 
 Object = dict[str, Any]
 CHART = ROOT / "charts" / "dino-operator"
@@ -73,6 +74,12 @@ def a_manifest(name: str = "x", **spec: Any) -> Object:
             **spec,
         },
     }
+
+
+def condition_of(thing: Object, kind: str) -> Object:
+    """A condition of a DinoJob or DinoAutoML; empty where it has none."""
+    found = thing.get("status", {}).get("conditions", [])
+    return next((each for each in found if each["type"] == kind), {})
 
 
 @dataclass
@@ -314,18 +321,40 @@ class Cluster:
 
     def condition(self, name: str, kind: str) -> Object:
         """A condition of the DinoJob; empty where it has none."""
-        found = self.status(name).get("conditions", [])
-        return next((each for each in found if each["type"] == kind), {})
+        return condition_of(self.dinojobs.get(name), kind)
 
     def reason(self, name: str, reason: str) -> Object:
-        """The DinoJob once its Running condition has that reason."""
+        """The DinoJob once its Running condition has that reason, as it was then."""
 
-        def said() -> bool:
+        def said() -> Object | None:
             self.pass_preflights()
-            return bool(self.condition(name, "Running").get("reason") == reason)
+            found = self.dinojobs.get(name)
+            return found if condition_of(found, "Running").get("reason") == reason else None
 
-        eventually(said, f"DinoJob {name} {reason}")
-        return self.dinojobs.get(name)
+        return eventually(said, f"DinoJob {name} {reason}")
+
+    def eventually_status(self, name: str, key: str, value: Any) -> None:
+        """Waits until the status has that value.
+
+        A status is written after everything else that a plan does: whoever has seen a Job changed,
+        or a pod made, has not yet seen what is told of it.
+        """
+        last: Object = {}
+
+        def told() -> bool:
+            last.update(found=self.status(name).get(key))
+            return bool(last["found"] == value)
+
+        eventually(told, lambda: f"status.{key} {value} of {name}, but {last['found']}")
+
+    def eventually_condition(self, name: str, kind: str, reason: str = "") -> Object:
+        """A condition of the DinoJob, once it is there; reason: once it has that reason."""
+
+        def said() -> Object | None:
+            found = self.condition(name, kind)
+            return found if found and reason in ("", found["reason"]) else None
+
+        return eventually(said, f"{kind} {reason} of {name}")
 
 
 class Operating(Protocol):
@@ -351,10 +380,12 @@ def operated(
     here = Kubectl(kubectl.program, kubectl.kubeconfig, name)
     dinojobs = DinoJobs(kubernetes.client.CustomObjectsApi(client), name)
     cluster = Cluster(here, dinojobs, client, folder)
-    process = Process(cluster.grant(), name, folder / "log", arguments, program)
-    try:
-        yield cluster, process.start()
-    finally:
-        process.kill()
-        cluster.stop_counting()
-        kubectl("delete", "namespace", name, "--wait=false")
+    with slowed(cluster.grant()) as kubeconfig:
+        late = wanted().watch
+        process = Process(kubeconfig, name, folder / "log", arguments, program, late)
+        try:
+            yield cluster, process.start()
+        finally:
+            process.kill()
+            cluster.stop_counting()
+            kubectl("delete", "namespace", name, "--wait=false")

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.patience import LONG, Patience
+from tests.patience import LONG, Patience, crowd
 
 T = TypeVar("T")
 PATIENCE = 120.0
 """What is waited for comes within a second or two; a slow machine takes its time."""
+REST = 0.5
+"""Seconds within which an idle machine brings a watch event to the operator."""
 MODULE = ("-m", "dino_operator.main")
 
 
@@ -37,13 +39,17 @@ def eventually(
 
 @dataclass
 class Process:
-    """The `dino-operator` command, serving one namespace."""
+    """The `dino-operator` command, serving one namespace.
+
+    late: seconds by which its watches are late (see slow_requests.py).
+    """
 
     kubeconfig: Path
     namespace: str
     log: Path
     arguments: tuple[str, ...] = ()
     program: tuple[str, ...] = MODULE
+    late: float = 0
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,7 +82,7 @@ class Process:
 
     def read(self, page: str) -> str:
         """A page of its HTTP server."""
-        command = ["curl", "--silent", "--max-time", "60"]
+        command = ["curl", "--silent", "--max-time", f"{LONG:.0f}"]
         command.append(f"http://127.0.0.1:{self.port}/{page}")
         return subprocess.run(command, capture_output=True, text=True, timeout=LONG).stdout
 
@@ -87,6 +93,25 @@ class Process:
             self.read("metrics"),
         )
         return sum(int(float(count)) for verb, count in found if verb != "GET")
+
+    def settled(self) -> int:
+        """Its writes so far, once it has nothing in hand and nothing came in for a while.
+
+        What a write did is seen before its answer has come, and only then is it counted.
+        """
+
+        def at_rest() -> bool:
+            before = self.writes()
+            time.sleep(self.late + REST * crowd())
+            return self._has_nothing_in_hand() and self.writes() == before
+
+        eventually(at_rest, "the operator at rest")
+        return self.writes()
+
+    def _has_nothing_in_hand(self) -> bool:
+        page = self.read("metrics")
+        gauges = ("dino_operator_queue_depth", "dino_operator_queue_working")
+        return all(f"\n{name} 0.0\n" in page for name in gauges)
 
     def kill(self) -> None:
         """SIGKILL: it has no time for a last word."""

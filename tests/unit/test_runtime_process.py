@@ -177,6 +177,7 @@ async def test_pages() -> None:
         "dino_operator_reconcile_total",
         "dino_operator_reconcile_duration_seconds",
         "dino_operator_queue_depth",
+        "dino_operator_queue_working",
         "dino_operator_queue_oldest_seconds",
         "dino_operator_apiserver_requests_total",
         "dino_job_duration_seconds",

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from dino_operator.runtime.queue import Queue
+from tests.patience import LONG
 
 
 async def test_a_key_is_in_it_once() -> None:
@@ -23,7 +24,9 @@ async def test_a_key_in_work_comes_again_only_afterwards() -> None:
     key = await queue.get()
     queue.add("x")
     assert queue.depth == 0, "two workers on one key would race"
+    assert queue.working == 1
     queue.done(key)
+    assert queue.working == 0
     assert await queue.get() == "x"
 
 
@@ -55,7 +58,7 @@ async def test_the_last_word_on_when_to_look_again_counts() -> None:
     await asyncio.sleep(0.05)
     assert queue.depth == 0
     queue.add_after("x", 0.01)
-    assert await asyncio.wait_for(queue.get(), 1) == "x"
+    assert await asyncio.wait_for(queue.get(), LONG) == "x"
 
 
 async def test_age_is_that_of_the_longest_waiting() -> None:

@@ -60,6 +60,7 @@ class Operator:
         for kind, name in KINDS.items():
             metrics.watch(name, partial(self.cache.resources, kind))
         metrics.depth.set_function(lambda: self.queue.depth)
+        metrics.working.set_function(lambda: self.queue.working)
         metrics.oldest.set_function(lambda: self.queue.oldest)
 
     async def start(self) -> None:

@@ -43,6 +43,9 @@ class Metrics:
         self.depth = Gauge(
             "dino_operator_queue_depth", "Keys that wait for a worker", registry=registry
         )
+        self.working = Gauge(
+            "dino_operator_queue_working", "Keys that a worker has in hand", registry=registry
+        )
         self.oldest = Gauge(
             "dino_operator_queue_oldest_seconds",
             "How long the oldest of them has waited",

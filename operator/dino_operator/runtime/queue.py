@@ -86,6 +86,11 @@ class Queue(Generic[K]):
         return self._waiting.qsize()
 
     @property
+    def working(self) -> int:
+        """Keys that a worker has in hand."""
+        return len(self._working)
+
+    @property
     def oldest(self) -> float:
         """Seconds the longest waiting key has waited."""
         return self._clock() - min(self._since.values()) if self._since else 0.0
