@@ -19,6 +19,8 @@ from typing import Any
 
 import kubernetes
 
+from tests.patience import LONG
+
 Object = dict[str, Any]
 QUEUE = "kueue.x-k8s.io/queue-name"
 HERE = "127.0.0.1"
@@ -56,7 +58,7 @@ def _certificate(folder: Path) -> Path:
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=queue"]
     words += ["-addext", f"subjectAltName=IP:{HERE}", "-keyout", str(folder / "key.pem")]
     done = subprocess.run(
-        ["openssl", *words, "-out", str(made)], capture_output=True, text=True, timeout=60
+        ["openssl", *words, "-out", str(made)], capture_output=True, text=True, timeout=LONG
     )
     assert done.returncode == 0, done.stderr
     return made

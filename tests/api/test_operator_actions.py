@@ -51,7 +51,7 @@ def a_job_to(action: str, name: str, parent: str | None, **spec: Any) -> Object:
 
 def ready(cluster: Cluster, name: str) -> tuple[str, str]:
     """Status and message of the condition ParentReady, once it is there."""
-    found = eventually(lambda: cluster.condition(name, "ParentReady"), f"ParentReady of {name}")
+    found = cluster.eventually_condition(name, "ParentReady")
     return found["status"], found["message"]
 
 

@@ -77,10 +77,7 @@ def test_a_preempted_pod_is_replaced_within_the_attempt(cluster: Cluster) -> Non
     cluster.finish(first, 143)
     second = cluster.pod_of("moved-train-1", other_than=first)
     cluster.set_pod(second, "Running", running={"startedAt": "2026-01-01T00:00:00Z"})
-    eventually(
-        lambda: cluster.status("moved").get("reporter") == second,
-        "the new pod is the reporter",
-    )
+    cluster.eventually_status("moved", "reporter", second)
     cluster.finish(second, message=RESULT)
     done = cluster.phase("moved", "Complete")
     assert done["status"]["attempts"] == 1
@@ -156,16 +153,18 @@ def test_the_deadline_ends_it(cluster: Cluster) -> None:
 
 
 def test_an_edited_deadline_reaches_the_running_job(cluster: Cluster) -> None:
-    cluster.dinojobs.create(a_manifest("longer", runPolicy={"activeDeadlineSeconds": 500}))
+    began = time.monotonic()
+    cluster.dinojobs.create(a_manifest("longer", runPolicy={"activeDeadlineSeconds": 5000}))
     cluster.run("longer-train-1")
     cluster.phase("longer", "Running")
 
     def has(wanted: int | None) -> bool:
         """Less the seconds that the check of the data took."""
         found = cluster.job("longer-train-1")["spec"].get("activeDeadlineSeconds")
-        return found is None if wanted is None else wanted - 200 < (found or 0) <= wanted
+        spent = time.monotonic() - began + 1
+        return found is None if wanted is None else wanted - spent <= (found or 0) <= wanted
 
-    for seconds in (900, None):
+    for seconds in (9000, None):
         cluster.dinojobs.patch(
             "longer", {"spec": {"runPolicy": {"activeDeadlineSeconds": seconds}}}
         )
@@ -187,8 +186,8 @@ def test_an_edit_after_the_end_is_noticed_and_runs_nothing(cluster: Cluster) -> 
     cluster.finish(cluster.run("over-train-1"), 65, told("InvalidDataset"))
     cluster.phase("over", "Failed")
     cluster.dinojobs.patch("over", {"spec": {"runPolicy": {"maxRetries": 9}}})
-    eventually(lambda: cluster.status("over").get("observedGeneration") == 2, "noticed")
-    waited = cluster.kubectl("wait", "--for=condition=Failed", "dinojob/over", "--timeout=20s")
+    cluster.eventually_status("over", "observedGeneration", 2)
+    waited = cluster.kubectl("wait", "--for=condition=Failed", "dinojob/over", "--timeout=300s")
     assert waited.returncode == 0, waited.stderr
     assert len(cluster.jobs_of("over")) == 1 + 1, "the preflight and one attempt"
 
@@ -211,7 +210,7 @@ def test_an_unschedulable_pod_says_what_is_missing(cluster: Cluster) -> None:
         """The real scheduler, which has no node at all, says its own words again and again."""
         cluster.core.patch_namespaced_pod_status(pod, cluster.namespace, body)
         told = cluster.condition("queued", "Running")
-        return told["reason"] == "PodsUnschedulable" and told["message"].startswith(said)
+        return told.get("reason") == "PodsUnschedulable" and told["message"].startswith(said)
 
     eventually(is_told, "told in the words of the pod's condition")
     assert cluster.status("queued")["phase"] == "Queued"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .operator_cluster import Cluster, Object, a_manifest, stamp
+from .operator_cluster import Cluster, Object, a_manifest, condition_of, stamp
 from .operator_process import Process, eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -49,8 +49,7 @@ def a_range(**bounds: Object) -> Object:
 
 def refused(cluster: Cluster, name: str, reason: str) -> str:
     """What the DinoJob says once it has that reason: in its condition, one event, kubectl get."""
-    cluster.reason(name, reason)
-    said = str(cluster.condition(name, "Running")["message"])
+    said = str(condition_of(cluster.reason(name, reason), "Running")["message"])
     assert said.startswith("no pod is created: ")
     assert said.endswith("The Job is tried again by itself.")
     assert "Remedy: " in said
@@ -195,7 +194,7 @@ def test_a_policy_on_pods_is_said_and_can_be_met(cluster: Cluster) -> None:
         return cluster.kubectl(*command, stdin=json.dumps(unlabelled)).returncode != 0
 
     with there(cluster, policy), there(cluster, binding):
-        eventually(holds, "the policy in force", 60)
+        eventually(holds, "the policy in force")
         cluster.dinojobs.create(a_manifest("teamless"))
         said = refused(cluster, "teamless", "PolicyDenied")
         assert "pods need a team" in said
@@ -275,14 +274,14 @@ def test_what_the_kubelet_lacks_is_read_from_its_events(cluster: Cluster) -> Non
     cluster.core.create_namespaced_event(cluster.namespace, event)
     placed = {"type": "PodScheduled", "status": "True", "reason": "", "lastTransitionTime": stamp()}
 
-    def is_told() -> bool:
+    def told() -> str:
         """The real scheduler, which has no node, may say so after the pod was bound."""
         waits = [a_status("trainer", waiting={"reason": "ContainerCreating"})]
         play(cluster, pod, "Pending", conditions=[placed], containerStatuses=waits)
-        return cluster.condition("mounting", "Running")["reason"] == "PodNotStarted"
+        found = cluster.condition("mounting", "Running")
+        return str(found["message"]) if found.get("reason") == "PodNotStarted" else ""
 
-    eventually(is_told, "told in the words of the pod's event")
-    said = cluster.condition("mounting", "Running")["message"]
+    said = eventually(told, "told in the words of the pod's event")
     assert said.startswith(f"pod {pod}: {message}. Remedy: ")
     assert cluster.said("mounting", "PodProblem") == [said]
 

@@ -13,19 +13,20 @@ from pathlib import Path
 import pytest
 
 from .clients import Kubectl
-from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest, stamp
+from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest, condition_of, stamp
 from .operator_process import Process, eventually
 from .queue_webhook import QUEUE, taking_jobs
 from .test_operator_stages import set_suspend
 
+RECHECK = 1
 HELD = "dino-operator.io/held"
 GROUP = "kueue.x-k8s.io"
 
 
 @pytest.fixture(scope="module")
 def served(operating: Operating) -> Iterator[tuple[Cluster, Process]]:
-    """An operator that looks at queues every few seconds."""
-    with operating("--recheck-seconds", "4") as both:
+    """An operator that looks at queues every second."""
+    with operating("--recheck-seconds", str(RECHECK)) as both:
         yield both
 
 
@@ -49,7 +50,7 @@ def workloads(cluster_kubectl: Kubectl) -> Iterator[None]:
     applied = cluster_kubectl("apply", "-f", "-", stdin=json.dumps(crd))
     assert applied.returncode == 0, applied.stderr
     waited = cluster_kubectl(
-        "wait", "--for=condition=Established", f"crd/workloads.{GROUP}", "--timeout=60s"
+        "wait", "--for=condition=Established", f"crd/workloads.{GROUP}", "--timeout=300s"
     )
     assert waited.returncode == 0, waited.stderr
     try:
@@ -58,10 +59,11 @@ def workloads(cluster_kubectl: Kubectl) -> Iterator[None]:
         cluster_kubectl("delete", "crd", f"workloads.{GROUP}")
 
 
-def quiet(cluster: Cluster, operator: Process, job: str, seconds: float = 4) -> Object:
-    """The Job, which nobody touched for a while."""
-    before, writes, pods = cluster.job(job), operator.writes(), pods_of(cluster, job)
-    time.sleep(seconds)
+def quiet(cluster: Cluster, operator: Process, job: str, looks: int = 2) -> Object:
+    """The Job, which nobody touches while the operator looks at it so often."""
+    writes = operator.settled()
+    before, pods = cluster.job(job), pods_of(cluster, job)
+    time.sleep(looks * RECHECK + 1)
     now = cluster.job(job)
     assert operator.writes() == writes, "it writes while it waits"
     assert now["metadata"]["generation"] == before["metadata"]["generation"], "it is fought for"
@@ -116,8 +118,8 @@ def test_what_a_person_suspended_is_left_to_them(cluster: Cluster, operator: Pro
     cluster.run("theirs-train-1")
     cluster.phase("theirs", "Running")
     set_suspend(cluster, "theirs-train-1", True)
-    cluster.reason("theirs", "SuspendedByOther")
-    assert "someone else than the operator suspended Job theirs-train-1" in said(cluster, "theirs")
+    told = condition_of(cluster.reason("theirs", "SuspendedByOther"), "Running")["message"]
+    assert "someone else than the operator suspended Job theirs-train-1" in told
     quiet(cluster, operator, "theirs-train-1")
     set_suspend(cluster, "theirs-train-1", False)
     cluster.finish(cluster.run("theirs-train-1"), message=RESULT)
@@ -128,9 +130,7 @@ def test_suspended_past_its_deadline_it_goes_on_with_what_is_left(
     cluster: Cluster, operator: Process
 ) -> None:
     """The Job controller compares the old start before it sets the new one."""
-    limit = 20
-    policy = {"activeDeadlineSeconds": limit}
-    cluster.dinojobs.create(a_manifest("late", runPolicy=policy))
+    cluster.dinojobs.create(a_manifest("late", runPolicy={"activeDeadlineSeconds": 10_000}))
     first = cluster.run("late-train-1")
     cluster.phase("late", "Running")
     job = cluster.job("late-train-1")
@@ -143,41 +143,46 @@ def test_suspended_past_its_deadline_it_goes_on_with_what_is_left(
     assert held["metadata"]["annotations"][HELD] == "true"
     assert "activeDeadlineSeconds" not in held["spec"]
     spent = int(held["metadata"]["annotations"]["dino-operator.io/spent-seconds"])
-    time.sleep(limit + 2)
+    limit = spent + LEFT
+    cluster.dinojobs.patch("late", {"spec": {"runPolicy": {"activeDeadlineSeconds": limit}}})
+    cluster.eventually_status("late", "observedGeneration", 3)
+    time.sleep(LEFT + 2)
+    resumed = time.monotonic()
     cluster.dinojobs.patch("late", {"spec": {"runPolicy": {"suspend": False}}})
     again = cluster.pod_of("late-train-1", other_than=first)
+    cluster.bind(again)
     cluster.set_pod(again, "Running", running={"startedAt": stamp()})
 
     def left() -> int:
         return int(cluster.job("late-train-1")["spec"].get("activeDeadlineSeconds", 0))
 
-    assert eventually(left, "what is left of the deadline") == limit - spent
-    cluster.phase("late", "Running")
+    assert eventually(left, "what is left of the deadline") == LEFT
     now = cluster.job("late-train-1")
     assert now["metadata"]["uid"] == job["metadata"]["uid"]
     assert HELD not in now["metadata"]["annotations"]
-    cluster.bind(again)
     eventually(lambda: cluster.is_asked_to_go(again), "the deadline ends it")
     cluster.finish(again, 143)
     failed = cluster.phase("late", "Failed")["status"]
     assert failed["failure"]["reason"] == "DeadlineExceeded"
-    assert limit <= failed["activeSeconds"] <= limit + 3 + PATIENCE_OF_PODS
+    assert limit <= failed["activeSeconds"] <= spent + time.monotonic() - resumed + 2
     assert "activeSince" not in failed
 
 
-PATIENCE_OF_PODS = 60
-"""The Job has failed once its pods have ended, and a busy machine takes its time."""
+LEFT = 12
+"""Seconds of a deadline that a suspended Job has left; its new pod is looked at within them."""
 
 
 def test_an_eviction_does_not_begin_the_deadline_anew(cluster: Cluster, operator: Process) -> None:
-    policy = {"activeDeadlineSeconds": 1000}
+    began = time.monotonic()
+    limit = 10_000
+    policy = {"activeDeadlineSeconds": limit}
     cluster.dinojobs.create(a_manifest("evicted", queueName="lab", runPolicy=policy))
     cluster.job("evicted-train-1")
     set_suspend(cluster, "evicted-train-1", False)
     first = cluster.run("evicted-train-1")
     cluster.phase("evicted", "Running")
     started = cluster.job("evicted-train-1")["status"]["startTime"]
-    eventually(lambda: cluster.status("evicted").get("activeSince") == started, "its start known")
+    cluster.eventually_status("evicted", "activeSince", started)
     cluster.bind(first)
     time.sleep(3)
     operator.kill()  # Kueue evicts while no operator is there
@@ -194,11 +199,10 @@ def test_an_eviction_does_not_begin_the_deadline_anew(cluster: Cluster, operator
         return int(notes["dino-operator.io/spent-seconds"]) if over else 0
 
     spent = eventually(counted, "the run is counted")
-    assert 3 <= spent < 60
+    assert 3 <= spent <= time.monotonic() - began + 1
     job = cluster.job("evicted-train-1")
-    assert job["spec"]["activeDeadlineSeconds"] == 1000 - spent
-    # The status is written after the Job.
-    eventually(lambda: cluster.status("evicted").get("activeSeconds") == spent, "it is told")
+    assert job["spec"]["activeDeadlineSeconds"] == limit - spent
+    cluster.eventually_status("evicted", "activeSeconds", spent)
     quiet(cluster, operator, "evicted-train-1")
     # The user's suspend deletes the Job; what ran is not forgotten.
     cluster.dinojobs.patch("evicted", {"spec": {"runPolicy": {"suspend": True}}})
@@ -208,7 +212,7 @@ def test_an_eviction_does_not_begin_the_deadline_anew(cluster: Cluster, operator
     cluster.reason("evicted", "WaitingForQueue")
     again = cluster.job("evicted-train-1")
     assert again["metadata"]["uid"] != job["metadata"]["uid"]
-    assert again["spec"]["activeDeadlineSeconds"] == 1000 - spent
+    assert again["spec"]["activeDeadlineSeconds"] == limit - spent
 
 
 def clear_start(cluster: Cluster, job: str) -> None:
@@ -225,7 +229,7 @@ def clear_start(cluster: Cluster, job: str) -> None:
 
 def test_kueues_own_reason_stands_on_the_job(operating: Operating) -> None:
     """Also where the queue never has room, and the words of a deactivated Workload."""
-    with operating("--recheck-seconds", "4") as (cluster, operator):
+    with operating("--recheck-seconds", str(RECHECK)) as (cluster, operator):
         cluster.dinojobs.create(a_manifest("told", queueName="lab"))
         uid = cluster.job("told-train-1")["metadata"]["uid"]
         cluster.reason("told", "WaitingForQueue")
@@ -235,9 +239,9 @@ def test_kueues_own_reason_stands_on_the_job(operating: Operating) -> None:
         say(cluster, uid, f"{too_much}, … (2) > maximum capacity (500m)")
         cluster.reason("told", "QueueTooSmall")
         say(cluster, uid, "The workload is deactivated", active=False)
-        cluster.reason("told", "WorkloadDeactivated")
-        assert "kubectl patch workload job-told --type=merge" in said(cluster, "told")
-        quiet(cluster, operator, "told-train-1", 12)
+        told = condition_of(cluster.reason("told", "WorkloadDeactivated"), "Running")["message"]
+        assert "kubectl patch workload job-told --type=merge" in told
+        quiet(cluster, operator, "told-train-1", 3)
 
 
 def cluster_says(cluster: Cluster, words: str) -> None:

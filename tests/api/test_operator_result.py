@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 
 from dino_api.result import Dataset
@@ -9,7 +12,7 @@ from tests.unit.termination import kept
 from tests.unit.test_api_message import a_result
 
 from .operator_cluster import RESULT, Cluster, a_manifest
-from .operator_process import eventually
+from .operator_process import Process, eventually
 
 FOLDER = "s3://bucket/out/train"
 WHERE = f"{FOLDER}/result.json"
@@ -21,6 +24,23 @@ def a_message(**parts: object) -> str:
     return a_result(FOLDER, **parts).to_termination_message()
 
 
+@pytest.fixture(scope="module")
+def unread(served: tuple[Cluster, Process]) -> Iterator[Future[None]]:
+    """A job whose result cannot be read. The Job controller waits 10 and 20 s between its pods."""
+
+    def refuse(cluster: Cluster) -> None:
+        cluster.dinojobs.create(a_manifest("unread", runPolicy={"ttlSecondsAfterFinished": 3600}))
+        cluster.finish(cluster.run("unread-train-1"))
+        why = {"reason": "AccessDenied", "message": "The bucket refuses the key."}
+        said = {"schema": 1, "action": "result", "failure": why}
+        for _ in range(3):
+            cluster.finish(cluster.run("unread-result-1"), 77, said)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(refuse, served[0])
+
+
+@pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize("containers", [1, 4, 8])
 def test_metrics_and_checkpoint_reach_the_status(cluster: Cluster, containers: int) -> None:
     """Also with what seven other containers leave of a message."""
@@ -63,13 +83,19 @@ def test_a_job_reads_what_nobody_heard(cluster: Cluster) -> None:
     assert cluster.events("unheard") == ["Completed"]
 
 
-def test_where_it_cannot_be_read_the_job_is_complete_and_says_why(cluster: Cluster) -> None:
-    cluster.dinojobs.create(a_manifest("unread", runPolicy={"ttlSecondsAfterFinished": 30}))
-    cluster.finish(cluster.run("unread-train-1"))
-    why = {"reason": "AccessDenied", "message": "The bucket refuses the key."}
-    said = {"schema": 1, "action": "result", "failure": why}
-    for _ in range(3):
-        cluster.finish(cluster.run("unread-result-1"), 77, said)
+def test_what_lvis_leaves_is_taken(cluster: Cluster) -> None:
+    """1,204 class names pass what the CRD allows; a result is never refused for its size."""
+    cluster.dinojobs.create(a_manifest("lvis"))
+    cluster.finish(cluster.run("lvis-train-1"), message={**RESULT, "dataset": LVIS})
+    done = cluster.phase("lvis", "Complete")["status"]
+    assert len(done["dataset"]["classNames"]) == 1204
+
+
+def test_where_it_cannot_be_read_the_job_is_complete_and_says_why(
+    cluster: Cluster, unread: Future[None]
+) -> None:
+    """Last: its reader is tried three times while the other tests of this module run."""
+    unread.result()
     done = cluster.phase("unread", "Complete")["status"]
     assert cluster.condition("unread", "Complete")["message"] == (
         f"its result is in {WHERE} and could not be read: AccessDenied: The bucket refuses the key."
@@ -81,14 +107,6 @@ def test_where_it_cannot_be_read_the_job_is_complete_and_says_why(cluster: Clust
 
     def lives() -> bool:
         jobs = cluster.jobs_of("unread")
-        return all(each["spec"].get("ttlSecondsAfterFinished") == 30 for each in jobs)
+        return all(each["spec"].get("ttlSecondsAfterFinished") == 3600 for each in jobs)
 
     eventually(lives, "all Jobs of it get their time to live")
-
-
-def test_what_lvis_leaves_is_taken(cluster: Cluster) -> None:
-    """1,204 class names pass what the CRD allows; a result is never refused for its size."""
-    cluster.dinojobs.create(a_manifest("lvis"))
-    cluster.finish(cluster.run("lvis-train-1"), message={**RESULT, "dataset": LVIS})
-    done = cluster.phase("lvis", "Complete")["status"]
-    assert len(done["dataset"]["classNames"]) == 1204

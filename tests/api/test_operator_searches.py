@@ -64,8 +64,7 @@ def test_a_job_without_a_policy_is_searched_for_and_ends_with_its_search(cluster
     made = eventually(lambda: search(cluster, "seek"), "a search")
     assert made["metadata"]["ownerReferences"][0]["name"] == "seek"
     assert (made["spec"]["maxTrials"], made["spec"]["parallelTrials"]) == (1, 1)
-    routed = eventually(lambda: cluster.condition("seek", "AutoMLRouted"), "routed")
-    assert routed["reason"] == "Routed"
+    cluster.eventually_condition("seek", "AutoMLRouted", "Routed")
     cluster.finish(cluster.run("seek-trial-0-train-1"), message=RESULT)
     cluster.finish(cluster.run("seek-report-1"), message=REPORTED)
     done = cluster.phase("seek", "Complete")["status"]
