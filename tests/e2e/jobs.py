@@ -245,8 +245,18 @@ def census(lab: Lab, name: str) -> Iterator[Census]:
     threading.Thread(target=follow_until_stopped, daemon=True).start()
     try:
         yield count
+        catch_up(lab, name, count)
     finally:
         watch.stop()
+
+
+def catch_up(lab: Lab, name: str, count: Census) -> None:
+    """The watch may tell of a pod later than the status tells of its end."""
+    pods = json.loads(lab.kubectl("get", "pods", "-l", training_pods(name), "-o", "json"))["items"]
+    there, patience = {pod["metadata"]["name"] for pod in pods}, Patience(60)
+    while not there <= count.seen:
+        assert patience.lasts(), f"of {there} the watch told {count.seen}"
+        time.sleep(0.1)
 
 
 def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:

@@ -78,7 +78,7 @@ def test_a_job_that_fits_nowhere_says_what_is_missing(lab: Lab, jobs: None) -> N
     """The scheduler's own words stand in the condition."""
 
     def told(status: Object) -> bool:
-        return GPU_RESOURCE in str(status.get("conditions"))
+        return f"Insufficient {GPU_RESOURCE}" in str(status.get("conditions"))
 
     status = lab.wait("eight-gpus", 120, told, "word on the missing GPUs")
 

@@ -154,7 +154,7 @@ def test_suspend_frees_the_pods_and_resume_goes_on(katib: Lab) -> None:
     wait(katib, "pause", 400, lambda _: len(trial_pods(katib, "pause")) == 2)
     katib.kubectl("patch", "daml", "pause", "--type=merge", "-p", '{"spec":{"suspend":true}}')
     status = wait(katib, "pause", 200, lambda s: is_true(s, "Suspended"))
-    assert trial_pods(katib, "pause") == []
+    wait(katib, "pause", 200, lambda _: not trial_pods(katib, "pause"))
     names = [row["name"] for row in status["history"]]
     katib.kubectl("patch", "daml", "pause", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     status = finished(katib, "pause", 900)

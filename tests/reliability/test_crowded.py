@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.e2e.jobs import Lab, Object, small_job, training_pods
+from tests.patience import Patience
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
@@ -22,10 +23,10 @@ def crowd(lab: Lab, others: dict[str, int], seconds: float = 300) -> dict[str, s
     """Puts so many containers beside the trainer of each job as soon as its pod is there; returns
     the pods' names by job.
     """
-    ends = time.monotonic() + seconds
+    waiting = Patience(seconds)
     crowded: dict[str, str] = {}
     while len(crowded) < len(others):
-        assert time.monotonic() < ends, f"training pods of {set(others) - set(crowded)}"
+        assert waiting.lasts(), f"training pods of {set(others) - set(crowded)}"
         for job in others.keys() - crowded.keys():
             for pod in pods_of(lab, job):
                 crowded[job] = pod["metadata"]["name"]
@@ -87,7 +88,7 @@ def test_a_result_that_is_published_again_shows_all_of_its_progress(lab: Lab) ->
     name = "again"
     lab.apply(small_job(name))
     first = lab.complete(name, seconds=400)
-    lab.delete(name, "--cascade=foreground", "--timeout=120s")
+    lab.delete(name, "--cascade=foreground", "--timeout=15m")
     lab.apply(small_job(name))
     again = lab.complete(name, seconds=400)
     assert "Nothing to do" in lab.logs(name, training_pods(name))

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dino_trainer.with_parent import end_with_parent
+from tests.patience import LONG, Patience
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.s3"])
-_LONGEST = 240.0
 
 
 @dataclass
@@ -57,15 +57,15 @@ class Dino:
 
     def until(self, true: Callable[[], object]) -> None:
         """Returns once this is true. Fails with the log where the process ends first."""
-        ends = time.monotonic() + _LONGEST
+        waiting = Patience(120)
         while not true():
             assert self.process.is_alive(), self.log
-            assert time.monotonic() < ends, self.log
+            assert waiting.lasts(), self.log
             time.sleep(0.02)
 
     def wait(self) -> int:
         """The exit code; negative for a signal."""
-        self.process.join(_LONGEST)
+        self.process.join(LONG)
         code = self.process.exitcode
         self.kill()
         assert code is not None, self.log

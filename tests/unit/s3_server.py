@@ -15,6 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.patience import LONG, Patience
+
 DEVCLUSTER = Path(__file__).resolve().parents[2] / "devcluster"
 BUCKET = "data"
 ACCESS_KEY = "reader-and-writer"
@@ -84,7 +86,8 @@ class S3Server:
                 stdout=log,
                 stderr=log,
             )
-        for _ in range(100):
+        waiting = Patience(60)
+        while waiting.lasts():
             if self._answers():
                 return
             time.sleep(0.1)
@@ -95,11 +98,11 @@ class S3Server:
         if self._process:
             # At once: a polite stop would first answer what is under way.
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(LONG)
             self._process = None
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

@@ -15,6 +15,7 @@ from dino_trainer.manifest import MANIFEST
 from dino_trainer.output import Output
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from tests.patience import LONG
 
 
 def save(output: Output, step: int) -> None:
@@ -99,7 +100,7 @@ def test_a_slow_server_gets_the_newest_alone(slow_place: Place) -> None:
     """What is sent is what the file was; what never went out is dropped."""
     output = slow_place.open()
     save(output, 1)
-    assert slow_place.proxy.holding.wait(20)
+    assert slow_place.proxy.holding.wait(LONG)
     for step in (2, 3, 4):
         (output.dir / BEST).write_bytes(bytes([step]))
         output.publish_soon(BEST)
@@ -164,7 +165,7 @@ def test_nothing_newer_is_sent_after_a_failure(
     output.claim("digest")
     (output.dir / BEST).write_bytes(b"weights")
     output.publish_soon(BEST)
-    assert slow_place.proxy.holding.wait(20)
+    assert slow_place.proxy.holding.wait(LONG)
     save(output, 1)
     slow_place.proxy.refusing.set()
     slow_place.proxy.release()
@@ -196,7 +197,7 @@ def test_a_stop_leaves_an_upload_that_hangs(
     stop = Event()
     output = slow_place.open(stop=stop)
     save(output, 1)
-    assert slow_place.proxy.holding.wait(20)
+    assert slow_place.proxy.holding.wait(LONG)
     stop.set()
     with pytest.raises(TrainerError, match=f"Stopped before {LATEST} was published") as caught:
         output.settle()

@@ -16,6 +16,7 @@ from training_builders import Recorder, latest, run, spec_for
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from tests.patience import LONG
 
 
 def test_steps_go_on_while_an_upload_hangs(slow_place: Place, tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_steps_go_on_while_an_upload_hangs(slow_place: Place, tmp_path: Path) ->
 
     def at(number: int) -> None:
         if number == 2:
-            assert proxy.holding.wait(20)
+            assert proxy.holding.wait(LONG)
         if number == 7:
             assert not proxy.released.is_set()
             proxy.release()
@@ -88,7 +89,7 @@ def test_a_stop_waits_for_the_last_upload_no_longer_than_it_may(
     path.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True)))
     dino = DinoProcess(tmp_path / "dino", ["train", "-e", str(path)], pause_at=5, stop_seconds=0.5)
     dino.paused()
-    assert slow_place.proxy.holding.wait(20)
+    assert slow_place.proxy.holding.wait(LONG)
     dino.signal(signal.SIGTERM)
     dino.go()
     assert dino.wait() == 143, dino.log

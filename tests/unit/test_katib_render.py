@@ -15,6 +15,7 @@ import yaml
 from dino_api.yaml_reader import read_all
 from dino_operator.kubectl import main
 from dino_operator.plan.search import trialjob
+from tests.patience import LONG
 from tests.unit.katib_cases import LR, NAME, QUERIES, a_search
 
 Object = dict[str, Any]
@@ -256,7 +257,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_is_a_plugin_of_kubectl() -> None:
     """kubectl takes programs of that name on the PATH."""
     program = Path(sys.executable).with_name("kubectl-dino")
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=LONG)
     assert told.returncode == 0
     assert told.stdout.strip()
 

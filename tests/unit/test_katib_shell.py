@@ -11,6 +11,7 @@ from typing import Any
 from dino_api.result import Checkpoint, Metrics, Result, Validation
 from dino_operator.plan.katib import experiment
 from dino_trainer.report.terminal import PlainTerminal
+from tests.patience import LONG
 from tests.unit.katib_cases import a_search, a_view
 
 Object = dict[str, Any]
@@ -59,11 +60,11 @@ def test_the_shell_line_survives_what_katib_appends() -> None:
 
 def test_the_shell_keeps_the_exit_code_and_marks_only_success(tmp_path: Path) -> None:
     done = tmp_path / "done"
-    failing = subprocess.run(["sh", "-c", wrapped("sh -c 'exit 71'")], cwd=tmp_path, timeout=20)
+    failing = subprocess.run(["sh", "-c", wrapped("sh -c 'exit 71'")], cwd=tmp_path, timeout=LONG)
     assert failing.returncode == 71
     assert not done.exists()
     line = wrapped("echo 'Validation mAP50: 0.4'")
-    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=20).returncode == 0
+    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=LONG).returncode == 0
     assert done.read_text() == "completed\n"
     assert "0.4" in (tmp_path / "metrics.log").read_text()
 
@@ -78,7 +79,7 @@ def test_the_best_metric_is_said_again_at_the_end(tmp_path: Path) -> None:
     )
     (tmp_path / "last-words").write_text(told.to_termination_message())
     line = wrapped("echo 'Nothing to do'")
-    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=20).returncode == 0
+    assert subprocess.run(["sh", "-c", line], cwd=tmp_path, timeout=LONG).returncode == 0
     log = (tmp_path / "metrics.log").read_text().splitlines()
     assert log == ["Nothing to do", "Validation mAP50: 0.6125"]
     assert re.findall(experiment.FILTER, log[-1]) == [("Validation mAP50", "0.6125")]
@@ -94,7 +95,7 @@ def test_the_shell_hands_sigterm_on_and_waits(tmp_path: Path) -> None:
         assert shell.poll() is None
     shell.terminate()
     shell.terminate()
-    assert shell.wait(timeout=20) == 143
+    assert shell.wait(timeout=LONG) == 143
     assert "saved" in log.read_text()
     assert not (tmp_path / "done").exists()
 

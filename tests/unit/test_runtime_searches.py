@@ -16,6 +16,7 @@ from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from tests.builders import a_child, a_job, at
+from tests.patience import LONG
 from tests.unit.plan_searches import a_search_for
 from tests.unit.plan_world import Countdown, Crash
 from tests.unit.test_runtime_reconcile import KEY, Bench
@@ -211,7 +212,7 @@ async def test_it_runs_without_the_crd_of_searches_and_notices_it(
     assert api.listed == ["dinojobs", "jobs", "pods"]
     assert not operator.cache.children(KEY).automl_served
     api.kinds = frozenset({"dinojobs", "dinoautomls"})
-    await asyncio.wait_for(operator.changed.wait(), 5)
+    await asyncio.wait_for(operator.changed.wait(), LONG)
     await operator.stop()
     assert not operator.ready
     api.listed.clear()

@@ -12,6 +12,8 @@ from coco_builders import an_archive
 from s3_server import BUCKET, S3Server, free_port
 from trainer_command import Command
 
+from tests.patience import LONG
+
 DINO = [sys.executable, "-c", "import sys; from dino_trainer.cli import main; sys.exit(main())"]
 
 
@@ -81,7 +83,7 @@ def test_a_stop_while_the_server_is_away(command: Command) -> None:
             break
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=LONG)
     assert process.returncode == 143, error
     assert "SIGTERM: finishing this step" in error
     assert "Preempted: Stopped while staging the data." in error

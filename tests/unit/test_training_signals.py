@@ -12,6 +12,8 @@ from pathlib import Path
 import yaml
 from training_builders import a_dataset, a_spec
 
+from tests.patience import LONG, Patience
+
 
 def test_a_signal_to_the_whole_group_keeps_the_workers_and_saves(tmp_path: Path) -> None:
     """`timeout`, slurm and terminals signal the data loader's workers too."""
@@ -32,7 +34,7 @@ def test_a_signal_to_the_whole_group_keeps_the_workers_and_saves(tmp_path: Path)
         try:
             wait_for(latest, process, log)
             os.killpg(process.pid, signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(LONG)
         finally:
             process.kill()
     assert code == 143, log.read_text()
@@ -40,8 +42,8 @@ def test_a_signal_to_the_whole_group_keeps_the_workers_and_saves(tmp_path: Path)
 
 def wait_for(path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until the file is there. Fails with the log where the process ends first."""
-    ends = time.monotonic() + 120
+    waiting = Patience(120)
     while not path.exists():
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < ends, log.read_text()
+        assert waiting.lasts(), log.read_text()
         time.sleep(0.1)

@@ -21,6 +21,7 @@ from dino_trainer.report.sinks import recorded
 from dino_trainer.report.sinks_mlflow import MlflowSink, parameters
 from dino_trainer.report.sinks_tensorboard import TensorBoardSink
 from dino_trainer.train.meter import LossParts
+from tests.patience import LONG
 
 TAUGHT = LossParts(shares={"detection": 1.25, "encoder": 0.25})
 
@@ -179,7 +180,7 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(
     sink = MlflowSink(spec, a_context(spec, recorder), {}, 0)
     for step in range(1, 4):
         sink.progress(Progress(step=step, loss=1.0 / step), TAUGHT)
-    assert back.wait(60)
+    assert back.wait(LONG)
     sink.close("FINISHED")
     (only,) = runs_of()
     assert sorted(metric(only.info.run_id, "loss")) == [1, 2, 3]
