@@ -295,11 +295,12 @@ def test_deleting_the_search_deletes_everything(world: World) -> None:
 
 def test_the_operator_may_be_killed_at_any_time(world: World) -> None:
     """Last: the searches that ended are as they were, and nothing is made again."""
+    world.operator.settled()
     jobs = {each["metadata"]["uid"] for each in world.cluster.jobs()}
     statuses = {name: world.get(name)["status"] for name in ("tune", "pause", "gone")}
     world.operator.kill()
     world.operator.start()
-    assert world.operator.writes() == 0
+    assert world.operator.settled() == 0
     assert {each["metadata"]["uid"] for each in world.cluster.jobs()} == jobs
     assert {name: world.get(name)["status"] for name in statuses} == statuses
     assert not world.double.errors
