@@ -53,12 +53,20 @@ def install(kubectl: Kubectl, crds: list[Object]) -> None:
     """Makes them what the API server has."""
     for each in crds:
         text = yaml.safe_dump(each)
-        done = kubectl("replace", "-f", "-", stdin=text)
-        if "NotFound" in done.stderr:
-            done = kubectl("create", "-f", "-", stdin=text)
-        assert done.returncode == 0, done.stderr
+        eventually(lambda text=text: _is_written(kubectl, text), "the CRD written")
     wanted = {each["spec"]["names"]["kind"]: _sentences(_schema(each)) for each in crds}
     eventually(lambda: _published(kubectl) == wanted, "the CRDs in force")
+
+
+def _is_written(kubectl: Kubectl, text: str) -> bool:
+    """False where somebody else wrote it meanwhile, as the API server does with its status."""
+    done = kubectl("replace", "-f", "-", stdin=text)
+    if "NotFound" in done.stderr:
+        done = kubectl("create", "-f", "-", stdin=text)
+    if "(Conflict)" in done.stderr or "(AlreadyExists)" in done.stderr:
+        return False
+    assert done.returncode == 0, done.stderr
+    return True
 
 
 def _schema(each: Object) -> Object:
