@@ -150,9 +150,9 @@ class _Proxy:
                 await asyncio.sleep(self._delays.answers)
             told = {key: each for key, each in answer.headers.items() if key.lower() not in HOPS}
             response = web.StreamResponse(status=answer.status, headers=told)
-            await response.prepare(request)
             is_watch = request.query.get("watch") in ("true", "1")
             with suppress(ConnectionError):  # the operator was killed
+                await response.prepare(request)
                 await _pour(answer, response, self._delays.watch if is_watch else 0)
             return response
 
