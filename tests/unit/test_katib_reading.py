@@ -50,6 +50,19 @@ def only(*found: Object, **more: Any) -> Trial:
     return trial
 
 
+@pytest.mark.parametrize("late", ["the Job and its pod", "the pod"])
+def test_an_end_that_katib_knows_first_waits_for_the_last_words(late: str) -> None:
+    """Trials are asked for, Jobs and pods are watched: what is written of the best one stays."""
+    trial = a_trial("a", "Succeeded", observation=observed("0.6"), completionTime=at(82))
+    job = a_job(trial, *([complete(80)] if late == "the pod" else []))
+    told = only(trial, jobs=(job,), pods=(a_pod(job, "Running"),))
+    assert (told.state, told.checkpoint, told.ended) == ("Running", None, "")
+    job = a_job(trial, complete(80))
+    pod = a_pod(job, "Succeeded", terminated=exited(0, "Completed", json.dumps(MESSAGE)))
+    told = only(trial, jobs=(job,), pods=(pod,))
+    assert (told.state, told.checkpoint) == ("Succeeded", MESSAGE["checkpoint"])
+
+
 def test_a_trial_that_succeeded() -> None:
     """The pod's last words have checkpoint and curve; the Job the time."""
     trial = a_trial("a", "Succeeded", observation=observed("0.6"), completionTime=at(82))

@@ -53,6 +53,14 @@ class Seen:
         return any(observe.is_true(self.trial, kind) for kind in last)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether Katib, which is asked, knows of an end that the watches of Job and pods have not
+        brought yet, nor with it the pod's last words."""
+        if self.job is None or observe.is_suspended(self.job):
+            return False
+        return not observe.is_finished(self.job) or any(map(observe.is_live, self.pods))
+
+    @property
     def stopped_for(self) -> str:
         """The reason for which the operator stopped its Job; empty where it did not."""
         return observe.annotation(self.job, Annotation.STOPPED_FOR) if self.job else ""
@@ -127,6 +135,7 @@ def trial(view: SearchView, number: int, each: Seen) -> Trial:
     curve = tuple(Point(point.epoch, point.mAP50) for point in (told.curve if told else None) or ())
     checkpoint = told.checkpoint.to_dict() if told and told.checkpoint else None
     status = each.trial.get("status") or {}
+    over = each.is_over and state not in LIVE
     return Trial(
         number,
         each.name,
@@ -137,8 +146,8 @@ def trial(view: SearchView, number: int, each: Seen) -> Trial:
         reason=reason,
         message=message,
         started=status.get("startTime") or "",
-        ended=status.get("completionTime") or "" if each.is_over else "",
-        gpu_seconds=_gpu_seconds(view, each) if each.is_over else None,
+        ended=status.get("completionTime") or "" if over else "",
+        gpu_seconds=_gpu_seconds(view, each) if over else None,
         curve=curve,
         checkpoint=checkpoint or _checkpoint(view, each.name, state),
         specification=_specification(view, parameters),
@@ -194,6 +203,8 @@ def _verdict(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
         return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
     for kind, state in DONE:
         if observe.is_true(each.trial, kind):
+            if state == "Succeeded" and each.is_behind:
+                break
             if score is None:
                 return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
             return state, "", ""
