@@ -10,6 +10,7 @@ import pytest
 from dino_operator.plan.katib import reading
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.engine import Trial
+from dino_operator.plan.search.winner import best
 from tests.builders import at
 from tests.unit.katib_cases import (
     COLLECTOR,
@@ -61,6 +62,23 @@ def test_an_end_that_katib_knows_first_waits_for_the_last_words(late: str) -> No
     pod = a_pod(job, "Succeeded", terminated=exited(0, "Completed", json.dumps(MESSAGE)))
     told = only(trial, jobs=(job,), pods=(pod,))
     assert (told.state, told.checkpoint) == ("Succeeded", MESSAGE["checkpoint"])
+
+
+def test_the_best_trial_is_told_anew_once_its_job_is_seen() -> None:
+    """Katib may know the end of a Job that no watch has brought. What is known then stays."""
+    trial = a_trial("a", "Succeeded", observation=observed("0.6"), completionTime=at(82))
+    job = a_job(trial, complete(80))
+    pod = a_pod(job, "Succeeded", terminated=exited(0, "Completed", json.dumps(MESSAGE)))
+    resource, told = a_search(), []
+    for jobs, pods in (((), ()), ((job,), (pod,)), ((), ())):
+        seen = {"katib_trials": (trial,), "jobs": jobs, "pods": pods}
+        view = a_view(resource, experiment=an_experiment(), **seen)
+        found = best(view, reading.trials(view, reading.seen(view)))
+        assert found is not None
+        told.append((found["checkpoint"], found["mAP50"]))
+        resource = {**a_search(), "status": {"best": found}}
+    assert set(told[0][0]) == {"uri"}
+    assert told[1:] == [(MESSAGE["checkpoint"], 0.61)] * 2
 
 
 def test_a_trial_that_succeeded() -> None:

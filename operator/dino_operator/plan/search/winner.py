@@ -28,11 +28,17 @@ def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
     if not winning:
         return stored
     winner = max(winning, key=lambda each: (round(each.mAP50 or 0.0, DIGITS), -each.number))
-    return stored if _is(stored, winner) else _told(view, winner)
+    return _told(view, winner) if stored is None or _is_news(stored, winner) else stored
 
 
 def _is(stored: Object | None, trial: Trial) -> bool:
     return stored is not None and stored["number"] == trial.number
+
+
+def _is_news(stored: Object, winner: Trial) -> bool:
+    """Whether it is another trial, or its pod's last words came later than Katib's word on it."""
+    known = stored.get("checkpoint") or {}
+    return not _is(stored, winner) or len(winner.checkpoint or {}) > len(known)
 
 
 def _told(view: SearchView, trial: Trial) -> Object:
