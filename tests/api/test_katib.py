@@ -148,6 +148,7 @@ def katib_crds(cluster_kubectl: Kubectl) -> Iterator[None]:
     found = cluster_kubectl("get", "crd", KATIB, "-o", "jsonpath={.metadata.labels}")
     if found.returncode == 0 and "test-double" not in found.stdout:
         pytest.skip(f"{KATIB} of a real Katib is installed here; its controller would interfere")
+    _remove(cluster_kubectl)  # what a session that was killed has left, perhaps half deleted
     applied = cluster_kubectl("apply", "--server-side", "-f", str(CRDS))
     assert applied.returncode == 0, applied.stderr
     waited = cluster_kubectl(
@@ -155,8 +156,22 @@ def katib_crds(cluster_kubectl: Kubectl) -> Iterator[None]:
     )
     assert waited.returncode == 0, waited.stderr
     yield
-    deleted = cluster_kubectl("delete", "--wait=true", "--timeout=300s", "-f", str(CRDS))
-    assert deleted.returncode == 0, deleted.stderr
+    _remove(cluster_kubectl)
+
+
+def _remove(kubectl: Kubectl) -> None:
+    """The kinds with all of their objects, whose finalizers no controller takes off any more."""
+    asked = kubectl("delete", "--wait=false", "--ignore-not-found", "-f", str(CRDS))
+    assert asked.returncode == 0, asked.stderr
+    form = '{range .items[*]}{.metadata.namespace} {.metadata.name}{"\\n"}{end}'
+    for kind in ("experiments", "suggestions", "trials"):
+        listed = kubectl("get", f"{kind}.kubeflow.org", "-A", f"-o=jsonpath={form}")
+        for line in listed.stdout.splitlines():
+            where, name = line.split()
+            bare = ("--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+            kubectl("patch", f"{kind}.kubeflow.org", name, f"--namespace={where}", *bare)
+    gone = kubectl("wait", "--for=delete", "--timeout=300s", "-f", str(CRDS))
+    assert gone.returncode == 0, gone.stderr
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def test_an_image_without_size_that_is_not_there_is_missing(lab: Lab) -> None:
     assert lab.run() == 65
     assert set(lab.findings) == {"image-missing", "image-unreadable"}
     assert lab.findings["image-missing"]["examples"] == ["train 1.jpg: capital letters differ"]
-    assert lab.findings["image-unreadable"]["examples"] == ["train 2.jpg (its format is not known)"]
+    assert lab.findings["image-unreadable"]["examples"] == ["train 2.jpg (it is a text)"]
 
 
 def test_images_without_size_train(tmp_path: Path) -> None:

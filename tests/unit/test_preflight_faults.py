@@ -223,7 +223,7 @@ FAULTS = (
     Fault("boxes-normalised", every_box(lambda b: [  # centre and size, as YOLO has it
         (b[0] + b[2] / 2) / 40, (b[1] + b[3] / 2) / 30, b[2] / 40, b[3] / 30])),
     Fault("boxes-percents", every_box(lambda b: [b[0] / .4, b[1] / .3, b[2] / .4, b[3] / .3]),
-          "train annotations.json", also=("box-over-edge",)),
+          "train annotations.json"),
     Fault("boxes-corners", every_box(lambda b: [b[0] + 8, b[1] + 9, b[0] + 18, b[1] + 17]),
           "train annotations.json"),
     Fault("boxes-corners", every_box(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])),
@@ -259,7 +259,7 @@ FAULTS = (
         6,
     ),
     Fault("image-missing", lambda lab: (lab.train.folder / "images/2.jpg").unlink(), "train 2.jpg"),
-    Fault("image-unreadable", put("1.jpg", b"no image at all"), "(its format is not known)"),
+    Fault("image-unreadable", put("1.jpg", b"no image at all"), "(it is a text)"),
     Fault("image-unreadable", put("1.jpg", encoded(picture(1))[:-60]), "truncated"),
     Fault("image-unreadable", put("1.jpg", b""), "train 1.jpg (it holds nothing)"),
     Fault("image-size-differs", put("1.jpg", encoded(picture(1, (20, 20)))),

@@ -282,12 +282,17 @@ def share(box: list[float]) -> list[float]:
     return [box[0] / 40, box[1] / 30, box[2] / 40, box[3] / 30]
 
 
+def percents(box: list[float]) -> list[float]:
+    return [100 * number for number in share(box)]
+
+
 @pytest.mark.parametrize("rule", WHOLE_FILE)
 def test_no_picture_is_opened(rule: str, lab: Lab, unopened: None) -> None:
     """Also none that lacks a size; what the annotations show besides is told all the same."""
     spoil = {
         "category-id-large": large,
         "boxes-normalised": lambda lab: [b.update(bbox=share(b["bbox"])) for b in boxes(lab)],
+        "boxes-percents": lambda lab: [b.update(bbox=percents(b["bbox"])) for b in boxes(lab)],
         "boxes-corners": lambda lab: [
             b.update(bbox=[b["bbox"][0], b["bbox"][1], b["bbox"][0] + 10, b["bbox"][1] + 8])
             for b in boxes(lab)
