@@ -74,8 +74,11 @@ def test_memory_too_small_for_one_image_ends_with_a_remedy(lab: Lab) -> None:
     status = lab.finished("starved", seconds=400)
 
     assert status["failure"]["reason"] == "OutOfMemory"
-    assert "one image at a time" in status["failure"]["remedy"]
-    assert "spec.resources.memory" in status["failure"]["remedy"]
+    failure = status["failure"]
+    assert "twice in a row with one image per forward pass" in failure["message"]
+    assert "raise spec.resources.memory" in failure["remedy"]
+    assert "dataset.batch_size" not in failure["remedy"], "it is 1 already"
+    assert failure["remedy"].endswith("and create a new job.")
     assert status["attempts"] == 2
     assert ends(lab, "starved", "train") == ["OOMKilled", "OOMKilled"]
 
