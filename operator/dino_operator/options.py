@@ -10,8 +10,8 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic import ValidationError
@@ -100,10 +100,11 @@ class OneOf:
     """A word of a few. argparse's own choices do not look at defaults, hence at no variable."""
 
     words: tuple[str, ...]
-    metavar: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "metavar", "{" + ",".join(self.words) + "}")
+    @property
+    def metavar(self) -> str:
+        """How --help shows it, as argparse does its choices."""
+        return "{" + ",".join(self.words) + "}"
 
     def __call__(self, text: str) -> str:
         """Raises ArgumentTypeError."""
@@ -237,7 +238,9 @@ SETTINGS: Sequence[Setting] = (
 
 def add_settings(add: Adder, rendered_only: bool = False, trainer_image: str = "") -> None:
     """The options of SETTINGS. trainer_image: the default of that one; none: it is required."""
-    for each in _of(rendered_only):
+    for each in SETTINGS:
+        if rendered_only and not each.rendered:
+            continue
         default, text = each.default, each.text
         if each.name == "trainer_image":
             default, text = trainer_image, text if trainer_image else f"{text}; required"
@@ -248,7 +251,3 @@ def settings(options: argparse.Namespace) -> Settings:
     """What the options say; fields without an option among them keep their defaults."""
     given = vars(options)
     return Settings(**{each.name: given[each.name] for each in SETTINGS if each.name in given})
-
-
-def _of(rendered_only: bool) -> Iterator[Setting]:
-    return (each for each in SETTINGS if each.rendered or not rendered_only)
