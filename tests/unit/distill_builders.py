@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
-from training_builders import Recorder, source
+from training_builders import Recorder, a_context, source
 
 from dino_api.experiment import ExperimentSpec, digest, load
 from dino_api.experiment.actions import DistillBinding
@@ -17,8 +16,6 @@ from dino_api.result import Result
 from dino_trainer.actions import distill, train
 from dino_trainer.data.loader import Batch
 from dino_trainer.model import Dino, Targets, build_dino
-from dino_trainer.output import Output
-from dino_trainer.run import RunContext
 from dino_trainer.train import state
 from dino_trainer.train.checkpoint import write
 
@@ -110,25 +107,6 @@ def a_spec(folder: Path, teacher: Path, *overrides: str, **sections: Any) -> Exp
     return load(spec | sections, overrides, Action.DISTILL)[0]
 
 
-def a_context(
-    spec: ExperimentSpec,
-    action: Action,
-    recorder: Recorder | None = None,
-    stop: Event | None = None,
-) -> RunContext:
-    """The context that the command would give an action."""
-    work = Path(spec.results_dir).parent / "work"
-    return RunContext(
-        output=Output(spec.results_dir, action.value, work),
-        reporter=recorder or Recorder(),  # type: ignore[arg-type]  # the part that actions use
-        work_dir=work,
-        stop=stop or Event(),
-        digest=digest(spec, action),
-        run_id="test",
-        action=action,
-    )
-
-
 def run(spec: ExperimentSpec, recorder: Recorder | None = None) -> Result:
     """Distil."""
     return run_action(spec, Action.DISTILL, recorder)
@@ -137,4 +115,4 @@ def run(spec: ExperimentSpec, recorder: Recorder | None = None) -> Result:
 def run_action(spec: ExperimentSpec, action: Action, recorder: Recorder | None = None) -> Result:
     """Distil, or train the same student without its teacher."""
     actions = {Action.DISTILL: distill.run, Action.TRAIN: train.run}
-    return actions[action](spec, a_context(spec, action, recorder))
+    return actions[action](spec, a_context(spec, recorder or Recorder(), action=action))

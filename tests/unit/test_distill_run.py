@@ -10,14 +10,13 @@ import pytest
 import torch
 from distill_builders import (
     NAMES,
-    a_context,
     a_model,
     a_spec,
     run,
     save_teacher,
 )
 from ranks import World, in_ranks
-from training_builders import Recorder, a_dataset, assert_same
+from training_builders import Recorder, a_context, a_dataset, assert_same
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
@@ -82,7 +81,7 @@ def test_a_killed_distillation_ends_in_the_same_bits(folder: Path) -> None:
 def rank_of_distilling(world: World, spec: ExperimentSpec) -> list[dict[str, float]]:
     """Distil as one rank; returns what the loss of each step was made of."""
     recorder = Recorder()
-    distill.run(spec, replace(a_context(spec, Action.DISTILL, recorder), world=world))
+    distill.run(spec, replace(a_context(spec, recorder, action=Action.DISTILL), world=world))
     return [parts.named for parts in recorder.parts]
 
 
@@ -117,7 +116,7 @@ def test_a_teacher_that_changed_is_refused(tmp_path: Path, folder: Path) -> None
     stop = Event()
     recorder = Recorder(lambda step: stop.set())
     with pytest.raises(TrainerError, match="a checkpoint is saved"):
-        distill.run(spec, a_context(spec, Action.DISTILL, recorder, stop))
+        distill.run(spec, a_context(spec, recorder, stop, Action.DISTILL))
     save_teacher(teacher, a_model(2))
     with pytest.raises(TrainerError, match="its file has changed") as refused:
         run(spec)

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import onnx
@@ -16,9 +15,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
-from training_builders import Recorder, a_dataset, a_spec, load_folder
+from training_builders import Recorder, a_context, a_dataset, a_spec, load_folder
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, load
 from dino_api.names import ONNX_FILE, Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import export
@@ -32,7 +31,6 @@ from dino_trainer.export import gate
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.model import build_dino
 from dino_trainer.model.dino import Outputs, Predictions
-from dino_trainer.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint
 from dino_trainer.train.checkpoint import LATEST
@@ -66,16 +64,7 @@ def spec_of(folder: Path, *overrides: str) -> ExperimentSpec:
 
 
 def context_of(spec: ExperimentSpec, recorder: Recorder) -> RunContext:
-    work = Path(spec.results_dir).parent / "work"
-    return RunContext(
-        output=Output(spec.results_dir, "export", work),
-        reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
-        work_dir=work,
-        stop=Event(),
-        digest=digest(spec, Action.EXPORT),
-        run_id="test",
-        action=Action.EXPORT,
-    )
+    return a_context(spec, recorder, action=Action.EXPORT)
 
 
 class Made:

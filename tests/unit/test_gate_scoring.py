@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 import torch
 from quantize_graphs import a_graph
 from test_export_action import a_checkpoint
-from training_builders import Recorder, a_dataset, load_folder, source
+from training_builders import Recorder, a_context, a_dataset, load_folder, source
 
 from dino_api.experiment import ExperimentSpec, digest, load
 from dino_api.names import Action
@@ -29,7 +28,6 @@ from dino_trainer.detectors.compare import compare
 from dino_trainer.detectors.scoring import Scoring
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections
-from dino_trainer.output import Output
 from dino_trainer.run import RunContext
 from tests.tensorrt import engines, models
 
@@ -143,17 +141,8 @@ class Lab:
             "quantize": {"gate": {"maxLoss": 1}},
         }
         spec = load(content, overrides, self.action)[0]
-        recorder, work = Recorder(), self.folder / "work"
-        context = RunContext(
-            Output(spec.results_dir, self.action, work),
-            recorder,  # type: ignore[arg-type]  # the part of it that actions use
-            work,
-            Event(),
-            digest(spec, self.action),
-            "test",
-            action=self.action,
-        )
-        result = self.run_action(spec, context)
+        recorder = Recorder()
+        result = self.run_action(spec, a_context(spec, recorder, action=self.action))
         said = [line for line in recorder.events if line.startswith("Warning: ")]
         return result, [line for line in said if "boxes of one class" in line]
 

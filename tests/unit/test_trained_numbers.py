@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,13 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_scoring_property import put_right
-from training_builders import Recorder, a_dataset, a_spec, run, source
+from training_builders import Recorder, a_context, a_dataset, a_spec, run, source
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, load
 from dino_api.names import Action
 from dino_api.result import Metrics, Result
 from dino_trainer.actions import evaluate
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
-from dino_trainer.run import RunContext
 from dino_trainer.train.checkpoint import LATEST
 
 QUERIES = 160
@@ -102,17 +99,7 @@ class Lab:
             "evaluate": {"checkpoint": str(self.checkpoint), "num_gpus": 0},
         }
         spec = load(content, overrides, Action.EVALUATE)[0]
-        work = self.folder / "work"
-        context = RunContext(
-            Output(spec.results_dir, Action.EVALUATE, work),
-            Hearer(),  # type: ignore[arg-type]  # the part of it that actions use
-            work,
-            Event(),
-            digest(spec, Action.EVALUATE),
-            "test",
-            action=Action.EVALUATE,
-        )
-        result = evaluate.run(spec, context)
+        result = evaluate.run(spec, a_context(spec, Hearer(), action=Action.EVALUATE))
         said = (results / "evaluate" / evaluate.PREDICTIONS).read_text()
         return Scored(result, json.loads(said))
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.names import Action
 from dino_api.result import Metrics, Progress, Result
 from dino_trainer.actions import train
 from dino_trainer.data.coco import CocoDataset, load_coco
@@ -135,16 +136,22 @@ class Recorder:
         self.events.append(text)
 
 
-def a_context(spec: ExperimentSpec, recorder: Recorder, stop: Event | None = None) -> RunContext:
+def a_context(
+    spec: ExperimentSpec,
+    recorder: Recorder,
+    stop: Event | None = None,
+    action: Action = Action.TRAIN,
+) -> RunContext:
     """The context that the command would give an action."""
     work = Path(spec.results_dir).parent / "work"
     return RunContext(
-        output=Output(spec.results_dir, "train", work),
+        output=Output(spec.results_dir, action.value, work),
         reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
         work_dir=work,
         stop=stop or Event(),
-        digest=digest(spec),
+        digest=digest(spec, action),
         run_id="test",
+        action=action,
     )
 
 
