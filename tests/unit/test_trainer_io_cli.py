@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dino_api import failures
 from dino_api.experiment import load
 from dino_api.names import Action
 from dino_api.result import Checkpoint, Metrics, Result
-from dino_trainer.cli import main
+from dino_trainer.cli import SPIN_COUNT, main
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output
 from dino_trainer.run import RunContext
@@ -289,6 +290,32 @@ def test_version_and_help_need_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("dino ")
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "count"), [({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "77"}, "77")]
+)
+def test_threads_that_wait_leave_their_core_to_others(
+    tmp_path: Path, set_by_user: dict[str, str], count: str
+) -> None:
+    """OpenMP's own words, from the library that torch brings: it reads the variables once."""
+    spec = {
+        "results_dir": str(tmp_path / "out"),
+        "dataset": {"num_classes": 2, "test_data_sources": {"image_dir": "a", "json_file": "b"}},
+        "evaluate": {"checkpoint": str(tmp_path / "none.pth")},
+    }
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    ours = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    env = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        [*DINO, "evaluate", "-e", str(path)],
+        env={**env, "OMP_DISPLAY_ENV": "verbose", **set_by_user},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"GOMP_SPINCOUNT = '{count}'" in done.stderr
 
 
 def test_processes_that_it_starts_do_not_run_it_again() -> None:

@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from dino_api.names import TRAINS, Action, Stage
+from dino_api.names import TRAINS, Action, Env, Stage
 from dino_api.result import Result
 from dino_trainer import cli_help
 from dino_trainer.cli_actions import HELP
@@ -29,6 +29,7 @@ from dino_trainer.rules_list import print_rules
 from dino_trainer.search_file import with_draw
 
 _USAGE_ERROR = 64
+SPIN_COUNT = "1000"  # turns, some microseconds
 RENUMBER = "renumber"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
@@ -176,9 +177,21 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def share_cores(env: MutableMapping[str, str]) -> None:
+    """Let OpenMP's threads sleep soon where they wait for each other; call before torch is loaded.
+
+    By default they spin for milliseconds. Where others compute on the same cores, the thread that
+    all wait for then gets no core, since the waiting ones hold it (`tests/bench/busy_cores.py`).
+    Whoever sets one of these variables is respected.
+    """
+    if Env.OMP_WAIT_POLICY not in env:
+        env.setdefault(Env.SPIN_COUNT, SPIN_COUNT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = build_parser().parse_args(argv)
+    share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)
     if arguments.action == RENUMBER:
