@@ -66,7 +66,7 @@ test-fast: setup ## test-unit, with test-api and test-model, test-cluster beside
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
 test-unit: setup ## Unit tests; no cluster needed
-	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster"
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster" $(BESIDE)
 
 .PHONY: test-model
 test-model: setup ## The detector against the published model's numbers
