@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from dino_api.yaml_reader import NotYaml, read_all
-from dino_api.yaml_writer import Dumper
+from dino_api.kubectl_yaml.reader import NotYaml, read_all
+from dino_api.kubectl_yaml.writer import Dumper
 from dino_operator import options as installation
 from dino_operator.plan.model import Object, Settings
 from dino_operator.preview import Engine, Preview, Refused, preview

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dino_api.automl import Profile
+from dino_api.resources.dinoautoml import Profile
 from dino_operator.plan.model import Settings
 
 

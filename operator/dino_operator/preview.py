@@ -13,10 +13,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from dino_api import names as api
-from dino_api.automl import DinoAutoMLSpec
 from dino_api.names import Action
 from dino_api.problem import render as sentence
-from dino_api.resources import DinoJobSpec
+from dino_api.resources.dinoautoml import DinoAutoMLSpec
+from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan import dropped, render, routing, schema, specfile
 from dino_operator.plan.katib import engine as katib

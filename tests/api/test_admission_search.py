@@ -9,7 +9,7 @@ import kubernetes
 import pytest
 from kubernetes.client import ApiException
 
-from dino_api.rules.automl import EDITABLE, immutables
+from dino_api.rules.resource.dinoautoml import EDITABLE, immutables
 from dino_api.search import searchable
 from tests.api.admission_cases import GONE, SOURCE, VALID, Changes, causes, changed, is_refused
 from tests.api.clients import DinoJobs

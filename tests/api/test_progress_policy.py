@@ -16,8 +16,8 @@ import yaml
 from kubernetes.client import ApiException
 
 from dino_api import names
+from dino_api.resources.status import DinoJobStatus
 from dino_api.result import Progress
-from dino_api.status import DinoJobStatus
 from dino_trainer.report.cluster import PushError, Target, push
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl

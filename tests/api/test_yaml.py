@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_api.yaml_reader import read_all
-from dino_api.yaml_scalars import as_json
+from dino_api.kubectl_yaml.reader import read_all
+from dino_api.kubectl_yaml.scalars import as_json
 from dino_operator.kubectl import main
 from tests.api.admission_cases import changed
 from tests.api.clients import Kubectl

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dino_api.automl import Algorithm, DinoAutoMLStatus, Trial
 from dino_api.names import Action, Label, Stage
+from dino_api.resources.dinoautoml import Algorithm, DinoAutoMLStatus, Trial
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.draw import draw
 from dino_operator.plan.search.engine import MAY_WIN

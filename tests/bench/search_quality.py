@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from dino_api.automl import Algorithm, Assignment, Pruning
+from dino_api.resources.dinoautoml import Algorithm, Assignment, Pruning
 from dino_api.search import default_space
 from dino_operator.plan.search import prune
 from dino_operator.plan.search.draw import draw

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from dino_api.automl import Value
 from dino_api.experiment.paths import field_at
+from dino_api.resources.dinoautoml import Value
 
 RUNS = Path(__file__).parent / "surrogate_runs.json"
 EPOCHS = 10

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.experiment import load
 from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Action
-from dino_api.resources import DinoJob, resolve
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
+from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.search import resolve_search
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Object, Settings

@@ -13,7 +13,7 @@ from small import a_detector, images, small
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
-from dino_api.rules.model import BACKBONE, MODEL_RULES, NOT_BUILT
+from dino_api.rules.experiment.model import BACKBONE, MODEL_RULES, NOT_BUILT
 from dino_trainer.model import check_backbone, load_backbone_weights
 from dino_trainer.model.backbone import Backbone, build_backbone
 from dino_trainer.model.backbone_names import RESNETS, TAO, recipe_of

@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.names import METRIC
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
 from dino_operator.plan import names
 from dino_operator.plan.katib import engine, experiment

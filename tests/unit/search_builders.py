@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from dino_api import names as api
-from dino_api.automl import SearchParameter
+from dino_api.resources.dinoautoml import SearchParameter
 from dino_operator.plan.model import Object
 from dino_operator.plan.search.engine import Point, Trial, TrialState
 from tests.builders import at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dino_api.automl import DinoAutoMLSpec, Profile
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 
 DATA = {"train": [{"uri": "s3://b/train"}], "validation": [{"uri": "s3://b/val"}]}
 PROFILE = Profile(train_uri="s3://smoke/train", validation_uri="s3://smoke/val")

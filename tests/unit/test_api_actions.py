@@ -10,14 +10,14 @@ import pytest
 
 import dino_trainer.actions
 from dino_api.actions import ACTIONS, QUANTIZE_WEIGHTS, ActionFacts, Data, facts_of
-from dino_api.automl import FOLLOWERS
-from dino_api.datasets import Datasets
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.dataset import DatasetConfig
 from dino_api.experiment.paths import known_paths
 from dino_api.formats import CALLED, ENDINGS, INT8, Format, endings, format_of
 from dino_api.names import Action
-from dino_api.rules.action_resource import PARENT_RULES
+from dino_api.resources.datasets import Datasets
+from dino_api.resources.dinoautoml import FOLLOWERS
+from dino_api.rules.resource.by_action import PARENT_RULES
 from dino_trainer import detectors
 from dino_trainer.cli_actions import HELP
 from tests.unit.action_tables import endings_in, in_repository, tables
@@ -25,7 +25,7 @@ from tests.unit.action_tables import endings_in, in_repository, tables
 ALLOWED = {
     ("api/dino_api/actions.py", "ACTIONS"): "the record",
     ("api/dino_api/names.py", "TRAINS"): "beside the enum; the record reads it",
-    ("api/dino_api/automl.py", "Following"): "a type is written out for mypy; equal to the record",
+    ("api/dino_api/resources/dinoautoml.py", "Following"): "a type, for mypy; equal to the record",
     ("trainer_image/dino_trainer/cli_actions.py", "HELP"): "pages of `dino --help`; the same keys",
 }
 FACTS = [*ACTIONS.values(), QUANTIZE_WEIGHTS]

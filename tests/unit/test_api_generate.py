@@ -21,12 +21,12 @@ from dino_api.generate.__main__ import main
 from dino_api.generate.cel import literal
 from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
 from dino_api.generate.files import files
-from dino_api.generate.openapi import unbounded
 from dino_api.names import TRAINS, Action
 from dino_api.rules import RULES
-from dino_api.rules.automl import AUTOML_RULES
 from dino_api.rules.catalogue import decided
-from dino_api.rules.resource import RESOURCE_RULES
+from dino_api.rules.resource.dinoautoml import AUTOML_RULES
+from dino_api.rules.resource.dinojob import RESOURCE_RULES
+from dino_api.schema.openapi import unbounded
 from dino_api.search import searchable
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dino_api.experiment import ExperimentSpec, SpecErrors, digest, load, render
 from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
+from dino_api.kubectl_yaml.reader import read
 from dino_api.names import Action
 from dino_api.problem import Problem
 from dino_api.rules import RULES
-from dino_api.yaml_reader import read
 from tests.unit.api_rule_cases import CASES, Case
 
 

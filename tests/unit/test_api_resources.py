@@ -9,7 +9,8 @@ import pytest
 
 from dino_api.experiment import load
 from dino_api.names import Action
-from dino_api.resources import DinoJob, resolve
+from dino_api.resources.dinojob import DinoJob, resolve
+from dino_api.resources.status import DinoJobStatus
 from dino_api.result import (
     TERMINATION_LIMIT,
     Artifact,
@@ -23,7 +24,6 @@ from dino_api.result import (
     Result,
     Scored,
 )
-from dino_api.status import DinoJobStatus
 
 
 def a_job(**spec: Any) -> DinoJob:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_api.yaml_reader import NotYaml, read, read_all
-from dino_api.yaml_writer import Dumper
+from dino_api.kubectl_yaml.reader import NotYaml, read, read_all
+from dino_api.kubectl_yaml.writer import Dumper
 from tests.yaml_scalars import EMPTY, READ, REFUSED, TWICE
 
 

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from dino_api.automl import Assignment
+from dino_api.resources.dinoautoml import Assignment
 from dino_operator.plan.search.engine import Trial
 from tests.bench import search_quality, surrogate
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_api.yaml_reader import read_all
+from dino_api.kubectl_yaml.reader import read_all
 from dino_operator.kubectl import main
 from dino_operator.plan.search import trialjob
 from tests.patience import LONG

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from dino_api.automl import Profile
+from dino_api.resources.dinoautoml import Profile
 from dino_operator import kubectl, main, options
 from dino_operator.plan.model import Settings
 

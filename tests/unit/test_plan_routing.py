@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dino_api.automl import DinoAutoMLSpec
 from dino_api.failures import by_reason
+from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_operator.plan import pods, specfile
 from dino_operator.plan.job import plan
 from dino_operator.plan.model import Children, Event, Plan

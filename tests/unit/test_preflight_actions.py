@@ -10,7 +10,7 @@ import pytest
 from preflight_lab import Lab, encoded, lab, picture
 
 from dino_api.names import Action
-from dino_api.rules.data import MODEL_RULES
+from dino_api.rules.data.images import MODEL_RULES
 
 __all__ = ["lab"]
 

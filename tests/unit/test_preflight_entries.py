@@ -11,7 +11,7 @@ import pytest
 from preflight_lab import SIZE, Lab, encoded, lab, picture
 from training_builders import run, spec_for
 
-from dino_api.rules.data_rule import FORM
+from dino_api.rules.data.rule import FORM
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.rotated import is_rotated
 from dino_trainer.data.stage import stage

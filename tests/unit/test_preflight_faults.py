@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from preflight_lab import SIZE, Lab, encoded, lab, picture
 
-from dino_api.rules.data import DATA_RULES, MODEL_RULES, data_rule
+from dino_api.rules.data import DATA_RULES, data_rule
+from dino_api.rules.data.images import MODEL_RULES
 
 __all__ = ["lab"]
 Spoil = Callable[[Lab], Any]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes.aio import config
 
-from dino_api.yaml_reader import read
+from dino_api.kubectl_yaml.reader import read
 from dino_operator import handlers, main
 from dino_operator.plan import names, specfile
 from dino_operator.plan.model import Settings

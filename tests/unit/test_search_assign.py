@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dino_api.automl import SearchParameter
 from dino_api.experiment import SpecErrors, load
+from dino_api.resources.dinoautoml import SearchParameter
 from dino_api.rules import RULES
 from dino_api.search import active, assign, default_space, describe, kind_of, searchable, typed
 from dino_api.search.limits import refusal, schema_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.rules.train import is_vit
+from dino_api.rules.experiment.train import is_vit
 from dino_api.search.knobs import BY_PATH
 from dino_api.search.space import put
 

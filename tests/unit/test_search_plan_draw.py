@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_api.automl import Algorithm, KnownTrial
+from dino_api.resources.dinoautoml import Algorithm, KnownTrial
 from dino_operator.plan.search import cells, tpe
 from dino_operator.plan.search.draw import draw
 from dino_operator.plan.search.engine import Trial

@@ -10,7 +10,7 @@ import pytest
 
 from dino_api.experiment import load
 from dino_api.names import Action, Label
-from dino_api.resources import DinoJob, resolve
+from dino_api.resources.dinojob import DinoJob, resolve
 from dino_operator.plan import search
 from dino_operator.plan.model import Refusal
 from dino_operator.plan.names import Annotation

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from dino_api.automl import Algorithm
+from dino_api.resources.dinoautoml import Algorithm
 from dino_operator.plan import observe
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search.draw import draw

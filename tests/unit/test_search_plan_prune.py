@@ -7,7 +7,7 @@ import random
 import optuna
 import pytest
 
-from dino_api.automl import Pruning
+from dino_api.resources.dinoautoml import Pruning
 from dino_operator.plan.search.engine import Point, Trial
 from dino_operator.plan.search.prune import verdict
 from tests.unit.search_builders import a_trial

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dino_api.automl import DinoAutoMLSpec, Profile
 from dino_api.problem import render
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.rules.catalogue import catalogue
 from dino_api.rules.search import SEARCH_RULES
 from dino_api.search import InvalidSearch, default_space, resolve_search, searchable
+from dino_api.search.checks.algorithm import grid_size
 from dino_api.search.knobs import BY_PATH
-from dino_api.search.whole import grid_size
 from tests.unit.search_cases import BAD, DOUBTFUL, FINE, PROFILE, spec
 
 

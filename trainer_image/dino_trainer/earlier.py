@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.difference import differences, told
+from dino_api.kubectl_yaml.reader import read
 from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result
-from dino_api.yaml_reader import read
 from dino_trainer.detectors import model_uri
 from dino_trainer.errors import TrainerError
 from dino_trainer.output import Output

@@ -17,9 +17,9 @@ from typing import NoReturn
 import yaml
 
 from dino_api.experiment import ExperimentSpec, digest
+from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import TRAINS, Action, Env, FailureReason
 from dino_api.result import Failure, Result
-from dino_api.yaml_writer import Dumper
 from dino_trainer.announce import announce
 from dino_trainer.distributed.launcher import Shape, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dino_api.automl import SearchParameter
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import SearchParameter
 from dino_api.search import assign
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.spec_file import read_mapping

@@ -9,9 +9,9 @@ from typing import Any
 
 from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, render
 from dino_api.experiment.load import checked, resolved
+from dino_api.kubectl_yaml.lines import lines_of
+from dino_api.kubectl_yaml.reader import NotYaml, read
 from dino_api.names import Action, FailureReason
-from dino_api.yaml_lines import lines_of
-from dino_api.yaml_reader import NotYaml, read
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.needs import for_running
 

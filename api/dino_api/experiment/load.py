@@ -16,10 +16,10 @@ from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.experiment.paths import Loc, dotted, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
+from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.rules import check
-from dino_api.yaml_scalars import value_of
 
 _RULES = {
     "greater_than": "must be greater than {gt}",

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dino_api.kubectl_yaml.reader import NotYaml, read
 from dino_api.problem import Problem
-from dino_api.yaml_reader import NotYaml, read
 
 _FORM = "an override has the form key=value, such as train.num_epochs=20"
 

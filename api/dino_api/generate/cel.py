@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dino_api.experiment.paths import field_at
-from dino_api.generate.searched import add_fixed, add_parameters
-from dino_api.rules import RULES, Rule, automl
-from dino_api.rules.automl import AUTOML_RULES, below_template
+from dino_api.generate.search_schema import add_fixed, add_parameters
+from dino_api.rules import RULES, Rule
 from dino_api.rules.catalogue import decided, immutables
-from dino_api.rules.resource import RESOURCE_RULES
-from dino_api.rules.resource_rule import ResourceRule
-from dino_api.rules.rule import PLACEHOLDER
+from dino_api.rules.experiment.rule import PLACEHOLDER
+from dino_api.rules.resource import dinoautoml
+from dino_api.rules.resource.dinoautoml import AUTOML_RULES, below_template
+from dino_api.rules.resource.dinojob import RESOURCE_RULES
+from dino_api.rules.resource.rule import ResourceRule
 
 Schema = dict[str, Any]
 
@@ -74,7 +75,7 @@ def add_automl_rules(root: Schema) -> None:
     """The same for a DinoAutoML, whose training is its template."""
     spec = root["properties"]["spec"]
     _add_training_rules(spec["properties"]["template"], below_template)
-    for one in (*AUTOML_RULES, *automl.immutables()):
+    for one in (*AUTOML_RULES, *dinoautoml.immutables()):
         _add_resource_rule(root, one)
     add_parameters(spec)
     add_fixed(spec)

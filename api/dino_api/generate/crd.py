@@ -8,17 +8,17 @@ from typing import Any
 
 from dino_api import names
 from dino_api.actions import ACTIONS
-from dino_api.automl import FOLLOWERS, DinoAutoMLSpec, DinoAutoMLStatus
 from dino_api.base import Camel, note_of
 from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.generate.cel import add_automl_rules, add_job_rules
-from dino_api.generate.describe import describe
-from dino_api.generate.openapi import structural
 from dino_api.names import Action
-from dino_api.resources import DinoJobSpec
-from dino_api.rules.automl import below_template
-from dino_api.status import DinoJobStatus
+from dino_api.resources.dinoautoml import FOLLOWERS, DinoAutoMLSpec, DinoAutoMLStatus
+from dino_api.resources.dinojob import DinoJobSpec
+from dino_api.resources.status import DinoJobStatus
+from dino_api.rules.resource.dinoautoml import below_template
+from dino_api.schema.describe import describe
+from dino_api.schema.openapi import structural
 
 Schema = dict[str, Any]
 

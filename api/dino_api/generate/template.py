@@ -12,9 +12,9 @@ from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.paths import section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
-from dino_api.generate.describe import limits_of, plain
-from dino_api.generate.openapi import structural
 from dino_api.names import TRAINS, Action
+from dino_api.schema.describe import limits_of, plain
+from dino_api.schema.openapi import structural
 
 _HEAD = """\
 # dino {action} -e spec_template_{action}.yaml results_dir=/tmp/results [key=value ...]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from dino_api.names import Action
 from dino_api.problem import Problem, Severity, SpecErrors, render, show
-from dino_api.rules.actions import ACTION_RULES
-from dino_api.rules.dataset import DATASET_RULES
-from dino_api.rules.model import MODEL_RULES
-from dino_api.rules.rule import Rule
-from dino_api.rules.train import TRAIN_RULES
+from dino_api.rules.experiment.actions import ACTION_RULES
+from dino_api.rules.experiment.dataset import DATASET_RULES
+from dino_api.rules.experiment.model import MODEL_RULES
+from dino_api.rules.experiment.rule import Rule
+from dino_api.rules.experiment.train import TRAIN_RULES
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec

@@ -14,12 +14,13 @@ from dino_api import failures
 from dino_api.base import note_of
 from dino_api.experiment.paths import walk
 from dino_api.problem import Severity
-from dino_api.resources import DinoJobSpec
-from dino_api.rules import RULES, automl
-from dino_api.rules.automl import SEARCH_CEL
+from dino_api.resources.dinojob import DinoJobSpec
+from dino_api.rules import RULES
 from dino_api.rules.data import DATA_RULES
-from dino_api.rules.resource import RESOURCE_RULES, immutable
-from dino_api.rules.resource_rule import ResourceRule
+from dino_api.rules.resource import dinoautoml
+from dino_api.rules.resource.dinoautoml import SEARCH_CEL
+from dino_api.rules.resource.dinojob import RESOURCE_RULES, immutable
+from dino_api.rules.resource.rule import ResourceRule
 from dino_api.rules.search import SEARCH_RULES
 
 Where = Literal["admission", "cli", "search", "preflight", "runtime"]
@@ -125,7 +126,7 @@ def _search() -> Iterator[Entry]:
         where: tuple[Where, ...] = ("admission", "search") if told.admission else ("search",)
         yield Entry(told.id, told.severity, where, told.message, told.remedy)
     shared = {told.id for told in SEARCH_RULES}
-    for rule in (*SEARCH_CEL, *automl.immutables()):
+    for rule in (*SEARCH_CEL, *dinoautoml.immutables()):
         if rule.id not in shared:
             path = ".".join(part for part in (rule.scope, rule.path) if part)
             id = rule.id if rule in SEARCH_CEL else f"search-{rule.id}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from dino_api.names import WEIGHTS_ALONE
 from dino_api.problem import Problem, Severity
-from dino_api.rules.automl import SEARCH_CEL
+from dino_api.rules.resource.dinoautoml import SEARCH_CEL
 
 _TOLD = {rule.id: rule for rule in SEARCH_CEL}
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
-from dino_api.automl import Assignment, SearchParameter, Value
 from dino_api.experiment.paths import field_at
-from dino_api.generate.describe import number
+from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
+from dino_api.schema.describe import number
 from dino_api.search.space import is_set, kind_of, put
 
 _FLAGS = {"true": True, "false": False}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.rules.train import is_vit
+from dino_api.rules.experiment.train import is_vit
 
 
 @dataclass(frozen=True)

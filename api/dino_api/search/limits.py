@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dino_api.automl import Value
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.generate.describe import limits_of, number
-from dino_api.generate.openapi import structural
+from dino_api.resources.dinoautoml import Value
+from dino_api.schema.describe import limits_of, number
+from dino_api.schema.openapi import structural
 from dino_api.search.assignment import typed
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from dino_api.automl import Algorithm, Best, KnownTrial, SearchParameter, Trial
 from dino_api.base import Camel
+from dino_api.resources.dinoautoml import Algorithm, Best, KnownTrial, SearchParameter, Trial
 
 
 class SearchRecord(Camel):

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from dino_api.automl import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem, SpecErrors, render
-from dino_api.resources import TrainingSpec
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
+from dino_api.resources.dinojob import TrainingSpec
 from dino_api.rules.search import BY_ID
-from dino_api.search.effect import check_effect
-from dino_api.search.parameter import check_parameter
+from dino_api.search.checks.algorithm import (
+    SEARCH,
+    check_algorithm,
+    check_names,
+    check_numbers,
+    check_pruning,
+)
+from dino_api.search.checks.effect import check_effect
+from dino_api.search.checks.parameter import check_parameter
 from dino_api.search.space import default_space, is_set
 from dino_api.search.template import (
     check_experiment,
@@ -22,13 +29,6 @@ from dino_api.search.template import (
     fill,
     takes_profile,
     whole_experiment,
-)
-from dino_api.search.whole import (
-    SEARCH,
-    check_algorithm,
-    check_names,
-    check_numbers,
-    check_pruning,
 )
 
 EPOCHS = "train.num_epochs"

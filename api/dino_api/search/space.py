@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from dino_api.actions import ACTIONS
-from dino_api.automl import SearchParameter
 from dino_api.base import note_of
 from dino_api.experiment.paths import field_at, known_paths
 from dino_api.experiment.spec import OTHER_SECTIONS, readers
 from dino_api.names import Action
-from dino_api.rules.train import is_vit
+from dino_api.resources.dinoautoml import SearchParameter
+from dino_api.rules.experiment.train import is_vit
 
 Kind = Literal["flag", "int", "float", "text"]
 

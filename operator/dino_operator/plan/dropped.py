@@ -13,7 +13,7 @@ from typing import Any
 
 from dino_api.experiment.paths import Loc
 from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
-from dino_api.nulls import misleading
+from dino_api.resources.null_keys import misleading
 from dino_operator.plan import failure, observe, schema
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Children, Object

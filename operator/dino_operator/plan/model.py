@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dino_api.automl import Profile
+from dino_api.resources.dinoautoml import Profile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""

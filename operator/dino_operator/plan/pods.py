@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dino_api import names as api
 from dino_api.names import Action, Env, Stage
-from dino_api.resources import DinoJobSpec, Storage
+from dino_api.resources.dinojob import DinoJobSpec, Storage
 from dino_operator.plan import names, passed, quantities
 from dino_operator.plan.memory import MicroBatch
 from dino_operator.plan.model import Object, Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api import names as api
-from dino_api.resources import DinoJobSpec
+from dino_api.resources.dinojob import DinoJobSpec
 from dino_operator.plan.model import Object
 
 CPU = "500m"

@@ -10,8 +10,8 @@ from typing import Any
 
 from dino_api.experiment.paths import Loc, dotted, nearest
 from dino_api.generate import crd
+from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.problem import show
-from dino_api.yaml_scalars import value_of
 from dino_operator.plan.model import Object
 
 KINDS = {kind.kind: kind for kind in crd.KINDS}

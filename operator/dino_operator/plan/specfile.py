@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from dino_api.actions import ActionFacts
 from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, load, render
 from dino_api.formats import INT8
+from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import Action
-from dino_api.resources import DinoJob, resolve
-from dino_api.yaml_writer import Dumper
+from dino_api.resources.dinojob import DinoJob, resolve
 from dino_operator.plan import handover, parent, queue_labels
 from dino_operator.plan.model import Object
 

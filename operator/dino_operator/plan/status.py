@@ -10,7 +10,7 @@ from typing import Any
 from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
-from dino_api.resources import Resources
+from dino_api.resources.dinojob import Resources
 from dino_operator.plan.model import Object
 from dino_operator.plan.observe import condition, format_time, is_true
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
-from dino_api.resources import Resources, RunPolicy
+from dino_api.resources.dinojob import Resources, RunPolicy
 from dino_operator.plan import account, handover, observe, queue_labels, words
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.names import Annotation

@@ -1,7 +1,7 @@
 """TAO's names of backbones, and what they are in timm.
 
 The names that can be built, and the refusal of the others, are the API's: see
-``dino_api/rules/model.py``. docs/backbones.md is the table for people.
+``dino_api/rules/experiment/model.py``. docs/backbones.md is the table for people.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
-from dino_api.rules.data_rule import DataRule
+from dino_api.rules.data.rule import DataRule
 from dino_trainer.preflight.causes import causes_of, in_order
 from dino_trainer.preflight.places import NOWHERE, At, Places
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dino_api.reported import without_middle
-from dino_api.rules.annotations import IMAGE_ENTRY_RULES
+from dino_api.rules.data.annotations import IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
 from dino_trainer.preflight.causes import LEFT_OUT

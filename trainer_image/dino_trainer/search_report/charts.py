@@ -9,7 +9,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.exceptions import ExperimentalWarning
 
-from dino_api.automl import Trial
+from dino_api.resources.dinoautoml import Trial
 from dino_api.search.record import SearchRecord
 from dino_trainer.search_report.study import importances
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from dino_api.automl import Trial
+from dino_api.kubectl_yaml.writer import Dumper
+from dino_api.resources.dinoautoml import Trial
 from dino_api.search import describe
 from dino_api.search.record import SearchRecord
-from dino_api.yaml_writer import Dumper
 from dino_trainer.pages import chart, render
 from dino_trainer.search_report import charts
 from dino_trainer.search_report.study import ENOUGH, study_of

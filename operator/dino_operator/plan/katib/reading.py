@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from dino_api import automl
-from dino_api.automl import Value
 from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan import failure, observe, results
@@ -112,7 +112,7 @@ def trials(view: SearchView, found: list[Seen]) -> tuple[Trial, ...]:
     return tuple(told[number] for number in sorted(told))
 
 
-def _of_row(view: SearchView, row: automl.Trial) -> Trial:
+def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     """A trial that is known from status.history alone."""
     best = view.status.get("best") or {}
     written = best.get("checkpoint") if best.get("trial") == row.name else None

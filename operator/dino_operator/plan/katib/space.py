@@ -11,7 +11,7 @@ from decimal import Decimal
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from dino_api.automl import SearchParameter, Value
+from dino_api.resources.dinoautoml import SearchParameter, Value
 from dino_api.search import kind_of
 
 if TYPE_CHECKING:  # plan.search chooses between engines, and so imports this one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from dino_api.automl import Assignment
+from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
 from dino_operator.plan.search.prior import Axis, choices_of
 from dino_operator.plan.search.told import Space, defaults

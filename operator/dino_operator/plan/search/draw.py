@@ -15,7 +15,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
 
-from dino_api.automl import Algorithm, Assignment, KnownTrial, SearchParameter, Value
+from dino_api.resources.dinoautoml import Algorithm, Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search import cells, generations, tpe
 from dino_operator.plan.search.engine import Trial

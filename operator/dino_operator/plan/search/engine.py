@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dino_api import automl
-from dino_api.automl import Assignment, Value
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import Assignment, Value
 from dino_operator.plan.failure import Cause
 from dino_operator.plan.model import Delete, Object, Patch
 
@@ -107,7 +107,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
     points: how long its curve may be. text: how long its message. A trial that runs has no numbers:
     each of them would cost a write, and its DinoJob shows them.
     """
-    told = automl.Trial(
+    told = dinoautoml.Trial(
         number=trial.number,
         name=trial.name,
         state=trial.state,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from dino_api.automl import TrialCounts
 from dino_api.names import ConditionReason, ConditionType, Label
+from dino_api.resources.dinoautoml import TrialCounts
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 from dino_operator.plan.search import ends, telling, winner

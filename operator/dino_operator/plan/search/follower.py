@@ -7,9 +7,9 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.actions import ACTIONS, Data
-from dino_api.automl import Follower
 from dino_api.names import TRAINS, Action
-from dino_api.resources import Resources
+from dino_api.resources.dinoautoml import Follower
+from dino_api.resources.dinojob import Resources
 from dino_api.search.space import value_at
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dino_api.automl import Assignment
+from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
 from dino_operator.plan.search.engine import Trial
 from dino_operator.plan.search.prior import Axis

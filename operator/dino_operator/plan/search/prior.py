@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
 
-from dino_api.automl import SearchParameter, Value
 from dino_api.experiment.paths import field_at
+from dino_api.resources.dinoautoml import SearchParameter, Value
 from dino_api.search import kind_of, typed
 
 WIDTH = 0.12

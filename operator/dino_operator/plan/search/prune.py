@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from dino_api.automl import Pruning
+from dino_api.resources.dinoautoml import Pruning
 from dino_operator.plan.search.engine import Point, Trial
 
 

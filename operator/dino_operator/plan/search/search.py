@@ -14,8 +14,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from dino_api import names as api
-from dino_api.automl import DinoAutoMLSpec, SearchParameter
 from dino_api.names import ConditionReason, FailureReason
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan import dropped, failure, observe, refused, status
 from dino_operator.plan.failure import Cause

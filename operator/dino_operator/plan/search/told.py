@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dino_api.automl import Assignment, KnownTrial, SearchParameter, Value
 from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.engine import MAY_WIN, Trial
 from dino_operator.plan.search.prior import Axis, default_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dino_api.automl import Assignment, SearchParameter, Value
+from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.prior import Axis, choices_of
 from dino_operator.plan.search.told import Space, Told, ordered

@@ -9,8 +9,8 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.actions import ACTIONS
-from dino_api.automl import Assignment
 from dino_api.names import Action
+from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import assign
 from dino_operator.plan import observe, queue_labels
 from dino_operator.plan.model import Object, Patch

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from dino_api import automl
 from dino_api import names as api
-from dino_api.automl import Assignment
 from dino_api.names import ConditionType, FailureReason
-from dino_api.resources import Resources
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import Assignment
+from dino_api.resources.dinojob import Resources
 from dino_operator.plan import observe
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
@@ -35,7 +35,7 @@ def baseline(view: SearchView) -> Trial | None:
     return _trial(view, 0) if 0 in view.trial_jobs or _row(view, 0) else None
 
 
-def _row(view: SearchView, number: int) -> automl.Trial | None:
+def _row(view: SearchView, number: int) -> dinoautoml.Trial | None:
     """What was written down of a trial that is a DinoJob."""
     row = view.history.get(number)
     return row if row is not None and row.name == view.trial_name(number) else None
@@ -49,7 +49,7 @@ def _trial(view: SearchView, number: int) -> Trial:
     return of_job(number, job)
 
 
-def of_row(row: automl.Trial, job: Object | None = None) -> Trial:
+def of_row(row: dinoautoml.Trial, job: Object | None = None) -> Trial:
     """A trial as status.history has it; its DinoJob, where it exists, knows the checkpoint."""
     status = (job or {}).get("status") or {}
     last = row.epoch or len(row.curve)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from dino_api import automl
 from dino_api import names as api
-from dino_api.automl import DinoAutoMLSpec, Pruning
 from dino_api.experiment.paths import field_at
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
 from dino_api.search.space import value_at
 from dino_operator.plan import names, observe, passed, refused
@@ -82,15 +82,15 @@ class SearchView:
         return str(self.status.get("engine") or "")
 
     @cached_property
-    def history(self) -> dict[int, automl.Trial]:
+    def history(self) -> dict[int, dinoautoml.Trial]:
         """The trials that the last plan wrote down, by number."""
-        rows = map(automl.Trial.model_validate, self.status.get("history", []))
+        rows = map(dinoautoml.Trial.model_validate, self.status.get("history", []))
         return {row.number: row for row in rows}
 
     @cached_property
-    def known(self) -> tuple[automl.KnownTrial, ...]:
+    def known(self) -> tuple[dinoautoml.KnownTrial, ...]:
         """What `warmStartFrom` brought; read once, when the search began."""
-        return tuple(map(automl.KnownTrial.model_validate, self.status.get("known", [])))
+        return tuple(map(dinoautoml.KnownTrial.model_validate, self.status.get("known", [])))
 
     @cached_property
     def trial_jobs(self) -> dict[int, Object]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dino_api.automl import DinoAutoMLStatus, KnownTrial
 from dino_api.names import AUTOML_KIND
+from dino_api.resources.dinoautoml import DinoAutoMLStatus, KnownTrial
 from dino_operator.plan import status
 from dino_operator.plan.model import Object
 from dino_operator.plan.search.engine import MAY_WIN

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dino_api.automl import Best
 from dino_api.names import Action, Phase
+from dino_api.resources.dinoautoml import Best
 from dino_api.search import assign
 from dino_operator.plan import observe, refused
 from dino_operator.plan.model import Object

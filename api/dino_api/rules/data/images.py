@@ -1,15 +1,8 @@
-"""What can be wrong, or odd, with the data itself: the rules of `dino preflight`.
-
-One flat list; those about annotations stand in `annotations.py`. The code that looks for each is
-in the trainer; `title` follows the form "Images that …" so that a count and examples can come after
-it. To add a rule: add one entry to a list, and the line that finds it to the trainer's preflight,
-and a row to the table of its test.
-"""
+"""What can be wrong, or odd, with sources, images, splits, and data for a model."""
 
 from __future__ import annotations
 
-from dino_api.rules.annotations import BOX_RULES, CATEGORY_RULES, IMAGE_ENTRY_RULES
-from dino_api.rules.data_rule import FORM, DataRule, error, warning
+from dino_api.rules.data.rule import FORM, error, warning
 
 _REPACK = (
     "Pack it again (tar -czf images.tar.gz images/), test it (tar -tzf images.tar.gz) and upload "
@@ -169,20 +162,3 @@ MODEL_RULES = (
         "Write the name of one class in each line, in the order of the category ids.",
     ),
 )
-
-DATA_RULES: tuple[DataRule, ...] = (
-    *SOURCE_RULES,
-    *IMAGE_ENTRY_RULES,
-    *CATEGORY_RULES,
-    *BOX_RULES,
-    *IMAGE_RULES,
-    *SPLIT_RULES,
-    *MODEL_RULES,
-)
-
-_BY_ID = {rule.id: rule for rule in DATA_RULES}
-
-
-def data_rule(id: str) -> DataRule:
-    """The rule of this id. Raises KeyError for any other."""
-    return _BY_ID[id]

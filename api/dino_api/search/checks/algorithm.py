@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
-from dino_api.automl import Assignment, DinoAutoMLSpec, SearchParameter, Value
 from dino_api.experiment.paths import field_at
 from dino_api.problem import Problem
+from dino_api.resources.dinoautoml import Assignment, DinoAutoMLSpec, SearchParameter, Value
 from dino_api.rules.search import BY_ID
 from dino_api.search.assignment import active, typed
 from dino_api.search.limits import refusal, shown

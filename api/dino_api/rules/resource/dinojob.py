@@ -6,8 +6,8 @@ latter; their scopes are those of a DinoJob. See rules/automl.py for the rest of
 
 from __future__ import annotations
 
-from dino_api.rules.action_resource import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
-from dino_api.rules.resource_rule import S3, ResourceRule, is_s3
+from dino_api.rules.resource.by_action import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
+from dino_api.rules.resource.rule import S3, ResourceRule, is_s3
 
 
 def immutable(name: str, required: bool, kind: str, editable: str) -> ResourceRule:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.actions import taking_only
-from dino_api.automl import DinoAutoMLSpec
-from dino_api.rules.resource import TEMPLATE_RULES, immutable
-from dino_api.rules.resource_rule import ResourceRule
+from dino_api.resources.dinoautoml import DinoAutoMLSpec
+from dino_api.rules.resource.dinojob import TEMPLATE_RULES, immutable
+from dino_api.rules.resource.rule import ResourceRule
 
 EDITABLE = ("suspend", "parallelTrials", "maxTrials", "maxFailedTrials")
 TEMPLATE = "spec.template"

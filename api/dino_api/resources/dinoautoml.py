@@ -8,9 +8,9 @@ from pydantic import Field
 
 from dino_api.base import NAME, NO_NULL, SHORT, URI, Camel
 from dino_api.names import METRIC
-from dino_api.resources import TrainingSpec
+from dino_api.resources.dinojob import TrainingSpec
+from dino_api.resources.status import Condition
 from dino_api.result import Artifact, Checkpoint, Dataset, Failure
-from dino_api.status import Condition
 
 MOST_TRIALS = 500
 

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from dino_api.rules.rule import Rule, breaks, given, only
+from dino_api.rules.experiment.rule import Rule, breaks, given, only
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec

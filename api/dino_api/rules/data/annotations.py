@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dino_api.rules.data_rule import FORM, error, warning
+from dino_api.rules.data.rule import FORM, error, warning
 
 IMAGE_ENTRY_RULES = (
     error("image-entry", "Entries of images without an integer id or a file name", FORM),

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dino_api.automl import SearchParameter, Value
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem
+from dino_api.resources.dinoautoml import SearchParameter, Value
 from dino_api.rules import check
 from dino_api.rules.search import BY_ID
 from dino_api.search.assignment import assign, typed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from dino_api.rules.model import bad_scheme
-from dino_api.rules.rule import HOLDS, Rule, breaks, given, only
+from dino_api.rules.experiment.model import bad_scheme
+from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, given, only
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec

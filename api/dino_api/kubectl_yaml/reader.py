@@ -22,8 +22,8 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from dino_api import yaml_scalars as scalars
-from dino_api.yaml_lines import unfilled
+from dino_api.kubectl_yaml import scalars
+from dino_api.kubectl_yaml.lines import unfilled
 
 MOST_VALUES, MOST_SHARED = 1000, 0.99
 """A document of more values may not consist of aliases alone; the numbers are go-yaml's."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dino_api.automl import SearchParameter, Value
 from dino_api.experiment.paths import known_paths, nearest
 from dino_api.problem import Problem
+from dino_api.resources.dinoautoml import SearchParameter, Value
 from dino_api.rules.search import BY_ID
 from dino_api.search.assignment import typed
 from dino_api.search.limits import refusal, shown

@@ -16,7 +16,7 @@ def lines_of(text: str) -> dict[str, int]:
 
     `a.b[0].c` is the path of a key in a list. What an alias or a merge brings has no line.
     """
-    from dino_api.yaml_reader import nodes_of
+    from dino_api.kubectl_yaml.reader import nodes_of
 
     found: dict[str, int] = {}
     try:

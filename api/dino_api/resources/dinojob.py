@@ -1,8 +1,4 @@
-"""The Kubernetes objects: DinoJob and its spec, and `resolve` for the pod's spec.
-
-Reading is tolerant (unknown fields are ignored, the experiment stays a mapping), because the API
-server has already refused what the CRD refuses; `experiment.load` judges the experiment.
-"""
+"""DinoJob and its spec, and `resolve` for the pod's spec."""
 
 from __future__ import annotations
 
@@ -16,10 +12,10 @@ from pydantic import BeforeValidator, Field
 
 from dino_api.actions import ACTIONS, Data
 from dino_api.base import NAME, NO_NULL, URI, Camel, NumberOrString
-from dino_api.datasets import Datasets, DatasetSource
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
-from dino_api.podtemplate import PodTemplate
-from dino_api.status import DinoJobStatus
+from dino_api.resources.datasets import Datasets, DatasetSource
+from dino_api.resources.pod_template import PodTemplate
+from dino_api.resources.status import DinoJobStatus
 
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"

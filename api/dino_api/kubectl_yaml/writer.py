@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from dino_api.yaml_scalars import STR, value_of
+from dino_api.kubectl_yaml.scalars import STR, value_of
 
 
 class Dumper(yaml.SafeDumper):

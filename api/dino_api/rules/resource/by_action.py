@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dino_api.actions import ACTIONS, Data, needing, reading, taking_only
 from dino_api.formats import endings
 from dino_api.names import WEIGHTS_ALONE, Action
-from dino_api.rules.resource_rule import ResourceRule, sources
+from dino_api.rules.resource.rule import ResourceRule, sources
 
 _DATA = "spec.datasets"
 _INT8 = (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dino_api.actions import ACTIONS, ActionFacts
 from dino_api.base import Section
 from dino_api.names import WEIGHTS_ALONE, Action
-from dino_api.rules.model import bad_scheme
-from dino_api.rules.rule import HOLDS, Rule, breaks, only
+from dino_api.rules.experiment.model import bad_scheme
+from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, only
 
 if TYPE_CHECKING:
     from dino_api.experiment.spec import ExperimentSpec

@@ -1,0 +1,1 @@
+"""Rules about the Kubernetes objects, which the API server alone applies: CEL without Python."""
