@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from dino_api import message, message_reading
+from dino_api import message
 from dino_api.base import NAME, REPORTED_URI, SHORT, TEXT, URI
 from dino_api.formats import Format
 from dino_api.names import Action, Stage
@@ -249,7 +249,7 @@ class Result(Reported):
     def from_termination_message(cls, text: str) -> Result | None:
         """What is left of a result in a termination message, or None where the pod left something
         else. Also reads `result.json`."""
-        found = message_reading.read(text)
+        found = message.read(text)
         if found is None:
             return None
         known, lost = {}, set(found.lost)

@@ -8,7 +8,8 @@ import pytest
 
 from dino_api.formats import ENDINGS
 from dino_api.names import Action
-from dino_api.rules import RULES, Rule
+from dino_api.rules.experiment import RULES
+from dino_api.rules.experiment.rule import Rule
 from tests.api.admission_cases import (
     BAD,
     BAD_OF,

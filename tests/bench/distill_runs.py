@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dino_api.experiment import digest, load
+from dino_api.experiment import digest
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Metrics
 from dino_trainer.actions import distill, train

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, digest
+from dino_api.loading import load
 from dino_api.names import FailureReason
 from dino_api.result import Metrics, Progress
 from dino_trainer.data.loader import Batch, TrainLoader, train_loader

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Action
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import DinoJob, resolve

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from training_builders import Recorder, a_context, source
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, digest
 from dino_api.experiment.actions import DistillBinding
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Result
 from dino_trainer.actions import distill, train

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from training_builders import Recorder
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import ModelFile, Result
 from dino_trainer.actions import inference

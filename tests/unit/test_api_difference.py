@@ -3,7 +3,7 @@
 import pytest
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.difference import differences, told
+from dino_api.experiment.digest import differences, told
 from dino_api.names import Action
 
 CASES = {

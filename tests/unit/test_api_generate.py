@@ -14,16 +14,17 @@ import yaml
 
 from dino_api.actions import ACTIONS
 from dino_api.base import note_of
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.paths import walk
 from dino_api.experiment.spec import OTHER_SECTIONS
 from dino_api.generate.__main__ import main
 from dino_api.generate.cel import literal
 from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
 from dino_api.generate.files import files
+from dino_api.loading import load
 from dino_api.names import TRAINS, Action
-from dino_api.rules import RULES
 from dino_api.rules.catalogue import decided
+from dino_api.rules.experiment import RULES
 from dino_api.rules.resource.dinoautoml import AUTOML_RULES
 from dino_api.rules.resource.dinojob import RESOURCE_RULES
 from dino_api.schema.openapi import unbounded

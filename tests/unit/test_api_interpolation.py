@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_api.experiment import SpecErrors, load
 from dino_api.experiment.interpolation import LONGEST, interpolated
+from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.problem import render
+from dino_api.problem import SpecErrors, render
 from dino_operator.plan import specfile
 from tests.builders import a_job
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_api.experiment import ExperimentSpec, SpecErrors, digest, load, render
+from dino_api.experiment import ExperimentSpec, digest
 from dino_api.experiment.paths import SYNONYMS, field_at, known_paths, nearest
 from dino_api.kubectl_yaml.reader import read
+from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.problem import Problem
-from dino_api.rules import RULES
+from dino_api.problem import Problem, SpecErrors, render
+from dino_api.rules.experiment import RULES
 from tests.unit.api_rule_cases import CASES, Case
 
 

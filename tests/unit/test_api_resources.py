@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.resources.status import DinoJobStatus

@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 
 from dino_api.base import note_of
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.paths import known_paths, section_of, walk
 from dino_api.experiment.spec import OTHER_SECTIONS
+from dino_api.loading import load
 
 HERE = Path(__file__).parent
 TRAINER = HERE.parents[1] / "trainer_image" / "dino_trainer"

@@ -12,7 +12,7 @@ import torch
 from distill_builders import PREDICTIONS, TINY, a_batch, a_model, bindings
 from scipy.optimize import linear_sum_assignment
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_trainer.data.loader import Batch
 from dino_trainer.distill.assignment import LEAST_SCORE, Detected, assign, detections
 from dino_trainer.distill.bindings import read_bindings

@@ -12,7 +12,7 @@ import yaml
 
 from demo import local
 from dino_api import names
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, describe, resolve_search
 from dino_operator.plan.model import Object, Settings

@@ -14,8 +14,9 @@ import onnx
 import pytest
 import torch
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
 from dino_api.failures import by_reason
+from dino_api.loading import load
 from dino_api.names import Action, FailureReason
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import gen_trt_engine

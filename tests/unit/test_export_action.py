@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 from training_builders import Recorder, a_context, a_dataset, a_spec, load_folder
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_api.names import ONNX_FILE, Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import export

@@ -18,7 +18,8 @@ from quantize_graphs import a_graph
 from test_export_action import a_checkpoint
 from training_builders import Recorder, a_context, a_dataset, load_folder, source
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, digest
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.actions import export, gen_trt_engine, quantize

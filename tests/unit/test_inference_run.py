@@ -16,7 +16,7 @@ from inference_lab import NAMES, Lab, an_image, image_bytes
 from PIL import Image
 from s3_server import BUCKET, S3Server
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_trainer.actions import inference
 from dino_trainer.data.pictures import Gathered, Picture
 from dino_trainer.data.transforms import read_image

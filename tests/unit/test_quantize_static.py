@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 from quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.result import Comparison, ModelFile, Scored
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError

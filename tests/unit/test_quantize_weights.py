@@ -13,7 +13,8 @@ import pytest
 import torch
 from training_builders import Recorder, a_dataset, a_spec, load_folder, source
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import quantize

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from dino_api import failures
-from dino_api.experiment import SpecErrors, load
 from dino_api.generate.crd import root_schema
+from dino_api.loading import load
+from dino_api.problem import SpecErrors
 from dino_api.result import TERMINATION_LIMIT, Artifact, Dataset, Result
-from dino_api.rules import RULES
 from dino_api.rules.catalogue import Entry, catalogue
 from dino_api.rules.data import DATA_RULES, data_rule
+from dino_api.rules.experiment import RULES
 from dino_api.rules.resource.dinojob import RESOURCE_RULES
 from dino_trainer.cli import main
 

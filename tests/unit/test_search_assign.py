@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from dino_api.experiment import SpecErrors, load
+from dino_api.experiment.paths import is_set, value_at
+from dino_api.loading import load
+from dino_api.problem import SpecErrors
 from dino_api.resources.dinoautoml import SearchParameter
-from dino_api.rules import RULES
+from dino_api.rules.experiment import RULES
 from dino_api.search import active, assign, default_space, describe, kind_of, searchable, typed
 from dino_api.search.limits import refusal, schema_of
-from dino_api.search.space import is_set, value_at
 
 RULE_IDS = {rule.id for rule in RULES}
 

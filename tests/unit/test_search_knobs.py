@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.paths import put
 from dino_api.rules.experiment.train import is_vit
 from dino_api.search.knobs import BY_PATH
-from dino_api.search.space import put
 
 OPTIM, AUGMENT = "train.optim", "dataset.augmentation"
 SQUARE = (f"{AUGMENT}.fixed_random_crop", 640)

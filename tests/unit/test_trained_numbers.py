@@ -23,7 +23,8 @@ from pycocotools.cocoeval import COCOeval
 from test_scoring_property import put_right
 from training_builders import Recorder, a_context, a_dataset, a_spec, run, source
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Metrics, Result
 from dino_trainer.actions import evaluate

@@ -11,7 +11,7 @@ import pytest
 from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
 from dino_trainer import launch

@@ -16,7 +16,7 @@ from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
 from dino_api import failures
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Checkpoint, Metrics, Result
 from dino_trainer.cli import SPIN_COUNT, main

@@ -10,7 +10,8 @@ import pytest
 import torch
 from training_builders import Recorder, a_context, a_spec, latest, load_folder, run, spec_for
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import ModelFile
 from dino_trainer.detectors import config_for, format_of, model_uri, open_model

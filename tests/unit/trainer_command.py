@@ -11,7 +11,8 @@ import pytest
 import yaml
 from coco_builders import a_folder
 
-from dino_api.experiment import digest, load
+from dino_api.experiment import digest
+from dino_api.loading import load
 from dino_api.result import Result
 from dino_trainer import launch
 from dino_trainer.cli import main

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from dino_api.experiment import ExperimentSpec, digest, load
+from dino_api.experiment import ExperimentSpec, digest
+from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Metrics, Progress, Result
 from dino_trainer.actions import train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.difference import differences, told
+from dino_api.experiment.digest import differences, told
 from dino_api.kubectl_yaml.reader import read
 from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result

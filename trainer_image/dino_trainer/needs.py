@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dino_api.actions import ACTIONS, Data, facts_of
-from dino_api.experiment import Problem
 from dino_api.names import WEIGHTS_ALONE, Action
+from dino_api.problem import Problem
 
 _SOURCES = "[{image_dir: images, json_file: annotations.json}]"
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, render
-from dino_api.experiment.load import checked, resolved
+from dino_api.experiment import ExperimentSpec
 from dino_api.kubectl_yaml.lines import lines_of
 from dino_api.kubectl_yaml.reader import NotYaml, read
+from dino_api.loading import checked, resolved
 from dino_api.names import Action, FailureReason
+from dino_api.problem import Problem, SpecErrors, render
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.needs import for_running
 

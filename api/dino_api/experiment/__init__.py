@@ -1,4 +1,4 @@
-"""The TAO experiment spec as typed models: `load` a mapping, read the `ExperimentSpec`.
+"""The TAO experiment spec as typed models. `dino_api.loading` makes one of a mapping.
 
 Keys are TAO's, in snake_case. A key's range, default and description stand in its Field alone.
 """
@@ -6,11 +6,9 @@ Keys are TAO's, in snake_case. A key's range, default and description stand in i
 from dino_api.experiment.actions import TeacherConfig
 from dino_api.experiment.dataset import AugmentationConfig, DatasetConfig, DataSource
 from dino_api.experiment.digest import digest
-from dino_api.experiment.load import load
 from dino_api.experiment.model import ModelConfig
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.experiment.train import CudnnConfig, EmaConfig, OptimConfig, TrainConfig
-from dino_api.problem import Problem, SpecErrors, render
 
 __all__ = [
     "AugmentationConfig",
@@ -21,11 +19,7 @@ __all__ = [
     "ExperimentSpec",
     "ModelConfig",
     "OptimConfig",
-    "Problem",
-    "SpecErrors",
     "TeacherConfig",
     "TrainConfig",
     "digest",
-    "load",
-    "render",
 ]

@@ -1,16 +1,20 @@
-"""A fingerprint of what decides the result of an action."""
+"""What decides the result of an action: a fingerprint of it, and where two specs differ in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.paths import field_at, section_of
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import TRAINS, Action
+from dino_api.reported import shortened
 
 # What actions that do not train read of the sections that they share with those that do.
 _MODEL = (*STRUCTURE, "num_select")
@@ -22,6 +26,7 @@ _AUGMENT = (
     "fixed_padding",
     "fixed_size",
 )
+_SHOWN, _LONGEST = 6, 60
 
 
 def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
@@ -74,3 +79,56 @@ def _plain(value: Any, action: Action) -> Any:
     if isinstance(value, list):
         return [_plain(entry, action) for entry in value]
     return value
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key with both of its values, defaults filled in."""
+
+    path: str
+    before: Any
+    now: Any
+
+    def told(self, before: str) -> str:
+        """ "train.optim.lr is 0.001, <before> 0.0002"."""
+        return f"{self.path} is {shown(self.now)}, {before} {shown(self.before)}"
+
+
+def differences(before: ExperimentSpec, now: ExperimentSpec, action: Action) -> list[Difference]:
+    """The keys by which two specs have different digests for an action, in the spec's order."""
+    old, new = (dict(_leaves(deciding(spec, action), ExperimentSpec, ())) for spec in (before, now))
+    found = []
+    for path in dict.fromkeys((*old, *new)):
+        was, is_ = (values.get(path, ...) for values in (old, new))
+        if was != is_:
+            key = ".".join(path)
+            default = field_at(key).get_default(call_default_factory=True)
+            was, is_ = (default if value is ... else value for value in (was, is_))
+            found.append(Difference(key, was, is_))
+    return found
+
+
+def told(found: Iterable[Difference], before: str) -> str:
+    """The differences in one line, at most six of them."""
+    each = [one.told(before) for one in found]
+    more = f"; and {len(each) - _SHOWN} more" if len(each) > _SHOWN else ""
+    return f"{'; '.join(each[:_SHOWN])}{more}"
+
+
+def shown(value: Any) -> str:
+    """A value as a user may write it, shortened where it is long."""
+    if value in (None, "", [], {}):
+        return "empty"
+    return shortened(str(value), _LONGEST)
+
+
+def _leaves(
+    node: Mapping[str, Any], section: type[Section], at: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A mapping that is no section, such as inference.color_map, is the value of one key."""
+    for name, value in node.items():
+        inner = section_of(section.model_fields[name].annotation)
+        if inner and isinstance(value, Mapping):
+            yield from _leaves(value, inner, (*at, name))
+        else:
+            yield (*at, name), value

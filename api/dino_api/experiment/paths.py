@@ -1,9 +1,9 @@
-"""The dotted paths of the spec: walking them, and finding the nearest to a misspelt one."""
+"""The dotted paths of the spec: walking them, their values, and the nearest to a misspelt one."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -98,3 +98,31 @@ def field_at(path: str) -> FieldInfo:
             raise KeyError(path)
         section = inner
     return section.model_fields[leaf]
+
+
+def is_set(mapping: Mapping[str, Any], path: str) -> bool:
+    """Whether the mapping holds the dotted path, whatever its value."""
+    *parents, leaf = path.split(".")
+    node: Any = mapping
+    for name in parents:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return isinstance(node, Mapping) and leaf in node
+
+
+def value_at(mapping: Mapping[str, Any], path: str) -> Any:
+    """The value at the dotted path, or None."""
+    node: Any = mapping
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+
+def put(target: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the dotted path in place and makes the sections on the way."""
+    *parents, leaf = path.split(".")
+    for name in parents:
+        inner = target.get(name)
+        if not isinstance(inner, dict):
+            inner = target[name] = {}
+        target = inner
+    target[leaf] = value

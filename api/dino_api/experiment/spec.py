@@ -14,11 +14,11 @@ from dino_api.experiment.actions import (
     ExportConfig,
     GenTrtEngineConfig,
     InferenceConfig,
+    QuantizeConfig,
     WandbConfig,
 )
 from dino_api.experiment.dataset import DatasetConfig
 from dino_api.experiment.model import ModelConfig
-from dino_api.experiment.quantize import QuantizeConfig
 from dino_api.experiment.train import TrainConfig
 
 # Sections that no action reads, with what to say about them.

@@ -8,9 +8,9 @@ from typing import Any
 
 from dino_api.experiment.paths import field_at
 from dino_api.generate.search_schema import add_fixed, add_parameters
-from dino_api.rules import RULES, Rule
 from dino_api.rules.catalogue import decided, immutables
-from dino_api.rules.experiment.rule import PLACEHOLDER
+from dino_api.rules.experiment import RULES
+from dino_api.rules.experiment.rule import PLACEHOLDER, Rule
 from dino_api.rules.resource import dinoautoml
 from dino_api.rules.resource.dinoautoml import AUTOML_RULES, below_template
 from dino_api.rules.resource.dinojob import RESOURCE_RULES

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dino_api import names
-from dino_api.experiment.paths import field_at, walk
+from dino_api.experiment.paths import field_at, section_of, walk
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.generate.crd import KINDS, Kind, crd
 from dino_api.generate.rules_page import rules_page
@@ -140,8 +140,6 @@ def _texts(schema: dict[str, Any]) -> None:
 
 
 def _owner(path: tuple[str, ...]) -> str:
-    from dino_api.experiment.paths import section_of
-
     section = section_of(field_at(".".join(path[:-1])).annotation)
     assert section is not None
     return section.__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -23,11 +24,12 @@ from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
 from dino_api.kubectl_yaml import scalars
-from dino_api.kubectl_yaml.lines import unfilled
 
 MOST_VALUES, MOST_SHARED = 1000, 0.99
 """A document of more values may not consist of aliases alone; the numbers are go-yaml's."""
 _MERGE = f"{scalars.PREFIX}merge"
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>")
+_KEY = re.compile(r"\s*(?:-\s+)*(?P<key>[\w.-]+)\s*:")
 
 
 class NotYaml(ValueError):
@@ -73,7 +75,7 @@ def _read(text: str, lines_before: int) -> Any:
     except RecursionError:
         raise NotYaml("it is nested too deeply") from None
     except YAMLError as error:
-        raise NotYaml(unfilled(text, lines_before) or _told(error, lines_before)) from error
+        raise NotYaml(_unfilled(text, lines_before) or _told(error, lines_before)) from error
 
 
 def nodes_of(text: str) -> Node | None:
@@ -90,6 +92,18 @@ def _told(error: YAMLError, lines_before: int) -> str:
         return " ".join(str(error).split())
     mark = error.problem_mark
     return f"{error.problem} at line {mark.line + 1 + lines_before}, column {mark.column + 1}"
+
+
+def _unfilled(text: str, lines_before: int) -> str | None:
+    """The first template in a text that is no YAML for it, with its key and its line."""
+    for number, line in enumerate(text.splitlines(), lines_before + 1):
+        code = line.partition(" #")[0]
+        if code.lstrip().startswith("#") or not (found := _TEMPLATE.search(code)):
+            continue
+        key = _KEY.match(code)
+        whose = f"the value of {key['key']} is" if key else "it has"
+        return f"{whose} {found[0]}, a template that nobody filled in, at line {number}"
+    return None
 
 
 def _json(text: str) -> Any:

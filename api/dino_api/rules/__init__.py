@@ -1,38 +1,5 @@
-"""Rules that a single key's type and range cannot say.
+"""Everything that is checked, as tables of rules by what they are about; `catalogue` lists all.
 
-One flat list. `experiment.load` runs the Python half; the CRD carries the CEL half, and the API
-server refuses by the same sentence. To add a rule, add one entry to the file of its section.
+The experiment (Python and CEL side by side), the resource around it (CEL), the search of a
+DinoAutoML, and the data itself. A rule holds words and a condition; who applies it lies elsewhere.
 """
-
-from __future__ import annotations
-
-from collections.abc import Collection
-from typing import TYPE_CHECKING
-
-from dino_api.names import Action
-from dino_api.problem import Problem, Severity, SpecErrors, render, show
-from dino_api.rules.experiment.actions import ACTION_RULES
-from dino_api.rules.experiment.dataset import DATASET_RULES
-from dino_api.rules.experiment.model import MODEL_RULES
-from dino_api.rules.experiment.rule import Rule
-from dino_api.rules.experiment.train import TRAIN_RULES
-
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
-
-RULES: tuple[Rule, ...] = (*MODEL_RULES, *DATASET_RULES, *TRAIN_RULES, *ACTION_RULES)
-
-
-def check(
-    spec: ExperimentSpec, invalid: Collection[str] = (), action: Action = Action.TRAIN
-) -> list[Problem]:
-    """Every broken rule of the list, in its order.
-
-    invalid: keys that could not be read; rules that read them are not asked. action: what the spec
-    is for; rules of another action are not asked, and warnings only about what it reads.
-    """
-    asked = (rule for rule in RULES if rule.asked(action) and not rule.keys.intersection(invalid))
-    return [found for rule in asked if (found := rule.problem(spec)) is not None]
-
-
-__all__ = ["RULES", "Problem", "Rule", "Severity", "SpecErrors", "check", "render", "show"]

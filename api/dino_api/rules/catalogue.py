@@ -15,8 +15,8 @@ from dino_api.base import note_of
 from dino_api.experiment.paths import walk
 from dino_api.problem import Severity
 from dino_api.resources.dinojob import DinoJobSpec
-from dino_api.rules import RULES
 from dino_api.rules.data import DATA_RULES
+from dino_api.rules.experiment import RULES
 from dino_api.rules.resource import dinoautoml
 from dino_api.rules.resource.dinoautoml import SEARCH_CEL
 from dino_api.rules.resource.dinojob import RESOURCE_RULES, immutable

@@ -1,7 +1,7 @@
 """Rules about a search that need more than the API server knows of it.
 
 `dino_api.search.resolve_search` applies them, in the operator and in `kubectl-dino render`. Those
-that the API server applies as well have their words from rules/automl.py.
+that the API server applies as well have their words from `rules.resource.dinoautoml`.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
-from dino_api.experiment.paths import field_at
+from dino_api.experiment.paths import field_at, is_set, put
 from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.schema.describe import number
-from dino_api.search.space import is_set, kind_of, put
+from dino_api.search.space import kind_of
 
 _FLAGS = {"true": True, "false": False}
 QUERIES, SELECT = "model.num_queries", "model.num_select"

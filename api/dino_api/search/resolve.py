@@ -7,21 +7,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from dino_api.experiment.paths import is_set
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.resources.dinojob import TrainingSpec
+from dino_api.rules.resource.dinoautoml import SEARCH
 from dino_api.rules.search import BY_ID
 from dino_api.search.checks.algorithm import (
-    SEARCH,
     check_algorithm,
-    check_names,
     check_numbers,
     check_pruning,
 )
+from dino_api.search.checks.conditions import check_names
 from dino_api.search.checks.effect import check_effect
 from dino_api.search.checks.parameter import check_parameter
-from dino_api.search.space import default_space, is_set
+from dino_api.search.space import default_space
 from dino_api.search.template import (
     check_experiment,
     check_profile,

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from dino_api.actions import ACTIONS
 from dino_api.base import note_of
-from dino_api.experiment.paths import field_at, known_paths
+from dino_api.experiment.paths import field_at, is_set, known_paths, value_at
 from dino_api.experiment.spec import OTHER_SECTIONS, readers
 from dino_api.names import Action
 from dino_api.resources.dinoautoml import SearchParameter
@@ -148,31 +148,3 @@ def _queries(default: dict[str, Any], select: Any, classes: int) -> dict[str, An
     while low <= high and select >= low * classes:
         low += _QUERY_STEP
     return default | {"min": low} if low < high else None
-
-
-def is_set(mapping: Mapping[str, Any], path: str) -> bool:
-    """Whether the mapping holds the dotted path, whatever its value."""
-    *parents, leaf = path.split(".")
-    node: Any = mapping
-    for name in parents:
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return isinstance(node, Mapping) and leaf in node
-
-
-def value_at(mapping: Mapping[str, Any], path: str) -> Any:
-    """The value at the dotted path, or None."""
-    node: Any = mapping
-    for name in path.split("."):
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return node
-
-
-def put(target: dict[str, Any], path: str, value: Any) -> None:
-    """Sets the dotted path in place and makes the sections on the way."""
-    *parents, leaf = path.split(".")
-    for name in parents:
-        inner = target.get(name)
-        if not isinstance(inner, dict):
-            inner = target[name] = {}
-        target = inner
-    target[leaf] = value

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dino_api.experiment.load import load
+from dino_api.experiment.paths import is_set, put, value_at
+from dino_api.loading import load
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.resources.datasets import Datasets, DatasetSource
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import TrainingSpec
 from dino_api.rules.search import BY_ID
-from dino_api.search.space import is_set, put, value_at
 
 MONITOR, OBJECTIVE = "train.checkpointer.monitor", "val_mAP50"
 _EXPERIMENT = "spec.template.experiment"

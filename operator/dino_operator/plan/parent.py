@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dino_api.experiment import ModelConfig, Problem
+from dino_api.experiment import ModelConfig
 from dino_api.experiment.model import STRUCTURE
 from dino_api.formats import format_of
 from dino_api.names import (
@@ -19,6 +19,7 @@ from dino_api.names import (
     ConditionType,
     FailureReason,
 )
+from dino_api.problem import Problem
 from dino_operator.plan import handover, observe, status, words
 from dino_operator.plan.model import Object
 from dino_operator.plan.status import Verdict

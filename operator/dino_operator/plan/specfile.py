@@ -11,10 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from dino_api.actions import ActionFacts
-from dino_api.experiment import ExperimentSpec, Problem, SpecErrors, digest, load, render
+from dino_api.experiment import ExperimentSpec, digest
 from dino_api.formats import INT8
 from dino_api.kubectl_yaml.writer import Dumper
+from dino_api.loading import load
 from dino_api.names import Action
+from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_operator.plan import handover, parent, queue_labels
 from dino_operator.plan.model import Object

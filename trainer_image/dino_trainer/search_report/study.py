@@ -16,7 +16,8 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from dino_api.experiment import SpecErrors, load
+from dino_api.loading import load
+from dino_api.problem import SpecErrors
 from dino_api.resources.dinoautoml import SearchParameter, Trial, Value
 from dino_api.search import kind_of
 from dino_api.search.record import SearchRecord

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, OptimConfig
-from dino_api.experiment.difference import Difference, differences, shown, told
+from dino_api.experiment.digest import Difference, differences, shown, told
 from dino_api.experiment.model import STRUCTURE
 from dino_api.names import Action
 from dino_trainer.errors import TrainerError, invalid_spec

@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.difference import differences, told
+from dino_api.experiment.digest import differences, told
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
 from dino_trainer.train import checkpoint, resuming

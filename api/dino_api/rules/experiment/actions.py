@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dino_api.actions import ACTIONS, ActionFacts
 from dino_api.base import Section
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.experiment.model import bad_scheme
 from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, only
 
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
-
-Check = Callable[["ExperimentSpec"], Any]
+Check = Callable[[ExperimentSpec], Any]
 
 _ENGINE = "gen_trt_engine.tensorrt"
 _S3 = "Write s3://bucket/path; the endpoint is configured apart."

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.rules.experiment.model import bad_scheme
 from dino_api.rules.experiment.rule import HOLDS, Rule, breaks
-
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
 
 _AUGMENT = "dataset.augmentation"
 # Keys that are not read in training with fixed_random_crop.

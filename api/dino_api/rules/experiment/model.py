@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.rules.experiment.rule import Rule, breaks, given, only
-
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
 
 SHIPPED_BACKBONE = "timm/tf_efficientnet_lite0"
 # docs/backbones.md says what each name is. FAN and the large GC-ViTs are in neither torchvision

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_api.problem import Problem, Severity
-
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_.]+)\}")
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.rules.experiment.model import bad_scheme
 from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, given, only
-
-if TYPE_CHECKING:
-    from dino_api.experiment.spec import ExperimentSpec
 
 _EPOCHS = "must not exceed num_epochs"
 _S3 = "Write s3://bucket/path; the endpoint is configured apart."

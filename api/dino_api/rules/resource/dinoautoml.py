@@ -1,6 +1,6 @@
 """Rules about a DinoAutoML that the API server applies, in CEL.
 
-What it cannot know (limits of a key, dead knobs, the size of a grid) stands in rules/search.py.
+What it cannot know (limits of a key, dead knobs, the size of a grid) stands in `rules.search`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dino_api.rules.resource.rule import ResourceRule
 
 EDITABLE = ("suspend", "parallelTrials", "maxTrials", "maxFailedTrials")
 TEMPLATE = "spec.template"
+SEARCH = "spec.search"
 _TRIALS = DinoAutoMLSpec.model_fields["max_trials"].default
-_ITEM = "spec.search[]"
+_ITEM = f"{SEARCH}[]"
 
 
 def below_template(text: str) -> str:

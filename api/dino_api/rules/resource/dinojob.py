@@ -1,7 +1,7 @@
 """Rules about the resource around the experiment. Only the API server applies them, so CEL alone.
 
 TRAINING_RULES hold for a DinoJob and for the template of a DinoAutoML, TEMPLATE_RULES for the
-latter; their scopes are those of a DinoJob. See rules/automl.py for the rest of it.
+latter; their scopes are those of a DinoJob. See `dinoautoml` for the rest of it.
 """
 
 from __future__ import annotations

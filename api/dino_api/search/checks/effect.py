@@ -9,15 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dino_api.experiment.paths import put
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem
 from dino_api.resources.dinoautoml import SearchParameter, Value
-from dino_api.rules import check
+from dino_api.rules.experiment import check
 from dino_api.rules.search import BY_ID
 from dino_api.search.assignment import assign, typed
 from dino_api.search.knobs import BY_PATH, Knob
 from dino_api.search.limits import shown
-from dino_api.search.space import kind_of, put
+from dino_api.search.space import kind_of
 
 Space = Mapping[str, SearchParameter]
 MOST_COMBINATIONS = 1000

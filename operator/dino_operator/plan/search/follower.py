@@ -7,10 +7,10 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.actions import ACTIONS, Data
+from dino_api.experiment.paths import value_at
 from dino_api.names import TRAINS, Action
 from dino_api.resources.dinoautoml import Follower
 from dino_api.resources.dinojob import Resources
-from dino_api.search.space import value_at
 from dino_operator.plan.model import Object
 from dino_operator.plan.names import Annotation
 from dino_operator.plan.search import trialjob

@@ -7,11 +7,10 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api import names as api
-from dino_api.experiment.paths import field_at
+from dino_api.experiment.paths import field_at, value_at
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
-from dino_api.search.space import value_at
 from dino_operator.plan import names, observe, passed, refused
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.plan.status import Verdict

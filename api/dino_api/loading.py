@@ -19,7 +19,7 @@ from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
 from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors
-from dino_api.rules import check
+from dino_api.rules.experiment import check
 
 _RULES = {
     "greater_than": "must be greater than {gt}",
