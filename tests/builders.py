@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
-from dino_operator.plan import names
-from dino_operator.plan.observe import CONTAINER, INDEX_LABEL, format_time
+from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL, format_time
+from dino_operator.plan.rendered import names
 
 Object = dict[str, Any]
 

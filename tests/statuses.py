@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan import attempts, words
+from dino_operator.plan.job import attempts
+from dino_operator.plan.reported import sentences
 from tests.builders import Object, at
 
 RESULT = {
@@ -80,7 +81,7 @@ def told_at(status: Object, seconds: float) -> Object:
 
 
 KINDS = ("Suspended", *TYPES.values(), "Running", "Complete", "Failed")
-UNCHECKED = ("Checking", words.checking({"spec": {}}))
+UNCHECKED = ("Checking", sentences.checking({"spec": {}}))
 CHECKING = told(
     "Preparing", running=UNCHECKED, data=UNCHECKED, specDigest="digest", image="trainer:1"
 )

@@ -6,5 +6,5 @@ Three layers, each importing only the ones before it:
 - `runtime`: cache, queue, client and metrics. Carries plans out and knows nothing of kopf.
 - `handlers` and `main`: the process. kopf delivers watch events here and nowhere else.
 
-To change what the operator does, start in `plan/job.py`.
+To change what the operator does, start in `plan/job/decide.py`.
 """

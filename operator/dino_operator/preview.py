@@ -18,15 +18,17 @@ from dino_api.problem import render as sentence
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan import dropped, render, routing, schema, specfile
-from dino_operator.plan.katib import engine as katib
-from dino_operator.plan.katib import experiment
+from dino_operator.plan.job import routing
 from dino_operator.plan.model import Children, Object, Settings
-from dino_operator.plan.pods import Attempt
-from dino_operator.plan.search import trialjob
-from dino_operator.plan.search.draw import draw
-from dino_operator.plan.search.view import SearchView
-from dino_operator.plan.view import View
+from dino_operator.plan.observed import crd_schema, dropped_keys
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import children, spec_file
+from dino_operator.plan.rendered.pods import Attempt
+from dino_operator.plan.search.engines.katib import engine as katib
+from dino_operator.plan.search.engines.katib import experiment
+from dino_operator.plan.search.samplers.draw import draw
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials import dinojobs
 
 Engine = Literal["Auto", "Katib", "Embedded"]
 NO_UID = "00000000-0000-0000-0000-000000000000"
@@ -68,7 +70,7 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
         if resource["kind"] == api.AUTOML_KIND:
             return _of_search(resource, settings, engine)
         return _of_job(resource, settings, engine)
-    except specfile.InvalidSpec as error:
+    except spec_file.InvalidSpec as error:
         raise Refused("\n".join(error.problems)) from error
     except InvalidSearch as error:
         wrong = (each for each in error.problems if each.severity == "error")
@@ -87,8 +89,8 @@ def _checked(manifest: Any) -> Object:
     if not isinstance(manifest, dict):
         raise Refused("It is no manifest: a mapping with apiVersion, kind, metadata and spec is.")
     kind = manifest.get("kind")
-    if kind not in schema.KINDS or manifest.get("apiVersion") != api.API_VERSION:
-        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in schema.KINDS)
+    if kind not in crd_schema.KINDS or manifest.get("apiVersion") != api.API_VERSION:
+        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
         raise Refused(
             f"kind {kind!r} of apiVersion {manifest.get('apiVersion')!r} is not for this operator. "
             f"Give a {wanted}."
@@ -96,7 +98,7 @@ def _checked(manifest: Any) -> Object:
     meta = manifest.get("metadata")
     if not isinstance(meta, dict) or not meta.get("name"):
         raise Refused("metadata.name is missing. Give the resource a name.")
-    if wrong := list(schema.mistyped(meta, _META, ("metadata",))):
+    if wrong := list(crd_schema.mistyped(meta, _META, ("metadata",))):
         raise Refused("\n".join(wrong))
     if not isinstance(manifest.get("spec"), dict):
         raise Refused(f"spec is missing. kubectl explain {kind.lower()}.spec says what is in it.")
@@ -111,12 +113,15 @@ def _checked(manifest: Any) -> Object:
 
 def _as_stored(spec: Object, kind: str) -> Object:
     """What the API server makes of it: keys without a value are dropped. Raises Refused."""
-    known = schema.of_spec(kind)
-    strange = schema.unknown(spec, known)
-    wrong = [f"{schema.named(('spec', *at))} is unknown.{schema.near(at, known)}" for at in strange]
-    wrong += (said for _, said in dropped.nulls(spec, kind))
-    stored: Object = schema.without_nulls(spec, known)
-    wrong += schema.mistyped(stored, known, ("spec",))
+    known = crd_schema.of_spec(kind)
+    strange = crd_schema.unknown(spec, known)
+    wrong = [
+        f"{crd_schema.named(('spec', *at))} is unknown.{crd_schema.near(at, known)}"
+        for at in strange
+    ]
+    wrong += (said for _, said in dropped_keys.nulls(spec, kind))
+    stored: Object = crd_schema.without_nulls(spec, known)
+    wrong += crd_schema.mistyped(stored, known, ("spec",))
     if wrong:
         raise Refused("\n".join(wrong))
     return stored
@@ -140,12 +145,12 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
 
 def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
     """Of a DinoJob that no search runs for. checked: another job has checked the data."""
-    resolved = specfile.read_spec(resource)
-    yield from render.inputs(resource, resolved, preflight=False)
+    resolved = spec_file.read_spec(resource)
+    yield from children.inputs(resource, resolved, preflight=False)
     if resolved.reads_data and not checked:
-        yield render.job(resource, resolved, Attempt(1, preflight=True), settings)
+        yield children.job(resource, resolved, Attempt(1, preflight=True), settings)
     left = resolved.job.spec.run_policy.active_deadline_seconds
-    yield render.job(resource, resolved, Attempt(1, seconds_left=left), settings)
+    yield children.job(resource, resolved, Attempt(1, seconds_left=left), settings)
 
 
 def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> Preview:
@@ -159,7 +164,7 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
     first = tuple(_trial(view, 0))
     notes = tuple(map(sentence, search.warnings))
     if chosen == "Katib":
-        return Preview((*first, *experiment.objects(view)), notes)
+        return Preview((*first, *experiment.to_create(view)), notes)
     if chosen == "Auto":
         told = f"Katib cannot run it: {refusal}" if refusal else "--engine Katib shows the other"
         notes += (
@@ -178,7 +183,7 @@ def _trial(view: SearchView, number: int) -> Iterator[Object]:
     drawn = draw(view.search.space, view.spec.algorithm, number, ())
     if drawn is None:
         return
-    job = trialjob.render(view, number, drawn)
+    job = dinojobs.render(view, number, drawn)
     yield job
     named = {**job, "metadata": {**job["metadata"], "uid": NO_UID}}
     yield from _work(named, view.settings, checked=number > 0)

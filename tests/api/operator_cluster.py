@@ -23,7 +23,7 @@ import yaml
 from kubernetes.client.exceptions import NotFoundException
 
 from dino_api.names import Label
-from dino_operator.plan.observe import CONTAINER, index_of, is_finished
+from dino_operator.plan.observed.objects import CONTAINER, index_of, is_finished
 from tests.patience import LONG
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl

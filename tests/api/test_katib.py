@@ -15,7 +15,7 @@ import kubernetes
 import pytest
 
 from dino_api.names import Label
-from dino_operator.plan import names
+from dino_operator.plan.rendered import names
 from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dino_api.names import FIELD_MANAGER
-from dino_operator.plan.observe import parse_time
+from dino_operator.plan.observed.objects import parse_time
 
 from .operator_cluster import Object, Operating, a_manifest
 from .slow_requests import VARIABLE

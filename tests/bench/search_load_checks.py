@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dino_api.names import Action, Label, Stage
-from dino_api.resources.dinoautoml import Algorithm, DinoAutoMLStatus, Trial
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.search.draw import draw
-from dino_operator.plan.search.engine import MAY_WIN
-from dino_operator.plan.search.trials import of_row
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.contract import MAY_WIN
+from dino_operator.plan.search.samplers.draw import draw
+from dino_operator.plan.search.trials.outcomes import of_row
 
 Object = dict[str, Any]
 Ran = Mapping[tuple[str, str], Sequence[str]]

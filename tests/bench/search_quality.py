@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from dino_api.resources.dinoautoml import Algorithm, Assignment, Pruning
 from dino_api.search import default_space
-from dino_operator.plan.search import prune
-from dino_operator.plan.search.draw import draw
-from dino_operator.plan.search.engine import Point, Trial
+from dino_operator.plan.search.engines import pruning
+from dino_operator.plan.search.engines.contract import Point, Trial
+from dino_operator.plan.search.samplers.draw import draw
 from tests.bench import surrogate
 from tests.bench.harness import Bench, machine
 
@@ -89,7 +89,7 @@ def wall_clock(seed: int) -> float:
         for number, one in trials.items():
             if one.is_live:
                 trials[number] = _after(one, curves[number], clock - began[number])
-        for number in prune.verdict(trials.values(), PRUNING):
+        for number in pruning.verdict(trials.values(), PRUNING):
             trials[number] = replace(trials[number], state="Pruned")
     return float(clock)
 

@@ -13,7 +13,7 @@ from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Action
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.search import resolve_search
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Object, Settings
 from dino_operator.preview import NOW, Preview, preview
 

@@ -14,7 +14,7 @@ from typing import Any
 import kubernetes
 
 from dino_api.names import Label
-from dino_operator.plan.observe import CONTAINER
+from dino_operator.plan.observed.objects import CONTAINER
 from tests.katib.double import Double
 
 Object = dict[str, Any]

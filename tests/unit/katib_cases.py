@@ -10,12 +10,12 @@ from typing import Any
 from dino_api.names import METRIC
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
-from dino_operator.plan import names
-from dino_operator.plan.katib import engine, experiment
 from dino_operator.plan.model import Children, Settings
-from dino_operator.plan.observe import CONTAINER
-from dino_operator.plan.search.engine import Step
-from dino_operator.plan.search.view import SearchView
+from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.rendered import names
+from dino_operator.plan.search.engines.contract import Step
+from dino_operator.plan.search.engines.katib import engine, experiment
+from dino_operator.plan.search.search_view import SearchView
 from tests.builders import NOON, Object, at, later
 
 UID = "0f3e5a52-7b1d-4c55-9e0a-5a3f2f9f4b11"
@@ -64,7 +64,7 @@ def a_view(
 
 @cache
 def _experiment() -> Object:
-    made = experiment.objects(a_view())[-1]
+    made = experiment.to_create(a_view())[-1]
     made["metadata"] |= {"uid": "uid-experiment", "creationTimestamp": at(0)}
     return made
 

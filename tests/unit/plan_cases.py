@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dino_operator.plan import attempts, pods, render, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job import attempts
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, KueueSeen, Patch, Plan, Settings
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.rendered import children, pods, spec_file
+from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     Builder,
     ChildBuilder,
@@ -95,13 +96,13 @@ def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> E
 
 def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
     resource = job.obj()
-    resolved = specfile.read_spec(resource)
-    needed = render.inputs(resource, resolved, attempt.preflight)
-    return (*needed, render.job(resource, resolved, attempt, SETTINGS))
+    resolved = spec_file.read_spec(resource)
+    needed = children.inputs(resource, resolved, attempt.preflight)
+    return (*needed, children.job(resource, resolved, attempt, SETTINGS))
 
 
 def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
-    digest = specfile.read_spec(job.obj()).digest
+    digest = spec_file.read_spec(job.obj()).digest
     said = ("Queued", attempts.WAITING)
     facts = {"specDigest": digest, "image": "trainer:1", **facts}
     return told("Queued", running=said, attempts=number, **facts)

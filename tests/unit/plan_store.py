@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
-from dino_operator.plan import observe
 from dino_operator.plan.model import Delete, Object, Patch
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered.names import Annotation
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
 from tests.builders import NOON, a_job
@@ -145,10 +145,10 @@ class Store:
     def _may_run(self, job: Object) -> None:
         """No GPU Job beside another, none after the end, none of a name that trains elsewhere."""
         for other in self.things[Kind.JOBS].values():
-            assert observe.is_finished(other), f"{observe.name_of(other)} is not finished"
+            assert objects.is_finished(other), f"{objects.name_of(other)} is not finished"
         for pod in self.things[Kind.PODS].values():
-            assert not observe.is_live(pod), f"{observe.name_of(pod)} may hold a GPU"
-        owner = observe.controller_uid(job)
+            assert not objects.is_live(pod), f"{objects.name_of(pod)} may hold a GPU"
+        owner = objects.controller_uid(job)
         assert owner not in self.ended, "nothing is run after the end"
         if reads_result(job):
             assert self._has_worked(owner), "no result is read before the work is done"
@@ -163,14 +163,14 @@ class Store:
 
     def _has_worked(self, owner: str | None) -> bool:
         """Whether an attempt at the work has succeeded."""
-        mine = (j for j in self.things[Kind.JOBS].values() if observe.controller_uid(j) == owner)
-        return any(observe.is_true(job, "Complete") and not is_preflight(job) for job in mine)
+        mine = (j for j in self.things[Kind.JOBS].values() if objects.controller_uid(j) == owner)
+        return any(objects.is_true(job, "Complete") and not is_preflight(job) for job in mine)
 
     def _is_stopped(self, job: Object) -> bool:
         """Whether the DinoJob of the Job is to end for good."""
-        owner, mine = self.dinojob, observe.controller_uid(job)
+        owner, mine = self.dinojob, objects.controller_uid(job)
         policy = owner["spec"]["runPolicy"] if owner else {}
-        return bool(owner and observe.uid_of(owner) == mine and policy.get("stop"))
+        return bool(owner and objects.uid_of(owner) == mine and policy.get("stop"))
 
     def _may_be_so_large(self, owner: str | None, job: Object) -> None:
         """What did not fit in memory once is not tried again."""
@@ -183,7 +183,7 @@ class Store:
     # ---- storage ------------------------------------------------------------------------------
 
     def _stamp(self) -> str:
-        return observe.format_time(self.now)
+        return objects.format_time(self.now)
 
     def _newborn(self, thing: Object) -> Object:
         made = copy.deepcopy(thing)
@@ -259,7 +259,7 @@ class Store:
         job = self.dinojob
         if job is None:
             return
-        over = [each for each in ("Complete", "Failed") if observe.is_true(job, each)]
+        over = [each for each in ("Complete", "Failed") if objects.is_true(job, each)]
         uid = job["metadata"]["uid"]
         assert len(over) < 2
         assert uid not in self.ended or over == self.ended[uid]["over"], "an end was taken back"

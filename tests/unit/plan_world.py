@@ -10,10 +10,10 @@ import copy
 from collections.abc import Iterator
 from datetime import timedelta
 
-from dino_operator.plan import observe
-from dino_operator.plan.failure import DISRUPTED
 from dino_operator.plan.model import Object
-from dino_operator.plan.observe import INDEX_LABEL
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.failure import DISRUPTED
+from dino_operator.plan.observed.objects import INDEX_LABEL
 from dino_operator.runtime.keys import Kind
 from tests.builders import at
 from tests.unit.plan_store import Crash, Store, is_preflight, queued
@@ -37,21 +37,21 @@ class World(Store):
 
     def live_pod(self) -> Object | None:
         """A pod that may hold a GPU, if there is one."""
-        return next(filter(observe.is_live, self.pods()), None)
+        return next(filter(objects.is_live, self.pods()), None)
 
     def collect_garbage(self) -> None:
         """Deletes what lost its owner; a live pod is asked to go and goes when it ends."""
         owners = {each["metadata"]["uid"] for kind in Kind for each in self.things[kind].values()}
         for job in self.jobs():
-            if observe.controller_uid(job) not in owners:
+            if objects.controller_uid(job) not in owners:
                 self.remove(Kind.JOBS, job)
         for pod in self.pods():
-            if observe.controller_uid(pod) not in owners:
+            if objects.controller_uid(pod) not in owners:
                 self.ask_to_go(pod)
 
     def ask_to_go(self, pod: Object) -> None:
         """Deletes a pod: at once if it ended, else it first gets its grace period."""
-        if not observe.is_live(pod):
+        if not objects.is_live(pod):
             self.remove(Kind.PODS, pod)
         elif "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"]["deletionTimestamp"] = self._stamp()
@@ -66,7 +66,7 @@ class World(Store):
     def admit(self, admitted: bool) -> None:
         """Kueue starts or stops what waits in its queue."""
         for job in self.jobs():
-            if queued(job) and not observe.is_finished(job):
+            if queued(job) and not objects.is_finished(job):
                 if admitted and job["spec"].get("suspend"):
                     job["status"]["startTime"] = self._stamp()
                 if not admitted:
@@ -77,10 +77,10 @@ class World(Store):
     def control_jobs(self) -> None:
         """One round of the Job controller."""
         for job in self.jobs():
-            if observe.is_finished(job):
+            if objects.is_finished(job):
                 continue
-            pods = observe.pods_of(job, self.pods())
-            live = [pod for pod in pods if observe.is_live(pod)]
+            pods = objects.pods_of(job, self.pods())
+            live = [pod for pod in pods if objects.is_live(pod)]
             failure = _failure(job, pods)
             if failure or job["spec"].get("suspend"):
                 for pod in live:
@@ -92,8 +92,8 @@ class World(Store):
 
     def _complete(self, job: Object, pods: list[Object]) -> None:
         """Ends the Job once every index has succeeded; makes the pods that are missing."""
-        done = {observe.index_of(pod) for pod in pods if _code(pod) == 0}
-        busy = {observe.index_of(pod) for pod in pods if observe.is_live(pod)}
+        done = {objects.index_of(pod) for pod in pods if _code(pod) == 0}
+        busy = {objects.index_of(pod) for pod in pods if objects.is_live(pod)}
         wanted = set(range(job["spec"]["completions"]))
         if done == wanted:
             job["status"]["completionTime"] = self._stamp()
@@ -105,7 +105,7 @@ class World(Store):
         ended = {"type": kind, "status": "True", "reason": reason, "message": said}
         job["status"]["conditions"] = [{**ended, "lastTransitionTime": self._stamp()}]
         if kind == "Complete" and is_preflight(job):
-            self.checked.add(observe.controller_uid(job))
+            self.checked.add(objects.controller_uid(job))
         self._store(Kind.JOBS, job)
 
     def _make_pod(self, job: Object, index: int) -> None:
@@ -123,7 +123,7 @@ class World(Store):
 
     def start_pod(self) -> None:
         """Pending pods run."""
-        for pod in filter(observe.is_live, self.pods()):
+        for pod in filter(objects.is_live, self.pods()):
             if pod["status"]["phase"] == "Pending":
                 told = pod["status"].get("conditions", [])
                 pod["status"] = {"phase": "Running", "conditions": told}
@@ -154,7 +154,7 @@ class World(Store):
 
     def forget_pod(self) -> None:
         """A pod that has ended is deleted, and its last words with it."""
-        gone = (pod for pod in self.pods() if not observe.is_live(pod))
+        gone = (pod for pod in self.pods() if not objects.is_live(pod))
         pod = next(gone, None)
         if pod is not None:
             self.remove(Kind.PODS, pod)
@@ -165,14 +165,14 @@ class World(Store):
 
 
 def _code(pod: Object) -> int | None:
-    found = observe.container_state(pod, "terminated") or {}
+    found = objects.container_state(pod, "terminated") or {}
     return found.get("exitCode")
 
 
 def _failure(job: Object, pods: list[Object]) -> tuple[str, str] | None:
     """Reason and message where a pod's end ends the Job; 143 is ignored and replaced."""
-    ended = [pod for pod in pods if not observe.is_live(pod)]
-    disrupted = [pod for pod in ended if observe.is_true(pod, DISRUPTED)]
+    ended = [pod for pod in pods if not objects.is_live(pod)]
+    disrupted = [pod for pod in ended if objects.is_true(pod, DISRUPTED)]
     if disrupted and job["spec"]["completions"] > 1:
         return "PodFailurePolicy", f"Pod p has condition {DISRUPTED} matching FailJob rule"
     codes = [_code(pod) for pod in ended if pod not in disrupted]
@@ -185,7 +185,7 @@ def _failure(job: Object, pods: list[Object]) -> tuple[str, str] | None:
 
 
 def _container(state: str, **more: object) -> Object:
-    return {"name": observe.CONTAINER, "state": {state: {"startedAt": at(0), **more}}}
+    return {"name": objects.CONTAINER, "state": {state: {"startedAt": at(0), **more}}}
 
 
 class Countdown:

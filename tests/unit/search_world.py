@@ -12,9 +12,11 @@ from datetime import timedelta
 from typing import Any
 
 from dino_api import names as api
-from dino_api.resources.dinoautoml import Profile
-from dino_operator.plan import observe, search, status
+from dino_api.automl import Profile
 from dino_operator.plan.model import Children, Object, Patch, Plan, Settings
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported import conditions
+from dino_operator.plan.search import decide
 from tests.builders import NOON
 from tests.unit.search_builders import a_search
 
@@ -65,17 +67,17 @@ class World:
 
     def plan(self) -> Plan:
         """What would be done now, by an operator that knows everything."""
-        return search.plan(*self.look(), self.now, self.settings)
+        return decide.plan(*self.look(), self.now, self.settings)
 
     def reconcile(self, stale: bool = False) -> Plan:
         """One plan, carried out. stale: made from what was seen last, and looked at again where it
         could not be taken back."""
         if not stale:
             self.seen = self.look()
-        planned = search.plan(*self.seen, self.now, self.settings)
+        planned = decide.plan(*self.seen, self.now, self.settings)
         if planned.irrevocable:
             self.seen = self.look()
-            planned = search.plan(*self.seen, self.now, self.settings)
+            planned = decide.plan(*self.seen, self.now, self.settings)
         self.carry_out(planned)
         return planned
 
@@ -102,7 +104,7 @@ class World:
         write()
 
     def _create(self, thing: Object) -> None:
-        kind, name = thing["kind"], observe.name_of(thing)
+        kind, name = thing["kind"], objects.name_of(thing)
         made = copy.deepcopy(thing)
         self.born += 1
         made["metadata"] |= {"uid": f"uid-{self.born}", "creationTimestamp": self.stamp()}
@@ -116,11 +118,11 @@ class World:
 
     def _may_exist(self, made: Object) -> None:
         """Never two of a number, never more than parallelTrials, none too many, none too late."""
-        assert not status.is_over(self.automl), "nothing is made after the end"
+        assert not conditions.is_over(self.automl), "nothing is made after the end"
         number = made["metadata"]["labels"].get(api.Label.TRIAL.value)
         if number is None:
             return
-        assert observe.name_of(made) not in self.dinojobs
+        assert objects.name_of(made) not in self.dinojobs
         assert not self.automl.get("status", {}).get("completionTime"), "the search was over"
         spec = self.automl["spec"]
         assert int(number) < spec.get("maxTrials", SETTINGS.profile.max_trials)
@@ -132,7 +134,7 @@ class World:
 
     def _patch(self, patch: Patch) -> None:
         job = self.dinojobs.get(patch.name)
-        if job is None or observe.uid_of(job) != patch.uid:
+        if job is None or objects.uid_of(job) != patch.uid:
             return
         labels = patch.body.get("metadata", {}).get("labels", {})
         policy = patch.body.get("spec", {}).get("runPolicy", {})
@@ -144,7 +146,7 @@ class World:
         if self.seen[0]["metadata"]["resourceVersion"] != self._version():
             raise Crash("409: planned from another version")
         assert told != self.automl.get("status"), "a write without a change"
-        if status.is_over(self.automl):
+        if conditions.is_over(self.automl):
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before
         self.automl["status"] = copy.deepcopy(told)
@@ -159,7 +161,7 @@ class World:
     # ---- what the test does ---------------------------------------------------------------------
 
     def stamp(self) -> str:
-        return observe.format_time(self.now)
+        return objects.format_time(self.now)
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -175,7 +177,7 @@ class World:
 
     def live(self) -> list[Object]:
         """DinoJobs of trials that have not ended, by number."""
-        found = [each for each in self.dinojobs.values() if not observe.is_finished(each)]
+        found = [each for each in self.dinojobs.values() if not objects.is_finished(each)]
         return [each for each in found if api.Label.TRIAL.value in each["metadata"]["labels"]]
 
     def tell(self, name: str, **told: Any) -> None:
@@ -263,7 +265,7 @@ class World:
 
     def says(self, kind: str) -> tuple[str, str, str]:
         """Status, reason and message of a condition."""
-        found = observe.condition(self.automl, kind) or {}
+        found = objects.condition(self.automl, kind) or {}
         return found.get("status", ""), found.get("reason", ""), found.get("message", "")
 
 
@@ -272,7 +274,7 @@ def report_pod(job: Object, said: Object, code: int) -> Object:
     import json
 
     ended = {"exitCode": code, "message": json.dumps(said)}
-    owner = {"kind": "Job", "uid": observe.uid_of(job), "controller": True}
+    owner = {"kind": "Job", "uid": objects.uid_of(job), "controller": True}
     return {
         "metadata": {
             "name": "report",
@@ -281,11 +283,11 @@ def report_pod(job: Object, said: Object, code: int) -> Object:
         },
         "status": {
             "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [{"name": observe.CONTAINER, "state": {"terminated": ended}}],
+            "containerStatuses": [{"name": objects.CONTAINER, "state": {"terminated": ended}}],
         },
     }
 
 
 def names(things: Iterable[Object]) -> list[str]:
     """Their names."""
-    return [observe.name_of(each) for each in things]
+    return [objects.name_of(each) for each in things]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dino_api.experiment.interpolation import LONGEST, interpolated
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.problem import SpecErrors, render
-from dino_operator.plan import specfile
+from dino_api.problem import render
+from dino_operator.plan.rendered import spec_file
 from tests.builders import a_job
 
 AROUND: dict[str, Any] = {
@@ -158,7 +158,7 @@ def test_a_job_and_the_command_read_it_alike() -> None:
     """The pod gets the text as it is written, and resolves it as the operator did."""
     weights = "${results_dir}/../before/${model.backbone}.pth"
     job = a_job().experiment(train={"pretrained_model_path": weights}).obj()
-    told = specfile.read_spec(job)
+    told = spec_file.read_spec(job)
     content = yaml.safe_load(told.content)
     again, _ = load(content)
     uri = job["spec"]["output"]["uri"]
@@ -177,6 +177,6 @@ def test_a_job_and_the_command_read_it_alike() -> None:
     ],
 )
 def test_a_job_refuses_it_by_its_own_path(value: str, said: str) -> None:
-    with pytest.raises(specfile.InvalidSpec) as caught:
-        specfile.read_spec(a_job().experiment(train={"pretrained_model_path": value}).obj())
+    with pytest.raises(spec_file.InvalidSpec) as caught:
+        spec_file.read_spec(a_job().experiment(train={"pretrained_model_path": value}).obj())
     assert caught.value.problems[0].startswith(said)

@@ -16,7 +16,7 @@ from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, describe, resolve_search
 from dino_operator.plan.model import Object, Settings
-from dino_operator.plan.search.prior import Axis
+from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.preview import preview
 from dino_trainer.cli import build_parser
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dino_api.names import METRIC
-from dino_operator.plan.katib import experiment
+from dino_operator.plan.search.engines.katib import experiment
 from tests.katib import experiment as katib
 from tests.unit.katib_cases import BACKBONE, NAME, a_search, a_trial, a_view, observed
 
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 def rendered(**spec: Any) -> Object:
-    made = experiment.objects(a_view(a_search(**spec)))[-1]
+    made = experiment.to_create(a_view(a_search(**spec)))[-1]
     made["metadata"]["uid"] = "uid-experiment"
     return made
 

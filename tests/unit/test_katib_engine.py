@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from dino_api.names import FailureReason
-from dino_operator.plan.katib import engine
 from dino_operator.plan.model import Refusal, StatusCause
 from dino_operator.plan.search import ends
-from dino_operator.plan.search.engine import Step
+from dino_operator.plan.search.engines.contract import Step
+from dino_operator.plan.search.engines.katib import engine
 from tests.builders import at
 from tests.unit.katib_cases import (
     NAME,

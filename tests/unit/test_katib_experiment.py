@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dino_api.names import Label
-from dino_operator.plan import render, specfile
-from dino_operator.plan.katib import experiment
 from dino_operator.plan.model import Settings
-from dino_operator.plan.pods import Attempt
+from dino_operator.plan.rendered import children, spec_file
+from dino_operator.plan.rendered.pods import Attempt
+from dino_operator.plan.search.engines.katib import experiment
 from tests.unit.katib_cases import BACKBONE, LR, NAME, QUERIES, a_search, a_view
 
 Object = dict[str, Any]
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 def rendered(**spec: Any) -> Object:
     """The Experiment of a search."""
-    return experiment.objects(a_view(a_search(**spec)))[-1]
+    return experiment.to_create(a_view(a_search(**spec)))[-1]
 
 
 def trial_job(**template: Any) -> Object:
@@ -38,7 +38,7 @@ def test_its_name_is_that_of_the_uid_and_has_at_most_40_characters() -> None:
     assert len(name) <= 40
     other = a_search()
     other["metadata"]["uid"] = "1f3e5a52-7b1d-4c55-9e0a-5a3f2f9f4b11"
-    assert experiment.objects(a_view(other))[-1]["metadata"]["name"] != name
+    assert experiment.to_create(a_view(other))[-1]["metadata"]["name"] != name
 
 
 def test_it_is_ours_and_goes_with_the_dinoautoml() -> None:
@@ -188,7 +188,7 @@ def test_the_job_is_that_of_a_dinojob_but_for_what_katib_needs() -> None:
     }
     view = a_view(a_search(template=template))
     job = experiment.as_job(view)
-    theirs = render.job(job, specfile.read_spec(job), Attempt(1), view.settings)
+    theirs = children.job(job, spec_file.read_spec(job), Attempt(1), view.settings)
     ours = trial_job(**template)
     assert {**ours["spec"], "template": None} == {**theirs["spec"], "template": None}
     mine, other = ours["spec"]["template"]["spec"], theirs["spec"]["template"]["spec"]
@@ -213,7 +213,7 @@ def test_a_trial_speaks_to_no_dinojob() -> None:
 
 
 def test_the_config_map_holds_the_template_and_the_space() -> None:
-    made = experiment.objects(a_view())
+    made = experiment.to_create(a_view())
     (config,) = [each for each in made if each["kind"] == "ConfigMap"]
     volumes = trial_job()["spec"]["template"]["spec"]["volumes"]
     assert {"name": "spec", "configMap": {"name": config["metadata"]["name"]}} in volumes
@@ -231,7 +231,7 @@ def test_the_config_map_holds_the_template_and_the_space() -> None:
 
 def test_several_nodes_meet_within_their_trial_and_one_reports() -> None:
     """Without the label both pods would report."""
-    made = experiment.objects(a_view(a_search(template={"resources": {"nodes": 2}})))
+    made = experiment.to_create(a_view(a_search(template={"resources": {"nodes": 2}})))
     (service,) = [each for each in made if each["kind"] == "Service"]
     template = made[-1]["spec"]["trialTemplate"]
     assert template["primaryPodLabels"] == {"batch.kubernetes.io/job-completion-index": "0"}
@@ -250,12 +250,12 @@ def test_shared_objects_that_are_known_are_not_made_again() -> None:
     known = frozenset(
         {("ServiceAccount", "dino-trainer"), ("RoleBinding", "dino-trainer-progress")}
     )
-    made = experiment.objects(a_view(known=known))
+    made = experiment.to_create(a_view(known=known))
     assert [each["kind"] for each in made] == ["ConfigMap", "Experiment"]
 
 
 def test_settings_reach_the_trials() -> None:
     view = a_view(settings=Settings(trainer_image="other:2", image_pull_policy="Always"))
-    job = experiment.objects(view)[-1]["spec"]["trialTemplate"]["trialSpec"]
+    job = experiment.to_create(view)[-1]["spec"]["trialTemplate"]["trialSpec"]
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert (container["image"], container["imagePullPolicy"]) == ("other:2", "Always")

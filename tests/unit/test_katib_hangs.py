@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.katib import hangs, reading
-from dino_operator.plan.katib.hangs import Hang
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.katib import hangs, katib_trials
+from dino_operator.plan.search.engines.katib.hangs import Hang
 from tests.builders import Object, at, later
 from tests.unit.katib_cases import (
     a_job,
@@ -30,7 +30,7 @@ def look(seconds: float, *trials: Object, jobs: Any = (), pods: Any = (), **more
     resource = more.pop("resource", None)
     found = {"experiment": an_experiment(), **more}
     view = a_view(resource, now=later(seconds), katib_trials=trials, jobs=jobs, pods=pods, **found)
-    return hangs.look(view, reading.seen(view))
+    return hangs.look(view, katib_trials.seen(view))
 
 
 def stopped_for(hang: Hang) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan import observe, search
 from dino_operator.plan.model import Children, Plan
-from dino_operator.plan.search import trialjob
+from dino_operator.plan.observed import objects
+from dino_operator.plan.search import decide
+from dino_operator.plan.search.trials import dinojobs
 from tests.builders import Object, at, later
 from tests.unit.katib_cases import (
     NAME,
@@ -27,7 +28,7 @@ from tests.unit.katib_cases import (
 
 def a_baseline(mAP50: float | None = 0.3) -> Object:
     """Trial 0, complete or, without a metric, running with its data found good."""
-    job = trialjob.render(a_view(), 0, {})
+    job = dinojobs.render(a_view(), 0, {})
     ready = {"type": "DataReady", "status": "True", "reason": "DataChecked"}
     job["metadata"] |= {"uid": "uid-0", "creationTimestamp": at(0)}
     job["status"] = {"startTime": at(5), "conditions": [ready]}
@@ -52,7 +53,7 @@ class Story:
     def plan(self, **changed: Any) -> Plan:
         """The next plan; its status is kept."""
         self.children |= changed
-        told = search.plan(self.resource, Children(**self.children), self.now, SETTINGS)
+        told = decide.plan(self.resource, Children(**self.children), self.now, SETTINGS)
         if told.status is not None:
             self.resource["status"] = told.status
         return told
@@ -65,7 +66,7 @@ class Story:
         return told
 
     def reason(self, kind: str) -> str:
-        return str((observe.condition(self.resource, kind) or {}).get("reason"))
+        return str((objects.condition(self.resource, kind) or {}).get("reason"))
 
     @property
     def status(self) -> Object:
@@ -164,7 +165,7 @@ def test_what_katib_never_says_is_said_in_the_condition() -> None:
     job = a_job(trial)
     pod = a_pod(job, "Pending", **waits("ImagePullBackOff", "no such image"))
     story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
-    running = observe.condition(story.resource, "Running") or {}
+    running = objects.condition(story.resource, "Running") or {}
     assert "no such image" in running["message"]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.katib import reading
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.search.engine import Trial
-from dino_operator.plan.search.winner import best
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.contract import Trial
+from dino_operator.plan.search.engines.katib import katib_trials
+from dino_operator.plan.search.trials.best import best
 from tests.builders import at
 from tests.unit.katib_cases import (
     COLLECTOR,
@@ -43,7 +43,7 @@ def read(*found: Object, jobs: tuple[Object, ...] = (), pods: tuple[Object, ...]
         jobs=jobs,
         pods=pods,
     )
-    return reading.trials(view, reading.seen(view))
+    return katib_trials.trials(view, katib_trials.seen(view))
 
 
 def only(*found: Object, **more: Any) -> Trial:
@@ -73,7 +73,7 @@ def test_the_best_trial_is_told_anew_once_its_job_is_seen() -> None:
     for jobs, pods in (((), ()), ((job,), (pod,)), ((), ())):
         seen = {"katib_trials": (trial,), "jobs": jobs, "pods": pods}
         view = a_view(resource, experiment=an_experiment(), **seen)
-        found = best(view, reading.trials(view, reading.seen(view)))
+        found = best(view, katib_trials.trials(view, katib_trials.seen(view)))
         assert found is not None
         told.append((found["checkpoint"], found["mAP50"]))
         resource = {**a_search(), "status": {"best": found}}
@@ -93,7 +93,7 @@ def test_a_trial_that_succeeded() -> None:
         jobs=(job,),
         pods=(pod,),
     )
-    (told,) = reading.trials(view, reading.seen(view))
+    (told,) = katib_trials.trials(view, katib_trials.seen(view))
     assert (told.number, told.name, told.state) == (1, f"{NAME}-a", "Succeeded")
     assert told.parameters == {
         "train.optim.lr": 1e-4,
@@ -230,7 +230,7 @@ def test_numbers_go_by_age_and_stay() -> None:
     ]
     assert (told[0].state, told[0].mAP50) == ("Succeeded", 0.3)
     assert told[0].checkpoint is not None
-    assert (told[1].state, told[1].message) == ("Stopped", reading.GONE)
+    assert (told[1].state, told[1].message) == ("Stopped", katib_trials.GONE)
 
 
 def test_trials_of_another_experiment_are_not_ours() -> None:

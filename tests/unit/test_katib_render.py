@@ -14,7 +14,7 @@ import yaml
 
 from dino_api.kubectl_yaml.reader import read_all
 from dino_operator.kubectl import main
-from dino_operator.plan.search import trialjob
+from dino_operator.plan.search.trials import dinojobs
 from tests.patience import LONG
 from tests.unit.katib_cases import LR, NAME, QUERIES, a_search
 
@@ -132,7 +132,7 @@ def test_trials_are_those_of_the_operator(command: Command) -> None:
     (first, *_) = (
         each for each in command(a_search(), "--engine", "Embedded") if each["kind"] == "DinoJob"
     )
-    assert first == json.loads(json.dumps(trialjob.render(a_view(), 0, {})))
+    assert first == json.loads(json.dumps(dinojobs.render(a_view(), 0, {})))
 
 
 def test_several_manifests_and_lists(command: Command) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_api.result import Checkpoint, Metrics, Result, Validation
-from dino_operator.plan.katib import experiment
+from dino_operator.plan.search.engines.katib import experiment
 from dino_trainer.report.terminal import PlainTerminal
 from tests.patience import LONG
 from tests.unit.katib_cases import a_search, a_view
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 
 def trainer() -> Object:
-    made = experiment.objects(a_view(a_search()))[-1]
+    made = experiment.to_create(a_view(a_search()))[-1]
     pod = made["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]
     return pod["containers"][0]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.katib import space
+from dino_operator.plan.search.engines.katib import space
 from tests.unit.katib_cases import LR, QUERIES, a_search, a_view
 
 Object = dict[str, Any]

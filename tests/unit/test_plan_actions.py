@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_operator.plan import names, observe, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered import names, spec_file
 from tests.builders import ChildBuilder, JobBuilder, Object, PodBuilder, a_child, a_pod, at, later
 from tests.statuses import changed_at, told
 from tests.unit.plan_actions import ACTIONS, DATA, given, job_to
@@ -66,10 +67,10 @@ def test_data_is_checked_first_and_for_what_it_is_for(action: str) -> None:
     done = planned(job_to(action))
     (first,) = jobs_of(done)
     if not DATA[action]:
-        assert observe.name_of(first) == f"x-{action.replace('_', '-')}-1"
+        assert objects.name_of(first) == f"x-{action.replace('_', '-')}-1"
         assert "DataReady" not in conditions(done), "there is nothing to say"
         return
-    assert observe.name_of(first) == "x-preflight-1"
+    assert objects.name_of(first) == "x-preflight-1"
     assert container(first)["command"][:2] == ["dino", "preflight"]
     assert container(first)["command"][4:] == ([] if action == "train" else checks_for(action))
     assert conditions(done)["DataReady"][:2] == ("False", "Checking")
@@ -89,9 +90,9 @@ def test_weights_alone_need_no_data_and_no_check_of_it() -> None:
     job.thing["spec"].pop("datasets")
     done = planned(job)
     (first,) = jobs_of(done)
-    assert observe.name_of(first) == "x-quantize-1"
+    assert objects.name_of(first) == "x-quantize-1"
     assert "DataReady" not in conditions(done)
-    assert specfile.read_spec(job.obj()).workers == 0
+    assert spec_file.read_spec(job.obj()).workers == 0
 
 
 def checks_for(action: str) -> list[str]:
@@ -104,11 +105,11 @@ def test_then_its_command_runs_under_a_name_that_hosts_can_have(action: str) -> 
     job = job_to(action).condition("DataReady", reason="DataChecked", lastTransitionTime=at(0))
     done = planned(job)
     (made,) = jobs_of(done)
-    assert observe.name_of(made) == f"x-{action.replace('_', '-')}-1"
+    assert objects.name_of(made) == f"x-{action.replace('_', '-')}-1"
     assert container(made)["command"] == ["dino", action, "-e", "/etc/dino/spec.yaml"]
     assert made["metadata"]["labels"]["dino-operator.io/action"] == action
     (config,) = (each for each in done.creates if each["kind"] == "ConfigMap")
-    assert "_" not in observe.name_of(config)
+    assert "_" not in objects.name_of(config)
     assert made["spec"]["podFailurePolicy"]["rules"][-1]["action"] == "FailJob"
 
 
@@ -120,7 +121,7 @@ def test_the_longest_name_of_an_engines_job_fits() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_pod_reads_what_the_resource_says(action: str) -> None:
-    resolved = specfile.read_spec(job_to(action).obj())
+    resolved = spec_file.read_spec(job_to(action).obj())
     read = yaml.safe_load(resolved.content)
     keys = {
         "train": "train_data_sources",
@@ -244,7 +245,7 @@ def test_its_first_pod_reports(action: str) -> None:
     job.thing.pop("status", None)
     done = planned(job, (child,), (pod,))
     assert done.status is not None
-    assert done.status["reporter"] == observe.name_of(pod.obj())
+    assert done.status["reporter"] == objects.name_of(pod.obj())
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -253,7 +254,7 @@ def test_only_trainings_are_said_to_save_checkpoints(action: str) -> None:
     done = planned(job.suspended(), (child,), (pod,))
     said = conditions(done)["Running"][2]
     saves = action in ("train", "distill")
-    assert said == f"pod {observe.name_of(pod.obj())}{' saves a checkpoint and' * saves} stops"
+    assert said == f"pod {objects.name_of(pod.obj())}{' saves a checkpoint and' * saves} stops"
     held = planned(job.suspended(), (child.suspended(),))
     assert ("last checkpoint" in conditions(held)["Suspended"][2]) == saves
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dino_api.names import KIND
-from dino_operator.plan import search
-from dino_operator.plan.dropped import problems
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Plan, Settings
-from dino_operator.plan.names import LAST_APPLIED
+from dino_operator.plan.observed.dropped_keys import problems
+from dino_operator.plan.rendered.names import LAST_APPLIED
+from dino_operator.plan.search import decide
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
 from tests.builders import NOON, JobBuilder, Object, a_child, a_job, a_preflight, at
@@ -210,13 +210,13 @@ def test_nothing_is_made_of_a_search_whose_key_was_dropped(
     change: tuple[str, Any], said: str
 ) -> None:
     resource = lost(applied(a_search(), change), change)
-    found = search.plan(resource, Children(), NOON, SETTINGS)
+    found = decide.plan(resource, Children(), NOON, SETTINGS)
     failure = failure_of(found)
     assert found.creates == ()
     assert (failure["reason"], said in failure["message"]) == ("InvalidSpec", True)
     assert failure["remedy"] == f"Delete the DinoAutoML, {HOW}"
     trial = a_job("x-trial-0").obj()
-    begun = search.plan(resource, Children(dinojobs=(trial,)), NOON, SETTINGS)
+    begun = decide.plan(resource, Children(dinojobs=(trial,)), NOON, SETTINGS)
     assert begun.status is None or failure_of(begun) == {}
 
 

@@ -11,9 +11,9 @@ import torch
 import dino_trainer
 from dino_api import failures
 from dino_api.result import Failure, Result, Validation
-from dino_operator.plan import failure
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children
+from dino_operator.plan.observed import failure
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
 from dino_trainer.errors import failure_of

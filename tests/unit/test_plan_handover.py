@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dino_operator.plan import specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
+from dino_operator.plan.job.parent import left_in
 from dino_operator.plan.model import Children, Plan
-from dino_operator.plan.parent import left_in
+from dino_operator.plan.rendered import spec_file
 from tests.builders import Builder, JobBuilder, Object, a_job, later
 from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS
@@ -44,7 +44,7 @@ def ready(done: Plan) -> tuple[str, str, str]:
 
 
 def read(job: JobBuilder) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(specfile.read_spec(job.obj()).content)
+    content: dict[str, Any] = yaml.safe_load(spec_file.read_spec(job.obj()).content)
     return content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dino_api.names import Label
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, Plan
 from tests.builders import (
     ChildBuilder,

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import attempts, pods, render, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job import attempts
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.rendered import children, pods, spec_file
+from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     Builder,
     ChildBuilder,
@@ -44,16 +45,16 @@ HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last c
 def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tuple[Object, ...]:
     """The objects that creating an attempt takes; tests of the renderer look inside them."""
     resource = job.obj()
-    resolved = specfile.read_spec(resource)
+    resolved = spec_file.read_spec(resource)
     made = [
-        render.config_map(resource, resolved),
-        render.job(resource, resolved, attempt, SETTINGS),
+        children.config_map(resource, resolved),
+        children.job(resource, resolved, attempt, SETTINGS),
     ]
-    return (*(render.shared(resource) if shared else []), *made)
+    return (*(children.shared(resource) if shared else []), *made)
 
 
 def digest_of(job: JobBuilder) -> str:
-    return specfile.read_spec(job.obj()).digest
+    return spec_file.read_spec(job.obj()).digest
 
 
 @dataclass
@@ -84,7 +85,7 @@ def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
 
 def _begin() -> dict[str, Case]:
     job = a_job().status(CHECKED)
-    known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", render.ROLE_BINDING)})
+    known = frozenset({("ServiceAccount", "dino-trainer"), ("RoleBinding", children.ROLE_BINDING)})
     return {
         "a checked job gets its account, its right, its spec and one Job": Case(job, created(job)),
         "what its namespace is known to have is not made again": Case(

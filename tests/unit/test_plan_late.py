@@ -9,10 +9,11 @@ import pytest
 
 from dino_api.names import Env, Label
 from dino_api.result import Failure, Result
-from dino_operator.plan import late, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job import late_result
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Delete, Plan, Refusal, Settings
-from dino_operator.plan.view import View
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import spec_file
 from tests.builders import (
     ChildBuilder,
     JobBuilder,
@@ -268,7 +269,7 @@ def test_without_the_attempt_it_is_needless() -> None:
 def made(job: JobBuilder, **settings: Any) -> Object:
     resource = job.obj()
     view = View(resource, Children(), later(0), replace(SETTINGS, **settings))
-    return late.job(view, specfile.read_spec(resource), 1)
+    return late_result.job(view, spec_file.read_spec(resource), 1)
 
 
 def test_its_pod_is_small_has_no_token_and_no_cache() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan import quantities
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children
+from dino_operator.plan.rendered import quantities
 from tests.builders import Object, a_job, later
 from tests.statuses import CHECKED
 from tests.unit.plan_cases import SETTINGS

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
-from dino_operator.plan import account, pods
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.view import View
+from dino_operator.plan.observed import active_time
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import pods
+from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     ChildBuilder,
     JobBuilder,
@@ -445,6 +446,6 @@ def test_a_suspension_that_the_job_controller_did_not_see_takes_no_run_back() ->
     """Suspended at 100 s and resumed at once: it ran on from the start, until 3,700 s."""
     child = a_child(a_job()).ran(0).failed(end=3700)
     child.note(Annotation.SPENT, "100").note(Annotation.SPENT_UNTIL, at(100))
-    assert account.total(child.obj()) == 3700
+    assert active_time.total(child.obj()) == 3700
     child.spec(suspend=True)
-    assert account.total(child.obj()) == 100, "it ended while it was suspended"
+    assert active_time.total(child.obj()) == 100, "it ended while it was suspended"

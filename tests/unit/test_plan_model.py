@@ -22,8 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dino_operator.plan import observe
 from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
@@ -274,25 +274,25 @@ class Adversary(RuleBasedStateMachine):
 
     @invariant()
     def one_job_runs(self) -> None:
-        unfinished = [job for job in self.world.jobs() if not observe.is_finished(job)]
+        unfinished = [job for job in self.world.jobs() if not objects.is_finished(job)]
         assert len(unfinished) <= 1
-        live = list(filter(observe.is_live, self.world.pods()))
-        assert len({observe.controller_uid(pod) for pod in live}) <= 1
-        assert len({observe.index_of(pod) for pod in live}) == len(live)
+        live = list(filter(objects.is_live, self.world.pods()))
+        assert len({objects.controller_uid(pod) for pod in live}) <= 1
+        assert len({objects.index_of(pod) for pod in live}) == len(live)
         self.world.note_ends()
 
     def settle(self) -> None:
         """The adversary rests: everything ends, and then nothing is written."""
-        if self.world.dinojob is not None and not observe.is_true(self.world.dinojob, "Complete"):
+        if self.world.dinojob is not None and not objects.is_true(self.world.dinojob, "Complete"):
             self.world.edit(suspend=False)
         for _ in range(ROUNDS):
             self.cluster_goes_on()
             self.world.end_pod(0)
         job = self.world.dinojob
         if job is not None:
-            over = observe.is_true(job, "Complete") or observe.is_true(job, "Failed")
+            over = objects.is_true(job, "Complete") or objects.is_true(job, "Failed")
             assert over, f"still {job['status']}"
-            assert not list(filter(observe.is_live, self.world.pods())), "a GPU is held for ever"
+            assert not list(filter(objects.is_live, self.world.pods())), "a GPU is held for ever"
             assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
         else:
             assert not self.world.things[Kind.JOBS]

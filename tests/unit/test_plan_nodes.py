@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan import attempts, failure
+from dino_operator.plan.job import attempts
 from dino_operator.plan.model import Plan
+from dino_operator.plan.observed import failure
 from tests.builders import ChildBuilder, JobBuilder, PodBuilder, a_child, a_job, a_pod, at
 from tests.statuses import ATTEMPT, changed_at, told
 from tests.unit.plan_cases import Case, check

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from dino_api.failures import by_reason
-from dino_operator.plan import pods, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, Plan
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.rendered import pods, spec_file
+from dino_operator.plan.rendered.names import Annotation
 from tests.builders import Builder, JobBuilder, Object, a_job, at, later
 from tests.statuses import UNCHECKED, told, told_at
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created
@@ -112,7 +112,7 @@ def _fails(said: str) -> Plan:
 
 
 def _begins(job: JobBuilder) -> Plan:
-    digest = specfile.read_spec(job.obj()).digest
+    digest = spec_file.read_spec(job.obj()).digest
     status = told("Preparing", data=UNCHECKED, running=UNCHECKED, parent=READY, inherited=TAKEN)
     status = {**told_at(status, 60), "specDigest": digest, "image": "trainer:1"}
     made = created(job, pods.Attempt(1, preflight=True))
@@ -129,7 +129,7 @@ def test_plan(sentence: str) -> None:
 
 def test_the_trainer_starts_from_the_parents_checkpoint_with_its_structure() -> None:
     job = an_heir().experiment(model={"dropout_ratio": 0.1}).status({"inherited": TAKEN})
-    read = yaml.safe_load(specfile.read_spec(job.obj()).content)
+    read = yaml.safe_load(spec_file.read_spec(job.obj()).content)
     assert read["train"]["pretrained_model_path"] == WEIGHTS
     assert read["model"] == {**TAKEN["experiment"]["model"], "dropout_ratio": 0.1}
     assert read["dataset"]["num_classes"] == 4
@@ -137,7 +137,7 @@ def test_the_trainer_starts_from_the_parents_checkpoint_with_its_structure() -> 
 
 def test_classes_of_its_own_stay() -> None:
     job = an_heir().spec(numClasses=9).status({"inherited": TAKEN})
-    read = yaml.safe_load(specfile.read_spec(job.obj()).content)
+    read = yaml.safe_load(spec_file.read_spec(job.obj()).content)
     assert read["dataset"]["num_classes"] == 9
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import passed, pods, render, routing, specfile
-from dino_operator.plan.katib import experiment
+from dino_operator.plan.job import routing
 from dino_operator.plan.model import Children, Object
-from dino_operator.plan.pods import Attempt
-from dino_operator.plan.search import follower, report, trialjob
-from dino_operator.plan.view import View
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import carried_labels, children, pods, spec_file
+from dino_operator.plan.rendered.pods import Attempt
+from dino_operator.plan.search.after import follower, report
+from dino_operator.plan.search.engines.katib import experiment
+from dino_operator.plan.search.trials import dinojobs
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.keys import Key, Kind
 from tests.builders import NOON, JobBuilder, a_job
@@ -62,12 +64,12 @@ def theirs(thing: Object, kind: str = "labels") -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", TRACKING)
 def test_marks_of_tools_are_not_taken_over(key: str) -> None:
-    assert not passed.is_usual(key)
+    assert not carried_labels.is_usual(key)
 
 
 @pytest.mark.parametrize("key", [*USUAL, *SELECTING, *NOTES])
 def test_the_usual_ones_are(key: str) -> None:
-    assert passed.is_usual(key)
+    assert carried_labels.is_usual(key)
 
 
 ON_CHILDREN = {**USUAL, **SELECTING, **FROM_POD}
@@ -77,12 +79,12 @@ NOTED = {**NOTES, "example.com/note": "n"}
 @pytest.mark.parametrize("preflight", [True, False])
 def test_every_child_of_a_dinojob_has_them(preflight: bool) -> None:
     job = labelled(a_job()).obj()
-    resolved = specfile.read_spec(job)
+    resolved = spec_file.read_spec(job)
     attempt = Attempt(1, preflight=preflight)
     made = [
-        render.config_map(job, resolved),
-        render.service(job, resolved),
-        render.job(job, resolved, attempt, SETTINGS),
+        children.config_map(job, resolved),
+        children.service(job, resolved),
+        children.job(job, resolved, attempt, SETTINGS),
     ]
     for thing in made:
         assert theirs(thing) == ON_CHILDREN, thing["kind"]
@@ -97,21 +99,21 @@ def test_every_child_of_a_dinojob_has_them(preflight: bool) -> None:
 def test_pods_do_not_take_over_what_services_select_by() -> None:
     """A Service of the same application would send its users to a training."""
     job = labelled(a_job()).obj()
-    resolved = specfile.read_spec(job)
+    resolved = spec_file.read_spec(job)
     pod = pods.template(job, resolved, Attempt(1), SETTINGS)
     assert theirs(pod) == {**USUAL, **FROM_POD}, "podTemplate may: there somebody wished it"
     assert pod["metadata"]["annotations"] == NOTED
 
 
 def test_shared_objects_belong_to_no_job() -> None:
-    for thing in render.shared(labelled(a_job()).obj()):
+    for thing in children.shared(labelled(a_job()).obj()):
         assert theirs(thing) == {}
 
 
 def test_a_job_without_any_is_as_before() -> None:
     job = a_job().obj()
-    resolved = specfile.read_spec(job)
-    assert "annotations" not in render.config_map(job, resolved)["metadata"]
+    resolved = spec_file.read_spec(job)
+    assert "annotations" not in children.config_map(job, resolved)["metadata"]
     assert "annotations" not in pods.template(job, resolved, Attempt(1), SETTINGS)["metadata"]
 
 
@@ -131,12 +133,12 @@ def a_labelled_view(**spec: Any) -> Any:
 
 
 def test_every_trial_has_them_and_its_jobs_with_it() -> None:
-    trial = trialjob.render(a_labelled_view(), 1, {})
+    trial = dinojobs.render(a_labelled_view(), 1, {})
     assert theirs(trial) == ON_CHILDREN
     assert theirs(trial, "annotations") == NOTES
     assert trial["metadata"]["annotations"]["dino-operator.io/data-checked-by"]
     trial["metadata"]["uid"] = "u"
-    child = render.job(trial, specfile.read_spec(trial), Attempt(1), SETTINGS)
+    child = children.job(trial, spec_file.read_spec(trial), Attempt(1), SETTINGS)
     assert theirs(child) == ON_CHILDREN
     assert theirs(child["spec"]["template"]) == {**USUAL, **FROM_POD}
     assert "dino-operator.io/trial" not in child["metadata"]["labels"]
@@ -145,7 +147,7 @@ def test_every_trial_has_them_and_its_jobs_with_it() -> None:
 def test_the_report_has_them() -> None:
     view = a_labelled_view()
     view.resource.setdefault("status", {})["history"] = []
-    config, job = report.objects(view, "it ended")[-2:]
+    config, job = report.to_create(view, "it ended")[-2:]
     for thing in (config, job):
         assert theirs(thing) == ON_CHILDREN
         assert theirs(thing, "annotations") == NOTES
@@ -161,7 +163,7 @@ def test_a_job_on_the_winner_has_them() -> None:
 
 
 def test_katibs_experiment_and_its_trials_have_them() -> None:
-    made = experiment.objects(a_labelled_view())[-2:]
+    made = experiment.to_create(a_labelled_view())[-2:]
     for thing in made:
         assert theirs(thing) == ON_CHILDREN
         assert theirs(thing, "annotations") == NOTES
@@ -178,7 +180,7 @@ def test_what_is_taken_over_is_kept_in_the_cache() -> None:
     cache.put(Kind.DINOJOBS, job)
     kept = cache.resource(Key(Kind.DINOJOBS, "team", "x"))
     assert kept is not None
-    assert render.config_map(kept, specfile.read_spec(kept)) == render.config_map(
-        job, specfile.read_spec(job)
+    assert children.config_map(kept, spec_file.read_spec(kept)) == children.config_map(
+        job, spec_file.read_spec(job)
     )
     assert not TRACKING.keys() & {*kept["metadata"]["annotations"]} - {*OURS}

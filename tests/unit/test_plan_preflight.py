@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from dino_api.failures import by_reason
-from dino_operator.plan import attempts, pods, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job import attempts
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Delete, Event, Plan
+from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import JobBuilder, Object, a_child, a_job, a_pod, a_preflight, at, later
 from tests.statuses import CHECKING, RESULT, RUNNING, UNCHECKED, changed_at, told, told_at
 from tests.unit.plan_cases import (
@@ -38,7 +39,7 @@ LEFT = {"specDigest": "digest", "image": "trainer:1"}
 
 
 def facts_of(job: JobBuilder) -> Object:
-    return {"specDigest": specfile.read_spec(job.obj()).digest, "image": "trainer:1"}
+    return {"specDigest": spec_file.read_spec(job.obj()).digest, "image": "trainer:1"}
 
 
 def failed(reason: str, said: str, failure: Object, when: float = 60, **more: object) -> Plan:

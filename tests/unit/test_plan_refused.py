@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan import observe, refused, search
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Object, Plan, Refusal
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported import refusals
+from dino_operator.plan.search import decide
 from tests.builders import a_child, a_job, a_pod, a_preflight, at, later
 from tests.statuses import RUNNING
 from tests.unit.plan_cases import SETTINGS
@@ -24,7 +26,7 @@ every_answer = pytest.mark.parametrize("answer", WAITED_FOR.values(), ids=WAITED
 
 @every_answer
 def test_what_the_cluster_refuses_is_waited_for(answer: Answer) -> None:
-    judged = refused.judge(answer.refusal("Job", "x-preflight-1"))
+    judged = refusals.judge(answer.refusal("Job", "x-preflight-1"))
     assert judged.reason == answer.judged
     assert not judged.ends
     assert judged.said.startswith("the API server refuses Job x-preflight-1: ")
@@ -32,18 +34,18 @@ def test_what_the_cluster_refuses_is_waited_for(answer: Answer) -> None:
 
 
 def test_the_apis_own_validation_ends_it() -> None:
-    judged = refused.judge(INVALID.refusal())
+    judged = refusals.judge(INVALID.refusal())
     assert judged.ends
     assert "spec.template.spec.tolerations[0].key: Invalid value" in judged.said
 
 
 @pytest.mark.parametrize("kind", ["ServiceAccount", "RoleBinding"])
 def test_what_has_nothing_of_the_spec_does_not_end_a_job(kind: str) -> None:
-    assert not refused.judge(INVALID.refusal(kind)).ends
+    assert not refusals.judge(INVALID.refusal(kind)).ends
 
 
 def test_a_namespace_that_goes_is_quiet() -> None:
-    assert refused.judge(TERMINATING.refusal()).is_quiet
+    assert refusals.judge(TERMINATING.refusal()).is_quiet
 
 
 @pytest.mark.parametrize(
@@ -60,14 +62,14 @@ def test_a_namespace_that_goes_is_quiet() -> None:
     ],
 )
 def test_the_remedy_says_whom_to_ask_and_what_to_do(case: str, words: str) -> None:
-    assert words in refused.judge(WAITED_FOR[case].refusal()).message
+    assert words in refusals.judge(WAITED_FOR[case].refusal()).message
 
 
 def test_a_connections_own_port_is_not_told() -> None:
     """It is another one each time, and each change of words would cost a write."""
     said = 'failed calling webhook "w": read tcp 10.0.0.1:{}->10.0.0.2:443: connection reset'
     both = {
-        refused.judge(Refusal("create", "Job", "x", 500, message=said.format(port))).message
+        refusals.judge(Refusal("create", "Job", "x", 500, message=said.format(port))).message
         for port in (41000, 42000)
     }
     assert len(both) == 1
@@ -157,9 +159,9 @@ def test_words_that_were_heard_before_change_nothing() -> None:
 
 def test_what_may_pass_at_once_has_an_event_once_it_lasts() -> None:
     job, answer = a_job().obj(), WAITED_FOR["unavailable"]
-    found = [refused.lasting(job, answer.refusal(heard=count)) for count in range(8)]
+    found = [refusals.lasting(job, answer.refusal(heard=count)) for count in range(8)]
     assert [len(each) for each in found] == [0, 0, 0, 1, 0, 0, 0, 0]
-    assert not refused.lasting(job, WAITED_FOR["quota"].refusal(heard=3)), "it had its event"
+    assert not refusals.lasting(job, WAITED_FOR["quota"].refusal(heard=3)), "it had its event"
 
 
 def test_a_failure_that_is_retried_stays_while_the_next_attempt_is_refused() -> None:
@@ -201,7 +203,7 @@ def test_a_refused_change_leaves_a_running_job_running(
     found = running(told)
     assert (found["status"], found["reason"]) == ("True", reason)
     assert "Job x-train-1" in found["message"]
-    assert not observe.is_true({"status": told.status}, "Suspended"), "it is not held"
+    assert not objects.is_true({"status": told.status}, "Suspended"), "it is not held"
     assert [each.reason for each in told.events] == ["Refused"]
     assert (told.creates, told.patches, told.deletes) == ((), (), ())
 
@@ -239,7 +241,7 @@ def test_after_the_end_a_refused_change_says_nothing_new() -> None:
 
 def searched(world: World, refusal: Refusal) -> Plan:
     resource, children = world.look()
-    return search.plan(resource, replace(children, refusal=refusal), world.now, world.settings)
+    return decide.plan(resource, replace(children, refusal=refusal), world.now, world.settings)
 
 
 @every_answer

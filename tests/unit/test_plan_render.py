@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan import names, pods, quantities, render, specfile
-from dino_operator.plan.memory import MicroBatch
+from dino_operator.plan.job.out_of_memory import MicroBatch
 from dino_operator.plan.model import Settings
+from dino_operator.plan.rendered import children, names, pods, quantities, spec_file
 from tests.builders import JobBuilder, Object, a_job
 from tests.unit.plan_actions import job_to
 
@@ -18,7 +18,7 @@ GPU = "nvidia.com/gpu"
 
 def job_of(job: JobBuilder, attempt: pods.Attempt = FIRST, settings: Settings = SETTINGS) -> Object:
     resource = job.obj()
-    return render.job(resource, specfile.read_spec(resource), attempt, settings)
+    return children.job(resource, spec_file.read_spec(resource), attempt, settings)
 
 
 def pod_of(job: JobBuilder, attempt: pods.Attempt = FIRST, settings: Settings = SETTINGS) -> Object:
@@ -146,7 +146,7 @@ def test_several_pods_meet_at_the_first() -> None:
     spec = made["spec"]
     assert (spec["completions"], spec["parallelism"], spec["completionMode"]) == (3, 3, "Indexed")
     resource = job.obj()
-    service = render.service(resource, specfile.read_spec(resource))
+    service = children.service(resource, spec_file.read_spec(resource))
     host = service["metadata"]["name"]
     pod = spec["template"]
     assert pod["spec"]["subdomain"] == host
@@ -173,7 +173,7 @@ def test_only_several_pods_get_a_service_and_the_check_is_one_pod() -> None:
         (asks(nodes=2), FIRST, True),
     ):
         resource = job.obj()
-        made = render.inputs(resource, specfile.read_spec(resource), attempt.preflight)
+        made = children.inputs(resource, spec_file.read_spec(resource), attempt.preflight)
         assert ("Service" in {each["kind"] for each in made}) is wanted
         assert ("completionMode" in job_of(job, attempt)["spec"]) is wanted
         assert ("DINO_NODES" in env(pod_of(job, attempt))) is wanted

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dino_api.failures import by_reason
-from dino_operator.plan import failure, pods
 from dino_operator.plan.model import Plan
+from dino_operator.plan.observed import failure
+from dino_operator.plan.rendered import pods
 from tests.builders import (
     a_child,
     a_job,

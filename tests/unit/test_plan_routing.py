@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
-from dino_api.resources.dinoautoml import DinoAutoMLSpec
-from dino_operator.plan import pods, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, Plan
+from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import (
     JobBuilder,
     Object,
@@ -170,7 +169,7 @@ def _checks(why: tuple[str, str]) -> Object:
 
 
 def _trains(job: JobBuilder, why: tuple[str, str]) -> Plan:
-    status = {**_checks(why), "specDigest": specfile.read_spec(job.obj()).digest}
+    status = {**_checks(why), "specDigest": spec_file.read_spec(job.obj()).digest}
     made = created(job, pods.Attempt(1, preflight=True))
     return Plan(creates=made, status=status, requeue_after=60)
 
@@ -188,7 +187,7 @@ def _without_data() -> JobBuilder:
 
 def _no_data(why: tuple[str, str]) -> Plan:
     rule = by_reason("InvalidSpec")
-    said = specfile.NO_DATA
+    said = spec_file.NO_DATA
     status = told(
         "Failed",
         routed=why,

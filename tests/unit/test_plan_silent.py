@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan import render, specfile
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Object, Plan, Settings
+from dino_operator.plan.rendered import children, spec_file
 from tests.builders import a_child, a_job, a_pod, at, later
 from tests.statuses import ATTEMPT, RUNNING, changed_at, told
 from tests.unit.plan_cases import Case, check
@@ -35,7 +35,7 @@ def _wrote(status: Object, when: float) -> Object:
 def _needed() -> tuple[Object, ...]:
     """Its account, its right, and the rest of what a pod needs."""
     resource = a_job().obj()
-    return tuple(render.inputs(resource, specfile.read_spec(resource), preflight=False))
+    return tuple(children.inputs(resource, spec_file.read_spec(resource), preflight=False))
 
 
 def _case(status: Object, plan: Plan, now: float) -> Case:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import render, specfile, workload
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Object
-from dino_operator.plan.pods import Attempt
+from dino_operator.plan.observed import workload
+from dino_operator.plan.rendered import children, spec_file
+from dino_operator.plan.rendered.pods import Attempt
 from tests.builders import a_job, later
 from tests.unit.plan_cases import SETTINGS
 
@@ -167,7 +168,7 @@ def test_what_is_said(sentence: str) -> None:
 def labels_of(job: Any, preflight: bool = False) -> Object:
     resource = job.obj()
     attempt = Attempt(1, preflight=preflight)
-    made = render.job(resource, specfile.read_spec(resource), attempt, SETTINGS)
+    made = children.job(resource, spec_file.read_spec(resource), attempt, SETTINGS)
     return {key: text for key, text in made["metadata"]["labels"].items() if "kueue" in key}
 
 
@@ -186,7 +187,7 @@ def test_a_queue_may_be_named_by_its_label(where: str) -> None:
     else:
         job.spec(podTemplate={"labels": {QUEUE: "lab"}})
     resource = job.obj()
-    made = render.job(resource, specfile.read_spec(resource), Attempt(1), SETTINGS)
+    made = children.job(resource, spec_file.read_spec(resource), Attempt(1), SETTINGS)
     assert made["metadata"]["labels"][QUEUE] == "lab"
     assert made["spec"]["suspend"] is True
 

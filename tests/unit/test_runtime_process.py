@@ -16,9 +16,9 @@ from kubernetes.aio import config
 
 from dino_api.kubectl_yaml.reader import read
 from dino_operator import handlers, main
-from dino_operator.plan import names, specfile
 from dino_operator.plan.model import Settings
-from dino_operator.plan.specfile import to_yaml
+from dino_operator.plan.rendered import names, spec_file
+from dino_operator.plan.rendered.spec_file import to_yaml
 from dino_operator.runtime.client import ApiError, Client, configuration, path
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.loop import Operator, Options
@@ -249,9 +249,9 @@ def test_and_ours_reads_texts_as_texts(value: dict[str, Any]) -> None:
 
 def test_the_file_is_written_where_a_child_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at a job reads its spec, and few of them make anything."""
-    monkeypatch.setattr(specfile, "to_yaml", lambda _: pytest.fail("it was written"))
+    monkeypatch.setattr(spec_file, "to_yaml", lambda _: pytest.fail("it was written"))
     job = a_job().obj()
-    resolved = specfile.read_spec(job)
+    resolved = spec_file.read_spec(job)
     monkeypatch.undo()
     assert read(resolved.content)["results_dir"] == job["spec"]["output"]["uri"]
 

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 
-from dino_operator.plan import observe
 from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
@@ -100,7 +100,7 @@ async def test_cut_off_at_any_write_it_ends_the_same(
     assert cut.left <= 0, "it was cut off"
     assert bench.world.created_jobs == BOTH
     assert bench.world.dinojob is not None
-    assert observe.is_true(bench.world.dinojob, "Complete")
+    assert objects.is_true(bench.world.dinojob, "Complete")
     assert bench.world.dinojob["status"]["dataset"] == {"images": 10, "warnings": ["w"]}
     events = [name for kind, name in bench.world.others if kind == "Event"]
     assert len(events) == 1, "told once"
@@ -126,7 +126,7 @@ async def test_a_pod_that_the_cache_has_not_seen_holds_the_next_job_back() -> No
     await bench.reconciler.reconcile(KEY)
     assert bench.world.created_jobs == BOTH, "its pod still lives"
     assert bench.world.dinojob is not None
-    said = observe.condition(bench.world.dinojob, "Running")
+    said = objects.condition(bench.world.dinojob, "Running")
     assert said is not None
     assert said["reason"] == "WaitingForChild"
 
@@ -156,7 +156,7 @@ async def test_a_late_plan_does_not_take_back_the_end() -> None:
         await bench.reconciler.reconcile(KEY)
     assert await bench.reconciler.reconcile(KEY) is None
     assert bench.world.dinojob is not None
-    assert observe.is_true(bench.world.dinojob, "Complete")
+    assert objects.is_true(bench.world.dinojob, "Complete")
 
 
 async def test_a_resource_that_is_gone_costs_nothing() -> None:
@@ -179,7 +179,7 @@ async def test_the_job_of_a_stranger_is_left_alone() -> None:
     assert again == Settings("").recheck
     assert bench.world.created_jobs == []
     assert bench.world.dinojob is not None
-    said = observe.condition(bench.world.dinojob, "Running")
+    said = objects.condition(bench.world.dinojob, "Running")
     assert said is not None
     assert said["reason"] == "ChildNameConflict"
     await bench.work()
@@ -234,7 +234,7 @@ async def test_events_are_read_of_a_job_that_lacks_its_pod_and_said_once() -> No
     await bench.work()
     job = next(bench.world.jobs())
     refused = {
-        "metadata": {"creationTimestamp": observe.format_time(bench.world.now)},
+        "metadata": {"creationTimestamp": objects.format_time(bench.world.now)},
         "reason": "FailedCreate",
         "message": "Error creating: exceeded quota: few",
     }
@@ -244,7 +244,7 @@ async def test_events_are_read_of_a_job_that_lacks_its_pod_and_said_once() -> No
     await bench.work()
     told = bench.world.dinojob
     assert told is not None
-    running = observe.condition(told, "Running") or {}
+    running = objects.condition(told, "Running") or {}
     assert running["reason"] == "QuotaExceeded"
     assert running["message"].startswith("no pod is created: exceeded quota: few. Remedy: ")
     assert bench.world.writes - before == 2, "an event and a status, and nothing after"
@@ -274,5 +274,5 @@ async def test_without_the_right_to_read_them_jobs_run_all_the_same() -> None:
     await bench.work()
     told = bench.world.dinojob
     assert told is not None
-    said = (observe.condition(told, "Running") or {})["message"]
+    said = (objects.condition(told, "Running") or {})["message"]
     assert said == "no pod is created; kubectl describe job x-preflight-1 says why"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan import observe
 from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.observed import objects
 from dino_operator.runtime.client import ApiError, _decode
 from dino_operator.runtime.katib import Katib
 from dino_operator.runtime.keys import Key, Kind
@@ -62,7 +62,7 @@ class Refusing(Bench):
         return dict(found.get("status") or {})
 
     def running(self) -> Object:
-        return observe.condition({"status": self.status}, "Running") or {}
+        return objects.condition({"status": self.status}, "Running") or {}
 
 
 def submit(bench: Refusing, kind: str) -> None:

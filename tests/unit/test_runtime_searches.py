@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan import observe
 from dino_operator.plan.model import Children, Delete, Object, Plan, Settings
+from dino_operator.plan.observed import objects
 from dino_operator.runtime import loop, reconcile
 from dino_operator.runtime.client import OURS, ApiError
 from dino_operator.runtime.katib import Katib, Seen
@@ -48,7 +48,7 @@ async def test_a_searched_job_costs_four_writes_and_ends_with_its_search() -> No
     await searched(bench)
     job = bench.world.dinojob
     assert job is not None
-    assert observe.is_true(job, "Complete")
+    assert objects.is_true(job, "Complete")
     assert job["status"]["checkpoint"] == {"uri": "s3://a/b"}
     assert bench.world.created_jobs == []
     assert bench.world.writes == WRITES
@@ -70,7 +70,7 @@ async def test_cut_off_at_any_write_there_is_one_search(
     born = [each["metadata"]["uid"] for each in bench.world.things[Kind.DINOAUTOMLS].values()]
     assert born == ["uid-2"]
     assert bench.world.dinojob is not None
-    assert observe.is_true(bench.world.dinojob, "Complete")
+    assert objects.is_true(bench.world.dinojob, "Complete")
 
 
 async def test_suspending_reaches_the_search() -> None:
@@ -87,7 +87,7 @@ async def test_a_search_that_the_cache_has_not_seen_is_ours_by_its_owner() -> No
     bench.world.submit_searched()
     bench.see()
     assert bench.world.dinojob is not None
-    made = a_search_for(a_job().uid(observe.uid_of(bench.world.dinojob))).obj()
+    made = a_search_for(a_job().uid(objects.uid_of(bench.world.dinojob))).obj()
     made["metadata"]["labels"] = {}
     bench.world._store(Kind.DINOAUTOMLS, made)
     await bench.reconciler.reconcile(KEY)
@@ -169,7 +169,7 @@ async def test_what_cannot_be_taken_back_in_katib_is_decided_on_what_is_there_no
 
     monkeypatch.setattr(Katib, "look", look)
     monkeypatch.setattr(Katib, "forget", lambda *_: looked.append("forgotten"))
-    monkeypatch.setattr(reconcile.search, "plan", a_plan)
+    monkeypatch.setattr(reconcile, "plan_search", a_plan)
     monkeypatch.setattr(bench.world, "delete", delete)
     bench.see()
     await bench.reconciler.reconcile(SEARCH)

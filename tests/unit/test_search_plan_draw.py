@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_api.resources.dinoautoml import Algorithm, KnownTrial
-from dino_operator.plan.search import cells, tpe
-from dino_operator.plan.search.draw import draw
-from dino_operator.plan.search.engine import Trial
-from dino_operator.plan.search.prior import FAVOUR, Axis, choice_at
-from dino_operator.plan.search.told import Space, defaults, told_by
+from dino_api.automl import Algorithm, KnownTrial
+from dino_operator.plan.search.engines.contract import Trial
+from dino_operator.plan.search.samplers import grid, tpe
+from dino_operator.plan.search.samplers.draw import draw
+from dino_operator.plan.search.samplers.observations import Space, defaults, told_by
+from dino_operator.plan.search.samplers.prior import FAVOUR, Axis, choice_at
 from tests.unit.search_builders import (
     DROPOUT,
     LR,
@@ -141,7 +141,7 @@ def test_grid_tries_each_combination_once_beside_the_defaults() -> None:
     assert sorted(each["model.dropout_ratio"] for each in drawn)[-1] == 0.3
     with pytest.raises(IndexError):
         draw(space, Algorithm(name="grid"), 12, [])
-    assert cells.cells(space) != drawn, "in an order of its own"
+    assert grid.cells(space) != drawn, "in an order of its own"
 
 
 @pytest.mark.parametrize("name", ["tpe", "random"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.search import engines
+from dino_operator.plan.search.engines import choice
 from tests.unit.search_builders import LR, a_search
 from tests.unit.search_world import World
 
@@ -57,7 +57,7 @@ def test_a_search_that_began_keeps_its_engine() -> None:
 
 
 def test_what_an_engine_must_have() -> None:
-    for module in (engines.embedded, engines.katib):
+    for module in (choice.embedded, choice.katib):
         assert callable(module.step)
         assert callable(module.refusal)
 

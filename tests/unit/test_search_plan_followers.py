@@ -10,10 +10,10 @@ import pytest
 
 from dino_api.loading import load
 from dino_api.names import Action, Label
-from dino_api.resources.dinojob import DinoJob, resolve
-from dino_operator.plan import search
+from dino_api.resources import DinoJob, resolve
 from dino_operator.plan.model import Refusal
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search import decide
 from tests.builders import Object
 from tests.unit.search_world import World
 from tests.unit.test_search_plan_ends import searched
@@ -173,7 +173,7 @@ def test_one_that_the_api_server_refuses_has_failed() -> None:
     said = "spec.tolerations: Invalid value"
     refusal = Refusal("create", "DinoJob", "x-then-1", 422, "Invalid", said)
     refused = replace(children, refusal=refusal)
-    done = search.plan(resource, refused, world.now, world.settings)
+    done = decide.plan(resource, refused, world.now, world.settings)
     assert not done.creates
     assert done.status is not None
     assert [each["phase"] for each in done.status["then"]] == ["Failed"]

@@ -9,12 +9,12 @@ import pytest
 
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
-from dino_operator.plan import search
 from dino_operator.plan.model import Refusal
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.search import facts, report
-from dino_operator.plan.search.search import look
-from dino_operator.plan.search.trials import of_row
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search import decide, facts
+from dino_operator.plan.search.after import report
+from dino_operator.plan.search.decide import look
+from dino_operator.plan.search.trials.outcomes import of_row
 from tests.unit.search_builders import DROPOUT, a_search, a_trial
 from tests.unit.search_world import World, names
 
@@ -97,7 +97,7 @@ def test_a_trial_that_the_api_server_does_not_take_ends_the_search(begun: bool) 
     said = "the API server refuses DinoJob x-trial-3: spec.datasets: is missing"
     refusal = Refusal("create", "DinoJob", "x-trial-3", 422, "Invalid", "spec.datasets: is missing")
     refused = replace(children, refusal=refusal)
-    world.carry_out(search.plan(resource, refused, world.now, world.settings))
+    world.carry_out(decide.plan(resource, refused, world.now, world.settings))
     assert len(world.dinojobs) == before, "and is not made again"
     for job in world.live():
         world.obey(job["metadata"]["name"])

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from dino_api.resources.dinoautoml import Algorithm
-from dino_operator.plan import observe
-from dino_operator.plan.names import Annotation
-from dino_operator.plan.search.draw import draw
-from dino_operator.plan.search.engine import MAY_WIN
-from dino_operator.plan.search.trials import of_row
-from dino_operator.plan.search.view import SearchView
+from dino_api.automl import Algorithm
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.contract import MAY_WIN
+from dino_operator.plan.search.samplers.draw import draw
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.outcomes import of_row
 from tests.unit.search_builders import DROPOUT, LR, a_space
 from tests.unit.search_world import Crash, World
 
@@ -134,7 +134,7 @@ class Adversary(RuleBasedStateMachine):
         self.world.edit(maxTrials=min(6, self.world.automl["spec"]["maxTrials"] + 1))
 
     def _live(self, pick: int) -> list[str]:
-        found = [observe.name_of(each) for each in self.world.live()]
+        found = [objects.name_of(each) for each in self.world.live()]
         return found[pick : pick + 1]
 
     # ---- when the adversary stops ---------------------------------------------------------------
@@ -158,7 +158,7 @@ class Adversary(RuleBasedStateMachine):
 
     def _let_trials_end(self) -> None:
         for job in self.world.live():
-            name = observe.name_of(job)
+            name = objects.name_of(job)
             if job["spec"]["runPolicy"]["stop"]:
                 self.world.obey(name)
             else:

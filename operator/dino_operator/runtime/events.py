@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from dino_api.names import FIELD_MANAGER
-from dino_operator.plan import names, observe
 from dino_operator.plan.model import Event, Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered import names
 from dino_operator.runtime.client import ApiError
 
 log = logging.getLogger(__name__)
@@ -52,22 +53,22 @@ class Events:
 
     def late(self, resource: Object) -> bool:
         """Whether some of this resource are still to be posted."""
-        return observe.uid_of(resource) in self._late
+        return objects.uid_of(resource) in self._late
 
     async def post(self, resource: Object, events: Iterable[Event]) -> None:
         """Posts these, and those that are late. Raises nothing of the API server's."""
-        waiting = self._late.pop(observe.uid_of(resource), {})
+        waiting = self._late.pop(objects.uid_of(resource), {})
         now = self._now()
         for event in events:
             thing = event_object(resource, event, now)
-            waiting.setdefault(observe.name_of(thing), Late(thing, now))
+            waiting.setdefault(objects.name_of(thing), Late(thing, now))
         left = {
             name: each
             for name, each in waiting.items()
             if each.due > now or not await self._posted(each)
         }
         if left:
-            self._late[observe.uid_of(resource)] = left
+            self._late[objects.uid_of(resource)] = left
         while len(self._late) > MOST:  # of resources that went meanwhile
             self._late.pop(next(iter(self._late)))
 
@@ -80,7 +81,7 @@ class Events:
             again = error.may_pass and one.tries < TRIES
             if not error.exists:
                 then = "later again" if again else "it is left out"
-                log.warning("event %s: %s; %s", observe.name_of(one.thing), error, then)
+                log.warning("event %s: %s; %s", objects.name_of(one.thing), error, then)
             return error.exists or not again
         return True
 
@@ -89,7 +90,7 @@ def event_object(resource: Object, event: Event, now: datetime) -> Object:
     """The event as the API server takes it."""
     meta = resource["metadata"]
     name = names.event_name(meta["name"], meta["uid"], event.reason, event.key)
-    seen = observe.format_time(now)
+    seen = objects.format_time(now)
     named = {key: meta[key] for key in ("name", "namespace", "uid")}
     return {
         "apiVersion": "v1",

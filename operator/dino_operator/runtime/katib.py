@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dino_operator.plan import observe, status
 from dino_operator.plan.model import Object
-from dino_operator.plan.names import experiment_name
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered.names import experiment_name
+from dino_operator.plan.reported import conditions
 from dino_operator.runtime.client import KATIB
 
 DISCOVERY_KEPT = 60.0
@@ -55,21 +56,21 @@ class Katib:
 
     def forget(self, resource: Object) -> None:
         """What was read for this search is not true any more, or not needed."""
-        self._seen.pop(observe.uid_of(resource), None)
+        self._seen.pop(objects.uid_of(resource), None)
 
     async def look(self, resource: Object, fresh: bool = False) -> Seen:
         """What Katib has for this search. fresh: read it now. Raises ApiError.
 
         Nothing is read for a search that has ended, or that does not run on Katib.
         """
-        if status.is_over(resource) or not _may_use(resource):
+        if conditions.is_over(resource) or not _may_use(resource):
             self.forget(resource)
             return Seen()
-        known = self._seen.get(observe.uid_of(resource))
+        known = self._seen.get(objects.uid_of(resource))
         if known is not None and not fresh and self._clock() - known.at < self._poll / 2:
             return known
         seen = await self._read(resource) if await self._is_served() else Seen(at=self._clock())
-        self._seen[observe.uid_of(resource)] = seen
+        self._seen[objects.uid_of(resource)] = seen
         return seen
 
     async def _is_served(self) -> bool:
@@ -80,7 +81,7 @@ class Katib:
 
     async def _read(self, resource: Object) -> Seen:
         """The Experiment, and the rest where there is one."""
-        space, name = resource["metadata"]["namespace"], experiment_name(observe.uid_of(resource))
+        space, name = resource["metadata"]["namespace"], experiment_name(objects.uid_of(resource))
         started = self._clock()
         experiment = await self._api.get("experiments", space, name)
         if experiment is None:

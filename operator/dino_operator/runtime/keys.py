@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, KIND, PLURAL, Label
 from dino_operator.plan.model import Object
-from dino_operator.plan.names import job_label
+from dino_operator.plan.rendered.names import job_label
 
 
 class Kind(StrEnum):

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dino_operator.plan import observe, queue_labels, status
 from dino_operator.plan.model import KueueSeen, Object
-from dino_operator.plan.names import Annotation
+from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.reported import conditions
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 
 DISCOVERY_KEPT = 60.0
@@ -50,17 +51,17 @@ class Kueue:
 
         Nothing is read unless an unfinished Job of it was suspended by someone else.
         """
-        owner = observe.uid_of(resource)
-        job = None if status.is_over(resource) else _held(owner, jobs)
+        owner = objects.uid_of(resource)
+        job = None if conditions.is_over(resource) else _held(owner, jobs)
         if job is None:
             self._seen.pop(owner, None)
             return Seen()
         of, known = self._seen.get(owner, ("", Seen()))
-        if of == observe.uid_of(job) and self._is_recent(known) and not fresh:
+        if of == objects.uid_of(job) and self._is_recent(known) and not fresh:
             return known
         seen = await self._read(job)
         self._seen = {key: each for key, each in self._seen.items() if self._is_recent(each[1])}
-        self._seen[owner] = observe.uid_of(job), seen
+        self._seen[owner] = objects.uid_of(job), seen
         return seen
 
     def _is_recent(self, seen: Seen) -> bool:
@@ -70,7 +71,7 @@ class Kueue:
         started, group = self._clock(), await self._served()
         if not group:
             return Seen("missing", at=started)
-        selector = f"{queue_labels.JOB_UID}={observe.uid_of(job)}"
+        selector = f"{queue_labels.JOB_UID}={objects.uid_of(job)}"
         space = job["metadata"]["namespace"]
         try:
             found = await self._api.list_in(group, "workloads", space, selector)
@@ -95,8 +96,8 @@ class Kueue:
 def _held(owner: str, jobs: Iterable[Object]) -> Object | None:
     """The Job that someone else suspended."""
     for job in jobs:
-        ours = observe.controller_uid(job) == owner and not observe.is_finished(job)
-        marked = observe.annotation(job, Annotation.HELD)
-        if ours and observe.is_suspended(job) and not marked:
+        ours = objects.controller_uid(job) == owner and not objects.is_finished(job)
+        marked = objects.annotation(job, Annotation.HELD)
+        if ours and objects.is_suspended(job) and not marked:
             return job
     return None

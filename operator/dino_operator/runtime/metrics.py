@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dino_api.names import AUTOML_KIND, KIND, Phase
-from dino_operator.plan import observe
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
 
 NAMES = {KIND: "dino_job", AUTOML_KIND: "dino_automl"}
 """How the metrics of a kind begin."""
@@ -82,8 +82,8 @@ class Metrics:
         if status["phase"] == Phase.FAILED:
             self.failures[kind].labels(status.get("failure", {}).get("reason", "")).inc()
         if "startTime" in status and "completionTime" in status:
-            ended = observe.parse_time(status["completionTime"])
-            ran = (ended - observe.parse_time(status["startTime"])).total_seconds()
+            ended = objects.parse_time(status["completionTime"])
+            ran = (ended - objects.parse_time(status["startTime"])).total_seconds()
             self.durations[kind].labels(status["phase"]).observe(ran)
 
     def text(self) -> bytes:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dino_api.names import Action, Phase
-from dino_operator.plan import job, refused, search, status
+from dino_operator.plan.job.decide import plan as plan_job
 from dino_operator.plan.model import Children, Object, Plan, Refusal, Settings
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.search.decide import plan as plan_search
 from dino_operator.runtime.asked import Asked
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
@@ -83,16 +85,16 @@ class Reconciler:
 
         What is said is of the same plan, made with the refusal known.
         """
-        judged = refused.judge(answer.refusal)
+        judged = refusals.judge(answer.refusal)
         if judged.is_quiet:
             log.info("%s: %s", key, judged.said)
             return None
         resource = self._cache.resource(key)
-        if resource is not None and status.is_over(resource) and judged.lasts:
+        if resource is not None and conditions.is_over(resource) and judged.lasts:
             log.warning("%s: %s", key, judged.said)  # the next resync tries it again
             return None
         heard = self._heard.setdefault(key, Counter())
-        words = refused.without_numbers(judged.message)
+        words = refusals.without_numbers(judged.message)
         refusal = replace(answer.refusal, heard=heard[words])
         heard[words] += 1
         try:
@@ -125,11 +127,11 @@ class Reconciler:
         if key.kind is Kind.DINOJOBS:
             held = await self._kueue.look(resource, children.jobs, fresh)
             children = replace(children, kueue=held.kueue, workload=held.workload)
-            made = job.plan(resource, children, self._now(), self._settings)
+            made = plan_job(resource, children, self._now(), self._settings)
             asked = Asked(self._api, key.namespace, children)
             if not await asked.answer(made, fresh):
                 return made
-            return job.plan(resource, asked.children, self._now(), self._settings)
+            return plan_job(resource, asked.children, self._now(), self._settings)
         seen = await self._look_at_katib(resource, fresh, refusal)
         children = replace(
             children,
@@ -146,7 +148,7 @@ class Reconciler:
 
     async def _search(self, resource: Object, children: Children) -> Plan:
         """The sampler may think for a while, and other plans must not wait for it."""
-        return await asyncio.to_thread(search.plan, resource, children, self._now(), self._settings)
+        return await asyncio.to_thread(plan_search, resource, children, self._now(), self._settings)
 
     async def _look_at_katib(self, resource: Object, fresh: bool, refusal: Refusal | None) -> Seen:
         """Raises Refused where its objects may not be read; nothing is seen once that is known."""
@@ -188,10 +190,10 @@ class Reconciler:
 
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was."""
-        if resource is None or status.is_over(resource):
+        if resource is None or conditions.is_over(resource):
             return
         named = (self._cache.resource(each) for each in named_by(key.kind, resource))
-        open_ones = (each for each in named if each is not None and not status.is_over(each))
+        open_ones = (each for each in named if each is not None and not conditions.is_over(each))
         await asyncio.gather(
             *(self._refresh_resource(PLURALS[each["kind"]], each) for each in open_ones)
         )
@@ -244,7 +246,7 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
 
 def _only_said(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
     """Status and events: whatever else is refused, they are written."""
-    lasting = refused.lasting(resource, refusal) if resource else ()
+    lasting = refusals.lasting(resource, refusal) if resource else ()
     return Plan(status=plan.status, events=(*plan.events, *lasting))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dino_api.names import GROUP
-from dino_operator.plan import dropped, passed
 from dino_operator.plan.model import Object
-from dino_operator.plan.names import LAST_APPLIED
-from dino_operator.plan.observe import CONTAINER
+from dino_operator.plan.observed import dropped_keys
+from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.rendered import carried_labels
+from dino_operator.plan.rendered.names import LAST_APPLIED
 from dino_operator.runtime.keys import KINDS, Kind
 
 _META = (
@@ -35,7 +36,7 @@ def trim(kind: Kind, thing: Object) -> Object:
     meta = {key: thing["metadata"][key] for key in _META if key in thing["metadata"]}
     status = thing.get("status") or {}
     if kind in KINDS:
-        applied = bool(dropped.problems(thing, KINDS[kind]))
+        applied = bool(dropped_keys.problems(thing, KINDS[kind]))
         kept = _without_foreign_notes(meta, applied)
         return {**thing, "metadata": kept, "status": status}
     if kind is Kind.PODS:
@@ -73,7 +74,7 @@ def _without_foreign_notes(meta: Object, applied: bool) -> Object:
     applied: whether one was.
     """
     notes = meta.pop("annotations", None) or {}
-    read = {key for key in notes if key.startswith(f"{GROUP}/") or passed.is_usual(key)}
+    read = {key for key in notes if key.startswith(f"{GROUP}/") or carried_labels.is_usual(key)}
     ours = {key: value for key, value in notes.items() if key in read}
     if applied:
         ours[LAST_APPLIED] = notes[LAST_APPLIED]

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan import observe
 from dino_operator.plan.model import WORK, Delete, Object, Patch, Plural, Refusal, Verb
+from dino_operator.plan.observed import objects
 from dino_operator.runtime import katib, kueue
 from dino_operator.runtime.asked import Around
 from dino_operator.runtime.cache import Cache
@@ -44,7 +44,7 @@ class Stranger(Exception):
     """A child's name is taken by an object that is not ours."""
 
     def __init__(self, thing: Object) -> None:
-        super().__init__(observe.name_of(thing))
+        super().__init__(objects.name_of(thing))
         self.thing = thing
 
 
@@ -117,6 +117,6 @@ class Writer:
         found = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
         if found is None:
             raise ApiError(409, "Conflict", f"{kind} {name} was there a moment ago")
-        if observe.controller_uid(found) != observe.uid_of(resource):
+        if objects.controller_uid(found) != objects.uid_of(resource):
             raise Stranger(found)
         return found

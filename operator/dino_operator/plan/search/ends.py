@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from dino_api import failures
 from dino_api.names import FailureReason
-from dino_operator.plan import failure
-from dino_operator.plan.failure import Cause
-from dino_operator.plan.search import cells
-from dino_operator.plan.search.engine import MAY_WIN, Trial
-from dino_operator.plan.search.view import SearchView
+from dino_operator.plan.observed import failure
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.search.engines.contract import MAY_WIN, Trial
+from dino_operator.plan.search.samplers import grid
+from dino_operator.plan.search.search_view import SearchView
 
 FATAL = frozenset(
     {
@@ -63,7 +63,7 @@ def planned(view: SearchView) -> int:
     most = view.search.max_trials
     if view.spec.algorithm.name != "grid":
         return most
-    return min(most, len(cells.cells(view.search.space)) + 1)
+    return min(most, len(grid.cells(view.search.space)) + 1)
 
 
 def unchecked(baseline: Trial) -> End | None:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dino_api.names import ConditionReason, ConditionType, Label
-from dino_api.resources.dinoautoml import TrialCounts
-from dino_operator.plan import observe
 from dino_operator.plan.model import Object
-from dino_operator.plan.search import ends, telling, winner
-from dino_operator.plan.search.engine import Trial, to_status
-from dino_operator.plan.search.view import SearchView
-from dino_operator.plan.status import Verdict
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported.conditions import Verdict
+from dino_operator.plan.search import ends, status
+from dino_operator.plan.search.engines.contract import Trial, to_status
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials import best
 
 POINTS = 8000
 """Points of all curves in status.history; with 500 trials it stays below some 300 kB."""
@@ -34,7 +34,7 @@ def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
     return {
         "trials": _counts(view, trials) if trials else None,
         "history": [to_status(each, points, text) for each in trials] or None,
-        "best": winner.best(view, trials),
+        "best": best.best(view, trials),
         "startTime": view.status.get("startTime") or min(started, default=None),
         "dataset": view.status.get("dataset") or _dataset(view),
     }
@@ -63,11 +63,11 @@ def _dataset(view: SearchView) -> Object | None:
 
 def data(view: SearchView) -> Verdict:
     """DataReady: as the baseline says it, and True from then on."""
-    known = telling.kept(view.resource, ConditionType.DATA_READY)
+    known = status.kept(view.resource, ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known
     job = view.trial_jobs.get(0)
-    told = telling.kept(job, ConditionType.DATA_READY) if job else None
+    told = status.kept(job, ConditionType.DATA_READY) if job else None
     return told or known or Verdict(False, ConditionReason.CHECKING, CHECKING)
 
 
@@ -81,14 +81,14 @@ def profile(view: SearchView) -> Verdict:
 def still_running(view: SearchView) -> list[str]:
     """Names of what may hold a GPU although the search is held: DinoJobs, and pods of Katib's."""
     jobs = [
-        observe.name_of(each)
+        objects.name_of(each)
         for each in view.own_dinojobs
-        if not observe.is_finished(each) and not observe.is_true(each, ConditionType.SUSPENDED)
+        if not objects.is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
     ]
-    pods = [observe.name_of(each) for each in view.children.pods if _trains(each)]
+    pods = [objects.name_of(each) for each in view.children.pods if _trains(each)]
     return jobs + pods
 
 
 def _trains(pod: Object) -> bool:
     """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
-    return observe.is_live(pod) and Label.ACTION.value in pod["metadata"].get("labels", {})
+    return objects.is_live(pod) and Label.ACTION.value in pod["metadata"].get("labels", {})

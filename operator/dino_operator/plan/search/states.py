@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan import observe
-from dino_operator.plan.search import ends, facts, telling
-from dino_operator.plan.search.engine import Step, Trial
-from dino_operator.plan.search.view import SearchView
-from dino_operator.plan.status import State, Verdict
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.search import ends, facts, status
+from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.search_view import SearchView
 
 
 def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
     """Of a search that goes on, worst first."""
     if view.wants_suspend:
         busy = facts.still_running(view)
-        return telling.holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
+        return status.holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
     if view.obstacle:
-        return telling.waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
+        return status.waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
     if view.refused and not found:
-        return telling.waiting(view.refused.reason, view.refused.message)
+        return status.waiting(view.refused.reason, view.refused.message)
     data = facts.data(view)
     if not data.is_true:
         return State(Phase.PREPARING, Verdict(False, ConditionReason.CHECKING, data.message))
@@ -49,7 +49,7 @@ def _names(names: Sequence[str]) -> str:
 def _of_trials(view: SearchView) -> str:
     """What the first trial that waits says of itself."""
     for job in view.trial_jobs.values():
-        found = observe.condition(job, ConditionType.RUNNING) or {}
-        if not observe.is_finished(job) and found.get("message"):
-            return f"{observe.name_of(job)}: {found['message']}"
+        found = objects.condition(job, ConditionType.RUNNING) or {}
+        if not objects.is_finished(job) and found.get("message"):
+            return f"{objects.name_of(job)}: {found['message']}"
     return ""

@@ -1,0 +1,28 @@
+"""A job that waits for its parent: nothing of it runs before it is known what it starts from."""
+
+from __future__ import annotations
+
+from dino_api.names import FailureReason, Phase
+from dino_operator.plan.job import parent
+from dino_operator.plan.job.status import failed, hold, write
+from dino_operator.plan.model import Plan
+from dino_operator.plan.observed import failure
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.reported import conditions
+
+
+def follow(view: View) -> Plan:
+    """Waits; or takes over what the parent left, before anything is made of it; or fails with it.
+
+    An end of the parent stays, and so may be believed as the cache has it.
+    """
+    found = parent.look(view)
+    for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):
+        if found.verdict.reason == reason:
+            return failed(view, failure.cause(reason, found.verdict.message))
+    state = conditions.waiting(found.verdict.reason, found.verdict.message, Phase.PENDING)
+    if found.inherited is not None:
+        return write(view, state, facts={"inherited": found.inherited}, requeue_after=1)
+    if view.wants_suspend:
+        state, _ = hold(view, [])
+    return write(view, state, facts={})

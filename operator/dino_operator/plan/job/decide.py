@@ -1,0 +1,302 @@
+"""What to do about a DinoJob: the decision as early returns, worst first.
+
+A job has two stages: a preflight that checks the data, where there is any, then attempts at the
+work. Attempt n is the Job `<name>-<stage>-<n>`. Which attempt it is, what failed before and what is
+left of the deadline are read from the Jobs themselves; nothing in the operator's memory counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from dino_api.memory import REASONS
+from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
+from dino_operator.plan.job import (
+    attempts,
+    awaits_parent,
+    out_of_memory,
+    parent,
+    pod_inputs,
+    searched,
+    stop,
+    success,
+)
+from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
+from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
+from dino_operator.plan.observed import dropped_keys, failure, objects, results
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import children, deadline, limit_ranges, names, pods, spec_file
+from dino_operator.plan.rendered.pods import Attempt
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import State
+
+NOTHING = Plan()
+
+
+def plan(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
+    """What to do now about this DinoJob. Empty where the cluster agrees with it.
+
+    resource: the DinoJob as stored. children: what carries its job label. now: aware, UTC.
+    """
+    view = View(resource, children, now, settings)
+    try:
+        return _plan(view)
+    except spec_file.InvalidSpec as error:
+        return failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
+
+
+def _plan(view: View) -> Plan:
+    if "deletionTimestamp" in view.resource["metadata"]:
+        return NOTHING  # the garbage collector removes the children
+    if conditions.is_over(view.resource):
+        return _after_the_end(view)
+    invalid = refusals.end(view.children.refusal)
+    works = view.current is not None and not objects.is_finished(view.current)
+    if invalid is not None and view.succeeded is None and not works:
+        return failed(view, invalid)
+    if refusals.is_of_a_change(view.children.refusal):
+        return _unchanged(view)
+    if view.surplus:
+        return Plan(deletes=tuple(_delete(job) for job in view.surplus), requeue_after=1)
+    return _go_on(view)
+
+
+def _go_on(view: View) -> Plan:
+    """What to do about a job that has not ended. Raises InvalidSpec."""
+    if lost := dropped_keys.refusal(view):
+        return failed(view, lost)
+    if view.succeeded is not None:
+        return success.completed(view, view.succeeded)
+    if view.is_searched and not view.own_jobs:
+        return searched.follow(view)
+    if view.wants_stop and not (view.current and objects.is_finished(view.current)):
+        return stop.follow(view)
+    if parent.is_awaited(view):
+        return awaits_parent.follow(view)
+    if view.current is None:
+        return _begin(view, _missing_attempt(view))
+    if objects.is_finished(view.current):
+        return _attempt_failed(view, view.current)
+    return attempts.follow(view, view.current)
+
+
+def _unchanged(view: View) -> Plan:
+    """What was not changed goes on as it does; so does what is copied from a search."""
+    refusal = view.children.refusal
+    assert refusal is not None
+    held = View(view.resource, replace(view.children, refusal=None), view.now, view.settings)
+    copied = refusal.verb == "patch" and view.is_searched and not view.own_jobs
+    told = refusals.unchanged(view.resource, _go_on(held) if copied else NOTHING, refusal)
+    judged = refusals.judge(refusal)
+    state = conditions.waiting(judged.reason, judged.message, Phase.PENDING)
+    return told or write(view, state, facts={})
+
+
+def _delete(job: Object) -> Delete:
+    return Delete(objects.name_of(job), objects.uid_of(job))
+
+
+def _after_the_end(view: View) -> Plan:
+    """Nothing is run again, whatever is edited or deleted. Finished Jobs get their time to live.
+
+    Only now: were the Job deleted before its end is written here, it would be run once more.
+    """
+    patches = []
+    ttl = view.policy.get("ttlSecondsAfterFinished")
+    ours = [*view.own_jobs, *view.readers]
+    for job in ours:
+        if ttl is not None and job["spec"].get("ttlSecondsAfterFinished") != ttl:
+            body = {"spec": {"ttlSecondsAfterFinished": ttl}}
+            patches.append(Patch(objects.name_of(job), objects.uid_of(job), body))
+    deletes = [job for job in ours if not objects.is_finished(job)]
+    return Plan(
+        patches=tuple(patches),
+        deletes=tuple(_delete(job) for job in deletes),
+        status=conditions.changed(view.resource, conditions.seen_again(view.resource)),
+    )
+
+
+def _missing_attempt(view: View) -> Attempt:
+    """The attempt that status speaks of and that has no Job, or the first one of the stage.
+
+    Someone deleted the Job. It is made again under its number: the trainer resumes, or publishes
+    what it had finished.
+    """
+    number = max(1, view.attempts)
+    before = view.job_of(number - 1)
+    if before is not None and objects.is_finished(before):
+        return _attempt_after(view, before, _cause(view, before))
+    return Attempt(
+        number,
+        view.retries_before(number),
+        view.seconds_spent(number),
+        view.seconds_left(number),
+        preflight=view.checks_data,
+        memory=None if view.checks_data else out_of_memory.of_status(view.resource),
+    )
+
+
+def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
+    """The attempt that follows a failed one. Raises InvalidSpec."""
+    number = objects.attempt_of(job) + 1
+    tried = None
+    if not view.checks_data:
+        tried = out_of_memory.after(job, cause.rule.reason, view.resource)
+    counts = cause.rule.retry == "counted" and not (
+        view.max_retries and out_of_memory.is_halved(tried, cause.rule.reason)
+    )
+    used = view.retries_before(number - 1) + counts
+    return Attempt(
+        number,
+        used,
+        view.seconds_spent(number),
+        view.seconds_left(number),
+        preflight=view.checks_data,
+        memory=tried,
+    )
+
+
+def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> Plan:
+    """Creates the Job of an attempt, unless something forbids it. Raises InvalidSpec."""
+    facts = _facts_of_wait(view, last)
+    if view.wants_suspend:
+        state, reporter = hold(view, view.own_live_pods)
+        return write(view, state, facts={**facts, **reporter})
+    if attempt.seconds_left is not None and attempt.seconds_left <= 0:
+        return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
+    obstacle = _obstacle(view, attempt)
+    if obstacle is not None:
+        return write(view, obstacle, facts=facts, requeue_after=view.settings.recheck)
+    return _create(view, attempt, spec_file.read_spec(view.resource), last)
+
+
+def _create(
+    view: View, attempt: Attempt, resolved: spec_file.Resolved, last: failure.Cause | None
+) -> Plan:
+    job = children.job(view.resource, resolved, attempt, view.settings)
+    job = limit_ranges.fitted(job, view.children.limit_ranges)
+    told = write(
+        view,
+        attempts.first_words(view),
+        facts={
+            **_facts_of_wait(view, last),
+            **of_attempt(view, attempt.number, attempt.memory),
+            "specDigest": resolved.digest,
+            "image": pods.image_of(resolved, attempt, view.settings),
+        },
+        requeue_after=view.settings.pod_missing_after,
+    )
+    events = _failure_events(view, last) + told.events
+    return replace(told, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
+
+
+def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
+    """Facts of a job without a running pod; a failure that was retried stays until the end."""
+    kept = view.resource.get("status", {}).get("failure")
+    failed_for = last.to_status() if last else kept
+    return {"reporter": None, "failure": failed_for, **deadline.facts_without_job(view)}
+
+
+def _obstacle(view: View, attempt: Attempt) -> State | None:
+    """What must go before a Job may be created: exactly one GPU Job exists at any time."""
+    denied = refusals.obstacle(view.resource, view.children.refusal)
+    if denied is not None:
+        return denied
+    wanted = names.job_name(view.name, view.stage, attempt.number)
+    for other in view.children.strangers:
+        said = (
+            f"Job {objects.name_of(other)} belongs to someone else; delete or rename it, "
+            "or create the DinoJob under another name"
+        )
+        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
+    for other in view.other_jobs:
+        if objects.name_of(other) == wanted or not objects.is_finished(other):
+            said = (
+                f"Job {objects.name_of(other)} of an earlier DinoJob of this name still exists; "
+                "it is waited for (kubectl delete job removes one that was orphaned)"
+            )
+            return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+    if view.live_pods:
+        name = objects.name_of(view.live_pods[0])
+        said = f"pod {name} of an earlier Job has not ended yet; it is waited for"
+        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+    return None
+
+
+def _cause(view: View, job: Object) -> failure.Cause:
+    return failure.of_job(job, objects.pods_of(job, view.children.pods))
+
+
+def _attempt_failed(view: View, job: Object) -> Plan:
+    """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
+    cause, ended = _cause(view, job), objects.finished_at(job)
+    if cause.rule.retry == "never":
+        kept = {} if view.checks_data else results.of_failed(job, view.children.pods, view.status)
+        return failed(view, cause, ended, **kept)
+    if not view.checks_data and out_of_memory.is_used_up(job, cause.rule.reason, view.resource):
+        cause = out_of_memory.last_word(job, cause, view.resource)
+        return failed(
+            view, out_of_memory.at_the_end(job, cause, view.resource, view.max_retries), ended
+        )
+    attempt = _attempt_after(view, job, cause)
+    if view.wants_stop:
+        return stop.follow(view)
+    if attempt.retries > view.max_retries:
+        cause = out_of_memory.at_the_end(job, cause, view.resource, view.max_retries)
+        return _retries_used_up(view, cause, attempt.number - 1, ended)
+    cause = out_of_memory.while_retried(job, cause, view.resource, attempt.memory)
+    if view.wants_suspend:
+        return _begin(view, attempt, cause)
+    ready = _ready_at(view, job, attempt.number - 1)
+    if view.now < ready:
+        return _back_off(view, cause, attempt, ready)
+    return _begin(view, attempt, cause)
+
+
+def _ready_at(view: View, job: Object, number: int) -> datetime:
+    """The time of the next attempt: later after each failure, so that a broken store recovers."""
+    wait = view.settings.retry_backoff * 2 ** min(number - 1, 16)
+    wait = min(wait, view.settings.retry_backoff_max)
+    return objects.parse_time(objects.finished_at(job)) + timedelta(seconds=wait)
+
+
+def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
+    ended, number = attempt.number - 1, attempt.number
+    said = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
+    said += f"{_named(view, number)} starts at {objects.format_time(ready)}"
+    if cause.rule.reason in REASONS and attempt.memory:
+        said += f" with {attempt.memory}"
+    told = write(
+        view,
+        conditions.waiting(ConditionReason.RETRYING, said),
+        facts={**_facts_of_wait(view, cause), **of_attempt(view, ended, attempt.memory)},
+        requeue_after=(ready - view.now).total_seconds(),
+    )
+    return replace(told, events=_failure_events(view, cause) + told.events)
+
+
+def _named(view: View, number: int) -> str:
+    return f"preflight attempt {number}" if view.checks_data else f"attempt {number}"
+
+
+def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...]:
+    """One event for a failed attempt that is retried, when it is first written down."""
+    if cause is None or view.current is None:
+        return ()
+    number = view.attempts
+    running = objects.condition(view.resource, "Running") or {}
+    told = view.checks_data or view.resource.get("status", {}).get("attempts") == number
+    if told and running.get("reason") == ConditionReason.RETRYING:
+        return ()
+    said = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
+    return (Event(EventReason.RETRYING, said, f"{view.stage}-{number}", warning=True),)
+
+
+def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) -> Plan:
+    if view.max_retries == 0:
+        return failed(view, cause, ended)
+    said = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "
+    said += f"failed with {cause.rule.reason}: {cause.message}"
+    state = conditions.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, said)
+    return end(view, state, ended, failure=cause.to_status())

@@ -1,0 +1,114 @@
+"""A Job that someone else than the operator suspended: Kueue, another queue manager, or a person.
+
+Whoever suspends a Job resumes it. The operator marks what it suspends itself, and resumes only
+that; the rest it watches, and says why it waits. Kueue may take any Job, also one without a queue:
+where a LocalQueue is named `default`, or manageJobsWithoutQueueName is set. So the queue is read
+from the Job, not from the DinoJob.
+
+The user's own suspend deletes such a Job, which gives its quota back; resuming makes it again under
+its number, and it waits for its turn. Setting the Job's `suspend` would be undone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
+from dino_operator.plan.job.status import say
+from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.observed import objects, queue_labels, workload
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import deadline
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.reported import conditions, sentences
+from dino_operator.plan.reported.conditions import State
+
+
+def queue_of(job: Object) -> str:
+    """The queue that the Job waits or runs in; empty where it is in none."""
+    return str(job["metadata"].get("labels", {}).get(KUEUE_QUEUE_LABEL) or "")
+
+
+def is_ours(view: View, job: Object) -> bool:
+    """Whether the operator itself suspended this Job.
+
+    An operator before the mark left its word in the status alone: there the Job is older than the
+    DinoJob's Suspended condition, and in no queue.
+    """
+    if objects.annotation(job, Annotation.HELD):
+        return True
+    held = objects.condition(view.resource, ConditionType.SUSPENDED) or {}
+    if queue_of(job) or not objects.is_suspended(job):
+        return False
+    since = str(held.get("lastTransitionTime", ""))
+    was_there = str(job["metadata"]["creationTimestamp"]) <= since
+    if held.get("status") == "True":
+        return was_there
+    return bool(held.get("reason") == ConditionReason.SUSPENDING)
+
+
+def is_managed(view: View, job: Object) -> bool:
+    """Whether setting `suspend` of the Job would be undone: it is in a queue, someone else
+    suspended it, or someone resumed what the operator had suspended."""
+    if queue_of(job):
+        return True
+    if objects.is_suspended(job):
+        return not is_ours(view, job)
+    return bool(objects.annotation(job, Annotation.HELD))
+
+
+def follow(view: View, job: Object, pods: list[Object]) -> Plan:
+    """What is said of a Job that someone else suspended, and done about its queue."""
+    state = held_by(view, job)
+    name = ""
+    if pods:
+        name = objects.name_of(objects.by_index(pods)[0])
+        said = f"{state.running.message.rstrip('.')}; {sentences.saves(view.resource, name)}"
+        state = conditions.waiting(state.running.reason, said)
+    told = say(view, job, state, reporter=name or None)
+    patches = (*into_queue(view, job), *deadline.patches(view, job))
+    return replace(told, patches=patches, requeue_after=view.settings.recheck)
+
+
+def waiting(view: View) -> State:
+    """A Job that was just created for a queue."""
+    said = f"the Job waits in queue {view.queue} until Kueue admits it"
+    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+
+
+def into_queue(view: View, job: Object) -> tuple[Patch, ...]:
+    """A Job that was made without a queue, and that Kueue wants one of: that of the DinoJob."""
+    wanted = queue_labels.wanted(view.resource)
+    if queue_of(job) or not wanted or view.children.workload is None:
+        return ()
+    body = {"metadata": {"labels": {KUEUE_QUEUE_LABEL: wanted}}}
+    return (Patch(objects.name_of(job), objects.uid_of(job), body),)
+
+
+def held_by(view: View, job: Object) -> State:
+    """Who holds the Job back, and why, as far as Kueue may be asked."""
+    found, seen = view.children.workload, view.children.kueue
+    queue = queue_of(job)
+    if found is not None:
+        why = workload.hold(found, queue or str(found["spec"].get("queueName") or ""))
+        return conditions.waiting(why.reason, why.message)
+    if not queue:
+        return _held_by_someone(job, seen == "forbidden")
+    said = f"the Job waits in queue {queue} until Kueue admits it"
+    if seen == "missing":
+        said = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
+        said += "Remedy: install Kueue, or create a new job without a queue."
+        return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, said)
+    if seen == "forbidden":
+        said += f"; {workload.look(job)} says why it waits (Helm value kueue.enabled shows it here)"
+    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+
+
+def _held_by_someone(job: Object, may_be_kueue: bool) -> State:
+    name = objects.name_of(job)
+    said = f"someone else than the operator suspended Job {name}, which waits until it is resumed"
+    if may_be_kueue:
+        said += f"; {workload.look(job)} says whether Kueue did"
+    patch = '\'{"spec":{"suspend":false}}\''
+    said += f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
+    return conditions.waiting(ConditionReason.SUSPENDED_BY_OTHER, said)

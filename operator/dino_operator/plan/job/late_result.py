@@ -1,0 +1,208 @@
+"""The result of an attempt whose last words are lost or cut: a Job without a GPU reads result.json.
+
+The pod was deleted before it was looked at, its node is gone, or other containers of it leave less
+room for a message than even its essentials need. The Job leaves the same message as the attempt.
+There is one at most; where it fails or cannot be made, the job is complete all the same, and says
+where its result lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dino_api import names as api
+from dino_api.message import ESSENTIAL
+from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
+from dino_api.result import Result
+from dino_operator.plan.job import kueue
+from dino_operator.plan.job.status import write
+from dino_operator.plan.model import Object, Plan, Refusal
+from dino_operator.plan.observed import containers, failure, objects, results
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
+from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import State, Verdict
+
+SECONDS = 600
+"""For the Job; it reads one small file."""
+PATIENCE = 900
+"""For a Job that is held by somebody, and for one that cannot be made."""
+RETRIES = 2
+NEEDED = frozenset(ESSENTIAL) - {"failure"}
+SHOWN = NEEDED | {"artifacts", "dataset"}
+"""Members of a result that the status shows."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of the result. plan: what to do until more is. problem: why no more will be."""
+
+    told: Result | None
+    plan: Plan | None = None
+    problem: str = ""
+
+
+def look(view: View, job: Object) -> Reading:
+    """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
+    told = results.of_job(job, view.children.pods)
+    if told is not None and told.failure is not None:
+        told = None  # of a pod that was preempted; the one that came after it is gone
+    if told is not None and not told.lost & NEEDED:
+        return Reading(told)
+    reader = view.reader_of(objects.attempt_of(job))
+    if reader is None:
+        return _missing(view, job, told)
+    if objects.is_true(reader, "Complete"):
+        return _read(results.of_job(reader, view.children.pods), told)
+    own = objects.pods_of(reader, view.children.pods)
+    if objects.is_finished(reader):
+        cause = failure.of_job(reader, own)
+        return Reading(told, problem=f"{cause.rule.reason}: {cause.message}")
+    left = PATIENCE - _since(view, str(reader["metadata"]["creationTimestamp"]))
+    if left <= 0:
+        said = f"Job {objects.name_of(reader)} has not ended after {PATIENCE} seconds"
+        return Reading(told, problem=said)
+    if objects.is_suspended(reader):
+        why = kueue.held_by(view, reader).running.message
+        waits = _wait(view, min(left, view.settings.recheck), why)
+        return Reading(told, replace(waits, patches=kueue.into_queue(view, reader)))
+    why, soon = _stuck(view, own)
+    return Reading(told, _wait(view, min(left, soon), why))
+
+
+def _since(view: View, when: str) -> float:
+    return (view.now - objects.parse_time(when)).total_seconds()
+
+
+def _read(found: Result | None, told: Result | None) -> Reading:
+    """What the Job left; beside it, what the attempt itself told stays."""
+    if found is None:
+        return Reading(told, problem="the words of the Job that read it are lost, too")
+    if found.failure is not None:
+        return Reading(told, problem=f"it tells of a failure, {found.failure.reason}")
+    missing = [name for name in NEEDED if told and getattr(found, name) is None]
+    both = found.model_copy(update={name: getattr(told, name) for name in missing})
+    cut = both.lost & {name for name in NEEDED if getattr(both, name) is None}
+    return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
+
+
+def _missing(view: View, job: Object, told: Result | None) -> Reading:
+    """No Job reads it yet."""
+    for other in view.children.strangers:
+        return Reading(told, problem=f"Job {objects.name_of(other)} belongs to someone else")
+    if view.wants_suspend:
+        said = f"{_said(view)} once spec.runPolicy.suspend is false"
+        return Reading(told, write(view, conditions.suspended(said), facts={"reporter": None}))
+    refusal = view.children.refusal
+    if refusal is not None:
+        judged = refusals.judge(refusal)
+        late = _since(view, objects.finished_at(job)) >= PATIENCE
+        # The job may have ended long ago, while no operator was there: one answer is not the last.
+        if judged.ends or (late and refusal.heard >= refusals.LASTS_AFTER):
+            return Reading(told, problem=judged.said)
+        return Reading(told, _refused(view, refusal))
+    try:
+        made = _objects(view, objects.attempt_of(job))
+    except spec_file.InvalidSpec as error:  # read by another version of the operator
+        return Reading(told, problem=str(error))
+    return Reading(told, _wait(view, PATIENCE, creates=made))
+
+
+def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
+    said = f"{_said(view)}: {why}" if why else _said(view)
+    state = State(Phase.RUNNING, Verdict(False, ConditionReason.READING_RESULT, said))
+    return replace(
+        write(view, state, facts={"reporter": None}, requeue_after=seconds), creates=creates
+    )
+
+
+def _refused(view: View, refusal: Refusal) -> Plan:
+    """It is asked for again. Words that were heard before stay: they have what is read in them."""
+    found = refusals.verdict(view.resource, refusal)
+    reason, why = (found.reason, found.message) if found else (ConditionReason.READING_RESULT, "")
+    said = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
+    state = State(Phase.RUNNING, Verdict(False, reason, said))
+    return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
+
+
+def _said(view: View) -> str:
+    return f"the work is done; its result is read from {folder(view)}/{api.RESULT_FILE}"
+
+
+def folder(view: View) -> str:
+    """Where the action publishes."""
+    return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+
+
+def _stuck(view: View, own: list[Object]) -> tuple[str, float]:
+    """Why the Job's pod does not start, and after how many seconds there may be more to say.
+
+    That it finds no node is told once it lasts.
+    """
+    for pod in filter(objects.is_live, own):
+        called = f"pod {objects.name_of(pod)}: "
+        if problem := containers.cannot_start(pod):
+            return called + problem[1], PATIENCE
+        if said := objects.unschedulable(pod):
+            waited = (view.now - objects.unplaced_since(pod)).total_seconds()
+            left = view.settings.unschedulable_after - waited
+            return (called + said, PATIENCE) if left <= 0 else ("", left)
+    return "", PATIENCE
+
+
+def _objects(view: View, attempt: int) -> tuple[Object, ...]:
+    """The Job, and what its pod needs besides. Raises InvalidSpec."""
+    resolved = spec_file.read_spec(view.resource)
+    needed = children.inputs(view.resource, resolved, preflight=True)
+    known = view.children.known
+    missing = (each for each in needed if (each["kind"], objects.name_of(each)) not in known)
+    made = limit_ranges.fitted(job(view, resolved, attempt), view.children.limit_ranges)
+    return (*missing, made)
+
+
+def job(view: View, resolved: spec_file.Resolved, attempt: int) -> Object:
+    """Its pod is that of a preflight, but for the command and the cache, which it does not need."""
+    template = pods.template(
+        view.resource, resolved, Attempt(attempt, preflight=True), view.settings
+    )
+    template["metadata"]["labels"][Label.ACTION.value] = Stage.RESULT.value
+    pod = template["spec"]
+    pod["volumes"] = [each for each in pod["volumes"] if each["name"] != "cache"]
+    (container,) = pod["containers"]
+    container["command"] = _command(resolved)
+    container["env"] = [each for each in container["env"] if each["name"] != Env.CACHE_DIR]
+    mounts = container["volumeMounts"]
+    container["volumeMounts"] = [each for each in mounts if each["mountPath"] != CACHE_DIR]
+    name = names.job_name(view.name, Stage.RESULT, attempt)
+    labels = names.labels(view.resource, Stage.RESULT, attempt)
+    spec = {
+        "backoffLimit": RETRIES,
+        "completions": 1,
+        "parallelism": 1,
+        "activeDeadlineSeconds": SECONDS,
+        "template": template,
+    }
+    metadata = children.metadata(view.resource, name, labels)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _command(resolved: spec_file.Resolved) -> list[str]:
+    command = ["dino", Stage.RESULT.value, "-e", api.SPEC_PATH]
+    return command if resolved.action is Action.TRAIN else [*command, "--for", resolved.action]
+
+
+def troubles(view: View, reading: Reading) -> list[str]:
+    """What of the result is not in the status, and why, for the sentence of a good end."""
+    where = f"{folder(view)}/{api.RESULT_FILE}"
+    told = reading.told
+    if told is None:
+        return [f"its result is in {where} and could not be read: {reading.problem}"]
+    if reading.problem:
+        lost = told.lost & NEEDED
+        lost = frozenset(name for name in lost if getattr(told, name) is None) or lost
+        return [f"{', '.join(sorted(lost))} could not be read from {where}: {reading.problem}"]
+    cut = sorted((told.lost | told.shortened) & SHOWN)
+    if not cut:
+        return []
+    return [f"whole only in {where}, as the pod's message was cut: {', '.join(cut)}"]

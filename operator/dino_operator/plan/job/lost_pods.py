@@ -1,0 +1,65 @@
+"""Pods that were to end and have not: nothing but their node could end them, and it is silent.
+
+Nodes are not looked at, which would take rights over the whole cluster. A pod's deletionTimestamp
+is when it has to have ended, its grace period included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from dino_api.names import ConditionReason, Phase
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.reported.conditions import State, Verdict
+
+PATIENCE = timedelta(seconds=60)
+"""What a kubelet may take beyond the grace period to say that a pod has ended."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+
+
+def told(view: View, state: State) -> State:
+    """The state, with the lost pod in place of one that is about to end."""
+    pod = next((each for each in _going(view, state) if _due(view, each) <= 0), None)
+    if pod is None:
+        return state
+    said = sentence(view, pod)
+    running = Verdict(False, ConditionReason.NODE_LOST, said)
+    held = state.suspended
+    if held.reason == ConditionReason.SUSPENDING:
+        held = replace(held, message=said)
+    return replace(state, running=running, suspended=held)
+
+
+def requeue(view: View, state: State, wanted: float | None) -> float | None:
+    """Seconds until time alone makes a pod a lost one, or the plan wants to be made again."""
+    due = [_due(view, pod) for pod in _going(view, state)]
+    times = [each for each in (*due, wanted) if each is not None and each > 0]
+    return min(times, default=wanted)
+
+
+def sentence(view: View, pod: Object) -> str:
+    """What is known of it, and what people can do, which the operator must not."""
+    name, space = objects.name_of(pod), pod["metadata"].get("namespace", "")
+    node = pod.get("spec", {}).get("nodeName") or "unknown"
+    return (
+        f"pod {name} was to end by {pod['metadata']['deletionTimestamp']} and has not: node {node} "
+        "does not answer, or cannot end it. Nothing follows before, as it may still train. Remedy: "
+        f"bring the node back; or, once it is surely off, kubectl taint node {node} "
+        f"{OUT_OF_SERVICE} (its pods are removed, their volumes detached), or kubectl delete pod "
+        f"{name} -n {space} --force. A pod that runs on all the same writes into the same output."
+    )
+
+
+def _going(view: View, state: State) -> list[Object]:
+    """Pods that something waits for: none of a job that runs, or that has ended."""
+    if state.running.is_true or state.phase in (Phase.COMPLETE, Phase.FAILED):
+        return []
+    return [pod for pod in view.live_pods if "deletionTimestamp" in pod["metadata"]]
+
+
+def _due(view: View, pod: Object) -> float:
+    late = objects.parse_time(str(pod["metadata"]["deletionTimestamp"])) + PATIENCE
+    return (late - view.now).total_seconds()

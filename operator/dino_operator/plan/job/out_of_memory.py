@@ -1,0 +1,174 @@
+"""Out of memory: the next attempt takes fewer images at a time.
+
+A training has as many in each step, and what other actions find does not depend on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from dino_api.actions import ACTIONS
+from dino_api.memory import MORE, REASONS
+from dino_api.memory import remedy as advice
+from dino_api.names import FailureReason, Label, Stage
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.rendered import spec_file
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.reported import sentences
+
+_NEW = "and create a new job"
+_FEWER = "takes half as many images at a time, with the same result"
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Images per forward pass of an attempt, and forward passes per optimiser step.
+
+    passes: None of actions that do not train. last_chance: the attempt before, of a training, ran
+    out of memory with one image at a time.
+    """
+
+    images: int
+    passes: int | None
+    last_chance: bool = False
+
+    def notes(self) -> dict[str, str]:
+        """As annotations of the attempt's Job."""
+        told = {Annotation.MICRO_BATCH.value: str(self.images)}
+        if self.passes is not None:
+            told[Annotation.ACCUMULATION.value] = str(self.passes)
+        return {**told, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else told
+
+    def to_status(self) -> Object:
+        """As facts of the status."""
+        told = {"microBatch": self.images}
+        return told if self.passes is None else {**told, "accumulation": self.passes}
+
+    def __str__(self) -> str:
+        images = "1 image" if self.images == 1 else f"{self.images} images"
+        if self.passes is None:
+            return f"{images} at a time"
+        return f"{images} per forward pass, {self.passes} passes per step"
+
+
+def of_job(job: Object | None) -> MicroBatch | None:
+    """That of the attempt; None where it has the whole batch."""
+    images = objects.annotation(job, Annotation.MICRO_BATCH) if job else ""
+    if job is None or not images:
+        return None
+    last = bool(objects.annotation(job, Annotation.OUT_OF_MEMORY))
+    passes = objects.annotation(job, Annotation.ACCUMULATION)
+    return MicroBatch(int(images), int(passes) if passes else None, last)
+
+
+def of_status(resource: Object) -> MicroBatch | None:
+    """That of the newest attempt, where its Job is gone."""
+    told = resource.get("status", {})
+    if "microBatch" not in told:
+        return None
+    return MicroBatch(int(told["microBatch"]), told.get("accumulation"))
+
+
+def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | None:
+    """That of the attempt after one that failed for this reason. It never rises again.
+
+    Raises InvalidSpec.
+    """
+    before = of_job(job)
+    told = of_status(resource)
+    if reason not in REASONS:
+        known = [replace(each, last_chance=False) for each in (before, told) if each]
+        return min(known, key=_size, default=None)
+    resolved, images = spec_file.read_spec(resource), _images(job, resource)
+    half = max(1, images // 2)
+    wanted = MicroBatch(half, None)
+    if sentences.trains(resource):
+        wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
+    return min(wanted, told or wanted, key=_size)
+
+
+def _size(tried: MicroBatch) -> int:
+    return tried.images
+
+
+def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
+    """Whether the next attempt answers the lack of memory. It happens a few times at most, and so
+    costs none of the retries that are meant for accidents."""
+    return reason in REASONS and tried is not None and not tried.last_chance
+
+
+def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
+    """Whether fewer images at a time are of no use. Raises InvalidSpec.
+
+    A training that was too much with one image gets another try, others do not: they would do the
+    same again from the start.
+    """
+    if reason not in REASONS:
+        return False
+    if sentences.trains(resource):
+        tried = of_job(job)
+        return tried is not None and tried.last_chance
+    return _images(job, resource) <= 1
+
+
+def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
+    """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
+    if sentences.trains(resource):
+        said = "twice in a row with one image per forward pass"
+    else:
+        said = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
+    return replace(cause, message=f"{cause.message}; {said}")
+
+
+def at_the_end(job: Object, cause: Cause, resource: Object, retries: int) -> Cause:
+    """The same with what to do where no attempt follows. Raises InvalidSpec.
+
+    retries: the most that the job may have; without one even a halving is not tried.
+    """
+    if cause.rule.reason not in REASONS:
+        return cause
+    remedy = advice(_more(cause), _less(job, resource), _NEW)
+    if not retries and not _is_check(job) and _images(job, resource) > 1:
+        remedy += f" With spec.runPolicy.maxRetries above 0 another attempt {_FEWER}."
+    return replace(cause, remedy=remedy)
+
+
+def while_retried(job: Object, cause: Cause, resource: Object, tried: MicroBatch | None) -> Cause:
+    """The same with what to do where an attempt follows. tried: what that has. Raises InvalidSpec.
+
+    Nothing, where it takes fewer images; else it does the same once more.
+    """
+    reason = cause.rule.reason
+    if reason not in REASONS:
+        return cause
+    advised = advice(_more(cause), _less(job, resource))
+    if is_halved(tried, reason):
+        begins = f"Nothing to do: the next attempt has {tried}, with the same result."
+    else:
+        begins = "The next attempt is made as this one was; should it fail, too, create a new job."
+    return replace(cause, remedy=f"{begins} {advised}")
+
+
+def _more(cause: Cause) -> str:
+    return cause.more or MORE[cause.rule.reason]
+
+
+def _less(job: Object, resource: Object) -> str:
+    """Keys of the experiment; a check of the data reads none that would help."""
+    if _is_check(job):
+        return ""
+    lower = ACTIONS[sentences.action_of(resource)].less_memory
+    return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
+
+
+def _is_check(job: Object) -> bool:
+    labels = job["metadata"].get("labels") or {}
+    return bool(labels.get(Label.ACTION.value) == Stage.PREFLIGHT)
+
+
+def _images(job: Object, resource: Object) -> int:
+    tried = of_job(job)
+    return tried.images if tried else spec_file.read_spec(resource).batch

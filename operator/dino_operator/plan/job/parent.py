@@ -1,0 +1,272 @@
+"""What a job takes over from its parent: the model, and the structure of its network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dino_api.experiment import ModelConfig
+from dino_api.experiment.model import STRUCTURE
+from dino_api.formats import format_of
+from dino_api.names import (
+    AUTOML_KIND,
+    KIND,
+    TRAINS,
+    Action,
+    ConditionReason,
+    ConditionType,
+    FailureReason,
+)
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import model_files
+from dino_operator.plan.reported import conditions, sentences
+from dino_operator.plan.reported.conditions import Verdict
+
+NOT_CARRIED = ("pretrained_backbone_path", "distillation_loss_coef")
+"""Keys of `model` that speak of how the parent was trained: its model has the backbone, too."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the parent. inherited: status.inherited, once it has left a model."""
+
+    verdict: Verdict
+    inherited: Object | None = None
+
+
+def is_awaited(view: View) -> bool:
+    """Whether a parent is named and nothing was taken over from it so far."""
+    return _is_named(view.resource) and "inherited" not in view.status
+
+
+def _is_named(resource: Object) -> bool:
+    return bool((resource["spec"].get("parent") or {}).get("name"))
+
+
+def verdict(view: View) -> Verdict | None:
+    """The condition ParentReady; None without a job or search as parent: a file is there."""
+    if not _is_named(view.resource):
+        return None
+    known = objects.condition(view.resource, ConditionType.PARENT_READY) or {}
+    if not is_awaited(view) and known.get("status") == "True":
+        return Verdict(True, known["reason"], known.get("message", ""))
+    return look(view).verdict
+
+
+def look(view: View) -> Found:
+    """At the parent, which is watched. One whose model the action cannot take is not waited for."""
+    kind, name = _named(view.resource)
+    called = f"{kind} {name}"
+    thing = view.children.others.get((kind, name))
+    if (circle := _circle(view)) is not None:
+        return _waiting(circle)
+    if thing is None:
+        return _waiting(f"{called} does not exist yet; it is waited for")
+    action, weights = sentences.action_of(view.resource), model_files.of_weights(view.resource)
+    leaves = _will_leave(thing, view.children.others)
+    misfit = model_files.misfit(action, leaves, f"{_titled(thing)} leaves", weights)
+    if misfit is not None:
+        return _useless(misfit, FailureReason.INVALID_SPEC)
+    if not _has_result(thing):
+        return _waiting(f"{called} has not ended yet; it is waited for")
+    if objects.is_true(thing, ConditionType.FAILED):
+        why = objects.condition(thing, ConditionType.FAILED) or {}
+        return _useless(f"{called} failed: {why.get('reason')}: {why.get('message', '')}")
+    return _left(view, action, thing, called)
+
+
+def _left(view: View, action: Action, thing: Object, called: str) -> Found:
+    """What a parent that has ended well left."""
+    taken = _taken(thing, view.children.others)
+    if taken is None:
+        return _useless(f"{called} is complete, but its status names no model")
+    weights = model_files.of_weights(view.resource)
+    kind = model_files.kind_of(taken["model"])
+    misfit = model_files.misfit(action, kind, f"{_titled(thing)} left", weights)
+    if misfit is not None:
+        return _useless(misfit, FailureReason.INVALID_SPEC)
+    said = f"the job starts from {taken['model']['uri']} of {called}"
+    return Found(Verdict(True, ConditionReason.PARENT_COMPLETE, said), taken)
+
+
+def _titled(thing: Object) -> str:
+    name = objects.name_of(thing)
+    if thing["kind"] == AUTOML_KIND:
+        return f"{AUTOML_KIND} {name}"
+    return f"{KIND} {name} ({sentences.action_of(thing)})"
+
+
+def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str | None:
+    """The format of the model that a job will leave; None where that is not known yet.
+
+    An evaluation hands on that of its own parent; without one, a checkpoint in its output.
+    """
+    here: Object | None = thing
+    for _ in range(len(others) + 1):
+        if here is None or model_files.facts(here).leaves:
+            break
+        if not _is_named(here):
+            uri = (here["spec"].get("parent") or {}).get("uri")
+            return format_of(str(uri)) if uri else "checkpoint"
+        here = others.get(_named(here))
+    return model_files.facts(here).leaves if here else None
+
+
+def _has_result(parent: Object) -> bool:
+    """Whether it has ended. The winner of a search is known before: its followers start from it,
+    and the search is complete only after them."""
+    told = parent.get("status") or {}
+    won = parent["kind"] == AUTOML_KIND and told.get("completionTime") and not told.get("failure")
+    return conditions.is_over(parent) or bool(won)
+
+
+def _named(resource: Object) -> tuple[str, str]:
+    named = resource["spec"].get("parent") or {}
+    return str(named.get("kind") or KIND), str(named.get("name", ""))
+
+
+def _waiting(said: str) -> Found:
+    return Found(Verdict(False, ConditionReason.WAITING_FOR_PARENT, said))
+
+
+def _useless(said: str, reason: FailureReason = FailureReason.PARENT_FAILED) -> Found:
+    return Found(Verdict(False, reason, said))
+
+
+def _circle(view: View) -> str | None:
+    """A sentence where the job waits for itself, by way of others."""
+    own, path, here = (KIND, view.name), [view.name], view.resource
+    while _is_named(here) and len(path) <= len(view.children.others) + 1:
+        following = _named(here)
+        path.append(following[1])
+        if following == own:
+            who = " waits for ".join(path)
+            return f"{who}: none of them can start; delete one and create it without spec.parent"
+        found = view.children.others.get(following)
+        if found is None:
+            return None
+        here = found
+    return None
+
+
+def _taken(parent: Object, others: Mapping[tuple[str, str], Object]) -> Object | None:
+    told = parent["status"]
+    source = told.get("best") or {} if parent["kind"] == AUTOML_KIND else told
+    model = source.get("model") or _as_model(source.get("checkpoint") or {})
+    if not model:
+        return None
+    structure = _model(parent, others)
+    taken: Object = {"model": model}
+    if structure is not None:
+        kept = {key: value for key, value in structure.items() if key not in NOT_CARRIED}
+        taken["experiment"] = {"model": kept}
+    classes = _classes(parent)
+    return taken if classes is None else {**taken, "numClasses": classes}
+
+
+def _as_model(checkpoint: Object) -> Object | None:
+    if not checkpoint.get("uri"):
+        return None
+    known: Object = {"format": "checkpoint"}
+    return known | {key: checkpoint[key] for key in ("uri", "sha256", "bytes") if key in checkpoint}
+
+
+def _trains(parent: Object) -> bool:
+    return parent["kind"] == AUTOML_KIND or sentences.action_of(parent) in TRAINS
+
+
+def _classes(parent: Object) -> int | None:
+    """Of the model that it left: what a training was made for, what others took over."""
+    told = parent["status"]
+    found = (told.get("dataset") or {}).get("numClasses") if _trains(parent) else None
+    found = found or (told.get("inherited") or {}).get("numClasses")
+    return int(found) if found else None
+
+
+def _model(parent: Object, others: Mapping[tuple[str, str], Object]) -> dict[str, Any] | None:
+    """Keys of `model` that the parent's model was made with: its own, its parent's, its search's.
+
+    None where only the file knows: no training of ours made it.
+    """
+    told = parent["status"]
+    if parent["kind"] == AUTOML_KIND:
+        return dict((told["best"].get("specification") or {}).get("model") or {})
+    searched = others.get((AUTOML_KIND, told.get("automl", "")))
+    if searched is not None and (searched.get("status") or {}).get("best"):
+        return _model(searched, others)
+    own = (parent["spec"].get("experiment") or {}).get("model") or {}
+    if sentences.action_of(parent) is Action.DISTILL:
+        return dict(own)  # the student's; what it inherited is its teacher's
+    before = (told.get("inherited") or {}).get("experiment")
+    if before is None and not _trains(parent):
+        return None
+    return {**((before or {}).get("model") or {}), **own}
+
+
+def inherited_by(resource: Object) -> Object | None:
+    """What the job goes on from: taken over from a parent, or a file that its spec names."""
+    known = (resource.get("status") or {}).get("inherited")
+    uri = (resource["spec"].get("parent") or {}).get("uri")
+    if known or not uri:
+        return dict(known) if known else None
+    return {"model": {"uri": uri, "format": format_of(uri)}}
+
+
+def left_in(folder: str, resource: Object) -> Object | None:
+    """The model of a job that came to a good end and whose own words are lost.
+
+    folder: where its action publishes, under names that are known.
+    """
+    given = (inherited_by(resource) or {}).get("model")
+    return model_files.left_in(folder, resource) or given
+
+
+def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:
+    """The experiment of the heir: its own keys, and where it has none, the parent's.
+
+    The parent of a distillation is the teacher; the student's structure is the job's own.
+    """
+    made = copy.deepcopy(dict(experiment))
+    theirs = (inherited.get("experiment") or {}).get("model", {})
+    if action is not Action.TRAIN:
+        theirs = {key: theirs[key] for key in (*STRUCTURE, "num_select") if key in theirs}
+    model = inherited["model"]
+    section, _, key = str(model_files.key_for(action, model["format"])).partition(".")
+    given = {**(made.get(section) or {}), key: model["uri"]}
+    if action is Action.DISTILL:
+        given["teacher"] = {**theirs, **(given.get("teacher") or {})}
+    else:
+        made["model"] = {**theirs, **(made.get("model") or {})}
+    return {**made, section: given}
+
+
+def conflicts(
+    experiment: Mapping[str, Any], inherited: Object, action: Action = Action.TRAIN
+) -> list[Problem]:
+    """Keys of the heir's own by which the parent's weights would not fit, or mean another thing.
+
+    None where only the file knows its structure: then the pod compares them.
+    """
+    before = inherited.get("experiment")
+    if before is None or action is Action.DISTILL:
+        return []
+    own = experiment.get("model") or {}
+    theirs = {**ModelConfig().model_dump(), **before.get("model", {})}
+    remedy = "Leave it out, or leave out spec.parent and train anew."
+    if action not in TRAINS:
+        remedy = "Leave it out: the model's file says how it was made."
+    return [
+        Problem(
+            f"model.{key}",
+            own[key],
+            f"must be {theirs[key]}, as in the parent's model",
+            remedy,
+            id="parent-structure",
+        )
+        for key in STRUCTURE
+        if key in own and own[key] != theirs[key]
+    ]

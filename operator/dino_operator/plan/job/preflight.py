@@ -1,0 +1,66 @@
+"""The first stage: a Job without a GPU checks the data. What is said of it in the status.
+
+It is followed as an attempt at the work is; `view.checks_data` says that the job is at this stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import ConditionReason, ConditionType, Phase
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects, results
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.reported import sentences
+from dino_operator.plan.reported.conditions import State, Verdict, waiting
+
+
+def is_checked(view: View) -> State:
+    """The stage, as long as nothing is wrong."""
+    return waiting(ConditionReason.CHECKING, sentences.checking(view.resource))
+
+
+def told(view: View, state: State) -> State:
+    """The state with what is known of the data; nothing where the job reads none."""
+    if not view.reads_data:
+        return replace(state, data=None)
+    if not view.checks_data:
+        return replace(state, data=_ready(view))
+    data = Verdict(False, ConditionReason.CHECKING, sentences.checking(view.resource))
+    if state.failed.is_true:
+        data = Verdict(False, state.failed.reason, state.failed.message)
+    early = state.phase in (Phase.QUEUED, Phase.RUNNING)
+    return replace(state, phase=Phase.PREPARING if early else state.phase, data=data)
+
+
+def _ready(view: View) -> Verdict:
+    """Said once, in words that stay."""
+    known = objects.condition(view.resource, ConditionType.DATA_READY) or {}
+    if known.get("status") == "True":
+        return Verdict(True, known["reason"], known.get("message", ""))
+    if view.checked_by:
+        said = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
+        return Verdict(True, ConditionReason.CHECKED_BY_TRIAL, said)
+    return Verdict(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
+
+
+def _sentence(dataset: Object) -> str:
+    """How much there is, and the first of what is odd about it."""
+    counts = [
+        f"{dataset[key]} {word}"
+        for key, word in (("images", "images"), ("annotations", "boxes"), ("numClasses", "classes"))
+        if key in dataset
+    ]
+    said = ", ".join(counts) or "no error was found"
+    warnings = dataset.get("warnings", [])
+    return f"{said}; {len(warnings)} warnings: {warnings[0]}" if warnings else said
+
+
+def facts(view: View) -> Object:
+    """What the preflight found, until it stands in the status: after its end, either way."""
+    if objects.is_true(view.resource, ConditionType.DATA_READY):
+        return {}
+    job = view.current if view.checks_data else view.preflight
+    if job is None or not objects.is_finished(job):
+        return {}
+    return results.of_preflight(job, view.children.pods)

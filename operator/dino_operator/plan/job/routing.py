@@ -1,0 +1,88 @@
+"""Whether a search runs in a job's place, and the DinoAutoML that is made for it."""
+
+from __future__ import annotations
+
+import copy
+
+from dino_api import names as api
+from dino_api.names import Action, ConditionReason, ConditionType
+from dino_operator.plan.job import parent
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import children, names
+from dino_operator.plan.reported.conditions import Verdict
+
+OWN = ("action", "automlPolicy", "parent")
+"""Parts of the spec that a search's template does not have."""
+HELD = ("suspend", "stop")
+"""Parts of runPolicy that hold the search, not each of its trials."""
+_WHY_NOT = {
+    ConditionReason.AUTOML_DISABLED: "searches are turned off in this installation (Helm value "
+    "automl.enabled); the job trains with its experiment as it is",
+    ConditionReason.AUTOML_CRD_MISSING: "the DinoAutoML CRD is not installed; the job trains with "
+    "its experiment as it is",
+}
+
+
+def verdict(view: View) -> Verdict | None:
+    """The condition AutoMLRouted; None for a job that does not ask for a search."""
+    if not view.asks_for_search:
+        return None
+    if view.is_searched:
+        said = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
+        return Verdict(True, ConditionReason.ROUTED, said)
+    known = objects.condition(view.resource, ConditionType.AUTOML_ROUTED)
+    if known is not None and known["status"] == "False":
+        return Verdict(False, known["reason"], known.get("message", ""))
+    missing = view.settings.automl and not view.children.automl_served
+    why = ConditionReason.AUTOML_CRD_MISSING if missing else ConditionReason.AUTOML_DISABLED
+    return Verdict(False, why, _WHY_NOT[why])
+
+
+def search_for(view: View) -> Object:
+    """The DinoAutoML: the job's training as its template, the installation's numbers of trials.
+
+    The smoke profile has numbers of its own.
+    """
+    template = _template(view)
+    whole = "datasets" in template or "numClasses" in template
+    trials = view.settings.routed_trials if whole else view.settings.profile.max_trials
+    spec: Object = {
+        "template": template,
+        "parallelTrials": min(view.settings.routed_parallel, trials),
+        "suspend": view.wants_suspend,
+    }
+    if whole:
+        spec["maxTrials"] = trials
+    labels = {
+        api.MANAGED_BY_LABEL: api.MANAGED_BY,
+        api.Label.JOB.value: names.job_label(view.name),
+        api.Label.JOB_UID.value: view.uid,
+        **queue_labels.carried(view.resource),
+    }
+    return {
+        "apiVersion": api.API_VERSION,
+        "kind": api.AUTOML_KIND,
+        "metadata": children.metadata(view.resource, names.search_name(view.name), labels),
+        "spec": spec,
+    }
+
+
+def _template(view: View) -> Object:
+    template = copy.deepcopy({k: v for k, v in view.resource["spec"].items() if k not in OWN})
+    policy = {k: v for k, v in view.policy.items() if k not in HELD}
+    data = template.get("datasets")
+    if data and "train" in data and not data.get("validation"):  # taken by an earlier release
+        data["validation"] = copy.deepcopy(data["train"])
+    template.pop("runPolicy", None)
+    if policy:
+        template["runPolicy"] = policy
+    inherited = parent.inherited_by(view.resource)
+    if inherited:
+        template["experiment"] = parent.merged(
+            template.get("experiment") or {}, inherited, Action.TRAIN
+        )
+        if "datasets" in template and "numClasses" in inherited:
+            template.setdefault("numClasses", inherited["numClasses"])
+    return template

@@ -1,0 +1,47 @@
+"""A Job whose pods all run: the first one reports, and it is heard of or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_operator.plan.job import out_of_memory, pod_inputs, preflight
+from dino_operator.plan.job.status import say
+from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.reported import conditions, refusals, sentences
+
+
+def follow(view: View, job: Object, pods: list[Object]) -> Plan:
+    """All pods run; the first one reports."""
+    if view.checks_data:
+        return say(view, job, preflight.is_checked(view))
+    name = objects.name_of(pods[0])
+    started = view.resource.get("status", {}).get("startTime") or objects.started_at(pods[0])
+    facts = {"reporter": name, "startTime": started or objects.format_time(view.now)}
+    runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
+    tried = out_of_memory.of_job(job)
+    after = f"{tried}, as more did not fit in memory" if tried else ""
+    warnings = objects.annotation(job, Annotation.WARNINGS)
+    silent, old = _silence(view, pods[0]), view.settings.progress_old_after
+    if silent < old or not sentences.trains(view.resource):  # other actions may say little
+        told = say(view, job, conditions.running(runs, after, warnings), **facts)
+        return replace(told, requeue_after=old - silent if silent < old else None)
+    # Somebody may have deleted its account, or its right to write.
+    denied = refusals.verdict(view.resource, view.children.refusal)
+    said = denied.message if denied else sentences.silent(_last_heard(view, pods[0]), name)
+    told = say(view, job, conditions.running(runs, after, warnings, said), **facts)
+    return told if denied else pod_inputs.renewed(view, job, told, silent)
+
+
+def _last_heard(view: View, pod: Object) -> str:
+    """When the pod last wrote its progress, or else started."""
+    progress = view.status.get(conditions.PROGRESS) or {}
+    times = (objects.started_at(pod), progress.get("updatedAt"))
+    return max(filter(None, times), key=objects.parse_time, default=objects.format_time(view.now))
+
+
+def _silence(view: View, pod: Object) -> float:
+    """Seconds since then."""
+    return (view.now - objects.parse_time(_last_heard(view, pod))).total_seconds()

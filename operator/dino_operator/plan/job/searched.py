@@ -1,0 +1,147 @@
+"""A job in whose place a search runs: it makes the DinoAutoML, steers it, and shows what it says.
+
+No pod is the job's own. What the search says is copied when it changes, and the job ends with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
+from dino_operator.plan.job import awaits_parent, parent, routing
+from dino_operator.plan.job.status import failed, write
+from dino_operator.plan.job.stop import SAID
+from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import names, spec_file
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import State, Verdict
+
+OF_AN_END = ("completionTime", "failure")
+
+
+def follow(view: View) -> Plan:
+    """What to do about the search, and what to say of it. Raises InvalidSpec."""
+    if view.search is not None and "deletionTimestamp" not in view.search["metadata"]:
+        return _stop(view, view.search) if view.wants_stop else _mirrored(view, view.search)
+    if view.wants_stop:
+        return failed(view, failure.cause(FailureReason.STOPPED, SAID), **_gone(view))
+    if parent.is_awaited(view):
+        return awaits_parent.follow(view)
+    obstacle = _obstacle(view)
+    if obstacle is not None:
+        return write(view, obstacle, facts={}, requeue_after=view.settings.recheck)
+    return _begin(view)
+
+
+def _begin(view: View) -> Plan:
+    """Makes the DinoAutoML; also anew, where someone deleted it before its end."""
+    inherited = parent.inherited_by(view.resource)
+    if inherited:
+        spec_file.refuse(parent.conflicts(view.resource["spec"].get("experiment") or {}, inherited))
+    made = routing.search_for(view)
+    name = objects.name_of(made)
+    state = _first_words(name)
+    return replace(write(view, state, facts={"automl": name, **_gone(view)}), creates=(made,))
+
+
+def _first_words(name: str) -> State:
+    said = f"DinoAutoML {name} was made and has not begun"
+    waits = Verdict(False, ConditionReason.QUEUED, said)
+    return State(Phase.PENDING, waits, data=_not_checked(said))
+
+
+def _not_checked(said: str) -> Verdict:
+    return Verdict(False, ConditionReason.CHECKING, said)
+
+
+def _gone(view: View) -> Object:
+    """Facts of a search that does not exist are not shown on."""
+    found = ("startTime", "metrics", "checkpoint", "dataset", "artifacts", conditions.PROGRESS)
+    return dict.fromkeys(found)
+
+
+def _obstacle(view: View) -> State | None:
+    """What must go before the DinoAutoML may be created."""
+    denied = refusals.obstacle(view.resource, view.children.refusal)
+    if denied is not None:
+        return denied
+    for other in view.children.strangers:
+        said = (
+            f"{other['kind']} {objects.name_of(other)} belongs to someone else; delete or rename "
+            "it, or create the DinoJob under another name"
+        )
+        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
+    wanted = names.search_name(view.name)
+    if any(objects.name_of(other) == wanted for other in view.children.automls):
+        said = f"DinoAutoML {wanted} of an earlier time is still being deleted; it is waited for"
+        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+    return None
+
+
+def _mirrored(view: View, search: Object) -> Plan:
+    """Suspends or resumes the search as the user wishes, and copies what it says."""
+    told = write(view, _state(search), facts=_facts(search))
+    return replace(told, patches=_held(search, view.wants_suspend))
+
+
+def _held(search: Object, wanted: bool) -> tuple[Patch, ...]:
+    if bool(search["spec"].get("suspend")) == wanted or conditions.is_over(search):
+        return ()
+    body = {"spec": {"suspend": wanted}}
+    return (Patch(objects.name_of(search), objects.uid_of(search), body, kind="dinoautomls"),)
+
+
+def _stop(view: View, search: Object) -> Plan:
+    """The search is suspended, which frees its GPUs and keeps its trials; then the job has Failed.
+
+    A search that has ended by then has the last word.
+    """
+    if conditions.is_over(search):
+        return _mirrored(view, search)
+    patches = _held(search, True)
+    if not patches and objects.is_true(search, ConditionType.SUSPENDED):
+        said = f"{SAID}; DinoAutoML {objects.name_of(search)} stays suspended, with its trials"
+        cause = failure.cause(FailureReason.STOPPED, said)
+        kept = {key: told for key, told in _facts(search).items() if key not in OF_AN_END}
+        return failed(view, cause, **kept)
+    said = f"DinoAutoML {objects.name_of(search)} saves the checkpoints of its trials and stops"
+    state = replace(_state(search), running=Verdict(False, ConditionReason.STOPPING, said))
+    return replace(write(view, state, facts=_facts(search)), patches=patches)
+
+
+def _state(search: Object) -> State:
+    """The conditions that both kinds have, and the phase."""
+    first = _first_words(objects.name_of(search))
+    told = search.get("status", {}).get("phase")
+
+    def verdict(kind: ConditionType, else_: Verdict) -> Verdict:
+        found = objects.condition(search, kind)
+        if found is None:
+            return else_
+        return Verdict(found["status"] == "True", found["reason"], found.get("message", ""))
+
+    return State(
+        next((phase for phase in Phase if phase == told), Phase.PENDING),
+        running=verdict(ConditionType.RUNNING, first.running),
+        data=verdict(ConditionType.DATA_READY, _not_checked(first.running.message)),
+        suspended=verdict(ConditionType.SUSPENDED, first.suspended),
+        complete=verdict(ConditionType.COMPLETE, first.complete),
+        failed=verdict(ConditionType.FAILED, first.failed),
+    )
+
+
+def _facts(search: Object) -> Object:
+    """What the search found, in the fields that a job has for it."""
+    told = search.get("status", {})
+    best = told.get("best") or {}
+    trials = (told.get("trials") or {}).get("display")
+    copied = ("startTime", "completionTime", "dataset", "artifacts", "failure")
+    return {
+        "automl": objects.name_of(search),
+        "metrics": {"mAP50": best["mAP50"]} if best else None,
+        "checkpoint": best.get("checkpoint"),
+        conditions.PROGRESS: {"display": f"{trials} trials"} if trials else None,
+        **{key: told.get(key) for key in copied},
+    }

@@ -1,0 +1,77 @@
+"""Ending a job for good while it runs: its pod saves a checkpoint and goes, then it has Failed.
+
+A search ends trials so that can win no more; what they had reached stays in their status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api.names import ConditionType, FailureReason
+from dino_operator.plan.job import kueue
+from dino_operator.plan.job.status import failed, say, write
+from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import deadline
+from dino_operator.plan.reported import conditions, sentences
+
+SAID = "spec.runPolicy.stop ended the job"
+
+
+def follow(view: View) -> Plan:
+    """What is left to do until the last word. Never a Job."""
+    job = view.current
+    if job is not None and objects.is_finished(job):
+        job = None
+    going = _hold(view, job) if job is not None else Plan()
+    facts = _reached(view, job)
+    news = {key: value for key, value in facts.items() if view.status.get(key) != value}
+    if view.own_live_pods or not going.is_empty or news:
+        return _stopping(view, job, going, facts)
+    return failed(view, failure.cause(FailureReason.STOPPED, _sentence(view)), **facts)
+
+
+def _hold(view: View, job: Object) -> Plan:
+    """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
+    its place back so."""
+    name, uid = objects.name_of(job), objects.uid_of(job)
+    if objects.is_suspended(job) and not kueue.queue_of(job):
+        return Plan()
+    if kueue.is_managed(view, job):
+        gone = "deletionTimestamp" in job["metadata"]
+        return Plan() if gone else Plan(deletes=(Delete(name, uid),))
+    return Plan(patches=(Patch(name, uid, deadline.suspension(view, job)),))
+
+
+def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Plan:
+    """The pod may still speak; what it said is written down before it is gone."""
+    pods = objects.by_index(view.own_live_pods)
+    works = bool(pods) and not view.checks_data
+    name = objects.name_of(pods[0]) if pods else ""
+    said = sentences.stops(view.resource, name, for_good=True) if works else "the job stops"
+    facts = {"reporter": name if works else None, **facts}
+    state = conditions.stopping(said)
+    told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
+    soon = told.requeue_after if pods and going.is_empty else 1
+    return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=soon)
+
+
+def _reached(view: View, job: Object | None) -> Object:
+    """What the training had reached; nothing of a job that had not begun to train."""
+    if view.checks_data or not view.attempts or not sentences.trains(view.resource):
+        return {}
+    last = job or view.current
+    told = results.of_job(last, view.children.pods) if last else None
+    folder = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+    return results.of_stopped(told, view.status, folder)
+
+
+def _sentence(view: View) -> str:
+    ready = not view.reads_data or objects.is_true(view.resource, ConditionType.DATA_READY)
+    if not ready or not view.attempts:
+        return (
+            f"{SAID} before {'it trained' if sentences.trains(view.resource) else 'its work began'}"
+        )
+    epoch = (view.status.get("progress") or {}).get("epoch")
+    return SAID if epoch is None else f"{SAID} after epoch {epoch}"

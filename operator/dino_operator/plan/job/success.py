@@ -1,0 +1,29 @@
+"""The good end of a job: what the trainer told in its last words, or what is read for it."""
+
+from __future__ import annotations
+
+from dino_operator.plan.job import late_result, parent, preflight, progress
+from dino_operator.plan.job.status import end
+from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.observed import objects, results
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.reported import conditions
+
+
+def completed(view: View, job: Object) -> Plan:
+    """The end, as the trainer told it in its termination message, or as it is read for it."""
+    found = late_result.look(view, job)
+    if found.plan is not None:
+        return found.plan
+    where, told, ended = late_result.folder(view), found.told, objects.finished_at(job)
+    troubles = late_result.troubles(view, found)
+    facts: Object = {"failure": None, **progress.done(view)}
+    left = parent.left_in(where, view.resource)
+    if told is None:
+        return end(view, conditions.complete("; ".join(troubles)), ended, model=left, **facts)
+    said = "; ".join((*results.figures(told), f"results are in {where}", *troubles))
+    known = {**view.resource.get("status", {}), **preflight.facts(view)}
+    facts |= results.of_success(told, known)
+    if "model" in told.lost:
+        facts["model"] = facts["model"] or left
+    return end(view, conditions.complete(said), ended, **facts)

@@ -1,0 +1,123 @@
+"""How long attempts have run: what activeDeadlineSeconds is compared with.
+
+Kubernetes counts from a Job's last start alone, and Kueue even clears that. So a Job carries what
+ran before its present start (`Annotation.SPENT`), counted up to a time (`SPENT_UNTIL`), and the
+status of the DinoJob keeps when the present run began, and what had run when its Job was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered.names import Annotation
+
+
+def is_held_back(job: Object) -> bool:
+    """Whether the Job is suspended, or the Job controller has not seen yet that it is not."""
+    return objects.is_suspended(job) or objects.is_true(job, "Suspended")
+
+
+def running_since(job: Object) -> str:
+    """When the present run of an unfinished Job began, as text; empty while it is held back."""
+    return "" if is_held_back(job) else str(job.get("status", {}).get("startTime") or "")
+
+
+def noted(job: Object) -> int:
+    """Seconds that ran before the Job's present start, as it remembers them."""
+    return int(objects.annotation(job, Annotation.SPENT) or 0)
+
+
+def until(job: Object) -> datetime | None:
+    """The time up to which they were counted; None before the Job's first suspension."""
+    text = objects.annotation(job, Annotation.SPENT_UNTIL)
+    return objects.parse_time(text) if text else None
+
+
+def total(job: Object) -> int:
+    """Seconds that had run when the Job ended; before its present run, of one that has not."""
+    started, counted = job.get("status", {}).get("startTime"), until(job)
+    if not (started and counted and objects.parse_time(started) < counted):
+        return noted(job) + objects.seconds_run(job)
+    if is_held_back(job):
+        return noted(job)  # it ended while it was suspended
+    # It was suspended and resumed before the Job controller looked.
+    again = _seconds(objects.parse_time(started), counted)
+    return noted(job) + max(0, objects.seconds_run(job) - again)
+
+
+def unnoted(job: Object, status: Object) -> int | None:
+    """Seconds of a run of a finished Job that the status alone remembers: it was held back and
+    started again while no operator was there. None where the status speaks of no run of it."""
+    since = str(status.get("activeSince") or "")
+    started = str(job.get("status", {}).get("startTime") or "")
+    if not since or not str(job["metadata"].get("creationTimestamp", "")) <= since <= started:
+        return None
+    begun, end = objects.parse_time(since), objects.parse_time(started)
+    return _seconds(begun, _last_sign(begun, end, _signs(status)))
+
+
+def ended_run(job: Object, status: Object, now: datetime) -> tuple[int, datetime] | None:
+    """Seconds of a run of an unfinished Job that has ended and is not counted yet, and when it
+    ended. status: of the DinoJob, which remembers a start that Kueue has cleared.
+
+    A run that ended and was followed by another while nobody looked ended at the last sign of life
+    that there is: to count a wait in a queue would be worse than to forget a few seconds.
+    """
+    known = str(status.get("activeSince") or "")
+    if known and known < str(job["metadata"].get("creationTimestamp", "")):
+        known = ""  # it is of a Job before this one
+    present = running_since(job)
+    start = known if present else str(job.get("status", {}).get("startTime") or known)
+    if not start or start == present:
+        return None
+    begun, counted = objects.parse_time(start), until(job)
+    if counted is not None and begun < counted:
+        return None
+    if present:
+        end = objects.parse_time(present)
+        return _seconds(begun, _last_sign(begun, end, _signs(status))), end
+    end = max(begun, _suspended_at(job) or now)
+    return _seconds(begun, end), end
+
+
+def of_gone(status: Object, pods: Iterable[Object], now: datetime) -> int:
+    """Seconds that had run when the Job of the last attempt was deleted."""
+    counted = int(status.get("activeSeconds") or 0)
+    since = status.get("activeSince")
+    if not since:
+        return counted
+    begun = objects.parse_time(str(since))
+    ends = [(objects.container_state(pod, "terminated") or {}).get("finishedAt") for pod in pods]
+    return counted + _seconds(begun, _last_sign(begun, now, [*ends, *_signs(status)]))
+
+
+def _signs(status: Object) -> list[str | None]:
+    """Times at which the job still ran: its last report, and when the operator saw it stop."""
+    running = objects.condition({"status": status}, "Running") or {}
+    stopped = running.get("lastTransitionTime") if running.get("status") == "False" else None
+    return [(status.get("progress") or {}).get("updatedAt"), stopped]
+
+
+def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> datetime:
+    found = (objects.parse_time(str(each)) for each in times if each)
+    return max([begun, *(each for each in found if each <= end)])
+
+
+def _suspended_at(job: Object) -> datetime | None:
+    told = objects.condition(job, "Suspended") or {}
+    when = told.get("lastTransitionTime") if told.get("status") == "True" else None
+    return objects.parse_time(str(when)) if when else None
+
+
+def overlap(job: Object) -> int:
+    """Seconds of the present run that are counted already: a Job was suspended and resumed before
+    the Job controller looked, which so went on from the old start."""
+    since, counted = running_since(job), until(job)
+    return _seconds(objects.parse_time(since), counted) if since and counted else 0
+
+
+def _seconds(start: datetime, end: datetime) -> int:
+    return max(0, round((end - start).total_seconds()))

@@ -1,0 +1,101 @@
+"""Keys of the spec that the API server dropped without a word.
+
+Only a client that asks for strict field validation is told of a key that is misspelt; Argo CD's
+client-side sync does not ask. Keys without a value (null) are dropped in any case. Both still stand
+in the annotation in which kubectl and Argo CD keep what was applied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dino_api.experiment.paths import Loc
+from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
+from dino_api.nulls import misleading
+from dino_operator.plan.model import Children, Object
+from dino_operator.plan.observed import crd_schema, failure, objects
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job_view import NOT_SEARCHED, View
+from dino_operator.plan.rendered.names import LAST_APPLIED
+
+HOW = (
+    "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "
+    "by itself, Argo CD with the sync option ServerSideApply=true."
+)
+BEGUN = frozenset({"attempts", "automl", "specDigest", "engine", "trials", "history"})
+"""Facts of a status: of what has begun, the spec is not judged again."""
+
+
+def refusal(view: View) -> Cause | None:
+    """Why a DinoJob that has made nothing so far is not begun."""
+    begun = view.own_jobs or view.search or BEGUN & view.status.keys()
+    if begun or objects.is_true(view.resource, ConditionType.DATA_READY):
+        return None
+    return _cause(view.resource, KIND)
+
+
+def refusal_of_search(resource: Object, children: Children) -> Cause | None:
+    """The same for a DinoAutoML."""
+    begun = children.dinojobs or BEGUN & (resource.get("status") or {}).keys()
+    return None if begun else _cause(resource, AUTOML_KIND)
+
+
+def _cause(resource: Object, kind: str) -> Cause | None:
+    found = problems(resource, kind)
+    if not found:
+        return None
+    rule = failure.cause(FailureReason.INVALID_SPEC, "").rule
+    return Cause(rule, "\n".join(found), HOW.format(kind=kind))
+
+
+def problems(resource: Object, kind: str) -> list[str]:
+    """A sentence for each key that was applied and dropped, and whose absence changes the work."""
+    written = _applied(resource).get("spec")
+    if not isinstance(written, dict):
+        return []
+    stored, known = resource.get("spec") or {}, crd_schema.of_spec(kind)
+    said = [(at, _said(at, known)) for at in crd_schema.unknown(written, known)]
+    return [each for at, each in (*said, *nulls(written, kind)) if not _has(stored, at)]
+
+
+def _said(at: Loc, known: Object) -> str:
+    where = crd_schema.named(("spec", *at))
+    return f"{where}: is unknown, and the API server dropped it.{crd_schema.near(at, known)}"
+
+
+def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
+    """The place of each key without a value that may not be dropped, and a sentence about it."""
+    for at, meant in misleading(written, crd_schema.KINDS[kind].spec):
+        if at == ("datasets",) and kind == KIND and not _asks_for_search(written):
+            continue  # no profile is used then: what is missing has a sentence of its own
+        where = crd_schema.named(("spec", *at))
+        said = f"{where}: has no value, and means {meant} where it is left out."
+        yield at, f"{said} Give it a value, or remove the key."
+
+
+def _asks_for_search(written: Object) -> bool:
+    trains = written.get("action") == Action.TRAIN
+    return trains and written.get("automlPolicy") != NOT_SEARCHED
+
+
+def _applied(resource: Object) -> Object:
+    """What was applied last; empty where nobody noted it."""
+    noted = (resource["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        found = json.loads(noted) if noted else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _has(stored: Any, at: Loc) -> bool:
+    """Whether the stored spec has the key: then nobody dropped it, or it was set since."""
+    for part in at:
+        if isinstance(stored, list):
+            stored = dict(enumerate(stored))
+        if not isinstance(stored, dict) or part not in stored:
+            return False
+        stored = stored[part]
+    return True

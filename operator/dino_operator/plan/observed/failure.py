@@ -1,0 +1,164 @@
+"""Why an attempt failed: from the Job's conditions and its pods to one row of the catalogue."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dino_api import failures
+from dino_api.names import FailureReason
+from dino_api.result import Failure, Result
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import containers, memory_limit, objects
+from dino_operator.plan.rendered.names import Annotation
+
+KILLED = 137
+STOPPED = 143
+DISRUPTED = "DisruptionTarget"
+OOM_KILLED = "OOMKilled"
+ENDED = "the trainer ended with exit code"
+VAGUE = (FailureReason.INTERNAL_ERROR, FailureReason.PEER_LOST)
+"""What the trainer says where it cannot know that the kernel killed a process of its own."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A catalogue row and what was seen. more: what would give the pod the memory it lacked."""
+
+    rule: failures.FailureRule
+    message: str
+    remedy: str = ""
+    exit_code: int | None = None
+    more: str = ""
+
+    def to_status(self) -> Object:
+        """As status.failure."""
+        return Failure(
+            reason=self.rule.reason.value,
+            message=self.message[:4096],
+            remedy=(self.remedy or self.rule.remedy)[:4096],
+            exit_code=self.exit_code,
+        ).to_dict()
+
+
+def cause(reason: FailureReason, message: str, exit_code: int | None = None) -> Cause:
+    """The cause with that reason."""
+    return Cause(failures.by_reason(reason.value), message, exit_code=exit_code)
+
+
+def of_job(job: Object, pods: list[Object]) -> Cause:
+    """Why this finished, failed Job failed. `pods` are its own, oldest first."""
+    stopped_for = objects.annotation(job, Annotation.STOPPED_FOR)
+    if stopped_for:
+        said = objects.annotation(job, Annotation.STOPPED_MESSAGE)
+        return Cause(failures.by_reason(stopped_for), said)
+    failed = objects.condition(job, "Failed") or {}
+    if failed.get("reason") == "DeadlineExceeded":
+        return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
+    dead = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    if not dead:
+        return _without_pod(str(failed.get("message", "")))
+    return min(map(of_pod, sorted(dead, key=_ended_at)), key=_importance)
+
+
+def _ended_at(pod: Object) -> str:
+    ended = objects.container_state(pod, "terminated") or {}
+    return str(ended.get("finishedAt") or "")
+
+
+def _importance(found: Cause) -> int:
+    """A reason of its own explains more than being stopped, and that more than a lost peer."""
+    late = (FailureReason.PREEMPTED, FailureReason.PEER_LOST)
+    return late.index(found.rule.reason) + 1 if found.rule.reason in late else 0
+
+
+def _without_pod(said: str) -> Cause:
+    """Pods that were asked to go leave nothing but the Job controller's sentence about them."""
+    if DISRUPTED in said:
+        return cause(FailureReason.PREEMPTED, f"the pod was evicted: {said}")
+    code = re.search(r"exit code (\d+)", said)
+    rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED else None
+    if code and rule:
+        return Cause(rule, f"no pod is left to ask: {said}", exit_code=int(code[1]))
+    said = said or "no pod is left to ask"
+    return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
+
+
+def of_pod(pod: Object) -> Cause:
+    """Why this failed pod failed."""
+    if pod["status"].get("reason") == "Evicted":
+        return _evicted(pod)
+    other = containers.failed(pod)
+    if other:
+        said = f"{other}; pod {objects.name_of(pod)} failed with it"
+        return cause(FailureReason.CONTAINER_FAILED, said)
+    ended = objects.container_state(pod, "terminated")
+    if ended is None:
+        said = pod["status"].get("message") or "its node does not answer"
+        if objects.is_true(pod, DISRUPTED):
+            return cause(FailureReason.PREEMPTED, f"pod {objects.name_of(pod)}: {said}")
+        return cause(FailureReason.POD_LOST, f"pod {objects.name_of(pod)}: {said}")
+    return _exited(pod, ended)
+
+
+def _evicted(pod: Object) -> Cause:
+    said = str(pod["status"].get("message", "the node evicted the pod"))
+    if "ephemeral" in said or "disk" in said.lower():
+        return cause(FailureReason.DISK_FULL, said)
+    if "memory" in said:
+        rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
+        return Cause(rule, said, more=memory_limit.more(pod, of_node=True))
+    return cause(FailureReason.PREEMPTED, said)
+
+
+def _exited(pod: Object, ended: Object) -> Cause:
+    code = int(ended.get("exitCode", 1))
+    told = Result.from_termination_message(str(ended.get("message", "")))
+    said = told.failure if told else None
+    if said and said.reason == FailureReason.OUT_OF_MEMORY:
+        # The kernel killed one process of several; the container's first lived to tell.
+        return _out_of_memory(pod, said.message, code)
+    rule = failures.by_exit_code(code)
+    if ended.get("reason") == OOM_KILLED and not _explains(rule):
+        own = f"; the trainer ended with exit code {code}" if code != KILLED else ""
+        own += f": {said.message}" if said else ""
+        return _out_of_memory(pod, memory_limit.killed(pod) + own, code)
+    if code in (KILLED, STOPPED):
+        return _signalled(pod, code)
+    if said is None:
+        return Cause(rule or _crashed(), _with_log(f"{ENDED} {code}", ended), exit_code=code)
+    return Cause(rule or _crashed(), said.message, said.remedy or "", code)
+
+
+def _explains(rule: failures.FailureRule | None) -> bool:
+    """Whether the trainer's exit code says more than that the kernel killed a process.
+
+    The kubelet gives a container that reason for any of its processes, a child of the trainer's
+    as well; the exit code is that of the first, which went on and may have failed for its own
+    cause.
+    """
+    return rule is not None and rule.exit_code != KILLED and rule.reason not in VAGUE
+
+
+def _out_of_memory(pod: Object, said: str, code: int) -> Cause:
+    rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
+    return Cause(rule, said, exit_code=code, more=memory_limit.more(pod))
+
+
+def _signalled(pod: Object, code: int) -> Cause:
+    """SIGTERM or SIGKILL: someone took the pod away, or something killed the process."""
+    asked = "deletionTimestamp" in pod["metadata"] or objects.is_true(pod, DISRUPTED)
+    if code == STOPPED or asked:
+        return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
+    said = "the process was killed (SIGKILL), and not for reaching its memory limit"
+    return cause(FailureReason.CRASHED, said, code)
+
+
+def _crashed() -> failures.FailureRule:
+    return failures.by_reason(FailureReason.CRASHED.value)
+
+
+def _with_log(said: str, ended: Object) -> str:
+    """Adds the end of the log, which the kubelet leaves where the trainer left no message."""
+    log = str(ended.get("message", "")).strip()
+    return f"{said}; its log ends: …{log[-1000:]}" if log else said

@@ -1,0 +1,256 @@
+"""What a plan is made from, looked at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from dino_api.names import Action, ConditionType, Label, Stage
+from dino_api.resources import Resources, RunPolicy
+from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.observed import active_time, objects, queue_labels
+from dino_operator.plan.rendered import model_files
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.reported import sentences
+
+DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
+"""Where the stored object lacks it; the CRD's default is the same."""
+NOT_SEARCHED = "Disabled"
+"""The automlPolicy of jobs that only train. Absent, it is Auto."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A resource, its children, the time and the settings, and the questions a plan asks."""
+
+    resource: Object
+    children: Children
+    now: datetime
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """The resource's name."""
+        return objects.name_of(self.resource)
+
+    @property
+    def uid(self) -> str:
+        """The resource's uid; a child is ours only if its controller has it."""
+        return objects.uid_of(self.resource)
+
+    @property
+    def policy(self) -> Object:
+        """spec.runPolicy as stored."""
+        return dict(self.resource["spec"].get("runPolicy") or {})
+
+    @property
+    def wants_suspend(self) -> bool:
+        """Whether the user holds the job."""
+        return bool(self.policy.get("suspend"))
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether the user, or the search that it is a trial of, ends the job for good."""
+        return bool(self.policy.get("stop"))
+
+    @cached_property
+    def search(self) -> Object | None:
+        """The DinoAutoML that was made for this job, if it exists."""
+        ours = (each for each in self.children.automls if objects.controller_uid(each) == self.uid)
+        return next(ours, None)
+
+    @property
+    def action(self) -> Action:
+        """What the job does."""
+        return sentences.action_of(self.resource)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether there is data to check. Some actions can do without any."""
+        given = bool(self.resource["spec"].get("datasets"))
+        return given or model_files.facts(self.resource).needs is not None
+
+    @property
+    def asks_for_search(self) -> bool:
+        """Whether good hyperparameters are to be found first: of trainings, unless they say no."""
+        spec = self.resource["spec"]
+        return self.action is Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED
+
+    @cached_property
+    def is_searched(self) -> bool:
+        """Whether a search runs in the job's place. A job that has begun to train goes on so."""
+        if not self.asks_for_search:
+            return False
+        if self.search is not None or self.status.get("automl"):
+            return True
+        trains = bool(self.own_jobs or "specDigest" in self.status)
+        return not trains and self.settings.automl and self.children.automl_served
+
+    @property
+    def checked_by(self) -> str:
+        """The DinoJob whose preflight found this job's data good; empty where it has its own."""
+        return objects.annotation(self.resource, Annotation.DATA_CHECKED_BY)
+
+    @property
+    def max_retries(self) -> int:
+        """How many counted failures may be followed by another attempt."""
+        return int(self.policy.get("maxRetries", DEFAULT_MAX_RETRIES))
+
+    @property
+    def nodes(self) -> int:
+        """How many pods one attempt of this stage has."""
+        return 1 if self.checks_data else int(self._resources.get("nodes", 1))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each pod that does the work."""
+        return int(self._resources.get("gpus", Resources().gpus))
+
+    @property
+    def _resources(self) -> Object:
+        return dict(self.resource["spec"].get("resources") or {})
+
+    @property
+    def queue(self) -> str:
+        """The queue that a Job of this stage is made for; Kueue may choose one for others."""
+        return "" if self.checks_data else queue_labels.wanted(self.resource)
+
+    @property
+    def _ours(self) -> list[Object]:
+        return [job for job in self.children.jobs if objects.controller_uid(job) == self.uid]
+
+    @property
+    def readers(self) -> list[Object]:
+        """Our Jobs that read the result of an attempt whose words were lost; none is an attempt."""
+        return list(filter(_is_reader, self._ours))
+
+    def reader_of(self, attempt: int) -> Object | None:
+        """The one of that attempt, if it exists."""
+        return next((job for job in self.readers if objects.attempt_of(job) == attempt), None)
+
+    @cached_property
+    def own_jobs(self) -> list[Object]:
+        """All our attempts: those of the preflight, then those of the work, by attempt."""
+        ours = [job for job in self._ours if not _is_reader(job)]
+        return sorted(ours, key=lambda job: (not _is_preflight(job), objects.attempt_of(job)))
+
+    @cached_property
+    def preflight(self) -> Object | None:
+        """The preflight Job that found no error, if there is one to see."""
+        checks = filter(_is_preflight, self.own_jobs)
+        return next((job for job in checks if objects.is_true(job, "Complete")), None)
+
+    @cached_property
+    def checks_data(self) -> bool:
+        """Whether the job is at its first stage. Once the data was found good, it stays good."""
+        known = objects.is_true(self.resource, ConditionType.DATA_READY)
+        if known or self.preflight or self.checked_by or not self.reads_data:
+            return False
+        return all(map(_is_preflight, self.own_jobs))
+
+    @property
+    def stage(self) -> str:
+        """What the Jobs of this stage do: preflight, or the action."""
+        return Stage.PREFLIGHT if self.checks_data else str(self.resource["spec"].get("action"))
+
+    @cached_property
+    def stage_jobs(self) -> list[Object]:
+        """Our Jobs of this stage by attempt."""
+        return [job for job in self.own_jobs if _is_preflight(job) == self.checks_data]
+
+    @cached_property
+    def other_jobs(self) -> list[Object]:
+        """Jobs that carry our label and belong to someone else: a namesake that was deleted."""
+        return [job for job in self.children.jobs if objects.controller_uid(job) != self.uid]
+
+    @cached_property
+    def live_pods(self) -> list[Object]:
+        """Pods with our label that may hold a GPU, whoever owns them, oldest first."""
+        return sorted(filter(objects.is_live, self.children.pods), key=objects.born)
+
+    @property
+    def own_live_pods(self) -> list[Object]:
+        """Those of them that are this resource's, also where their Job is gone."""
+        label = Label.JOB_UID.value
+        return [
+            pod
+            for pod in self.live_pods
+            if pod["metadata"].get("labels", {}).get(label) == self.uid
+        ]
+
+    @property
+    def attempts(self) -> int:
+        """The newest attempt of this stage that ever had a Job."""
+        told = 0 if self.checks_data else int(self.status.get("attempts", 0))
+        return max([told, *map(objects.attempt_of, self.stage_jobs)])
+
+    @property
+    def status(self) -> Object:
+        """The status that the last plan and the pod wrote."""
+        return dict(self.resource.get("status") or {})
+
+    @property
+    def current(self) -> Object | None:
+        """The Job of the newest attempt, if it still exists."""
+        return self.job_of(self.attempts)
+
+    def job_of(self, attempt: int) -> Object | None:
+        """The Job of that attempt of this stage, if it still exists."""
+        found = (job for job in self.stage_jobs if objects.attempt_of(job) == attempt)
+        return next(found, None)
+
+    @property
+    def succeeded(self) -> Object | None:
+        """The Job of this stage that came to a good end, if one did."""
+        return next((job for job in self.stage_jobs if objects.is_true(job, "Complete")), None)
+
+    @property
+    def surplus(self) -> list[Object]:
+        """Unfinished Jobs of ours beside the one that should run."""
+        keep = None if self.succeeded else self.current
+        others = [job for job in self.own_jobs if job is not keep]
+        needless = [] if self.succeeded else self.readers
+        return [job for job in (*others, *needless) if not objects.is_finished(job)]
+
+    def retries_before(self, attempt: int) -> int:
+        """Counted failures before that attempt, as its Job remembers; one each where it is gone."""
+        job = self.job_of(attempt)
+        return attempt - 1 if job is None else int(objects.annotation(job, Annotation.RETRIES) or 0)
+
+    @property
+    def deadline(self) -> int | None:
+        """spec.runPolicy.activeDeadlineSeconds."""
+        seconds = self.policy.get("activeDeadlineSeconds")
+        return None if seconds is None else int(seconds)
+
+    def seconds_left(self, attempt: int) -> int | None:
+        """Of the deadline, for that attempt; None without a deadline, 0 or less when used up."""
+        return None if self.deadline is None else self.deadline - self.seconds_spent(attempt)
+
+    def seconds_spent(self, attempt: int) -> int:
+        """By what ran before. The attempt's own Job remembers it once it exists."""
+        job = self.job_of(attempt)
+        if job is not None:
+            return active_time.noted(job)
+        later = [each for each in self.stage_jobs if objects.attempt_of(each) >= attempt]
+        earlier = [each for each in self.own_jobs if each not in later]
+        told = self.status
+        unnoted = {objects.name_of(each): active_time.unnoted(each, told) for each in earlier}
+        if any(each is not None for each in unnoted.values()):
+            told.pop("activeSince", None)  # the run was of a Job that still exists
+        of_gone = active_time.of_gone(told, self.children.pods, self.now)
+        ran = [active_time.total(each) + (unnoted[objects.name_of(each)] or 0) for each in earlier]
+        return max([of_gone, *ran])
+
+
+def _is_preflight(job: Object) -> bool:
+    return _stage_of(job) == Stage.PREFLIGHT
+
+
+def _is_reader(job: Object) -> bool:
+    return _stage_of(job) == Stage.RESULT
+
+
+def _stage_of(job: Object) -> str:
+    return str(job["metadata"].get("labels", {}).get(Label.ACTION.value, ""))

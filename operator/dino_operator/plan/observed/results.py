@@ -1,0 +1,121 @@
+"""What the pods of a Job left behind as their last words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dino_api.names import BEST_CHECKPOINT, Stage
+from dino_api.result import MOST_ARTIFACTS, Result
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+
+DIGITS = 4
+"""Digits of an mAP50 in the status."""
+PREFIX = f"{Stage.PREFLIGHT.value}/"
+
+
+def of_job(job: Object, pods: Iterable[Object]) -> Result | None:
+    """The newest message of the Job's first pod; None where none is left or it is none of ours."""
+    for pod in reversed(objects.pods_of(job, pods)):
+        ended = objects.container_state(pod, "terminated")
+        if ended is not None and objects.index_of(pod) == 0:
+            return Result.from_termination_message(str(ended.get("message", "")))
+    return None
+
+
+def of_preflight(job: Object, pods: Iterable[Object]) -> Object:
+    """What a preflight found, as facts of the status; nothing where its message is gone."""
+    told = of_job(job, pods)
+    if told is None:
+        return {}
+    facts = told.to_dict()
+    found: Object = {"dataset": facts["dataset"]} if told.dataset else {}
+    if told.artifacts:
+        found["artifacts"] = [_named(each) for each in facts["artifacts"]]
+    return found
+
+
+def _named(artifact: Object) -> Object:
+    """Under its folder: a training may publish a file of the same name."""
+    name = str(artifact["name"])
+    return artifact if name.startswith(PREFIX) else {**artifact, "name": PREFIX + name}
+
+
+def of_success(told: Result, status: Object) -> Object:
+    """What an attempt achieved, as facts of the status; what the preflight found stays."""
+    facts = _facts(told)
+    found = {key: value for key, value in status.get("dataset", {}).items() if value}
+    return {
+        **{key: facts.get(key) for key in ("metrics", "checkpoint", "model", "comparison")},
+        "artifacts": _artifacts(facts, status),
+        "dataset": {**facts.get("dataset", {}), **found} or None,
+    }
+
+
+def of_failed(job: Object, pods: Iterable[Object], status: Object) -> Object:
+    """What an attempt left that failed by its own judgement, as facts of the status: figures and
+    report, and no model."""
+    told = of_job(job, pods)
+    if told is None:
+        return {}
+    facts = _facts(told)
+    kept: Object = {key: each for key, each in facts.items() if key in ("metrics", "comparison")}
+    return {**kept, "artifacts": _artifacts(facts, status)} if facts["artifacts"] else kept
+
+
+def _facts(told: Result) -> Object:
+    metrics = told.metrics.rounded() if told.metrics else None
+    facts = told.model_copy(update={"metrics": metrics}).to_dict()
+    if "comparison" in facts:
+        facts["comparison"] = _rounded(facts["comparison"])
+    return facts
+
+
+def _rounded(told: Object) -> Object:
+    """Of a comparison: as many digits as a status keeps."""
+    short: Object = {}
+    for key, each in told.items():
+        short[key] = _rounded(each) if isinstance(each, dict) else each
+        if isinstance(each, float):
+            short[key] = round(each, DIGITS)
+    return short
+
+
+def _artifacts(facts: Object, status: Object) -> list[Object]:
+    """Those of the attempt, after the preflight's: as many as a status may have."""
+    kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
+    return (kept + list(facts["artifacts"]))[:MOST_ARTIFACTS]
+
+
+def figures(told: Result) -> list[str]:
+    """The figures that people look for first, for the sentence of a good end."""
+    said = []
+    if told.metrics and told.metrics.mAP50 is not None:
+        said.append(f"mAP50 {told.metrics.mAP50:.4f}")
+    if told.comparison:
+        new, old = told.comparison.candidate, told.comparison.reference
+        if new.mAP is not None and old.mAP is not None:
+            said.append(f"mAP {new.mAP:.4f} against {old.mAP:.4f} of the {old.format}")
+        if new.latency_ms and old.latency_ms:
+            said.append(f"{new.latency_ms:.1f} ms an image against {old.latency_ms:.1f}")
+    return said
+
+
+def of_stopped(told: Result | None, status: Object, folder: str) -> Object:
+    """What a training that was stopped had reached, as facts of the status: its best validation.
+
+    told: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
+    progress. folder: where its action publishes. Best weights lie there since its first validation.
+    """
+    points = told.to_dict().get("curve", []) if told else []
+    points += (status.get("progress") or {}).get("curve") or []
+    points += [status["metrics"]] if "metrics" in status else []  # written down before the end
+    scores = [each["mAP50"] for each in points if "mAP50" in each]
+    facts: Object = {}
+    if scores:
+        facts["metrics"] = {"mAP50": round(max(scores), DIGITS)}
+    if told and told.checkpoint:
+        facts["checkpoint"] = told.checkpoint.to_dict()
+    elif scores and "checkpoint" not in status:
+        facts["checkpoint"] = {"uri": f"{folder}/{BEST_CHECKPOINT}"}
+    return facts

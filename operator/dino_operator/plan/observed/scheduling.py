@@ -1,0 +1,71 @@
+"""Why no node takes a pod: the scheduler's own words, what they mean, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+from dino_api import names as api
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job_view import View
+
+_REMEDIES = (
+    (
+        f"Insufficient {api.GPU_RESOURCE}",
+        "wait for GPUs to come free, add a node that has as many, "
+        "or ask for fewer by spec.resources.gpus in a new job",
+    ),
+    ("Insufficient cpu", "wait for CPUs to come free, or ask for less by spec.resources.cpu"),
+    (
+        "Insufficient memory",
+        "wait for memory to come free, or ask for less by spec.resources.memory",
+    ),
+    ("untolerated taint", "add the taint to spec.podTemplate.tolerations"),
+    (
+        "affinity/selector",
+        "compare spec.podTemplate.nodeSelector and affinity with the labels of the nodes",
+    ),
+    ("were unschedulable", "let pods onto the node again by kubectl uncordon, or add another node"),
+    ("persistentvolumeclaim", "create the claim that spec.cache.claimName names, or leave it out"),
+)
+
+_ASIDES = re.compile(r"\.? (?:no new claims to deallocate|preemption:)")
+"""What the scheduler adds about making room."""
+
+
+def missing(pod: Object) -> str:
+    """The scheduler's reasons, without counts of nodes, which change by themselves."""
+    said = _ASIDES.split(objects.unschedulable(pod))[0]
+    wants = said.split("nodes are available:")[-1].strip().rstrip(".")
+    parts = sorted({re.sub(r"^\d+ ", "", part.strip()) for part in wants.split(", ")})
+    return ", ".join(part for part in parts if part)
+
+
+def sentence(view: View, pod: Object) -> str:
+    """For the status: what no node has, in the scheduler's words, and what to do."""
+    words = missing(pod)
+    nodes = re.match(r"\d+/\d+ nodes", objects.unschedulable(pod))
+    gpus = view.gpus
+    short = f"Insufficient {api.GPU_RESOURCE}" in words and gpus and not view.checks_data
+    has = f"have {gpus} free {api.GPU_RESOURCE}" if short else "have what the pod needs"
+    who = nodes[0] if nodes else "no nodes"
+    remedies = "; ".join(remedy for part, remedy in _REMEDIES if part in words)
+    said = f"{who} {has}: {words}"
+    return f"{said}. Remedy: {remedies}." if remedies else said
+
+
+def overlooked(pod: Object) -> str:
+    """For the status: why the scheduler has said nothing of a node for long, as far as the pod
+    tells."""
+    placed = objects.condition(pod, "PodScheduled") or {}
+    name = objects.name_of(pod)
+    if placed.get("reason"):
+        told = f": {placed['message']}" if placed.get("message") else ""
+        return (
+            f"pod {name} is not scheduled ({placed['reason']}){told}. Remedy: ask whoever runs "
+            "what holds it back; a scheduling gate is taken away by whoever set it."
+        )
+    return (
+        f"no scheduler has looked at pod {name}. Remedy: ask the cluster's administrator whether "
+        "kube-scheduler runs."
+    )

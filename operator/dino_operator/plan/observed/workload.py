@@ -1,0 +1,129 @@
+"""What Kueue says of a Job that it holds back: of its Workload, and what to do about it.
+
+Amounts that change as other jobs come and go are left out: each change of words costs a write.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dino_api.names import ConditionReason
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects, queue_labels
+
+_NEEDED = re.compile(r", \S+ more needed")
+_WHO = re.compile(r" \(UID: [^)]*\)")
+TOO_SMALL = "> maximum capacity"
+"""In Kueue's words of a request that even the empty queue could not take."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a Job may not run. reason: of the condition Running."""
+
+    reason: ConditionReason
+    message: str
+
+
+def hold(workload: Object, queue: str) -> Hold:
+    """Why Kueue holds the Job of this Workload back. Worst first."""
+    if workload.get("spec", {}).get("active") is False:
+        return _deactivated(workload)
+    said = _message(workload, "QuotaReserved")
+    found = _unavailable(said, queue, workload) or _too_small(said, queue)
+    if found is not None:
+        return found
+    if objects.is_true(workload, "Evicted"):
+        return _evicted(workload, queue, said)
+    if objects.is_true(workload, "QuotaReserved"):
+        return _checks(workload, queue)
+    return _waits(f"the Job waits in queue {queue} until Kueue admits it", said)
+
+
+def look(job: Object) -> str:
+    """How to see the Workload of a Job, for people."""
+    return f"kubectl describe workload -l {queue_labels.JOB_UID}={objects.uid_of(job)}"
+
+
+def _message(workload: Object, kind: str) -> str:
+    """Kueue's words, without what changes by itself."""
+    found = objects.condition(workload, kind) or {}
+    said = _NEEDED.sub("", str(found.get("message", "")))
+    return _WHO.sub("", said.split("; preemptor path:")[0]).strip().rstrip(".")
+
+
+def _waits(said: str, more: str) -> Hold:
+    told = f"{said}: {more}" if more else said
+    return Hold(ConditionReason.WAITING_FOR_QUEUE, told)
+
+
+def _deactivated(workload: Object) -> Hold:
+    name = objects.name_of(workload)
+    why = _message(workload, "Evicted") or "The workload is deactivated"
+    told = f"Kueue does not start the Job again: {why}. Remedy: "
+    if "execution time" in why:
+        told += f"create the job again with a larger label {queue_labels.MAX_EXEC_TIME}; "
+    if "re-queuing" in why:
+        told += "see why its pods were not ready in time (an image, a node); "
+    patch = '\'{"spec":{"active":true}}\''
+    told += f"kubectl patch workload {name} --type=merge -p {patch} puts it into the queue again."
+    return Hold(ConditionReason.DEACTIVATED, told)
+
+
+def _unavailable(said: str, queue: str, workload: Object) -> Hold | None:
+    """A queue that does not exist, or takes nothing at present."""
+    space = workload["metadata"].get("namespace", "")
+    if said.startswith("LocalQueue") and "doesn't exist" in said:
+        if not queue:
+            said = "Kueue manages Jobs without a queue here, and the Job names none"
+        remedy = f"create LocalQueue {queue or 'default'} in namespace {space}"
+        remedy += ", or name one that exists by spec.queueName in a new job"
+    elif said.startswith("ClusterQueue") and "doesn't exist" in said:
+        remedy = f"create it, or have LocalQueue {queue} name one that exists"
+    elif "is inactive" in said:
+        remedy = "kubectl describe clusterqueue and localqueue say whether a stopPolicy holds it, "
+        remedy += "or which flavor or check is missing"
+    else:
+        return None
+    return Hold(ConditionReason.QUEUE_UNAVAILABLE, f"{said}. Remedy: {remedy}.")
+
+
+def _too_small(said: str, queue: str) -> Hold | None:
+    """More than the queue has when it is empty; waiting does not help."""
+    if TOO_SMALL not in said and "flavor" in said and "insufficient" not in said:
+        remedy = "compare spec.podTemplate (nodeSelector, affinity, tolerations) with the flavors"
+        return Hold(ConditionReason.QUEUE_TOO_SMALL, f"queue {queue}: {said}. Remedy: {remedy}.")
+    # Of several flavors one may still have room.
+    if TOO_SMALL not in said or "insufficient unused quota" in said:
+        return None
+    told = f"queue {queue} never has room for the Job: {said}. Remedy: ask for less by "
+    told += "spec.resources in a new job, or have the quota of its ClusterQueue raised."
+    return Hold(ConditionReason.QUEUE_TOO_SMALL, told)
+
+
+def _evicted(workload: Object, queue: str, said: str) -> Hold:
+    why = objects.condition(workload, "Evicted") or {}
+    told = f"Kueue took the place in queue {queue} back ({why.get('reason')}: "
+    told += f"{_message(workload, 'Evicted')}); the Job waits there again"
+    if said and not objects.is_true(workload, "QuotaReserved"):
+        told += f": {said}"
+    remedy = _REMEDIES.get(str(why.get("reason")), "")
+    return Hold(ConditionReason.EVICTED, f"{told}. Remedy: {remedy}." if remedy else told)
+
+
+_REMEDIES = {
+    "PodsReadyTimeout": "see why its pods were not ready in time (an image, a node), or have "
+    "Kueue's waitForPodsReady.timeout raised",
+    "ClusterQueueStopped": "it goes on once the stopPolicy of the ClusterQueue is None",
+    "LocalQueueStopped": "it goes on once the stopPolicy of the LocalQueue is None",
+}
+"""By the reason of the condition Evicted."""
+
+
+def _checks(workload: Object, queue: str) -> Hold:
+    """Quota is there; what the ClusterQueue wants besides is not."""
+    checks = workload.get("status", {}).get("admissionChecks") or []
+    open_ones = [each for each in checks if each.get("state") != "Ready"]
+    named = "; ".join(f"{each.get('name')} {each.get('message', '')}".strip() for each in open_ones)
+    return _waits(f"queue {queue} has room for the Job, which waits for admission checks", named)

@@ -1,0 +1,116 @@
+"""runPolicy.activeDeadlineSeconds, carried over suspensions, evictions, attempts and deleted Jobs.
+
+A running Job has what is left of it as its own activeDeadlineSeconds: Kubernetes ends it, whether
+an operator is there or not. A suspended Job that keeps its old start has none: Kubernetes compares
+that start, at the resume, before it sets the new one, and would end the Job at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from dino_operator.plan.model import Object, Patch
+from dino_operator.plan.observed import active_time, objects
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered.names import Annotation
+
+USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
+
+
+class Limited(Protocol):
+    """What has a deadline: a DinoJob's view, or that of a search for each of its trials."""
+
+    @property
+    def deadline(self) -> int | None: ...
+    @property
+    def status(self) -> Object: ...
+    @property
+    def now(self) -> datetime: ...
+
+
+def spent(view: Limited, job: Object) -> int:
+    """Seconds that ran before the present run of an unfinished Job."""
+    ended = active_time.ended_run(job, view.status, view.now)
+    return active_time.noted(job) + (ended[0] if ended else 0)
+
+
+def is_used_up(view: Limited, job: Object) -> bool:
+    """Whether nothing is left for a Job that is held back."""
+    limit = view.deadline
+    return limit is not None and limit - spent(view, job) <= 0
+
+
+def suspension(view: Limited, job: Object) -> Object:
+    """The patch that suspends a running Job: with the operator's mark, which alone lets it resume
+    the Job again, with what has run, and without a deadline."""
+    notes = {Annotation.HELD.value: "true"}
+    since = active_time.running_since(job)
+    if since:
+        ran = round((view.now - objects.parse_time(since)).total_seconds())
+        notes[Annotation.SPENT.value] = str(spent(view, job) + max(0, ran))
+        notes[Annotation.SPENT_UNTIL.value] = objects.format_time(view.now)
+    return {"metadata": {"annotations": notes}, "spec": {"suspend": True, **_without(job)}}
+
+
+def resumption(job: Object) -> Object:
+    """The patch that takes the operator's own suspension back. What is left of the deadline is set
+    once the Job controller has noted the new start."""
+    notes = {Annotation.HELD.value: None}
+    return {"metadata": {"annotations": notes}, "spec": {"suspend": False, **_without(job)}}
+
+
+def _without(job: Object) -> Object:
+    return {"activeDeadlineSeconds": None} if "activeDeadlineSeconds" in job["spec"] else {}
+
+
+def patches(view: Limited, job: Object) -> tuple[Patch, ...]:
+    """What an unfinished Job must be told: a run that ended, what is left, a mark that is over."""
+    notes: dict[str, str | None] = {}
+    ended = active_time.ended_run(job, view.status, view.now) if view.deadline is not None else None
+    if ended is not None:
+        notes[Annotation.SPENT.value] = str(active_time.noted(job) + ended[0])
+        notes[Annotation.SPENT_UNTIL.value] = objects.format_time(ended[1])
+    if objects.annotation(job, Annotation.HELD) and not objects.is_suspended(job):
+        notes[Annotation.HELD.value] = None  # someone else resumed it
+    known = job["metadata"].get("annotations", {})
+    notes = {key: text for key, text in notes.items() if known.get(key) != text}
+    body: Object = {"metadata": {"annotations": notes}} if notes else {}
+    wanted = _wanted(view, job)
+    if wanted != job["spec"].get("activeDeadlineSeconds"):
+        body["spec"] = {"activeDeadlineSeconds": wanted}
+    return (Patch(objects.name_of(job), objects.uid_of(job), body),) if body else ()
+
+
+def _wanted(view: Limited, job: Object) -> int | None:
+    """The Job's own deadline."""
+    keeps_old_start = active_time.is_held_back(job) and job.get("status", {}).get("startTime")
+    if view.deadline is None or keeps_old_start:
+        return None
+    return max(1, view.deadline - spent(view, job) + active_time.overlap(job))
+
+
+def facts(view: View, job: Object) -> Object:
+    """What the status keeps of an unfinished Job; nothing without a deadline."""
+    if view.deadline is None:
+        return {}
+    since = active_time.running_since(job)
+    return {"activeSeconds": spent(view, job), "activeSince": since or None}
+
+
+def facts_without_job(view: View) -> Object:
+    """The same, while there is no Job that has not ended."""
+    if view.deadline is None:
+        return {}
+    return {"activeSeconds": view.seconds_spent(view.attempts + 1), "activeSince": None}
+
+
+def last_facts(view: View, job: Object) -> Object:
+    """The same, of a Job that is about to be deleted, or was."""
+    if view.deadline is None:
+        return {}
+    since = active_time.running_since(job)
+    asked = job["metadata"].get("deletionTimestamp")
+    end = objects.parse_time(asked) if asked else view.now
+    ran = (end - objects.parse_time(since)).total_seconds() if since else 0
+    return {"activeSeconds": spent(view, job) + max(0, round(ran)), "activeSince": None}

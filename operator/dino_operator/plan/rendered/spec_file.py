@@ -1,0 +1,203 @@
+"""The resolved spec: checked, and written as the YAML file that the trainer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dino_api.actions import ActionFacts
+from dino_api.experiment import ExperimentSpec, digest
+from dino_api.formats import INT8
+from dino_api.kubectl_yaml.writer import Dumper
+from dino_api.loading import load
+from dino_api.names import Action
+from dino_api.resources import DinoJob, resolve
+from dino_api.yaml_writer import Dumper
+from dino_operator.plan.job import parent
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import queue_labels
+from dino_operator.plan.rendered import model_files
+
+ONE_LINE = 1_000_000
+"""Columns: a text of one line is not folded."""
+NO_DATA = (
+    "spec.datasets: is missing, and no search runs for the job. Add spec.datasets.train with the "
+    "URI of the data, or see the condition AutoMLRouted for why there is no search."
+)
+
+OTHER_CLASSES = (
+    "spec.numClasses: {} is given, and the parent's model has {}. Leave it out: only a training "
+    "changes the classes of a model."
+)
+NO_RANGES = (
+    "spec.datasets.calibration: is missing: spec.experiment.gen_trt_engine.tensorrt.data_type is "
+    "INT8, and the parent's model {uri} is in {precision}. Add images to take value ranges from, "
+    "or name a quantize job in spec.parent."
+)
+NO_GPU = (
+    "spec.resources.gpus: 0 is given, and a TensorRT engine is built and run on a GPU. Set it to 1."
+)
+
+
+class InvalidSpec(ValueError):
+    """The spec cannot be run; `problems` has a sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec that can be run.
+
+    mapping: what was given, with what is resolved; checked.
+    batch: images of one process for one forward pass; 0 where fewer would be other work.
+    per_step: for one optimiser step of a training.
+    engine: whether TensorRT is needed, to build an engine or to run one.
+    workers: processes that read images, of each process that works; none where it looks at a few
+    at most, to compare.
+    """
+
+    job: DinoJob
+    mapping: Mapping[str, Any]
+    digest: str
+    warnings: tuple[str, ...]
+    batch: int
+    per_step: int
+    engine: bool = False
+    workers: int = 0
+
+    @property
+    def action(self) -> Action:
+        """What the job does."""
+        return self.job.spec.action
+
+    @cached_property
+    def content(self) -> str:
+        """The file of the spec. It is written where a child is made, not with every look."""
+        return to_yaml(self.mapping)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether there is data to check."""
+        return self.job.spec.datasets is not None
+
+
+def read_spec(resource: Object) -> Resolved:
+    """The resource's spec, checked and resolved. Raises InvalidSpec with all problems."""
+    try:
+        job = DinoJob.model_validate({"metadata": resource["metadata"], "spec": resource["spec"]})
+    except ValidationError as error:
+        problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
+        raise InvalidSpec(problems) from error
+    if two := queue_labels.conflict(resource):
+        raise InvalidSpec([two])
+    action, inherited = job.spec.action, parent.inherited_by(resource)
+    weights, facts = model_files.of_weights(resource), model_files.facts(resource)
+    _demand_data(job, facts)
+    mapping = _inherit(resolve(job), inherited, action, weights)
+    try:
+        spec, warnings = load(mapping, action=action)
+    except SpecErrors as error:
+        raise InvalidSpec(_sentences(error.problems)) from error
+    _demand_ranges(spec, inherited, action)
+    batch = _batch(spec, facts)
+    return Resolved(
+        job=job,
+        mapping=mapping,
+        digest=digest(spec, action),
+        warnings=tuple(_sentences(warnings)),
+        batch=batch,
+        per_step=batch * spec.train.accumulate_grad_batches,
+        engine=_needs_engine(job, inherited),
+        workers=spec.dataset.workers if facts.needs else 0,
+    )
+
+
+def _batch(spec: ExperimentSpec, facts: ActionFacts) -> int:
+    """Images at once. A batch that becomes part of an ONNX file or an engine is no matter of
+    memory; where the file leaves it open, as many are compared at once as of other actions."""
+    own = getattr(spec, facts.action).batch_size if facts.own_input else 0
+    if facts.fixed_batch and own >= 0:
+        return 0
+    return own if own > 0 else spec.dataset.batch_size
+
+
+def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
+    """Raises InvalidSpec where the job lacks what its action cannot do without."""
+    needed = facts.needs
+    if needed is None or (job.spec.datasets and getattr(job.spec.datasets, needed)):
+        return
+    if job.spec.action is Action.TRAIN:
+        raise InvalidSpec([NO_DATA])
+    said = f"spec.datasets.{needed}: is missing, and {job.spec.action} reads it. Add its URI."
+    raise InvalidSpec([said])
+
+
+def _inherit(
+    mapping: dict[str, Any], inherited: Object | None, action: Action, weights: bool
+) -> dict[str, Any]:
+    """With the model of the parent. Raises InvalidSpec where it does not fit."""
+    if inherited is None:
+        return mapping
+    model, who = inherited["model"], "spec.parent.uri is"
+    misfit = model_files.misfit(action, model_files.kind_of(model), who, weights)
+    if misfit is not None:
+        raise InvalidSpec([f"{misfit}."])
+    refuse(parent.conflicts(mapping, inherited, action))
+    made = parent.merged(mapping, inherited, action)
+    classes = inherited.get("numClasses")
+    if classes is None:
+        return made
+    given = made.setdefault("dataset", {}).setdefault("num_classes", classes)
+    if given != classes and action is not Action.TRAIN:
+        raise InvalidSpec([OTHER_CLASSES.format(given, classes)])
+    return made
+
+
+def _demand_ranges(spec: ExperimentSpec, inherited: Object | None, action: Action) -> None:
+    """Raises InvalidSpec for an INT8 engine of a file that is known to have no value ranges.
+
+    Of a file that nobody has looked at, the pod says so.
+    """
+    model = (inherited or {}).get("model", {})
+    wanted = action is Action.GEN_TRT_ENGINE and spec.gen_trt_engine.tensorrt.data_type == "INT8"
+    given = spec.dataset.quant_calibration_data_sources
+    if wanted and not given and model.get("precision", INT8) != INT8:
+        raise InvalidSpec([NO_RANGES.format(**model)])
+
+
+def _needs_engine(job: DinoJob, inherited: Object | None) -> bool:
+    """Whether TensorRT is needed. Raises InvalidSpec where there is no GPU for it."""
+    given = inherited is not None and inherited["model"]["format"] == "engine"
+    if not given and job.spec.action is not Action.GEN_TRT_ENGINE:
+        return False
+    if job.spec.resources.gpus == 0:
+        raise InvalidSpec([NO_GPU])
+    return True
+
+
+def refuse(problems: list[Problem]) -> None:
+    """Raises InvalidSpec where there are any."""
+    if problems:
+        raise InvalidSpec(_sentences(problems))
+
+
+def _sentences(problems: list[Problem]) -> list[str]:
+    """With the paths of the resource."""
+    return [render(replace(each, path=f"spec.experiment.{each.path}")) for each in problems]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def to_yaml(value: Mapping[str, Any]) -> str:
+    """Block YAML, which every reader reads alike. Raises YAMLError for what is no JSON type."""
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, width=ONE_LINE))

@@ -1,0 +1,265 @@
+"""What the API server refused: what ends a job, what is waited for, what is said, whom to ask.
+
+Only the API's own validation speaks of the spec. Quotas, policies, rights and webhooks are the
+cluster's, and may change: the job waits, and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+
+from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
+from dino_operator.plan.model import Event, Object, Plan, Refusal
+from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.reported import conditions
+from dino_operator.plan.reported.conditions import State, Verdict
+
+REASONS = frozenset(
+    {
+        ConditionReason.QUOTA_EXCEEDED,
+        ConditionReason.POLICY_DENIED,
+        ConditionReason.PODS_REFUSED,
+        ConditionReason.NOT_PERMITTED,
+        ConditionReason.WEBHOOK_UNAVAILABLE,
+        ConditionReason.API_UNAVAILABLE,
+        ConditionReason.CHANGE_REFUSED,
+    }
+)
+FROM_THE_SPEC = frozenset({"Job", "ConfigMap", "Service", "DinoJob", "DinoAutoML", "Experiment"})
+"""Kinds that hold what users wrote; in the others nothing of the spec can be invalid."""
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+LASTS_AFTER = 3
+"""Times that one passing answer must come before there is an event of it."""
+
+_POLICY = re.compile(r"(\w*[Pp]olicy) '([^']+)' with binding '([^']+)' denied request")
+_DENIED = re.compile(r'admission webhook "([^"]+)" denied the request')
+_UNREACHED = re.compile(r'failed calling webhook "([^"]+)"')
+_QUOTA = re.compile(r"(?:exceeded quota: |failed quota: |status unknown for quota: )([^,:\s]+)")
+_RIGHT = re.compile(r"cannot [a-z]+ resource|attempting to grant RBAC|blockOwnerDeletion")
+_FROM_PORT = re.compile(r"\S+:\d+->")
+"""A connection's own end, which is another one each time."""
+_NUMBERED = re.compile(r"[\w:.+-]*\d[\w:.+-]*")
+_OF_KATIB = ".katib.kubeflow.org"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a refusal means. ends: waiting would be in vain, since the spec itself is invalid."""
+
+    reason: str
+    said: str
+    remedy: str = ""
+    ends: bool = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to say, nor to try again: the namespace goes."""
+        return self.reason == NAMESPACE_TERMINATING
+
+    @property
+    def lasts(self) -> bool:
+        """Whether somebody has to do something before it can be taken."""
+        return self.reason != ConditionReason.API_UNAVAILABLE
+
+    @property
+    def message(self) -> str:
+        """The sentence and the remedy, as conditions and events have them."""
+        return f"{self.said}. {self.remedy}".strip()
+
+
+def judge(refusal: Refusal) -> Judgement:
+    """The judgement, by the answer's causes and words: statuses alone do not tell them apart."""
+    known = (_terminating, _policy, _webhook, _quota, _invalid, _right, _forbidden)
+    found = (look(refusal) for look in known)
+    return next((each for each in found if each is not None), _passing(refusal))
+
+
+def without_numbers(words: str) -> str:
+    """What the same answer has in common with itself from try to try: not the time, the id of a
+    request, a port, or how much of a quota is used."""
+    return _NUMBERED.sub("#", words)
+
+
+def verdict(resource: Object, refusal: Refusal | None) -> Verdict | None:
+    """What condition Running says while something cannot be made; None where nothing is refused,
+    or waiting would be in vain.
+
+    Of two quotas one may answer now and the other next: words that were heard before change
+    nothing.
+    """
+    if refusal is None or refusal.verb != "create" or judge(refusal).ends:
+        return None
+    return _said(resource, refusal)
+
+
+def _said(resource: Object, refusal: Refusal) -> Verdict:
+    judged = judge(refusal)
+    before = objects.condition(resource, ConditionType.RUNNING) or {}
+    same = refusal.heard and before.get("reason") == judged.reason
+    return Verdict(False, judged.reason, before["message"] if same else judged.message)
+
+
+def end(refusal: Refusal | None) -> Cause | None:
+    """Why the job or the search ends, if it does: what is in its spec can never be made."""
+    if refusal is None or refusal.verb != "create":
+        return None
+    judged = judge(refusal)
+    return failure.cause(FailureReason.INVALID_SPEC, judged.said) if judged.ends else None
+
+
+def obstacle(resource: Object, refusal: Refusal | None) -> State | None:
+    """The state of a job of which a child cannot be made; None where nothing is refused."""
+    found = verdict(resource, refusal)
+    return conditions.waiting(found.reason, found.message, Phase.PENDING) if found else None
+
+
+def is_of_a_change(refusal: Refusal | None) -> bool:
+    """Whether something that exists was not changed, deleted or read."""
+    return refusal is not None and refusal.verb != "create"
+
+
+def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
+    """Only says that the change was refused: all else is as the plan, or the status, has it.
+
+    None where there is no status so far.
+    """
+    foreign, stored = conditions.not_ours(resource), resource.get("status") or {}
+    kept = {key: part for key, part in stored.items() if key not in foreign}
+    desired = copy.deepcopy(plan.status or kept)
+    for each in desired.get("conditions", []):
+        if each["type"] == ConditionType.RUNNING.value:
+            said = _said(resource, refusal)
+            each.update(reason=str(said.reason), message=said.message[: conditions.LONGEST_MESSAGE])
+            desired["observedGeneration"] = resource["metadata"].get("generation", 0)
+            return Plan(
+                status=conditions.changed(resource, desired),
+                events=(*plan.events, *events(resource, said)),
+            )
+    return None
+
+
+def events(resource: Object, running: Verdict) -> tuple[Event, ...]:
+    """One event when something is refused at first; of what may pass at once, once it lasts."""
+    before = objects.condition(resource, ConditionType.RUNNING) or {}
+    new = running.reason in REASONS and before.get("reason") != running.reason
+    if not new or running.reason == ConditionReason.API_UNAVAILABLE:
+        return ()
+    return (Event(EventReason.REFUSED, running.message, running.message, warning=True),)
+
+
+def lasting(resource: Object, refusal: Refusal) -> tuple[Event, ...]:
+    """The event of an answer that was expected to pass and did not."""
+    judged = judge(refusal)
+    lasts = refusal.heard == LASTS_AFTER and judged.reason == ConditionReason.API_UNAVAILABLE
+    if not lasts or conditions.is_over(resource):
+        return ()
+    return (Event(EventReason.REFUSED, judged.message, judged.message, warning=True),)
+
+
+# ---- one answer after the other ----------------------------------------------------------------
+
+
+def _what(refusal: Refusal) -> str:
+    named = f"{refusal.kind} {refusal.name}"
+    return {
+        "create": f"the API server refuses {named}",
+        "patch": f"the API server refuses a change of {named}",
+        "delete": f"the API server does not delete {named}",
+        "read": f"the API server does not show {named}",
+    }[refusal.verb]
+
+
+def _sentence(refusal: Refusal) -> str:
+    """Whose words they are, and the words."""
+    said = _FROM_PORT.sub("", refusal.message).strip().rstrip(".")
+    return f"{_what(refusal)}: {said or refusal.reason or refusal.status}"
+
+
+def _terminating(refusal: Refusal) -> Judgement | None:
+    if not any(each.reason == NAMESPACE_TERMINATING for each in refusal.causes):
+        return None
+    return Judgement(NAMESPACE_TERMINATING, _sentence(refusal))
+
+
+def _policy(refusal: Refusal) -> Judgement | None:
+    """Before all that goes by the status: a policy and a webhook choose theirs freely."""
+    policy, webhook = _POLICY.search(refusal.message), _DENIED.search(refusal.message)
+    if policy is not None:
+        return _denied(refusal, f"{policy[1]} {policy[2]} (binding {policy[3]})")
+    if webhook is None:
+        return None
+    own = refusal.kind == "Experiment" and webhook[1].endswith(_OF_KATIB)
+    if own and refusal.status < 500:
+        return Judgement(FailureReason.KATIB_FAILED, _sentence(refusal), ends=True)
+    return _denied(refusal, f"the webhook {webhook[1]}")
+
+
+def _denied(refusal: Refusal, who: str) -> Judgement:
+    remedy = (
+        f"Ask the cluster's administrator, whose rule it is: {who}. Labels and annotations that it "
+        "demands can be set in metadata (kubectl label), or in spec.podTemplate of a new job; it "
+        "goes on by itself once this is allowed."
+    )
+    return Judgement(ConditionReason.POLICY_DENIED, _sentence(refusal), remedy)
+
+
+def _webhook(refusal: Refusal) -> Judgement | None:
+    webhook = _UNREACHED.search(refusal.message)
+    if webhook is None:
+        return None
+    remedy = (
+        f"Ask the cluster's administrator to look at the pods behind the webhook {webhook[1]} "
+        "(kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations); it goes on "
+        "by itself once the webhook answers."
+    )
+    return Judgement(ConditionReason.WEBHOOK_UNAVAILABLE, _sentence(refusal), remedy)
+
+
+def _quota(refusal: Refusal) -> Judgement | None:
+    quota = _QUOTA.search(refusal.message)
+    if quota is None:
+        return None
+    remedy = (
+        f"Delete what is not needed (kubectl describe resourcequota {quota[1]} says what counts), "
+        "or ask the cluster's administrator to raise it; it goes on by itself once there is room."
+    )
+    return Judgement(ConditionReason.QUOTA_EXCEEDED, _sentence(refusal), remedy)
+
+
+def _invalid(refusal: Refusal) -> Judgement | None:
+    """The API's own validation, whose causes name fields, and what cannot even be read."""
+    if refusal.status not in (400, 413, 422) or not refusal.reason:
+        return None  # without a reason it is not the API server that speaks, but a proxy before it
+    if refusal.causes and not any(each.field for each in refusal.causes):
+        return _denied(refusal, "the answer does not name it")
+    if refusal.verb == "create" and refusal.kind in FROM_THE_SPEC:
+        return Judgement(FailureReason.INVALID_SPEC, _sentence(refusal), ends=True)
+    remedy = "Take the change back, or make one that the message allows."
+    return Judgement(ConditionReason.CHANGE_REFUSED, _sentence(refusal), remedy)
+
+
+def _right(refusal: Refusal) -> Judgement | None:
+    if refusal.status != 403 or not _RIGHT.search(refusal.message):
+        return None
+    remedy = (
+        "Ask the cluster's administrator to give the operator's account this right: helm upgrade "
+        "applies the roles of the chart; it goes on by itself afterwards."
+    )
+    return Judgement(ConditionReason.NOT_PERMITTED, _sentence(refusal), remedy)
+
+
+def _forbidden(refusal: Refusal) -> Judgement | None:
+    """By an admission plugin that says it in its own words."""
+    return _denied(refusal, "the message says which") if refusal.status == 403 else None
+
+
+def _passing(refusal: Refusal) -> Judgement:
+    """Overload, a restart, a timeout: it is tried again soon."""
+    remedy = "It is tried again; if it lasts, ask the cluster's administrator."
+    said = _sentence(refusal)
+    if refusal.status == 0:  # the connection's own words differ from time to time
+        said = f"{_what(refusal)}: no answer came"
+    return Judgement(ConditionReason.API_UNAVAILABLE, said, remedy)

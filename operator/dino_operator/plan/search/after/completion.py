@@ -1,0 +1,132 @@
+"""After the search: the report, the jobs on the winner, the last word, and what follows it.
+
+No trial is made or run again from here on, whatever is edited or deleted. A failed report or job on
+the winner is told in the last word and by an event, and fails nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dino_api import names as api
+from dino_api.names import ConditionType, EventReason, Phase
+from dino_operator.plan.model import Children, Event, Object, Plan
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import State
+from dino_operator.plan.search import facts, states, status
+from dino_operator.plan.search.after import report
+from dino_operator.plan.search.after.report import Report
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.status import Told
+from dino_operator.plan.search.trials import best, dinojobs
+from dino_operator.plan.search.trials.best import Following
+
+SOON = 1.0
+
+
+def the_end(resource: Object, children: Children) -> Plan:
+    """After the last word nothing is made; what someone started under our name is stopped."""
+    mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
+    again = conditions.changed(resource, conditions.seen_again(resource))
+    return Plan(patches=tuple(dinojobs.stops(mine)), status=again)
+
+
+def _is_trial_of(resource: Object, job: Object) -> bool:
+    labels = job["metadata"].get("labels", {})
+    ours = objects.controller_uid(job) == objects.uid_of(resource)
+    return ours and api.Label.TRIAL.value in labels
+
+
+def the_search(view: SearchView) -> Plan:
+    """Report, then the jobs on the winner, then the last word."""
+    outcome = _outcome(view)
+    written = report.look(view, outcome)
+    if not written.ended:
+        creates = () if view.is_held_up else written.creates
+        return replace(
+            _tell(view, _ending(view, outcome, "the report is written")), creates=creates
+        )
+    failed = view.status.get("failure")
+    following = Following((), [], ()) if failed else best.follow(view)
+    if not following.ended:
+        return _follow(view, outcome, written, following)
+    said = [outcome, *_troubles(written, following)]
+    state = status.complete("; ".join(said))
+    if failed:
+        state = conditions.failed(failed["reason"], failed["message"])
+    last = _tell(
+        view, state, artifacts=list(written.artifacts) or None, then=following.told or None
+    )
+    return replace(last, events=(*_events(view, written, following), *last.events))
+
+
+def _follow(view: SearchView, outcome: str, written: Report, following: Following) -> Plan:
+    """Jobs on the winner run, one at a time; they are held with the search."""
+    jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in _labels(each)]
+    now = next(each["name"] for each in following.told if each["phase"] not in best.ENDED)
+    state = _ending(view, outcome, f"{now} runs on the winner")
+    told = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.told)
+    return replace(
+        told,
+        creates=() if view.is_held_up else following.creates,
+        patches=tuple(dinojobs.holds(view, jobs)),
+        events=(*_events(view, written, following), *told.events),
+    )
+
+
+def _labels(job: Object) -> Object:
+    return dict(job["metadata"].get("labels", {}))
+
+
+def _outcome(view: SearchView) -> str:
+    """How the search ended, in a sentence that stays the same."""
+    failed = view.status.get("failure")
+    if failed:
+        return f"{failed['reason']}: {failed['message']}"
+    best = view.status["best"]
+    total = len(view.history)
+    return f"{best['trial']} is the best of {total} trials with mAP50 {best['mAP50']:.4f}"
+
+
+def _ending(view: SearchView, outcome: str, now: str) -> State:
+    if view.wants_suspend:
+        busy = facts.still_running(view)
+        return status.holding(f"{busy[0]} saves a checkpoint and stops" if busy else "")
+    if view.refused:
+        said = f"{outcome}; {view.refused.message}"
+        return replace(states.ending(""), running=replace(view.refused, message=said))
+    return states.ending(f"{outcome}; {view.obstacle or now}")
+
+
+def _tell(view: SearchView, state: State, **told: object) -> Plan:
+    engine = status.kept(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
+    state = replace(state, data=facts.data(view))
+    found = Told(state, engine, facts.profile(view))
+    soon = view.settings.recheck if view.is_held_up else None
+    return status.write(view.resource, found, view.now, {**_failure(view), **told}, soon)
+
+
+def _failure(view: SearchView) -> Object:
+    """Said again, so that its remedy stands in the event of the end."""
+    return {"failure": view.status.get("failure")}
+
+
+def _troubles(written: Report, following: Following) -> list[str]:
+    said = [f"no report was written ({written.problem})"] if written.problem else []
+    return said + [f"{name} failed" for name in following.failed]
+
+
+def _events(view: SearchView, written: Report, following: Following) -> tuple[Event, ...]:
+    """Of what went wrong, when it is first written down."""
+    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
+    found = []
+    if written.problem and not before:
+        said = f"no report was written: {written.problem}"
+        found.append(Event(EventReason.REPORT_FAILED, said, "report", warning=True))
+    for name in following.failed:
+        if before.get(name) != Phase.FAILED.value:
+            invalid = refusals.end(view.children.refusal)
+            said = f"{name} failed; the winner stands{f': {invalid.message}' if invalid else ''}"
+            found.append(Event(EventReason.FOLLOWER_FAILED, said, name, warning=True))
+    return tuple(found)

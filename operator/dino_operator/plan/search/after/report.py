@@ -1,0 +1,168 @@
+"""The report of a search that has ended: a Job without a GPU writes it to the output.
+
+The Job gets the search as a ConfigMap, whose name holds a hash of its content. It has no token and
+little time; when it fails, the search is complete all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dino_api import names as api
+from dino_api.names import Env, Label, Stage
+from dino_api.search.record import SearchRecord
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
+from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
+from dino_operator.plan.reported import refusals
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials import dinojobs
+
+LARGEST = 1_000_000
+"""Bytes of a ConfigMap's data; the API server takes 1 MiB."""
+SECONDS = 600
+RETRIES = 2
+OF_A_DINOJOB = frozenset({Env.JOB_NAME, Env.JOB_NAMESPACE, Env.JOB_UID, Env.ATTEMPT, Env.CACHE_DIR})
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far it is. creates: what is missing. problem: why there will be none."""
+
+    creates: tuple[Object, ...] = ()
+    ended: bool = False
+    artifacts: tuple[Object, ...] = ()
+    problem: str = ""
+
+
+def look(view: SearchView, outcome: str) -> Report:
+    """What to do about the report. outcome: how the search ended, in a sentence."""
+    known = view.status.get("artifacts")
+    if known:
+        return Report(ended=True, artifacts=tuple(known))
+    job = _job_of(view)
+    if job is None:
+        return _missing(view, outcome)
+    if not objects.is_finished(job):
+        return _held_back(view, job) if objects.is_suspended(job) else Report()
+    own = objects.pods_of(job, view.children.pods)
+    told = results.of_job(job, own)
+    if objects.is_true(job, "Complete"):
+        found = told.to_dict()["artifacts"] if told else []
+        return Report(ended=True, artifacts=tuple(found))
+    cause = failure.of_job(job, own)
+    return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
+
+
+def _held_back(view: SearchView, job: Object) -> Report:
+    """By a queue, say, that takes every Job. The search does not wait for it for ever."""
+    waited = (view.now - objects.parse_time(job["metadata"]["creationTimestamp"])).total_seconds()
+    if waited < SECONDS:
+        return Report()
+    said = f"someone else has suspended Job {objects.name_of(job)} for {SECONDS} s"
+    return Report(ended=True, problem=said)
+
+
+def _job_of(view: SearchView) -> Object | None:
+    for job in view.children.jobs:
+        label = job["metadata"].get("labels", {}).get(Label.ACTION.value)
+        if label == Stage.REPORT and objects.controller_uid(job) == view.uid:
+            return job
+    return None
+
+
+def _missing(view: SearchView, outcome: str) -> Report:
+    invalid = refusals.end(view.children.refusal)
+    if invalid is not None:
+        return Report(ended=True, problem=f"{invalid.rule.reason}: {invalid.message}")
+    try:
+        return Report(creates=to_create(view, outcome))
+    except spec_file.InvalidSpec as error:  # read by another version of the operator
+        return Report(ended=True, problem=str(error))
+
+
+def to_create(view: SearchView, outcome: str) -> tuple[Object, ...]:
+    """The ConfigMap and the Job, and what its pod needs besides. Raises InvalidSpec."""
+    text = content(view, outcome)
+    config = names.config_name(view.name, Stage.REPORT.value, view.uid, text)
+    like = dinojobs.dinojob(view, view.name, view.output)
+    like["metadata"]["uid"] = view.uid
+    needed = [
+        each
+        for each in children.shared(like)
+        if (each["kind"], objects.name_of(each)) not in view.children.known
+    ]
+    return (*needed, _config_map(view, config, text), _job(view, like, config))
+
+
+def _config_map(view: SearchView, name: str, text: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": view.metadata(name, ACTION=Stage.REPORT.value),
+        "immutable": True,
+        "data": {api.SEARCH_KEY: text},
+    }
+
+
+def _job(view: SearchView, like: Object, config: str) -> Object:
+    """Its pod is that of a preflight, but for the command and what it reads."""
+    resolved = spec_file.read_spec(like)
+    template = pods.template(like, resolved, Attempt(1, preflight=True), view.settings)
+    metadata = view.metadata(f"{view.name}-report-1", ACTION=Stage.REPORT.value)
+    template["metadata"]["labels"] = {
+        key: value
+        for key, value in template["metadata"]["labels"].items()
+        if key not in (Label.JOB.value, Label.JOB_UID.value, Label.ATTEMPT.value)
+    } | {**view.labels, Label.ACTION.value: Stage.REPORT.value}
+    pod = template["spec"]
+    pod["volumes"] = [_volume(each, config) for each in pod["volumes"] if each["name"] != "cache"]
+    _tell(pod["containers"][0], view.output)
+    spec = {"backoffLimit": RETRIES, "activeDeadlineSeconds": SECONDS, "template": template}
+    made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    return limit_ranges.fitted(made, view.children.limit_ranges)
+
+
+def _volume(volume: Object, config: str) -> Object:
+    return {**volume, "configMap": {"name": config}} if volume["name"] == "spec" else volume
+
+
+def _tell(container: Object, output: str) -> None:
+    """In place: what to do, and nothing that speaks of a DinoJob."""
+    command = ["dino", Stage.REPORT.value, "-e", api.SEARCH_PATH, "--output", output]
+    container["command"] = command
+    container["env"] = [each for each in container["env"] if each["name"] not in OF_A_DINOJOB]
+    container["volumeMounts"] = [
+        each for each in container["volumeMounts"] if each["mountPath"] != CACHE_DIR
+    ]
+
+
+def content(view: SearchView, outcome: str) -> str:
+    """search.json. What does not fit is left out: other searches' trials, then the curves."""
+    told = view.status
+    record: dict[str, Any] = SearchRecord(
+        name=view.name,
+        namespace=view.namespace,
+        engine=view.engine,
+        algorithm=view.spec.algorithm,
+        space=list(view.search.space),
+        experiment=view.search.template.experiment,
+        outcome=outcome,
+        start_time=told.get("startTime"),
+        completion_time=told.get("completionTime"),
+    ).to_dict()
+    record |= {key: told[key] for key in ("history", "best", "known") if told.get(key)}
+    text = _compact(record)
+    if len(text.encode()) > LARGEST:
+        text = _compact({**record, "known": []})
+    if len(text.encode()) > LARGEST:
+        rows = [{k: v for k, v in row.items() if k != "curve"} for row in record["history"]]
+        text = _compact({**record, "known": [], "history": rows})
+    return text
+
+
+def _compact(record: Object) -> str:
+    return json.dumps(record, separators=(",", ":"), sort_keys=True)

@@ -1,0 +1,234 @@
+"""What to do about a DinoAutoML: the decision as early returns, worst first.
+
+A search has three parts. Trial 0 checks the data and trains the defaults; the engine runs the other
+trials; then the search is over (`after.py`): `status.completionTime` is set, a report is written,
+jobs run on the winner, and last comes Complete or Failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from dino_api import names as api
+from dino_api.names import ConditionReason, FailureReason
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
+from dino_api.search import InvalidSearch, resolve_search
+from dino_operator.plan.model import Children, Object, Plan, Settings
+from dino_operator.plan.observed import dropped_keys, failure, objects
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported.conditions import Verdict
+from dino_operator.plan.search import ends, facts, states, status, warm_start
+from dino_operator.plan.search.after import completion
+from dino_operator.plan.search.ends import End
+from dino_operator.plan.search.engines import choice
+from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.status import Told
+from dino_operator.plan.search.trials import dinojobs, outcomes
+
+NOTHING = Plan()
+
+
+def plan(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
+    """What to do now about this DinoAutoML. Empty where the cluster agrees with it.
+
+    resource: the DinoAutoML as stored. children: what carries its label. now: aware, UTC.
+    """
+    if "deletionTimestamp" in resource["metadata"]:
+        return NOTHING  # the garbage collector removes the children
+    if conditions.is_over(resource):
+        return completion.the_end(resource, children)
+    if refusals.is_of_a_change(children.refusal):
+        return _unchanged(resource, children, now, settings)
+    if lost := dropped_keys.refusal_of_search(resource, children):
+        return _invalid(resource, now, lost)
+    try:
+        view = look(resource, children, now, settings)
+    except (InvalidSearch, ValidationError) as error:
+        cause = failure.cause(FailureReason.INVALID_SPEC, str(error))
+        return _invalid(resource, now, cause)
+    if view.is_over:
+        return completion.the_search(view)
+    return status.warned(view, _plan(view))
+
+
+def _unchanged(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
+    """What was not changed goes on as it does. Without what could not be read there is no plan."""
+    refusal = children.refusal
+    assert refusal is not None
+    readable = refusal.verb != "read"
+    others = plan(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
+    told = refusals.unchanged(resource, others, refusal)
+    judged = refusals.judge(refusal)
+    state = status.waiting(judged.reason, judged.message)
+    return told or status.write(resource, Told(state), now)
+
+
+def look(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
+    """The search and all that is around it. Raises InvalidSearch, ValidationError.
+
+    The space is that of the first plan: another version of the operator may have other defaults.
+    """
+    found = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), settings.profile)
+    first = (resource.get("status") or {}).get("search", [])
+    space = tuple(map(SearchParameter.model_validate, first)) or found.space
+    return SearchView(resource, children, now, settings, replace(found, space=space))
+
+
+def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
+    """The end before the beginning: nothing was made."""
+    state = conditions.failed(cause.rule.reason, cause.message)
+    profile = Verdict(False, ConditionReason.DATASETS_GIVEN, cause.message)
+    told = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
+    return status.write(resource, Told(state, profile=profile), now, told)
+
+
+def _plan(view: SearchView) -> Plan:
+    known, missing = warm_start.look(view)
+    if missing:
+        engine = Verdict(False, ConditionReason.NOT_CHOSEN, missing)
+        return _wait(view, engine, ConditionReason.WAITING_FOR_SEARCH)
+    chosen, engine = choice.choose(view)
+    if not chosen:
+        return _wait(view, engine, engine.reason)
+    begun: Object = {
+        "engine": chosen,
+        "known": known or None,
+        "search": [each.to_dict() for each in view.search.space] or None,
+    }
+    step = _step(view)
+    found = _all_trials(view, step)
+    end = _end(view, found, step)
+    if end is not None:
+        return _stop(view, engine, step, found, end, begun)
+    return _go_on(view, engine, step, found, begun)
+
+
+def _wait(view: SearchView, engine: Verdict, reason: str) -> Plan:
+    """For something outside; nothing was made so far."""
+    state = status.waiting(reason, engine.message)
+    if view.wants_suspend:
+        state = status.holding("")
+    told = Told(state, engine, facts.profile(view))
+    return status.write(view.resource, told, view.now, requeue_after=view.settings.recheck)
+
+
+def _step(view: SearchView) -> Step:
+    """What the baseline needs, and the engine's step once the data was found good.
+
+    A trial that the API server does not take ends the search: it would never take it. Katib's
+    engine judges refusals of its own.
+    """
+    first = outcomes.baseline(view)
+    invalid = refusals.end(view.children.refusal)
+    if invalid is not None and (first is None or view.engine == choice.EMBEDDED):
+        mine = tuple(each for each in outcomes.of_view(view) if each.number)
+        return Step(trials=mine, failure=invalid)
+    if first is None:
+        held = view.wants_suspend or view.is_held_up
+        return Step(creates=() if held else (dinojobs.render(view, 0, {}),), ended=True)
+    if not (view.engine and facts.data(view).is_true):
+        return Step(ended=True)
+    step = choice.step(view)
+    return _held_up(view, step) if view.is_held_up else step
+
+
+def _held_up(view: SearchView, step: Step) -> Step:
+    said = view.refused.message if view.refused else step.waiting
+    return replace(step, creates=(), waiting=said)
+
+
+def _all_trials(view: SearchView, step: Step) -> list[Trial]:
+    """By number: the baseline, the engine's, and those that are made now."""
+    found = {each.number: each for each in step.trials}
+    first = outcomes.baseline(view)
+    if first is not None:
+        found[0] = first
+    for made in step.creates:
+        if made["kind"] == api.KIND:
+            number = int(made["metadata"]["labels"][api.Label.TRIAL.value])
+            found[number] = outcomes.of_job(number, made)
+    return [found[number] for number in sorted(found)]
+
+
+def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
+    """Why the search starts no more trials, if it does not."""
+    stored = view.status.get("failure")
+    if stored:  # what was said once is not taken back
+        return End("", Cause(ends.rule_of(stored["reason"]), stored["message"]))
+    if step.failure is not None:
+        return End("", step.failure)
+    if found and found[0].number == 0 and not facts.data(view).is_true:
+        return ends.unchecked(found[0])
+    end = ends.reached(view, found)
+    asked = view.engine and found
+    if end is None and asked and step.ended and not any(each.is_live for each in found):
+        return End(f"{view.engine} has ended after {len(found)} trials")  # it counts for itself
+    return end
+
+
+def _go_on(
+    view: SearchView, engine: Verdict, step: Step, found: Sequence[Trial], begun: Object
+) -> Plan:
+    """Trials run, and more are started."""
+    lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
+    state = replace(states.going(view, step, found), data=facts.data(view))
+    told = status.write(
+        view.resource,
+        Told(state, engine, facts.profile(view)),
+        view.now,
+        {**facts.of_trials(view, found), **begun, **step.facts},
+        view.settings.recheck if view.is_held_up else step.requeue_after,
+    )
+    return replace(
+        told,
+        creates=(*lost, *step.creates),
+        patches=(*dinojobs.holds(view, view.trial_jobs.values()), *step.patches),
+        deletes=step.deletes,
+        asks=step.asks,
+    )
+
+
+def _stop(
+    view: SearchView,
+    engine: Verdict,
+    step: Step,
+    found: Sequence[Trial],
+    end: End,
+    begun: Object,
+) -> Plan:
+    """What runs is stopped; once nothing does, the search is over."""
+    found = [_settled(view, each) for each in found]
+    jobs = [each for each in view.trial_jobs.values() if not objects.is_finished(each)]
+    over = not jobs and (step.ended or step.failure is not None)
+    failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
+    told: Object = {**facts.of_trials(view, found), **begun, **step.facts}
+    if over and failed is None and told["best"] is None:
+        failed = ends.without_checkpoint().to_status()
+    told["failure"] = failed
+    if over:
+        told["completionTime"] = objects.format_time(view.now)
+    state = states.ending(end.message or (failed or {}).get("message", ""))
+    if over and told["best"] is None and failed:
+        state = conditions.failed(failed["reason"], failed["message"])
+    state = replace(state, data=facts.data(view))
+    plan = status.write(
+        view.resource,
+        Told(state, engine, facts.profile(view)),
+        view.now,
+        told,
+        1.0 if over else step.requeue_after,
+    )
+    return replace(plan, patches=(*dinojobs.stops(jobs), *step.patches), deletes=step.deletes)
+
+
+def _settled(view: SearchView, trial: Trial) -> Trial:
+    """One that had not ended and whose DinoJob was deleted is not made again: it is stopped."""
+    is_job = trial.name == view.trial_name(trial.number)
+    gone = is_job and trial.is_live and trial.number not in view.trial_jobs
+    return replace(trial, state="Stopped") if gone else trial

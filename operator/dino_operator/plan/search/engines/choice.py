@@ -1,0 +1,41 @@
+"""Which engine runs a search. It is chosen once; a search that has begun cannot change it."""
+
+from __future__ import annotations
+
+from dino_api.names import ConditionReason, ConditionType
+from dino_operator.plan.reported.conditions import Verdict
+from dino_operator.plan.search import status
+from dino_operator.plan.search.engines import embedded
+from dino_operator.plan.search.engines.contract import Step
+from dino_operator.plan.search.engines.katib import engine as katib
+from dino_operator.plan.search.search_view import SearchView
+
+KATIB, EMBEDDED = ConditionReason.KATIB.value, ConditionReason.EMBEDDED.value
+NO_CRD = (
+    "Katib's experiments.kubeflow.org are not served here; the search waits for them. Install "
+    "Katib, or create the search again with spec.engine: Embedded"
+)
+
+
+def choose(view: SearchView) -> tuple[str, Verdict]:
+    """The engine and why. Empty where it cannot be chosen yet, with what is waited for."""
+    chosen = status.kept(view.resource, ConditionType.ENGINE_READY)
+    if view.engine and chosen is not None:
+        return view.engine, chosen
+    if view.spec.engine == EMBEDDED:
+        return EMBEDDED, Verdict(True, EMBEDDED, "spec.engine is Embedded")
+    if view.spec.engine == KATIB and not view.children.katib_served:
+        return "", Verdict(False, ConditionReason.KATIB_MISSING, NO_CRD)
+    if view.spec.engine == KATIB:
+        return KATIB, Verdict(True, KATIB, "spec.engine is Katib, and Katib is installed")
+    if not view.children.katib_served:
+        return EMBEDDED, Verdict(True, EMBEDDED, "Katib is not installed")
+    unable = katib.refusal(view)
+    if unable:
+        return EMBEDDED, Verdict(True, EMBEDDED, f"Katib is installed and cannot run it: {unable}")
+    return KATIB, Verdict(True, KATIB, "Katib is installed and can run it")
+
+
+def step(view: SearchView) -> Step:
+    """What the chosen engine wants done now."""
+    return katib.step(view) if view.engine == KATIB else embedded.step(view)

@@ -1,0 +1,318 @@
+"""What to do about a search that runs on Katib.
+
+Katib draws and runs the trials; the operator makes the Experiment, holds the trials' Jobs while the
+search is suspended, stops them when it has ended, and says what Katib never says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dino_api.names import FailureReason
+from dino_operator.plan.job import kueue
+from dino_operator.plan.model import Delete, Object, Patch, Refusal
+from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.rendered import deadline, names, spec_file
+from dino_operator.plan.reported import refusals
+from dino_operator.plan.search import ends
+from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.engines.katib import experiment, hangs, katib_trials
+from dino_operator.plan.search.engines.katib.space import refusal
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials import outcomes
+
+if TYPE_CHECKING:  # it imports plan.search, which imports this module
+    from dino_operator.plan.search.engines.katib.katib_trials import Seen
+
+__all__ = ["refusal", "step"]
+
+SOON = 2.0
+"""Seconds until Katib has done what it is about to do."""
+SUGGESTION_FAILED = "Suggestion has failed"
+
+
+def step(view: SearchView) -> Step:
+    """What to do now, and what Katib's trials did so far."""
+    found = katib_trials.seen(view)
+    mine = katib_trials.trials(view, found)
+    end = ends.reached(view, _with_baseline(view, mine))
+    present = view.children.experiment
+    if present is None:
+        return _without_experiment(view, mine, end)
+    name = objects.name_of(present)
+    if objects.controller_uid(present) != view.uid:
+        said = f"Experiment {name} belongs to someone else"
+        return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, said))
+    if _is_over(present):
+        return _after_katib(view, present, mine, end)
+    if "deletionTimestamp" in present["metadata"]:
+        return Step(
+            trials=mine, waiting=f"Experiment {name} is being deleted", requeue_after=_soon(view)
+        )
+    if end is not None:
+        return _end_katib(view, present, mine)
+    return _follow(view, present, found, mine)
+
+
+def _soon(view: SearchView) -> float:
+    return min(SOON, view.settings.katib_poll)
+
+
+def _with_baseline(view: SearchView, mine: Sequence[Trial]) -> list[Trial]:
+    first = outcomes.baseline(view)
+    return [*([first] if first else []), *mine]
+
+
+def _is_over(present: Object) -> bool:
+    """Whether Katib has said its last word. Restarting is never taken back, so it does not count"""
+    return objects.is_true(present, "Succeeded") or objects.is_true(present, "Failed")
+
+
+def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End | None) -> Step:
+    """It was not made yet, or it was deleted: by us when the search ended, or by someone.
+
+    Deleting is the only way to stop an Experiment that Katib knows, so it ends the search: its
+    trials and their Jobs went with it, and a new one would not know what they were drawn from.
+    """
+    known = str(view.status.get("experiment") or "")
+    if known and end is None:
+        said = f"Experiment {known} was deleted, and its trials with it; the best so far is kept"
+        return Step(trials=mine, failure=hangs.fatal(said, DELETED))
+    if end is not None:
+        return Step(trials=mine, ended=not _running(view), requeue_after=_soon(view))
+    if unable := refusal(view):
+        said = f"spec.engine: Katib cannot run this search: {unable}. Use Embedded."
+        return Step(failure=failure.cause(FailureReason.INVALID_SPEC, said))
+    if view.wants_suspend:
+        return Step(trials=mine)
+    if view.children.refusal is not None:
+        return _refused(view, mine, view.children.refusal)
+    try:
+        made = experiment.to_create(view)
+    except spec_file.InvalidSpec as error:
+        return Step(failure=failure.cause(FailureReason.INVALID_SPEC, str(error)))
+    facts = {"experiment": names.experiment_name(view.uid)}
+    return Step(creates=made, trials=mine, facts=facts, requeue_after=_soon(view))
+
+
+def _refused(view: SearchView, mine: tuple[Trial, ...], refusal: Refusal) -> Step:
+    """By a word of Katib's own webhooks, or of its schema, which is final; or until it is taken."""
+    judged = refusals.judge(refusal)
+    if judged.ends and refusal.kind == experiment.KIND:
+        said = f"Katib does not take the Experiment: {refusal.message}"
+        return Step(trials=mine, failure=hangs.fatal(said))
+    if judged.ends:
+        return Step(trials=mine, failure=refusals.end(refusal))
+    return Step(trials=mine, waiting=judged.message, requeue_after=view.settings.katib_poll)
+
+
+DELETED = (
+    "Create the search under another name; with spec.engine: Embedded it can start from what this "
+    "one found (warmStartFrom)."
+)
+
+
+def _after_katib(
+    view: SearchView, present: Object, mine: tuple[Trial, ...], end: ends.End | None
+) -> Step:
+    """Katib has ended and leaves what runs running; it is stopped here."""
+    ended = not _running(view)
+    if ended:  # a Trial that hangs, or whose Job is held, never ends on Katib
+        mine = tuple(replace(each, state="Stopped") if each.is_live else each for each in mine)
+    cause = None if end is not None and end.failure is not None else _cause(view, present, mine)
+    return Step(
+        patches=_stops(view) + (_lifetimes(view) if ended else ()),
+        trials=mine,
+        ended=ended,
+        waiting="" if ended else "trials that still ran when Katib ended are being stopped",
+        failure=cause if ended else None,
+        facts={"experiment": objects.name_of(present)},
+        requeue_after=_soon(view),
+    )
+
+
+def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | None:
+    """Why the search fails although Katib says no more than Succeeded or Failed."""
+    failed = objects.condition(present, "Failed") or {}
+    if failed.get("status") == "True":
+        said = str(failed.get("message", ""))
+        if SUGGESTION_FAILED in said:
+            return hangs.fatal(f"Katib could not draw trials: {_suggestion(view)}")
+        return hangs.fatal(f"{said}. {_failures(mine)}".strip())
+    if not any(each.state == "Succeeded" for each in mine):
+        said = "Katib's Experiment ended as Succeeded, but none of its trials has a result"
+        return hangs.fatal(f"{said}. {_failures(mine)}".strip())
+    return None
+
+
+def _suggestion(view: SearchView) -> str:
+    """What Katib itself only says on the Suggestion."""
+    if view.children.suggestion is not None:
+        said = objects.condition(view.children.suggestion, "Failed") or {}
+        if said.get("message"):
+            return str(said["message"])
+    return f"{SUGGESTION_FAILED}; kubectl describe suggestion {names.experiment_name(view.uid)}"
+
+
+def _failures(mine: Sequence[Trial]) -> str:
+    """How many trials failed, and for what most of them."""
+    failed = [each for each in mine if each.state == "Failed"]
+    if not failed:
+        return ""
+    reason = ends.most_frequent(mine)
+    example = next((each for each in failed if each.reason == reason), failed[0])
+    return f"{len(failed)} of {len(mine)} trials failed, such as {example.name}: {_why(example)}"
+
+
+def _why(trial: Trial) -> str:
+    return ": ".join(part for part in (trial.reason, trial.message) if part)
+
+
+def _end_katib(view: SearchView, present: Object, mine: tuple[Trial, ...]) -> Step:
+    """The search has to end before Katib does: its goal was met by the baseline, say.
+
+    Deleting the Experiment is what stops it. First the status has to know what its trials did.
+    """
+    if all(not each.is_live for each in mine) and len(mine) >= view.search.max_trials - 1:
+        return Step(trials=mine, requeue_after=_soon(view))  # Katib is about to say so itself
+    if not _is_written(view, mine):
+        return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
+    gone = Delete(objects.name_of(present), objects.uid_of(present), kind="experiments")
+    said = "the Experiment is deleted, as the search has ended and Katib would go on"
+    return Step(deletes=(gone,), trials=mine, waiting=said, requeue_after=_soon(view))
+
+
+def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
+    """Whether status.history has the end of every trial that ended."""
+    rows = view.history
+    return all(
+        each.is_live or (each.number in rows and rows[each.number].state == each.state)
+        for each in mine
+    )
+
+
+def _facts(present: Object) -> dict[str, object]:
+    return {"experiment": objects.name_of(present)}
+
+
+def _follow(
+    view: SearchView, present: Object, found: Sequence[Seen], mine: tuple[Trial, ...]
+) -> Step:
+    """The search goes on: hold or release Jobs, pass numbers on, look for what hangs."""
+    hang = hangs.look(view, found)
+    if hang.failure is not None and not _is_written(view, mine):
+        return Step(
+            trials=mine, waiting=hang.said, facts=_facts(present), requeue_after=_soon(view)
+        )
+    deletes: tuple[Delete, ...] = ()
+    if hang.failure is not None:
+        gone = Delete(objects.name_of(present), objects.uid_of(present), kind="experiments")
+        deletes = (gone,)
+    return Step(
+        patches=() if deletes else (*hang.patches, *_holds(view), *_edits(view, present)),
+        deletes=deletes,
+        trials=mine,
+        waiting=hang.said,
+        failure=hang.failure,
+        facts=_facts(present),
+        requeue_after=_soon(view) if _is_about_to_change(found) else view.settings.katib_poll,
+        asks=hang.asks,
+    )
+
+
+def _is_about_to_change(found: Sequence[Seen]) -> bool:
+    """Whether Katib has something to say that no watched object will announce."""
+    if not found:
+        return True
+    return any(
+        each.job is None or (objects.is_finished(each.job) and not each.is_over) for each in found
+    )
+
+
+def _holds(view: SearchView) -> tuple[Patch, ...]:
+    """Suspends and resumes Jobs: all while the search is suspended, else those beyond
+    parallelTrials, the baseline among them. Katib itself lowers the number by deleting trials, and
+    knows of no baseline. Jobs in a queue are Kueue's, and who suspended a Job resumes it."""
+    first = outcomes.baseline(view)
+    busy = first is not None and first.is_live
+    allowed = 0 if view.wants_suspend else view.search.parallel_trials - busy
+    unfinished = [job for job in katib_trials.jobs(view) if _may_go_on(job)]
+    patches: list[Patch] = []
+    for place, job in enumerate(unfinished):
+        held, holds = objects.is_suspended(job), place >= allowed
+        if kueue.queue_of(job) or (held and not _is_ours(job)):
+            continue
+        if held == holds:
+            patches += deadline.patches(view, job)
+        else:
+            body = deadline.suspension(view, job) if holds else deadline.resumption(job)
+            patches.append(Patch(objects.name_of(job), objects.uid_of(job), body))
+    return tuple(patches)
+
+
+def _is_ours(job: Object) -> bool:
+    """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
+    takes away the start of what it suspends."""
+    marked = objects.annotation(job, names.Annotation.HELD)
+    return bool(marked or job.get("status", {}).get("startTime"))
+
+
+def _may_go_on(job: Object) -> bool:
+    return not objects.is_finished(job) and not objects.annotation(
+        job, names.Annotation.STOPPED_FOR
+    )
+
+
+def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:
+    """Raised numbers. Katib takes them as long as more trials are to come; it answers a lower
+    parallelTrialCount by deleting the newest trials, also finished ones, so that only grows."""
+    wanted, spec = experiment.trial_counts(view), present.get("spec") or {}
+    status = present.get("status") or {}
+    changed = {key: value for key, value in wanted.items() if spec.get(key) != value}
+    for key in ("maxTrialCount", "parallelTrialCount"):
+        if wanted[key] < int(spec.get(key) or 0):
+            changed.pop(key, None)
+    most = int(changed.get("maxTrialCount", spec.get("maxTrialCount") or 0))
+    if not changed or most <= int(status.get("trials") or 0):
+        return ()
+    name, uid = objects.name_of(present), objects.uid_of(present)
+    return (Patch(name, uid, {"spec": changed}, kind="experiments"),)
+
+
+def _running(view: SearchView) -> list[Object]:
+    """Jobs of trials that may hold a GPU: not ended and not suspended, or with a pod that lives."""
+    jobs = katib_trials.jobs(view)
+    uids = {objects.uid_of(job) for job in jobs}
+    holding = {objects.controller_uid(pod) for pod in view.children.pods if objects.is_live(pod)}
+    return [
+        job
+        for job in jobs
+        if (not objects.is_finished(job) and not objects.is_suspended(job))
+        or objects.uid_of(job) in holding & uids
+    ]
+
+
+def _stops(view: SearchView) -> tuple[Patch, ...]:
+    said = "the search has ended"
+    return tuple(
+        hangs.stop(job, FailureReason.STOPPED, said)
+        for job in katib_trials.jobs(view)
+        if _may_go_on(job)
+    )
+
+
+def _lifetimes(view: SearchView) -> tuple[Patch, ...]:
+    """Finished Jobs get their time to live now: before the end of a Trial, Katib would make a Job
+    that vanished again, and train it again."""
+    ttl = view.search.template.run_policy.ttl_seconds_after_finished
+    if ttl is None:
+        return ()
+    body = {"spec": {"ttlSecondsAfterFinished": ttl}}
+    return tuple(
+        Patch(objects.name_of(job), objects.uid_of(job), body)
+        for job in katib_trials.jobs(view)
+        if objects.is_finished(job) and job["spec"].get("ttlSecondsAfterFinished") != ttl
+    )

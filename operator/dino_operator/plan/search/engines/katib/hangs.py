@@ -1,0 +1,216 @@
+"""What Katib never ends by itself: noticed from the trials' Jobs and pods, said, and ended.
+
+A trial that cannot start is ended by ending its Job: Katib then counts it as failed and goes on or
+fails. Where Katib itself does not go on there is nothing to end but the whole search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dino_api.names import ConditionType, FailureReason, Label
+from dino_operator.plan.model import Children, Object, Patch
+from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
+from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.katib import experiment
+from dino_operator.plan.search.search_view import SearchView
+
+if TYPE_CHECKING:  # it imports plan.search, which imports this module
+    from dino_operator.plan.search.engines.katib.katib_trials import Seen
+
+LATE = 60.0
+"""Seconds after which a wait for Katib is said."""
+PATIENCE = 600.0
+"""Seconds after which it is given up."""
+INJECTION = "katib.kubeflow.org/metrics-collector-injection=enabled"
+
+
+@dataclass(frozen=True)
+class Hang:
+    """What does not go on: a sentence, what to patch, and the end of the search where it is one.
+
+    asks: uids of Jobs whose events would tell more.
+    """
+
+    said: str = ""
+    patches: tuple[Patch, ...] = ()
+    failure: Cause | None = None
+    asks: tuple[str, ...] = ()
+
+
+def look(view: SearchView, found: Sequence[Seen]) -> Hang:
+    """The worst hang of a search that Katib has not ended. found: its trials, oldest first."""
+    open_ones = [each for each in found if not each.is_over]
+    hangs = [hang for each in open_ones if (hang := _of_trial(view, each))]
+    if not open_ones and (idle := _of_search(view, found)):
+        hangs.append(idle)
+    fatal = next((hang.failure for hang in hangs if hang.failure), None)
+    said = next((hang.said for hang in hangs if hang.said), "")
+    asks = tuple(uid for hang in hangs for uid in hang.asks)
+    return Hang(said, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
+
+
+def stop(job: Object, reason: FailureReason, said: str) -> Patch:
+    """Ends a trial's Job for its deadline and notes why on it. Deleted, Katib would make it again;
+    failed, Katib takes it for an end."""
+    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}
+    body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+    return Patch(objects.name_of(job), objects.uid_of(job), body)
+
+
+def fatal(said: str, remedy: str = "") -> Cause:
+    """The end of the search because Katib does not go on."""
+    cause = failure.cause(FailureReason.KATIB_FAILED, said)
+    return Cause(cause.rule, said, remedy) if remedy else cause
+
+
+def _of_trial(view: SearchView, each: Seen) -> Hang | None:
+    if each.job is None:
+        since = objects.parse_time(each.trial["metadata"]["creationTimestamp"])
+        said = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
+        return _overdue(view, since, said)
+    if each.stopped_for:
+        return None
+    if objects.is_finished(each.job):
+        since = objects.parse_time(objects.finished_at(each.job))
+        said = f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
+        return _overdue(view, since, said)
+    live = [pod for pod in each.pods if objects.is_live(pod)]
+    if bare := next(filter(_lacks_collector, live), None):
+        return _no_collector(view, bare)
+    if objects.is_suspended(each.job):
+        return _queued(view, each)
+    return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
+
+
+def _overdue(view: SearchView, since: datetime, said: str) -> Hang | None:
+    """Nothing at first, then a sentence, then the end of the search."""
+    waited = (view.now - since).total_seconds()
+    if waited < LATE:
+        return None
+    if waited < PATIENCE:
+        return Hang(said)
+    return Hang(said, failure=fatal(f"{said}. It was waited for during {PATIENCE / 60:.0f} min."))
+
+
+def _lacks_collector(pod: Object) -> bool:
+    """Whether the kubelet lists the trainer alone. Katib puts its collector beside the first."""
+    containers = [each.get("name") for each in pod.get("status", {}).get("containerStatuses") or []]
+    return objects.index_of(pod) == 0 and containers == [objects.CONTAINER]
+
+
+def _no_collector(view: SearchView, pod: Object) -> Hang:
+    said = (
+        f"pod {objects.name_of(pod)} has no metrics collector of Katib's beside the trainer: no "
+        "metric of any trial would reach Katib"
+    )
+    remedy = (
+        f"Label the namespace (kubectl label namespace {view.namespace} {INJECTION}) and create "
+        "the search again, or set spec.engine: Embedded."
+    )
+    return Hang(said, failure=fatal(said, remedy))
+
+
+def _queued(view: SearchView, each: Seen) -> Hang | None:
+    if not view.search.template.queue_name:
+        return None
+    return Hang(f"Job {each.name} waits in queue {view.search.template.queue_name} for Kueue")
+
+
+def _no_pod(view: SearchView, job: Object, ended: Iterable[Object]) -> Hang | None:
+    """Refused by Pod Security, a quota or a webhook: only events tell, which name the cause."""
+    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime")]
+    for pod in ended:
+        last = objects.container_state(pod, "terminated") or {}
+        times.append(last.get("finishedAt"))
+    since = max(objects.parse_time(str(each)) for each in times if each)
+    waited = (view.now - since).total_seconds()
+    if waited < view.settings.pod_missing_after:
+        return None
+    name, events = objects.name_of(job), view.children.events.get(objects.uid_of(job))
+    asks = (objects.uid_of(job),) if events is None else ()
+    refusal = pod_events.refusal(job, events or (), since)
+    if refusal is not None:
+        said = f"Job {name}: {refusal[1]}"
+    else:
+        said = f"no pod of Job {name} is created; kubectl describe job {name} says why"
+    if waited < PATIENCE:
+        return Hang(said, asks=asks)
+    return Hang(said, (stop(job, FailureReason.KATIB_FAILED, said),), asks=asks)
+
+
+def _of_pods(view: SearchView, job: Object, live: Sequence[Object]) -> Hang | None:
+    for pod in live:
+        if problem := containers.cannot_start(pod):
+            kind, told = problem
+            said = f"pod {objects.name_of(pod)}: {told}"
+            wait = timedelta(seconds=view.settings.image_pull_timeout)
+            if view.now < objects.waiting_since(pod) + wait:
+                return Hang(said)
+            pulling = kind in containers.PULL_PROBLEMS
+            reason = FailureReason.IMAGE_PULL_FAILED if pulling else FailureReason.KATIB_FAILED
+            return Hang(said, (stop(job, reason, said),))
+        if objects.unschedulable(pod):
+            return _unschedulable(view, pod)
+    return None
+
+
+def _unschedulable(view: SearchView, pod: Object) -> Hang | None:
+    """Said and never ended: nodes come and go."""
+    waited = (view.now - objects.unplaced_since(pod)).total_seconds()
+    if waited < view.settings.unschedulable_after:
+        return None
+    job = experiment.as_job(view)
+    ready = {"type": ConditionType.DATA_READY.value, "status": "True"}
+    trained = {**job, "status": {"conditions": [ready]}}
+    return Hang(scheduling.sentence(View(trained, Children(), view.now, view.settings), pod))
+
+
+def _of_search(view: SearchView, found: Sequence[Seen]) -> Hang | None:
+    """Katib draws no trial although none is left that runs."""
+    if view.wants_suspend:
+        return None
+    times = [view.children.experiment["metadata"]["creationTimestamp"]]  # type: ignore[index]
+    times += [(each.trial.get("status") or {}).get("completionTime") for each in found]
+    held = objects.condition(view.resource, ConditionType.SUSPENDED) or {}
+    times.append(held.get("lastTransitionTime"))
+    since = max(objects.parse_time(str(each)) for each in times if each)
+    return _overdue(view, since, _idle(view))
+
+
+def _idle(view: SearchView) -> str:
+    """Why, as far as Katib's objects tell."""
+    assert view.children.experiment is not None
+    if not view.children.experiment.get("status"):
+        return "Katib's controller does not answer: the Experiment has no status"
+    said = "Katib draws no trial"
+    for pod in view.children.pods:
+        if problem := containers.cannot_start(pod) if _is_of_suggestion(view, pod) else None:
+            return f"{said}: its pod {objects.name_of(pod)}: {problem[1]}"
+    suggestion = view.children.suggestion
+    if suggestion is None:
+        return f"{said}: it has made no Suggestion"
+    ready = objects.condition(suggestion, "DeploymentReady") or {}
+    if ready.get("status") != "True":
+        why = ready.get("message") or "its deployment is not ready"
+        return f"{said}: {why}; kubectl describe deployment -l {LABEL}={_name(view)}"
+    return f"{said}: its Suggestion answers no more; kubectl describe suggestion {_name(view)}"
+
+
+LABEL = "katib.kubeflow.org/experiment"
+
+
+def _name(view: SearchView) -> str:
+    assert view.children.experiment is not None
+    return objects.name_of(view.children.experiment)
+
+
+def _is_of_suggestion(view: SearchView, pod: Object) -> bool:
+    """Katib copies the Experiment's labels onto the pod that draws; those of trials have more."""
+    labels = pod["metadata"].get("labels", {})
+    return labels.get(Label.AUTOML_UID.value) == view.uid and Label.ACTION.value not in labels

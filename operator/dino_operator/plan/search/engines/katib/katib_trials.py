@@ -1,0 +1,278 @@
+"""What became of Katib's trials: from the Trials, their Jobs and pods, and else status.history.
+
+Katib knows the metric; why a trial failed and where its checkpoint lies, the pod's last words know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import Value
+from dino_api.result import Result
+from dino_api.search import active, assign
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.contract import LIVE, Point, Trial, TrialState
+from dino_operator.plan.search.engines.katib import experiment
+from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.outcomes import of_row
+
+BEST = f"{Action.TRAIN}/{BEST_CHECKPOINT}"
+"""The trainer's best checkpoint below a trial's output, where no pod is left to say so."""
+UNAVAILABLE = (
+    "Katib has no metric of it: no validation was finished, or none gave a number "
+    f"(a line '{METRIC}: 0.41')"
+)
+GONE = "its Trial was deleted"
+DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyStopped", "Pruned"))
+"""Katib's conditions of a trial with a result, and what they are called here."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
+
+    trial: Object
+    job: Object | None
+    pods: tuple[Object, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of all three."""
+        return objects.name_of(self.trial)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Katib has said its last word on it."""
+        last = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
+        return any(objects.is_true(self.trial, kind) for kind in last)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether Katib, which is asked, knows of an end that the watches of Job and pods have not
+        brought yet, nor with it the pod's last words."""
+        if self.job is None or objects.is_suspended(self.job):
+            return False
+        return not objects.is_finished(self.job) or any(map(objects.is_live, self.pods))
+
+    @property
+    def stopped_for(self) -> str:
+        """The reason for which the operator stopped its Job; empty where it did not."""
+        return objects.annotation(self.job, Annotation.STOPPED_FOR) if self.job else ""
+
+    @property
+    def told(self) -> Result | None:
+        """What its trainer left."""
+        return results.of_job(self.job, self.pods) if self.job else None
+
+
+def seen(view: SearchView) -> list[Seen]:
+    """Katib's Trials of our Experiment, oldest first."""
+    found = view.children.experiment
+    if found is None:
+        return []
+    ours = (
+        each
+        for each in view.children.katib_trials
+        if objects.controller_uid(each) == objects.uid_of(found)
+    )
+    return [_with_job(view, each) for each in sorted(ours, key=objects.born)]
+
+
+def _with_job(view: SearchView, trial: Object) -> Seen:
+    uid = objects.uid_of(trial)
+    jobs = (each for each in view.children.jobs if objects.controller_uid(each) == uid)
+    job = next(jobs, None)
+    pods = objects.pods_of(job, view.children.pods) if job else []
+    return Seen(trial, job, tuple(pods))
+
+
+def trials(view: SearchView, found: list[Seen]) -> tuple[Trial, ...]:
+    """All trials of Katib that there ever were, by number, which each gets by age and keeps.
+
+    One that ended stays as it was written down: Katib runs a Trial that someone deletes again.
+    """
+    rows = {row.name: row for number, row in view.history.items() if number > 0}
+    told = {}
+    following = max((row.number for row in rows.values()), default=0) + 1
+    for each in found:
+        row = rows.pop(each.name, None)
+        if row is None:
+            told[following] = trial(view, following, each)
+            following += 1
+            continue
+        now = trial(view, row.number, each)
+        told[row.number] = now if row.state in (*LIVE, now.state) else _of_row(view, row)
+    told |= {row.number: _of_row(view, row) for row in rows.values()}
+    return tuple(told[number] for number in sorted(told))
+
+
+def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
+    """A trial that is known from status.history alone."""
+    best = view.status.get("best") or {}
+    written = best.get("checkpoint") if best.get("trial") == row.name else None
+    told = replace(
+        of_row(row),
+        checkpoint=written or _checkpoint(view, row.name, row.state),
+        specification=_specification(view, row.parameters),
+    )
+    if not told.is_live:
+        return told
+    return replace(told, state="Stopped", message=GONE, ended=objects.format_time(view.now))
+
+
+def trial(view: SearchView, number: int, each: Seen) -> Trial:
+    """What is known of a Trial."""
+    told = each.told
+    parameters = drawn(view, each.trial)
+    score = _score(told, each.trial)
+    state, reason, message = _verdict(each, score)
+    curve = tuple(Point(point.epoch, point.mAP50) for point in (told.curve if told else None) or ())
+    checkpoint = told.checkpoint.to_dict() if told and told.checkpoint else None
+    status = each.trial.get("status") or {}
+    over = each.is_over and state not in LIVE
+    return Trial(
+        number,
+        each.name,
+        state,
+        parameters=parameters,
+        mAP50=score,
+        epoch=curve[-1].epoch if curve else None,
+        reason=reason,
+        message=message,
+        started=status.get("startTime") or "",
+        ended=status.get("completionTime") or "" if over else "",
+        gpu_seconds=_gpu_seconds(view, each) if over else None,
+        curve=curve,
+        checkpoint=checkpoint or _checkpoint(view, each.name, state),
+        specification=_specification(view, parameters),
+    )
+
+
+def drawn(view: SearchView, trial: Object) -> Mapping[str, Value]:
+    """What Katib drew, in the types of the keys, without what does not count."""
+    given = (trial.get("spec") or {}).get("parameterAssignments") or []
+    texts = {str(one.get("name")): str(one.get("value")) for one in given}
+    try:
+        return active(view.search.space, texts)
+    except ValueError:  # a Trial that someone made by hand
+        return texts
+
+
+def _specification(view: SearchView, parameters: Mapping[str, Value]) -> Object | None:
+    try:
+        return assign(view.search.space, parameters, view.search.template.experiment)
+    except ValueError:
+        return None
+
+
+def _score(told: Result | None, trial: Object) -> float | None:
+    """The best validation mAP50: the trainer's own word, or else what Katib read from its log."""
+    if told and told.metrics and told.metrics.mAP50 is not None:
+        return told.metrics.mAP50
+    observation = (trial.get("status") or {}).get("observation") or {}
+    for metric in observation.get("metrics") or []:
+        if metric.get("name") == METRIC:
+            return _number(metric.get("max"))
+    return None
+
+
+def _number(text: object) -> float | None:
+    """Katib writes texts: `unavailable`, an empty one, and without our filter also nan."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+def _verdict(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
+    """State, reason and message."""
+    if each.stopped_for == FailureReason.STOPPED:
+        return "Stopped", "", ""
+    if objects.is_true(each.trial, "Failed"):
+        return _failed(each)
+    if objects.is_true(each.trial, "Killed"):
+        return "Stopped", "", _message(each, "Killed")
+    if objects.is_true(each.trial, "MetricsUnavailable"):
+        return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
+    for kind, state in DONE:
+        if objects.is_true(each.trial, kind):
+            if state == "Succeeded" and each.is_behind:
+                break
+            if score is None:
+                return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
+            return state, "", ""
+    return ("Running" if any(map(objects.is_running, each.pods)) else "Pending"), "", ""
+
+
+def _message(each: Seen, kind: str) -> str:
+    return str((objects.condition(each.trial, kind) or {}).get("message", ""))
+
+
+def _failed(each: Seen) -> tuple[TrialState, str, str]:
+    """Why, as the failure catalogue has it; Katib's own message holds the exit code at best."""
+    collector = _collector_failure(each)
+    if collector:
+        return "Failed", FailureReason.METRICS_UNAVAILABLE.value, collector
+    condition = {"type": "Failed", "status": "True", "message": _message(each, "Failed")}
+    condition["reason"] = _job_reason(each)
+    job = each.job or {"metadata": {}, "status": {"conditions": [condition]}}
+    cause = failure.of_job(job, list(each.pods))
+    return "Failed", cause.rule.reason.value, cause.message
+
+
+def _job_reason(each: Seen) -> str:
+    """`TrialFailed. Job reason: DeadlineExceeded` says why the Job failed."""
+    said = str((objects.condition(each.trial, "Failed") or {}).get("reason", ""))
+    return said.rpartition("Job reason: ")[2]
+
+
+def _collector_failure(each: Seen) -> str:
+    """What is said of a trial whose trainer did well and whose metrics collector did not."""
+    for pod in reversed(each.pods):
+        ended = objects.container_state(pod, "terminated")
+        if ended is None or ended.get("exitCode") != 0:
+            continue
+        for status in pod.get("status", {}).get("containerStatuses", []):
+            other = (status.get("state") or {}).get("terminated") or {}
+            if other.get("exitCode"):
+                why = f"exit code {other['exitCode']}, {other.get('reason') or 'Error'}"
+                return (
+                    f"the trainer finished, but Katib's metrics collector ended with {why}; "
+                    f"kubectl logs {objects.name_of(pod)} -c {status['name']} says more"
+                )
+    return ""
+
+
+def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
+    """Where the trainer puts the best checkpoint; a trial that succeeded has validated."""
+    if state != "Succeeded":
+        return None
+    return {"uri": f"{experiment.output(view, name)}/{BEST}"}
+
+
+def _gpu_seconds(view: SearchView, each: Seen) -> int | None:
+    """GPUs times the seconds that the Job was active; 0 GPUs cost nothing."""
+    if each.job is None or not objects.is_finished(each.job):
+        return None
+    resources = view.search.template.resources
+    return resources.gpus * resources.nodes * objects.seconds_run(each.job)
+
+
+def jobs(view: SearchView) -> list[Object]:
+    """The Jobs of Katib's trials, oldest first, also those whose Trial is gone."""
+    found = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
+    return sorted(found, key=objects.born)
+
+
+def _is_of_trial(job: Object, search: str) -> bool:
+    meta = job["metadata"]
+    owners = (each for each in meta.get("ownerReferences") or [] if each.get("controller"))
+    ours = meta.get("labels", {}).get(Label.AUTOML_UID.value) == search
+    return ours and any(owner.get("kind") == "Trial" for owner in owners)

@@ -1,0 +1,31 @@
+"""Every combination of a grid, in an order that the seed shuffles."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from dino_api.resources.dinoautoml import Assignment
+from dino_api.search import active
+from dino_operator.plan.search.samplers.observations import Space, defaults
+from dino_operator.plan.search.samplers.prior import Axis, choices_of
+
+
+def cell(space: Space, seed: int, number: int) -> Assignment:
+    """The combination of that trial, 1 for the first. Raises IndexError after the last one."""
+    found = cells(space)
+    order = random.Random(f"{seed}/grid").sample(range(len(found)), len(found))
+    return found[order[number - 1]]
+
+
+def cells(space: Space) -> list[Assignment]:
+    """The combinations that differ in what counts, but for the baseline's own."""
+    values = [Axis(each).values if each.choices is None else choices_of(each) for each in space]
+    paths = [each.path for each in space]
+    found = []
+    baseline = defaults(space)
+    for row in itertools.product(*values):
+        drawn = active(space, dict(zip(paths, row, strict=True)))
+        if drawn != baseline and drawn not in found:
+            found.append(drawn)
+    return found

@@ -1,0 +1,95 @@
+"""What a sampler is told of finished trials, and in which order its parameters are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from dino_api.names import FailureReason
+from dino_api.resources.dinoautoml import Assignment, KnownTrial, SearchParameter, Value
+from dino_api.search import active
+from dino_operator.plan.search.engines.contract import MAY_WIN, Trial
+from dino_operator.plan.search.samplers.prior import Axis, default_of
+
+Space = Sequence[SearchParameter]
+BLAMED = frozenset(
+    {
+        FailureReason.DIVERGED.value,
+        FailureReason.DEVICE_OUT_OF_MEMORY.value,
+        FailureReason.OUT_OF_MEMORY.value,
+        FailureReason.INVALID_SPEC.value,  # of a trial whose template trains: more queries than fit
+    }
+)
+"""Failures that are the parameters' fault: the sampler is told the worst result, 0."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finished trial as a sampler sees it.
+
+    Nothing but what status.history keeps: the same before it was written down and after.
+
+    number: None for a trial of another search. epoch: how far one came that was cut short.
+    """
+
+    parameters: Assignment
+    mAP50: float
+    number: int | None = None
+    epoch: int | None = None
+
+
+def told_by(space: Space, history: Iterable[Trial], known: Iterable[KnownTrial]) -> list[Told]:
+    """What samplers learn from, in an order that depends on nothing but the trials themselves."""
+    found = [Told(_fitting(space, each.parameters), each.mAP50) for each in known]
+    for trial in sorted(history, key=lambda each: each.number):
+        told = _of_trial(space, trial)
+        if told is not None:
+            found.append(told)
+    return [each for each in found if each.parameters]
+
+
+def _of_trial(space: Space, trial: Trial) -> Told | None:
+    drawn = defaults(space) if trial.number == 0 else _fitting(space, trial.assignment)
+    if trial.state == "Failed" and trial.reason in BLAMED:
+        return Told(drawn, 0.0, trial.number)
+    if trial.state not in MAY_WIN or trial.mAP50 is None:
+        return None
+    epoch = None if trial.state == "Succeeded" else trial.epoch or 0
+    return Told(drawn, trial.mAP50, trial.number, epoch)
+
+
+def defaults(space: Space) -> Assignment:
+    """What the baseline has where the space has it too."""
+    found = {each.path: default_of(each) for each in space}
+    drawn = {path: value for path, value in found.items() if value is not None}
+    return active(space, drawn)
+
+
+def _fitting(space: Space, parameters: Assignment) -> Assignment:
+    """The part of another draw that this space could have drawn, too."""
+    return active(space, dict(_fits(space, parameters)))
+
+
+def _fits(space: Space, parameters: Assignment) -> Iterator[tuple[str, Value]]:
+    for each in space:
+        value = parameters.get(each.path)
+        if value is None:
+            continue
+        if each.choices is not None:
+            if value in each.choices:
+                yield each.path, value
+        elif isinstance(value, int | float) and Axis(each).contains(value):
+            yield each.path, value
+
+
+def ordered(space: Space) -> list[SearchParameter]:
+    """Each parameter after the one that its `when` names; else as they stand in the space."""
+    left, found = list(space), []
+    while left:
+        waiting = {each.path for each in left}
+        ready = [each for each in left if each.when is None or each.when.path not in waiting]
+        if not ready:
+            raise ValueError(f"'when' of {', '.join(sorted(waiting))} goes round in a circle")
+        found += ready
+        left = [each for each in left if each not in ready]
+    return found

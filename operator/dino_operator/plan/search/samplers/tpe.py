@@ -1,0 +1,69 @@
+"""The tree-structured Parzen estimator (Bergstra et al. 2011), by Optuna, in shares of the prior.
+
+One estimator for each parameter, not one for all: a handful of trials says little about how
+parameters go together, and conditional ones are missing from some trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
+from dino_api.search import active
+from dino_operator.plan.search.samplers.observations import Space, Told, ordered
+from dino_operator.plan.search.samplers.prior import Axis, choices_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+
+def draw(space: Space, told: Sequence[Told], seed: int) -> Assignment:
+    """What is likely to be better than most of what was told. told: in a fixed order."""
+    import optuna  # takes a second, and most plans draw nothing
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=1, multivariate=False, constant_liar=False
+    )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials([_frozen(space, each) for each in told])
+    asked = study.ask()
+    drawn: Assignment = {}
+    for each in ordered(space):
+        if each.when is None or each.when.path in active(space, drawn):
+            found = {**drawn, each.path: _suggest(asked, each)}
+            drawn = active(space, found)
+    return drawn
+
+
+def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
+    if parameter.choices is not None:
+        values = choices_of(parameter)
+        return values[asked.suggest_categorical(parameter.path, range(len(values)))]
+    return Axis(parameter).value(asked.suggest_float(parameter.path, 0, 1))
+
+
+def _frozen(space: Space, told: Told) -> FrozenTrial:
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    shares: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
+    for each in (one for one in space if one.path in told.parameters):
+        value = told.parameters[each.path]
+        if each.choices is not None:
+            values = choices_of(each)
+            shares[each.path] = values.index(value)
+            kinds[each.path] = CategoricalDistribution(range(len(values)))
+        else:
+            shares[each.path] = Axis(each).share(float(value))
+            kinds[each.path] = FloatDistribution(0, 1)
+    states = optuna.trial.TrialState
+    return optuna.trial.create_trial(
+        state=states.COMPLETE if told.epoch is None else states.PRUNED,
+        value=told.mAP50,
+        params=shares,
+        distributions=kinds,
+        intermediate_values={} if told.epoch is None else {told.epoch: told.mAP50},
+    )

@@ -1,0 +1,161 @@
+"""What the plan of a search is made from, looked at once; what its children are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from dino_api import names as api
+from dino_api.experiment.paths import field_at, value_at
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
+from dino_api.search import Search
+from dino_api.search.space import value_at
+from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.observed import objects
+from dino_operator.plan.rendered import carried_labels, names
+from dino_operator.plan.reported import refusals
+from dino_operator.plan.reported.conditions import Verdict
+
+EPOCHS = "train.num_epochs"
+MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """A DinoAutoML, what it resolves to, its children, the time and the settings."""
+
+    resource: Object
+    children: Children
+    now: datetime
+    settings: Settings
+    search: Search
+
+    @property
+    def name(self) -> str:
+        """The DinoAutoML's name."""
+        return objects.name_of(self.resource)
+
+    @property
+    def namespace(self) -> str:
+        """Where it and all its children are."""
+        return str(self.resource["metadata"]["namespace"])
+
+    @property
+    def uid(self) -> str:
+        """Its uid; a child is ours only if its controller has it."""
+        return objects.uid_of(self.resource)
+
+    @cached_property
+    def spec(self) -> DinoAutoMLSpec:
+        """The spec as a model, with the defaults of fields that the stored object lacks."""
+        return DinoAutoMLSpec.model_validate(self.resource["spec"])
+
+    @property
+    def status(self) -> Object:
+        """The status that the last plan wrote."""
+        return dict(self.resource.get("status") or {})
+
+    @property
+    def wants_suspend(self) -> bool:
+        """Whether the user holds the search."""
+        return self.spec.suspend
+
+    @property
+    def output(self) -> str:
+        """Where everything goes, without a slash at its end."""
+        return self.search.template.output.uri.rstrip("/")
+
+    @property
+    def deadline(self) -> int | None:
+        """runPolicy.activeDeadlineSeconds of the template: it holds for each trial."""
+        return self.search.template.run_policy.active_deadline_seconds
+
+    @property
+    def pruning(self) -> Pruning:
+        """How trials are pruned; the embedded engine's default is the median."""
+        epochs = value_at(self.search.template.experiment, EPOCHS) or field_at(EPOCHS).default
+        return (self.spec.pruning or MEDIAN).starting(int(epochs))
+
+    @property
+    def engine(self) -> str:
+        """The engine that was chosen; empty until then. It never changes."""
+        return str(self.status.get("engine") or "")
+
+    @cached_property
+    def history(self) -> dict[int, dinoautoml.Trial]:
+        """The trials that the last plan wrote down, by number."""
+        rows = map(dinoautoml.Trial.model_validate, self.status.get("history", []))
+        return {row.number: row for row in rows}
+
+    @cached_property
+    def known(self) -> tuple[dinoautoml.KnownTrial, ...]:
+        """What `warmStartFrom` brought; read once, when the search began."""
+        return tuple(map(dinoautoml.KnownTrial.model_validate, self.status.get("known", [])))
+
+    @cached_property
+    def trial_jobs(self) -> dict[int, Object]:
+        """Our DinoJobs that are trials, by number."""
+        found = {}
+        for each in self.own_dinojobs:
+            number = each["metadata"].get("labels", {}).get(api.Label.TRIAL.value, "")
+            if number.isdigit():
+                found[int(number)] = each
+        return dict(sorted(found.items()))
+
+    @property
+    def own_dinojobs(self) -> list[Object]:
+        """Trials and followers; a namesake's children of an earlier DinoAutoML are not ours."""
+        mine = self.children.dinojobs
+        return [each for each in mine if objects.controller_uid(each) == self.uid]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every trial has ended for good; then no more are made, whatever is edited."""
+        return bool(self.status.get("completionTime"))
+
+    @cached_property
+    def obstacle(self) -> str:
+        """Why nothing may be made now: a name is taken; empty where nothing is in the way."""
+        for each in self.children.strangers:
+            said = f"{each.get('kind', 'object')} {objects.name_of(each)} belongs to someone else; "
+            return said + "delete or rename it, or create the DinoAutoML under another name"
+        mine = self.own_dinojobs
+        for each in self.children.dinojobs:
+            name = objects.name_of(each)
+            named = name.startswith((f"{self.name}-trial-", f"{self.name}-then-"))
+            if each not in mine and named:
+                said = f"DinoJob {name} of an earlier DinoAutoML of this name still exists; it is "
+                return said + "waited for (kubectl delete dinojob removes one that was orphaned)"
+        return ""
+
+    @property
+    def refused(self) -> Verdict | None:
+        """What is said while the API server refuses a child that may be taken later."""
+        return refusals.verdict(self.resource, self.children.refusal)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing may, or can, be made now."""
+        return bool(self.obstacle or self.refused)
+
+    def trial_name(self, number: int) -> str:
+        """The DinoJob of a trial."""
+        return f"{self.name}-trial-{number}"
+
+    def metadata(self, name: str, **labels: str) -> Object:
+        """Name, labels and owner of a child. labels: more of them, by the names of `Label`."""
+        ours = {**self.labels, **{api.Label[key].value: labels[key] for key in labels}}
+        owner = names.owned_by(api.AUTOML_KIND, self.name, self.uid)
+        meta = {"name": name, "namespace": self.namespace, "ownerReferences": [owner]}
+        return meta | carried_labels.merged(self.resource, ours)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every object carries that is made for this search."""
+        return {
+            api.MANAGED_BY_LABEL: api.MANAGED_BY,
+            api.Label.AUTOML.value: names.job_label(self.name),
+            api.Label.AUTOML_UID.value: self.uid,
+        }

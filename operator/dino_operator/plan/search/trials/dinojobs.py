@@ -1,0 +1,124 @@
+"""The DinoJobs of a search: rendered, made again, held, stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dino_api import names as api
+from dino_api.actions import ACTIONS
+from dino_api.names import Action
+from dino_api.resources.dinoautoml import Assignment
+from dino_api.search import assign
+from dino_operator.plan.model import Object, Patch
+from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.search.engines.contract import Trial, TrialState
+from dino_operator.plan.search.search_view import SearchView
+
+
+def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:
+    """The DinoJob of a trial. knew: the trials whose results the draw was made from."""
+    template = view.search.template
+    job = dinojob(
+        view, view.trial_name(number), f"{view.output}/trials/{number}", TRIAL=str(number)
+    )
+    whole = assign(view.search.space, drawn, template.experiment)
+    job["spec"]["experiment"] = read_by(Action.TRAIN, whole)
+    notes = {
+        Annotation.PARAMETERS.value: json.dumps(drawn),
+        Annotation.HISTORY.value: ",".join(map(str, sorted(knew))),
+    }
+    if number:
+        notes[Annotation.DATA_CHECKED_BY.value] = view.trial_name(0)
+    job["metadata"].setdefault("annotations", {}).update(notes)
+    return job
+
+
+def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
+    """A DinoJob made from the template, that trains once with its data and its experiment."""
+    template = view.search.template
+    policy = template.run_policy.model_copy(update={"suspend": False, "stop": False})
+    spec = template.to_dict() | {
+        "action": Action.TRAIN.value,
+        "automlPolicy": "Disabled",
+        "experiment": read_by(Action.TRAIN, template.experiment),  # to_dict leaves out what is null
+        "output": {"uri": output},
+        "runPolicy": policy.to_dict(),
+    }
+    meta = view.metadata(name, **labels)
+    meta["labels"].update(queue_labels.carried(view.resource))
+    reads = ACTIONS[Action.TRAIN].reads  # a DinoJob that names others is refused
+    spec["datasets"] = {key: each for key, each in spec["datasets"].items() if key in reads}
+    return {
+        "apiVersion": api.API_VERSION,
+        "kind": api.KIND,
+        "metadata": meta,
+        "spec": spec,
+    }
+
+
+def read_by(action: Action, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the experiment without what only other actions read."""
+    facts = ACTIONS[action]
+    kept: dict[str, Any] = {}
+    for name, section in experiment.items():
+        if name not in {*Action} or name in facts.sections:
+            kept[name] = copy.deepcopy(section)
+        elif part := {k: v for k, v in (section or {}).items() if facts.reads_key(f"{name}.{k}")}:
+            kept[name] = part
+    return kept
+
+
+def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:
+    """DinoJobs of trials that had not ended and were deleted, as many as may run."""
+    if view.wants_suspend:
+        return []
+    here = [each for each in trials if each.is_live and each.number in view.trial_jobs]
+    gone = [each for each in trials if each.is_live and each.number not in view.trial_jobs]
+    room = max(0, view.search.parallel_trials - len(here))
+    return [render(view, each.number, each.assignment) for each in gone[:room]]
+
+
+def holds(view: SearchView, jobs: Iterable[Object]) -> list[Patch]:
+    """Suspends or resumes those that have not ended and are not being stopped."""
+    wants = view.wants_suspend
+    return [
+        patch(job, {"spec": {"runPolicy": {"suspend": wants}}})
+        for job in jobs
+        if not is_over(job) and not is_stopped(job) and is_held(job) != wants
+    ]
+
+
+def stop(job: Object, state: TrialState) -> Patch:
+    """Ends a trial and says as what, in one write: whoever looks later reads it there."""
+    labels = {api.Label.TRIAL_END.value: state}
+    body = {"metadata": {"labels": labels}, "spec": {"runPolicy": {"stop": True}}}
+    return patch(job, body)
+
+
+def stops(jobs: Iterable[Object]) -> list[Patch]:
+    """Ends all that have not ended."""
+    return [stop(job, "Stopped") for job in jobs if not is_over(job) and not is_stopped(job)]
+
+
+def patch(job: Object, body: Object) -> Patch:
+    """A patch of that DinoJob and no namesake."""
+    return Patch(objects.name_of(job), objects.uid_of(job), body, kind="dinojobs")
+
+
+def is_over(job: Object) -> bool:
+    """Whether the DinoJob has ended."""
+    return objects.is_finished(job)
+
+
+def is_held(job: Object) -> bool:
+    """Whether it was asked to hold."""
+    return bool((job["spec"].get("runPolicy") or {}).get("suspend"))
+
+
+def is_stopped(job: Object) -> bool:
+    """Whether it was asked to end."""
+    return bool((job["spec"].get("runPolicy") or {}).get("stop"))

@@ -1,0 +1,43 @@
+"""What is known from other searches before the first trial (spec.warmStartFrom)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dino_api.names import AUTOML_KIND
+from dino_operator.plan.model import Object
+from dino_operator.plan.reported import conditions
+from dino_operator.plan.search.engines.contract import MAY_WIN
+from dino_operator.plan.search.samplers.observations import BLAMED, defaults
+from dino_operator.plan.search.search_view import SearchView
+
+MOST = 500
+"""As many as the status holds; those of the searches named first."""
+
+
+def look(view: SearchView) -> tuple[list[Object], str]:
+    """The known trials as status.known, and what has to be waited for; one of them is empty.
+
+    Read once: what was known when the search began stays, also when the other search is deleted.
+    """
+    if view.engine:
+        return list(view.status.get("known", [])), ""
+    found: list[KnownTrial] = []
+    for each in view.spec.warm_start_from:
+        other = view.children.others.get((AUTOML_KIND, each.name))
+        if other is None:
+            return [], f"DinoAutoML {each.name} of spec.warmStartFrom does not exist"
+        if not conditions.is_over(other):
+            return [], f"DinoAutoML {each.name} of spec.warmStartFrom has not ended yet"
+        found += _trials(other)
+    return [each.to_dict() for each in found[:MOST]], ""
+
+
+def _trials(other: Object) -> Iterator[KnownTrial]:
+    told = DinoAutoMLStatus.model_validate(other["status"])
+    for trial in told.history:
+        parameters = dict(trial.parameters) if trial.number else defaults(told.search)
+        if trial.state in MAY_WIN and trial.mAP50 is not None:
+            yield KnownTrial(parameters=parameters, mAP50=trial.mAP50)
+        elif trial.state == "Failed" and trial.reason in BLAMED:
+            yield KnownTrial(parameters=parameters, mAP50=0.0)
