@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
+from dino_operator.plan import annotations
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL, format_time
 from dino_operator.plan.rendered import names
 
@@ -56,7 +57,7 @@ class Builder:
         self.meta["deletionTimestamp"] = at(0)
         return self
 
-    def note(self, key: names.Annotation, value: str) -> Self:
+    def note(self, key: annotations.Annotation, value: str) -> Self:
         """One of the operator's annotations."""
         self.meta.setdefault("annotations", {})[key.value] = value
         return self
@@ -148,7 +149,7 @@ class ChildBuilder(Builder):
         self.meta["name"] = names.job_name(owner, stage, number)
         self.meta["uid"] += f"-{number}" if number > 1 else ""
         self.meta["labels"][api.Label.ATTEMPT.value] = str(number)
-        return self.note(names.Annotation.RETRIES, str(number - 1))
+        return self.note(annotations.Annotation.RETRIES, str(number - 1))
 
     def suspended(self, on: bool = True) -> Self:
         """spec.suspend."""
@@ -167,7 +168,7 @@ class ChildBuilder(Builder):
 
     def held(self) -> Self:
         """Suspended by the operator, which left its mark."""
-        return self.suspended().note(names.Annotation.HELD, "true")
+        return self.suspended().note(annotations.Annotation.HELD, "true")
 
     def waiting(self, queue: str = "", since: float = 0) -> Self:
         """Suspended by Kueue, which clears the start, with the queue that it added, if any."""
@@ -241,10 +242,10 @@ def a_child(job: JobBuilder, stage: str = "train") -> ChildBuilder:
                 "creationTimestamp": at(0),
                 "labels": names.labels(job.thing, stage, 1),
                 "annotations": {
-                    names.Annotation.RETRIES.value: "0",
-                    names.Annotation.SPENT.value: "0",
-                    names.Annotation.DIGEST.value: "digest",
-                    names.Annotation.IMAGE.value: "trainer:1",
+                    annotations.Annotation.RETRIES.value: "0",
+                    annotations.Annotation.SPENT.value: "0",
+                    annotations.Annotation.DIGEST.value: "digest",
+                    annotations.Annotation.IMAGE.value: "trainer:1",
                 },
                 "ownerReferences": [owned_by(job)],
             },

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.rendered.names import LAST_APPLIED
+from dino_operator.plan.annotations import LAST_APPLIED
 
 from .operator_cluster import Cluster, a_manifest
 from .operator_process import Process, eventually

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dino_api.names import Action, Label, Stage
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import MAY_WIN
+from dino_api.resources.dinoautoml import Algorithm, DinoAutoMLStatus, Trial
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.trials.outcomes import of_row
+from dino_operator.plan.search.trials.trial import MAY_WIN
 
 Object = dict[str, Any]
 Ran = Mapping[tuple[str, str], Sequence[str]]

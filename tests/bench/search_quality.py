@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from dino_api.resources.dinoautoml import Algorithm, Assignment, Pruning
 from dino_api.search import default_space
 from dino_operator.plan.search.engines import pruning
-from dino_operator.plan.search.engines.contract import Point, Trial
 from dino_operator.plan.search.samplers.draw import draw
+from dino_operator.plan.search.trials.trial import Point, Trial
 from tests.bench import surrogate
 from tests.bench.harness import Bench, machine
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_api.automl import Algorithm, Assignment, SearchParameter
+from dino_api.resources.dinoautoml import Algorithm, Assignment, SearchParameter
 from dino_operator.plan.search.samplers.draw import draw
 from tests.e2e.jobs import TERMINAL, Lab, Object, is_true, sha256, small_job
 from tests.patience import Patience

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, KueueSeen, Patch, Plan, Settings
 from dino_operator.plan.rendered import children, pods, spec_file
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     Builder,
     ChildBuilder,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Object, Patch
 from dino_operator.plan.observed import objects
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
 from tests.builders import NOON, a_job

@@ -8,7 +8,7 @@ from typing import Any
 from dino_api import names as api
 from dino_api.resources.dinoautoml import SearchParameter
 from dino_operator.plan.model import Object
-from dino_operator.plan.search.engines.contract import Point, Trial, TrialState
+from dino_operator.plan.search.trials.trial import Point, Trial, TrialState
 from tests.builders import at
 
 LR = {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"}

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from dino_api import names as api
-from dino_api.automl import Profile
+from dino_api.resources.dinoautoml import Profile
 from dino_operator.plan.model import Children, Object, Patch, Plan, Settings
 from dino_operator.plan.observed import objects
 from dino_operator.plan.reported import conditions

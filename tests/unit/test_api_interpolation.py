@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dino_api.experiment.interpolation import LONGEST, interpolated
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.problem import render
+from dino_api.problem import SpecErrors, render
 from dino_operator.plan.rendered import spec_file
 from tests.builders import a_job
 

@@ -6,8 +6,8 @@ import statistics
 
 import pytest
 
-from dino_api.automl import Assignment
-from dino_operator.plan.search.engines.contract import Trial
+from dino_api.resources.dinoautoml import Assignment
+from dino_operator.plan.search.trials.trial import Trial
 from tests.bench import search_quality, surrogate
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dino_api.names import FailureReason
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import failure
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.katib import hangs
 from tests.builders import at

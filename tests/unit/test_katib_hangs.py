@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.search.engines.katib import hangs, katib_trials
 from dino_operator.plan.search.engines.katib.hangs import Hang
 from tests.builders import Object, at, later

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import Trial
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.search.engines.katib import katib_trials
 from dino_operator.plan.search.trials.best import best
+from dino_operator.plan.search.trials.trial import Trial
 from tests.builders import at
 from tests.unit.katib_cases import (
     COLLECTOR,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dino_api.names import KIND
+from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Plan, Settings
 from dino_operator.plan.observed.dropped_keys import problems
-from dino_operator.plan.rendered.names import LAST_APPLIED
 from dino_operator.plan.search import decide
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim

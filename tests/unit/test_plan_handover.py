@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.job.parent import left_in
 from dino_operator.plan.model import Children, Plan
 from dino_operator.plan.rendered import spec_file
+from dino_operator.plan.rendered.inheritance import left_in
 from tests.builders import Builder, JobBuilder, Object, a_job, later
 from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS

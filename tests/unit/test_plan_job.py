@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.rendered import children, pods, spec_file
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     Builder,
     ChildBuilder,

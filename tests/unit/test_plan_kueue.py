@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
 from dino_operator.plan.rendered import pods
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     ChildBuilder,
     JobBuilder,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
 from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import pods
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     ChildBuilder,
     JobBuilder,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan.job import out_of_memory
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Plan
-from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.rendered.micro_batch import MicroBatch
 from tests.builders import ChildBuilder, JobBuilder, Object, a_child, a_job, a_pod, later
 from tests.statuses import RUNNING
 from tests.unit.plan_actions import job_to
@@ -28,7 +28,7 @@ def tried(
 ) -> ChildBuilder:
     """The Job of an attempt with so many images per forward pass."""
     child = a_child(job).attempt(number)
-    for key, value in out_of_memory.MicroBatch(images, passes, last).notes().items():
+    for key, value in MicroBatch(images, passes, last).notes().items():
         child.note(Annotation(key), value)
     return child
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from dino_api.failures import by_reason
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, Plan
 from dino_operator.plan.rendered import pods, spec_file
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import Builder, JobBuilder, Object, a_job, at, later
 from tests.statuses import UNCHECKED, told, told_at
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created

@@ -11,7 +11,7 @@ from dino_operator.plan.model import Children, Object
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import carried_labels, children, pods, spec_file
 from dino_operator.plan.rendered.pods import Attempt
-from dino_operator.plan.search.after import follower, report
+from dino_operator.plan.search.after import followers, report
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.trials import dinojobs
 from dino_operator.runtime.cache import Cache
@@ -157,7 +157,7 @@ def test_the_report_has_them() -> None:
 def test_a_job_on_the_winner_has_them() -> None:
     view = a_labelled_view(then=[{"action": "train"}])
     view.resource["status"] = {"best": {"specification": {}}}
-    made = follower.render(view, 1)
+    made = followers.render(view, 1)
     assert theirs(made) == ON_CHILDREN
     assert theirs(made, "annotations") == NOTES
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dino_operator.plan.job.out_of_memory import MicroBatch
+from dino_operator.plan import annotations
 from dino_operator.plan.model import Settings
 from dino_operator.plan.rendered import children, names, pods, quantities, spec_file
+from dino_operator.plan.rendered.micro_batch import MicroBatch
 from tests.builders import JobBuilder, Object, a_job
 from tests.unit.plan_actions import job_to
 
@@ -208,9 +209,9 @@ def test_a_smaller_batch_is_told_to_the_pod_and_remembered_on_the_job() -> None:
     made = job_of(a_job(), attempt)
     assert env(made["spec"]["template"]["spec"])["DINO_MICRO_BATCH"] == "2"
     notes = made["metadata"]["annotations"]
-    assert notes[names.Annotation.MICRO_BATCH.value] == "2"
-    assert notes[names.Annotation.ACCUMULATION.value] == "4"
-    assert notes[names.Annotation.OUT_OF_MEMORY.value] == "true"
+    assert notes[annotations.Annotation.MICRO_BATCH.value] == "2"
+    assert notes[annotations.Annotation.ACCUMULATION.value] == "4"
+    assert notes[annotations.Annotation.OUT_OF_MEMORY.value] == "true"
 
 
 @pytest.mark.parametrize("name", ["x", "a" * 50, "my.dotted.job", "1st"])

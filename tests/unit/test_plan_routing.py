@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dino_api.failures import by_reason
+from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Children, Event, Plan
 from dino_operator.plan.rendered import pods, spec_file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.rendered import pods
-from dino_operator.plan.rendered.names import Annotation
 from tests.builders import (
     a_child,
     a_job,

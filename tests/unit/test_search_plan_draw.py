@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_api.automl import Algorithm, KnownTrial
-from dino_operator.plan.search.engines.contract import Trial
+from dino_api.resources.dinoautoml import Algorithm, KnownTrial
 from dino_operator.plan.search.samplers import grid, tpe
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.samplers.observations import Space, defaults, told_by
 from dino_operator.plan.search.samplers.prior import FAVOUR, Axis, choice_at
+from dino_operator.plan.search.trials.trial import Trial
 from tests.unit.search_builders import (
     DROPOUT,
     LR,

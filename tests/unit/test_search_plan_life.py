@@ -9,9 +9,9 @@ import pytest
 
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Refusal
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search import decide, facts
+from dino_operator.plan.search import decide, status
 from dino_operator.plan.search.after import report
 from dino_operator.plan.search.decide import look
 from dino_operator.plan.search.trials.outcomes import of_row
@@ -417,14 +417,14 @@ def test_500_trials_fit_in_the_status() -> None:
         trials.append(a_trial(n, None, "Failed", **said, **more))
     resource, children = world.look()
     view = look(resource, children, world.now, world.settings)
-    told = facts.of_trials(view, trials)
+    told = status.of_trials(view, trials)
     assert len(told["history"]) == 500
     assert len(json.dumps(told["history"], separators=(",", ":"))) < 300_000
     assert [len(row["curve"]) for row in told["history"]] == [16] * 500
     resource["status"] = told
     again = look(resource, children, world.now, world.settings)
     rows = [of_row(row) for row in again.history.values()]
-    assert facts.of_trials(again, rows)["history"] == told["history"], "written down once"
+    assert status.of_trials(again, rows)["history"] == told["history"], "written down once"
 
 
 def test_the_report_of_500_trials_fits_in_a_configmap() -> None:

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from dino_api.automl import Algorithm
+from dino_api.resources.dinoautoml import Algorithm
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import objects
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import MAY_WIN
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
+from dino_operator.plan.search.trials.trial import MAY_WIN
 from tests.unit.search_builders import DROPOUT, LR, a_space
 from tests.unit.search_world import Crash, World
 

@@ -7,9 +7,9 @@ import random
 import optuna
 import pytest
 
-from dino_api.automl import Pruning
-from dino_operator.plan.search.engines.contract import Point, Trial
+from dino_api.resources.dinoautoml import Pruning
 from dino_operator.plan.search.engines.pruning import verdict
+from dino_operator.plan.search.trials.trial import Point, Trial
 from tests.unit.search_builders import a_trial
 
 MEDIAN = Pruning(start_epoch=2, min_trials=3)

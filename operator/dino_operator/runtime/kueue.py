@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import KueueSeen, Object
 from dino_operator.plan.observed import objects, queue_labels
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.plan.reported import conditions
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 

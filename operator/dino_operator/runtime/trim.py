@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dino_api.names import GROUP
+from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import dropped_keys
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.rendered import carried_labels
-from dino_operator.plan.rendered.names import LAST_APPLIED
 from dino_operator.runtime.keys import KINDS, Kind
 
 _META = (

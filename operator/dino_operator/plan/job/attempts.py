@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import kueue, pod_inputs, preflight, running
 from dino_operator.plan.job.status import failed, hold, say
 from dino_operator.plan.model import Delete, Object, Patch, Plan
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import deadline
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
 
@@ -251,7 +251,7 @@ def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
     if waited < view.settings.unschedulable_after:
         told = say(view, job, _passes(view))
         return replace(told, requeue_after=view.settings.unschedulable_after - waited)
-    said = scheduling.sentence(view, pod)
+    said = scheduling.sentence(pod, 0 if view.checks_data else view.gpus)
     return say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
 
 

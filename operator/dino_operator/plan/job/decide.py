@@ -26,7 +26,15 @@ from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
 from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
 from dino_operator.plan.observed import dropped_keys, failure, objects, results
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered import children, deadline, limit_ranges, names, pods, spec_file
+from dino_operator.plan.rendered import (
+    children,
+    deadline,
+    limit_ranges,
+    micro_batch,
+    names,
+    pods,
+    spec_file,
+)
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
@@ -133,7 +141,7 @@ def _missing_attempt(view: View) -> Attempt:
         view.seconds_spent(number),
         view.seconds_left(number),
         preflight=view.checks_data,
-        memory=None if view.checks_data else out_of_memory.of_status(view.resource),
+        memory=None if view.checks_data else micro_batch.of_status(view.resource),
     )
 
 

@@ -14,19 +14,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.status import say
 from dino_operator.plan.model import Object, Patch, Plan
 from dino_operator.plan.observed import objects, queue_labels, workload
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.queue_labels import queue_of
 from dino_operator.plan.rendered import deadline
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
-
-
-def queue_of(job: Object) -> str:
-    """The queue that the Job waits or runs in; empty where it is in none."""
-    return str(job["metadata"].get("labels", {}).get(KUEUE_QUEUE_LABEL) or "")
 
 
 def is_ours(view: View, job: Object) -> bool:

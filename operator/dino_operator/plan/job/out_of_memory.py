@@ -5,7 +5,7 @@ A training has as many in each step, and what other actions find does not depend
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from dino_api.actions import ACTIONS
@@ -13,63 +13,13 @@ from dino_api.memory import MORE, REASONS
 from dino_api.memory import remedy as advice
 from dino_api.names import FailureReason, Label, Stage
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed import job_action
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.rendered import spec_file
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.reported import sentences
+from dino_operator.plan.rendered.micro_batch import MicroBatch, of_job, of_status
 
 _NEW = "and create a new job"
 _FEWER = "takes half as many images at a time, with the same result"
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Images per forward pass of an attempt, and forward passes per optimiser step.
-
-    passes: None of actions that do not train. last_chance: the attempt before, of a training, ran
-    out of memory with one image at a time.
-    """
-
-    images: int
-    passes: int | None
-    last_chance: bool = False
-
-    def notes(self) -> dict[str, str]:
-        """As annotations of the attempt's Job."""
-        told = {Annotation.MICRO_BATCH.value: str(self.images)}
-        if self.passes is not None:
-            told[Annotation.ACCUMULATION.value] = str(self.passes)
-        return {**told, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else told
-
-    def to_status(self) -> Object:
-        """As facts of the status."""
-        told = {"microBatch": self.images}
-        return told if self.passes is None else {**told, "accumulation": self.passes}
-
-    def __str__(self) -> str:
-        images = "1 image" if self.images == 1 else f"{self.images} images"
-        if self.passes is None:
-            return f"{images} at a time"
-        return f"{images} per forward pass, {self.passes} passes per step"
-
-
-def of_job(job: Object | None) -> MicroBatch | None:
-    """That of the attempt; None where it has the whole batch."""
-    images = objects.annotation(job, Annotation.MICRO_BATCH) if job else ""
-    if job is None or not images:
-        return None
-    last = bool(objects.annotation(job, Annotation.OUT_OF_MEMORY))
-    passes = objects.annotation(job, Annotation.ACCUMULATION)
-    return MicroBatch(int(images), int(passes) if passes else None, last)
-
-
-def of_status(resource: Object) -> MicroBatch | None:
-    """That of the newest attempt, where its Job is gone."""
-    told = resource.get("status", {})
-    if "microBatch" not in told:
-        return None
-    return MicroBatch(int(told["microBatch"]), told.get("accumulation"))
 
 
 def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | None:
@@ -85,7 +35,7 @@ def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | 
     resolved, images = spec_file.read_spec(resource), _images(job, resource)
     half = max(1, images // 2)
     wanted = MicroBatch(half, None)
-    if sentences.trains(resource):
+    if job_action.trains(resource):
         wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
     return min(wanted, told or wanted, key=_size)
 
@@ -108,7 +58,7 @@ def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
     """
     if reason not in REASONS:
         return False
-    if sentences.trains(resource):
+    if job_action.trains(resource):
         tried = of_job(job)
         return tried is not None and tried.last_chance
     return _images(job, resource) <= 1
@@ -116,7 +66,7 @@ def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
 
 def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
     """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
-    if sentences.trains(resource):
+    if job_action.trains(resource):
         said = "twice in a row with one image per forward pass"
     else:
         said = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
@@ -160,7 +110,7 @@ def _less(job: Object, resource: Object) -> str:
     """Keys of the experiment; a check of the data reads none that would help."""
     if _is_check(job):
         return ""
-    lower = ACTIONS[sentences.action_of(resource)].less_memory
+    lower = ACTIONS[job_action.action_of(resource)].less_memory
     return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dino_api.experiment import ModelConfig
-from dino_api.experiment.model import STRUCTURE
 from dino_api.formats import format_of
 from dino_api.names import (
     AUTOML_KIND,
@@ -20,14 +17,12 @@ from dino_api.names import (
     FailureReason,
 )
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed import job_action, objects
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import model_files
-from dino_operator.plan.reported import conditions, sentences
+from dino_operator.plan.rendered.inheritance import NOT_CARRIED
+from dino_operator.plan.reported import conditions
 from dino_operator.plan.reported.conditions import Verdict
-
-NOT_CARRIED = ("pretrained_backbone_path", "distillation_loss_coef")
-"""Keys of `model` that speak of how the parent was trained: its model has the backbone, too."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ def look(view: View) -> Found:
         return _waiting(circle)
     if thing is None:
         return _waiting(f"{called} does not exist yet; it is waited for")
-    action, weights = sentences.action_of(view.resource), model_files.of_weights(view.resource)
+    action, weights = job_action.action_of(view.resource), job_action.of_weights(view.resource)
     leaves = _will_leave(thing, view.children.others)
     misfit = model_files.misfit(action, leaves, f"{_titled(thing)} leaves", weights)
     if misfit is not None:
@@ -84,7 +79,7 @@ def _left(view: View, action: Action, thing: Object, called: str) -> Found:
     taken = _taken(thing, view.children.others)
     if taken is None:
         return _useless(f"{called} is complete, but its status names no model")
-    weights = model_files.of_weights(view.resource)
+    weights = job_action.of_weights(view.resource)
     kind = model_files.kind_of(taken["model"])
     misfit = model_files.misfit(action, kind, f"{_titled(thing)} left", weights)
     if misfit is not None:
@@ -97,7 +92,7 @@ def _titled(thing: Object) -> str:
     name = objects.name_of(thing)
     if thing["kind"] == AUTOML_KIND:
         return f"{AUTOML_KIND} {name}"
-    return f"{KIND} {name} ({sentences.action_of(thing)})"
+    return f"{KIND} {name} ({job_action.action_of(thing)})"
 
 
 def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str | None:
@@ -107,13 +102,13 @@ def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str 
     """
     here: Object | None = thing
     for _ in range(len(others) + 1):
-        if here is None or model_files.facts(here).leaves:
+        if here is None or job_action.facts(here).leaves:
             break
         if not _is_named(here):
             uri = (here["spec"].get("parent") or {}).get("uri")
             return format_of(str(uri)) if uri else "checkpoint"
         here = others.get(_named(here))
-    return model_files.facts(here).leaves if here else None
+    return job_action.facts(here).leaves if here else None
 
 
 def _has_result(parent: Object) -> bool:
@@ -176,7 +171,7 @@ def _as_model(checkpoint: Object) -> Object | None:
 
 
 def _trains(parent: Object) -> bool:
-    return parent["kind"] == AUTOML_KIND or sentences.action_of(parent) in TRAINS
+    return parent["kind"] == AUTOML_KIND or job_action.action_of(parent) in TRAINS
 
 
 def _classes(parent: Object) -> int | None:
@@ -199,74 +194,9 @@ def _model(parent: Object, others: Mapping[tuple[str, str], Object]) -> dict[str
     if searched is not None and (searched.get("status") or {}).get("best"):
         return _model(searched, others)
     own = (parent["spec"].get("experiment") or {}).get("model") or {}
-    if sentences.action_of(parent) is Action.DISTILL:
+    if job_action.action_of(parent) is Action.DISTILL:
         return dict(own)  # the student's; what it inherited is its teacher's
     before = (told.get("inherited") or {}).get("experiment")
     if before is None and not _trains(parent):
         return None
     return {**((before or {}).get("model") or {}), **own}
-
-
-def inherited_by(resource: Object) -> Object | None:
-    """What the job goes on from: taken over from a parent, or a file that its spec names."""
-    known = (resource.get("status") or {}).get("inherited")
-    uri = (resource["spec"].get("parent") or {}).get("uri")
-    if known or not uri:
-        return dict(known) if known else None
-    return {"model": {"uri": uri, "format": format_of(uri)}}
-
-
-def left_in(folder: str, resource: Object) -> Object | None:
-    """The model of a job that came to a good end and whose own words are lost.
-
-    folder: where its action publishes, under names that are known.
-    """
-    given = (inherited_by(resource) or {}).get("model")
-    return model_files.left_in(folder, resource) or given
-
-
-def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:
-    """The experiment of the heir: its own keys, and where it has none, the parent's.
-
-    The parent of a distillation is the teacher; the student's structure is the job's own.
-    """
-    made = copy.deepcopy(dict(experiment))
-    theirs = (inherited.get("experiment") or {}).get("model", {})
-    if action is not Action.TRAIN:
-        theirs = {key: theirs[key] for key in (*STRUCTURE, "num_select") if key in theirs}
-    model = inherited["model"]
-    section, _, key = str(model_files.key_for(action, model["format"])).partition(".")
-    given = {**(made.get(section) or {}), key: model["uri"]}
-    if action is Action.DISTILL:
-        given["teacher"] = {**theirs, **(given.get("teacher") or {})}
-    else:
-        made["model"] = {**theirs, **(made.get("model") or {})}
-    return {**made, section: given}
-
-
-def conflicts(
-    experiment: Mapping[str, Any], inherited: Object, action: Action = Action.TRAIN
-) -> list[Problem]:
-    """Keys of the heir's own by which the parent's weights would not fit, or mean another thing.
-
-    None where only the file knows its structure: then the pod compares them.
-    """
-    before = inherited.get("experiment")
-    if before is None or action is Action.DISTILL:
-        return []
-    own = experiment.get("model") or {}
-    theirs = {**ModelConfig().model_dump(), **before.get("model", {})}
-    remedy = "Leave it out, or leave out spec.parent and train anew."
-    if action not in TRAINS:
-        remedy = "Leave it out: the model's file says how it was made."
-    return [
-        Problem(
-            f"model.{key}",
-            own[key],
-            f"must be {theirs[key]}, as in the parent's model",
-            remedy,
-            id="parent-structure",
-        )
-        for key in STRUCTURE
-        if key in own and own[key] != theirs[key]
-    ]

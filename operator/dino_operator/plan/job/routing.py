@@ -6,11 +6,10 @@ import copy
 
 from dino_api import names as api
 from dino_api.names import Action, ConditionReason, ConditionType
-from dino_operator.plan.job import parent
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects, queue_labels
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered import children, names
+from dino_operator.plan.rendered import children, inheritance, names
 from dino_operator.plan.reported.conditions import Verdict
 
 OWN = ("action", "automlPolicy", "parent")
@@ -78,9 +77,9 @@ def _template(view: View) -> Object:
     template.pop("runPolicy", None)
     if policy:
         template["runPolicy"] = policy
-    inherited = parent.inherited_by(view.resource)
+    inherited = inheritance.inherited_by(view.resource)
     if inherited:
-        template["experiment"] = parent.merged(
+        template["experiment"] = inheritance.merged(
             template.get("experiment") or {}, inherited, Action.TRAIN
         )
         if "datasets" in template and "numClasses" in inherited:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dino_operator.plan.job import out_of_memory, pod_inputs, preflight
+from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.job import pod_inputs, preflight
 from dino_operator.plan.job.status import say
 from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed import job_action, objects
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.rendered import micro_batch
 from dino_operator.plan.reported import conditions, refusals, sentences
 
 
@@ -21,11 +22,11 @@ def follow(view: View, job: Object, pods: list[Object]) -> Plan:
     started = view.resource.get("status", {}).get("startTime") or objects.started_at(pods[0])
     facts = {"reporter": name, "startTime": started or objects.format_time(view.now)}
     runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
-    tried = out_of_memory.of_job(job)
+    tried = micro_batch.of_job(job)
     after = f"{tried}, as more did not fit in memory" if tried else ""
     warnings = objects.annotation(job, Annotation.WARNINGS)
     silent, old = _silence(view, pods[0]), view.settings.progress_old_after
-    if silent < old or not sentences.trains(view.resource):  # other actions may say little
+    if silent < old or not job_action.trains(view.resource):  # other actions may say little
         told = say(view, job, conditions.running(runs, after, warnings), **facts)
         return replace(told, requeue_after=old - silent if silent < old else None)
     # Somebody may have deleted its account, or its right to write.

@@ -14,7 +14,7 @@ from dino_operator.plan.job.stop import SAID
 from dino_operator.plan.model import Object, Patch, Plan
 from dino_operator.plan.observed import failure, objects
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered import names, spec_file
+from dino_operator.plan.rendered import inheritance, names, spec_file
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State, Verdict
 
@@ -37,9 +37,11 @@ def follow(view: View) -> Plan:
 
 def _begin(view: View) -> Plan:
     """Makes the DinoAutoML; also anew, where someone deleted it before its end."""
-    inherited = parent.inherited_by(view.resource)
+    inherited = inheritance.inherited_by(view.resource)
     if inherited:
-        spec_file.refuse(parent.conflicts(view.resource["spec"].get("experiment") or {}, inherited))
+        spec_file.refuse(
+            inheritance.conflicts(view.resource["spec"].get("experiment") or {}, inherited)
+        )
     made = routing.search_for(view)
     name = objects.name_of(made)
     state = _first_words(name)

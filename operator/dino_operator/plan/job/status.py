@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.job import lost_pods, out_of_memory, parent, preflight, routing
-from dino_operator.plan.model import Event, Object, Plan
+from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.job import lost_pods, parent, preflight, routing
+from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered import deadline
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.reported import conditions, refusals, sentences
+from dino_operator.plan.rendered import deadline, micro_batch
+from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
-
-PROBLEMS = frozenset(
-    {
-        ConditionReason.POD_NOT_STARTED,
-        ConditionReason.SIDECAR_RUNS,
-        ConditionReason.NODE_LOST,
-        FailureReason.IMAGE_PULL_FAILED,
-    }
-)
-"""Reasons why a pod does not start or end that do not pass by themselves."""
+from dino_operator.plan.reported.events import transitions
 
 
 def say(view: View, job: Object, state: State, **facts: object) -> Plan:
@@ -33,13 +23,13 @@ def say(view: View, job: Object, state: State, **facts: object) -> Plan:
         "image": objects.annotation(job, Annotation.IMAGE) or None,
         "reporter": None,
         **deadline.facts(view, job),
-        **of_attempt(view, objects.attempt_of(job), out_of_memory.of_job(job)),
+        **of_attempt(view, objects.attempt_of(job), micro_batch.of_job(job)),
         **facts,
     }
     return write(view, state, facts=told)
 
 
-def of_attempt(view: View, number: int, tried: out_of_memory.MicroBatch | None) -> Object:
+def of_attempt(view: View, number: int, tried: micro_batch.MicroBatch | None) -> Object:
     """The facts of an attempt at the work; a preflight leaves the status without them."""
     if view.checks_data:
         return {}
@@ -90,37 +80,3 @@ def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
     if view.checks_data:
         return conditions.suspending(f"pod {name} stops"), {"reporter": None}
     return conditions.suspending(sentences.stops(view.resource, name)), {"reporter": name}
-
-
-def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
-    """An event for each end, for suspending and resuming, and for what is refused: when it is
-    first written."""
-    generation = str(resource["metadata"].get("generation", 0))
-    held = objects.is_true(resource, ConditionType.SUSPENDED)
-    events = []
-    if state.phase is Phase.COMPLETE:
-        events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
-    if state.phase is Phase.FAILED:
-        remedy = (facts.get("failure") or {}).get("remedy", "")
-        said = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
-        events.append(Event(EventReason.FAILED, said, "end", warning=True))
-    if state.running.reason in PROBLEMS:
-        events += _problem(resource, state, facts)
-    if state.suspended.is_true and not held:
-        events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    stops = (resource["spec"].get("runPolicy") or {}).get("stop")
-    goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
-    if held and goes_on:
-        events.append(Event(EventReason.RESUMED, "the job goes on", generation))
-    events += refusals.events(resource, state.running)
-    return tuple(events)
-
-
-def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
-    """Once for each cause and attempt: its words may change."""
-    known = objects.condition(resource, ConditionType.RUNNING) or {}
-    if known.get("reason") == state.running.reason:
-        return ()
-    said, attempt = state.running.message, facts.get("attempts", 0)
-    key = f"{state.running.reason}-{attempt}"
-    return (Event(EventReason.POD_PROBLEM, said, key, warning=True),)

@@ -11,7 +11,7 @@ from dino_api.names import ConditionType, FailureReason
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import failed, say, write
 from dino_operator.plan.model import Delete, Object, Patch, Plan
-from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.observed import failure, job_action, objects, queue_labels, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
@@ -36,7 +36,7 @@ def _hold(view: View, job: Object) -> Plan:
     """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
     its place back so."""
     name, uid = objects.name_of(job), objects.uid_of(job)
-    if objects.is_suspended(job) and not kueue.queue_of(job):
+    if objects.is_suspended(job) and not queue_labels.queue_of(job):
         return Plan()
     if kueue.is_managed(view, job):
         gone = "deletionTimestamp" in job["metadata"]
@@ -59,7 +59,7 @@ def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Pla
 
 def _reached(view: View, job: Object | None) -> Object:
     """What the training had reached; nothing of a job that had not begun to train."""
-    if view.checks_data or not view.attempts or not sentences.trains(view.resource):
+    if view.checks_data or not view.attempts or not job_action.trains(view.resource):
         return {}
     last = job or view.current
     told = results.of_job(last, view.children.pods) if last else None
@@ -70,8 +70,7 @@ def _reached(view: View, job: Object | None) -> Object:
 def _sentence(view: View) -> str:
     ready = not view.reads_data or objects.is_true(view.resource, ConditionType.DATA_READY)
     if not ready or not view.attempts:
-        return (
-            f"{SAID} before {'it trained' if sentences.trains(view.resource) else 'its work began'}"
-        )
+        begun = "it trained" if job_action.trains(view.resource) else "its work began"
+        return f"{SAID} before {begun}"
     epoch = (view.status.get("progress") or {}).get("epoch")
     return SAID if epoch is None else f"{SAID} after epoch {epoch}"

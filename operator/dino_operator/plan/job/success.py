@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dino_operator.plan.job import late_result, parent, preflight, progress
+from dino_api.result import Progress
+from dino_operator.plan.job import late_result, preflight
 from dino_operator.plan.job.status import end
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import objects, results
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.rendered import inheritance
 from dino_operator.plan.reported import conditions
+
+ALL = 100
+"""Percent of a progress that is done."""
 
 
 def completed(view: View, job: Object) -> Plan:
@@ -17,8 +22,8 @@ def completed(view: View, job: Object) -> Plan:
         return found.plan
     where, told, ended = late_result.folder(view), found.told, objects.finished_at(job)
     troubles = late_result.troubles(view, found)
-    facts: Object = {"failure": None, **progress.done(view)}
-    left = parent.left_in(where, view.resource)
+    facts: Object = {"failure": None, **_all_done(view)}
+    left = inheritance.left_in(where, view.resource)
     if told is None:
         return end(view, conditions.complete("; ".join(troubles)), ended, model=left, **facts)
     said = "; ".join((*results.figures(told), f"results are in {where}", *troubles))
@@ -27,3 +32,16 @@ def completed(view: View, job: Object) -> Plan:
     if "model" in told.lost:
         facts["model"] = facts["model"] or left
     return end(view, conditions.complete(said), ended, **facts)
+
+
+def _all_done(view: View) -> Object:
+    """The progress to write at the end: all of it; none where the pod has said so itself.
+
+    A pod that finds its result in the output ends before it may report; one whose last report was
+    refused has stopped at an earlier percent. Nobody but the operator knows better by then.
+    """
+    told = view.status.get(conditions.PROGRESS) or {}
+    if told.get("percent") == ALL:
+        return {}
+    known = {key: part for key, part in told.items() if key not in ("display", "etaSeconds")}
+    return {conditions.PROGRESS: {**known, **Progress(percent=ALL).to_dict()}}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
-from dino_operator.plan.rendered.names import Annotation
 
 
 def is_held_back(job: Object) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 
 from dino_api.experiment.paths import Loc
 from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
-from dino_api.nulls import misleading
+from dino_api.resources.null_keys import misleading
+from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.model import Children, Object
 from dino_operator.plan.observed import crd_schema, failure, objects
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job_view import NOT_SEARCHED, View
-from dino_operator.plan.rendered.names import LAST_APPLIED
 
 HOW = (
     "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "

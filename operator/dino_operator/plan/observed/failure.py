@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from dino_api import failures
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Result
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import containers, memory_limit, objects
-from dino_operator.plan.rendered.names import Annotation
 
 KILLED = 137
 STOPPED = 143

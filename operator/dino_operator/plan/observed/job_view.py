@@ -7,12 +7,10 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
-from dino_api.resources import Resources, RunPolicy
+from dino_api.resources.dinojob import Resources, RunPolicy
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Children, Object, Settings
-from dino_operator.plan.observed import active_time, objects, queue_labels
-from dino_operator.plan.rendered import model_files
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.reported import sentences
+from dino_operator.plan.observed import active_time, job_action, objects, queue_labels
 
 DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
@@ -63,13 +61,13 @@ class View:
     @property
     def action(self) -> Action:
         """What the job does."""
-        return sentences.action_of(self.resource)
+        return job_action.action_of(self.resource)
 
     @property
     def reads_data(self) -> bool:
         """Whether there is data to check. Some actions can do without any."""
         given = bool(self.resource["spec"].get("datasets"))
-        return given or model_files.facts(self.resource).needs is not None
+        return given or job_action.facts(self.resource).needs is not None
 
     @property
     def asks_for_search(self) -> bool:

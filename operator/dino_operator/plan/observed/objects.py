@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from dino_api.names import Label
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
-from dino_operator.plan.rendered.names import Annotation
 
 CONTAINER = "trainer"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"

@@ -7,7 +7,6 @@ import re
 from dino_api import names as api
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
-from dino_operator.plan.observed.job_view import View
 
 _REMEDIES = (
     (
@@ -41,12 +40,14 @@ def missing(pod: Object) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def sentence(view: View, pod: Object) -> str:
-    """For the status: what no node has, in the scheduler's words, and what to do."""
+def sentence(pod: Object, gpus: int) -> str:
+    """For the status: what no node has, in the scheduler's words, and what to do.
+
+    gpus: those that the pod asks for.
+    """
     words = missing(pod)
     nodes = re.match(r"\d+/\d+ nodes", objects.unschedulable(pod))
-    gpus = view.gpus
-    short = f"Insufficient {api.GPU_RESOURCE}" in words and gpus and not view.checks_data
+    short = f"Insufficient {api.GPU_RESOURCE}" in words and gpus
     has = f"have {gpus} free {api.GPU_RESOURCE}" if short else "have what the pod needs"
     who = nodes[0] if nodes else "no nodes"
     remedies = "; ".join(remedy for part, remedy in _REMEDIES if part in words)

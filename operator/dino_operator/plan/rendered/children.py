@@ -7,11 +7,11 @@ ConfigMap's name holds a hash of its content.
 from __future__ import annotations
 
 from dino_api import names as api
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.rendered import carried_labels, names, pods
-from dino_operator.plan.rendered.names import Annotation
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.rendered.spec_file import Resolved
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.observed import active_time, objects
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered.names import Annotation
 
 USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from dino_api import names
-from dino_api.actions import ActionFacts, facts_of
+from dino_api.actions import facts_of
 from dino_api.formats import CALLED, INT8
 from dino_api.names import Action
 from dino_operator.plan.model import Object
-from dino_operator.plan.reported import sentences
+from dino_operator.plan.observed.job_action import facts
 
 _WAY = {
     ("onnx", "checkpoint"): "put an export between them",
@@ -26,18 +26,6 @@ def kind_of(model: Object) -> str:
     """The format of a model, or INT8."""
     packed = model["format"] == "checkpoint" and model.get("precision") == INT8
     return INT8 if packed else str(model["format"])
-
-
-def of_weights(resource: Object) -> bool:
-    """Whether a job stores the weights of a checkpoint as INT8; else it quantizes ONNX files."""
-    section = (resource["spec"].get("experiment") or {}).get("quantize") or {}
-    quantizes = sentences.action_of(resource) is Action.QUANTIZE
-    return quantizes and section.get("mode") == names.WEIGHTS_ALONE
-
-
-def facts(resource: Object) -> ActionFacts:
-    """The record of what a job does."""
-    return facts_of(sentences.action_of(resource), of_weights(resource))
 
 
 def left_in(folder: str, resource: Object) -> Object | None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from dino_api import names as api
 from dino_api.names import Action, Env, Stage
-from dino_api.resources import DinoJobSpec, Storage
-from dino_operator.plan.job.out_of_memory import MicroBatch
+from dino_api.resources.dinojob import DinoJobSpec, Storage
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.rendered import carried_labels, names, quantities
+from dino_operator.plan.rendered.micro_batch import MicroBatch
 from dino_operator.plan.rendered.spec_file import Resolved
 
 USER = 65532

@@ -16,12 +16,11 @@ from dino_api.formats import INT8
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.loading import load
 from dino_api.names import Action
-from dino_api.resources import DinoJob, resolve
-from dino_api.yaml_writer import Dumper
-from dino_operator.plan.job import parent
+from dino_api.problem import Problem, SpecErrors, render
+from dino_api.resources.dinojob import DinoJob, resolve
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import queue_labels
-from dino_operator.plan.rendered import model_files
+from dino_operator.plan.observed import job_action, queue_labels
+from dino_operator.plan.rendered import inheritance, model_files
 
 ONE_LINE = 1_000_000
 """Columns: a text of one line is not folded."""
@@ -98,8 +97,8 @@ def read_spec(resource: Object) -> Resolved:
         raise InvalidSpec(problems) from error
     if two := queue_labels.conflict(resource):
         raise InvalidSpec([two])
-    action, inherited = job.spec.action, parent.inherited_by(resource)
-    weights, facts = model_files.of_weights(resource), model_files.facts(resource)
+    action, inherited = job.spec.action, inheritance.inherited_by(resource)
+    weights, facts = job_action.of_weights(resource), job_action.facts(resource)
     _demand_data(job, facts)
     mapping = _inherit(resolve(job), inherited, action, weights)
     try:
@@ -150,8 +149,8 @@ def _inherit(
     misfit = model_files.misfit(action, model_files.kind_of(model), who, weights)
     if misfit is not None:
         raise InvalidSpec([f"{misfit}."])
-    refuse(parent.conflicts(mapping, inherited, action))
-    made = parent.merged(mapping, inherited, action)
+    refuse(inheritance.conflicts(mapping, inherited, action))
+    made = inheritance.merged(mapping, inherited, action)
     classes = inherited.get("numClasses")
     if classes is None:
         return made

@@ -178,3 +178,11 @@ def is_over(resource: Object) -> bool:
     """Whether Complete or Failed was ever written. Nothing is run again after it."""
     found = (condition(resource, kind.value) for kind in (Type.COMPLETE, Type.FAILED))
     return any(each is not None and each.get("status") == "True" for each in found)
+
+
+def kept(resource: Object, kind: Type) -> Verdict | None:
+    """What was said of it before, or None."""
+    found = condition(resource, kind)
+    if found is None:
+        return None
+    return Verdict(found.get("status") == "True", found["reason"], found.get("message", ""))

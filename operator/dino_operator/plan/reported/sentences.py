@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from dino_api import names as api
 from dino_api.actions import ACTIONS
-from dino_api.names import Action
 from dino_operator.plan.model import Object
-
-
-def action_of(resource: Object) -> Action:
-    """What the job does; a search trains."""
-    return Action(resource["spec"].get("action", Action.TRAIN))
-
-
-def trains(resource: Object) -> bool:
-    """Whether the work is saved now and then, and goes on from there."""
-    return ACTIONS[action_of(resource)].trains
+from dino_operator.plan.observed.job_action import action_of, trains
 
 
 def checking(resource: Object) -> str:

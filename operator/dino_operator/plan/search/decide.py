@@ -22,14 +22,15 @@ from dino_operator.plan.observed import dropped_keys, failure, objects
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import Verdict
-from dino_operator.plan.search import ends, facts, states, status, warm_start
+from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.ends import End
 from dino_operator.plan.search.engines import choice
-from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.status import Told
 from dino_operator.plan.search.trials import dinojobs, outcomes
+from dino_operator.plan.search.trials.trial import Trial
 
 NOTHING = Plan()
 
@@ -114,7 +115,7 @@ def _wait(view: SearchView, engine: Verdict, reason: str) -> Plan:
     state = status.waiting(reason, engine.message)
     if view.wants_suspend:
         state = status.holding("")
-    told = Told(state, engine, facts.profile(view))
+    told = Told(state, engine, status.profile_applied(view))
     return status.write(view.resource, told, view.now, requeue_after=view.settings.recheck)
 
 
@@ -132,7 +133,7 @@ def _step(view: SearchView) -> Step:
     if first is None:
         held = view.wants_suspend or view.is_held_up
         return Step(creates=() if held else (dinojobs.render(view, 0, {}),), ended=True)
-    if not (view.engine and facts.data(view).is_true):
+    if not (view.engine and status.data_ready(view).is_true):
         return Step(ended=True)
     step = choice.step(view)
     return _held_up(view, step) if view.is_held_up else step
@@ -163,7 +164,7 @@ def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
         return End("", Cause(ends.rule_of(stored["reason"]), stored["message"]))
     if step.failure is not None:
         return End("", step.failure)
-    if found and found[0].number == 0 and not facts.data(view).is_true:
+    if found and found[0].number == 0 and not status.data_ready(view).is_true:
         return ends.unchecked(found[0])
     end = ends.reached(view, found)
     asked = view.engine and found
@@ -177,12 +178,12 @@ def _go_on(
 ) -> Plan:
     """Trials run, and more are started."""
     lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
-    state = replace(states.going(view, step, found), data=facts.data(view))
+    state = replace(status.going(view, step, found), data=status.data_ready(view))
     told = status.write(
         view.resource,
-        Told(state, engine, facts.profile(view)),
+        Told(state, engine, status.profile_applied(view)),
         view.now,
-        {**facts.of_trials(view, found), **begun, **step.facts},
+        {**status.of_trials(view, found), **begun, **step.facts},
         view.settings.recheck if view.is_held_up else step.requeue_after,
     )
     return replace(
@@ -207,19 +208,19 @@ def _stop(
     jobs = [each for each in view.trial_jobs.values() if not objects.is_finished(each)]
     over = not jobs and (step.ended or step.failure is not None)
     failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
-    told: Object = {**facts.of_trials(view, found), **begun, **step.facts}
+    told: Object = {**status.of_trials(view, found), **begun, **step.facts}
     if over and failed is None and told["best"] is None:
         failed = ends.without_checkpoint().to_status()
     told["failure"] = failed
     if over:
         told["completionTime"] = objects.format_time(view.now)
-    state = states.ending(end.message or (failed or {}).get("message", ""))
+    state = status.ending(end.message or (failed or {}).get("message", ""))
     if over and told["best"] is None and failed:
         state = conditions.failed(failed["reason"], failed["message"])
-    state = replace(state, data=facts.data(view))
+    state = replace(state, data=status.data_ready(view))
     plan = status.write(
         view.resource,
-        Told(state, engine, facts.profile(view)),
+        Told(state, engine, status.profile_applied(view)),
         view.now,
         told,
         1.0 if over else step.requeue_after,

@@ -10,9 +10,9 @@ from dino_api import failures
 from dino_api.names import FailureReason
 from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.search.engines.contract import MAY_WIN, Trial
 from dino_operator.plan.search.samplers import grid
 from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
 FATAL = frozenset(
     {

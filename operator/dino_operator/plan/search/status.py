@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, Phase
+from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
 from dino_api.problem import render
-from dino_operator.plan.job import status
+from dino_api.resources.dinoautoml import TrialCounts
 from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.observed import objects
-from dino_operator.plan.reported import conditions
+from dino_operator.plan.reported import conditions, events
 from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.search import ends
+from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials import best
+from dino_operator.plan.search.trials.trial import Trial, to_status
 
 NOT_CHOSEN = Verdict(False, ConditionReason.NOT_CHOSEN)
 DATA_GIVEN = Verdict(False, ConditionReason.DATASETS_GIVEN)
 HELD = "spec.suspend is true; set it to false to go on"
+POINTS = 8000
+"""Points of all curves in status.history; with 500 trials it stays below some 300 kB."""
+LONGEST_CURVE, SHORTEST_CURVE = 200, 8
+TEXT = 30_000
+"""Characters of all messages in status.history."""
+LONGEST_TEXT = 256
+CHECKING = "trial 0, which has the defaults, checks the data for all of them"
+PROFILE = "neither datasets nor numClasses were given: the installation's smoke profile is used"
+GIVEN = "datasets or numClasses were given: nothing of the smoke profile is used"
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,6 @@ class Told:
         yield ConditionType.ENGINE_READY, self.engine
         yield ConditionType.PROFILE_APPLIED, self.profile
         yield from self.state.verdicts()
-
-
-def kept(resource: Object, kind: ConditionType) -> Verdict | None:
-    """What was said of it before, or None."""
-    found = objects.condition(resource, kind)
-    if found is None:
-        return None
-    return Verdict(found.get("status") == "True", found["reason"], found.get("message", ""))
 
 
 def write(
@@ -64,7 +70,7 @@ def write(
             desired[name] = value
     return Plan(
         status=conditions.changed(resource, desired),
-        events=status.transitions(resource, told.state, facts or {}),
+        events=events.transitions(resource, told.state, facts or {}),
         requeue_after=requeue_after,
     )
 
@@ -98,3 +104,115 @@ def complete(message: str) -> State:
     """The end, with a winner."""
     verdict = Verdict(True, ConditionReason.SEARCH_COMPLETED, message)
     return replace(conditions.complete(message), complete=verdict)
+
+
+def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
+    """Of a search that goes on, worst first."""
+    if view.wants_suspend:
+        busy = still_running(view)
+        return holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
+    if view.obstacle:
+        return waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
+    if view.refused and not found:
+        return waiting(view.refused.reason, view.refused.message)
+    data = data_ready(view)
+    if not data.is_true:
+        return State(Phase.PREPARING, Verdict(False, ConditionReason.CHECKING, data.message))
+    running = [each.name for each in found if each.state == "Running"]
+    ended = sum(not each.is_live for each in found)
+    said = f"{ended} of {ends.planned(view)} trials have ended"
+    reason = view.refused.reason if view.refused else ""
+    if running:
+        said = "; ".join(filter(None, [said, f"{_names(running)} run", step.waiting]))
+        return State(Phase.RUNNING, Verdict(True, reason or ConditionReason.SEARCHING, said))
+    said = "; ".join(filter(None, [said, step.waiting or _of_trials(view)]))
+    waits = Verdict(False, reason or ConditionReason.WAITING_FOR_TRIALS, said)
+    return State(Phase.RUNNING, waits)
+
+
+def ending(message: str) -> State:
+    """Of a search that starts no more trials, and is not at its last word."""
+    return State(Phase.RUNNING, Verdict(False, ConditionReason.ENDING, message))
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+
+
+def _of_trials(view: SearchView) -> str:
+    """What the first trial that waits says of itself."""
+    for job in view.trial_jobs.values():
+        found = objects.condition(job, ConditionType.RUNNING) or {}
+        if not objects.is_finished(job) and found.get("message"):
+            return f"{objects.name_of(job)}: {found['message']}"
+    return ""
+
+
+def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
+    """The fields of the status that trials decide."""
+    most = max(1, view.search.max_trials)
+    points = min(LONGEST_CURVE, max(SHORTEST_CURVE, POINTS // most))
+    text = min(LONGEST_TEXT, TEXT // most)
+    started = [each.started for each in trials if each.started]
+    return {
+        "trials": _counts(view, trials) if trials else None,
+        "history": [to_status(each, points, text) for each in trials] or None,
+        "best": best.best(view, trials),
+        "startTime": view.status.get("startTime") or min(started, default=None),
+        "dataset": view.status.get("dataset") or _dataset(view),
+    }
+
+
+def _counts(view: SearchView, trials: Sequence[Trial]) -> Object:
+    by_state = Counter(str(each.state) for each in trials)
+    live = sum(each.is_live for each in trials)
+    return TrialCounts(
+        total=len(trials),
+        running=live,
+        succeeded=by_state["Succeeded"],
+        pruned=by_state["Pruned"],
+        failed=by_state["Failed"],
+        stopped=by_state["Stopped"],
+        display=f"{len(trials) - live}/{max(ends.planned(view), len(trials))}",
+    ).to_dict()
+
+
+def _dataset(view: SearchView) -> Object | None:
+    """What the baseline's preflight found."""
+    job = view.trial_jobs.get(0) or {}
+    found = (job.get("status") or {}).get("dataset")
+    return dict(found) if found else None
+
+
+def data_ready(view: SearchView) -> Verdict:
+    """DataReady: as the baseline says it, and True from then on."""
+    known = conditions.kept(view.resource, ConditionType.DATA_READY)
+    if known is not None and known.is_true:
+        return known
+    job = view.trial_jobs.get(0)
+    told = conditions.kept(job, ConditionType.DATA_READY) if job else None
+    return told or known or Verdict(False, ConditionReason.CHECKING, CHECKING)
+
+
+def profile_applied(view: SearchView) -> Verdict:
+    """ProfileApplied, in words that stay."""
+    if view.search.profile_applied:
+        return Verdict(True, ConditionReason.PROFILE_USED, PROFILE)
+    return Verdict(False, ConditionReason.DATASETS_GIVEN, GIVEN)
+
+
+def still_running(view: SearchView) -> list[str]:
+    """Names of what may hold a GPU although the search is held: DinoJobs, and pods of Katib's."""
+    jobs = [
+        objects.name_of(each)
+        for each in view.own_dinojobs
+        if not objects.is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
+    ]
+    pods = [objects.name_of(each) for each in view.children.pods if _trains(each)]
+    return jobs + pods
+
+
+def _trains(pod: Object) -> bool:
+    """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
+    return objects.is_live(pod) and Label.ACTION.value in pod["metadata"].get("labels", {})

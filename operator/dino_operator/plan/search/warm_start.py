@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dino_api.names import AUTOML_KIND
+from dino_api.resources.dinoautoml import DinoAutoMLStatus, KnownTrial
 from dino_operator.plan.model import Object
 from dino_operator.plan.reported import conditions
-from dino_operator.plan.search.engines.contract import MAY_WIN
 from dino_operator.plan.search.samplers.observations import BLAMED, defaults
 from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.trial import MAY_WIN
 
 MOST = 500
 """As many as the status holds; those of the searches named first."""

@@ -14,13 +14,13 @@ from dino_operator.plan.model import Children, Event, Object, Plan
 from dino_operator.plan.observed import objects
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
-from dino_operator.plan.search import facts, states, status
-from dino_operator.plan.search.after import report
+from dino_operator.plan.search import status
+from dino_operator.plan.search.after import followers, report
+from dino_operator.plan.search.after.followers import Following
 from dino_operator.plan.search.after.report import Report
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.status import Told
-from dino_operator.plan.search.trials import best, dinojobs
-from dino_operator.plan.search.trials.best import Following
+from dino_operator.plan.search.trials import dinojobs
 
 SOON = 1.0
 
@@ -48,7 +48,7 @@ def the_search(view: SearchView) -> Plan:
             _tell(view, _ending(view, outcome, "the report is written")), creates=creates
         )
     failed = view.status.get("failure")
-    following = Following((), [], ()) if failed else best.follow(view)
+    following = Following((), [], ()) if failed else followers.follow(view)
     if not following.ended:
         return _follow(view, outcome, written, following)
     said = [outcome, *_troubles(written, following)]
@@ -64,7 +64,7 @@ def the_search(view: SearchView) -> Plan:
 def _follow(view: SearchView, outcome: str, written: Report, following: Following) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
     jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in _labels(each)]
-    now = next(each["name"] for each in following.told if each["phase"] not in best.ENDED)
+    now = next(each["name"] for each in following.told if each["phase"] not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
     told = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.told)
     return replace(
@@ -91,18 +91,18 @@ def _outcome(view: SearchView) -> str:
 
 def _ending(view: SearchView, outcome: str, now: str) -> State:
     if view.wants_suspend:
-        busy = facts.still_running(view)
+        busy = status.still_running(view)
         return status.holding(f"{busy[0]} saves a checkpoint and stops" if busy else "")
     if view.refused:
         said = f"{outcome}; {view.refused.message}"
-        return replace(states.ending(""), running=replace(view.refused, message=said))
-    return states.ending(f"{outcome}; {view.obstacle or now}")
+        return replace(status.ending(""), running=replace(view.refused, message=said))
+    return status.ending(f"{outcome}; {view.obstacle or now}")
 
 
 def _tell(view: SearchView, state: State, **told: object) -> Plan:
-    engine = status.kept(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
-    state = replace(state, data=facts.data(view))
-    found = Told(state, engine, facts.profile(view))
+    engine = conditions.kept(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
+    state = replace(state, data=status.data_ready(view))
+    found = Told(state, engine, status.profile_applied(view))
     soon = view.settings.recheck if view.is_held_up else None
     return status.write(view.resource, found, view.now, {**_failure(view), **told}, soon)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dino_api.names import ConditionReason, ConditionType
+from dino_operator.plan.reported import conditions
 from dino_operator.plan.reported.conditions import Verdict
-from dino_operator.plan.search import status
 from dino_operator.plan.search.engines import embedded
-from dino_operator.plan.search.engines.contract import Step
+from dino_operator.plan.search.engines.contract import Engine, Step
 from dino_operator.plan.search.engines.katib import engine as katib
 from dino_operator.plan.search.search_view import SearchView
 
 KATIB, EMBEDDED = ConditionReason.KATIB.value, ConditionReason.EMBEDDED.value
+ENGINES: Mapping[str, Engine] = {KATIB: katib, EMBEDDED: embedded}
 NO_CRD = (
     "Katib's experiments.kubeflow.org are not served here; the search waits for them. Install "
     "Katib, or create the search again with spec.engine: Embedded"
@@ -19,7 +22,7 @@ NO_CRD = (
 
 def choose(view: SearchView) -> tuple[str, Verdict]:
     """The engine and why. Empty where it cannot be chosen yet, with what is waited for."""
-    chosen = status.kept(view.resource, ConditionType.ENGINE_READY)
+    chosen = conditions.kept(view.resource, ConditionType.ENGINE_READY)
     if view.engine and chosen is not None:
         return view.engine, chosen
     if view.spec.engine == EMBEDDED:
@@ -38,4 +41,4 @@ def choose(view: SearchView) -> tuple[str, Verdict]:
 
 def step(view: SearchView) -> Step:
     """What the chosen engine wants done now."""
-    return katib.step(view) if view.engine == KATIB else embedded.step(view)
+    return ENGINES[view.engine].step(view)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines import pruning
-from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs, outcomes
+from dino_operator.plan.search.trials.trial import Trial
 
 GENERATION = "cmaes draws the next generation once every trial of the last one has ended"
 

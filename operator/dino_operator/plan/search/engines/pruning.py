@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from dino_api.automl import Pruning
-from dino_operator.plan.search.engines.contract import Point, Trial
+from dino_api.resources.dinoautoml import Pruning
+from dino_operator.plan.search.trials.trial import Point, Trial
 
 
 def verdict(trials: Iterable[Trial], pruning: Pruning) -> list[int]:

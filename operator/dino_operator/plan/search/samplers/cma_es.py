@@ -14,9 +14,9 @@ from typing import Any
 
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
-from dino_operator.plan.search.engines.contract import Trial
 from dino_operator.plan.search.samplers.observations import Space, Told, defaults
 from dino_operator.plan.search.samplers.prior import Axis
+from dino_operator.plan.search.trials.trial import Trial
 
 SIGMA = 0.2
 """The first step size, in shares."""

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dino_api.resources.dinoautoml import Algorithm, Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
-from dino_operator.plan.search.engines.contract import Trial
 from dino_operator.plan.search.samplers import cma_es, grid, tpe
 from dino_operator.plan.search.samplers.observations import Space, Told, told_by
 from dino_operator.plan.search.samplers.prior import Axis, choice_at
+from dino_operator.plan.search.trials.trial import Trial
 
 TRIES = 8
 """How often a combination that was tried already is drawn anew."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from dino_api.names import FailureReason
 from dino_api.resources.dinoautoml import Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
-from dino_operator.plan.search.engines.contract import MAY_WIN, Trial
 from dino_operator.plan.search.samplers.prior import Axis, default_of
+from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
 Space = Sequence[SearchParameter]
 BLAMED = frozenset(

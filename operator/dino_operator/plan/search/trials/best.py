@@ -1,22 +1,16 @@
-"""The best trial, and the jobs that run on it once the search has ended (spec.then)."""
+"""The best trial of a search, as status.best has it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from dino_api.names import Action, Phase
+from dino_api.names import Action
 from dino_api.resources.dinoautoml import Best
 from dino_api.search import assign
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
-from dino_operator.plan.reported import refusals
-from dino_operator.plan.search.after import follower
-from dino_operator.plan.search.engines.contract import DIGITS, MAY_WIN, Trial
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
-
-ENDED = (Phase.COMPLETE.value, Phase.FAILED.value)
+from dino_operator.plan.search.trials.trial import DIGITS, MAY_WIN, Trial
 
 
 def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
@@ -56,61 +50,3 @@ def _told(view: SearchView, trial: Trial) -> Object:
     )
     specification = dinojobs.read_by(Action.TRAIN, experiment)
     return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": specification}
-
-
-@dataclass(frozen=True)
-class Following:
-    """The jobs on the winner. creates: the next one. told: status.then. failed: names."""
-
-    creates: tuple[Object, ...]
-    told: list[Object]
-    failed: tuple[str, ...]
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to do."""
-        return all(each["phase"] in ENDED for each in self.told)
-
-
-def follow(view: SearchView) -> Following:
-    """What to do about spec.then: one job after the other, each on the winner.
-
-    One that failed holds up none of the others, and the search is complete all the same: its winner
-    stands. Deleted before its end, a job is made again.
-    """
-    jobs = {objects.name_of(each): each for each in view.own_dinojobs}
-    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
-    wanted = _parents(view, before)
-    told: list[Object] = []
-    creates: list[Object] = []
-    for index, entry in enumerate(view.spec.then, start=1):
-        name = follower.name_of(view, index)
-        phase = before.get(name, "")
-        if phase not in ENDED or (name in wanted and name not in jobs):
-            free = all(each["phase"] in ENDED for each in told)
-            if name not in jobs and free and not view.wants_suspend:
-                creates.append(follower.render(view, index))
-            job = jobs.get(name) or {}
-            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
-        told.append({"action": entry.action, "name": name, "phase": phase})
-    if refusals.end(view.children.refusal) and creates:
-        invalid = objects.name_of(creates.pop())
-        told = [{**each, "phase": _phase(each, invalid)} for each in told]
-    failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
-    return Following(tuple(creates), told, tuple(failed))
-
-
-def _phase(told: Object, invalid: str) -> str:
-    """One that the API server does not take has failed before it began."""
-    return Phase.FAILED.value if told["name"] == invalid else str(told["phase"])
-
-
-def _parents(view: SearchView, before: Object) -> set[str]:
-    """Followers that others go on from which have not ended: deleted, they are made again, and find
-    their results."""
-    waiting = [
-        index
-        for index in range(1, len(view.spec.then) + 1)
-        if before.get(follower.name_of(view, index)) not in ENDED
-    ]
-    return {follower.parent_of(view, index)["name"] for index in waiting}

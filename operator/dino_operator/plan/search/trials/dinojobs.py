@@ -12,11 +12,11 @@ from dino_api.actions import ACTIONS
 from dino_api.names import Action
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import assign
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.observed import objects, queue_labels
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import Trial, TrialState
 from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.trial import Trial, TrialState
 
 
 def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:

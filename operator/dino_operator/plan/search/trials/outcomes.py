@@ -11,12 +11,14 @@ from collections.abc import Iterable
 
 from dino_api import names as api
 from dino_api.names import ConditionType, FailureReason
-from dino_api.resources import Resources
+from dino_api.resources import dinoautoml
+from dino_api.resources.dinoautoml import Assignment
+from dino_api.resources.dinojob import Resources
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import DIGITS, LIVE, Point, Trial, TrialState
 from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.trials.trial import DIGITS, LIVE, Point, Trial, TrialState
 
 ENDS: dict[str, TrialState] = {"Pruned": "Pruned"}
 """States by the label that was set together with runPolicy.stop; without one: Stopped."""

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from dino_api.names import FailureReason
-from dino_operator.plan.job import kueue
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Object, Patch, Refusal
-from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.observed import failure, objects, queue_labels
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.rendered import deadline, names, spec_file
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import ends
-from dino_operator.plan.search.engines.contract import Step, Trial
+from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import experiment, hangs, katib_trials
+from dino_operator.plan.search.engines.katib.katib_trials import Seen
 from dino_operator.plan.search.engines.katib.space import refusal
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import outcomes
-
-if TYPE_CHECKING:  # it imports plan.search, which imports this module
-    from dino_operator.plan.search.engines.katib.katib_trials import Seen
+from dino_operator.plan.search.trials.trial import Trial
 
 __all__ = ["refusal", "step"]
 
@@ -243,7 +241,7 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
     patches: list[Patch] = []
     for place, job in enumerate(unfinished):
         held, holds = objects.is_suspended(job), place >= allowed
-        if kueue.queue_of(job) or (held and not _is_ours(job)):
+        if queue_labels.queue_of(job) or (held and not _is_ours(job)):
             continue
         if held == holds:
             patches += deadline.patches(view, job)
@@ -256,14 +254,12 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
 def _is_ours(job: Object) -> bool:
     """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
     takes away the start of what it suspends."""
-    marked = objects.annotation(job, names.Annotation.HELD)
+    marked = objects.annotation(job, Annotation.HELD)
     return bool(marked or job.get("status", {}).get("startTime"))
 
 
 def _may_go_on(job: Object) -> bool:
-    return not objects.is_finished(job) and not objects.annotation(
-        job, names.Annotation.STOPPED_FOR
-    )
+    return not objects.is_finished(job) and not objects.annotation(job, Annotation.STOPPED_FOR)
 
 
 def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:

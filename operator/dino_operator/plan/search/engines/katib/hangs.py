@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from dino_api.names import ConditionType, FailureReason, Label
-from dino_operator.plan.model import Children, Object, Patch
+from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.katib import experiment
+from dino_operator.plan.search.engines.katib.katib_trials import Seen
 from dino_operator.plan.search.search_view import SearchView
-
-if TYPE_CHECKING:  # it imports plan.search, which imports this module
-    from dino_operator.plan.search.engines.katib.katib_trials import Seen
 
 LATE = 60.0
 """Seconds after which a wait for Katib is said."""
@@ -165,10 +160,7 @@ def _unschedulable(view: SearchView, pod: Object) -> Hang | None:
     waited = (view.now - objects.unplaced_since(pod)).total_seconds()
     if waited < view.settings.unschedulable_after:
         return None
-    job = experiment.as_job(view)
-    ready = {"type": ConditionType.DATA_READY.value, "status": "True"}
-    trained = {**job, "status": {"conditions": [ready]}}
-    return Hang(scheduling.sentence(View(trained, Children(), view.now, view.settings), pod))
+    return Hang(scheduling.sentence(pod, view.search.template.resources.gpus))
 
 
 def _of_search(view: SearchView, found: Sequence[Seen]) -> Hang | None:

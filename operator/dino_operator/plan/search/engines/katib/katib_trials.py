@@ -14,13 +14,13 @@ from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import Value
 from dino_api.result import Result
 from dino_api.search import active, assign
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import failure, objects, results
-from dino_operator.plan.rendered.names import Annotation
-from dino_operator.plan.search.engines.contract import LIVE, Point, Trial, TrialState
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
+from dino_operator.plan.search.trials.trial import LIVE, Point, Trial, TrialState
 
 BEST = f"{Action.TRAIN}/{BEST_CHECKPOINT}"
 """The trainer's best checkpoint below a trial's output, where no pod is left to say so."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dino_api.resources.dinoautoml import SearchParameter, Value
 from dino_api.search import kind_of
-
-if TYPE_CHECKING:  # plan.search chooses between engines, and so imports this one
-    from dino_operator.plan.search.search_view import SearchView
+from dino_operator.plan.search.search_view import SearchView
 
 ALGORITHMS = ("tpe", "random")
 """Those of Katib's that draw by logarithm and in steps, and go on when their pod is restarted."""

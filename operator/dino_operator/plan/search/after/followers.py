@@ -1,18 +1,21 @@
-"""The DinoJob of one entry of spec.then: what it reads, what it goes on from, what its pods get."""
+"""The jobs on the winner of a search (spec.then): what each goes on from, and how far it is."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
 from dino_api.actions import ACTIONS, Data
 from dino_api.experiment.paths import value_at
-from dino_api.names import TRAINS, Action
+from dino_api.names import TRAINS, Action, Phase
 from dino_api.resources.dinoautoml import Follower
 from dino_api.resources.dinojob import Resources
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
-from dino_operator.plan.rendered.names import Annotation
+from dino_operator.plan.observed import objects
+from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
 
@@ -83,3 +86,64 @@ def _resources(trained: Resources, action: Action) -> Object:
         gpus = 1
     changes = {"nodes": 1, "gpus": gpus, "processes": trained.processes if several else 1}
     return trained.model_copy(update=changes).to_dict()
+
+
+ENDED = (Phase.COMPLETE.value, Phase.FAILED.value)
+
+
+@dataclass(frozen=True)
+class Following:
+    """The jobs on the winner. creates: the next one. told: status.then. failed: names."""
+
+    creates: tuple[Object, ...]
+    told: list[Object]
+    failed: tuple[str, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return all(each["phase"] in ENDED for each in self.told)
+
+
+def follow(view: SearchView) -> Following:
+    """What to do about spec.then: one job after the other, each on the winner.
+
+    One that failed holds up none of the others, and the search is complete all the same: its winner
+    stands. Deleted before its end, a job is made again.
+    """
+    jobs = {objects.name_of(each): each for each in view.own_dinojobs}
+    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
+    wanted = _parents(view, before)
+    told: list[Object] = []
+    creates: list[Object] = []
+    for index, entry in enumerate(view.spec.then, start=1):
+        name = name_of(view, index)
+        phase = before.get(name, "")
+        if phase not in ENDED or (name in wanted and name not in jobs):
+            free = all(each["phase"] in ENDED for each in told)
+            if name not in jobs and free and not view.wants_suspend:
+                creates.append(render(view, index))
+            job = jobs.get(name) or {}
+            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
+        told.append({"action": entry.action, "name": name, "phase": phase})
+    if refusals.end(view.children.refusal) and creates:
+        invalid = objects.name_of(creates.pop())
+        told = [{**each, "phase": _phase(each, invalid)} for each in told]
+    failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
+    return Following(tuple(creates), told, tuple(failed))
+
+
+def _phase(told: Object, invalid: str) -> str:
+    """One that the API server does not take has failed before it began."""
+    return Phase.FAILED.value if told["name"] == invalid else str(told["phase"])
+
+
+def _parents(view: SearchView, before: Object) -> set[str]:
+    """Followers that others go on from which have not ended: deleted, they are made again, and find
+    their results."""
+    waiting = [
+        index
+        for index in range(1, len(view.spec.then) + 1)
+        if before.get(name_of(view, index)) not in ENDED
+    ]
+    return {parent_of(view, index)["name"] for index in waiting}

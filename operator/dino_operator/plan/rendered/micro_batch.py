@@ -1,0 +1,58 @@
+"""Images per forward pass of an attempt, where memory did not suffice for the whole batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Images per forward pass of an attempt, and forward passes per optimiser step.
+
+    passes: None of actions that do not train. last_chance: the attempt before, of a training, ran
+    out of memory with one image at a time.
+    """
+
+    images: int
+    passes: int | None
+    last_chance: bool = False
+
+    def notes(self) -> dict[str, str]:
+        """As annotations of the attempt's Job."""
+        told = {Annotation.MICRO_BATCH.value: str(self.images)}
+        if self.passes is not None:
+            told[Annotation.ACCUMULATION.value] = str(self.passes)
+        return {**told, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else told
+
+    def to_status(self) -> Object:
+        """As facts of the status."""
+        told = {"microBatch": self.images}
+        return told if self.passes is None else {**told, "accumulation": self.passes}
+
+    def __str__(self) -> str:
+        images = "1 image" if self.images == 1 else f"{self.images} images"
+        if self.passes is None:
+            return f"{images} at a time"
+        return f"{images} per forward pass, {self.passes} passes per step"
+
+
+def of_job(job: Object | None) -> MicroBatch | None:
+    """That of the attempt; None where it has the whole batch."""
+    images = objects.annotation(job, Annotation.MICRO_BATCH) if job else ""
+    if job is None or not images:
+        return None
+    last = bool(objects.annotation(job, Annotation.OUT_OF_MEMORY))
+    passes = objects.annotation(job, Annotation.ACCUMULATION)
+    return MicroBatch(int(images), int(passes) if passes else None, last)
+
+
+def of_status(resource: Object) -> MicroBatch | None:
+    """That of the newest attempt, where its Job is gone."""
+    told = resource.get("status", {})
+    if "microBatch" not in told:
+        return None
+    return MicroBatch(int(told["microBatch"]), told.get("accumulation"))
