@@ -23,7 +23,7 @@ fi
 # What `pip install .` would have made, without putting our code into this layer.
 cat >"${VIRTUAL_ENV}/bin/dino" <<'SCRIPT'
 #!/opt/venv/bin/python
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 
 # Processes that are started afresh read this file, too, under another name.
 if __name__ == "__main__":

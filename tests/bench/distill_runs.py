@@ -15,8 +15,8 @@ from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Metrics
 from dino_trainer.actions import distill, train
-from dino_trainer.output import Output
-from dino_trainer.report.quiet import QuietReporter
+from dino_trainer.report.quiet_reporter import QuietReporter
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 
 SIDE = 64

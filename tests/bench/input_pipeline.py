@@ -26,11 +26,11 @@ from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
 from dino_trainer.data.loader import Batch, Collate, Sample, TrainImages, load_sample, quiet_worker
 from dino_trainer.data.plan import TrainPlan
+from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sampler import MicroBatchSampler
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.data.transforms import Geometry, keep_aspect
-from dino_trainer.train import machine as cpu
+from dino_trainer.machine import devices as cpu
 from tests.bench.harness import Bench, machine, paired
 from tests.bench.photographs import generated, photographs
 

@@ -18,13 +18,13 @@ from dino_api.loading import load
 from dino_api.names import FailureReason
 from dino_api.result import Metrics, Progress
 from dino_trainer.data.loader import Batch, TrainLoader, train_loader
+from dino_trainer.data.splits import load_data
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
+from dino_trainer.machine import devices as cpu
+from dino_trainer.report.meter import NO_PARTS, LossParts
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.train import loop
-from dino_trainer.train import machine as cpu
-from dino_trainer.train.inputs import load_data
-from dino_trainer.train.meter import NO_PARTS, LossParts
 from dino_trainer.train.setup import prepare
 from tests.bench.harness import Bench, machine
 from tests.bench.photographs import photographs

@@ -80,7 +80,7 @@ def _build(side: Side) -> Any:
         from tests.bench.train_step_published import PublishedStep
 
         return PublishedStep()
-    from dino_trainer.train.machine import tune_cpu
+    from dino_trainer.machine.devices import tune_cpu
     from tests.bench.train_step_ours import OurStep
 
     tune_cpu()

@@ -13,10 +13,10 @@ from onnxscript import ir
 
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
-from dino_trainer.engine import build, gpu, metadata
-from dino_trainer.engine.gpu import Gpu
-from dino_trainer.engine.metadata import EngineMetadata, Source
 from dino_trainer.model.targets import Targets
+from dino_trainer.tensorrt import build, engine_metadata, gpu
+from dino_trainer.tensorrt.engine_metadata import EngineMetadata, Source
+from dino_trainer.tensorrt.gpu import Gpu
 from tests.tensorrt import double, models
 
 
@@ -67,7 +67,7 @@ def an_engine(
     path = folder / "dino_model.engine"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(built.plan)
-    path.with_name(f"{path.name}{metadata.SUFFIX}").write_text(known.to_json())
+    path.with_name(f"{path.name}{engine_metadata.SUFFIX}").write_text(known.to_json())
     return path
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dino_trainer.with_parent import end_with_parent
+from dino_trainer.machine.child_processes import end_with_parent
 from tests.patience import LONG, Patience
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.s3"])
+SERVER.set_forkserver_preload(["dino_trainer.actions.train", "dino_trainer.storage.s3"])
 
 
 @dataclass
@@ -86,9 +86,10 @@ def _run(dino: Dino, env: Mapping[str, str]) -> None:
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     from dino_api.result import Progress
-    from dino_trainer import cli, output
+    from dino_trainer.command import cli
+    from dino_trainer.report.meter import LossParts
     from dino_trainer.report.reporter import Reporter
-    from dino_trainer.train.meter import LossParts
+    from dino_trainer.results import output
 
     progress = Reporter.progress
 

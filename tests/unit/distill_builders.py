@@ -17,8 +17,8 @@ from dino_api.result import Result
 from dino_trainer.actions import distill, train
 from dino_trainer.data.loader import Batch
 from dino_trainer.model import Dino, Targets, build_dino
+from dino_trainer.model_files.checkpoint import write
 from dino_trainer.train import state
-from dino_trainer.train.checkpoint import write
 
 NAMES = ["", "red", "", "blue"]
 TINY: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import Any
 from s3_proxy import S3Proxy
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.output import Output
+from dino_trainer.results.output import Output
 
 
 class Place:

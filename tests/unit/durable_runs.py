@@ -15,12 +15,12 @@ from durability import Place
 from training_builders import Recorder, spec_for
 
 from dino_api.experiment import ExperimentSpec, digest
-from dino_trainer import cli
 from dino_trainer.actions import train
-from dino_trainer.output import Output
+from dino_trainer.command import cli
+from dino_trainer.model_files import checkpoint
 from dino_trainer.report import reporter as reporter_module
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.train import checkpoint
 
 EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=step")
 EVERY_TWO = ("train.checkpoint_interval=2", "train.checkpoint_interval_unit=step")

@@ -22,7 +22,7 @@ from dino_trainer.actions import inference
 from dino_trainer.data.loader import Batch
 from dino_trainer.detectors import ModelInfo
 from dino_trainer.model import Detections
-from dino_trainer.output import Output
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 
 NAMES = ("", "red", "", "blue")

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from dino_api.result import Result
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.report import reporter
 
 SIZE = (40, 30)

@@ -16,7 +16,7 @@ from dino_trainer.distributed import World
 from dino_trainer.distributed.group import joined
 from dino_trainer.distributed.meeting import OneNode
 from dino_trainer.errors import failure_of
-from dino_trainer.with_parent import end_with_parent
+from dino_trainer.machine.child_processes import end_with_parent
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _ACTIONS = ["dino_trainer.actions.train", "dino_trainer.actions.evaluate"]

@@ -19,14 +19,17 @@ from dino_api.resources.datasets import Datasets
 from dino_api.resources.dinoautoml import FOLLOWERS
 from dino_api.rules.resource.by_action import PARENT_RULES
 from dino_trainer import detectors
-from dino_trainer.cli_actions import HELP
+from dino_trainer.command.action_help import HELP
 from tests.unit.action_tables import endings_in, in_repository, tables
 
 ALLOWED = {
     ("api/dino_api/actions.py", "ACTIONS"): "the record",
     ("api/dino_api/names.py", "TRAINS"): "beside the enum; the record reads it",
-    ("api/dino_api/resources/dinoautoml.py", "Following"): "a type, for mypy; equal to the record",
-    ("trainer_image/dino_trainer/cli_actions.py", "HELP"): "pages of `dino --help`; the same keys",
+    ("api/dino_api/automl.py", "Following"): "a type is written out for mypy; equal to the record",
+    (
+        "trainer_image/dino_trainer/command/action_help.py",
+        "HELP",
+    ): "pages of `dino --help`; the same keys",
 }
 FACTS = [*ACTIONS.values(), QUANTIZE_WEIGHTS]
 

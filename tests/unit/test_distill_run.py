@@ -22,8 +22,8 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_trainer.actions import distill
 from dino_trainer.errors import TrainerError
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST
 
 WIDER = {"hidden_dim": 64, "num_queries": 14, "backbone": "resnet_18"}
 

@@ -21,9 +21,9 @@ from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors import Detector
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import Found, detect
+from dino_trainer.machine.devices import pick_device
 from dino_trainer.model import build_dino
-from dino_trainer.train.machine import pick_device
+from dino_trainer.scoring.detection import Found, detect
 
 
 def talk(world: World, folder: Path) -> object:

@@ -20,8 +20,9 @@ from training_builders import Recorder, a_context, a_dataset, a_spec, assert_sam
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
 from dino_trainer.distributed.meeting import OneNode
-from dino_trainer.train import checkpoint, loop
-from dino_trainer.train.checkpoint import BEST, LATEST
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST
+from dino_trainer.train import loop
 
 
 def a_run(folder: Path, name: str, *overrides: str) -> ExperimentSpec:

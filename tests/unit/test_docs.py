@@ -18,7 +18,7 @@ from dino_api.search import default_space, describe, resolve_search
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.preview import preview
-from dino_trainer.cli import build_parser
+from dino_trainer.command.cli import build_parser
 
 LOCAL = "build/local"
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,10 +14,11 @@ from training_builders import Recorder, assert_same, interrupted, latest, run, s
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
-from dino_trainer.manifest import MANIFEST
-from dino_trainer.output import Output
-from dino_trainer.train import checkpoint, step
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.results.manifest import MANIFEST
+from dino_trainer.results.output import Output
+from dino_trainer.train import step
 
 DAMAGE = {
     "a truncated upload": (LATEST, lambda data: data[:4000], 2),

@@ -9,12 +9,12 @@ from threading import Event
 import pytest
 from durability import Place, said_by
 
-from dino_trainer import output as output_module
 from dino_trainer.errors import TrainerError
-from dino_trainer.manifest import MANIFEST
-from dino_trainer.output import Output
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.results import output as output_module
+from dino_trainer.results.manifest import MANIFEST
+from dino_trainer.results.output import Output
 from tests.patience import LONG
 
 
@@ -220,7 +220,7 @@ def test_a_manifest_that_is_lost_loses_no_checkpoint(s3_place: Place) -> None:
 def test_a_server_that_cannot_copy_costs_the_one_before(
     s3_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dino_trainer.s3 import S3Store
+    from dino_trainer.storage.s3 import S3Store
 
     def copy(self: S3Store, key: str, to: str) -> None:
         raise TrainerError("AccessDenied", f"no copy of {key}.")
@@ -238,7 +238,7 @@ def test_a_server_that_cannot_copy_costs_the_one_before(
 def test_a_copy_in_parts_proves_itself_too(
     s3_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dino_trainer import s3
+    from dino_trainer.storage import s3
 
     parts = s3.TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
     monkeypatch.setattr(s3, "_COPY", parts)

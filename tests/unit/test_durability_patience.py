@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dino_trainer import s3
 from dino_trainer.errors import TrainerError
+from dino_trainer.storage import s3
 
 
 @dataclass

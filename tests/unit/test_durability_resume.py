@@ -13,9 +13,9 @@ from s3_server import BUCKET
 from training_builders import a_dataset, a_spec, assert_same
 
 from dino_api.result import Result
-from dino_trainer.output import Output
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST
+from dino_trainer.results.output import Output
 
 PLAIN = ("dataset.batch_size=2",)
 PARTS = (

@@ -14,8 +14,8 @@ from durable_runs import EVERY_STEP, EVERY_TWO, Dino, at_step, checkpoint_of, sp
 from training_builders import Recorder, latest, run, spec_for
 
 from dino_trainer.errors import TrainerError
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from tests.patience import LONG
 
 

@@ -21,10 +21,11 @@ from dino_api.names import Action, FailureReason
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import gen_trt_engine
 from dino_trainer.detectors import open_model
-from dino_trainer.engine import gate, gpu, latency
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
+from dino_trainer.gates import engine_gate
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.tensorrt import gpu, latency
 from tests.tensorrt import double, engines, models
 from tests.unit.training_builders import Recorder, a_dataset, source
 
@@ -245,7 +246,7 @@ def test_gates_are_as_narrow_as_the_precision_allows() -> None:
     def closed(data_type: str, matched: float, loss: float | None) -> bool:
         scored = Scored(format="onnx", mAP=0.5)
         found = Comparison(reference=scored, candidate=scored, matched=matched, loss=loss)
-        return bool(gate.problems(found, data_type))
+        return bool(engine_gate.problems(found, data_type))
 
     assert [closed("FP32", m, 0.0) for m in (0.995, 0.985)] == [False, True]
     assert [closed("FP16", m, 0.004) for m in (0.92, 0.88)] == [False, True]

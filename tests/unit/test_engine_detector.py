@@ -14,10 +14,10 @@ import torch
 from dino_api.names import FailureReason
 from dino_trainer.data.loader import normalise
 from dino_trainer.detectors.engine_detector import EngineDetector, open_engine
-from dino_trainer.engine import gpu, metadata
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections, postprocess
 from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.tensorrt import engine_metadata, gpu
 from tests.tensorrt import double, engines, models
 
 
@@ -76,7 +76,7 @@ def test_detections_that_the_graph_selects_are_scaled_to_the_originals(
     world: double.World, tmp_path: Path
 ) -> None:
     path = engines.an_engine(tmp_path, world, model=models.selecting())
-    described = path.with_name(f"{path.name}{metadata.SUFFIX}")
+    described = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
     content = json.loads(described.read_text())
     content["props"]["dino.variant"] = "end_to_end"
     described.write_text(json.dumps(content))
@@ -124,7 +124,7 @@ def test_an_engine_of_another_version_is_refused_by_name(
 
 def test_an_engine_without_its_description_is_refused(world: double.World, tmp_path: Path) -> None:
     path = engines.an_engine(tmp_path, world)
-    beside = path.with_name(f"{path.name}{metadata.SUFFIX}")
+    beside = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
     text = beside.read_text()
     for bad in ("{", "[]", text.replace('"schema": 1', '"schema": 9')):
         beside.write_text(bad)
@@ -167,7 +167,7 @@ def test_the_drivers_version_is_read(tmp_path: Path) -> None:
 
 
 def test_latency_is_the_median_of_many_runs() -> None:
-    from dino_trainer.engine import latency
+    from dino_trainer.tensorrt import latency
 
     runs, now = [], iter(np.cumsum([[0.0, 0.002]] * latency.RUNS).tolist())
     timing = latency.measure(4, lambda: runs.append(1), lambda: next(now))

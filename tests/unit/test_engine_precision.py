@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnxscript import ir
 
-from dino_trainer.engine import precision
+from dino_trainer.tensorrt import precision
 from tests.tensorrt import models
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dino_api.names import FailureReason
-from dino_trainer.engine import tensorrt_api, tensorrt_types
-from dino_trainer.engine.tensorrt_api import Engine, Profile, Request
 from dino_trainer.errors import TrainerError
+from dino_trainer.tensorrt import protocols, python_api
+from dino_trainer.tensorrt.python_api import Engine, Profile, Request
 from tests.tensorrt import double, models
 
 OPEN = Profile((1, 3, *models.SIZE), (2, 3, *models.SIZE), (4, 3, *models.SIZE))
@@ -39,10 +39,10 @@ def request(model: onnx.ModelProto | None = None, **changes: Any) -> Request:
     return Request(**(values | changes))
 
 
-def build(asked: Request | None = None, **options: Any) -> tensorrt_api.Built:
+def build(asked: Request | None = None, **options: Any) -> python_api.Built:
     """Builds and lets nobody listen."""
     values = {"watch": lambda *_: True, "say": lambda _: None}
-    return tensorrt_api.build(asked or request(), **(values | options))
+    return python_api.build(asked or request(), **(values | options))
 
 
 def refused(**changes: Any) -> TrainerError:
@@ -62,7 +62,7 @@ def test_the_parts_that_are_used_are_those_of_the_real_bindings() -> None:
     for major in (10, 11):
         surface = double.read_surface(major)["classes"]
         for ours, name in real.items():
-            protocol = getattr(tensorrt_types, ours)
+            protocol = getattr(protocols, ours)
             used = [m for m in vars(protocol) if not m.startswith("_")]
             for member in [*used, *protocol.__annotations__]:
                 assert member in surface[name], f"{name}.{member} of TensorRT {major}"
@@ -197,7 +197,7 @@ def test_a_gpu_that_tensorrt_cannot_use_is_named(trt: double.World) -> None:
 def test_a_missing_library_is_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(TrainerError, match="cannot be loaded") as caught:
-        tensorrt_api.load()
+        python_api.load()
     assert caught.value.reason == FailureReason.NO_TENSORRT
     assert "TENSORRT" in caught.value.remedy
 
@@ -206,7 +206,7 @@ def test_another_version_is_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None
     double.install(monkeypatch)
     monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "8.6.1")
     with pytest.raises(TrainerError, match=r"8\.6\.1 is installed; this trainer knows 10 and 11"):
-        tensorrt_api.load()
+        python_api.load()
 
 
 def test_tactics_are_measured_once(trt: double.World) -> None:

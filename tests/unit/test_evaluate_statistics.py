@@ -11,11 +11,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_scoring_coco import a_coco_dataset, found_in, random_case
 
-from dino_trainer.evaluate import Found, join
-from dino_trainer.evaluation.matching import NOBODY, Boxes, match
-from dino_trainer.evaluation.operating import Tally
-from dino_trainer.evaluation.statistics import RECALLS, Accumulated, Statistics, statistics
-from dino_trainer.evaluation.verdict import Kind, confusion, hits, judge, mistakes
+from dino_trainer.scoring.detection import Found, join
+from dino_trainer.scoring.matching import NOBODY, Boxes, match
+from dino_trainer.scoring.operating import Tally
+from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, statistics
+from dino_trainer.scoring.verdict import Kind, confusion, hits, judge, mistakes
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}
@@ -95,7 +95,7 @@ def test_a_chunk_more_or_less_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     document, found = random_case(*CASES["whole pixels, where overlaps tie"])
     boxes, truth = known(found), Boxes.true(a_coco_dataset(document))
     whole = match(boxes, truth)
-    monkeypatch.setattr("dino_trainer.evaluation.matching._PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("dino_trainer.scoring.matching._PAIRS_AT_ONCE", 7)
     np.testing.assert_array_equal(match(boxes, truth), whole)
     assert (whole != NOBODY).sum() > 20
 
@@ -117,7 +117,7 @@ def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.Mo
         within.append(same_class)
         return match(found, truth, iou, same_class=same_class)
 
-    monkeypatch.setattr("dino_trainer.evaluation.verdict.match", counting)
+    monkeypatch.setattr("dino_trainer.scoring.verdict.match", counting)
     of_a_case(images=3)
     assert within == [True, False], "and once across them, what is left over"
 

@@ -23,18 +23,18 @@ from dino_api.names import ONNX_FILE, Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import export
 from dino_trainer.detectors import config_for, open_model
-from dino_trainer.detectors.compare import matched, random_batch
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import Found, detect
-from dino_trainer.export import gate
 from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.gates import onnx_gate
+from dino_trainer.gates.compare import matched, random_batch
 from dino_trainer.model import build_dino
 from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import LATEST
 from dino_trainer.run import RunContext
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import LATEST
+from dino_trainer.scoring.detection import Found, detect
 
 NAMES = ("", "red", "", "blue")
 SIZE = (64, 96)
@@ -337,13 +337,13 @@ def test_the_gate_takes_real_pictures_where_it_can(made: Made, tmp_path: Path) -
     images, boxes = (made.folder / "val" / name for name in ("images", "annotations.json"))
     source = f"[{{image_dir: {images}, json_file: {boxes}}}]"
     given = spec_of(made.folder, f"dataset.test_data_sources={source}")
-    assert "all 6 images of dataset.test_data" in gate.pictures(given, trained, context).said
+    assert "all 6 images of dataset.test_data" in onnx_gate.pictures(given, trained, context).said
     gone = trained.dataset.val_data_sources[0].model_copy(update={"json_file": "/gone.json"})
     data = trained.dataset.model_copy(update={"val_data_sources": [gone]})
     moved = trained.model_copy(update={"dataset": data})
-    assert "the training's train_data_sources" in gate.pictures(made.spec, moved, context).said
+    assert "the training's train_data_sources" in onnx_gate.pictures(made.spec, moved, context).said
     data = data.model_copy(update={"train_data_sources": None})
-    none = gate.pictures(made.spec, moved.model_copy(update={"dataset": data}), context)
+    none = onnx_gate.pictures(made.spec, moved.model_copy(update={"dataset": data}), context)
     assert none.dataset is None
     assert "There is no file /gone.json" in none.said
 
@@ -352,7 +352,7 @@ def test_the_gate_allows_rounding_and_nothing_else() -> None:
     def said(**changes) -> str:
         scored = Scored(format="onnx", mAP=0.5)
         found = Comparison(reference=scored, candidate=scored, matched=0.995, loss=0.0004)
-        return " ".join(gate.problems(found.model_copy(update=changes)))
+        return " ".join(onnx_gate.problems(found.model_copy(update=changes)))
 
     assert said() == said(loss=None, matched=None) == ""
     assert "they may differ by 0.0005" in said(loss=0.0006)

@@ -24,7 +24,7 @@ from dino_trainer.data import decode, transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_metadata import exif_orientation
 from dino_trainer.data.image_store import Held
-from dino_trainer.data.streams import Draws
+from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.inference.stream import Images, Opened, Unreadable
 from dino_trainer.preflight.images import Look, look

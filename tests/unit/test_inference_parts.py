@@ -17,7 +17,7 @@ from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import Shown, page
 from dino_trainer.inference.tally import Tally
-from dino_trainer.output import Output
+from dino_trainer.results.output import Output
 
 NAMES = ("", "red", "", "blue")
 

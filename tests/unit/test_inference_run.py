@@ -24,7 +24,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.inference import files
 from dino_trainer.inference.stream import stream
 from dino_trainer.model import build_dino
-from dino_trainer.train import checkpoint
+from dino_trainer.model_files import checkpoint
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from training_builders import a_dataset, a_spec
 
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 
 
 def lvis(folder: Path) -> dict[str, Any]:

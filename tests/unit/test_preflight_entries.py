@@ -13,7 +13,7 @@ from training_builders import run, spec_for
 
 from dino_api.rules.data.rule import FORM
 from dino_trainer.data.coco import load_coco
-from dino_trainer.data.rotated import is_rotated
+from dino_trainer.data.rotated_boxes import is_rotated
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
 

@@ -16,8 +16,8 @@ from preflight_lab import Lab, Side, encoded, lab, picture
 from training_builders import Recorder, a_spec
 from training_builders import run as train
 
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST
 
 __all__ = ["lab"]
 FILES = Path(__file__).parent / "exports"

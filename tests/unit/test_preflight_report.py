@@ -20,11 +20,11 @@ from preflight_lab import Lab, encoded, lab, picture
 from s3_server import BUCKET, S3Server
 
 from dino_api.names import Stage
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.stage import stage
 from dino_trainer.preflight import images
-from dino_trainer.storage import open_store
+from dino_trainer.storage.store import open_store
 
 __all__ = ["lab"]
 
@@ -246,7 +246,7 @@ def test_it_needs_no_torch(lab: Lab) -> None:
         side.write()
     lab.run()
     code = (
-        "import sys; from dino_trainer.cli import main\n"
+        "import sys; from dino_trainer.command.cli import main\n"
         f"code = main(['preflight', '-e', {str(lab.folder / 'spec.yaml')!r}])\n"
         "assert not {'torch', 'torchvision', 'hotcoco', 'boto3'} & set(sys.modules)\n"
         "sys.exit(code)"

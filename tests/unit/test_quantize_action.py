@@ -21,10 +21,10 @@ from dino_trainer.actions import quantize
 from dino_trainer.detectors import config_for
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import detect
-from dino_trainer.output import Output
 from dino_trainer.quantize.calibration import prepared, spread
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.scoring.detection import detect
 
 MADE = "dino_model_int8.onnx"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from preflight_lab import Lab, lab
 
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.data.coco_file import read_coco
 
 __all__ = ["lab"]

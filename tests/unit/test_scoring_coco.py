@@ -19,8 +19,8 @@ from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.detectors.torch_detector import in_training
-from dino_trainer.evaluate import Found, Scorer, detect, join
 from dino_trainer.model import build_dino
+from dino_trainer.scoring.detection import Found, Scorer, detect, join
 
 CATEGORIES = [1, 3, 7]
 

@@ -34,8 +34,8 @@ from test_scoring_coco import pycocotools_statistics
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.evaluate import Found, Scorer
 from dino_trainer.evaluation.predictions import write_predictions
+from dino_trainer.scoring.detection import Found, Scorer
 
 EXAMPLES = int(os.environ.get("DINO_SCORER_EXAMPLES", "200"))
 SIDE, MOST_IMAGES = 200, 5

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.errors import TrainerError
-from dino_trainer.search_file import with_draw
+from dino_trainer.spec.search_file import with_draw
 
 SPACE = [
     {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dino_api.search.record import SearchRecord
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.search_report.study import defaults_of, importances, study_of
 
 SPACE = [

@@ -14,8 +14,8 @@ from training_builders import a_dataset, a_spec, load_folder
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.loader import Batch, train_loader
 from dino_trainer.data.plan import TrainPlan
+from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sizes import by_size, padding, planned
-from dino_trainer.data.streams import AUGMENT, Draws
 from dino_trainer.data.transforms import draw_train
 from tests.bench.padding import a_plan, both
 

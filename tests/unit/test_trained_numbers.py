@@ -29,7 +29,7 @@ from dino_api.names import Action
 from dino_api.result import Metrics, Result
 from dino_trainer.actions import evaluate
 from dino_trainer.errors import TrainerError
-from dino_trainer.train.checkpoint import LATEST
+from dino_trainer.model_files.checkpoint import LATEST
 
 QUERIES = 160
 Document = dict[str, Any]

@@ -14,16 +14,16 @@ from trainer_command import Command
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
-from dino_trainer import launch
-from dino_trainer.cli import main
+from dino_trainer.command import launch
+from dino_trainer.command.cli import main
+from dino_trainer.command.previous_run import source_digest
 from dino_trainer.distributed.launcher import Shape
-from dino_trainer.earlier import source_digest
 from dino_trainer.errors import TrainerError
 from dino_trainer.report import reporter
-from dino_trainer.report.quiet import SilentTerminal
+from dino_trainer.report.quiet_reporter import SilentTerminal
 from dino_trainer.run import RunContext
-from dino_trainer.sections import shape_section
-from dino_trainer.storage import open_store
+from dino_trainer.spec.sections import shape_section
+from dino_trainer.storage.store import open_store
 
 
 class Evaluation(Command):

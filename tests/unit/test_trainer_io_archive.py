@@ -14,9 +14,9 @@ import pytest
 from coco_builders import an_archive, jpeg, member, pack
 
 from dino_trainer.data.archive import take_in
+from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.image_store import Index, Member, Packed
 from dino_trainer.data.packing import is_archive, stem
-from dino_trainer.data.roots import image_root
 from dino_trainer.errors import TrainerError
 
 

@@ -19,12 +19,16 @@ from dino_api import failures
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Checkpoint, Metrics, Result
-from dino_trainer.cli import SPIN_COUNT, main
+from dino_trainer.command.cli import main
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 
-DINO = [sys.executable, "-c", "import sys; from dino_trainer.cli import main; sys.exit(main())"]
+DINO = [
+    sys.executable,
+    "-c",
+    "import sys; from dino_trainer.command.cli import main; sys.exit(main())",
+]
 
 
 def succeed(_spec: Any, context: RunContext) -> Result:
@@ -248,9 +252,10 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("action", list(Action))
 def test_the_example_in_the_help_is_a_spec_that_can_be_run(action: Action) -> None:
-    from dino_trainer import cli_help, needs
+    from dino_trainer.command import help_texts
+    from dino_trainer.spec import needs
 
-    text = cli_help.action_epilog(action)
+    text = help_texts.action_epilog(action)
     lines = text[text.index("a smallest spec.yaml") :].splitlines()[1:]
     end = lines.index("")
     mapping = yaml.safe_load("\n".join(lines[:end]))
@@ -283,7 +288,7 @@ def test_usage_errors_end_with_64(arguments: list[str], capsys: pytest.CaptureFi
 
 def test_version_and_help_need_no_torch() -> None:
     code = (
-        "import sys; from dino_trainer.cli import main\n"
+        "import sys; from dino_trainer.command.cli import main\n"
         "try: main(['--version'])\n"
         "except SystemExit as e: assert e.code == 0\n"
         "assert not {'torch', 'boto3', 'numpy'} & set(sys.modules)"

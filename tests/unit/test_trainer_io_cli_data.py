@@ -14,7 +14,11 @@ from trainer_command import Command
 
 from tests.patience import LONG
 
-DINO = [sys.executable, "-c", "import sys; from dino_trainer.cli import main; sys.exit(main())"]
+DINO = [
+    sys.executable,
+    "-c",
+    "import sys; from dino_trainer.command.cli import main; sys.exit(main())",
+]
 
 
 # From here on the real action runs, up to the point where the data is found wanting.
@@ -50,7 +54,7 @@ def test_data_that_cannot_be_used(case: str, command: Command, s3_server: S3Serv
 def test_credentials_that_are_refused(
     command: Command, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dino_trainer import s3
+    from dino_trainer.storage import s3
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     s3._client.cache_clear()

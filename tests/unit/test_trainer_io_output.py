@@ -10,8 +10,8 @@ from durability import Place
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
-from dino_trainer.manifest import MANIFEST
-from dino_trainer.output import Output
+from dino_trainer.results.manifest import MANIFEST
+from dino_trainer.results.output import Output
 
 
 def save(output: Output, name: str, data: bytes) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from dino_api.result import Checkpoint, Failure, Metrics, Progress, Result, Validation
-from dino_trainer.byte_meter import ByteMeter, human_bytes, human_seconds
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
 from dino_trainer.report import Reporter
+from dino_trainer.report.meter import LossParts
 from dino_trainer.report.status_file import StatusFile
 from dino_trainer.report.terminal import BarTerminal, PlainTerminal, describe, open_terminal
-from dino_trainer.train.meter import LossParts
+from dino_trainer.results.output import Output
+from dino_trainer.storage.byte_meter import ByteMeter, human_bytes, human_seconds
 
 METRICS = Metrics(mAP=0.4912345, mAP50=0.7812345, mAP75=0.5)
 TAUGHT = LossParts({"loss_ce": 0.75}, {"detection": 1.25, "encoder": 0.25})

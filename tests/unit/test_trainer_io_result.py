@@ -12,7 +12,7 @@ from test_trainer_io_cli import succeed
 from trainer_command import Command
 
 from dino_api.result import Checkpoint, Dataset, Metrics, Result, Validation
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 from dino_trainer.run import RunContext
 
 

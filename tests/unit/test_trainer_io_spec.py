@@ -8,7 +8,7 @@ import pytest
 
 from dino_api.experiment.interpolation import _Resolver
 from dino_trainer.errors import TrainerError
-from dino_trainer.spec_file import read_mapping, read_spec
+from dino_trainer.spec.file import read_mapping, read_spec
 
 DATA = "results_dir: /r\ndataset:\n  train_data_sources: [{image_dir: /a, json_file: /a.json}]\n"
 

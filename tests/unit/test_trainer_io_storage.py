@@ -17,7 +17,7 @@ import pytest
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage import Store, open_store, split
+from dino_trainer.storage.store import Store, open_store, split
 
 LARGE = 40 * 1024 * 1024
 
@@ -288,7 +288,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
 def test_local_work_needs_no_boto3() -> None:
     """A laptop run must not pay for importing it."""
     code = (
-        "import sys; from dino_trainer.storage import open_store; open_store('/tmp');"
+        "import sys; from dino_trainer.storage.store import open_store; open_store('/tmp');"
         "assert 'boto3' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -296,6 +296,6 @@ def test_local_work_needs_no_boto3() -> None:
 
 def _forget_clients() -> None:
     """Clients keep the credentials that they were made with."""
-    from dino_trainer import s3
+    from dino_trainer.storage import s3
 
     s3._client.cache_clear()

@@ -13,10 +13,10 @@ from training_builders import Recorder, a_context, interrupted, latest, run, spe
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import train_loader
 from dino_trainer.data.sampler import TrainPlan
+from dino_trainer.data.splits import Data, load_data
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import step
-from dino_trainer.train.inputs import Data, load_data
 from dino_trainer.train.loop import Run
 from dino_trainer.train.setup import micro_batch, prepare
 

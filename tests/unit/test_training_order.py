@@ -26,8 +26,8 @@ from dino_trainer.data.loader import (
     train_loader,
 )
 from dino_trainer.data.plan import Position, SampleKey, TrainPlan
+from dino_trainer.data.random_streams import Draws
 from dino_trainer.data.sampler import ORDER, generator_for, seed_of
-from dino_trainer.data.streams import Draws
 
 
 def indices(steps: Iterable[list[list[SampleKey]]]) -> list[int]:

@@ -14,9 +14,10 @@ from torch import nn
 
 from dino_api.experiment import OptimConfig
 from dino_trainer.errors import TrainerError
-from dino_trainer.train import checkpoint, machine
+from dino_trainer.machine import devices
+from dino_trainer.model_files import checkpoint
+from dino_trainer.report.meter import LossParts, Meter
 from dino_trainer.train.ema import Ema
-from dino_trainer.train.meter import LossParts, Meter
 from dino_trainer.train.optim import Schedule, build_optimizer
 from dino_trainer.train.step import Parts, StepLosses
 from dino_trainer.train.weights import freeze
@@ -267,11 +268,11 @@ def test_the_quota_of_a_container(tmp_path: Path, files, want, monkeypatch) -> N
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert machine.cpu_quota(tmp_path) == (64.0 if want is None else want)
-    assert machine.cores(tmp_path) >= 1
+    assert devices.cpu_quota(tmp_path) == (64.0 if want is None else want)
+    assert devices.cores(tmp_path) >= 1
 
 
 def test_the_device_follows_the_spec() -> None:
-    assert machine.pick_device(0).type == "cpu"
+    assert devices.pick_device(0).type == "cpu"
     want = "cuda" if torch.cuda.is_available() else "cpu"
-    assert machine.pick_device(1).type == want
+    assert devices.pick_device(1).type == want

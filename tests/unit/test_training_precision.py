@@ -10,9 +10,9 @@ from training_builders import Recorder, assert_same, interrupted, latest, run, s
 
 from dino_api.experiment import TrainConfig
 from dino_trainer.errors import TrainerError
-from dino_trainer.model import Criterion, Dino
-from dino_trainer.train import loop, precision
-from dino_trainer.train.precision import doubts, grad_scaler
+from dino_trainer.model import Criterion, Dino, precision
+from dino_trainer.model.precision import doubts, grad_scaler
+from dino_trainer.train import loop
 
 CPU = torch.device("cpu")
 

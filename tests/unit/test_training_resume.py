@@ -11,8 +11,8 @@ from training_builders import Recorder, a_dataset, assert_same, interrupted, lat
 
 from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_trainer.errors import TrainerError
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.train.optim import build_optimizer, take_over
 
 

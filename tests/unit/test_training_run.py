@@ -13,8 +13,8 @@ from training_builders import Recorder, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.errors import TrainerError, failure_of
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import BEST, LATEST
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.result import Metrics, Progress
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
-from dino_trainer.report import sinks_mlflow
-from dino_trainer.report.sinks import recorded
-from dino_trainer.report.sinks_mlflow import MlflowSink, parameters
-from dino_trainer.report.sinks_tensorboard import TensorBoardSink
-from dino_trainer.train.meter import LossParts
+from dino_trainer.recorders import mlflow_sink
+from dino_trainer.recorders.mlflow_sink import MlflowSink, parameters
+from dino_trainer.recorders.sinks import recorded
+from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
+from dino_trainer.report.meter import LossParts
 from tests.patience import LONG
 
 TAUGHT = LossParts(shares={"detection": 1.25, "encoder": 0.25})
@@ -104,7 +104,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlflow'}")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("DINO_JOB_NAME", "chips")
-    monkeypatch.setattr(sinks_mlflow, "_SECONDS", 0.05)
+    monkeypatch.setattr(mlflow_sink, "_SECONDS", 0.05)
     return tmp_path / "mlflow"
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data import transforms
-from dino_trainer.data.streams import Draws
+from dino_trainer.data.random_streams import Draws
 from dino_trainer.data.transforms import Geometry
 from dino_trainer.errors import TrainerError
 

@@ -14,8 +14,8 @@ from coco_builders import a_folder
 from dino_api.experiment import digest
 from dino_api.loading import load
 from dino_api.result import Result
-from dino_trainer import launch
-from dino_trainer.cli import main
+from dino_trainer.command import launch
+from dino_trainer.command.cli import main
 from dino_trainer.run import RunContext
 
 

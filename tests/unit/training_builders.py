@@ -21,11 +21,11 @@ from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import LATEST
+from dino_trainer.report.meter import NO_PARTS, LossParts
+from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.train import checkpoint
-from dino_trainer.train.checkpoint import LATEST
-from dino_trainer.train.meter import NO_PARTS, LossParts
 
 SIZE = (96, 64)  # width, height
 COLOURS = {1: (220, 40, 40), 3: (40, 40, 220)}

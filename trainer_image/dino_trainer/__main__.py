@@ -2,7 +2,7 @@
 
 import sys
 
-from dino_trainer.cli import main
+from dino_trainer.command.cli import main
 
 # Processes that are started afresh import this module under another name.
 if __name__ == "__main__":

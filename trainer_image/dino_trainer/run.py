@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dino_api.names import Action
 from dino_trainer.distributed.world import World
-from dino_trainer.output import Output
 from dino_trainer.report import Reporter
+from dino_trainer.results.output import Output
 
 
 @dataclass(frozen=True)

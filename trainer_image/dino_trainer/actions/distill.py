@@ -10,12 +10,12 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.result import Result
 from dino_trainer.actions import train
 from dino_trainer.data.sampler import INIT, TrainPlan, seed_of
+from dino_trainer.data.splits import Data
 from dino_trainer.distill.bindings import Bindings, read_bindings
 from dino_trainer.distill.objective import Distillation
 from dino_trainer.distill.teacher import Teacher, open_teacher
 from dino_trainer.model import Dino
 from dino_trainer.run import RunContext
-from dino_trainer.train.inputs import Data
 from dino_trainer.train.setup import Objective
 
 # The stream of the projections' first weights; the student's are those of a training alone.

@@ -13,21 +13,21 @@ from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.names import Action, FailureReason
 from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.data.scored import check_scored
+from dino_trainer.data.scorable import check_scored
+from dino_trainer.data.splits import read_split
 from dino_trainer.detectors import Detector, config_for, model_uri, open_model
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import Found, Scorer, detect
 from dino_trainer.evaluation import page, pictures
-from dino_trainer.evaluation.classes import check_classes, scored_classes
-from dino_trainer.evaluation.matching import Boxes
-from dino_trainer.evaluation.pace import Pace
 from dino_trainer.evaluation.predictions import write_predictions
-from dino_trainer.evaluation.statistics import Accumulated, Statistics, statistics
 from dino_trainer.evaluation.summary import coco_lines, summary
+from dino_trainer.machine import devices
+from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
-from dino_trainer.storage import replacing
-from dino_trainer.train import machine
-from dino_trainer.train.inputs import read_split
+from dino_trainer.scoring.classes import check_classes, scored_classes
+from dino_trainer.scoring.detection import Found, Scorer, detect
+from dino_trainer.scoring.matching import Boxes
+from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
+from dino_trainer.storage.store import replacing
 
 METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.json", "report.html"
 PICTURED = 12
@@ -63,7 +63,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         TrainerError: InvalidDataset, InvalidSpec where model, data and spec do not fit; Preempted;
             Diverged where the model finds no numbers; those of the store.
     """
-    machine.tune(spec.train.cudnn)
+    devices.tune(spec.train.cudnn)
     scene = prepare(spec, context)
     found = find(scene, context)
     if found is None:
@@ -107,7 +107,7 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
     each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
         f"Evaluating {detector.info.file.uri} on {len(dataset.images)} images, "
-        f"{config.batch_size} at once, on {machine.describe(detector.device)}{each}."
+        f"{config.batch_size} at once, on {devices.describe(detector.device)}{each}."
     )
     return Scene(detector, dataset, config, classes, warnings)
 

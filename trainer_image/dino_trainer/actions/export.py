@@ -13,20 +13,20 @@ import onnx
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import ONNX_FILE, Action, FailureReason
 from dino_api.result import Comparison, Progress, Result
-from dino_trainer.byte_meter import human_bytes
 from dino_trainer.detectors import config_for, file_at, model_uri, open_model, refuse_existing
-from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
-from dino_trainer.detectors.published import published, withdraw
-from dino_trainer.detectors.scoring import Scoring, scoring
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.export import gate
 from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.gates import onnx_gate
+from dino_trainer.gates.compare import Pictures, compare
+from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.machine import devices
 from dino_trainer.model import Dino
 from dino_trainer.run import RunContext
-from dino_trainer.storage import open_store, replacing, split
-from dino_trainer.train import machine
+from dino_trainer.storage.byte_meter import human_bytes
+from dino_trainer.storage.store import open_store, replacing, split
 
 REPORT = "export.json"
 SIDE = 640  # TAO's default
@@ -41,18 +41,18 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             not find what torch finds: then the report alone is published, and the file of an
             earlier run is withdrawn.
     """
-    machine.tune(spec.train.cudnn)
+    devices.tune(spec.train.cudnn)
     refuse_existing("export.onnx_file", spec.export.onnx_file, ".onnx")
     reference = _reference(spec, context)
     path = context.output.dir / _MADE
-    shown = gate.pictures(spec, reference.info.spec, context)
+    shown = onnx_gate.pictures(spec, reference.info.spec, context)
     scored = scoring(spec, shown.dataset, context)
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
         found = _compared(reference, candidate, shown, scored, spec, context)
         result = _reported(candidate, found, {**described, "comparedOn": shown.said}, context)
-        if problems := gate.problems(found):
+        if problems := onnx_gate.problems(found):
             withdraw((ONNX_FILE,), context)
             raise TrainerError(
                 FailureReason.GATE_FAILED,
@@ -61,7 +61,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
-        done = published(path, candidate.info.file, result, gate.summary(found), context)
+        done = published(path, candidate.info.file, result, onnx_gate.summary(found), context)
         _copy(spec.export.onnx_file, context)
         return done
     finally:
@@ -171,11 +171,11 @@ def _compared(
         shown.dataset,
         config_for(candidate.info, spec, spec.export),
         scoring=scored,
-        max_loss=gate.MAX_LOSS,
+        max_loss=onnx_gate.MAX_LOSS,
         stop=context.stop,
         progress=progress,
     )
-    context.reporter.event(gate.summary(found))
+    context.reporter.event(onnx_gate.summary(found))
     return found
 
 
@@ -183,7 +183,7 @@ def _reported(
     candidate: OnnxDetector, found: Comparison, described: dict[str, Any], context: RunContext
 ) -> Result:
     """The report, published; a result that holds it."""
-    content = {**described, "comparison": found.to_dict(), "problems": gate.problems(found)}
+    content = {**described, "comparison": found.to_dict(), "problems": onnx_gate.problems(found)}
     with replacing(context.output.dir / REPORT) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return Result(

@@ -14,25 +14,26 @@ from onnxscript import ir
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import ENGINE_FILE, Action, FailureReason
 from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
-from dino_trainer.byte_meter import human_bytes
 from dino_trainer.detectors import config_for, format_of, model_uri, open_model, refuse_existing
-from dino_trainer.detectors.compare import Pictures, compare
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
-from dino_trainer.detectors.published import published, withdraw
-from dino_trainer.detectors.scoring import Scoring, scoring
-from dino_trainer.engine import build, gate, gpu, latency, metadata, tensorrt_api
-from dino_trainer.engine.calibration import quantized
-from dino_trainer.engine.gpu import Gpu
-from dino_trainer.engine.metadata import EngineMetadata, Source
-from dino_trainer.engine.precision import is_quantized
-from dino_trainer.engine.tensorrt_api import Engine
-from dino_trainer.engine.timing_cache import TimingCacheFile
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.gates import engine_gate
+from dino_trainer.gates.compare import Pictures, compare
+from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.quantize.engine_calibration import quantized
 from dino_trainer.run import RunContext
-from dino_trainer.storage import open_store, replacing, sha256_of, split
+from dino_trainer.storage.byte_meter import human_bytes
+from dino_trainer.storage.store import open_store, replacing, sha256_of, split
+from dino_trainer.tensorrt import build, engine_metadata, gpu, latency, python_api
+from dino_trainer.tensorrt.engine_metadata import EngineMetadata, Source
+from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.precision import is_quantized
+from dino_trainer.tensorrt.python_api import Engine
+from dino_trainer.tensorrt.timing_cache import TimingCacheFile
 
-DESCRIPTION = f"{ENGINE_FILE}{metadata.SUFFIX}"
+DESCRIPTION = f"{ENGINE_FILE}{engine_metadata.SUFFIX}"
 REPORT = "comparison.json"
 _REMEDIES = {
     "FP32": "Use an image with another TensorRT version: this one computes something else.",
@@ -59,12 +60,14 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             cannot build so; GateFailed where the engine does not find what ONNX Runtime finds: then
             the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
-    version = tensorrt_api.load().__version__
+    version = python_api.load().__version__
     here = gpu.find()
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
-    shown = gate.pictures(spec, context)  # a build takes minutes: what is missing is said before
+    shown = engine_gate.pictures(
+        spec, context
+    )  # a build takes minutes: what is missing is said before
     scored = scoring(spec, shown.dataset, context)
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
@@ -74,7 +77,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     try:
         made = _make(spec, context, reference, here, version, unchecked)
         found = _compared(reference, made.detector, shown, scored, spec, context)
-        if problems := gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
+        if problems := engine_gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(found, shown.said, problems, spec, context)
         return _published(made, found, spec, context)
@@ -142,7 +145,7 @@ def _make(
 def _build(
     graph: ir.Model,
     described: EngineMetadata,
-    profile: dict[str, tensorrt_api.Profile],
+    profile: dict[str, python_api.Profile],
     spec: ExperimentSpec,
     context: RunContext,
 ) -> bytes:
@@ -194,11 +197,11 @@ def _compared(
         shown.dataset,
         config_for(reference.info, spec, None),
         scoring=scored,
-        max_loss=gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
+        max_loss=engine_gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
         stop=context.stop,
         progress=progress,
     )
-    context.reporter.event(gate.summary(found))
+    context.reporter.event(engine_gate.summary(found))
     return found
 
 
@@ -230,7 +233,9 @@ def _published(made: Made, found: Comparison, spec: ExperimentSpec, context: Run
     # Its description comes first: an engine without one is of no use.
     described = _write(DESCRIPTION, known.to_json(), context)
     result = Result(action=Action.GEN_TRT_ENGINE, comparison=found, artifacts=[described])
-    done = published(made.path, made.detector.info.file, result, gate.summary(found), context)
+    done = published(
+        made.path, made.detector.info.file, result, engine_gate.summary(found), context
+    )
     _copy(spec.gen_trt_engine.trt_engine, context)
     return done
 
@@ -265,6 +270,6 @@ def _copy(uri: str, context: RunContext) -> None:
     if not uri:
         return
     folder, name = split(uri)
-    for own, there in ((DESCRIPTION, f"{name}{metadata.SUFFIX}"), (ENGINE_FILE, name)):
+    for own, there in ((DESCRIPTION, f"{name}{engine_metadata.SUFFIX}"), (ENGINE_FILE, name)):
         open_store(folder).upload(context.output.dir / own, there)
     context.reporter.event(f"The engine is also at {uri}.")

@@ -11,13 +11,13 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
 from dino_trainer.inference.page import page
+from dino_trainer.inference.pipeline import Watch, run_through
 from dino_trainer.inference.tally import Tally
-from dino_trainer.inference.through import Watch, run_through
 from dino_trainer.inference.writer import Style, Writer
+from dino_trainer.machine import devices
 from dino_trainer.run import RunContext
-from dino_trainer.sections import section_of
-from dino_trainer.storage import open_store, replacing, split
-from dino_trainer.train import machine
+from dino_trainer.spec.sections import section_of
+from dino_trainer.storage.store import open_store, replacing, split
 
 REPORT = "report.html"
 _NAMED = 5
@@ -31,7 +31,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             read; InvalidSpec for a colour of a class that the model does not have; those of
             `open_model` and `find_pictures`.
     """
-    machine.tune_cpu()
+    devices.tune_cpu()
     section = section_of(spec, Action.INFERENCE)
     detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
     names = class_names(spec, detector.info)
@@ -40,7 +40,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     found = gather(spec, context)
     pictures = found.pictures
     context.reporter.event(
-        f"Looking for objects in {len(pictures)} images on {machine.describe(detector.device)}."
+        f"Looking for objects in {len(pictures)} images on {devices.describe(detector.device)}."
     )
     if found.said:
         context.reporter.event(f"Warning: {found.said}")

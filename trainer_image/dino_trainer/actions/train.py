@@ -7,17 +7,19 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, ModelFile, Result
 from dino_trainer.data.loader import train_loader
+from dino_trainer.data.splits import Data, load_data
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluate import detect
-from dino_trainer.report.sinks import recorded
+from dino_trainer.evaluation.grid import draw_grid
+from dino_trainer.machine import devices
+from dino_trainer.model.precision import doubts
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
+from dino_trainer.recorders.sinks import recorded
 from dino_trainer.run import RunContext
-from dino_trainer.storage import Stored, sha256_of
-from dino_trainer.train import checkpoint, loop, machine, state
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS, Content
-from dino_trainer.train.inputs import Data, load_data
-from dino_trainer.train.picture import draw_grid
-from dino_trainer.train.precision import doubts
+from dino_trainer.scoring.detection import detect
+from dino_trainer.storage.store import Stored, sha256_of
+from dino_trainer.train import loop, state
 from dino_trainer.train.setup import Objective, prepare
 
 PICTURE = "validation.png"
@@ -43,7 +45,7 @@ def carry_out(
     Raises:
         TrainerError: with the reason that the failure catalogue has for it.
     """
-    machine.tune(spec.train.cudnn)
+    devices.tune(spec.train.cudnn)
     world = context.world
     with world.first_here():
         data = load_data(spec, context)
@@ -74,7 +76,7 @@ def announce(run: loop.Run, context: RunContext) -> None:
     each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
         f"Training {plan.steps - run.step} of {plan.steps} steps, {plan.steps_per_epoch} an epoch, "
-        f"{plan.global_batch} images a step, on {machine.describe(run.device)}{each}."
+        f"{plan.global_batch} images a step, on {devices.describe(run.device)}{each}."
     )
     if run.step:
         context.reporter.resumed(loop.progress_of(run))

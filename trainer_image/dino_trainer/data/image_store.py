@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from dino_trainer.data.below import files_below
-from dino_trainer.data.forms import by_form, composed, path_below
+from dino_trainer.data.folder_files import files_below
+from dino_trainer.data.name_forms import by_form, composed, path_below
 
 
 class ImageFile(Protocol):

@@ -22,11 +22,11 @@ from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.coco import CocoDataset, CocoImage
+from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, TrainPlan
-from dino_trainer.data.streams import AUGMENT, Draws
+from dino_trainer.machine.child_processes import end_with_parent
+from dino_trainer.machine.devices import cores_each
 from dino_trainer.model.targets import Targets
-from dino_trainer.train.machine import cores_each
-from dino_trainer.with_parent import end_with_parent
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from dino_trainer.storage import Say
+from dino_trainer.storage.store import Say
 
 BEAT_SECONDS = 5.0
 # All trainers that share a cache must agree on it: another value needs another folder of locks.

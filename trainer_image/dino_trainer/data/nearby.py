@@ -13,7 +13,7 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from dino_trainer.data.decode import ENDINGS
-from dino_trainer.data.forms import composed
+from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
 
 _SHOWN = 60

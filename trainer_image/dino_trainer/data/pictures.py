@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
-from dino_trainer.data.below import files_below, is_hidden
 from dino_trainer.data.decode import ENDINGS
+from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
-from dino_trainer.data.listed import download_listed
+from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import stem
 from dino_trainer.data.stage import is_packed, packed, staging
-from dino_trainer.data.work import Work
+from dino_trainer.data.staging_context import Work
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.storage import Say, is_remote, local_path, open_store
+from dino_trainer.storage.store import Say, is_remote, local_path, open_store
 
 _NUMBER = re.compile(r"(\d+)")
 _NAMED = 5

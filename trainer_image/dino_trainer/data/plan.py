@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from dino_trainer.data.random_streams import ORDER, seed_of
 from dino_trainer.data.sizes import Padding, by_size, padding
-from dino_trainer.data.streams import ORDER, seed_of
 
 
 @dataclass(frozen=True)

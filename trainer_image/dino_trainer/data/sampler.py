@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from dino_trainer.data.plan import Position, SampleKey, TrainPlan
-from dino_trainer.data.streams import AUGMENT, INIT, ORDER, STEP, seed_of
+from dino_trainer.data.random_streams import AUGMENT, INIT, ORDER, STEP, seed_of
 
 __all__ = [
     "AUGMENT",

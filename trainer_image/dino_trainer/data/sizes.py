@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from dino_api.experiment import AugmentationConfig
-from dino_trainer.data.streams import AUGMENT, Draws
+from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.transforms import Size, draw_train
 
 # Sides of planned batches are multiples of this, as the coarsest feature map of a backbone is.

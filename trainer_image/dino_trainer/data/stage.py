@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Protocol
 
 from dino_api.names import Env, FailureReason
-from dino_trainer.byte_meter import human_bytes
 from dino_trainer.data.ahead import Ahead
 from dino_trainer.data.archive import take_in
+from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import Outline, read_outline
 from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed, Unseen
-from dino_trainer.data.listed import download_listed
+from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name
-from dino_trainer.data.roots import image_root
-from dino_trainer.data.work import Work, key_of
+from dino_trainer.data.staging_context import Work, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
-from dino_trainer.storage import (
+from dino_trainer.storage.byte_meter import human_bytes
+from dino_trainer.storage.store import (
     Entry,
     Say,
     Store,

@@ -32,7 +32,7 @@ from PIL import Image
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.decode import open_image
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.streams import Draws
+from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import invalid_dataset
 
 if TYPE_CHECKING:

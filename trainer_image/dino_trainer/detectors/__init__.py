@@ -16,10 +16,10 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.formats import Format
 from dino_api.names import LATEST, ONNX_FILE, WEIGHTS_ALONE, Action, FailureReason
 from dino_api.result import ModelFile
-from dino_trainer.detectors.info import Detector, ModelInfo, check_structure, config_for
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.sections import key_path, section_of
-from dino_trainer.storage import open_store, sha256_of, split
+from dino_trainer.model_files.info import Detector, ModelInfo, check_structure, config_for
+from dino_trainer.spec.sections import key_path, section_of
+from dino_trainer.storage.store import open_store, sha256_of, split
 
 if TYPE_CHECKING:
     import torch
@@ -185,7 +185,7 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
 
     Actions whose section names no number of GPUs take one where there is one. Raises NoGPU.
     """
-    from dino_trainer.train.machine import any_device, pick_device
+    from dino_trainer.machine.devices import any_device, pick_device
 
     section = ACTIONS[context.action].section
     gpus = getattr(section_of(spec, section), "num_gpus", None)

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
-from dino_trainer.detectors.exported import detections_of, inputs_of
-from dino_trainer.detectors.info import ModelInfo
-from dino_trainer.engine import gpu, metadata, tensorrt_api
-from dino_trainer.engine.tensorrt_api import Engine
+from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import RAW_INPUT
-from dino_trainer.export.metadata import Variant
 from dino_trainer.model import Detections
-from dino_trainer.storage import Say, is_remote, open_store, print_line, split
+from dino_trainer.model_files.info import ModelInfo
+from dino_trainer.model_files.onnx_metadata import Variant
+from dino_trainer.storage.store import Say, is_remote, open_store, print_line, split
+from dino_trainer.tensorrt import engine_metadata, gpu, python_api
+from dino_trainer.tensorrt.python_api import Engine
 
 _TYPES = {
     "FLOAT": torch.float32,
@@ -97,25 +97,25 @@ def open_engine(path: Path, file: ModelFile, say: Say = print_line) -> EngineDet
         TrainerError: NoTensorRT, NoGPU; InvalidSpec for an engine of another GPU or TensorRT
             version, and where either file is missing or cannot be read.
     """
-    trt = tensorrt_api.load()
+    trt = python_api.load()
     here = gpu.find()
-    known = metadata.read(_described(path, file), file)
-    metadata.check_here(known, here, trt.__version__, file.uri)
+    known = engine_metadata.read(_described(path, file), file)
+    engine_metadata.check_here(known, here, trt.__version__, file.uri)
     engine = Engine(path.read_bytes(), say)
     if engine.name != known.name:
         raise invalid_spec(
-            f"{file.uri}{metadata.SUFFIX} describes another engine: {known.name}, and the engine "
-            f"says {engine.name}.",
+            f"{file.uri}{engine_metadata.SUFFIX} describes another engine: {known.name}, and the "
+            f"engine says {engine.name}.",
             "Keep both files of `dino gen_trt_engine` together.",
         )
     return as_detector(engine, known, file, here.device)
 
 
 def as_detector(
-    engine: Engine, known: metadata.EngineMetadata, file: ModelFile, device: torch.device
+    engine: Engine, known: engine_metadata.EngineMetadata, file: ModelFile, device: torch.device
 ) -> EngineDetector:
     """A loaded engine of which `known` is known."""
-    model = known.model(f"{file.uri}{metadata.SUFFIX}")
+    model = known.model(f"{file.uri}{engine_metadata.SUFFIX}")
     made = model.info(file)
     own = made.file.model_copy(update={"precision": known.precision})
     low, _, high = known.batch
@@ -125,9 +125,9 @@ def as_detector(
 
 def _described(path: Path, file: ModelFile) -> Path:
     """The JSON file, beside the engine's local copy."""
-    beside = path.with_name(f"{path.name}{metadata.SUFFIX}")
+    beside = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
     if is_remote(file.uri):
-        folder, name = split(f"{file.uri}{metadata.SUFFIX}")
+        folder, name = split(f"{file.uri}{engine_metadata.SUFFIX}")
         store = open_store(folder, say=print_line)
         beside.unlink(missing_ok=True)
         if store.exists(name):

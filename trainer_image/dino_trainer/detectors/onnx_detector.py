@@ -14,12 +14,12 @@ from torch import Tensor
 
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
-from dino_trainer.detectors.exported import detections_of, inputs_of
-from dino_trainer.detectors.info import ModelInfo
+from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_INPUT, RAW_OUTPUTS
-from dino_trainer.export.metadata import Metadata, Variant
 from dino_trainer.model import Detections
+from dino_trainer.model_files.info import ModelInfo
+from dino_trainer.model_files.onnx_metadata import Metadata, Variant
 
 _REMEDY = "Name a file that `dino export` or `dino quantize` made."
 # In the order of preference; the CPU can run everything.

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch, normalise
-from dino_trainer.detectors.info import ModelInfo, check_structure
-from dino_trainer.detectors.packed import read_packed
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import (
     Detections,
@@ -24,9 +22,11 @@ from dino_trainer.model import (
     postprocess,
     read_state,
 )
+from dino_trainer.model.precision import autocast
 from dino_trainer.model.weights import PACKED, our_name
-from dino_trainer.train import checkpoint
-from dino_trainer.train.precision import autocast
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.info import ModelInfo, check_structure
+from dino_trainer.model_files.int8_weights import read_packed
 
 _HEAD = "decoder.class_head.0.bias"
 

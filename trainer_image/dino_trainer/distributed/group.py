@@ -20,7 +20,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from dino_trainer.distributed.world import T, World
-from dino_trainer.train.machine import pick_device
+from dino_trainer.machine.devices import pick_device
 
 # A rank that ends closes its connections, which the others notice at once. These limits are for
 # one that hangs, or whose node vanished. Within a step all ranks keep pace; between steps they wait

@@ -21,7 +21,7 @@ from dino_api.result import Failure
 from dino_trainer.distributed.meeting import ManyNodes, Meeting, OneNode, Verdict
 from dino_trainer.distributed.processes import CGROUPS, Ending, Processes
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.storage import Say
+from dino_trainer.storage.store import Say
 
 # In-place restarts of all ranks, from the last checkpoint, after a signal ended one of them.
 MAX_RESTARTS = 3

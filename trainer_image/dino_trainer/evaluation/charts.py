@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dino_trainer.evaluation.statistics import (
+from dino_trainer.scoring.statistics import (
     AT_50,
     AT_75,
     RECALLS,

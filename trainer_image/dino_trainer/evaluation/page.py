@@ -9,9 +9,9 @@ import numpy as np
 
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
-from dino_trainer.evaluation.operating import Point
-from dino_trainer.evaluation.statistics import ClassScore, Statistics
 from dino_trainer.pages import chart, render
+from dino_trainer.scoring.operating import Point
+from dino_trainer.scoring.statistics import ClassScore, Statistics
 
 _HEAD = (
     "id",

@@ -12,9 +12,9 @@ from PIL import ImageDraw, ImageFont
 
 from dino_trainer.data.coco import CocoImage
 from dino_trainer.data.transforms import read_image
-from dino_trainer.evaluation.matching import Boxes
-from dino_trainer.evaluation.verdict import Kind, Verdict
-from dino_trainer.train.picture import name_of
+from dino_trainer.evaluation.grid import name_of
+from dino_trainer.scoring.matching import Boxes
+from dino_trainer.scoring.verdict import Kind, Verdict
 
 SIDE, _QUALITY = 720, 82
 # Apart for most colour-blind people (Okabe and Ito); each also says in words what it is.

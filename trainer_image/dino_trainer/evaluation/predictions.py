@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_trainer.evaluate import Found
-from dino_trainer.evaluation.matching import Boxes
-from dino_trainer.storage import replacing
+from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.matching import Boxes
+from dino_trainer.storage.store import replacing
 
 _AT_ONCE = 20_000
 

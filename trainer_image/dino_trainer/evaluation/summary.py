@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from dino_api.result import Metrics, ModelFile
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.evaluate import MOST_DETECTIONS
-from dino_trainer.evaluation.operating import Point
-from dino_trainer.evaluation.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
+from dino_trainer.scoring.detection import MOST_DETECTIONS
+from dino_trainer.scoring.operating import Point
+from dino_trainer.scoring.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
 
 SCHEMA = 1
 _LISTED = 50

@@ -14,7 +14,7 @@ from dino_trainer.data import transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.loader import Batch, Collate, Sample, eval_collate, quiet_worker
-from dino_trainer.train.machine import cores_each
+from dino_trainer.machine.devices import cores_each
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from dino_trainer.inference.files import PREDICTIONS, Predictions, label_names, 
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import Shown
 from dino_trainer.inference.stream import read_upright
-from dino_trainer.output import Output
-from dino_trainer.train.machine import cores_each
+from dino_trainer.machine.devices import cores_each
+from dino_trainer.results.output import Output
 
 LABELS, PICTURES = "labels", "images_annotated"
 SHOWN = 24

@@ -16,7 +16,6 @@ from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.pictures import Picture
 from dino_trainer.data.stage import data_root
-from dino_trainer.needs import annotated
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
     check_detections,
@@ -25,7 +24,7 @@ from dino_trainer.preflight.annotations import (
 from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.given import check_given, check_pictures
+from dino_trainer.preflight.model_data import check_given, check_pictures
 from dino_trainer.preflight.sources import Split, read_split
 from dino_trainer.preflight.splits import (
     check_contents,
@@ -36,7 +35,8 @@ from dino_trainer.preflight.splits import (
 )
 from dino_trainer.preflight.staging import one_by_one
 from dino_trainer.preflight.tokens import check_tokens, check_tokens_of_pictures
-from dino_trainer.storage import Say
+from dino_trainer.spec.needs import annotated
+from dino_trainer.storage.store import Say
 
 _LONGEST = 1000
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.gathered import tell_names
+from dino_trainer.preflight.grouped_flaws import tell_names
 from dino_trainer.preflight.images import Facts, Look
 from dino_trainer.preflight.sources import Source
-from dino_trainer.storage import Say
+from dino_trainer.storage.store import Say
 
 
 def check_files(

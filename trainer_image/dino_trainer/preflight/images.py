@@ -16,13 +16,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import PurePath
 from typing import NamedTuple
 
-from dino_trainer.byte_meter import ByteMeter
 from dino_trainer.data import image_store
 from dino_trainer.data.decode import ENDINGS, Encoded, Pixels, UnreadableImage, open_image
 from dino_trainer.data.image_metadata import UPRIGHT
 from dino_trainer.data.image_store import Held
-from dino_trainer.storage import Say
-from dino_trainer.with_parent import end_with_parent
+from dino_trainer.machine.child_processes import end_with_parent
+from dino_trainer.storage.byte_meter import ByteMeter
+from dino_trainer.storage.store import Say
 
 # Raise when `look` finds anything else than before: facts that were kept are then found anew.
 VERSION = 2

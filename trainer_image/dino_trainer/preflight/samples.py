@@ -13,7 +13,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.rules.data import data_rule
 from dino_trainer.data import transforms
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.streams import AUGMENT, Draws
+from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.preflight.annotations import boxes_per_image
 from dino_trainer.preflight.sources import Source, Split

@@ -17,7 +17,7 @@ from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import SENTENCES, Findings
-from dino_trainer.preflight.gathered import Gathered
+from dino_trainer.preflight.grouped_flaws import Gathered
 from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
 

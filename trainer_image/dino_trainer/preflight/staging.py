@@ -17,7 +17,7 @@ from dino_trainer.data.stage import (
 )
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.sources import AS_FINDING, StageOne
-from dino_trainer.storage import Say
+from dino_trainer.storage.store import Say
 
 
 def one_by_one(

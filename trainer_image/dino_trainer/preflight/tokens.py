@@ -24,7 +24,7 @@ from dino_trainer.data.transforms import draw_eval
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.sources import Split
 from dino_trainer.preflight.splits import images_per_step
-from dino_trainer.sections import section_of
+from dino_trainer.spec.sections import section_of
 from dino_trainer.token_count import level_shapes, token_counts, too_few
 
 RULE = "queries-over-tokens"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dino_api.result import Comparison, Scored
-from dino_trainer.byte_meter import human_bytes
 from dino_trainer.pages import render
 from dino_trainer.quantize.static import Quantized
+from dino_trainer.storage.byte_meter import human_bytes
 
 Layers = tuple[str, Sequence[str]]
 """A title, and names of layers."""

@@ -25,12 +25,12 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.export.metadata import HEADROOM, NOTE, PREFIX
+from dino_trainer.model_files.onnx_metadata import HEADROOM, NOTE, PREFIX
 from dino_trainer.quantize import headroom
 from dino_trainer.quantize.layers import Chosen, choose
-from dino_trainer.quantize.quiet import quiet
+from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
-from dino_trainer.storage import named, replacing, sha256_of
+from dino_trainer.storage.store import named, replacing, sha256_of
 
 _TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
 

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from dino_api.result import Comparison
-from dino_trainer.detectors.packed import Packed
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model.weights import PACKED
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.int8_weights import Packed
+from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.page import whole
-from dino_trainer.quantize.quiet import quiet
 from dino_trainer.quantize.skipping import skipped_by
-from dino_trainer.train import checkpoint
 
 # On BCCD all layers lose 0.0048 of mAP, those of so many weights none, and the file is 8.0 MB in
 # place of 7.4 (of 27.4).

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 from dino_api import names
 from dino_api.names import Env
 from dino_api.result import Progress
-from dino_trainer.storage import Say
+from dino_trainer.storage.store import Say
 
 _SECONDS = 10.0
 _TIMEOUT = 10.0

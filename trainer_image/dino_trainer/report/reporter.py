@@ -15,13 +15,13 @@ from dino_api.names import RESULT_FILE as RESULT_FILE
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.errors import TrainerError
-from dino_trainer.output import Output
 from dino_trainer.report.cluster import ProgressPush
 from dino_trainer.report.curve import EVALUATED, Curve
+from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
-from dino_trainer.storage import replacing
-from dino_trainer.train.meter import NO_PARTS, LossParts
+from dino_trainer.results.output import Output
+from dino_trainer.storage.store import replacing
 
 STATUS_FILE = "status.json"
 TERMINATION_LOG = Path(names.TERMINATION_LOG)

@@ -7,8 +7,8 @@ import time
 from typing import Any, Protocol, TextIO
 
 from dino_api.result import Progress
-from dino_trainer.byte_meter import human_seconds
-from dino_trainer.train.meter import NO_PARTS, LossParts
+from dino_trainer.report.meter import NO_PARTS, LossParts
+from dino_trainer.storage.byte_meter import human_seconds
 
 _SECONDS_BETWEEN_LINES = 10.0
 

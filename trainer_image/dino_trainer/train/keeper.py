@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from dino_api.names import EPOCH_CHECKPOINT
-from dino_trainer.output import Output
-from dino_trainer.train import checkpoint, state
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
+from dino_trainer.results.output import Output
+from dino_trainer.train import state
 from dino_trainer.train.best import Kept, Standing
-from dino_trainer.train.checkpoint import BEST, LATEST, PREVIOUS, Content
 from dino_trainer.train.loop import Run
 
 

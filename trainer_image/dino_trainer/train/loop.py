@@ -20,11 +20,11 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
+from dino_trainer.model.precision import OVERFLOWS, grad_scaler
+from dino_trainer.report.meter import NO_PARTS, LossParts, Meter
 from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.ema import Ema
-from dino_trainer.train.meter import NO_PARTS, LossParts, Meter
 from dino_trainer.train.optim import Schedule
-from dino_trainer.train.precision import OVERFLOWS, grad_scaler
 from dino_trainer.train.step import LossOf, accumulate, boxes_in, update
 
 NAMED = 16

@@ -13,15 +13,16 @@ from dino_api.result import Metrics
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.sampler import INIT, Position, TrainPlan, seed_of
 from dino_trainer.data.sizes import planned
+from dino_trainer.data.splits import Data
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import invalid_dataset, invalid_spec
-from dino_trainer.evaluate import Scorer, detect
+from dino_trainer.machine import devices
 from dino_trainer.model import Criterion, build_dino
+from dino_trainer.model_files.checkpoint import BEST, Content
 from dino_trainer.run import RunContext
-from dino_trainer.train import loop, machine, resuming, state, weights
-from dino_trainer.train.checkpoint import BEST, Content
+from dino_trainer.scoring.detection import Scorer, detect
+from dino_trainer.train import loop, resuming, state, weights
 from dino_trainer.train.ema import Ema
-from dino_trainer.train.inputs import Data
 from dino_trainer.train.keeper import OutputKeeper
 from dino_trainer.train.optim import Schedule, build_optimizer
 from dino_trainer.train.step import LossOf
@@ -51,7 +52,7 @@ def prepare(
         seed = world.broadcast(secrets.randbelow(2**31))
     start = Position.read(saved["position"]) if saved else Position()
     plan = plan_for(spec, data.train, seed, world.size).resumed(start)
-    device = machine.pick_device(spec.train.num_gpus, world.local_rank)
+    device = devices.pick_device(spec.train.num_gpus, world.local_rank)
     with world.first_here():
         model = build_model(spec, context, data.num_classes, seed, fresh=saved is None).to(device)
     loss = (objective(model, plan) if objective else LossOf(model, Criterion(spec.model), spec)).to(

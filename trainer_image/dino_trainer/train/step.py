@@ -15,7 +15,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.data.sampler import STEP, generator_for, seed_of
 from dino_trainer.model import Outputs
-from dino_trainer.train.precision import autocast
+from dino_trainer.model.precision import autocast
 
 if TYPE_CHECKING:
     from dino_trainer.train.loop import Run

@@ -12,7 +12,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model import load_backbone_weights, load_checkpoint_weights, read_state
 from dino_trainer.model.pretrained import IMAGENET
 from dino_trainer.model.weights import our_name
-from dino_trainer.storage import is_remote, local_path, open_store, split
+from dino_trainer.storage.store import is_remote, local_path, open_store, split
 
 
 def fetch(uri: str, into: Path) -> Path:

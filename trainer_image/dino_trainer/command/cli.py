@@ -1,0 +1,264 @@
+"""The `dino` command: `dino <action> -e spec.yaml [key=value …]`, `dino preflight`, `dino rules`.
+
+Reads and checks the spec, prepares the output, runs the action, and turns whatever happens into an
+exit code, a sentence and a remedy. Torch is imported only once the spec is known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import MutableMapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from dino_api.names import TRAINS, Action, Env, Stage
+from dino_api.result import Result
+from dino_trainer.command import help_texts
+from dino_trainer.command.action_help import HELP
+from dino_trainer.command.launch import explain, launch
+from dino_trainer.command.rules import print_rules
+from dino_trainer.distributed.launcher import is_rank
+from dino_trainer.errors import failure_of
+from dino_trainer.report.reporter import write_termination
+from dino_trainer.spec.search_file import with_draw
+
+_USAGE_ERROR = 64
+SPIN_COUNT = "1000"  # turns, some microseconds
+RENUMBER = "renumber"
+_GOODBYE = "finishing this step, then saving a checkpoint"
+_GOODBYE_UNSAVED = "stopping"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors end with 64 as every other mistake in the request, not with argparse's 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_USAGE_ERROR, f"{self.prog}: {message}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="dino",
+        description="Train, evaluate, export and run DINO object detectors from TAO experiment "
+        "specs, here or on Kubernetes.",
+        epilog=help_texts.main_epilog(),
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"dino {version('dino-operator')}")
+    actions = parser.add_subparsers(dest="action", metavar="action", required=True)
+    for action in Action:
+        _add_action(actions, action)
+    preflight = actions.add_parser(
+        Stage.PREFLIGHT,
+        help="check the data of an action, all of it, before a GPU is used",
+        description="Stage and check the data that an action reads; write a report.",
+        epilog=help_texts.preflight_epilog(),
+        formatter_class=raw,
+    )
+    _add_spec(preflight)
+    _add_for(preflight, "whose data")
+    preflight.add_argument(
+        "--report",
+        metavar="DIR",
+        help="folder or s3:// URI for the report (default: <results_dir>/preflight)",
+    )
+    _add_report(actions)
+    _add_result(actions)
+    _add_renumber(actions)
+    rules = actions.add_parser(
+        "rules",
+        help="list everything that is checked, and what to do about it",
+        description="Every rule and failure: id, severity, where it is checked, remedy.",
+    )
+    rules.add_argument("--json", action="store_true", help="as a JSON list")
+    return parser
+
+
+def _add_action(actions: Any, action: Action) -> None:
+    text = HELP[action]
+    parser = actions.add_parser(
+        action.value,
+        help=text.summary,
+        description=text.description,
+        epilog=help_texts.action_epilog(action),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_spec(parser)
+    if action == Action.TRAIN:
+        parser.add_argument(
+            "--search",
+            type=Path,
+            metavar="FILE",
+            help="search.json of a search: overrides of what it searches are taken as its draw",
+        )
+
+
+def _add_report(actions: Any) -> None:
+    report = actions.add_parser(
+        Stage.REPORT,
+        help="make the report of a search from its search.json",
+        description="Write report.html (charts, winner, every trial) of a search.",
+    )
+    report.add_argument(
+        "-e", dest="spec", type=Path, required=True, metavar="FILE", help="search.json of a search"
+    )
+    report.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder or s3:// URI that report.html and search.json are written to",
+    )
+
+
+def _add_result(actions: Any) -> None:
+    result = actions.add_parser(
+        Stage.RESULT,
+        help="say again what an action has left in its output",
+        description="Read result.json of the output, check that it is of this spec, print it.",
+    )
+    _add_spec(result)
+    _add_for(result, "whose result")
+
+
+def _add_renumber(actions: Any) -> None:
+    renumber = actions.add_parser(
+        RENUMBER,
+        help="write annotations whose category ids are 1, 2, 3 and so on",
+        description="Write NAME.renumbered.json beside each NAME.json, with category ids from 1 "
+        "in the order of the ids given. One id becomes the same in all files.",
+        epilog=help_texts.RENUMBER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    renumber.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="COCO annotations: those of training, validation and test, all at once",
+    )
+
+
+def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--for",
+        dest="action_for",
+        type=Action,
+        choices=list(Action),
+        default=Action.TRAIN,
+        metavar="ACTION",
+        help=f"{what}: train (default), " + ", ".join(list(Action)[1:]),
+    )
+
+
+def _add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e",
+        "--experiment",
+        dest="spec",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the experiment spec (YAML)",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="overrides of the spec: dotted key, YAML value",
+    )
+
+
+def share_cores(env: MutableMapping[str, str]) -> None:
+    """Let OpenMP's threads sleep soon where they wait for each other; call before torch is loaded.
+
+    By default they spin for milliseconds. Where others compute on the same cores, the thread that
+    all wait for then gets no core, since the waiting ones hold it (`tests/bench/busy_cores.py`).
+    Whoever sets one of these variables is respected.
+    """
+    if Env.OMP_WAIT_POLICY not in env:
+        env.setdefault(Env.SPIN_COUNT, SPIN_COUNT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = build_parser().parse_args(argv)
+    share_cores(os.environ)
+    if arguments.action == "rules":
+        return print_rules(arguments.json)
+    if arguments.action == RENUMBER:
+        return _renumber(arguments.files)
+    stages = {stage.value: stage for stage in Stage}
+    action = stages.get(arguments.action) or Action(arguments.action)
+    stop = threading.Event()
+    _stop_on_signals(stop, _GOODBYE if action in TRAINS else _GOODBYE_UNSAVED)
+    try:
+        return _run(action, arguments, stop)
+    # The one place where every exception becomes an exit code; nothing is swallowed.
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        failure = failure_of(error)
+        explain(failure, error)
+        write_termination(Result(action=action, failure=failure.as_failure()))
+        return failure.exit_code
+
+
+def _renumber(files: Sequence[Path]) -> int:
+    from dino_trainer.command import renumber
+
+    try:
+        return renumber.run(files)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        failure = failure_of(error)
+        explain(failure, error)
+        return failure.exit_code
+
+
+def _run(action: str, arguments: argparse.Namespace, stop: threading.Event) -> int:
+    if action == Stage.PREFLIGHT:
+        # Pillow and numpy, which nothing else here needs.
+        from dino_trainer.command.preflight import run
+
+        return run(
+            arguments.spec, arguments.overrides, arguments.report, stop, arguments.action_for
+        )
+    if action == Stage.RESULT:
+        from dino_trainer.command import result
+
+        return result.run(arguments.spec, arguments.overrides, arguments.action_for, stop)
+    if action == Stage.REPORT:
+        # Plotly and Optuna: two seconds that only this needs.
+        from dino_trainer.command import report
+
+        return report.run(arguments.spec, arguments.output)
+    overrides = arguments.overrides
+    if action == Action.TRAIN and arguments.search:
+        overrides = with_draw(arguments.search, arguments.spec, overrides)
+    return launch(Action(action), arguments.spec, overrides, stop)
+
+
+def _stop_on_signals(stop: threading.Event, goodbye: str) -> None:
+    """SIGTERM and SIGINT ask the action to stop after its step; a second Ctrl-C ends at once.
+
+    A second SIGTERM changes nothing: some process managers send several, and the checkpoint that
+    is being saved is worth more than their haste.
+    """
+
+    def asked(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not stop.is_set() and not is_rank():  # its launcher says so for all
+            # Not print: the signal may have arrived in the middle of one.
+            name = signal.Signals(number).name
+            os.write(2, f"{name}: {goodbye}.\n".encode())
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, asked)

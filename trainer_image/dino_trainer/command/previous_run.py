@@ -1,0 +1,78 @@
+"""What an earlier run left in the output, and what of it counts."""
+
+from __future__ import annotations
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.digest import differences, told
+from dino_api.kubectl_yaml.reader import read
+from dino_api.names import BEST_CHECKPOINT, LATEST, Action
+from dino_api.result import Checkpoint, Result
+from dino_trainer.detectors import model_uri
+from dino_trainer.errors import TrainerError
+from dino_trainer.report.reporter import RESULT_FILE
+from dino_trainer.results.output import Output
+from dino_trainer.storage.store import is_remote, local_path, open_store, sha256_of, split
+
+SPEC_FILE = "experiment.yaml"
+"""The spec of a run with every default filled in, beside its results."""
+
+
+def earlier_result(output: Output) -> Result | None:
+    """The result of the run that ended here last; None where there is none that can be read."""
+    path = output.fetch(RESULT_FILE)
+    return Result.from_termination_message(path.read_text(encoding="utf-8")) if path else None
+
+
+def still_holds(result: Result, output: Output, source: str | None) -> bool:
+    """Whether a result is that of the model that is there now, and its files are there.
+
+    source: what `source_digest` says now. A model that is gone makes no result outdated.
+    """
+    if source not in (None, result.source_digest):
+        return False
+    if result.checkpoint:
+        # Of a training only the best checkpoint is needed: people tidy up.
+        return output.exists(result.checkpoint.uri.rpartition("/")[2])
+    return all(output.holds(artifact) for artifact in result.artifacts)
+
+
+def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
+    """What lies where the action's model is read: its SHA-256, or what its store knows instead.
+
+    None for a training, and where there is no such file.
+    """
+    if action == Action.TRAIN:
+        return None
+    base, name = split(model_uri(spec, action))
+    store = open_store(base)
+    found = store.head(name)
+    if found is None:
+        return None
+    known = store.digest_of(name) if is_remote(base) else sha256_of(local_path(base) / name)
+    return f"sha256:{known}" if known else f"etag:{found.etag} {found.size}"
+
+
+def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
+    """By what keys the spec of an earlier run differs; empty where that is not to be read."""
+    try:
+        path = output.fetch(SPEC_FILE)
+        content = path and read(path.read_text(encoding="utf-8"))
+        before = ExperimentSpec.model_validate(content or None)
+    except (TrainerError, OSError, ValueError):  # of another release, or damaged
+        return ""
+    return told(differences(before, spec, action), "there")
+
+
+def kept_checkpoint(output: Output) -> Checkpoint | None:
+    """What a later attempt, or the user, can go on from after a failure."""
+    files = output.published()
+    latest, best = files.get(LATEST), files.get(BEST_CHECKPOINT)
+    main = best or latest
+    if main is None:
+        return None
+    return Checkpoint(
+        uri=main.uri,
+        latest_uri=latest.uri if latest else None,
+        sha256=main.sha256,
+        bytes=main.bytes,
+    )

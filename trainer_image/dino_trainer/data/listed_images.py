@@ -1,0 +1,103 @@
+"""The images of an S3 folder: those that the annotations list, each downloaded once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from dino_api.names import FailureReason
+from dino_trainer.data.ahead import PART
+from dino_trainer.data.image_store import Folder
+from dino_trainer.data.name_forms import composed
+from dino_trainer.data.nearby import Nearby
+from dino_trainer.data.staging_context import Work, key_of
+from dino_trainer.errors import TrainerError
+from dino_trainer.storage.byte_meter import human_bytes
+from dino_trainer.storage.store import Entry, Store, named, open_store, require_room
+
+_THREADS = 16
+# Names of other files that are kept, for saying what a missing one may be.
+_OTHERS = 100_000
+
+
+def download_listed(uri: str, names: set[str], work: Work) -> Folder:
+    """A folder with what is both listed in the annotations and there, in whatever form of Unicode.
+
+    What is missing is reported with the dataset's other flaws when it is loaded.
+    """
+    store, cache = open_store(uri, work.say), work.cache
+    wanted = set(map(composed, names))
+    entries: list[Entry] = []
+    others: list[str] = []
+    for entry in store.list():
+        if composed(entry.key) in wanted:
+            entries.append(entry)
+        elif len(others) < _OTHERS:
+            others.append(entry.key)
+    entries.sort()
+    keys = (*(entry.key for entry in entries), *others)
+    if not entries and names:
+        hint = Nearby(keys).hint(min(names))
+        why = f" ({min(names)}: {hint.cause})" if hint else ""
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"{uri} holds none of the {len(names)} images that the annotations list{why}.",
+            hint and hint.remedy,
+        )
+    objects = {entry: cache.path(f"images/{key_of(store, entry)}") for entry in entries}
+
+    def gather(into: Path) -> None:
+        wanted = [entry for entry, path in objects.items() if not path.exists()]
+        _download_all(store, {entry: objects[entry] for entry in wanted}, into, uri, work)
+        for entry, path in objects.items():
+            _link(path, into / entry.key)
+
+    root = cache.once(f"lists/{key_of(store, *entries)}", uri, gather)
+    return Folder(root, uri, keys)
+
+
+def _link(path: Path, at: Path) -> None:
+    """A second name for a file that never changes; a copy where the disk knows no such thing."""
+    with named(at):
+        at.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, at)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(path, at)
+
+
+def _download_all(
+    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: Work
+) -> None:
+    total = sum(entry.size for entry in wanted)
+    if not wanted:
+        return
+    require_room(total, scratch, uri)
+    work.say(f"Downloading {len(wanted)} images ({human_bytes(total)}) from {uri}")
+    meter = work.meter(f"downloading from {uri}", total)
+
+    def download(entry: Entry, path: Path) -> None:
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # Ours alone until it is whole: others may be downloading the same image.
+        aside = scratch.parent / path.name
+        if entry.size > PART:
+            store.download(entry.key, aside, meter)
+        else:
+            content = store.read_bytes(entry.key)  # a managed transfer costs more than most images
+            with named(aside):
+                aside.write_bytes(content)
+            meter(len(content))
+        with named(path):
+            os.replace(aside, path)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        jobs = [pool.submit(download, entry, path) for entry, path in wanted.items()]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        finally:
+            # After an error the pool would first download everything that still waits.
+            pool.shutdown(wait=True, cancel_futures=True)

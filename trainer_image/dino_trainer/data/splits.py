@@ -1,0 +1,70 @@
+"""The two data sets of a training, read and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dino_api.experiment import DataSource, ExperimentSpec
+from dino_trainer.data.coco import CocoDataset, class_names, load_coco
+from dino_trainer.data.scorable import check_scored
+from dino_trainer.data.stage import stage
+from dino_trainer.errors import invalid_dataset, invalid_spec
+from dino_trainer.run import RunContext
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both splits. `warnings` is what is odd and was not an error."""
+
+    train: CocoDataset
+    validation: CocoDataset
+    num_classes: int
+    warnings: list[str]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name by label, "" where none is known, for all `num_classes`."""
+        return class_names(self.train.categories, self.num_classes)
+
+
+def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
+    """Stage and read both splits; without validation data, training data stands in for it."""
+    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context)
+    warnings = list(train.warnings)
+    if spec.dataset.val_data_sources:
+        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context)
+        warnings += [text for text in validation.warnings if text not in warnings]
+    else:
+        validation = train
+        warnings.append("There is no validation data: metrics are those of the training data.")
+    most, key = spec.train.max_detections, "train.max_detections"
+    warnings += check_scored(validation, spec.dataset.eval_class_ids, most, key)
+    num_classes = count_classes(spec.dataset.num_classes, train)
+    for text in warnings:
+        context.reporter.event(f"Warning: {text}")
+    return Data(train, validation, num_classes, warnings)
+
+
+def read_split(sources: Sequence[DataSource] | None, key: str, context: RunContext) -> CocoDataset:
+    """One split, copied to this machine if it is elsewhere."""
+    if not sources:
+        raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
+    into = context.work_dir / "data"
+    return load_coco(stage(sources, into, context.reporter.say, context.stop))
+
+
+def count_classes(asked: int | None, train: CocoDataset) -> int:
+    """The number of classes: what the spec says, or what the data needs.
+
+    Raises:
+        TrainerError: InvalidDataset if the spec says less than the data needs.
+    """
+    needed = train.num_classes
+    if asked is None:
+        return needed
+    if asked < needed:
+        raise invalid_dataset(
+            f"dataset.num_classes is {asked}, but the largest category id is {needed - 1}, which "
+            f"takes {needed}.",
+            f"Set it to {needed} (numClasses of a DinoJob), or leave it out.",
+        )
+    return asked

@@ -1,0 +1,36 @@
+"""What every step of one staging needs, and the names that staged things have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+
+from dino_api.names import Env
+from dino_trainer.data.cache import Cache
+from dino_trainer.storage.byte_meter import ByteMeter
+from dino_trainer.storage.store import Entry, Say, Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """stop: when set, the copying ends with Preempted."""
+
+    cache: Cache
+    say: Say
+    stop: threading.Event | None
+
+    def meter(self, what: str, total: int) -> ByteMeter:
+        """Counts the bytes of one copy."""
+        return ByteMeter(what, total, self.say, self.stop)
+
+
+def key_of(store: Store, *entries: Entry) -> str:
+    """A name for exactly these objects: where they lie, and the store's own account of them.
+
+    What two servers call by one URI are different things.
+    """
+    server = os.environ.get(Env.S3_ENDPOINT, "")
+    told = [server, store.uri(""), *(f"{e.key} {e.size} {e.etag}" for e in entries)]
+    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:32]

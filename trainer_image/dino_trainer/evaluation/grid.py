@@ -1,0 +1,85 @@
+"""A picture that shows what the detector learned: validation images, found and true boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dino_trainer.data.coco import CocoImage
+from dino_trainer.data.transforms import read_image
+from dino_trainer.scoring.detection import Found
+
+TRUE = (255, 255, 255)
+# Distinct on photographs and for most colour-blind people (Okabe and Ito).
+COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
+           (204, 121, 167), (0, 114, 178)]  # fmt: skip
+CAPTION = 22
+
+
+def draw_grid(
+    images: Sequence[CocoImage],
+    found: Found,
+    class_names: Sequence[str],
+    path: Path,
+    threshold: float = 0.3,
+    columns: int = 4,
+    cell: tuple[int, int] = (400, 300),
+) -> None:
+    """Write a PNG with the given images in rows of `columns`.
+
+    Found boxes of at least `threshold` are coloured by class, with name and score; true boxes are
+    thin and white, crowds left out. Image i's boxes are those of `found.of(i)`.
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * cell[0], rows * cell[1] + CAPTION), (32, 32, 32))
+    caption = f"colour: found, with score (from {threshold:g})   white: true"
+    ImageDraw.Draw(sheet).text((6, 4), caption, fill=TRUE, font=_font(13))
+    for place, image in enumerate(images):
+        tile = draw_one(image, found.of(place), class_names, threshold, cell)
+        row, column = divmod(place, columns)
+        sheet.paste(tile, (column * cell[0], row * cell[1] + CAPTION))
+    sheet.save(path)
+
+
+def draw_one(
+    image: CocoImage,
+    found: Found,
+    class_names: Sequence[str],
+    threshold: float,
+    cell: tuple[int, int],
+) -> Image.Image:
+    """One image, fitted into a cell of (width, height) pixels, with its boxes."""
+    tile = read_image(image.file, image.width, image.height)
+    factor = min((cell[0] - 4) / tile.width, (cell[1] - 4) / tile.height)
+    size = max(1, round(tile.width * factor)), max(1, round(tile.height * factor))
+    tile = tile.resize(size)
+    draw = ImageDraw.Draw(tile)
+    for x, y, w, h in image.boxes[~image.crowd] * factor:
+        draw.rectangle((x, y, x + w, y + h), outline=TRUE, width=1)
+    for place in np.flatnonzero(found.scores >= threshold)[::-1]:  # the best end on top
+        label = int(found.labels[place])
+        box = tuple((found.boxes[place] * factor).tolist())
+        _draw_box(draw, box, f"{name_of(class_names, label)} {found.scores[place]:.2f}", label)
+    return tile
+
+
+def name_of(class_names: Sequence[str], label: int) -> str:
+    """A class's name, or its number where it has none."""
+    named = label < len(class_names) and class_names[label]
+    return named or f"class {label}"
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], text: str, label: int) -> None:
+    left, top, right, bottom = box
+    colour, font = COLOURS[label % len(COLOURS)], _font(11)
+    draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
+    _, _, width, height = draw.textbbox((0, 0), text, font=font)
+    above = max(0, top - height - 2)
+    draw.rectangle((left, above, left + width + 3, above + height + 2), fill=colour)
+    draw.text((left + 2, above), text, fill=(0, 0, 0), font=font)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,238 @@
+"""Two forms of one model on the same images: what was made beside what it was made from.
+
+The order of detections of nearly equal score is nothing that two runtimes agree on, nor is which of
+them come last into the selection. Hence detections are matched by class and overlap, each counting
+as much as its score, and never one after another.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from threading import Event
+
+import numpy as np
+import torch
+
+from dino_api.experiment import DatasetConfig
+from dino_api.names import FailureReason
+from dino_api.result import Comparison, Metrics, Scored
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.loader import Batch
+from dino_trainer.errors import TrainerError
+from dino_trainer.gates.scoring import Scoring
+from dino_trainer.model.targets import Targets
+from dino_trainer.model_files.info import Detector
+from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, Found, Scorer, detect
+from dino_trainer.scoring.matching import NOBODY, Boxes, match
+
+# Two boxes of one class that overlap by so much are the same detection.
+SAME_BOX = 0.9
+RANDOM_IMAGES = 8
+COCOS = Scoring()
+# A latency is the median of so many runs, or of as many as fit into so many seconds, 3 at least.
+_RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What to compare on; dataset None: random pictures. said: which they are, in words."""
+
+    dataset: CocoDataset | None
+    said: str
+
+
+def compare(
+    reference: Detector,
+    candidate: Detector,
+    dataset: CocoDataset | None,
+    config: DatasetConfig,
+    *,
+    scoring: Scoring = COCOS,
+    max_loss: float | None = None,
+    stop: Event | None = None,
+    progress: Counted | None = None,
+) -> Comparison:
+    """Run both on the same pictures.
+
+    Args:
+        reference: what the candidate was made from.
+        candidate: what was made.
+        dataset: real images with their boxes. None: seeded random pictures, without a mAP.
+        config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
+        scoring: which classes and how many detections count.
+        max_loss: the largest loss of mAP that the caller allows, noted in the result.
+        stop, progress: as of `detect`; the images of both models are counted.
+
+    Returns:
+        `matched` is the share of the reference's detections that the candidate has, too, each
+        weighted by its score; `loss` the reference's mAP minus the candidate's.
+
+    Raises:
+        TrainerError: Preempted where `stop` was set; Diverged for scores or boxes that are no
+            numbers.
+    """
+    size = _size(candidate, config)
+    models = (reference, candidate)
+    if dataset is None:
+        found = [_on_random(model, size) for model in models]
+        scores = [Metrics(), Metrics()]
+    else:
+        found = [
+            _detect(model, dataset, config, stop, _after(progress, turn))
+            for turn, model in enumerate(models)
+        ]
+        scorer = Scorer(dataset, scoring.class_ids, scoring.max_detections)
+        scores = [Metrics.from_coco(scorer.score(one)) for one in found]
+    for model, one in zip(models, found, strict=True):
+        _refuse_nan(model, one)
+    first, second = (
+        _scored(model, score, latency_ms(model, size))
+        for model, score in zip(models, scores, strict=True)
+    )
+    return Comparison(
+        reference=first,
+        candidate=second,
+        images=RANDOM_IMAGES if dataset is None else len(dataset.images),
+        matched=matched(found[0], found[1]),
+        loss=None if first.mAP is None or second.mAP is None else first.mAP - second.mAP,
+        max_loss=max_loss,
+        max_detections=None if dataset is None else scoring.max_detections,
+    )
+
+
+def matched(reference: Found, candidate: Found, iou: float = SAME_BOX) -> float | None:
+    """The share of the reference's detections that the candidate has, weighted by score.
+
+    None where the reference found nothing at all.
+    """
+    total = reference.scores.astype(np.float64).sum()
+    if not total:
+        return None
+    ours, theirs = Boxes.found(candidate), Boxes.found(reference)
+    chosen = match(ours, theirs, iou)
+    return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
+
+
+def in_words(found: Comparison) -> list[str]:
+    """How alike both are, as far as it is known: detections, then mAP."""
+    parts = []
+    if found.matched is not None:
+        parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
+    if found.loss is not None:
+        parts.append(scores(found))
+    return parts
+
+
+def scores(found: Comparison) -> str:
+    """Both mAPs; of how many detections, where they are not COCO's."""
+    most = found.max_detections or MOST_DETECTIONS
+    said = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
+    return f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}{said}"
+
+
+def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
+    """Median milliseconds of one picture of ``size`` (height, width), everything included.
+
+    A file with a fixed batch is run on a whole one, and the time divided by its images.
+    """
+    count = detector.info.batch_size or 1
+    batch = random_batch(count, size, 0).to(detector.device)
+    sizes = torch.tensor([size] * count)
+    seconds: list[float] = []
+    started = time.monotonic()
+    detector(batch, sizes)  # warms up
+    while len(seconds) < _FEWEST or (
+        len(seconds) < _RUNS and time.monotonic() - started < _SECONDS
+    ):
+        before = time.perf_counter()
+        for one in detector(batch, sizes):
+            one.scores.cpu()  # waits for a GPU
+        seconds.append(time.perf_counter() - before)
+    return 1000 * median(seconds) / count
+
+
+def random_batch(count: int, size: tuple[int, int], seed: int) -> Batch:
+    """Pictures of blurred noise, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((count, 3, 12, 12), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)
+    images = (255 * smooth).to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    return Batch(tuple(range(count)), images, None, Targets.collate([_NO_BOXES] * count))
+
+
+_NO_BOXES = (torch.empty(0, dtype=torch.int64), torch.empty(0, 4))
+
+
+def _size(candidate: Detector, config: DatasetConfig) -> tuple[int, int]:
+    size = candidate.info.input_size or config.augmentation.fixed_size
+    if size:
+        return size[0], size[1]
+    short = config.augmentation.test_random_resize
+    return short, short
+
+
+def _detect(
+    model: Detector,
+    dataset: CocoDataset,
+    config: DatasetConfig,
+    stop: Event | None,
+    progress: Counted | None,
+) -> Found:
+    found = detect(model, dataset, config, stop, progress=progress)
+    if found is None:
+        raise TrainerError(
+            FailureReason.PREEMPTED,
+            f"Stopped on request while {model.info.file.uri} was compared.",
+        )
+    return found
+
+
+def _after(progress: Counted | None, turn: int) -> Counted | None:
+    """Counts the images of both models as one piece of work."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(turn * total + done, 2 * total)
+
+
+def _on_random(model: Detector, size: tuple[int, int]) -> Found:
+    """What a model finds in random pictures, one after another."""
+    sizes = torch.tensor([size])
+    parts = [
+        model(random_batch(1, size, seed).to(model.device), sizes)[0]
+        for seed in range(RANDOM_IMAGES)
+    ]
+    return Found(
+        np.repeat(np.arange(RANDOM_IMAGES), [len(one.scores) for one in parts]),
+        torch.cat([one.labels for one in parts]).cpu().numpy(),
+        torch.cat([one.scores for one in parts]).cpu().numpy(),
+        torch.cat([one.boxes for one in parts]).cpu().numpy(),
+    )
+
+
+def _refuse_nan(model: Detector, found: Found) -> None:
+    if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
+        raise TrainerError(
+            FailureReason.DIVERGED,
+            f"{model.info.file.uri} finds boxes that are not numbers (NaN).",
+            "Take a checkpoint from before its training diverged, or a number format of more "
+            "digits.",
+        )
+
+
+def _scored(model: Detector, metrics: Metrics, milliseconds: float) -> Scored:
+    file = model.info.file
+    return Scored(
+        format=file.format,
+        precision=file.precision,
+        mAP=_known(metrics.mAP),
+        mAP50=_known(metrics.mAP50),
+        latency_ms=milliseconds,
+        bytes=file.bytes,
+    )
+
+
+def _known(score: float | None) -> float | None:
+    """-1 stands for a data set without a box to find."""
+    return None if score is None or score < 0 else score

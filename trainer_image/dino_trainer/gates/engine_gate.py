@@ -1,0 +1,69 @@
+"""No engine is published that was not compared with the ONNX file it was built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.result import Comparison
+from dino_trainer.data.splits import read_split
+from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.run import RunContext
+
+# Of annotated data to compare on, the first that the spec names.
+_SOURCES = ("test_data_sources", "quant_calibration_data_sources")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """max_loss: of mAP. least_matched: the share of detections that must be found again, or any."""
+
+    max_loss: float
+    least_matched: float | None
+
+
+# float32 in two runtimes differs by rounding alone. In float16 detections of low score come and go:
+# a detector of BCCD keeps 0.96 of its detections (0.996 of those above a score of 0.3) and all of
+# its mAP, one with random weights 0.83. What INT8 costs is a matter of mAP alone.
+LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limits(0.005, None)}
+# Random pictures show nothing that a detector is sure of: only gross errors count in float16.
+ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
+
+
+def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
+    """The test data, else the calibration data, else random pictures.
+
+    Raises TrainerError: those of reading the data.
+    """
+    for key in _SOURCES:
+        if sources := getattr(spec.dataset, key):
+            dataset = read_split(sources, key, context)
+            return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{key}")
+    return Pictures(
+        None,
+        "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "
+        "(datasets.test of a DinoJob)",
+    )
+
+
+def problems(found: Comparison, data_type: str) -> list[str]:
+    """Why the engine must not be published, one sentence each; none where it may."""
+    limits, said = LIMITS[data_type], []
+    if found.loss is not None and found.loss > limits.max_loss:
+        said.append(
+            f"its mAP is {found.candidate.mAP:.4f}, the ONNX file's {found.reference.mAP:.4f}: "
+            f"{data_type} may lose {limits.max_loss:g}."
+        )
+    least = ON_RANDOM[data_type] if found.loss is None else limits.least_matched
+    if least is not None and found.matched is not None and found.matched < least:
+        said.append(
+            f"it has {100 * found.matched:.1f} % of the ONNX file's detections, by class, overlap "
+            f"and score; {100 * least:g} % are needed for {data_type}."
+        )
+    return said
+
+
+def summary(found: Comparison) -> str:
+    """The comparison in a sentence."""
+    alike = ", ".join(in_words(found)) or "no detections"
+    return f"ONNX file and engine on {found.images} images: {alike}."

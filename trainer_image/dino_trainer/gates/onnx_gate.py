@@ -1,0 +1,94 @@
+"""No ONNX file is published that was not compared with the checkpoint it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.names import FailureReason
+from dino_api.result import Comparison
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.splits import read_split
+from dino_trainer.errors import TrainerError
+from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.run import RunContext
+
+# float32 against float32: anything beyond is not rounding.
+MAX_LOSS, LEAST_MATCHED = 0.0005, 0.99
+# Of data that the user has not asked to be compared on.
+MOST_IMAGES = 100
+# The training's data may have moved since; that is no reason not to export.
+_NOT_REACHED = {
+    FailureReason.INPUT_NOT_FOUND,
+    FailureReason.ACCESS_DENIED,
+    FailureReason.STORAGE_UNAVAILABLE,
+    FailureReason.INVALID_DATASET,
+    FailureReason.INVALID_SPEC,
+}
+
+
+def pictures(spec: ExperimentSpec, trained: ExperimentSpec, context: RunContext) -> Pictures:
+    """Real pictures if there are any.
+
+    All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
+    checkpoint's own spec, ``trained``, names; else random ones.
+
+    Raises:
+        TrainerError: those of reading `test_data_sources`, which the user has asked for.
+    """
+    if spec.dataset.test_data_sources:
+        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
+        return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
+    why = "the checkpoint names no data"
+    for key in ("val_data_sources", "train_data_sources"):
+        sources: Sequence[DataSource] | None = getattr(trained.dataset, key)
+        if not sources:
+            continue
+        try:
+            dataset = _some(read_split(sources, key, context))
+        except TrainerError as error:
+            if error.reason not in _NOT_REACHED:
+                raise
+            why = f"the data of its training cannot be read ({error.message})"
+            continue
+        return Pictures(dataset, f"{len(dataset.images)} images of the training's {key}")
+    return Pictures(
+        None,
+        f"random pictures, since {why}: no mAP is compared. Name real ones as "
+        "dataset.test_data_sources (datasets.test of a DinoJob)",
+    )
+
+
+def _some(dataset: CocoDataset) -> CocoDataset:
+    """At most 100 images, evenly spread."""
+    total = len(dataset.images)
+    if total <= MOST_IMAGES:
+        return dataset
+    chosen = [dataset.images[i * total // MOST_IMAGES] for i in range(MOST_IMAGES)]
+    return replace(dataset, images=tuple(chosen))
+
+
+def problems(found: Comparison) -> list[str]:
+    """Why the file must not be published, one sentence each; none where it may."""
+    said = []
+    if found.loss is not None and abs(found.loss) > MAX_LOSS:
+        said.append(
+            f"its mAP is {found.candidate.mAP:.4f}, the checkpoint's {found.reference.mAP:.4f}: "
+            f"they may differ by {MAX_LOSS:g}."
+        )
+    if found.matched is not None and found.matched < LEAST_MATCHED:
+        said.append(
+            f"it has {100 * found.matched:.1f} % of the checkpoint's detections, by class, overlap "
+            f"and score; {100 * LEAST_MATCHED:g} % are needed."
+        )
+    return said
+
+
+def summary(found: Comparison) -> str:
+    """The comparison in a sentence."""
+    parts = in_words(found)
+    times = found.reference.latency_ms, found.candidate.latency_ms
+    if None not in times:
+        parts.append(f"{times[0]:.1f} and {times[1]:.1f} ms for one image")
+    return f"Checkpoint and ONNX file on {found.images} images: {', '.join(parts)}."

@@ -1,0 +1,43 @@
+"""How a gate scores two models: as `dino evaluate` does by the same spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dino_api.experiment import ExperimentSpec
+from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.scorable import check_scored
+from dino_trainer.run import RunContext
+from dino_trainer.scoring.classes import scored_classes
+from dino_trainer.scoring.detection import MOST_DETECTIONS
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """class_ids: the categories that count, all if None. max_detections: of a class, in an image,
+    the best ones."""
+
+    class_ids: list[int] | None = None
+    max_detections: int = MOST_DETECTIONS
+
+
+def scoring(spec: ExperimentSpec, dataset: CocoDataset | None, context: RunContext) -> Scoring:
+    """That of the spec, for these images; boxes that are not counted so are said.
+
+    dataset: None for random pictures, which have no boxes.
+
+    Raises:
+        TrainerError: InvalidSpec for a class in dataset.eval_class_ids that the data does not
+            have; InvalidDataset where it has no box of those classes.
+    """
+    asked, most = spec.dataset.eval_class_ids, spec.evaluate.max_detections
+    if dataset is not None and (asked or _has_boxes(dataset)):
+        classes = None if asked is None else list(scored_classes(asked, dataset))
+        for text in check_scored(dataset, classes, most, "evaluate.max_detections"):
+            context.reporter.event(f"Warning: {text}")
+    return Scoring(asked, most)
+
+
+def _has_boxes(dataset: CocoDataset) -> bool:
+    """Of the pictures that an export takes from its training's data, none may have any."""
+    return any(not image.crowd.all() for image in dataset.images)

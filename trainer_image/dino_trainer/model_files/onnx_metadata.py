@@ -1,0 +1,139 @@
+"""What an ONNX file of ours says about itself, in its ``metadata_props``.
+
+Keys start with ``dino.``; every value is JSON. Whoever runs the file needs nothing else: the class
+names, how pixels are prepared, and the spec of the model, without where its data lay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.result import ModelFile
+from dino_trainer.errors import invalid_spec
+from dino_trainer.model_files.info import ModelInfo
+
+SCHEMA = 1
+PREFIX = "dino."
+# What `dino quantize` did to the file, and therein: that its weights have headroom, so that every
+# CPU computes the same.
+NOTE = f"{PREFIX}quantization"
+HEADROOM = "headroom"
+Variant = Literal["raw", "end_to_end"]
+_SECTIONS = ("model", "dataset", "train")
+_REMEDY = "Name a file that `dino export` or `dino quantize` of this release made."
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
+
+    ``headroom``: the INT8 weights of a quantized file are computed with exactly by every CPU.
+    """
+
+    spec: ExperimentSpec
+    class_names: tuple[str, ...]
+    input_size: tuple[int, int]
+    batch_size: int | None
+    num_select: int
+    variant: Variant
+    precision: str
+    checkpoint_sha256: str | None
+    headroom: bool = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether ONNX Runtime, unless asked to be exact, cuts sums off on x86 without VNNI."""
+        return self.precision == "int8" and not self.headroom
+
+    def to_props(self) -> dict[str, str]:
+        """As strings for ``metadata_props``."""
+        augmentation = self.spec.dataset.augmentation
+        content = {
+            "schema": SCHEMA,
+            "spec": _structure(self.spec),
+            "class_names": self.class_names,
+            "input_size": self.input_size,
+            "batch_size": self.batch_size,
+            "preprocessing": {
+                "channels": "RGB",
+                "mean": augmentation.input_mean,
+                "std": augmentation.input_std,
+                "scale": 1 / 255,
+            },
+            "num_select": self.num_select,
+            "variant": self.variant,
+            "precision": self.precision,
+            "checkpoint_sha256": self.checkpoint_sha256,
+        }
+        return {PREFIX + name: json.dumps(value) for name, value in content.items()}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str], where: str) -> Metadata:
+        """Read them from the file that ``where`` names.
+
+        Raises:
+            TrainerError: InvalidSpec where there are none, or those of another release.
+        """
+        if PREFIX + "schema" not in props:
+            raise invalid_spec(
+                f"{where} is an ONNX file without the metadata of `dino export`: what it detects "
+                "and how its input is prepared is not known.",
+                _REMEDY,
+            )
+        try:
+            content = {
+                name.removeprefix(PREFIX): json.loads(value)
+                for name, value in props.items()
+                if name.startswith(PREFIX)
+            }
+            return cls._from_content(content)
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise invalid_spec(
+                f"{where} has metadata that cannot be read ({type(error).__name__}: "
+                f"{str(error).splitlines()[0]}); its schema is {props[PREFIX + 'schema']}, and "
+                f"{SCHEMA} is known here.",
+                _REMEDY,
+            ) from error
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> Metadata:
+        if content["schema"] != SCHEMA:
+            raise ValueError("another schema")
+        height, width = content["input_size"]
+        return cls(
+            spec=ExperimentSpec.model_validate(content["spec"]),
+            class_names=tuple(content["class_names"]),
+            input_size=(int(height), int(width)),
+            batch_size=content["batch_size"],
+            num_select=int(content["num_select"]),
+            variant=content["variant"],
+            precision=content["precision"],
+            checkpoint_sha256=content["checkpoint_sha256"],
+            headroom=content.get(NOTE.removeprefix(PREFIX), {}).get(HEADROOM, False) is True,
+        )
+
+    def info(self, file: ModelFile) -> ModelInfo:
+        """What `Detector.info` says of the file."""
+        return ModelInfo(
+            file=file.model_copy(update={"precision": self.precision}),
+            spec=self.spec,
+            class_names=self.class_names,
+            input_size=self.input_size,
+            batch_size=self.batch_size,
+            num_select=self.num_select,
+        )
+
+
+def _structure(spec: ExperimentSpec) -> dict[str, Any]:
+    """The sections that say what the model is; no paths, which are its owner's business."""
+    content = spec.model_dump(mode="json", include=set(_SECTIONS))
+    for section in content.values():
+        for name in [name for name in section if name.endswith(("_data_sources", "_path", "_dir"))]:
+            del section[name]
+    return content

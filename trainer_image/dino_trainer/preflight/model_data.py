@@ -1,0 +1,79 @@
+"""What actions after training need of their data: it has to suit a model that exists already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.dataset import InferDataSource
+from dino_api.names import FailureReason
+from dino_trainer.data.pictures import Picture, find_pictures
+from dino_trainer.errors import TrainerError
+from dino_trainer.inference.classmap import names_by_label, read_lines
+from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.places import At
+from dino_trainer.preflight.sources import Split
+from dino_trainer.storage.store import Say, open_store, split
+
+# Fewer images than these miss what is rare, and ranges come out too small.
+ENOUGH = 32
+
+
+def check_given(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> None:
+    """Categories that the model does not have, and calibration with hardly any images."""
+    classes = spec.dataset.num_classes
+    for one in splits:
+        if classes is not None:
+            unknown = (
+                f"{one.name} {id} {name!r} (the model has {classes} classes)"
+                for id, name in sorted(one.categories.items())
+                if id >= classes
+            )
+            findings.add_all("class-unknown", unknown, At(one.name))
+        if one.name == "calibration" and one.listed < ENOUGH:
+            findings.add("calibration-few", str(one.images), at=At(one.name))
+
+
+def check_pictures(
+    infer: InferDataSource,
+    classes: int | None,
+    into: Path,
+    findings: Findings,
+    say: Say,
+    stop: threading.Event | None,
+) -> list[Picture]:
+    """Lists the images of an inference, which become local, and reads its class map.
+
+    classes: of the model, where that is known. Returns the images.
+    Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
+    """
+    try:
+        lines = read_lines(_content(infer.classmap, say), infer.classmap)
+        if classes is not None:
+            names_by_label(lines, [""] * classes, infer.classmap)
+    except TrainerError as error:
+        _note(error, "classmap-unusable", findings)
+    try:
+        found = find_pictures(infer.image_dir, into, say, stop)
+        findings.add_all("pictures-left-out", found.left_out)
+        findings.add_all("pictures-lost", found.lost)
+        return found.pictures
+    except TrainerError as error:
+        _note(error, "pictures-absent", findings)
+        return []
+
+
+def _content(uri: str, say: Say) -> bytes:
+    base, name = split(uri)
+    return open_store(base, say).read_bytes(name)
+
+
+def _note(error: TrainerError, unusable: str, findings: Findings) -> None:
+    if error.reason == FailureReason.INPUT_NOT_FOUND:
+        findings.add("source-missing", error.message, longest=SENTENCES)
+    elif error.reason == FailureReason.INVALID_DATASET:
+        findings.add(unusable, error.message, longest=SENTENCES)
+    else:
+        raise error

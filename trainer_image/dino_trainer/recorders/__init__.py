@@ -1,0 +1,1 @@
+"""Services that record a training beside our own reports. Start at `sinks.recorded`."""

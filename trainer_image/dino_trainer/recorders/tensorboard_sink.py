@@ -1,0 +1,98 @@
+"""Event files for TensorBoard, below `tensorboard/` in the results.
+
+Each process that trains writes a file of its own; TensorBoard reads all of a folder as one run. The
+first event of a file says at which step it begins: points of later steps, which a killed process
+left behind, are then not shown twice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+from dino_api.result import Metrics, Progress
+from dino_trainer.report.meter import NO_PARTS, LossParts
+from dino_trainer.results.output import Output
+from dino_trainer.storage.store import Say
+
+FOLDER = "tensorboard"
+_MANY = 1000
+
+
+class TensorBoardSink:
+    """Collects values and writes them at each validation, where the file is also published.
+
+    step: where the training goes on.
+    """
+
+    def __init__(self, output: Output, say: Say, step: int) -> None:
+        self._output, self._say = output, say
+        # To the microsecond: a second training within this second would overwrite the first.
+        who = f"{socket.gethostname()}.{os.getpid()}"
+        self.name = f"{FOLDER}/events.out.tfevents.{time.time():017.6f}.{who}"
+        self._first, self._step = step, step
+        self._waiting: list[dict[str, Any]] = []
+        self._writer: Any = None
+        self._broken = False
+
+    def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
+        """Values of one step."""
+        self._step = progress.step or self._step
+        named = ("loss", "learning_rate", "images_per_second")
+        values = {name: getattr(progress, name) for name in named} | parts.named
+        self._note({f"train/{name}": value for name, value in values.items()})
+        if len(self._waiting) >= _MANY:
+            self._write(publish=False)
+
+    def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
+        """All statistics of one validation."""
+        values = metrics.model_dump(by_alias=False)
+        self._note({f"val/{name}": value for name, value in values.items()})
+        self._write(publish=True)
+
+    def close(self, outcome: str) -> None:
+        """What was not written yet."""
+        if self._waiting:
+            self._write(publish=True)
+        if self._writer:
+            self._writer.close()
+
+    def _note(self, values: dict[str, float | None]) -> None:
+        scalars = [{"tag": n, "simple_value": v} for n, v in values.items() if v is not None]
+        if not self._broken:
+            event = {"wall_time": time.time(), "step": self._step, "summary": {"value": scalars}}
+            self._waiting.append(event)
+
+    def _write(self, publish: bool) -> None:
+        waiting, self._waiting = self._waiting, []
+        if self._broken:
+            return
+        try:
+            # A second to import, which is better spent after the first steps.
+            from tensorboard.compat.proto.event_pb2 import Event
+
+            self._writer = self._writer or self._open()
+            for event in waiting:
+                self._writer.write(Event(**event).SerializeToString())
+            self._writer.flush()
+            if publish:
+                self._output.offer(self.name)
+        except Exception as error:  # noqa: BLE001  # whatever it is, training is worth more
+            self._broken = True
+            self._say(f"{self.name} cannot be written ({error}); going on without TensorBoard.")
+
+    def _open(self) -> Any:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        path = self._output.dir / self.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = RecordWriter(path.open("wb"))
+        now = time.time()
+        writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        start = SessionLog(status=SessionLog.START)
+        begin = Event(wall_time=now, step=self._first + 1, session_log=start)
+        writer.write(begin.SerializeToString())
+        return writer

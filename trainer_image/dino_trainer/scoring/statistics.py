@@ -1,0 +1,180 @@
+"""All numbers of an evaluation but the twelve statistics, from arrays.
+
+Shapes: t 10 overlaps (IoU 0.50, 0.55 … 0.95), r 101 recalls (0, 0.01 … 1), c classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_trainer.scoring.detection import MOST_DETECTIONS
+from dino_trainer.scoring.matching import NOBODY, Boxes
+from dino_trainer.scoring.operating import Point, Tally
+from dino_trainer.scoring.verdict import (
+    Hits,
+    Mistakes,
+    Verdict,
+    confusion,
+    hits,
+    judge,
+    mistakes,
+)
+
+RECALLS = np.linspace(0, 1, 101)
+THRESHOLDS = np.linspace(0, 1, 101)
+AT_50, AT_75 = 0, 5
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """What pycocotools' accumulate() leaves, for boxes of all sizes and the most detections.
+
+    precision: float64[t, r, c]. recall: float64[t, c]. -1 in both for classes without a true box.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, evaluated: Mapping[str, NDArray[np.float64]]) -> Accumulated:
+        """From the arrays of pycocotools, which have sizes and numbers of detections last."""
+        return cls(
+            np.asarray(evaluated["precision"])[:, :, :, 0, -1],
+            np.asarray(evaluated["recall"])[:, :, 0, -1],
+        )
+
+    def overall(self) -> NDArray[np.float64]:
+        """float64[t, r]: the mean of the classes that have a true box; zeros without any."""
+        known = (self.precision > -1).all(axis=(0, 1))
+        if not known.any():
+            return np.zeros(self.precision.shape[:2])
+        mean: NDArray[np.float64] = self.precision[:, :, known].mean(axis=2)
+        return mean
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class. AP, AP50, AP75 and AR (at the most detections) are None without a true box.
+
+    truths: true boxes, crowds left out. best: at the threshold with the largest F1, None where
+    nothing was found. used: at the threshold of the whole evaluation.
+    curve: precision at RECALLS at IoU 0.5. f1: F1 at THRESHOLDS.
+    """
+
+    id: int
+    name: str
+    truths: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ar: float | None
+    best: Point | None
+    used: Point
+    curve: NDArray[np.float64]
+    f1: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """best: the threshold for all classes together with the largest F1 (of all boxes, not a mean).
+
+    threshold: what `used`, `confusion`, `verdict` and `mistakes` are about: the given one, or best.
+    curves: float64[t, r], the mean of the classes. f1: F1 at THRESHOLDS of all classes together.
+    confusion: int64[c + 1, c + 1], true by found, background last.
+    """
+
+    classes: tuple[ClassScore, ...]
+    best: Point | None
+    used: Point
+    curves: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    confusion: NDArray[np.int64]
+    verdict: Verdict
+    mistakes: Mistakes
+
+    @property
+    def threshold(self) -> float:
+        return self.used.threshold
+
+
+def statistics(
+    found: Boxes,
+    truth: Boxes,
+    accumulated: Accumulated,
+    names: Mapping[int, str],
+    images: int,
+    threshold: float | None = None,
+    most: int = MOST_DETECTIONS,
+) -> Statistics:
+    """Of boxes that all belong to classes in `names`, whose order is that of `accumulated`.
+
+    names: name by category id, sorted by id. images: how many there are.
+    threshold: None takes the one with the largest F1; 0.5 where nothing right was found.
+    most: detections of a class in an image that count.
+    """
+    class_ids = np.array(list(names), np.int64)
+    matched = hits(found, truth, most=most)
+    tallies, whole = _tallies(found, truth, matched, class_ids)
+    best = whole.best()
+    if threshold is None:
+        threshold = best.threshold if best else 0.5
+    verdict = judge(found, truth, matched, threshold)
+    return Statistics(
+        tuple(_scores(tallies, accumulated, names, threshold)),
+        best,
+        whole.at(threshold),
+        accumulated.overall(),
+        whole.curve(THRESHOLDS),
+        confusion(found, truth, verdict, class_ids),
+        verdict,
+        mistakes(found, truth, verdict, images),
+    )
+
+
+def _tallies(
+    found: Boxes, truth: Boxes, matched: Hits, class_ids: NDArray[np.int64]
+) -> tuple[list[Tally], Tally]:
+    """Of each class, and of all together."""
+    counted, partners = matched
+    rows = np.flatnonzero(counted)
+    rows = rows[np.argsort(found.labels[rows], kind="stable")]
+    scores, right = found.scores[rows], partners[rows] != NOBODY
+    cuts = np.searchsorted(found.labels[rows], class_ids, side="right")[:-1]
+    truths = np.searchsorted(class_ids, truth.labels[~truth.crowd])
+    counts = np.bincount(truths, minlength=len(class_ids)).tolist()
+    parts = zip(np.split(scores, cuts), np.split(right, cuts), counts, strict=True)
+    return [Tally.of(*part) for part in parts], Tally.of(scores, right, sum(counts))
+
+
+def _scores(
+    tallies: Sequence[Tally], accumulated: Accumulated, names: Mapping[int, str], threshold: float
+) -> list[ClassScore]:
+    precision, recall = accumulated.precision, accumulated.recall
+    scores = []
+    for place, ((number, name), tally) in enumerate(zip(names.items(), tallies, strict=True)):
+        own = precision[:, :, place]
+        scores.append(
+            ClassScore(
+                id=number,
+                name=name,
+                truths=tally.truths,
+                ap=_mean(own),
+                ap50=_mean(own[AT_50]),
+                ap75=_mean(own[AT_75]),
+                ar=_mean(recall[:, place]),
+                best=tally.best(),
+                used=tally.at(threshold),
+                curve=np.maximum(own[AT_50], 0),
+                f1=tally.curve(THRESHOLDS),
+            )
+        )
+    return scores
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """None where pycocotools says -1: there is nothing to find."""
+    return None if (values < 0).any() else float(values.mean())

@@ -1,0 +1,131 @@
+"""What is right and what is wrong with the detections that score at least a threshold.
+
+A detection is first matched within its class, as COCO does: those matches are the right ones. What
+is left over is then matched across classes: an object that was found and given another name is one
+mistake, a confusion, and neither missed nor invented. Detections of an object whose class is marked
+as a crowd there count as neither. Shapes: n detections, m true boxes, i images, c classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_trainer.scoring.detection import MOST_DETECTIONS
+from dino_trainer.scoring.matching import NOBODY, Boxes, among_best, match
+
+
+class Kind(IntEnum):
+    """What a detection is."""
+
+    HIDDEN = 0  # below the threshold, or not among the best of its class that are scored
+    CROWD = 1
+    RIGHT = 2
+    CONFUSED = 3
+    FALSE = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """kinds: int64[n], a Kind each. partners: int64[n], true boxes, or NOBODY. missed: bool[m]."""
+
+    kinds: NDArray[np.int64]
+    partners: NDArray[np.int64]
+    missed: NDArray[np.bool_]
+
+
+Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
+
+
+def hits(found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
+    """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
+
+    most: that many of a class in an image count, the best ones.
+
+    Better detections choose first, so what scores less changes nothing about them.
+    """
+    scored = among_best(found, most)
+    partners = np.full(len(found), NOBODY)
+    partners[scored] = match(found.at(scored), truth, iou)
+    in_crowd = np.append(truth.crowd, False)[partners]  # the last place is NOBODY's
+    return scored & ~in_crowd, partners
+
+
+def judge(found: Boxes, truth: Boxes, within: Hits, threshold: float, iou: float = 0.5) -> Verdict:
+    """Every detection and every true box in its place.
+
+    within: the `hits` of both at that `iou`, which hold for all thresholds.
+    """
+    counted, partners = within
+    shown = found.scores >= threshold
+    partners = np.where(shown, partners, NOBODY)
+    kinds = np.full(len(found), Kind.HIDDEN)
+    kinds[shown & ~counted & (partners != NOBODY)] = Kind.CROWD
+    shown &= counted
+    kinds[shown] = np.where(partners[shown] != NOBODY, Kind.RIGHT, Kind.FALSE)
+    missed = ~truth.crowd
+    missed[partners[kinds == Kind.RIGHT]] = False
+
+    rest, lost = np.flatnonzero(kinds == Kind.FALSE), np.flatnonzero(missed)
+    across = match(found.at(rest), truth.at(lost), iou, same_class=False)
+    confused = across != NOBODY
+    kinds[rest[confused]] = Kind.CONFUSED
+    partners[rest[confused]] = lost[across[confused]]
+    missed[lost[across[confused]]] = False
+    return Verdict(kinds, partners, missed)
+
+
+def confusion(
+    found: Boxes, truth: Boxes, verdict: Verdict, class_ids: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """int64[c + 1, c + 1]: true class by found class; the last of each is the background.
+
+    class_ids: sorted, all that occur. Each true box that is no crowd is in one row, each detection
+    that counts in one column, so that the diagonal holds the right ones of each class.
+    """
+    background = len(class_ids)
+    table = np.zeros((background + 1, background + 1), np.int64)
+    found_as = np.searchsorted(class_ids, found.labels)
+    is_a = np.searchsorted(class_ids, truth.labels)
+    paired = np.isin(verdict.kinds, (Kind.RIGHT, Kind.CONFUSED))
+    np.add.at(table, (is_a[verdict.partners[paired]], found_as[paired]), 1)
+    np.add.at(table, (background, found_as[verdict.kinds == Kind.FALSE]), 1)
+    np.add.at(table, (is_a[verdict.missed], background), 1)
+    return table
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """By image, int64[i]: right detections, and the three kinds of mistakes."""
+
+    right: NDArray[np.int64]
+    missed: NDArray[np.int64]
+    false: NDArray[np.int64]
+    confused: NDArray[np.int64]
+
+    @property
+    def all(self) -> NDArray[np.int64]:
+        """int64[i]: how many mistakes an image has."""
+        return self.missed + self.false + self.confused
+
+    def worst(self, most: int) -> NDArray[np.int64]:
+        """Up to `most` images with mistakes, int64: those with most of them first.
+
+        A missed object, a detection of nothing and an object under a wrong name count one each. Of
+        equals the one with fewer right detections comes first, then the earlier one.
+        """
+        order = np.lexsort((self.right, -self.all))[:most]
+        return order[self.all[order] > 0]
+
+
+def mistakes(found: Boxes, truth: Boxes, verdict: Verdict, images: int) -> Mistakes:
+    """Counts by image, for `images` of them."""
+
+    def count(kind: Kind) -> NDArray[np.int64]:
+        return np.bincount(found.images[verdict.kinds == kind], minlength=images)
+
+    missed = np.bincount(truth.images[verdict.missed], minlength=images)
+    return Mistakes(count(Kind.RIGHT), missed, count(Kind.FALSE), count(Kind.CONFUSED))

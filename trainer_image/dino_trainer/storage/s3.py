@@ -1,0 +1,332 @@
+"""S3 by boto3: settings from the environment, patience with a server that is away, plain errors.
+
+Credentials are read by boto3 from the environment (or the pod's role) and never printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.exceptions import RetriesExceededError
+from s3transfer.subscribers import BaseSubscriber
+
+from dino_api.names import Env, FailureReason
+from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.storage import s3_region
+from dino_trainer.storage.s3_errors import translate
+from dino_trainer.storage.store import (
+    Entry,
+    Moved,
+    Say,
+    Stored,
+    changed,
+    named,
+    replacing,
+    sha256_of,
+)
+
+_PART = 16 * 1024 * 1024
+# The memory of a piece is used again for the next; that of a whole part would be asked for anew.
+_PIECE = 1024 * 1024
+_TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
+# What the server copies by itself goes in one request, which S3 allows up to 5 GB.
+_COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)
+_CONNECTIONS = 32
+# A server that was away for a minute must not cost a training that took days.
+_PATIENCE = 120.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach the server.
+
+    patience: seconds for which a server that does not answer is asked again, with growing pauses;
+    it also caps the wait for one answer, so that a stuck connection cannot outlast it by much.
+    """
+
+    endpoint: str | None
+    region: str
+    path_style: bool
+    patience: float = _PATIENCE
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Raises InvalidSpec for a value that is not of its form."""
+        return cls(
+            endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),
+            region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or "us-east-1",
+            path_style=_flag(env, Env.S3_PATH_STYLE),
+            patience=_seconds(env, Env.STORAGE_PATIENCE, _PATIENCE),
+        )
+
+
+def _endpoint(value: str) -> str | None:
+    if value and not value.startswith(("http://", "https://")):
+        raise invalid_spec(
+            f"{Env.S3_ENDPOINT}={value} is not a URL.",
+            "Write the S3 server as http://host:port or https://host.",
+        )
+    return value or None
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").lower()
+    if value not in ("", "true", "false"):
+        raise invalid_spec(f"{name}={value} is neither true nor false.", f"Set {name} to one.")
+    return value == "true"
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        value = float(env.get(name) or default)
+    except ValueError:
+        value = -1.0
+    if not (math.isfinite(value) and value >= 0):
+        raise invalid_spec(
+            f"{name}={env[name]} is not a number of seconds.", f"Set {name} to 120, for example."
+        )
+    return value
+
+
+@lru_cache(maxsize=4)
+def _client(settings: Settings) -> Any:
+    """One client for all threads and stores: a client costs 0.1 s and owns the connections."""
+    wait = max(1.0, min(60.0, settings.patience))
+    config = Config(
+        connect_timeout=min(10.0, wait),
+        read_timeout=wait,
+        max_pool_connections=_CONNECTIONS,
+        # Two quick tries here; `_patiently` waits between further ones and says so.
+        retries={"mode": "standard", "total_max_attempts": 2},
+        s3={"addressing_style": "path" if settings.path_style else "auto"},
+        # Older S3 servers refuse the checksum trailers that boto3 would add; we keep our own.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client = boto3.session.Session().client(
+        "s3", endpoint_url=settings.endpoint, region_name=settings.region, config=config
+    )
+    s3_region.watch(client)
+    return client
+
+
+def open_s3(uri: str, say: Say, settings: Settings | None = None) -> S3Store:
+    """The store at `s3://bucket[/prefix]`. Raises InvalidSpec for a URI without a bucket."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise invalid_spec(f"{uri} names no bucket.", "Write s3://bucket/path.")
+    return S3Store(bucket, prefix.strip("/"), settings or Settings.from_env(), say)
+
+
+class _Count(BaseSubscriber):
+    def __init__(self, moved: Moved) -> None:
+        self._moved = moved
+
+    def on_progress(self, bytes_transferred: int, **_: Any) -> None:
+        self._moved(bytes_transferred)
+
+
+class S3Store:
+    """The objects of one bucket under one prefix. Safe to use from several threads."""
+
+    def __init__(self, bucket: str, prefix: str, settings: Settings, say: Say) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self._settings = settings
+        self._say = say
+        self._hopeless_until = 0.0
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self.prefix}{key}"
+
+    def head(self, key: str) -> Entry | None:
+        found = self._head(key)
+        return found and Entry(key, found["ContentLength"], found["ETag"].strip('"'))
+
+    def exists(self, key: str) -> bool:
+        return self._head(key) is not None
+
+    def read_bytes(self, key: str) -> bytes:
+        return self._patiently(
+            key, lambda s3: s3.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+        )
+
+    def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
+        name, span = self.prefix + entry.key, f"bytes={start}-{end - 1}"
+
+        def ask(s3: Any) -> list[bytes]:
+            answer = s3.get_object(Bucket=self.bucket, Key=name, Range=span)
+            if answer["ETag"].strip('"') != entry.etag:
+                raise changed(self.uri(entry.key))
+            return list(iter(lambda: answer["Body"].read(_PIECE), b""))
+
+        return self._patiently(entry.key, ask)
+
+    def write_bytes(self, data: bytes, key: str) -> Stored:
+        digest = hashlib.sha256(data).hexdigest()
+        name = self.prefix + key
+        self._patiently(
+            key,
+            lambda s3: s3.put_object(
+                Bucket=self.bucket, Key=name, Body=data, Metadata={"sha256": digest}
+            ),
+        )
+        return Stored(self.uri(key), digest, len(data))
+
+    def download(self, key: str, path: Path, progress: Moved | None = None) -> None:
+        with named(path), replacing(path) as aside:
+            self._transfer(
+                key,
+                progress,
+                lambda manager, name, watch: manager.download(
+                    self.bucket, name, str(aside), subscribers=watch
+                ),
+            )
+
+    def upload(self, path: Path, key: str, progress: Moved | None = None) -> Stored:
+        with named(path):
+            stored = Stored(self.uri(key), sha256_of(path), path.stat().st_size)
+            extra = {"Metadata": {"sha256": stored.sha256}}
+            self._transfer(
+                key,
+                progress,
+                lambda manager, name, watch: manager.upload(
+                    str(path), self.bucket, name, extra_args=extra, subscribers=watch
+                ),
+            )
+        return stored
+
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self.bucket, "Key": self.prefix + key}
+        # A copy in parts would leave the metadata behind.
+        digest = {"sha256": self.digest_of(key) or ""}
+        extra = {"Metadata": digest, "MetadataDirective": "REPLACE"}
+        self._transfer(
+            to,
+            None,
+            lambda manager, name, _: manager.copy(source, self.bucket, name, extra_args=extra),
+            _COPY,
+        )
+
+    def remove(self, key: str) -> None:
+        self._patiently(key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.prefix + key))
+
+    def digest_of(self, key: str) -> str | None:
+        found = self._head(key)
+        return (found and found.get("Metadata", {}).get("sha256")) or None
+
+    def hurry(self) -> None:
+        self._hopeless_until = math.inf
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        token: dict[str, str] = {}
+        while True:
+            page = self._patiently(prefix, lambda s3, token=token: self._page(s3, prefix, token))
+            for item in page.get("Contents", ()):
+                key = item["Key"].removeprefix(self.prefix)
+                yield Entry(key, item["Size"], item["ETag"].strip('"'))
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _page(self, s3: Any, prefix: str, token: dict[str, str]) -> dict[str, Any]:
+        return s3.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token)
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self._patiently(
+                key, lambda s3: s3.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            )
+        except TrainerError as error:
+            if error.reason == FailureReason.INPUT_NOT_FOUND:
+                return None
+            raise
+
+    def _transfer(
+        self,
+        key: str,
+        moved: Moved | None,
+        start: Callable[..., Any],
+        config: TransferConfig = _TRANSFER,
+    ) -> None:
+        """Runs one managed transfer: large files go in parts, side by side."""
+        watch = [_Count(moved)] if moved else []
+
+        def once(s3: Any) -> None:
+            with create_transfer_manager(s3, config) as manager:
+                start(manager, self.prefix + key, watch).result()
+
+        self._patiently(key, once)
+
+    def _patiently(self, key: str, ask: Callable[[Any], T]) -> T:
+        """Asks again while the server is away, up to the settings' patience.
+
+        A checkpoint is worth waiting for: a server that restarts is back within seconds. But what
+        was given up a moment ago is not waited for again, so that a run ends soon after.
+        """
+        deadline = time.monotonic() + self._settings.patience
+        wait = 1.0
+        while True:
+            try:
+                return self._ask(key, ask)
+            except TrainerError as error:
+                if error.reason != FailureReason.STORAGE_UNAVAILABLE:
+                    raise
+                now = time.monotonic()
+                if now < self._hopeless_until:
+                    raise
+                if now + wait > deadline:
+                    self._hopeless_until = now + self._settings.patience
+                    raise
+                self._say(f"{error.message} Trying again in {wait:.0f} s.")
+            time.sleep(wait)
+            wait = min(2 * wait, 8.0)
+
+    def _ask(self, key: str, ask: Callable[[Any], T]) -> T:
+        try:
+            try:
+                found = ask(_client(self._settings))
+            except ClientError as error:
+                if not s3_region.says_nothing(error):
+                    raise
+                self._ask_aloud(key, error)
+                found = ask(_client(self._settings))
+        except (ClientError, BotoCoreError, RetriesExceededError) as error:
+            raise translate(error, self.uri(key), self._settings) from error
+        self._tell_of_region()
+        return found
+
+    def _ask_aloud(self, key: str, mute: ClientError) -> None:
+        """Asks for the first byte of what a HEAD was refused for: the refusal has words then.
+
+        Raises ClientError. Returns where it is not refused, as in a region that the answer named.
+        """
+        try:
+            _client(self._settings).get_object(
+                Bucket=self.bucket, Key=self.prefix + key, Range="bytes=0-0"
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "InvalidRange":  # an empty object
+                raise error from mute
+
+    def _tell_of_region(self) -> None:
+        """boto3 heals a wrong region in silence, at twice the requests."""
+        if region := s3_region.moved_to(_client(self._settings), self.bucket):
+            self._say(
+                f"Warning: bucket {self.bucket} is in region {region}, and "
+                f"{self._settings.region} was asked. Set spec.storage.region ({Env.S3_REGION}) to "
+                f"{region}."
+            )

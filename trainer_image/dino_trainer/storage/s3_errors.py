@@ -1,0 +1,147 @@
+"""What boto3's exceptions mean to the person who owns the bucket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from dino_api.names import Env, FailureReason
+from dino_trainer.errors import TrainerError
+from dino_trainer.storage.s3_region import right_region
+
+_DENIED = {
+    "403",
+    "Forbidden",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "AllAccessDisabled",
+    # versitygw, with status 404, for an access key that it does not know.
+    "XAdminUserNotFound",
+}
+_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
+_ELSEWHERE = {
+    "301",
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+_BUSY = {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests"}
+_PLAIN = (
+    (EndpointConnectionError, "no connection (refused, or the name is unknown)."),
+    (ConnectTimeoutError, "connecting took too long."),
+    (ReadTimeoutError, "the answer took too long."),
+)
+_CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
+
+
+class Asked(Protocol):
+    """Which server was asked; endpoint: None for Amazon's."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
+
+
+def translate(
+    error: ClientError | BotoCoreError | RetriesExceededError, uri: str, asked: Asked
+) -> TrainerError:
+    """The TrainerError of a failed request for `uri`."""
+    server = asked.endpoint or f"AWS S3 ({asked.region})"
+    if isinstance(error, RetriesExceededError):
+        return _away(error.last_exception, uri, server)
+    if isinstance(error, ClientError):
+        return _refused(error, uri, server, asked.region)
+    if isinstance(error, _CREDENTIALS):
+        return TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"There are no S3 credentials to read or write {uri} with.",
+            f"Name a secret in spec.storage.secretName, or set {Env.S3_ACCESS_KEY} and "
+            f"{Env.S3_SECRET_KEY}.",
+        )
+    if isinstance(error, InvalidRegionError):
+        return TrainerError(
+            FailureReason.INVALID_SPEC,
+            f"{asked.region!r} is no region.",
+            f"Set spec.storage.region ({Env.S3_REGION}) to one such as us-east-1.",
+        )
+    if isinstance(error, ParamValidationError):
+        return TrainerError(
+            FailureReason.INVALID_SPEC, f"{uri} is not a valid S3 address: {_one_line(error)}"
+        )
+    return _away(error, uri, server)
+
+
+def _refused(error: ClientError, uri: str, server: str, region: str) -> TrainerError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _ELSEWHERE or status == 301:
+        return _elsewhere(error, code, uri, region)
+    if code in _DENIED or (status in (401, 403) and code not in _BUSY):
+        return TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{server} refused access to {uri} ({_in_its_words(error) or status}).",
+        )
+    if code in _ABSENT or status == 404:
+        return _absent(code, uri, server)
+    if code in _BUSY or status >= 500:
+        return TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE, f"{server} answered {code or status} for {uri}."
+        )
+    return TrainerError(
+        FailureReason.INVALID_SPEC, f"{server} refused the request for {uri}: {_one_line(error)}"
+    )
+
+
+def _elsewhere(error: ClientError, code: str, uri: str, asked: str) -> TrainerError:
+    right = right_region(error)
+    known = right not in ("", asked)
+    where = f"in region {right}, and {asked} was asked" if known else f"not in region {asked}"
+    wanted = right if known else "the region it is in"
+    return TrainerError(
+        FailureReason.INVALID_SPEC,
+        f"The bucket of {uri} is {where} ({code}).",
+        f"Set spec.storage.region ({Env.S3_REGION}) to {wanted}.",
+    )
+
+
+def _in_its_words(error: ClientError) -> str:
+    """Code and message of an answer; the code alone where it had no body."""
+    said = error.response.get("Error", {})
+    code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
+    return f"{code}: {text[:300].rstrip('.')}" if text and not code.isdigit() else code
+
+
+def _absent(code: str, uri: str, server: str) -> TrainerError:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    what = (
+        f"no bucket {bucket}" if code == "NoSuchBucket" else f"no object {key} in bucket {bucket}"
+    )
+    return TrainerError(FailureReason.INPUT_NOT_FOUND, f"{server} has {what} (asked for {uri}).")
+
+
+def _away(error: Exception, uri: str, server: str) -> TrainerError:
+    plain = [words for kind, words in _PLAIN if isinstance(error, kind)]
+    return TrainerError(
+        FailureReason.STORAGE_UNAVAILABLE,
+        f"{server} did not answer a request for {uri}: {[*plain, _one_line(error)][0]}",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".") + "."
