@@ -33,13 +33,12 @@ from dino_api.result import ModelFile
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.loader import eval_loader
 from dino_trainer.data.stage import stage
-from dino_trainer.detectors import Detector, config_for
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.gates.compare import random_batch
 from dino_trainer.model import build_dino
-from dino_trainer.model_files.info import ModelInfo
+from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from tests.bench.harness import Bench, cannot_run, machine
 from tests.bench.photographs import data_folder
 

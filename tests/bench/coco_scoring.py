@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dino_trainer.data.coco import CocoDataset, CocoImage
-from dino_trainer.scoring.detection import Found, Scorer
+from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.scorer import Scorer
 from tests.bench.harness import machine, paired
 
 SIDE = 640

@@ -20,8 +20,8 @@ from dino_api.names import Action
 from dino_api.result import ModelFile, Result
 from dino_trainer.actions import inference
 from dino_trainer.data.loader import Batch
-from dino_trainer.detectors import ModelInfo
 from dino_trainer.model import Detections
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 

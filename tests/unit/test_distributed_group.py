@@ -18,11 +18,11 @@ from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import DatasetConfig
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.detectors import Detector
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
 from dino_trainer.machine.devices import pick_device
 from dino_trainer.model import build_dino
+from dino_trainer.model_files.info import Detector
 from dino_trainer.scoring.detection import Found, detect
 
 

@@ -23,6 +23,7 @@ from dino_trainer.distributed.meeting import OneNode
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.train import loop
+from dino_trainer.train.run import Run
 
 
 def a_run(folder: Path, name: str, *overrides: str) -> ExperimentSpec:
@@ -51,7 +52,7 @@ def rank_of_training(
     stop, seen, recorder = Event(), Seen(), Recorder()
     accumulate = loop.accumulate
 
-    def watched(run: loop.Run, batches: list, boxes: float) -> object:
+    def watched(run: Run, batches: list, boxes: float) -> object:
         seen.extend((run.step, index) for batch in batches for index in batch.indices)
         if run.step + 1 == stop_at and world.rank == world.size - 1:
             stop.set()

@@ -18,7 +18,7 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results.manifest import MANIFEST
 from dino_trainer.results.output import Output
-from dino_trainer.train import step
+from dino_trainer.train import loss as loss_module
 
 DAMAGE = {
     "a truncated upload": (LATEST, lambda data: data[:4000], 2),
@@ -145,13 +145,13 @@ def test_a_device_without_memory(
 
 def poison(monkeypatch: pytest.MonkeyPatch, number: int, change: Any) -> None:
     """The loss of this step is what `change` makes of it."""
-    forward, count = step.LossOf.forward, iter(range(1, 1000))
+    forward, count = loss_module.LossOf.forward, iter(range(1, 1000))
 
     def poisoned(self: Any, *arguments: Any) -> Any:
         loss = forward(self, *arguments)
         return change(loss) if next(count) == number else loss
 
-    monkeypatch.setattr(step.LossOf, "forward", poisoned)
+    monkeypatch.setattr(loss_module.LossOf, "forward", poisoned)
 
 
 def test_the_best_of_a_resumed_run_is_that_of_its_latest(tmp_path: Path) -> None:

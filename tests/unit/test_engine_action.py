@@ -20,7 +20,7 @@ from dino_api.loading import load
 from dino_api.names import Action, FailureReason
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import gen_trt_engine
-from dino_trainer.detectors import open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates import engine_gate
 from dino_trainer.results.output import Output

@@ -31,17 +31,18 @@ from dino_trainer.command.cli import main
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.detectors import ModelInfo
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections, build_dino
 from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.report.reporter import Reporter
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.detection import Scorer, detect
+from dino_trainer.scoring.detection import detect
+from dino_trainer.scoring.scorer import Scorer
 
 NAMES = ("", "red", "", "blue")
 

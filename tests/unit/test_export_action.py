@@ -22,8 +22,8 @@ from dino_api.loading import load
 from dino_api.names import ONNX_FILE, Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import export
-from dino_trainer.detectors import config_for, open_model
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError
 from dino_trainer.export.onnx_model import export_onnx
@@ -33,6 +33,7 @@ from dino_trainer.model import build_dino
 from dino_trainer.model.dino import Outputs, Predictions
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import LATEST
+from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import Found, detect
 

@@ -24,11 +24,11 @@ from dino_api.names import Action
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.actions import export, gen_trt_engine, quantize
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.detectors import ModelInfo
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates.compare import compare
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model import Detections
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from tests.tensorrt import engines, models
 

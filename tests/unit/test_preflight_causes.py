@@ -15,7 +15,7 @@ import pytest
 from preflight_lab import Lab, lab
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 __all__ = ["lab"]
 Rename = Callable[[str], str]

@@ -17,7 +17,7 @@ from dino_trainer.preflight import images as preflight_images
 from dino_trainer.preflight.causes import FOLLOWS, LEFT_OUT, WHOLE_FILE, Within, in_order, pairs
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 __all__ = ["lab"]
 PAIRS = sorted(pairs())

@@ -24,7 +24,7 @@ from dino_trainer.command.cli import main
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.stage import stage
 from dino_trainer.preflight import images
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 __all__ = ["lab"]
 

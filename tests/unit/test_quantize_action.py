@@ -18,9 +18,9 @@ from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import quantize
-from dino_trainer.detectors import config_for
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
+from dino_trainer.model_files.info import config_for
 from dino_trainer.quantize.calibration import prepared, spread
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext

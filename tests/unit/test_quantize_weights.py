@@ -18,13 +18,15 @@ from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import quantize
-from dino_trainer.detectors import config_for, model_uri, open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates.compare import matched
 from dino_trainer.model import build_dino, read_state
 from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.info import config_for
 from dino_trainer.model_files.int8_weights import Packed, read_packed
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.quantize.weight_only import FEWEST_WEIGHTS
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext

@@ -11,7 +11,8 @@ from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import s3
-from dino_trainer.storage.store import Store, open_store
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Store
 
 Open = Callable[..., tuple[Store, S3Answers, list[str]]]
 ASKED, RIGHT = "us-west-2", "eu-central-1"

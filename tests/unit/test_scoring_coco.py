@@ -20,7 +20,8 @@ from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.model import build_dino
-from dino_trainer.scoring.detection import Found, Scorer, detect, join
+from dino_trainer.scoring.detection import Found, detect, join
+from dino_trainer.scoring.scorer import Scorer
 
 CATEGORIES = [1, 3, 7]
 

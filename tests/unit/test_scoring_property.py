@@ -35,7 +35,8 @@ from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.evaluation.predictions import write_predictions
-from dino_trainer.scoring.detection import Found, Scorer
+from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.scorer import Scorer
 
 EXAMPLES = int(os.environ.get("DINO_SCORER_EXAMPLES", "200"))
 SIDE, MOST_IMAGES = 200, 5

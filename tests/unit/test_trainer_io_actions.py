@@ -23,7 +23,7 @@ from dino_trainer.report import reporter
 from dino_trainer.report.quiet_reporter import SilentTerminal
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import shape_section
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 
 class Evaluation(Command):

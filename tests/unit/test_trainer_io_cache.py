@@ -31,7 +31,7 @@ from dino_trainer.data.lock import Lock
 from dino_trainer.data.pumped import Pumped
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 
 class Source:

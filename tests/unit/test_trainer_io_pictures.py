@@ -11,7 +11,7 @@ from s3_server import BUCKET, S3Server
 
 from dino_trainer.data.pictures import Gathered, Picture, find_pictures, in_order, is_picture
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 FILES = ("a/img10.JPG", "a/img2.jpeg", "b/deep/z.webp", "b/x.png", "top.bmp")
 OTHERS = (

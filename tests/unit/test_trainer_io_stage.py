@@ -14,7 +14,7 @@ from dino_trainer.data.coco import load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource, stage
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import open_store
+from dino_trainer.storage.opening import open_store
 
 
 @dataclass
@@ -168,7 +168,7 @@ def test_a_full_disk_is_noticed_before_the_download(
     folder = a_folder(tmp_path / "data")
     archive = bucket.put("t/images.tar.gz", an_archive(tmp_path / "images.tar.gz"))
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr("dino_trainer.storage.store.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("dino_trainer.storage.files.shutil.disk_usage", lambda _: usage)
     with pytest.raises(TrainerError, match="has 100 free") as caught:
         run(tmp_path / "work", Source(archive, str(folder / "annotations.json")))
     assert caught.value.exit_code == 74

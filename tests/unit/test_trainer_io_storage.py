@@ -17,7 +17,9 @@ import pytest
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import Store, open_store, split
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Store
+from dino_trainer.storage.uris import split
 
 LARGE = 40 * 1024 * 1024
 

@@ -17,7 +17,7 @@ from dino_trainer.data.splits import Data, load_data
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import step
-from dino_trainer.train.loop import Run
+from dino_trainer.train.run import Run
 from dino_trainer.train.setup import micro_batch, prepare
 
 # Denoising draws its noise batch by batch. Plain SGD keeps small differences small.

@@ -14,7 +14,7 @@ from dino_api.result import Metrics
 from dino_trainer.actions import train
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
-from dino_trainer.storage.store import sha256_of
+from dino_trainer.storage.files import sha256_of
 from dino_trainer.train import loop
 from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.keeper import OutputKeeper

@@ -9,6 +9,7 @@ import torch
 from training_builders import Recorder, latest, run, spec_for
 
 from dino_trainer.errors import TrainerError
+from dino_trainer.train import loss as loss_module
 from dino_trainer.train import step
 
 EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=step")
@@ -17,13 +18,13 @@ EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=ste
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sixth image, 6.png, is not a number."""
-    forward = step.LossOf.forward
+    forward = loss_module.LossOf.forward
 
     def loss(self, batch, noise, num_boxes):
         found = forward(self, batch, noise, num_boxes)
         return found * float("nan") if 5 in batch.indices else found
 
-    monkeypatch.setattr(step.LossOf, "forward", loss)
+    monkeypatch.setattr(loss_module.LossOf, "forward", loss)
 
 
 @pytest.mark.usefixtures("poisoned")

@@ -14,15 +14,17 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import ModelFile
-from dino_trainer.detectors import config_for, format_of, model_uri, open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
-from dino_trainer.model_files.info import ModelInfo, check_structure
+from dino_trainer.model_files.info import ModelInfo, check_structure, config_for
+from dino_trainer.model_files.naming import format_of, model_uri
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.detection import Scorer, detect
-from dino_trainer.storage.store import sha256_of
+from dino_trainer.scoring.detection import detect
+from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.storage.files import sha256_of
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from dino_trainer.machine import devices
 from dino_trainer.model_files import checkpoint
 from dino_trainer.report.meter import LossParts, Meter
 from dino_trainer.train.ema import Ema
+from dino_trainer.train.loss import Parts
 from dino_trainer.train.optim import Schedule, build_optimizer
-from dino_trainer.train.step import Parts, StepLosses
+from dino_trainer.train.step import StepLosses
 from dino_trainer.train.weights import freeze
 from tests.bench.train_step_counts import Count, copies_to_host
 

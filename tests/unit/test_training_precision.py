@@ -83,7 +83,7 @@ def test_a_gradient_that_does_not_fit_costs_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scaled by 2**120 gradients overflow; each time the scale is halved, and nothing changes."""
-    monkeypatch.setattr(loop, "grad_scaler", scaled(2.0**120))
+    monkeypatch.setattr("dino_trainer.train.run.grad_scaler", scaled(2.0**120))
     spec = spec_for(
         tmp_path,
         "train.precision=fp16",
@@ -104,7 +104,7 @@ def test_a_gradient_that_does_not_fit_costs_one_step(
 def test_a_gradient_that_never_fits_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "grad_scaler", scaled(2.0**120))
+    monkeypatch.setattr("dino_trainer.train.run.grad_scaler", scaled(2.0**120))
     monkeypatch.setattr(loop, "OVERFLOWS", 3)
     recorder = Recorder()
     with pytest.raises(TrainerError, match="at epoch 1, step 3 of 8") as caught:

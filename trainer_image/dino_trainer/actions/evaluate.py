@@ -15,19 +15,22 @@ from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.data.splits import read_split
-from dino_trainer.detectors import Detector, config_for, model_uri, open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
 from dino_trainer.evaluation.predictions import write_predictions
 from dino_trainer.evaluation.summary import coco_lines, summary
 from dino_trainer.machine import devices
+from dino_trainer.model_files.info import Detector, config_for
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
-from dino_trainer.scoring.detection import Found, Scorer, detect
+from dino_trainer.scoring.detection import Found, detect
 from dino_trainer.scoring.matching import Boxes
+from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.json", "report.html"
 PICTURED = 12

@@ -13,8 +13,8 @@ import onnx
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import ONNX_FILE, Action, FailureReason
 from dino_api.result import Comparison, Progress, Result
-from dino_trainer.detectors import config_for, file_at, model_uri, open_model, refuse_existing
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.onnx_model import export_onnx
@@ -24,9 +24,13 @@ from dino_trainer.gates.publishing import published, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
 from dino_trainer.model import Dino
+from dino_trainer.model_files.info import config_for
+from dino_trainer.model_files.naming import file_at, model_uri, refuse_existing
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.store import open_store, replacing, split
+from dino_trainer.storage.files import replacing
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.uris import split
 
 REPORT = "export.json"
 SIDE = 640  # TAO's default

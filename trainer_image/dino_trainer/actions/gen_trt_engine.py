@@ -14,18 +14,22 @@ from onnxscript import ir
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import ENGINE_FILE, Action, FailureReason
 from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
-from dino_trainer.detectors import config_for, format_of, model_uri, open_model, refuse_existing
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates import engine_gate
 from dino_trainer.gates.compare import Pictures, compare
 from dino_trainer.gates.publishing import published, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.model_files.info import config_for
+from dino_trainer.model_files.naming import format_of, model_uri, refuse_existing
 from dino_trainer.quantize.engine_calibration import quantized
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.store import open_store, replacing, sha256_of, split
+from dino_trainer.storage.files import replacing, sha256_of
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.uris import split
 from dino_trainer.tensorrt import build, engine_metadata, gpu, latency, python_api
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, Source
 from dino_trainer.tensorrt.gpu import Gpu

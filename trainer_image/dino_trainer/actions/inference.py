@@ -6,7 +6,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_api.result import Artifact, Dataset, Result
 from dino_trainer.data.pictures import Gathered, find_pictures
-from dino_trainer.detectors import Detector, ModelInfo, config_for, model_uri, open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
@@ -15,9 +15,13 @@ from dino_trainer.inference.pipeline import Watch, run_through
 from dino_trainer.inference.tally import Tally
 from dino_trainer.inference.writer import Style, Writer
 from dino_trainer.machine import devices
+from dino_trainer.model_files.info import Detector, ModelInfo, config_for
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import section_of
-from dino_trainer.storage.store import open_store, replacing, split
+from dino_trainer.storage.files import replacing
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.uris import split
 
 REPORT = "report.html"
 _NAMED = 5

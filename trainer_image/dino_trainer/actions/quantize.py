@@ -21,8 +21,8 @@ from dino_api.names import (
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
-from dino_trainer.detectors import config_for, file_at, format_of, model_uri, open_model
 from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates.compare import Pictures, compare, scores
@@ -30,7 +30,8 @@ from dino_trainer.gates.onnx_gate import pictures
 from dino_trainer.gates.publishing import published, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
-from dino_trainer.model_files.info import Detector
+from dino_trainer.model_files.info import Detector, config_for
+from dino_trainer.model_files.naming import file_at, format_of, model_uri
 from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
 from dino_trainer.quantize.calibration import check_count, prepared, spread
 from dino_trainer.quantize.page import page
@@ -38,7 +39,7 @@ from dino_trainer.quantize.this_cpu import cuts_off
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 REPORT = "report.html"
 _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"

@@ -18,8 +18,10 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
 from dino_trainer.recorders.sinks import recorded
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
-from dino_trainer.storage.store import Stored, sha256_of
+from dino_trainer.storage.files import sha256_of
+from dino_trainer.storage.store import Stored
 from dino_trainer.train import loop, state
+from dino_trainer.train.run import Run
 from dino_trainer.train.setup import Objective, prepare
 
 PICTURE = "validation.png"
@@ -70,7 +72,7 @@ def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Conten
     return world.broadcast(found)
 
 
-def announce(run: loop.Run, context: RunContext) -> None:
+def announce(run: Run, context: RunContext) -> None:
     """What is going to be trained, where, and what is doubtful about it."""
     plan, processes = run.plan, run.world.size
     each = f" in each of {processes} processes" if processes > 1 else ""
@@ -89,7 +91,7 @@ def announce(run: loop.Run, context: RunContext) -> None:
         context.reporter.event(f"Warning: {doubt}")
 
 
-def noted(run: loop.Run) -> str | None:
+def noted(run: Run) -> str | None:
     """What is to be known of the end of a training."""
     if run.standing.best is None:
         return (
@@ -99,7 +101,7 @@ def noted(run: loop.Run) -> str | None:
     return stopped_early(run)
 
 
-def stopped_early(run: loop.Run) -> str | None:
+def stopped_early(run: Run) -> str | None:
     """That early stopping ended the training, and why, in a sentence."""
     best, early = run.standing.best, run.spec.train.early_stopping
     if run.finished or best is None:
@@ -111,7 +113,7 @@ def stopped_early(run: loop.Run) -> str | None:
     )
 
 
-def conclude(run: loop.Run, context: RunContext, data: Data) -> Result:
+def conclude(run: Run, context: RunContext, data: Data) -> Result:
     """Publish the picture and say what came out."""
     top = run.standing.best
     if top is None:  # no validation had anything to find: the last weights are as good as any
@@ -165,7 +167,7 @@ def published(context: RunContext, name: str) -> Artifact:
     return Stored(context.output.uri(name), sha256_of(path), size).artifact(name)
 
 
-def draw_picture(run: loop.Run, context: RunContext, data: Data) -> Artifact:
+def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     """Draw what the best weights find in the first validation images, and publish it."""
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])

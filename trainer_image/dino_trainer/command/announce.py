@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dino_api.actions import ACTIONS, Data
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
-from dino_trainer.detectors import model_uri
 from dino_trainer.distributed.launcher import Shape
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.results.output import Output
 from dino_trainer.spec.needs import annotated
 from dino_trainer.storage.store import Say

@@ -48,7 +48,8 @@ from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.spec.file import read_spec
 from dino_trainer.spec.sections import section_of, shape_section
-from dino_trainer.storage.store import Say, replacing
+from dino_trainer.storage.files import replacing
+from dino_trainer.storage.store import Say
 
 ERROR_FILE = "error.log"
 

@@ -24,7 +24,8 @@ from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.spec.file import read_spec
 from dino_trainer.spec.sections import section_of
-from dino_trainer.storage.store import Say, replacing
+from dino_trainer.storage.files import replacing
+from dino_trainer.storage.store import Say
 
 REPORT_PAGE = "report.html"
 REPORT_DATA = "report.json"

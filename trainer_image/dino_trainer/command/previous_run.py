@@ -7,11 +7,14 @@ from dino_api.experiment.digest import differences, told
 from dino_api.kubectl_yaml.reader import read
 from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result
-from dino_trainer.detectors import model_uri
+from dino_api.yaml_reader import read
 from dino_trainer.errors import TrainerError
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.reporter import RESULT_FILE
 from dino_trainer.results.output import Output
-from dino_trainer.storage.store import is_remote, local_path, open_store, sha256_of, split
+from dino_trainer.storage.files import sha256_of
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.uris import is_remote, local_path, split
 
 SPEC_FILE = "experiment.yaml"
 """The spec of a run with every default filled in, beside its results."""

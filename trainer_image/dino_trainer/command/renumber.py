@@ -13,7 +13,7 @@ from typing import Any
 
 from dino_trainer.data.coco_entries import NotCoco, read_json
 from dino_trainer.errors import invalid_dataset, invalid_spec
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 _SUFFIX = ".renumbered.json"
 _SHOWN = 20

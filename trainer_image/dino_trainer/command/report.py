@@ -16,7 +16,7 @@ from dino_trainer.report.reporter import write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.search_report.page import page
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 PAGE, DATA = "report.html", "search.json"
 _REMEDY = "Give the search.json that a search left in its output."

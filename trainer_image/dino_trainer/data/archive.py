@@ -24,7 +24,7 @@ from dino_trainer.data.packing import again, followed, other_by_content, pack
 from dino_trainer.data.pumped import Pumped
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import HEAD
-from dino_trainer.storage.store import named
+from dino_trainer.storage.files import named
 
 # Left free for the checkpoint, the log and everybody else on the node.
 RESERVE_BYTES = 256 * 1024 * 1024

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from dino_trainer.data.lock import Lock
-from dino_trainer.storage.store import Say, named
+from dino_trainer.storage.files import named
+from dino_trainer.storage.store import Say
 
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR}
 

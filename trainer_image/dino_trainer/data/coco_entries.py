@@ -24,7 +24,7 @@ from dino_trainer.data.measured import Unmeasured, short_names, size_of
 from dino_trainer.data.measured import named as named_by_address
 from dino_trainer.data.rotated_boxes import is_rotated
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import named
+from dino_trainer.storage.files import named
 
 __all__ = [
     "Entries",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dino_trainer.storage.store import named
+from dino_trainer.storage.files import named
 
 # What systems keep beside people's files: forks, thumbnails, what was lost and what was deleted.
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")

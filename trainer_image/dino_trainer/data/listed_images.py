@@ -15,7 +15,9 @@ from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.staging_context import Work, key_of
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.store import Entry, Store, named, open_store, require_room
+from dino_trainer.storage.files import named, require_room
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Entry, Store
 
 _THREADS = 16
 # Names of other files that are kept, for saying what a missing one may be.

@@ -24,7 +24,9 @@ from dino_trainer.data.packing import stem
 from dino_trainer.data.stage import is_packed, packed, staging
 from dino_trainer.data.staging_context import Work
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.storage.store import Say, is_remote, local_path, open_store
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Say
+from dino_trainer.storage.uris import is_remote, local_path
 
 _NUMBER = re.compile(r"(\d+)")
 _NAMED = 5

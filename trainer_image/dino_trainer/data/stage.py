@@ -32,18 +32,10 @@ from dino_trainer.data.packing import is_archive, other_by_name
 from dino_trainer.data.staging_context import Work, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.store import (
-    Entry,
-    Say,
-    Store,
-    is_remote,
-    local_path,
-    named,
-    open_store,
-    require_room,
-    sha256_of,
-    split,
-)
+from dino_trainer.storage.files import named, require_room, sha256_of
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Entry, Say, Store
+from dino_trainer.storage.uris import is_remote, local_path, split
 
 
 class DataSource(Protocol):

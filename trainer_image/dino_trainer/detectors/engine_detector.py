@@ -12,11 +12,12 @@ from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import invalid_spec
-from dino_trainer.export.graph import RAW_INPUT
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Variant
-from dino_trainer.storage.store import Say, is_remote, open_store, print_line, split
+from dino_trainer.model_files.onnx_metadata import RAW_INPUT, Variant
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Say, print_line
+from dino_trainer.storage.uris import is_remote, split
 from dino_trainer.tensorrt import engine_metadata, gpu, python_api
 from dino_trainer.tensorrt.python_api import Engine
 

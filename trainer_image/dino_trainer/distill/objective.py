@@ -20,7 +20,7 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Criterion, Dino, Predictions
 from dino_trainer.model import Outputs as ModelOutputs
 from dino_trainer.model.layers import full_precision
-from dino_trainer.train.step import LossOf, Parts
+from dino_trainer.train.loss import LossOf, Parts
 
 # Side of the square that shows the shapes of features, where training has no fixed size.
 SIDE = 640

@@ -11,7 +11,7 @@ from torch import nn
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
 from dino_api.names import Action
 from dino_trainer.data.loader import Batch, normalise
-from dino_trainer.detectors import model_uri, open_model
+from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.distill.assignment import Detected, detections
 from dino_trainer.distill.features import Outputs, captured
@@ -19,6 +19,7 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Dino
 from dino_trainer.model.precision import autocast
 from dino_trainer.model_files.info import ModelInfo
+from dino_trainer.model_files.naming import model_uri
 from dino_trainer.run import RunContext
 
 

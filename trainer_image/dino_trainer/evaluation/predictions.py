@@ -9,7 +9,7 @@ import numpy as np
 
 from dino_trainer.scoring.detection import Found
 from dino_trainer.scoring.matching import Boxes
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 _AT_ONCE = 20_000
 

@@ -13,10 +13,6 @@ from dino_trainer.data.loader import normalise
 from dino_trainer.model import Dino
 from dino_trainer.model.boxes import cxcywh_to_xyxy
 
-RAW_INPUT = END_TO_END_INPUT = "inputs"
-RAW_OUTPUTS = ("pred_logits", "pred_boxes")
-END_TO_END_OUTPUTS = ("boxes", "scores", "labels")
-
 
 class Raw(nn.Module):
     """Normalised pixels to the last layer's logits and boxes: TAO's graph, input and outputs.

@@ -24,11 +24,11 @@ from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import nn
 
 from dino_trainer.errors import invalid_spec
-from dino_trainer.export.graph import END_TO_END_OUTPUTS, RAW_OUTPUTS, EndToEnd, Raw
+from dino_trainer.export.graph import EndToEnd, Raw
 from dino_trainer.export.opset import EXPORTED, lower
 from dino_trainer.model import Dino
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.onnx_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, Metadata
 
 PACKAGE = "dino-operator"
 _LARGEST = 2**31 - 1  # bytes of a protobuf

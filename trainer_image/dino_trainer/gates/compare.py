@@ -24,8 +24,9 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
-from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, Found, Scorer, detect
+from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, Found, detect
 from dino_trainer.scoring.matching import NOBODY, Boxes, match
+from dino_trainer.scoring.scorer import Scorer
 
 # Two boxes of one class that overlap by so much are the same detection.
 SAME_BOX = 0.9

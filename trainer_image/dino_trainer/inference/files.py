@@ -17,7 +17,8 @@ from typing import IO, Any, Protocol
 from dino_api.result import Artifact
 from dino_trainer.inference.objects import Objects, coco
 from dino_trainer.results.output import Output
-from dino_trainer.storage.store import is_remote, named, replacing
+from dino_trainer.storage.files import named, replacing
+from dino_trainer.storage.uris import is_remote
 
 PREDICTIONS = "predictions.json"
 

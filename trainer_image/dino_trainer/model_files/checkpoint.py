@@ -16,7 +16,7 @@ from dino_api import names
 from dino_trainer.model import read_state
 from dino_trainer.model.file_kind import kind_of
 from dino_trainer.model.weights import UNREADABLE
-from dino_trainer.storage.store import named, replacing
+from dino_trainer.storage.files import named, replacing
 
 LATEST, PREVIOUS, BEST = names.LATEST, names.PREVIOUS, names.BEST_CHECKPOINT
 FORMAT = 1

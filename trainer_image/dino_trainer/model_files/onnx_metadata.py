@@ -25,6 +25,10 @@ PREFIX = "dino."
 NOTE = f"{PREFIX}quantization"
 HEADROOM = "headroom"
 Variant = Literal["raw", "end_to_end"]
+# What the two graphs call their input and outputs.
+RAW_INPUT = END_TO_END_INPUT = "inputs"
+RAW_OUTPUTS = ("pred_logits", "pred_boxes")
+END_TO_END_OUTPUTS = ("boxes", "scores", "labels")
 _SECTIONS = ("model", "dataset", "train")
 _REMEDY = "Name a file that `dino export` or `dino quantize` of this release made."
 

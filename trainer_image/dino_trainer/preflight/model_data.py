@@ -15,7 +15,9 @@ from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.preflight.findings import SENTENCES, Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.preflight.sources import Split
-from dino_trainer.storage.store import Say, open_store, split
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Say
+from dino_trainer.storage.uris import split
 
 # Fewer images than these miss what is rare, and ranges come out too small.
 ENOUGH = 32

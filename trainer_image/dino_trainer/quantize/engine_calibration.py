@@ -17,10 +17,10 @@ from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.loader import normalise
 from dino_trainer.data.pictures import find_pictures
 from dino_trainer.data.splits import read_split
-from dino_trainer.detectors import config_for
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.inference.stream import stream
+from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
 
 BATCH = 8

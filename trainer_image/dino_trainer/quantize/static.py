@@ -30,7 +30,7 @@ from dino_trainer.quantize import headroom
 from dino_trainer.quantize.layers import Chosen, choose
 from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
-from dino_trainer.storage.store import named, replacing, sha256_of
+from dino_trainer.storage.files import named, replacing, sha256_of
 
 _TYPES = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
 

@@ -18,7 +18,7 @@ from dino_trainer.recorders.mlflow_sink import TRACKING_URI, MlflowSink
 from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.run import RunContext
-from dino_trainer.train.loop import Watcher
+from dino_trainer.train.run import Watcher
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 

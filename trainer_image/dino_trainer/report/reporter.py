@@ -21,7 +21,7 @@ from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.report.status_file import Status, StatusFile
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
-from dino_trainer.storage.store import replacing
+from dino_trainer.storage.files import replacing
 
 STATUS_FILE = "status.json"
 TERMINATION_LOG = Path(names.TERMINATION_LOG)

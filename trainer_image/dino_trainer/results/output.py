@@ -25,16 +25,10 @@ from dino_trainer.results.manifest import Listed, Manifest
 from dino_trainer.results.readback import confirm, damaged, doubt
 from dino_trainer.results.uploads import Job, Uploads
 from dino_trainer.storage.byte_meter import ByteMeter
-from dino_trainer.storage.store import (
-    Say,
-    Stored,
-    is_remote,
-    local_path,
-    named,
-    open_store,
-    print_line,
-    sha256_of,
-)
+from dino_trainer.storage.files import named, sha256_of
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Say, Stored, print_line
+from dino_trainer.storage.uris import is_remote, local_path
 
 # Of a pod's 120 seconds of grace the rest is for the step, the checkpoint and the last words.
 STOP_SECONDS, _SLICE = 90.0, 0.2

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dino_api.names import FailureReason
 from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError
-from dino_trainer.storage.store import Store, is_remote, local_path, sha256_of
+from dino_trainer.storage.files import sha256_of
+from dino_trainer.storage.store import Store
+from dino_trainer.storage.uris import is_remote, local_path
 
 
 def confirm(store: Store, artifacts: Iterable[Artifact]) -> None:

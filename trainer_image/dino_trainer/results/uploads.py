@@ -19,7 +19,8 @@ from pathlib import Path
 from threading import Event
 
 from dino_trainer.errors import TrainerError, failure_of
-from dino_trainer.storage.store import Say, named
+from dino_trainer.storage.files import named
+from dino_trainer.storage.store import Say
 
 
 @dataclass

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,17 +23,10 @@ from s3transfer.subscribers import BaseSubscriber
 from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.storage import s3_region
+from dino_trainer.storage.files import named, replacing, sha256_of
 from dino_trainer.storage.s3_errors import translate
-from dino_trainer.storage.store import (
-    Entry,
-    Moved,
-    Say,
-    Stored,
-    changed,
-    named,
-    replacing,
-    sha256_of,
-)
+from dino_trainer.storage.s3_settings import Settings
+from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed
 
 _PART = 16 * 1024 * 1024
 # The memory of a piece is used again for the next; that of a whole part would be asked for anew.
@@ -44,61 +35,7 @@ _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART,
 # What the server copies by itself goes in one request, which S3 allows up to 5 GB.
 _COPY = TransferConfig(multipart_threshold=4 << 30, multipart_chunksize=512 << 20)
 _CONNECTIONS = 32
-# A server that was away for a minute must not cost a training that took days.
-_PATIENCE = 120.0
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to reach the server.
-
-    patience: seconds for which a server that does not answer is asked again, with growing pauses;
-    it also caps the wait for one answer, so that a stuck connection cannot outlast it by much.
-    """
-
-    endpoint: str | None
-    region: str
-    path_style: bool
-    patience: float = _PATIENCE
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Raises InvalidSpec for a value that is not of its form."""
-        return cls(
-            endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),
-            region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or "us-east-1",
-            path_style=_flag(env, Env.S3_PATH_STYLE),
-            patience=_seconds(env, Env.STORAGE_PATIENCE, _PATIENCE),
-        )
-
-
-def _endpoint(value: str) -> str | None:
-    if value and not value.startswith(("http://", "https://")):
-        raise invalid_spec(
-            f"{Env.S3_ENDPOINT}={value} is not a URL.",
-            "Write the S3 server as http://host:port or https://host.",
-        )
-    return value or None
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    value = env.get(name, "").lower()
-    if value not in ("", "true", "false"):
-        raise invalid_spec(f"{name}={value} is neither true nor false.", f"Set {name} to one.")
-    return value == "true"
-
-
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
-    try:
-        value = float(env.get(name) or default)
-    except ValueError:
-        value = -1.0
-    if not (math.isfinite(value) and value >= 0):
-        raise invalid_spec(
-            f"{name}={env[name]} is not a number of seconds.", f"Set {name} to 120, for example."
-        )
-    return value
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
 from dino_trainer.results.output import Output
 from dino_trainer.train import state
 from dino_trainer.train.best import Kept, Standing
-from dino_trainer.train.loop import Run
+from dino_trainer.train.run import Run
 
 
 @dataclass(frozen=True)

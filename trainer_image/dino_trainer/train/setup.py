@@ -20,12 +20,14 @@ from dino_trainer.machine import devices
 from dino_trainer.model import Criterion, build_dino
 from dino_trainer.model_files.checkpoint import BEST, Content
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.detection import Scorer, detect
-from dino_trainer.train import loop, resuming, state, weights
+from dino_trainer.scoring.detection import detect
+from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.train import resuming, state, weights
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.keeper import OutputKeeper
+from dino_trainer.train.loss import LossOf
 from dino_trainer.train.optim import Schedule, build_optimizer
-from dino_trainer.train.step import LossOf
+from dino_trainer.train.run import Run, Validate
 
 # Makes what a training minimises, of its model and the plan of its steps.
 Objective = Callable[[nn.Module, TrainPlan], LossOf]
@@ -37,7 +39,7 @@ def prepare(
     data: Data,
     saved: Content | None,
     objective: Objective | None = None,
-) -> loop.Run:
+) -> Run:
     """Build everything that training needs and put it where `saved` left off.
 
     objective: what is minimised; None: the detector's own loss.
@@ -60,7 +62,7 @@ def prepare(
     )
     about = state.describe(spec, context.digest, data.class_names)
     keeper = OutputKeeper(context.output, about, data.train.digest)
-    training = loop.Run(
+    training = Run(
         spec=spec,
         plan=plan,
         model=model,
@@ -148,7 +150,7 @@ def distances_in(model: nn.Module) -> dict[str, int]:
     return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 
 
-def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> loop.Validate:
+def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
     micro = micro_batch(spec.dataset.batch_size)

@@ -17,12 +17,12 @@ from dino_api.experiment.digest import differences, told
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import Content
+from dino_trainer.model_files.fetching import fetch
 from dino_trainer.run import RunContext
 from dino_trainer.train import resuming
 from dino_trainer.train.best import Standing
-from dino_trainer.train.loop import Run
 from dino_trainer.train.optim import take_over
-from dino_trainer.train.weights import fetch
+from dino_trainer.train.run import Run
 
 NEEDED = {"model", "optimizer", "scaler", "position", "seed", "spec_digest", "dataset_digest"}
 

@@ -1,49 +1,16 @@
 """What a model starts from, and which parts of it stay as they are."""
 
 import difflib
-import hashlib
 from pathlib import Path
 
 from torch import nn
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import FailureReason
-from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.errors import invalid_spec
 from dino_trainer.model import load_backbone_weights, load_checkpoint_weights, read_state
 from dino_trainer.model.pretrained import IMAGENET
 from dino_trainer.model.weights import our_name
-from dino_trainer.storage.store import is_remote, local_path, open_store, split
-
-
-def fetch(uri: str, into: Path) -> Path:
-    """A local path for `uri`: itself if it is local, else a copy below `into`.
-
-    Raises:
-        TrainerError: InputNotFound, AccessDenied or StorageUnavailable.
-    """
-    if not is_remote(uri):
-        path = local_path(uri)
-        if path.is_dir():
-            raise TrainerError(
-                FailureReason.INPUT_NOT_FOUND,
-                f"{path} is a folder, not a file of weights.",
-                "Name the file within it; weights in several parts must be joined into one first.",
-            )
-        if not path.is_file():
-            raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
-        return path
-    path = place_of(uri, into)
-    folder, name = split(uri)
-    open_store(folder).download(name, path)
-    return path
-
-
-def place_of(uri: str, into: Path) -> Path:
-    """Where `fetch` puts, or finds, a file: no other URI has the same place."""
-    if not is_remote(uri):
-        return local_path(uri)
-    own = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    return into / "weights" / own / split(uri)[1]
+from dino_trainer.model_files.fetching import fetch
 
 
 def load_initial(model: nn.Module, spec: ExperimentSpec, work_dir: Path) -> list[str]:
