@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from dino_api.names import Env
-from dino_trainer.cli import share_cores
+from dino_trainer.command.cli import share_cores
 from tests.bench.harness import Pair, Times, machine
 
 NEIGHBOURS = 3  # for each core

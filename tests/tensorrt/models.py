@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper, parser
 
-from dino_api.experiment import ExperimentSpec, load
+from dino_api.experiment import ExperimentSpec
+from dino_api.loading import load
 from dino_trainer.model_files.onnx_metadata import Metadata
 
 SIZE = (32, 48)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from dino_api.experiment import load
+from dino_api.loading import load
 from dino_trainer.model_files.onnx_metadata import Metadata
 
 NAMES = ("", "red", "", "blue")

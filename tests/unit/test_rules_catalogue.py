@@ -17,7 +17,8 @@ from dino_api.problem import SpecErrors
 from dino_api.result import TERMINATION_LIMIT, Artifact, Dataset, Result
 from dino_api.rules.catalogue import Entry, catalogue
 from dino_api.rules.data import DATA_RULES, data_rule
-from dino_api.rules.resource import RESOURCE_RULES
+from dino_api.rules.experiment import RULES
+from dino_api.rules.resource.dinojob import RESOURCE_RULES
 from dino_trainer.command.cli import main
 
 ENTRIES = catalogue()

@@ -19,7 +19,7 @@ from dino_api import failures
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.result import Checkpoint, Metrics, Result
-from dino_trainer.command.cli import main
+from dino_trainer.command.cli import SPIN_COUNT, main
 from dino_trainer.errors import TrainerError
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext

@@ -20,7 +20,6 @@ from dino_api.experiment import ExperimentSpec, digest
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import TRAINS, Action, Env, FailureReason
 from dino_api.result import Failure, Result
-from dino_api.yaml_writer import Dumper
 from dino_trainer.command.announce import announce
 from dino_trainer.command.previous_run import (
     SPEC_FILE,

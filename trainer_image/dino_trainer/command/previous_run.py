@@ -7,7 +7,6 @@ from dino_api.experiment.digest import differences, told
 from dino_api.kubectl_yaml.reader import read
 from dino_api.names import BEST_CHECKPOINT, LATEST, Action
 from dino_api.result import Checkpoint, Result
-from dino_api.yaml_reader import read
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.reporter import RESULT_FILE
