@@ -20,7 +20,7 @@ from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Children, Object, Settings
-from dino_operator.plan.observed import crd_schema, dropped_keys
+from dino_operator.plan.observed import crd_schema, dropped_keys, job_action
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
@@ -133,8 +133,7 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     if spec.parent is not None and spec.parent.name:
         told = f"{spec.parent.kind} {spec.parent.name}"
         notes = (f"spec.parent: the model that {told} leaves is not known here.",)
-    searched = spec.action is Action.TRAIN and spec.automl_policy != "Disabled"
-    if not searched or not settings.automl:
+    if not job_action.asks_for_search(resource["spec"]) or not settings.automl:
         return Preview(tuple(_work(resource, settings)), notes)
     search = routing.search_for(View(resource, Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID

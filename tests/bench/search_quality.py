@@ -89,7 +89,7 @@ def wall_clock(seed: int) -> float:
         for number, one in trials.items():
             if one.is_live:
                 trials[number] = _after(one, curves[number], clock - began[number])
-        for number in pruning.verdict(trials.values(), PRUNING):
+        for number in pruning.to_stop(trials.values(), PRUNING):
             trials[number] = replace(trials[number], state="Pruned")
     return float(clock)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.model import Delete, Object, Patch, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
@@ -145,7 +145,7 @@ class Store:
     def _may_run(self, job: Object) -> None:
         """No GPU Job beside another, none after the end, none of a name that trains elsewhere."""
         for other in self.things[Kind.JOBS].values():
-            assert objects.is_finished(other), f"{objects.name_of(other)} is not finished"
+            assert is_finished(other), f"{objects.name_of(other)} is not finished"
         for pod in self.things[Kind.PODS].values():
             assert not objects.is_live(pod), f"{objects.name_of(pod)} may hold a GPU"
         owner = objects.controller_uid(job)

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from datetime import timedelta
 
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import DISRUPTED
 from dino_operator.plan.observed.objects import INDEX_LABEL
@@ -66,7 +66,7 @@ class World(Store):
     def admit(self, admitted: bool) -> None:
         """Kueue starts or stops what waits in its queue."""
         for job in self.jobs():
-            if queued(job) and not objects.is_finished(job):
+            if queued(job) and not is_finished(job):
                 if admitted and job["spec"].get("suspend"):
                     job["status"]["startTime"] = self._stamp()
                 if not admitted:
@@ -77,7 +77,7 @@ class World(Store):
     def control_jobs(self) -> None:
         """One round of the Job controller."""
         for job in self.jobs():
-            if objects.is_finished(job):
+            if is_finished(job):
                 continue
             pods = objects.pods_of(job, self.pods())
             live = [pod for pod in pods if objects.is_live(pod)]

@@ -13,9 +13,8 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.resources.dinoautoml import Profile
-from dino_operator.plan.model import Children, Object, Patch, Plan, Settings
+from dino_operator.plan.model import Children, Condition, Object, Patch, Plan, Settings, is_finished
 from dino_operator.plan.observed import objects
-from dino_operator.plan.reported import conditions
 from dino_operator.plan.search import decide
 from tests.builders import NOON
 from tests.unit.search_builders import a_search
@@ -118,7 +117,7 @@ class World:
 
     def _may_exist(self, made: Object) -> None:
         """Never two of a number, never more than parallelTrials, none too many, none too late."""
-        assert not conditions.is_over(self.automl), "nothing is made after the end"
+        assert not is_finished(self.automl), "nothing is made after the end"
         number = made["metadata"]["labels"].get(api.Label.TRIAL.value)
         if number is None:
             return
@@ -146,7 +145,7 @@ class World:
         if self.seen[0]["metadata"]["resourceVersion"] != self._version():
             raise Crash("409: planned from another version")
         assert told != self.automl.get("status"), "a write without a change"
-        if conditions.is_over(self.automl):
+        if is_finished(self.automl):
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before
         self.automl["status"] = copy.deepcopy(told)
@@ -177,7 +176,7 @@ class World:
 
     def live(self) -> list[Object]:
         """DinoJobs of trials that have not ended, by number."""
-        found = [each for each in self.dinojobs.values() if not objects.is_finished(each)]
+        found = [each for each in self.dinojobs.values() if not is_finished(each)]
         return [each for each in found if api.Label.TRIAL.value in each["metadata"]["labels"]]
 
     def tell(self, name: str, **told: Any) -> None:
@@ -265,8 +264,8 @@ class World:
 
     def says(self, kind: str) -> tuple[str, str, str]:
         """Status, reason and message of a condition."""
-        found = objects.condition(self.automl, kind) or {}
-        return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+        found = Condition.of(self.automl, kind)
+        return (str(found.is_true), found.reason, found.message) if found else ("", "", "")
 
 
 def report_pod(job: Object, said: Object, code: int) -> Object:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan.model import Children, Plan
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Children, Condition, Plan
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
 from tests.builders import Object, at, later
@@ -66,7 +65,7 @@ class Story:
         return told
 
     def reason(self, kind: str) -> str:
-        return str((objects.condition(self.resource, kind) or {}).get("reason"))
+        return (Condition.of(self.resource, kind) or Condition(False)).reason
 
     @property
     def status(self) -> Object:
@@ -165,8 +164,8 @@ def test_what_katib_never_says_is_said_in_the_condition() -> None:
     job = a_job(trial)
     pod = a_pod(job, "Pending", **waits("ImagePullBackOff", "no such image"))
     story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
-    running = objects.condition(story.resource, "Running") or {}
-    assert "no such image" in running["message"]
+    running = Condition.of(story.resource, "Running") or Condition(False)
+    assert "no such image" in running.message
 
 
 def test_a_missing_collector_is_the_end() -> None:

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.model import Object, Settings, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
@@ -274,7 +274,7 @@ class Adversary(RuleBasedStateMachine):
 
     @invariant()
     def one_job_runs(self) -> None:
-        unfinished = [job for job in self.world.jobs() if not objects.is_finished(job)]
+        unfinished = [job for job in self.world.jobs() if not is_finished(job)]
         assert len(unfinished) <= 1
         live = list(filter(objects.is_live, self.world.pods()))
         assert len({objects.controller_uid(pod) for pod in live}) <= 1

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.model import Condition, Object, Settings
 from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
@@ -126,9 +126,9 @@ async def test_a_pod_that_the_cache_has_not_seen_holds_the_next_job_back() -> No
     await bench.reconciler.reconcile(KEY)
     assert bench.world.created_jobs == BOTH, "its pod still lives"
     assert bench.world.dinojob is not None
-    said = objects.condition(bench.world.dinojob, "Running")
+    said = Condition.of(bench.world.dinojob, "Running")
     assert said is not None
-    assert said["reason"] == "WaitingForChild"
+    assert said.reason == "WaitingForChild"
 
 
 async def test_a_failure_is_not_judged_before_its_pod_was_seen() -> None:
@@ -179,9 +179,9 @@ async def test_the_job_of_a_stranger_is_left_alone() -> None:
     assert again == Settings("").recheck
     assert bench.world.created_jobs == []
     assert bench.world.dinojob is not None
-    said = objects.condition(bench.world.dinojob, "Running")
+    said = Condition.of(bench.world.dinojob, "Running")
     assert said is not None
-    assert said["reason"] == "ChildNameConflict"
+    assert said.reason == "ChildNameConflict"
     await bench.work()
     bench.world.remove(Kind.JOBS, bench.world.things[Kind.JOBS]["x-preflight-1"])
     await bench.work()
@@ -244,9 +244,9 @@ async def test_events_are_read_of_a_job_that_lacks_its_pod_and_said_once() -> No
     await bench.work()
     told = bench.world.dinojob
     assert told is not None
-    running = objects.condition(told, "Running") or {}
-    assert running["reason"] == "QuotaExceeded"
-    assert running["message"].startswith("no pod is created: exceeded quota: few. Remedy: ")
+    running = Condition.of(told, "Running") or Condition(False)
+    assert running.reason == "QuotaExceeded"
+    assert running.message.startswith("no pod is created: exceeded quota: few. Remedy: ")
     assert bench.world.writes - before == 2, "an event and a status, and nothing after"
 
 
@@ -274,5 +274,5 @@ async def test_without_the_right_to_read_them_jobs_run_all_the_same() -> None:
     await bench.work()
     told = bench.world.dinojob
     assert told is not None
-    said = (objects.condition(told, "Running") or {})["message"]
+    said = (Condition.of(told, "Running") or Condition(False)).message
     assert said == "no pod is created; kubectl describe job x-preflight-1 says why"

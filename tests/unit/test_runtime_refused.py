@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan.model import Delete, Object, Patch
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Condition, Delete, Object, Patch
 from dino_operator.runtime.client import ApiError, _decode
 from dino_operator.runtime.katib import Katib
 from dino_operator.runtime.keys import Key, Kind
@@ -61,8 +60,8 @@ class Refusing(Bench):
         found = self.world.things[self.key.kind]["x"]
         return dict(found.get("status") or {})
 
-    def running(self) -> Object:
-        return objects.condition({"status": self.status}, "Running") or {}
+    def running(self) -> Condition:
+        return Condition.of({"status": self.status}, "Running") or Condition(False)
 
 
 def submit(bench: Refusing, kind: str) -> None:
@@ -93,8 +92,8 @@ async def test_every_kind_of_child_and_every_kind_of_refusal(answer: Answer, kin
     bench.see()
     with pytest.raises(Refused):  # so that the queue has it tried again, later and later
         await bench.reconciler.reconcile(KEY)
-    assert bench.running()["reason"] == answer.judged
-    assert f"refuses {kind} " in bench.running()["message"]
+    assert bench.running().reason == answer.judged
+    assert f"refuses {kind} " in bench.running().message
     writes, tried = bench.world.writes, bench.tried
     await bench.pursue(6)
     assert bench.tried == tried + 6, "it is tried again"
@@ -103,7 +102,7 @@ async def test_every_kind_of_child_and_every_kind_of_refusal(answer: Answer, kin
     assert bench.posted.count("Refused") == 1
     bench.kinds.clear()
     await bench.pursue(2)
-    assert bench.running()["reason"] in ("Queued", "Checking"), "it goes on by itself"
+    assert bench.running().reason in ("Queued", "Checking"), "it goes on by itself"
 
 
 class Late(Refusing):
@@ -123,7 +122,7 @@ async def test_an_answer_that_tells_the_time_is_written_once() -> None:
     bench = Late("Job")
     submit(bench, "Job")
     await bench.pursue()
-    assert bench.running()["reason"] == "WebhookUnavailable"
+    assert bench.running().reason == "WebhookUnavailable"
     writes = bench.world.writes
     await bench.pursue(6)
     assert bench.tried == 7
@@ -189,7 +188,7 @@ async def test_every_trial_of_a_search(answer: Answer) -> None:
     bench.world._store(Kind.DINOAUTOMLS, a_search())
     await bench.pursue()
     assert bench.status["phase"] == "Pending"
-    assert bench.running()["reason"] == answer.judged
+    assert bench.running().reason == answer.judged
     writes = bench.world.writes
     await bench.pursue(2)
     assert bench.world.writes == writes
@@ -225,7 +224,7 @@ async def test_without_the_right_to_look_it_is_taken_as_missing() -> None:
     bench.world.get = forbidden  # type: ignore[method-assign]
     submit(bench, "Job")
     await bench.pursue()
-    assert bench.running()["reason"] == "QuotaExceeded"
+    assert bench.running().reason == "QuotaExceeded"
 
 
 async def test_a_change_that_is_refused() -> None:
@@ -238,8 +237,8 @@ async def test_a_change_that_is_refused() -> None:
     bench.kinds.add("patch")
     await bench.pursue()
     assert bench.status["phase"] == "Running"
-    assert (bench.running()["status"], bench.running()["reason"]) == ("True", "PolicyDenied")
-    assert "refuses a change of Job x-train-1" in bench.running()["message"]
+    assert (bench.running().is_true, bench.running().reason) == (True, "PolicyDenied")
+    assert "refuses a change of Job x-train-1" in bench.running().message
     writes = bench.world.writes
     await bench.pursue(3)
     assert bench.world.writes == writes
@@ -247,7 +246,7 @@ async def test_a_change_that_is_refused() -> None:
     bench.kinds.clear()
     await bench.pursue()
     assert bench.world.things[Kind.JOBS]["x-train-1"]["spec"]["suspend"] is True
-    assert bench.running()["reason"] == "Suspending"
+    assert bench.running().reason == "Suspending"
 
 
 async def test_a_deletion_that_is_refused() -> None:
@@ -262,8 +261,8 @@ async def test_a_deletion_that_is_refused() -> None:
     bench.world.delete = delete  # type: ignore[method-assign]
     bench.world.edit(suspend=True)
     await bench.pursue()
-    assert bench.running()["reason"] == "NotPermitted"
-    assert "does not delete Job x-train-1" in bench.running()["message"]
+    assert bench.running().reason == "NotPermitted"
+    assert "does not delete Job x-train-1" in bench.running().message
 
 
 async def test_a_namespace_that_goes_is_left_in_peace() -> None:
@@ -301,8 +300,8 @@ async def test_katibs_objects_that_may_not_be_read(monkeypatch: pytest.MonkeyPat
     bench = Refusing(key=SEARCH)
     bench.world._store(Kind.DINOAUTOMLS, a_search(engine="Auto"))
     await bench.pursue()
-    assert bench.running()["reason"] == "NotPermitted"
-    assert "does not show Experiment" in bench.running()["message"]
+    assert bench.running().reason == "NotPermitted"
+    assert "does not show Experiment" in bench.running().message
     assert "engine" not in bench.status
 
 

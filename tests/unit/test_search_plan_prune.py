@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from dino_api.resources.dinoautoml import Pruning
-from dino_operator.plan.search.engines.pruning import verdict
+from dino_operator.plan.search.engines.pruning import to_stop
 from dino_operator.plan.search.trials.trial import Point, Trial
 from tests.unit.search_builders import a_trial
 
@@ -38,31 +38,31 @@ def running(number: int, *curve: float) -> Trial:
     ],
 )
 def test_median(trials: list[Trial], pruning: Pruning, stopped: list[int]) -> None:
-    assert verdict([*DONE, *trials], pruning) == stopped
+    assert to_stop([*DONE, *trials], pruning) == stopped
 
 
 def test_a_failed_trial_is_not_compared_with() -> None:
     failed = a_trial(9, state="Failed", curve=(0.9, 0.9))
-    assert verdict([*DONE[:2], failed, running(1, 0.1, 0.1)], MEDIAN) == []
+    assert to_stop([*DONE[:2], failed, running(1, 0.1, 0.1)], MEDIAN) == []
 
 
 def test_rungs() -> None:
     """Factor 3 from epoch 1: rungs at 1, 3, 9. Of six at a rung two go on."""
     six = [running(n, n / 10) for n in range(1, 7)]
-    assert verdict(six, HALVING) == [1, 2, 3, 4]
+    assert to_stop(six, HALVING) == [1, 2, 3, 4]
     later = [running(n, *[n / 10] * 3) for n in range(5, 9)]
-    assert verdict(later, HALVING) == [5, 6, 7]  # of four at epoch 3 the best one
+    assert to_stop(later, HALVING) == [5, 6, 7]  # of four at epoch 3 the best one
     # All ten reached the first rung, where three go on; those at epoch 3 are judged there.
-    assert verdict([*six, *later], HALVING) == [1, 2, 3, 4, 5, 5, 6, 7]
+    assert to_stop([*six, *later], HALVING) == [1, 2, 3, 4, 5, 5, 6, 7]
 
 
 def test_the_first_at_a_rung_goes_on() -> None:
-    assert verdict([running(1, 0.1, 0.1, 0.1)], HALVING) == []
+    assert to_stop([running(1, 0.1, 0.1, 0.1)], HALVING) == []
 
 
 def test_before_the_first_rung_nothing_is_stopped() -> None:
     late = HALVING.model_copy(update={"start_epoch": 3})
-    assert verdict([running(1, 0.1, 0.1), running(2, 0.9, 0.9)], late) == []
+    assert to_stop([running(1, 0.1, 0.1), running(2, 0.9, 0.9)], late) == []
 
 
 def study_of(pruner: optuna.pruners.BasePruner) -> optuna.Study:
@@ -85,7 +85,7 @@ def test_median_agrees_with_optuna() -> None:
         for epoch, value in enumerate(curves[5][:3], start=1):
             asked.report(value, epoch)
         others = [a_trial(n, curve=tuple(each)) for n, each in enumerate(curves[:5])]
-        mine = verdict([*others, running(9, *curves[5][:3])], MEDIAN)
+        mine = to_stop([*others, running(9, *curves[5][:3])], MEDIAN)
         assert bool(mine) == asked.should_prune()
 
 
@@ -100,14 +100,14 @@ def test_halving_agrees_with_optuna_for_who_comes_last() -> None:
             asked.report(value, 1)
             stopped = asked.should_prune()
         trials = [running(n, value) for n, value in enumerate(scores, start=1)]
-        assert (7 in verdict(trials, HALVING)) == stopped
+        assert (7 in to_stop(trials, HALVING)) == stopped
 
 
 def test_points_between_validations() -> None:
     """With a validation every second epoch a rung is met by the next one."""
     low = Trial(1, "a", "Running", curve=(Point(2, 0.1), Point(4, 0.2)))
     high = Trial(2, "b", "Running", curve=(Point(2, 0.3), Point(4, 0.4)))
-    assert verdict([low, high], HALVING.model_copy(update={"start_epoch": 3})) == [1]
+    assert to_stop([low, high], HALVING.model_copy(update={"start_epoch": 3})) == [1]
 
 
 @pytest.mark.parametrize("epochs, start", [(1, 1), (3, 1), (4, 2), (10, 4), (50, 17)])

@@ -12,7 +12,7 @@ Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
 KueueSeen = Literal["unasked", "missing", "forbidden", "read"]
 """missing: it is not installed. forbidden: the operator may not read Workloads."""
-WORK = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
+GPU_KINDS = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
 """The kinds that cost GPU time."""
 
 Verb = Literal["create", "patch", "delete", "read"]
@@ -20,6 +20,39 @@ Verb = Literal["create", "patch", "delete", "read"]
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server sends it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a status: whether it is True, why, and a sentence.
+
+    since: its lastTransitionTime, of one that was read.
+    """
+
+    is_true: bool
+    reason: str = ""
+    message: str = ""
+    since: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, thing: Object, kind: str) -> Condition | None:
+        """The condition of that type in the status of an object, or None."""
+        for each in (thing.get("status") or {}).get("conditions", []):
+            if each.get("type") == kind:
+                reason, message = str(each.get("reason", "")), str(each.get("message", ""))
+                since = str(each.get("lastTransitionTime") or "")
+                return cls(each.get("status") == "True", reason, message, since)
+        return None
+
+
+def is_finished(thing: Object) -> bool:
+    """Whether Complete or Failed was ever said of a Job, a DinoJob or a DinoAutoML.
+
+    Neither is taken back. The Job controller says it only after the pods ended; we run nothing
+    again after it.
+    """
+    found = (Condition.of(thing, kind) for kind in ("Complete", "Failed"))
+    return any(each is not None and each.is_true for each in found)
 
 
 @dataclass(frozen=True)
@@ -183,16 +216,13 @@ class Plan:
         A second GPU Job or trial, a deleted or resumed Job, a false last word or a false event
         cannot be taken back.
         """
-        work = any(each["kind"] in WORK for each in self.creates)
+        work = any(each["kind"] in GPU_KINDS for each in self.creates)
         return work or bool(self.patches or self.deletes or self.events) or self.is_last_word
 
     @property
     def is_last_word(self) -> bool:
         """Whether the status says Complete or Failed."""
-        conditions = (self.status or {}).get("conditions", [])
-        return any(
-            c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
-        )
+        return is_finished({"status": self.status})
 
     @property
     def is_empty(self) -> bool:

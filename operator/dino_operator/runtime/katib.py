@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.plan.rendered.names import experiment_name
-from dino_operator.plan.reported import conditions
 from dino_operator.runtime.client import KATIB
 
 DISCOVERY_KEPT = 60.0
@@ -63,7 +62,7 @@ class Katib:
 
         Nothing is read for a search that has ended, or that does not run on Katib.
         """
-        if conditions.is_over(resource) or not _may_use(resource):
+        if is_finished(resource) or not _may_use(resource):
             self.forget(resource)
             return Seen()
         known = self._seen.get(objects.uid_of(resource))

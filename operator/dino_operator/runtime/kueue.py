@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import KueueSeen, Object
+from dino_operator.plan.model import KueueSeen, Object, is_finished
 from dino_operator.plan.observed import objects, queue_labels
-from dino_operator.plan.reported import conditions
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 
 DISCOVERY_KEPT = 60.0
@@ -52,7 +51,7 @@ class Kueue:
         Nothing is read unless an unfinished Job of it was suspended by someone else.
         """
         owner = objects.uid_of(resource)
-        job = None if conditions.is_over(resource) else _held(owner, jobs)
+        job = None if is_finished(resource) else _held(owner, jobs)
         if job is None:
             self._seen.pop(owner, None)
             return Seen()
@@ -96,7 +95,7 @@ class Kueue:
 def _held(owner: str, jobs: Iterable[Object]) -> Object | None:
     """The Job that someone else suspended."""
     for job in jobs:
-        ours = objects.controller_uid(job) == owner and not objects.is_finished(job)
+        ours = objects.controller_uid(job) == owner and not is_finished(job)
         marked = objects.annotation(job, Annotation.HELD)
         if ours and objects.is_suspended(job) and not marked:
             return job

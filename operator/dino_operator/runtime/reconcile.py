@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dino_api.names import Action, Phase
 from dino_operator.plan.job.decide import plan as plan_job
-from dino_operator.plan.model import Children, Object, Plan, Refusal, Settings
-from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.model import Children, Object, Plan, Refusal, Settings, is_finished
+from dino_operator.plan.observed import job_action
+from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.decide import plan as plan_search
 from dino_operator.runtime.asked import Asked
 from dino_operator.runtime.cache import Cache
@@ -90,7 +90,7 @@ class Reconciler:
             log.info("%s: %s", key, judged.said)
             return None
         resource = self._cache.resource(key)
-        if resource is not None and conditions.is_over(resource) and judged.lasts:
+        if resource is not None and is_finished(resource) and judged.lasts:
             log.warning("%s: %s", key, judged.said)  # the next resync tries it again
             return None
         heard = self._heard.setdefault(key, Counter())
@@ -190,10 +190,10 @@ class Reconciler:
 
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was."""
-        if resource is None or conditions.is_over(resource):
+        if resource is None or is_finished(resource):
             return
         named = (self._cache.resource(each) for each in named_by(key.kind, resource))
-        open_ones = (each for each in named if each is not None and not conditions.is_over(each))
+        open_ones = (each for each in named if each is not None and not is_finished(each))
         await asyncio.gather(
             *(self._refresh_resource(PLURALS[each["kind"]], each) for each in open_ones)
         )
@@ -222,10 +222,8 @@ class Reconciler:
 
     def _count(self, kind: Kind, resource: Object, told: Object) -> None:
         """An end, once: the status of the resource does not have it yet."""
-        ends = (Phase.COMPLETE.value, Phase.FAILED.value)
-        if told["phase"] not in ends or resource.get("status", {}).get("phase") in ends:
-            return
-        self._metrics.ended(KINDS[kind], told)
+        if is_finished({"status": told}) and not is_finished(resource):
+            self._metrics.ended(KINDS[kind], told)
 
 
 def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:
@@ -238,9 +236,8 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     if key.kind is Kind.DINOAUTOMLS:
         by_dinojobs = told.get("engine") == "Embedded" and "completionTime" not in told
         return [Kind.DINOJOBS] if by_dinojobs else [Kind.DINOJOBS, Kind.JOBS]
-    spec = (resource or {}).get("spec", {})
-    trains = spec.get("action") == Action.TRAIN and spec.get("automlPolicy") != "Disabled"
-    searched = trains and Kind.DINOAUTOMLS in served
+    asks = job_action.asks_for_search((resource or {}).get("spec", {}))
+    searched = asks and Kind.DINOAUTOMLS in served
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan.model import WORK, Delete, Object, Patch, Plural, Refusal, Verb
+from dino_operator.plan.model import GPU_KINDS, Delete, Object, Patch, Plural, Refusal, Verb
 from dino_operator.plan.observed import objects
 from dino_operator.runtime import katib, kueue
 from dino_operator.runtime.asked import Around
@@ -72,7 +72,7 @@ class Writer:
             if error.status == 409 and not error.exists:
                 raise
             if error.exists:
-                made = await self._existing(resource, thing) if kind in WORK else thing
+                made = await self._existing(resource, thing) if kind in GPU_KINDS else thing
             elif await self._is_there(thing):
                 made = thing
             else:

@@ -9,7 +9,7 @@ from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import kueue, pod_inputs, preflight, running
 from dino_operator.plan.job.status import failed, hold, say
-from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.model import Condition, Delete, Object, Patch, Plan
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import deadline
@@ -136,16 +136,17 @@ def _forbidden(view: View, job: Object, since: datetime) -> Plan | None:
 
 
 def _was_resumed(view: View) -> bool:
-    running = objects.condition(view.resource, ConditionType.RUNNING) or {}
-    return running.get("reason") == ConditionReason.RESUMED
+    said = Condition.of(view.resource, ConditionType.RUNNING)
+    return said is not None and said.reason == ConditionReason.RESUMED
 
 
 def _without_pod_since(view: View, job: Object) -> datetime:
     """When the Job was created, started or resumed, or its last pod ended."""
     if objects.is_true(job, "Suspended"):
         return view.now  # it was resumed or admitted, and the Job controller has not looked yet
-    resumed = (objects.condition(job, "Suspended") or {}).get("lastTransitionTime")
-    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime"), resumed]
+    resumed = Condition.of(job, "Suspended")
+    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime")]
+    times.append(resumed and resumed.since)
     for pod in objects.pods_of(job, view.children.pods):
         ended = objects.container_state(pod, "terminated") or {}
         times += [pod["metadata"]["creationTimestamp"], ended.get("finishedAt")]

@@ -18,9 +18,9 @@ def follow(view: View) -> Plan:
     """
     found = parent.look(view)
     for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):
-        if found.verdict.reason == reason:
-            return failed(view, failure.cause(reason, found.verdict.message))
-    state = conditions.waiting(found.verdict.reason, found.verdict.message, Phase.PENDING)
+        if found.condition.reason == reason:
+            return failed(view, failure.cause(reason, found.condition.message))
+    state = conditions.waiting(found.condition.reason, found.condition.message, Phase.PENDING)
     if found.inherited is not None:
         return write(view, state, facts={"inherited": found.inherited}, requeue_after=1)
     if view.wants_suspend:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dino_api.memory import REASONS
-from dino_api.names import ConditionReason, EventReason, FailureReason, Phase
+from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
 from dino_operator.plan.job import (
     attempts,
     awaits_parent,
@@ -23,7 +23,17 @@ from dino_operator.plan.job import (
     success,
 )
 from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
-from dino_operator.plan.model import Children, Delete, Event, Object, Patch, Plan, Settings
+from dino_operator.plan.model import (
+    Children,
+    Condition,
+    Delete,
+    Event,
+    Object,
+    Patch,
+    Plan,
+    Settings,
+    is_finished,
+)
 from dino_operator.plan.observed import dropped_keys, failure, objects, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import (
@@ -57,10 +67,10 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 def _plan(view: View) -> Plan:
     if "deletionTimestamp" in view.resource["metadata"]:
         return NOTHING  # the garbage collector removes the children
-    if conditions.is_over(view.resource):
+    if is_finished(view.resource):
         return _after_the_end(view)
     invalid = refusals.end(view.children.refusal)
-    works = view.current is not None and not objects.is_finished(view.current)
+    works = view.current is not None and not is_finished(view.current)
     if invalid is not None and view.succeeded is None and not works:
         return failed(view, invalid)
     if refusals.is_of_a_change(view.children.refusal):
@@ -78,13 +88,13 @@ def _go_on(view: View) -> Plan:
         return success.completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:
         return searched.follow(view)
-    if view.wants_stop and not (view.current and objects.is_finished(view.current)):
+    if view.wants_stop and not (view.current and is_finished(view.current)):
         return stop.follow(view)
     if parent.is_awaited(view):
         return awaits_parent.follow(view)
     if view.current is None:
         return _begin(view, _missing_attempt(view))
-    if objects.is_finished(view.current):
+    if is_finished(view.current):
         return _attempt_failed(view, view.current)
     return attempts.follow(view, view.current)
 
@@ -117,7 +127,7 @@ def _after_the_end(view: View) -> Plan:
         if ttl is not None and job["spec"].get("ttlSecondsAfterFinished") != ttl:
             body = {"spec": {"ttlSecondsAfterFinished": ttl}}
             patches.append(Patch(objects.name_of(job), objects.uid_of(job), body))
-    deletes = [job for job in ours if not objects.is_finished(job)]
+    deletes = [job for job in ours if not is_finished(job)]
     return Plan(
         patches=tuple(patches),
         deletes=tuple(_delete(job) for job in deletes),
@@ -133,7 +143,7 @@ def _missing_attempt(view: View) -> Attempt:
     """
     number = max(1, view.attempts)
     before = view.job_of(number - 1)
-    if before is not None and objects.is_finished(before):
+    if before is not None and is_finished(before):
         return _attempt_after(view, before, _cause(view, before))
     return Attempt(
         number,
@@ -219,7 +229,7 @@ def _obstacle(view: View, attempt: Attempt) -> State | None:
         )
         return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
     for other in view.other_jobs:
-        if objects.name_of(other) == wanted or not objects.is_finished(other):
+        if objects.name_of(other) == wanted or not is_finished(other):
             said = (
                 f"Job {objects.name_of(other)} of an earlier DinoJob of this name still exists; "
                 "it is waited for (kubectl delete job removes one that was orphaned)"
@@ -293,9 +303,9 @@ def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...
     if cause is None or view.current is None:
         return ()
     number = view.attempts
-    running = objects.condition(view.resource, "Running") or {}
+    running = Condition.of(view.resource, ConditionType.RUNNING)
     told = view.checks_data or view.resource.get("status", {}).get("attempts") == number
-    if told and running.get("reason") == ConditionReason.RETRYING:
+    if told and running is not None and running.reason == ConditionReason.RETRYING:
         return ()
     said = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
     return (Event(EventReason.RETRYING, said, f"{view.stage}-{number}", warning=True),)

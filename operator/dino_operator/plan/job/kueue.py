@@ -16,7 +16,7 @@ from dataclasses import replace
 from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.status import say
-from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.model import Condition, Object, Patch, Plan
 from dino_operator.plan.observed import objects, queue_labels, workload
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.observed.queue_labels import queue_of
@@ -33,14 +33,12 @@ def is_ours(view: View, job: Object) -> bool:
     """
     if objects.annotation(job, Annotation.HELD):
         return True
-    held = objects.condition(view.resource, ConditionType.SUSPENDED) or {}
-    if queue_of(job) or not objects.is_suspended(job):
+    held = Condition.of(view.resource, ConditionType.SUSPENDED)
+    if held is None or queue_of(job) or not objects.is_suspended(job):
         return False
-    since = str(held.get("lastTransitionTime", ""))
-    was_there = str(job["metadata"]["creationTimestamp"]) <= since
-    if held.get("status") == "True":
-        return was_there
-    return bool(held.get("reason") == ConditionReason.SUSPENDING)
+    if held.is_true:
+        return str(job["metadata"]["creationTimestamp"]) <= held.since
+    return held.reason == ConditionReason.SUSPENDING
 
 
 def is_managed(view: View, job: Object) -> bool:

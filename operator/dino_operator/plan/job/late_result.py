@@ -16,13 +16,13 @@ from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
 from dino_api.result import Result
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import write
-from dino_operator.plan.model import Object, Plan, Refusal
+from dino_operator.plan.model import Condition, Object, Plan, Refusal, is_finished
 from dino_operator.plan.observed import containers, failure, objects, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
 from dino_operator.plan.reported import conditions, refusals
-from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.reported.conditions import State
 
 SECONDS = 600
 """For the Job; it reads one small file."""
@@ -56,7 +56,7 @@ def look(view: View, job: Object) -> Reading:
     if objects.is_true(reader, "Complete"):
         return _read(results.of_job(reader, view.children.pods), told)
     own = objects.pods_of(reader, view.children.pods)
-    if objects.is_finished(reader):
+    if is_finished(reader):
         cause = failure.of_job(reader, own)
         return Reading(told, problem=f"{cause.rule.reason}: {cause.message}")
     left = PATIENCE - _since(view, str(reader["metadata"]["creationTimestamp"]))
@@ -111,7 +111,7 @@ def _missing(view: View, job: Object, told: Result | None) -> Reading:
 
 def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
     said = f"{_said(view)}: {why}" if why else _said(view)
-    state = State(Phase.RUNNING, Verdict(False, ConditionReason.READING_RESULT, said))
+    state = State(Phase.RUNNING, Condition(False, ConditionReason.READING_RESULT, said))
     return replace(
         write(view, state, facts={"reporter": None}, requeue_after=seconds), creates=creates
     )
@@ -119,10 +119,10 @@ def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...]
 
 def _refused(view: View, refusal: Refusal) -> Plan:
     """It is asked for again. Words that were heard before stay: they have what is read in them."""
-    found = refusals.verdict(view.resource, refusal)
+    found = refusals.denied(view.resource, refusal)
     reason, why = (found.reason, found.message) if found else (ConditionReason.READING_RESULT, "")
     said = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
-    state = State(Phase.RUNNING, Verdict(False, reason, said))
+    state = State(Phase.RUNNING, Condition(False, reason, said))
     return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from dino_api.names import ConditionReason, Phase
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.reported.conditions import State
 
 PATIENCE = timedelta(seconds=60)
 """What a kubelet may take beyond the grace period to say that a pod has ended."""
@@ -26,7 +26,7 @@ def told(view: View, state: State) -> State:
     if pod is None:
         return state
     said = sentence(view, pod)
-    running = Verdict(False, ConditionReason.NODE_LOST, said)
+    running = Condition(False, ConditionReason.NODE_LOST, said)
     held = state.suspended
     if held.reason == ConditionReason.SUSPENDING:
         held = replace(held, message=said)

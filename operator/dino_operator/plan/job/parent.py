@@ -16,20 +16,18 @@ from dino_api.names import (
     ConditionType,
     FailureReason,
 )
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object, is_finished
 from dino_operator.plan.observed import job_action, objects
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import model_files
 from dino_operator.plan.rendered.inheritance import NOT_CARRIED
-from dino_operator.plan.reported import conditions
-from dino_operator.plan.reported.conditions import Verdict
 
 
 @dataclass(frozen=True)
-class Found:
+class ParentState:
     """What is known of the parent. inherited: status.inherited, once it has left a model."""
 
-    verdict: Verdict
+    condition: Condition
     inherited: Object | None = None
 
 
@@ -42,17 +40,17 @@ def _is_named(resource: Object) -> bool:
     return bool((resource["spec"].get("parent") or {}).get("name"))
 
 
-def verdict(view: View) -> Verdict | None:
+def condition(view: View) -> Condition | None:
     """The condition ParentReady; None without a job or search as parent: a file is there."""
     if not _is_named(view.resource):
         return None
-    known = objects.condition(view.resource, ConditionType.PARENT_READY) or {}
-    if not is_awaited(view) and known.get("status") == "True":
-        return Verdict(True, known["reason"], known.get("message", ""))
-    return look(view).verdict
+    known = Condition.of(view.resource, ConditionType.PARENT_READY)
+    if not is_awaited(view) and known is not None and known.is_true:
+        return known
+    return look(view).condition
 
 
-def look(view: View) -> Found:
+def look(view: View) -> ParentState:
     """At the parent, which is watched. One whose model the action cannot take is not waited for."""
     kind, name = _named(view.resource)
     called = f"{kind} {name}"
@@ -68,13 +66,13 @@ def look(view: View) -> Found:
         return _useless(misfit, FailureReason.INVALID_SPEC)
     if not _has_result(thing):
         return _waiting(f"{called} has not ended yet; it is waited for")
-    if objects.is_true(thing, ConditionType.FAILED):
-        why = objects.condition(thing, ConditionType.FAILED) or {}
-        return _useless(f"{called} failed: {why.get('reason')}: {why.get('message', '')}")
+    failed = Condition.of(thing, ConditionType.FAILED)
+    if failed is not None and failed.is_true:
+        return _useless(f"{called} failed: {failed.reason}: {failed.message}")
     return _left(view, action, thing, called)
 
 
-def _left(view: View, action: Action, thing: Object, called: str) -> Found:
+def _left(view: View, action: Action, thing: Object, called: str) -> ParentState:
     """What a parent that has ended well left."""
     taken = _taken(thing, view.children.others)
     if taken is None:
@@ -85,7 +83,7 @@ def _left(view: View, action: Action, thing: Object, called: str) -> Found:
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
     said = f"the job starts from {taken['model']['uri']} of {called}"
-    return Found(Verdict(True, ConditionReason.PARENT_COMPLETE, said), taken)
+    return ParentState(Condition(True, ConditionReason.PARENT_COMPLETE, said), taken)
 
 
 def _titled(thing: Object) -> str:
@@ -116,7 +114,7 @@ def _has_result(parent: Object) -> bool:
     and the search is complete only after them."""
     told = parent.get("status") or {}
     won = parent["kind"] == AUTOML_KIND and told.get("completionTime") and not told.get("failure")
-    return conditions.is_over(parent) or bool(won)
+    return is_finished(parent) or bool(won)
 
 
 def _named(resource: Object) -> tuple[str, str]:
@@ -124,12 +122,12 @@ def _named(resource: Object) -> tuple[str, str]:
     return str(named.get("kind") or KIND), str(named.get("name", ""))
 
 
-def _waiting(said: str) -> Found:
-    return Found(Verdict(False, ConditionReason.WAITING_FOR_PARENT, said))
+def _waiting(said: str) -> ParentState:
+    return ParentState(Condition(False, ConditionReason.WAITING_FOR_PARENT, said))
 
 
-def _useless(said: str, reason: FailureReason = FailureReason.PARENT_FAILED) -> Found:
-    return Found(Verdict(False, reason, said))
+def _useless(said: str, reason: FailureReason = FailureReason.PARENT_FAILED) -> ParentState:
+    return ParentState(Condition(False, reason, said))
 
 
 def _circle(view: View) -> str | None:

@@ -24,7 +24,7 @@ def lacking(view: View, resolved: spec_file.Resolved) -> tuple[Object, ...]:
 def renewed(view: View, job: Object, told: Plan, waited: float) -> Plan:
     """Makes again what a pod needs and someone may have deleted; ever more seldom."""
     requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
-    denied = refusals.verdict(view.resource, view.children.refusal)
+    denied = refusals.denied(view.resource, view.children.refusal)
     if denied is not None:
         return say(view, job, conditions.waiting(denied.reason, denied.message))
     try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object, is_finished
 from dino_operator.plan.observed import objects, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.reported import sentences
-from dino_operator.plan.reported.conditions import State, Verdict, waiting
+from dino_operator.plan.reported.conditions import State, waiting
 
 
 def is_checked(view: View) -> State:
@@ -26,22 +26,22 @@ def told(view: View, state: State) -> State:
         return replace(state, data=None)
     if not view.checks_data:
         return replace(state, data=_ready(view))
-    data = Verdict(False, ConditionReason.CHECKING, sentences.checking(view.resource))
+    data = Condition(False, ConditionReason.CHECKING, sentences.checking(view.resource))
     if state.failed.is_true:
-        data = Verdict(False, state.failed.reason, state.failed.message)
+        data = Condition(False, state.failed.reason, state.failed.message)
     early = state.phase in (Phase.QUEUED, Phase.RUNNING)
     return replace(state, phase=Phase.PREPARING if early else state.phase, data=data)
 
 
-def _ready(view: View) -> Verdict:
+def _ready(view: View) -> Condition:
     """Said once, in words that stay."""
-    known = objects.condition(view.resource, ConditionType.DATA_READY) or {}
-    if known.get("status") == "True":
-        return Verdict(True, known["reason"], known.get("message", ""))
+    known = Condition.of(view.resource, ConditionType.DATA_READY)
+    if known is not None and known.is_true:
+        return known
     if view.checked_by:
         said = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
-        return Verdict(True, ConditionReason.CHECKED_BY_TRIAL, said)
-    return Verdict(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
+        return Condition(True, ConditionReason.CHECKED_BY_TRIAL, said)
+    return Condition(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
 
 
 def _sentence(dataset: Object) -> str:
@@ -61,6 +61,6 @@ def facts(view: View) -> Object:
     if objects.is_true(view.resource, ConditionType.DATA_READY):
         return {}
     job = view.current if view.checks_data else view.preflight
-    if job is None or not objects.is_finished(job):
+    if job is None or not is_finished(job):
         return {}
     return results.of_preflight(job, view.children.pods)

@@ -6,11 +6,10 @@ import copy
 
 from dino_api import names as api
 from dino_api.names import Action, ConditionReason, ConditionType
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import children, inheritance, names
-from dino_operator.plan.reported.conditions import Verdict
 
 OWN = ("action", "automlPolicy", "parent")
 """Parts of the spec that a search's template does not have."""
@@ -24,19 +23,19 @@ _WHY_NOT = {
 }
 
 
-def verdict(view: View) -> Verdict | None:
+def condition(view: View) -> Condition | None:
     """The condition AutoMLRouted; None for a job that does not ask for a search."""
     if not view.asks_for_search:
         return None
     if view.is_searched:
         said = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
-        return Verdict(True, ConditionReason.ROUTED, said)
-    known = objects.condition(view.resource, ConditionType.AUTOML_ROUTED)
-    if known is not None and known["status"] == "False":
-        return Verdict(False, known["reason"], known.get("message", ""))
+        return Condition(True, ConditionReason.ROUTED, said)
+    known = Condition.of(view.resource, ConditionType.AUTOML_ROUTED)
+    if known is not None and not known.is_true:
+        return known
     missing = view.settings.automl and not view.children.automl_served
     why = ConditionReason.AUTOML_CRD_MISSING if missing else ConditionReason.AUTOML_DISABLED
-    return Verdict(False, why, _WHY_NOT[why])
+    return Condition(False, why, _WHY_NOT[why])
 
 
 def search_for(view: View) -> Object:

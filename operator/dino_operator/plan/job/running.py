@@ -30,7 +30,7 @@ def follow(view: View, job: Object, pods: list[Object]) -> Plan:
         told = say(view, job, conditions.running(runs, after, warnings), **facts)
         return replace(told, requeue_after=old - silent if silent < old else None)
     # Somebody may have deleted its account, or its right to write.
-    denied = refusals.verdict(view.resource, view.children.refusal)
+    denied = refusals.denied(view.resource, view.children.refusal)
     said = denied.message if denied else sentences.silent(_last_heard(view, pods[0]), name)
     told = say(view, job, conditions.running(runs, after, warnings, said), **facts)
     return told if denied else pod_inputs.renewed(view, job, told, silent)

@@ -11,12 +11,12 @@ from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.job import awaits_parent, parent, routing
 from dino_operator.plan.job.status import failed, write
 from dino_operator.plan.job.stop import SAID
-from dino_operator.plan.model import Object, Patch, Plan
+from dino_operator.plan.model import Condition, Object, Patch, Plan, is_finished
 from dino_operator.plan.observed import failure, objects
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import inheritance, names, spec_file
 from dino_operator.plan.reported import conditions, refusals
-from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.reported.conditions import State
 
 OF_AN_END = ("completionTime", "failure")
 
@@ -50,12 +50,12 @@ def _begin(view: View) -> Plan:
 
 def _first_words(name: str) -> State:
     said = f"DinoAutoML {name} was made and has not begun"
-    waits = Verdict(False, ConditionReason.QUEUED, said)
+    waits = Condition(False, ConditionReason.QUEUED, said)
     return State(Phase.PENDING, waits, data=_not_checked(said))
 
 
-def _not_checked(said: str) -> Verdict:
-    return Verdict(False, ConditionReason.CHECKING, said)
+def _not_checked(said: str) -> Condition:
+    return Condition(False, ConditionReason.CHECKING, said)
 
 
 def _gone(view: View) -> Object:
@@ -89,7 +89,7 @@ def _mirrored(view: View, search: Object) -> Plan:
 
 
 def _held(search: Object, wanted: bool) -> tuple[Patch, ...]:
-    if bool(search["spec"].get("suspend")) == wanted or conditions.is_over(search):
+    if bool(search["spec"].get("suspend")) == wanted or is_finished(search):
         return ()
     body = {"spec": {"suspend": wanted}}
     return (Patch(objects.name_of(search), objects.uid_of(search), body, kind="dinoautomls"),)
@@ -100,7 +100,7 @@ def _stop(view: View, search: Object) -> Plan:
 
     A search that has ended by then has the last word.
     """
-    if conditions.is_over(search):
+    if is_finished(search):
         return _mirrored(view, search)
     patches = _held(search, True)
     if not patches and objects.is_true(search, ConditionType.SUSPENDED):
@@ -109,7 +109,7 @@ def _stop(view: View, search: Object) -> Plan:
         kept = {key: told for key, told in _facts(search).items() if key not in OF_AN_END}
         return failed(view, cause, **kept)
     said = f"DinoAutoML {objects.name_of(search)} saves the checkpoints of its trials and stops"
-    state = replace(_state(search), running=Verdict(False, ConditionReason.STOPPING, said))
+    state = replace(_state(search), running=Condition(False, ConditionReason.STOPPING, said))
     return replace(write(view, state, facts=_facts(search)), patches=patches)
 
 
@@ -118,19 +118,16 @@ def _state(search: Object) -> State:
     first = _first_words(objects.name_of(search))
     told = search.get("status", {}).get("phase")
 
-    def verdict(kind: ConditionType, else_: Verdict) -> Verdict:
-        found = objects.condition(search, kind)
-        if found is None:
-            return else_
-        return Verdict(found["status"] == "True", found["reason"], found.get("message", ""))
+    def condition(kind: ConditionType, otherwise: Condition) -> Condition:
+        return Condition.of(search, kind) or otherwise
 
     return State(
         next((phase for phase in Phase if phase == told), Phase.PENDING),
-        running=verdict(ConditionType.RUNNING, first.running),
-        data=verdict(ConditionType.DATA_READY, _not_checked(first.running.message)),
-        suspended=verdict(ConditionType.SUSPENDED, first.suspended),
-        complete=verdict(ConditionType.COMPLETE, first.complete),
-        failed=verdict(ConditionType.FAILED, first.failed),
+        running=condition(ConditionType.RUNNING, first.running),
+        data=condition(ConditionType.DATA_READY, _not_checked(first.running.message)),
+        suspended=condition(ConditionType.SUSPENDED, first.suspended),
+        complete=condition(ConditionType.COMPLETE, first.complete),
+        failed=condition(ConditionType.FAILED, first.failed),
     )
 
 

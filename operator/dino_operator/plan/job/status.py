@@ -41,7 +41,7 @@ def write(view: View, state: State, *, facts: Object, requeue_after: float | Non
 
     What a search says of the data of its trials stays as it is; a job of its own has checked them.
     """
-    state = replace(state, routed=routing.verdict(view), parent=parent.verdict(view))
+    state = replace(state, routed=routing.condition(view), parent=parent.condition(view))
     state = lost_pods.told(view, state)
     told = dict(facts)
     if not view.is_searched:

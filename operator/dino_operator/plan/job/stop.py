@@ -10,7 +10,7 @@ from dataclasses import replace
 from dino_api.names import ConditionType, FailureReason
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import failed, say, write
-from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.model import Delete, Object, Patch, Plan, is_finished
 from dino_operator.plan.observed import failure, job_action, objects, queue_labels, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import deadline
@@ -22,7 +22,7 @@ SAID = "spec.runPolicy.stop ended the job"
 def follow(view: View) -> Plan:
     """What is left to do until the last word. Never a Job."""
     job = view.current
-    if job is not None and objects.is_finished(job):
+    if job is not None and is_finished(job):
         job = None
     going = _hold(view, job) if job is not None else Plan()
     facts = _reached(view, job)

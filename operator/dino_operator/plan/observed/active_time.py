@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
 
 
@@ -96,8 +96,8 @@ def of_gone(status: Object, pods: Iterable[Object], now: datetime) -> int:
 
 def _signs(status: Object) -> list[str | None]:
     """Times at which the job still ran: its last report, and when the operator saw it stop."""
-    running = objects.condition({"status": status}, "Running") or {}
-    stopped = running.get("lastTransitionTime") if running.get("status") == "False" else None
+    running = Condition.of({"status": status}, "Running")
+    stopped = running.since if running and not running.is_true else None
     return [(status.get("progress") or {}).get("updatedAt"), stopped]
 
 
@@ -107,9 +107,8 @@ def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> d
 
 
 def _suspended_at(job: Object) -> datetime | None:
-    told = objects.condition(job, "Suspended") or {}
-    when = told.get("lastTransitionTime") if told.get("status") == "True" else None
-    return objects.parse_time(str(when)) if when else None
+    held = Condition.of(job, "Suspended")
+    return objects.parse_time(held.since) if held and held.is_true and held.since else None
 
 
 def overlap(job: Object) -> int:

@@ -16,9 +16,9 @@ from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReas
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.model import Children, Object
-from dino_operator.plan.observed import crd_schema, failure, objects
+from dino_operator.plan.observed import crd_schema, failure, job_action, objects
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.observed.job_view import NOT_SEARCHED, View
+from dino_operator.plan.observed.job_view import View
 
 HOW = (
     "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "
@@ -68,16 +68,11 @@ def _said(at: Loc, known: Object) -> str:
 def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
     """The place of each key without a value that may not be dropped, and a sentence about it."""
     for at, meant in misleading(written, crd_schema.KINDS[kind].spec):
-        if at == ("datasets",) and kind == KIND and not _asks_for_search(written):
+        if at == ("datasets",) and kind == KIND and not job_action.asks_for_search(written):
             continue  # no profile is used then: what is missing has a sentence of its own
         where = crd_schema.named(("spec", *at))
         said = f"{where}: has no value, and means {meant} where it is left out."
         yield at, f"{said} Give it a value, or remove the key."
-
-
-def _asks_for_search(written: Object) -> bool:
-    trains = written.get("action") == Action.TRAIN
-    return trains and written.get("automlPolicy") != NOT_SEARCHED
 
 
 def _applied(resource: Object) -> Object:

@@ -9,7 +9,7 @@ from dino_api import failures
 from dino_api.names import FailureReason
 from dino_api.result import Failure, Result
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import containers, memory_limit, objects
 
 KILLED = 137
@@ -52,12 +52,12 @@ def of_job(job: Object, pods: list[Object]) -> Cause:
     if stopped_for:
         said = objects.annotation(job, Annotation.STOPPED_MESSAGE)
         return Cause(failures.by_reason(stopped_for), said)
-    failed = objects.condition(job, "Failed") or {}
-    if failed.get("reason") == "DeadlineExceeded":
+    failed = Condition.of(job, "Failed") or Condition(False)
+    if failed.reason == "DeadlineExceeded":
         return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
     dead = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     if not dead:
-        return _without_pod(str(failed.get("message", "")))
+        return _without_pod(failed.message)
     return min(map(of_pod, sorted(dead, key=_ended_at)), key=_importance)
 
 

@@ -7,10 +7,21 @@ from dino_api.actions import ACTIONS, ActionFacts, facts_of
 from dino_api.names import Action
 from dino_operator.plan.model import Object
 
+NOT_SEARCHED = "Disabled"
+"""The automlPolicy of jobs that only train."""
+
 
 def action_of(resource: Object) -> Action:
     """What the job does; a search trains."""
     return Action(resource["spec"].get("action", Action.TRAIN))
+
+
+def asks_for_search(spec: Object) -> bool:
+    """Whether good hyperparameters are to be found before: of trainings, unless they say no.
+
+    spec: of a DinoJob. An automlPolicy that is absent is Auto.
+    """
+    return spec.get("action") == Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED
 
 
 def trains(resource: Object) -> bool:

@@ -9,13 +9,11 @@ from functools import cached_property
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources.dinojob import Resources, RunPolicy
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.model import Children, Object, Settings, is_finished
 from dino_operator.plan.observed import active_time, job_action, objects, queue_labels
 
 DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
-NOT_SEARCHED = "Disabled"
-"""The automlPolicy of jobs that only train. Absent, it is Auto."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,8 @@ class View:
 
     @property
     def asks_for_search(self) -> bool:
-        """Whether good hyperparameters are to be found first: of trainings, unless they say no."""
-        spec = self.resource["spec"]
-        return self.action is Action.TRAIN and spec.get("automlPolicy") != NOT_SEARCHED
+        """Whether good hyperparameters are to be found first."""
+        return job_action.asks_for_search(self.resource["spec"])
 
     @cached_property
     def is_searched(self) -> bool:
@@ -209,7 +206,7 @@ class View:
         keep = None if self.succeeded else self.current
         others = [job for job in self.own_jobs if job is not keep]
         needless = [] if self.succeeded else self.readers
-        return [job for job in (*others, *needless) if not objects.is_finished(job)]
+        return [job for job in (*others, *needless) if not is_finished(job)]
 
     def retries_before(self, attempt: int) -> int:
         """Counted failures before that attempt, as its Job remembers; one each where it is gone."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from dino_api.names import Label
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 
 CONTAINER = "trainer"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
@@ -52,23 +52,10 @@ def attempt_of(thing: Object) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def condition(thing: Object, kind: str) -> Object | None:
-    """The condition of that type, whatever its status."""
-    for each in thing.get("status", {}).get("conditions", []):
-        if each.get("type") == kind:
-            return dict(each)
-    return None
-
-
 def is_true(thing: Object, kind: str) -> bool:
     """Whether the condition of that type is True."""
-    found = condition(thing, kind)
-    return found is not None and found.get("status") == "True"
-
-
-def is_finished(job: Object) -> bool:
-    """Whether the Job controller has said its last word. It does so only after the pods ended."""
-    return is_true(job, "Complete") or is_true(job, "Failed")
+    found = Condition.of(thing, kind)
+    return found is not None and found.is_true
 
 
 def is_suspended(job: Object) -> bool:
@@ -112,9 +99,9 @@ def by_index(pods: Iterable[Object]) -> list[Object]:
 def finished_at(job: Object) -> str:
     """When the Job ended, as text; empty while it runs."""
     for kind in ("Complete", "Failed"):
-        found = condition(job, kind)
-        if found is not None and found.get("status") == "True":
-            return str(job["status"].get("completionTime") or found.get("lastTransitionTime", ""))
+        found = Condition.of(job, kind)
+        if found is not None and found.is_true:
+            return str(job["status"].get("completionTime") or found.since)
     return ""
 
 
@@ -143,20 +130,20 @@ def started_at(pod: Object) -> str:
 
 def unschedulable(pod: Object) -> str:
     """What the scheduler says of a pod that no node takes; empty where it says nothing."""
-    placed = condition(pod, "PodScheduled")
-    if placed is None or placed.get("status") != "False" or placed.get("reason") != "Unschedulable":
+    placed = Condition.of(pod, "PodScheduled")
+    if placed is None or placed.is_true or placed.reason != "Unschedulable":
         return ""
-    return str(placed.get("message", ""))
+    return placed.message
 
 
 def unplaced_since(pod: Object) -> datetime:
     """When the scheduler first found no node, or else when the pod was created."""
-    placed = condition(pod, "PodScheduled") or {}
-    return parse_time(str(placed.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]))
+    placed = Condition.of(pod, "PodScheduled")
+    return parse_time(str((placed and placed.since) or pod["metadata"]["creationTimestamp"]))
 
 
 def waiting_since(pod: Object) -> datetime:
     """When the pod was placed on its node, or else created."""
-    placed = condition(pod, "PodScheduled") or {}
-    when = placed.get("lastTransitionTime") if placed.get("status") == "True" else None
+    placed = Condition.of(pod, "PodScheduled")
+    when = placed.since if placed and placed.is_true else None
     return parse_time(str(when or pod["metadata"]["creationTimestamp"]))

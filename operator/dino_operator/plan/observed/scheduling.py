@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dino_api import names as api
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
 
 _REMEDIES = (
@@ -58,12 +58,12 @@ def sentence(pod: Object, gpus: int) -> str:
 def overlooked(pod: Object) -> str:
     """For the status: why the scheduler has said nothing of a node for long, as far as the pod
     tells."""
-    placed = objects.condition(pod, "PodScheduled") or {}
+    placed = Condition.of(pod, "PodScheduled") or Condition(False)
     name = objects.name_of(pod)
-    if placed.get("reason"):
-        told = f": {placed['message']}" if placed.get("message") else ""
+    if placed.reason:
+        told = f": {placed.message}" if placed.message else ""
         return (
-            f"pod {name} is not scheduled ({placed['reason']}){told}. Remedy: ask whoever runs "
+            f"pod {name} is not scheduled ({placed.reason}){told}. Remedy: ask whoever runs "
             "what holds it back; a scheduling gate is taken away by whoever set it."
         )
     return (

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from dino_api.names import ConditionReason
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects, queue_labels
 
 _NEEDED = re.compile(r", \S+ more needed")
@@ -48,8 +48,8 @@ def look(job: Object) -> str:
 
 def _message(workload: Object, kind: str) -> str:
     """Kueue's words, without what changes by itself."""
-    found = objects.condition(workload, kind) or {}
-    said = _NEEDED.sub("", str(found.get("message", "")))
+    found = Condition.of(workload, kind)
+    said = _NEEDED.sub("", found.message if found else "")
     return _WHO.sub("", said.split("; preemptor path:")[0]).strip().rstrip(".")
 
 
@@ -103,12 +103,12 @@ def _too_small(said: str, queue: str) -> Hold | None:
 
 
 def _evicted(workload: Object, queue: str, said: str) -> Hold:
-    why = objects.condition(workload, "Evicted") or {}
-    told = f"Kueue took the place in queue {queue} back ({why.get('reason')}: "
+    why = Condition.of(workload, "Evicted") or Condition(False)
+    told = f"Kueue took the place in queue {queue} back ({why.reason}: "
     told += f"{_message(workload, 'Evicted')}); the Job waits there again"
     if said and not objects.is_true(workload, "QuotaReserved"):
         told += f": {said}"
-    remedy = _REMEDIES.get(str(why.get("reason")), "")
+    remedy = _REMEDIES.get(why.reason, "")
     return Hold(ConditionReason.EVICTED, f"{told}. Remedy: {remedy}." if remedy else told)
 
 

@@ -11,20 +11,11 @@ from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
 from dino_api.resources.dinojob import Resources
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed.objects import condition, format_time, is_true
+from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.observed.objects import format_time, is_true
 
 PROGRESS = "progress"
 LONGEST_MESSAGE = 4096
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One condition: whether, why, and a sentence."""
-
-    is_true: bool
-    reason: str
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,15 +23,15 @@ class State:
     """What the operator says of a job in one word and in its conditions."""
 
     phase: Phase
-    running: Verdict
-    data: Verdict | None = Verdict(False, Reason.CHECKING)
-    suspended: Verdict = Verdict(False, Reason.NOT_SUSPENDED)
-    complete: Verdict = Verdict(False, Reason.NOT_FINISHED)
-    failed: Verdict = Verdict(False, Reason.NOT_FINISHED)
-    routed: Verdict | None = None
-    parent: Verdict | None = None
+    running: Condition
+    data: Condition | None = Condition(False, Reason.CHECKING)
+    suspended: Condition = Condition(False, Reason.NOT_SUSPENDED)
+    complete: Condition = Condition(False, Reason.NOT_FINISHED)
+    failed: Condition = Condition(False, Reason.NOT_FINISHED)
+    routed: Condition | None = None
+    parent: Condition | None = None
 
-    def verdicts(self) -> Iterator[tuple[Type, Verdict]]:
+    def conditions(self) -> Iterator[tuple[Type, Condition]]:
         """In the order in which people read them; some only where they are asked."""
         yield Type.SUSPENDED, self.suspended
         if self.routed is not None:
@@ -69,38 +60,38 @@ def not_ours(resource: Object) -> frozenset[str]:
 
 def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
     """Not running, and not at its end."""
-    return State(phase, Verdict(False, reason, message))
+    return State(phase, Condition(False, reason, message))
 
 
 def running(*said: str) -> State:
     """The trainer's pods run, and what else is worth a look."""
-    return State(Phase.RUNNING, Verdict(True, Reason.STARTED, "; ".join(filter(None, said))))
+    return State(Phase.RUNNING, Condition(True, Reason.STARTED, "; ".join(filter(None, said))))
 
 
 def suspending(message: str) -> State:
     """Asked to stop; a pod is still there and may still train."""
-    verdict = Verdict(False, Reason.SUSPENDING, message)
-    return State(Phase.RUNNING, Verdict(False, Reason.SUSPENDING, message), suspended=verdict)
+    going = Condition(False, Reason.SUSPENDING, message)
+    return State(Phase.RUNNING, going, suspended=going)
 
 
 def stopping(message: str) -> State:
     """Asked to end for good; a pod is still there and may still train."""
-    return State(Phase.RUNNING, Verdict(False, Reason.STOPPING, message))
+    return State(Phase.RUNNING, Condition(False, Reason.STOPPING, message))
 
 
 def suspended(message: str) -> State:
     """Held, with no pod left."""
-    verdict = Verdict(True, Reason.SUSPENDED, message)
-    return State(Phase.SUSPENDED, Verdict(False, Reason.SUSPENDED), suspended=verdict)
+    held = Condition(True, Reason.SUSPENDED, message)
+    return State(Phase.SUSPENDED, Condition(False, Reason.SUSPENDED), suspended=held)
 
 
 def complete(message: str) -> State:
     """The end, with success."""
     return State(
         Phase.COMPLETE,
-        running=Verdict(False, Reason.FINISHED),
-        complete=Verdict(True, Reason.COMPLETED, message),
-        failed=Verdict(False, Reason.COMPLETED),
+        running=Condition(False, Reason.FINISHED),
+        complete=Condition(True, Reason.COMPLETED, message),
+        failed=Condition(False, Reason.COMPLETED),
     )
 
 
@@ -108,9 +99,9 @@ def failed(reason: str, message: str) -> State:
     """The end, without success."""
     return State(
         Phase.FAILED,
-        running=Verdict(False, reason),
-        complete=Verdict(False, Reason.ENDED_WITHOUT_SUCCESS),
-        failed=Verdict(True, reason, message),
+        running=Condition(False, reason),
+        complete=Condition(False, Reason.ENDED_WITHOUT_SUCCESS),
+        failed=Condition(True, reason, message),
     )
 
 
@@ -126,7 +117,7 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
     # For the printer column: the spec has no default written into it.
     wished = resource["spec"].get("resources", {})
     new["gpus"] = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
-    new["conditions"] = conditions(resource, state.verdicts(), now)
+    new["conditions"] = conditions(resource, state.conditions(), now)
     for name, value in facts.items():
         new.pop(name, None)
         if value is not None:
@@ -135,22 +126,21 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
 
 
 def conditions(
-    resource: Object, verdicts: Iterable[tuple[Type, Verdict]], now: datetime
+    resource: Object, made: Iterable[tuple[Type, Condition]], now: datetime
 ) -> list[Object]:
     """All of them; the time of each changes only when its truth does."""
     found = []
-    for kind, verdict in verdicts:
-        told = "True" if verdict.is_true else "False"
-        before = condition(resource, kind.value) or {}
-        same = before.get("status") == told
+    for kind, each in made:
+        before = Condition.of(resource, kind.value)
+        same = before is not None and before.is_true == each.is_true
         found.append(
             {
                 "type": kind.value,
-                "status": told,
-                "reason": str(verdict.reason),
-                "message": verdict.message[:LONGEST_MESSAGE],
+                "status": "True" if each.is_true else "False",
+                "reason": str(each.reason),
+                "message": each.message[:LONGEST_MESSAGE],
                 "observedGeneration": resource["metadata"].get("generation", 0),
-                "lastTransitionTime": before["lastTransitionTime"] if same else format_time(now),
+                "lastTransitionTime": before.since if before and same else format_time(now),
             }
         )
     return found
@@ -172,17 +162,3 @@ def changed(resource: Object, desired: Object) -> Object | None:
     foreign = not_ours(resource)
     old = {k: v for k, v in resource.get("status", {}).items() if k not in foreign}
     return None if old == desired else desired
-
-
-def is_over(resource: Object) -> bool:
-    """Whether Complete or Failed was ever written. Nothing is run again after it."""
-    found = (condition(resource, kind.value) for kind in (Type.COMPLETE, Type.FAILED))
-    return any(each is not None and each.get("status") == "True" for each in found)
-
-
-def kept(resource: Object, kind: Type) -> Verdict | None:
-    """What was said of it before, or None."""
-    found = condition(resource, kind)
-    if found is None:
-        return None
-    return Verdict(found.get("status") == "True", found["reason"], found.get("message", ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.model import Event, Object
+from dino_operator.plan.model import Condition, Event, Object
 from dino_operator.plan.observed import objects
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.reported.conditions import State
@@ -45,8 +45,8 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
 
 def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
     """Once for each cause and attempt: its words may change."""
-    known = objects.condition(resource, ConditionType.RUNNING) or {}
-    if known.get("reason") == state.running.reason:
+    known = Condition.of(resource, ConditionType.RUNNING)
+    if known is not None and known.reason == state.running.reason:
         return ()
     said, attempt = state.running.message, facts.get("attempts", 0)
     key = f"{state.running.reason}-{attempt}"

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.model import Event, Object, Plan, Refusal
-from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.model import Condition, Event, Object, Plan, Refusal, is_finished
+from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions
-from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.reported.conditions import State
 
 REASONS = frozenset(
     {
@@ -83,7 +83,7 @@ def without_numbers(words: str) -> str:
     return _NUMBERED.sub("#", words)
 
 
-def verdict(resource: Object, refusal: Refusal | None) -> Verdict | None:
+def denied(resource: Object, refusal: Refusal | None) -> Condition | None:
     """What condition Running says while something cannot be made; None where nothing is refused,
     or waiting would be in vain.
 
@@ -95,11 +95,11 @@ def verdict(resource: Object, refusal: Refusal | None) -> Verdict | None:
     return _said(resource, refusal)
 
 
-def _said(resource: Object, refusal: Refusal) -> Verdict:
+def _said(resource: Object, refusal: Refusal) -> Condition:
     judged = judge(refusal)
-    before = objects.condition(resource, ConditionType.RUNNING) or {}
-    same = refusal.heard and before.get("reason") == judged.reason
-    return Verdict(False, judged.reason, before["message"] if same else judged.message)
+    before = Condition.of(resource, ConditionType.RUNNING)
+    same = before is not None and refusal.heard and before.reason == judged.reason
+    return Condition(False, judged.reason, before.message if before and same else judged.message)
 
 
 def end(refusal: Refusal | None) -> Cause | None:
@@ -112,7 +112,7 @@ def end(refusal: Refusal | None) -> Cause | None:
 
 def obstacle(resource: Object, refusal: Refusal | None) -> State | None:
     """The state of a job of which a child cannot be made; None where nothing is refused."""
-    found = verdict(resource, refusal)
+    found = denied(resource, refusal)
     return conditions.waiting(found.reason, found.message, Phase.PENDING) if found else None
 
 
@@ -141,10 +141,11 @@ def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
     return None
 
 
-def events(resource: Object, running: Verdict) -> tuple[Event, ...]:
+def events(resource: Object, running: Condition) -> tuple[Event, ...]:
     """One event when something is refused at first; of what may pass at once, once it lasts."""
-    before = objects.condition(resource, ConditionType.RUNNING) or {}
-    new = running.reason in REASONS and before.get("reason") != running.reason
+    before = Condition.of(resource, ConditionType.RUNNING)
+    same = before is not None and before.reason == running.reason
+    new = running.reason in REASONS and not same
     if not new or running.reason == ConditionReason.API_UNAVAILABLE:
         return ()
     return (Event(EventReason.REFUSED, running.message, running.message, warning=True),)
@@ -154,7 +155,7 @@ def lasting(resource: Object, refusal: Refusal) -> tuple[Event, ...]:
     """The event of an answer that was expected to pass and did not."""
     judged = judge(refusal)
     lasts = refusal.heard == LASTS_AFTER and judged.reason == ConditionReason.API_UNAVAILABLE
-    if not lasts or conditions.is_over(resource):
+    if not lasts or is_finished(resource):
         return ()
     return (Event(EventReason.REFUSED, judged.message, judged.message, warning=True),)
 

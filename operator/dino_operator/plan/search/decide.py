@@ -17,11 +17,10 @@ from dino_api import names as api
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan.model import Children, Object, Plan, Settings
+from dino_operator.plan.model import Children, Condition, Object, Plan, Settings, is_finished
 from dino_operator.plan.observed import dropped_keys, failure, objects
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions, refusals
-from dino_operator.plan.reported.conditions import Verdict
 from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion
 from dino_operator.plan.search.ends import End
@@ -42,7 +41,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     """
     if "deletionTimestamp" in resource["metadata"]:
         return NOTHING  # the garbage collector removes the children
-    if conditions.is_over(resource):
+    if is_finished(resource):
         return completion.the_end(resource, children)
     if refusals.is_of_a_change(children.refusal):
         return _unchanged(resource, children, now, settings)
@@ -84,7 +83,7 @@ def look(resource: Object, children: Children, now: datetime, settings: Settings
 def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
     """The end before the beginning: nothing was made."""
     state = conditions.failed(cause.rule.reason, cause.message)
-    profile = Verdict(False, ConditionReason.DATASETS_GIVEN, cause.message)
+    profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
     told = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
     return status.write(resource, Told(state, profile=profile), now, told)
 
@@ -92,7 +91,7 @@ def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
 def _plan(view: SearchView) -> Plan:
     known, missing = warm_start.look(view)
     if missing:
-        engine = Verdict(False, ConditionReason.NOT_CHOSEN, missing)
+        engine = Condition(False, ConditionReason.NOT_CHOSEN, missing)
         return _wait(view, engine, ConditionReason.WAITING_FOR_SEARCH)
     chosen, engine = choice.choose(view)
     if not chosen:
@@ -110,7 +109,7 @@ def _plan(view: SearchView) -> Plan:
     return _go_on(view, engine, step, found, begun)
 
 
-def _wait(view: SearchView, engine: Verdict, reason: str) -> Plan:
+def _wait(view: SearchView, engine: Condition, reason: str) -> Plan:
     """For something outside; nothing was made so far."""
     state = status.waiting(reason, engine.message)
     if view.wants_suspend:
@@ -174,7 +173,7 @@ def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
 
 
 def _go_on(
-    view: SearchView, engine: Verdict, step: Step, found: Sequence[Trial], begun: Object
+    view: SearchView, engine: Condition, step: Step, found: Sequence[Trial], begun: Object
 ) -> Plan:
     """Trials run, and more are started."""
     lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
@@ -197,7 +196,7 @@ def _go_on(
 
 def _stop(
     view: SearchView,
-    engine: Verdict,
+    engine: Condition,
     step: Step,
     found: Sequence[Trial],
     end: End,
@@ -205,7 +204,7 @@ def _stop(
 ) -> Plan:
     """What runs is stopped; once nothing does, the search is over."""
     found = [_settled(view, each) for each in found]
-    jobs = [each for each in view.trial_jobs.values() if not objects.is_finished(each)]
+    jobs = [each for each in view.trial_jobs.values() if not is_finished(each)]
     over = not jobs and (step.ended or step.failure is not None)
     failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
     told: Object = {**status.of_trials(view, found), **begun, **step.facts}

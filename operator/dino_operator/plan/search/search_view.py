@@ -11,11 +11,10 @@ from dino_api.experiment.paths import field_at, value_at
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
-from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.model import Children, Condition, Object, Settings
 from dino_operator.plan.observed import objects
 from dino_operator.plan.rendered import carried_labels, names
 from dino_operator.plan.reported import refusals
-from dino_operator.plan.reported.conditions import Verdict
 
 EPOCHS = "train.num_epochs"
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
@@ -130,9 +129,9 @@ class SearchView:
         return ""
 
     @property
-    def refused(self) -> Verdict | None:
+    def refused(self) -> Condition | None:
         """What is said while the API server refuses a child that may be taken later."""
-        return refusals.verdict(self.resource, self.children.refusal)
+        return refusals.denied(self.resource, self.children.refusal)
 
     @property
     def is_held_up(self) -> bool:

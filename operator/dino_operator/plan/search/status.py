@@ -10,18 +10,18 @@ from datetime import datetime
 from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
 from dino_api.problem import render
 from dino_api.resources.dinoautoml import TrialCounts
-from dino_operator.plan.model import Event, Object, Plan
+from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.plan.reported import conditions, events
-from dino_operator.plan.reported.conditions import State, Verdict
+from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import best
 from dino_operator.plan.search.trials.trial import Trial, to_status
 
-NOT_CHOSEN = Verdict(False, ConditionReason.NOT_CHOSEN)
-DATA_GIVEN = Verdict(False, ConditionReason.DATASETS_GIVEN)
+NOT_CHOSEN = Condition(False, ConditionReason.NOT_CHOSEN)
+DATA_GIVEN = Condition(False, ConditionReason.DATASETS_GIVEN)
 HELD = "spec.suspend is true; set it to false to go on"
 POINTS = 8000
 """Points of all curves in status.history; with 500 trials it stays below some 300 kB."""
@@ -39,14 +39,14 @@ class Told:
     """A state, and what only a search has: what runs it, and whose data it uses."""
 
     state: State
-    engine: Verdict = NOT_CHOSEN
-    profile: Verdict = DATA_GIVEN
+    engine: Condition = NOT_CHOSEN
+    profile: Condition = DATA_GIVEN
 
-    def verdicts(self) -> Iterator[tuple[ConditionType, Verdict]]:
+    def conditions(self) -> Iterator[tuple[ConditionType, Condition]]:
         """In the order in which people read them."""
         yield ConditionType.ENGINE_READY, self.engine
         yield ConditionType.PROFILE_APPLIED, self.profile
-        yield from self.state.verdicts()
+        yield from self.state.conditions()
 
 
 def write(
@@ -63,7 +63,7 @@ def write(
     desired = dict(resource.get("status") or {})
     desired["observedGeneration"] = resource["metadata"].get("generation", 0)
     desired["phase"] = told.state.phase.value
-    desired["conditions"] = conditions.conditions(resource, told.verdicts(), now)
+    desired["conditions"] = conditions.conditions(resource, told.conditions(), now)
     for name, value in (facts or {}).items():
         desired.pop(name, None)
         if value is not None:
@@ -102,8 +102,8 @@ def holding(message: str) -> State:
 
 def complete(message: str) -> State:
     """The end, with a winner."""
-    verdict = Verdict(True, ConditionReason.SEARCH_COMPLETED, message)
-    return replace(conditions.complete(message), complete=verdict)
+    ended = Condition(True, ConditionReason.SEARCH_COMPLETED, message)
+    return replace(conditions.complete(message), complete=ended)
 
 
 def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
@@ -117,22 +117,22 @@ def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
         return waiting(view.refused.reason, view.refused.message)
     data = data_ready(view)
     if not data.is_true:
-        return State(Phase.PREPARING, Verdict(False, ConditionReason.CHECKING, data.message))
+        return State(Phase.PREPARING, Condition(False, ConditionReason.CHECKING, data.message))
     running = [each.name for each in found if each.state == "Running"]
     ended = sum(not each.is_live for each in found)
     said = f"{ended} of {ends.planned(view)} trials have ended"
     reason = view.refused.reason if view.refused else ""
     if running:
         said = "; ".join(filter(None, [said, f"{_names(running)} run", step.waiting]))
-        return State(Phase.RUNNING, Verdict(True, reason or ConditionReason.SEARCHING, said))
+        return State(Phase.RUNNING, Condition(True, reason or ConditionReason.SEARCHING, said))
     said = "; ".join(filter(None, [said, step.waiting or _of_trials(view)]))
-    waits = Verdict(False, reason or ConditionReason.WAITING_FOR_TRIALS, said)
+    waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, said)
     return State(Phase.RUNNING, waits)
 
 
 def ending(message: str) -> State:
     """Of a search that starts no more trials, and is not at its last word."""
-    return State(Phase.RUNNING, Verdict(False, ConditionReason.ENDING, message))
+    return State(Phase.RUNNING, Condition(False, ConditionReason.ENDING, message))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -143,9 +143,9 @@ def _names(names: Sequence[str]) -> str:
 def _of_trials(view: SearchView) -> str:
     """What the first trial that waits says of itself."""
     for job in view.trial_jobs.values():
-        found = objects.condition(job, ConditionType.RUNNING) or {}
-        if not objects.is_finished(job) and found.get("message"):
-            return f"{objects.name_of(job)}: {found['message']}"
+        found = Condition.of(job, ConditionType.RUNNING)
+        if not is_finished(job) and found and found.message:
+            return f"{objects.name_of(job)}: {found.message}"
     return ""
 
 
@@ -185,21 +185,21 @@ def _dataset(view: SearchView) -> Object | None:
     return dict(found) if found else None
 
 
-def data_ready(view: SearchView) -> Verdict:
+def data_ready(view: SearchView) -> Condition:
     """DataReady: as the baseline says it, and True from then on."""
-    known = conditions.kept(view.resource, ConditionType.DATA_READY)
+    known = Condition.of(view.resource, ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known
     job = view.trial_jobs.get(0)
-    told = conditions.kept(job, ConditionType.DATA_READY) if job else None
-    return told or known or Verdict(False, ConditionReason.CHECKING, CHECKING)
+    told = Condition.of(job, ConditionType.DATA_READY) if job else None
+    return told or known or Condition(False, ConditionReason.CHECKING, CHECKING)
 
 
-def profile_applied(view: SearchView) -> Verdict:
+def profile_applied(view: SearchView) -> Condition:
     """ProfileApplied, in words that stay."""
     if view.search.profile_applied:
-        return Verdict(True, ConditionReason.PROFILE_USED, PROFILE)
-    return Verdict(False, ConditionReason.DATASETS_GIVEN, GIVEN)
+        return Condition(True, ConditionReason.PROFILE_USED, PROFILE)
+    return Condition(False, ConditionReason.DATASETS_GIVEN, GIVEN)
 
 
 def still_running(view: SearchView) -> list[str]:
@@ -207,7 +207,7 @@ def still_running(view: SearchView) -> list[str]:
     jobs = [
         objects.name_of(each)
         for each in view.own_dinojobs
-        if not objects.is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
+        if not is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
     ]
     pods = [objects.name_of(each) for each in view.children.pods if _trains(each)]
     return jobs + pods

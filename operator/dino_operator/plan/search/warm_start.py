@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from dino_api.names import AUTOML_KIND
 from dino_api.resources.dinoautoml import DinoAutoMLStatus, KnownTrial
-from dino_operator.plan.model import Object
-from dino_operator.plan.reported import conditions
+from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.search.samplers.observations import BLAMED, defaults
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import MAY_WIN
@@ -28,7 +27,7 @@ def look(view: SearchView) -> tuple[list[Object], str]:
         other = view.children.others.get((AUTOML_KIND, each.name))
         if other is None:
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom does not exist"
-        if not conditions.is_over(other):
+        if not is_finished(other):
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom has not ended yet"
         found += _trials(other)
     return [each.to_dict() for each in found[:MOST]], ""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
-from dino_operator.plan.model import Children, Event, Object, Plan
+from dino_operator.plan.model import Children, Condition, Event, Object, Plan
 from dino_operator.plan.observed import objects
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
@@ -100,7 +100,7 @@ def _ending(view: SearchView, outcome: str, now: str) -> State:
 
 
 def _tell(view: SearchView, state: State, **told: object) -> Plan:
-    engine = conditions.kept(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
+    engine = Condition.of(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
     state = replace(state, data=status.data_ready(view))
     found = Told(state, engine, status.profile_applied(view))
     soon = view.settings.recheck if view.is_held_up else None

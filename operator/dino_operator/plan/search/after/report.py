@@ -13,7 +13,7 @@ from typing import Any
 from dino_api import names as api
 from dino_api.names import Env, Label, Stage
 from dino_api.search.record import SearchRecord
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import failure, objects, results
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
@@ -46,7 +46,7 @@ def look(view: SearchView, outcome: str) -> Report:
     job = _job_of(view)
     if job is None:
         return _missing(view, outcome)
-    if not objects.is_finished(job):
+    if not is_finished(job):
         return _held_back(view, job) if objects.is_suspended(job) else Report()
     own = objects.pods_of(job, view.children.pods)
     told = results.of_job(job, own)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dino_api.names import ConditionReason, ConditionType
-from dino_operator.plan.reported import conditions
-from dino_operator.plan.reported.conditions import Verdict
+from dino_operator.plan.model import Condition
 from dino_operator.plan.search.engines import embedded
 from dino_operator.plan.search.engines.contract import Engine, Step
 from dino_operator.plan.search.engines.katib import engine as katib
@@ -20,23 +19,25 @@ NO_CRD = (
 )
 
 
-def choose(view: SearchView) -> tuple[str, Verdict]:
+def choose(view: SearchView) -> tuple[str, Condition]:
     """The engine and why. Empty where it cannot be chosen yet, with what is waited for."""
-    chosen = conditions.kept(view.resource, ConditionType.ENGINE_READY)
+    chosen = Condition.of(view.resource, ConditionType.ENGINE_READY)
     if view.engine and chosen is not None:
         return view.engine, chosen
     if view.spec.engine == EMBEDDED:
-        return EMBEDDED, Verdict(True, EMBEDDED, "spec.engine is Embedded")
+        return EMBEDDED, Condition(True, EMBEDDED, "spec.engine is Embedded")
     if view.spec.engine == KATIB and not view.children.katib_served:
-        return "", Verdict(False, ConditionReason.KATIB_MISSING, NO_CRD)
+        return "", Condition(False, ConditionReason.KATIB_MISSING, NO_CRD)
     if view.spec.engine == KATIB:
-        return KATIB, Verdict(True, KATIB, "spec.engine is Katib, and Katib is installed")
+        return KATIB, Condition(True, KATIB, "spec.engine is Katib, and Katib is installed")
     if not view.children.katib_served:
-        return EMBEDDED, Verdict(True, EMBEDDED, "Katib is not installed")
+        return EMBEDDED, Condition(True, EMBEDDED, "Katib is not installed")
     unable = katib.refusal(view)
     if unable:
-        return EMBEDDED, Verdict(True, EMBEDDED, f"Katib is installed and cannot run it: {unable}")
-    return KATIB, Verdict(True, KATIB, "Katib is installed and can run it")
+        return EMBEDDED, Condition(
+            True, EMBEDDED, f"Katib is installed and cannot run it: {unable}"
+        )
+    return KATIB, Condition(True, KATIB, "Katib is installed and can run it")
 
 
 def step(view: SearchView) -> Step:

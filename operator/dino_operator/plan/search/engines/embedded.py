@@ -56,7 +56,7 @@ def _next(view: SearchView, found: Sequence[Trial]) -> tuple[list[Object], str]:
 
 
 def _pruned(view: SearchView, found: Sequence[Trial]) -> list[Patch]:
-    jobs = (view.trial_jobs.get(number) for number in pruning.verdict(found, view.pruning))
+    jobs = (view.trial_jobs.get(number) for number in pruning.to_stop(found, view.pruning))
     return [
         dinojobs.stop(job, "Pruned")
         for job in jobs

@@ -20,7 +20,7 @@ from dino_api.resources.dinoautoml import Pruning
 from dino_operator.plan.search.trials.trial import Point, Trial
 
 
-def verdict(trials: Iterable[Trial], pruning: Pruning) -> list[int]:
+def to_stop(trials: Iterable[Trial], pruning: Pruning) -> list[int]:
     """The numbers of the trials to stop now.
 
     trials: all of them; those that failed are not compared with. pruning: with its start_epoch

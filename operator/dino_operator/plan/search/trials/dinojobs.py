@@ -13,8 +13,9 @@ from dino_api.names import Action
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Patch
+from dino_operator.plan.model import Object, Patch, is_finished
 from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.observed.job_action import NOT_SEARCHED
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import Trial, TrialState
 
@@ -43,7 +44,7 @@ def dinojob(view: SearchView, name: str, output: str, **labels: str) -> Object:
     policy = template.run_policy.model_copy(update={"suspend": False, "stop": False})
     spec = template.to_dict() | {
         "action": Action.TRAIN.value,
-        "automlPolicy": "Disabled",
+        "automlPolicy": NOT_SEARCHED,
         "experiment": read_by(Action.TRAIN, template.experiment),  # to_dict leaves out what is null
         "output": {"uri": output},
         "runPolicy": policy.to_dict(),
@@ -88,7 +89,7 @@ def holds(view: SearchView, jobs: Iterable[Object]) -> list[Patch]:
     return [
         patch(job, {"spec": {"runPolicy": {"suspend": wants}}})
         for job in jobs
-        if not is_over(job) and not is_stopped(job) and is_held(job) != wants
+        if not is_finished(job) and not is_stopped(job) and is_held(job) != wants
     ]
 
 
@@ -101,17 +102,12 @@ def stop(job: Object, state: TrialState) -> Patch:
 
 def stops(jobs: Iterable[Object]) -> list[Patch]:
     """Ends all that have not ended."""
-    return [stop(job, "Stopped") for job in jobs if not is_over(job) and not is_stopped(job)]
+    return [stop(job, "Stopped") for job in jobs if not is_finished(job) and not is_stopped(job)]
 
 
 def patch(job: Object, body: Object) -> Patch:
     """A patch of that DinoJob and no namesake."""
     return Patch(objects.name_of(job), objects.uid_of(job), body, kind="dinojobs")
-
-
-def is_over(job: Object) -> bool:
-    """Whether the DinoJob has ended."""
-    return objects.is_finished(job)
 
 
 def is_held(job: Object) -> bool:

@@ -15,7 +15,7 @@ from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import DIGITS, LIVE, Point, Trial, TrialState
@@ -104,9 +104,9 @@ def of_job(number: int, job: Object) -> Trial:
 def _state(job: Object) -> TrialState:
     if objects.is_true(job, ConditionType.COMPLETE):
         return "Succeeded"
-    failed = objects.condition(job, ConditionType.FAILED) or {}
-    if failed.get("status") == "True":
-        if failed.get("reason") != FailureReason.STOPPED:
+    failed = Condition.of(job, ConditionType.FAILED)
+    if failed is not None and failed.is_true:
+        if failed.reason != FailureReason.STOPPED:
             return "Failed"
         return ENDS.get(job["metadata"].get("labels", {}).get(api.Label.TRIAL_END.value), "Stopped")
     return "Running" if job.get("status", {}).get("startTime") else "Pending"
@@ -115,8 +115,8 @@ def _state(job: Object) -> TrialState:
 def _reason(job: Object) -> str:
     """Of the last attempt: that the retries are used up says nothing about why."""
     failure = job["status"].get("failure") or {}
-    failed = objects.condition(job, ConditionType.FAILED) or {}
-    return str(failure.get("reason") or failed.get("reason", ""))
+    failed = Condition.of(job, ConditionType.FAILED)
+    return str(failure.get("reason") or (failed.reason if failed else ""))
 
 
 def _score(status: Object, curve: Iterable[Point]) -> float | None:

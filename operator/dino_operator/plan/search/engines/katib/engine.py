@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Delete, Object, Patch, Refusal
+from dino_operator.plan.model import Condition, Delete, Object, Patch, Refusal, is_finished
 from dino_operator.plan.observed import failure, objects, queue_labels
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.rendered import deadline, names, spec_file
@@ -134,9 +134,9 @@ def _after_katib(
 
 def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | None:
     """Why the search fails although Katib says no more than Succeeded or Failed."""
-    failed = objects.condition(present, "Failed") or {}
-    if failed.get("status") == "True":
-        said = str(failed.get("message", ""))
+    failed = Condition.of(present, "Failed")
+    if failed is not None and failed.is_true:
+        said = failed.message
         if SUGGESTION_FAILED in said:
             return hangs.fatal(f"Katib could not draw trials: {_suggestion(view)}")
         return hangs.fatal(f"{said}. {_failures(mine)}".strip())
@@ -149,9 +149,9 @@ def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | 
 def _suggestion(view: SearchView) -> str:
     """What Katib itself only says on the Suggestion."""
     if view.children.suggestion is not None:
-        said = objects.condition(view.children.suggestion, "Failed") or {}
-        if said.get("message"):
-            return str(said["message"])
+        failed = Condition.of(view.children.suggestion, "Failed")
+        if failed is not None and failed.message:
+            return failed.message
     return f"{SUGGESTION_FAILED}; kubectl describe suggestion {names.experiment_name(view.uid)}"
 
 
@@ -225,9 +225,7 @@ def _is_about_to_change(found: Sequence[Seen]) -> bool:
     """Whether Katib has something to say that no watched object will announce."""
     if not found:
         return True
-    return any(
-        each.job is None or (objects.is_finished(each.job) and not each.is_over) for each in found
-    )
+    return any(each.job is None or (is_finished(each.job) and not each.is_over) for each in found)
 
 
 def _holds(view: SearchView) -> tuple[Patch, ...]:
@@ -259,7 +257,7 @@ def _is_ours(job: Object) -> bool:
 
 
 def _may_go_on(job: Object) -> bool:
-    return not objects.is_finished(job) and not objects.annotation(job, Annotation.STOPPED_FOR)
+    return not is_finished(job) and not objects.annotation(job, Annotation.STOPPED_FOR)
 
 
 def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:
@@ -286,7 +284,7 @@ def _running(view: SearchView) -> list[Object]:
     return [
         job
         for job in jobs
-        if (not objects.is_finished(job) and not objects.is_suspended(job))
+        if (not is_finished(job) and not objects.is_suspended(job))
         or objects.uid_of(job) in holding & uids
     ]
 
@@ -310,5 +308,5 @@ def _lifetimes(view: SearchView) -> tuple[Patch, ...]:
     return tuple(
         Patch(objects.name_of(job), objects.uid_of(job), body)
         for job in katib_trials.jobs(view)
-        if objects.is_finished(job) and job["spec"].get("ttlSecondsAfterFinished") != ttl
+        if is_finished(job) and job["spec"].get("ttlSecondsAfterFinished") != ttl
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from dino_api.names import ConditionType, FailureReason, Label
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Patch
+from dino_operator.plan.model import Condition, Object, Patch, is_finished
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.search.engines.katib.katib_trials import Seen
@@ -71,7 +71,7 @@ def _of_trial(view: SearchView, each: Seen) -> Hang | None:
         return _overdue(view, since, said)
     if each.stopped_for:
         return None
-    if objects.is_finished(each.job):
+    if is_finished(each.job):
         since = objects.parse_time(objects.finished_at(each.job))
         said = f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
         return _overdue(view, since, said)
@@ -169,8 +169,8 @@ def _of_search(view: SearchView, found: Sequence[Seen]) -> Hang | None:
         return None
     times = [view.children.experiment["metadata"]["creationTimestamp"]]  # type: ignore[index]
     times += [(each.trial.get("status") or {}).get("completionTime") for each in found]
-    held = objects.condition(view.resource, ConditionType.SUSPENDED) or {}
-    times.append(held.get("lastTransitionTime"))
+    held = Condition.of(view.resource, ConditionType.SUSPENDED)
+    times.append(held and held.since)
     since = max(objects.parse_time(str(each)) for each in times if each)
     return _overdue(view, since, _idle(view))
 
@@ -187,9 +187,9 @@ def _idle(view: SearchView) -> str:
     suggestion = view.children.suggestion
     if suggestion is None:
         return f"{said}: it has made no Suggestion"
-    ready = objects.condition(suggestion, "DeploymentReady") or {}
-    if ready.get("status") != "True":
-        why = ready.get("message") or "its deployment is not ready"
+    ready = Condition.of(suggestion, "DeploymentReady") or Condition(False)
+    if not ready.is_true:
+        why = ready.message or "its deployment is not ready"
         return f"{said}: {why}; kubectl describe deployment -l {LABEL}={_name(view)}"
     return f"{said}: its Suggestion answers no more; kubectl describe suggestion {_name(view)}"
 

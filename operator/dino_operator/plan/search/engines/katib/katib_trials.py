@@ -15,7 +15,7 @@ from dino_api.resources.dinoautoml import Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Condition, Object, is_finished
 from dino_operator.plan.observed import failure, objects, results
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.search_view import SearchView
@@ -58,7 +58,7 @@ class Seen:
         brought yet, nor with it the pod's last words."""
         if self.job is None or objects.is_suspended(self.job):
             return False
-        return not objects.is_finished(self.job) or any(map(objects.is_live, self.pods))
+        return not is_finished(self.job) or any(map(objects.is_live, self.pods))
 
     @property
     def stopped_for(self) -> str:
@@ -131,7 +131,7 @@ def trial(view: SearchView, number: int, each: Seen) -> Trial:
     told = each.told
     parameters = drawn(view, each.trial)
     score = _score(told, each.trial)
-    state, reason, message = _verdict(each, score)
+    state, reason, message = _outcome(each, score)
     curve = tuple(Point(point.epoch, point.mAP50) for point in (told.curve if told else None) or ())
     checkpoint = told.checkpoint.to_dict() if told and told.checkpoint else None
     status = each.trial.get("status") or {}
@@ -191,7 +191,7 @@ def _number(text: object) -> float | None:
     return value if isfinite(value) else None
 
 
-def _verdict(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
+def _outcome(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
     """State, reason and message."""
     if each.stopped_for == FailureReason.STOPPED:
         return "Stopped", "", ""
@@ -212,7 +212,8 @@ def _verdict(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
 
 
 def _message(each: Seen, kind: str) -> str:
-    return str((objects.condition(each.trial, kind) or {}).get("message", ""))
+    found = Condition.of(each.trial, kind)
+    return found.message if found else ""
 
 
 def _failed(each: Seen) -> tuple[TrialState, str, str]:
@@ -229,8 +230,8 @@ def _failed(each: Seen) -> tuple[TrialState, str, str]:
 
 def _job_reason(each: Seen) -> str:
     """`TrialFailed. Job reason: DeadlineExceeded` says why the Job failed."""
-    said = str((objects.condition(each.trial, "Failed") or {}).get("reason", ""))
-    return said.rpartition("Job reason: ")[2]
+    failed = Condition.of(each.trial, "Failed")
+    return failed.reason.rpartition("Job reason: ")[2] if failed else ""
 
 
 def _collector_failure(each: Seen) -> str:
@@ -259,7 +260,7 @@ def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
 
 def _gpu_seconds(view: SearchView, each: Seen) -> int | None:
     """GPUs times the seconds that the Job was active; 0 GPUs cost nothing."""
-    if each.job is None or not objects.is_finished(each.job):
+    if each.job is None or not is_finished(each.job):
         return None
     resources = view.search.template.resources
     return resources.gpus * resources.nodes * objects.seconds_run(each.job)
