@@ -8,7 +8,7 @@ from typing import Any
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Event, KueueSeen, Patch, Plan, Settings
+from dino_operator.plan.model import Children, Event, KueueAccess, Patch, Plan, Settings
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     Builder,
@@ -47,7 +47,7 @@ class Case:
     others: list[Builder] = field(default_factory=list)
     served: bool = True
     settings: Settings = SETTINGS
-    kueue: KueueSeen = "unasked"
+    kueue: KueueAccess = "unasked"
     workload: Object | None = None
 
 

@@ -30,7 +30,7 @@ def look(seconds: float, *trials: Object, jobs: Any = (), pods: Any = (), **more
     resource = more.pop("resource", None)
     found = {"experiment": an_experiment(), **more}
     view = a_view(resource, now=later(seconds), katib_trials=trials, jobs=jobs, pods=pods, **found)
-    return hangs.look(view, katib_trials.seen(view))
+    return hangs.worst(view, katib_trials.existing(view))
 
 
 def stopped_for(hang: Hang) -> list[str]:

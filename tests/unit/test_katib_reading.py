@@ -43,7 +43,7 @@ def read(*found: Object, jobs: tuple[Object, ...] = (), pods: tuple[Object, ...]
         jobs=jobs,
         pods=pods,
     )
-    return katib_trials.trials(view, katib_trials.seen(view))
+    return katib_trials.trials(view, katib_trials.existing(view))
 
 
 def only(*found: Object, **more: Any) -> Trial:
@@ -73,7 +73,7 @@ def test_the_best_trial_is_told_anew_once_its_job_is_seen() -> None:
     for jobs, pods in (((), ()), ((job,), (pod,)), ((), ())):
         seen = {"katib_trials": (trial,), "jobs": jobs, "pods": pods}
         view = a_view(resource, experiment=an_experiment(), **seen)
-        found = best(view, katib_trials.trials(view, katib_trials.seen(view)))
+        found = best(view, katib_trials.trials(view, katib_trials.existing(view)))
         assert found is not None
         told.append((found["checkpoint"], found["mAP50"]))
         resource = {**a_search(), "status": {"best": found}}
@@ -93,7 +93,7 @@ def test_a_trial_that_succeeded() -> None:
         jobs=(job,),
         pods=(pod,),
     )
-    (told,) = katib_trials.trials(view, katib_trials.seen(view))
+    (told,) = katib_trials.trials(view, katib_trials.existing(view))
     assert (told.number, told.name, told.state) == (1, f"{NAME}-a", "Succeeded")
     assert told.parameters == {
         "train.optim.lr": 1e-4,

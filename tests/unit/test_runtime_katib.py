@@ -47,16 +47,16 @@ async def test_katib_is_read_where_it_may_run_the_search() -> None:
     api = KatibApi("experiments")
     katib, clock = a_reader(api)
     resource = a_search_for(a_job()).obj()
-    assert (await katib.look(resource)).experiment is None
+    assert (await katib.read(resource)).experiment is None
     assert api.asked == ["discovery", "experiments"]
     api.things = {"experiments": {"kind": "Experiment"}}
     clock[0] = 1
-    assert (await katib.look(resource)).experiment is None, "not read twice at a time"
-    seen = await katib.look(resource, fresh=True)
+    assert (await katib.read(resource)).experiment is None, "not read twice at a time"
+    seen = await katib.read(resource, fresh=True)
     assert (seen.served, seen.experiment, len(seen.trials)) == (True, {"kind": "Experiment"}, 1)
     api.asked.clear()
     katib.forget(resource)
-    await katib.look(resource)
+    await katib.read(resource)
     assert sorted(api.asked) == ["experiments", "suggestions", "trials"]
 
 
@@ -66,11 +66,11 @@ async def test_katib_may_be_installed_later() -> None:
     resource = a_search_for(a_job()).obj()
     for seconds in (0, 30, 59):
         clock[0] = seconds
-        assert not (await katib.look(resource)).served
+        assert not (await katib.read(resource)).served
     assert api.asked == ["discovery"], "asked once a minute"
     api.kinds = frozenset({"experiments"})
     clock[0] = 70
-    assert (await katib.look(resource)).served
+    assert (await katib.read(resource)).served
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ async def test_nothing_is_read_where_katib_has_no_part(status: Object) -> None:
     api = KatibApi("experiments")
     katib, _ = a_reader(api)
     resource = {**a_search_for(a_job()).obj(), "status": status}
-    assert not (await katib.look(resource)).served
+    assert not (await katib.read(resource)).served
     assert api.asked == []

@@ -47,16 +47,16 @@ NEW, OLD = KUEUE_VERSIONS
 async def test_a_job_that_waits_is_read_in_the_newest_version(versions: tuple[str, ...]) -> None:
     api = KueueApi(*versions)
     kueue, clock = a_reader(api)
-    seen = await kueue.look(RESOURCE, WAITS)
+    seen = await kueue.read(RESOURCE, WAITS)
     assert (seen.kueue, seen.workload) == ("read", WORKLOAD)
     assert api.asked[-1] == f"{versions[0]}/workloads"
     asked = len(api.asked)
     clock[0] = 14
-    await kueue.look(RESOURCE, WAITS)
+    await kueue.read(RESOURCE, WAITS)
     assert len(api.asked) == asked, "not read twice at a time"
-    await kueue.look(RESOURCE, WAITS, fresh=True)
+    await kueue.read(RESOURCE, WAITS, fresh=True)
     clock[0] = 31
-    await kueue.look(RESOURCE, WAITS)
+    await kueue.read(RESOURCE, WAITS)
     assert len(api.asked) == asked + 2
 
 
@@ -72,8 +72,8 @@ async def test_a_job_that_waits_is_read_in_the_newest_version(versions: tuple[st
 async def test_nothing_is_read_of_a_job_that_nobody_else_holds(job: ChildBuilder) -> None:
     api = KueueApi(NEW)
     kueue, _ = a_reader(api)
-    assert (await kueue.look(RESOURCE, [job.obj()])).kueue == "unasked"
-    assert (await kueue.look(a_job().status(COMPLETE).obj(), WAITS)).kueue == "unasked"
+    assert (await kueue.read(RESOURCE, [job.obj()])).kueue == "unasked"
+    assert (await kueue.read(a_job().status(COMPLETE).obj(), WAITS)).kueue == "unasked"
     assert not api.asked
 
 
@@ -82,16 +82,16 @@ async def test_kueue_may_be_installed_later() -> None:
     kueue, clock = a_reader(api)
     for seconds in (0, 30, 59):
         clock[0] = seconds
-        assert (await kueue.look(RESOURCE, WAITS)).kueue == "missing"
+        assert (await kueue.read(RESOURCE, WAITS)).kueue == "missing"
     assert len(api.asked) == 2, "asked once a minute, for both versions"
     api.versions = (NEW,)
     clock[0] = 75
-    assert (await kueue.look(RESOURCE, WAITS)).kueue == "read"
+    assert (await kueue.read(RESOURCE, WAITS)).kueue == "read"
 
 
 async def test_without_the_right_to_read_it_goes_on() -> None:
     kueue, _ = a_reader(KueueApi(NEW, refuses=403))
-    assert (await kueue.look(RESOURCE, WAITS)).kueue == "forbidden"
+    assert (await kueue.read(RESOURCE, WAITS)).kueue == "forbidden"
     kueue, _ = a_reader(KueueApi(NEW, refuses=500))
     with pytest.raises(ApiError):
-        await kueue.look(RESOURCE, WAITS)
+        await kueue.read(RESOURCE, WAITS)

@@ -293,10 +293,10 @@ async def test_a_job_that_went_meanwhile_is_forgotten() -> None:
 
 
 async def test_katibs_objects_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def look(_: Katib, resource: Object, fresh: bool = False) -> Any:
+    async def read(_: Katib, resource: Object, fresh: bool = False) -> Any:
         raise WAITED_FOR["no right"].error("experiments")
 
-    monkeypatch.setattr(Katib, "look", look)
+    monkeypatch.setattr(Katib, "read", read)
     bench = Refusing(key=SEARCH)
     bench.world._store(Kind.DINOAUTOMLS, a_search(engine="Auto"))
     await bench.pursue()

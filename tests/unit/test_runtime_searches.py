@@ -11,7 +11,7 @@ from dino_operator.plan.model import Children, Delete, Object, Plan, Settings
 from dino_operator.plan.observed import objects
 from dino_operator.runtime import loop, reconcile
 from dino_operator.runtime.client import OURS, ApiError
-from dino_operator.runtime.katib import Katib, Seen
+from dino_operator.runtime.katib import Katib, KatibObjects
 from dino_operator.runtime.keys import Key, Kind
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
@@ -157,9 +157,9 @@ async def test_what_cannot_be_taken_back_in_katib_is_decided_on_what_is_there_no
     looked: list[str] = []
     gone = Plan(deletes=(Delete("dino-1", "u", "experiments"),))
 
-    async def look(_: Katib, resource: Object, fresh: bool = False) -> Seen:
+    async def read(_: Katib, resource: Object, fresh: bool = False) -> KatibObjects:
         looked.append("read now" if fresh else "as known")
-        return Seen(True, {"kind": "Experiment"})
+        return KatibObjects(True, {"kind": "Experiment"})
 
     async def delete(namespace: str, what: Delete) -> None:
         looked.append(f"{what.kind} deleted")
@@ -167,7 +167,7 @@ async def test_what_cannot_be_taken_back_in_katib_is_decided_on_what_is_there_no
     def a_plan(resource: Object, children: Children, *_: object) -> Plan:
         return gone if children.experiment else Plan()
 
-    monkeypatch.setattr(Katib, "look", look)
+    monkeypatch.setattr(Katib, "read", read)
     monkeypatch.setattr(Katib, "forget", lambda *_: looked.append("forgotten"))
     monkeypatch.setattr(reconcile, "plan_search", a_plan)
     monkeypatch.setattr(bench.world, "delete", delete)

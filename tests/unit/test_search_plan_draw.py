@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dino_api.resources.dinoautoml import Algorithm, KnownTrial
 from dino_operator.plan.search.samplers import grid, tpe
 from dino_operator.plan.search.samplers.draw import draw
-from dino_operator.plan.search.samplers.observations import Space, defaults, told_by
+from dino_operator.plan.search.samplers.observations import Space, defaults, observations_of
 from dino_operator.plan.search.samplers.prior import FAVOUR, Axis, choice_at
 from dino_operator.plan.search.trials.trial import Trial
 from tests.unit.search_builders import (
@@ -162,7 +162,9 @@ def test_what_a_sampler_is_told() -> None:
         a_trial(1, 0.6, parameters=drawn),
         a_trial(0, 0.5),
     ]
-    told = told_by(SPACE, trials, [KnownTrial(parameters={"train.optim.lr": 1.0}, mAP50=0.9)])
+    told = observations_of(
+        SPACE, trials, [KnownTrial(parameters={"train.optim.lr": 1.0}, mAP50=0.9)]
+    )
     assert [(each.number, each.mAP50, each.epoch) for each in told] == [
         (0, 0.5, None),
         (1, 0.6, None),

@@ -10,7 +10,7 @@ from dino_api.resources.dinoautoml import Profile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
-KueueSeen = Literal["unasked", "missing", "forbidden", "read"]
+KueueAccess = Literal["unasked", "missing", "forbidden", "read"]
 """missing: it is not installed. forbidden: the operator may not read Workloads."""
 GPU_KINDS = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
 """The kinds that cost GPU time."""
@@ -158,7 +158,7 @@ class Children:
     refusal: Refusal | None = None
     events: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
     limit_ranges: tuple[Object, ...] = ()
-    kueue: KueueSeen = "unasked"
+    kueue: KueueAccess = "unasked"
     workload: Object | None = None
 
 

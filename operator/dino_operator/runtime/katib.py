@@ -33,7 +33,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class KatibObjects:
     """What was read for one search, and when. served: whether Experiments exist here at all."""
 
     served: bool = False
@@ -50,25 +50,29 @@ class Katib:
         self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, KatibObjects] = {}
         self._served: tuple[bool, float] | None = None
 
     def forget(self, resource: Object) -> None:
         """What was read for this search is not true any more, or not needed."""
         self._seen.pop(objects.uid_of(resource), None)
 
-    async def look(self, resource: Object, fresh: bool = False) -> Seen:
+    async def read(self, resource: Object, fresh: bool = False) -> KatibObjects:
         """What Katib has for this search. fresh: read it now. Raises ApiError.
 
         Nothing is read for a search that has ended, or that does not run on Katib.
         """
         if is_finished(resource) or not _may_use(resource):
             self.forget(resource)
-            return Seen()
+            return KatibObjects()
         known = self._seen.get(objects.uid_of(resource))
         if known is not None and not fresh and self._clock() - known.at < self._poll / 2:
             return known
-        seen = await self._read(resource) if await self._is_served() else Seen(at=self._clock())
+        seen = (
+            await self._read(resource)
+            if await self._is_served()
+            else KatibObjects(at=self._clock())
+        )
         self._seen[objects.uid_of(resource)] = seen
         return seen
 
@@ -78,18 +82,18 @@ class Katib:
             self._served = found, self._clock()
         return self._served[0]
 
-    async def _read(self, resource: Object) -> Seen:
+    async def _read(self, resource: Object) -> KatibObjects:
         """The Experiment, and the rest where there is one."""
         space, name = resource["metadata"]["namespace"], experiment_name(objects.uid_of(resource))
         started = self._clock()
         experiment = await self._api.get("experiments", space, name)
         if experiment is None:
-            return Seen(True, at=started)
+            return KatibObjects(True, at=started)
         suggestion, (trials, _) = await asyncio.gather(
             self._api.get("suggestions", space, name),
             self._api.list_all("trials", space, f"{TRIALS_OF}={name}"),
         )
-        return Seen(True, experiment, suggestion, tuple(trials), started)
+        return KatibObjects(True, experiment, suggestion, tuple(trials), started)
 
 
 def _may_use(resource: Object) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import KueueSeen, Object, is_finished
+from dino_operator.plan.model import KueueAccess, Object, is_finished
 from dino_operator.plan.observed import objects, queue_labels
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 
@@ -27,10 +27,10 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class HeldJob:
     """What was read for one Job, and when."""
 
-    kueue: KueueSeen = "unasked"
+    kueue: KueueAccess = "unasked"
     workload: Object | None = None
     at: float = 0.0
 
@@ -42,10 +42,10 @@ class Kueue:
         self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
-        self._seen: dict[str, tuple[str, Seen]] = {}
+        self._seen: dict[str, tuple[str, HeldJob]] = {}
         self._version: tuple[str, float] | None = None
 
-    async def look(self, resource: Object, jobs: Iterable[Object], fresh: bool = False) -> Seen:
+    async def read(self, resource: Object, jobs: Iterable[Object], fresh: bool = False) -> HeldJob:
         """What Kueue has for this DinoJob. fresh: read it now. Raises ApiError.
 
         Nothing is read unless an unfinished Job of it was suspended by someone else.
@@ -54,8 +54,8 @@ class Kueue:
         job = None if is_finished(resource) else _held(owner, jobs)
         if job is None:
             self._seen.pop(owner, None)
-            return Seen()
-        of, known = self._seen.get(owner, ("", Seen()))
+            return HeldJob()
+        of, known = self._seen.get(owner, ("", HeldJob()))
         if of == objects.uid_of(job) and self._is_recent(known) and not fresh:
             return known
         seen = await self._read(job)
@@ -63,22 +63,22 @@ class Kueue:
         self._seen[owner] = objects.uid_of(job), seen
         return seen
 
-    def _is_recent(self, seen: Seen) -> bool:
+    def _is_recent(self, seen: HeldJob) -> bool:
         return self._clock() - seen.at < self._poll / 2
 
-    async def _read(self, job: Object) -> Seen:
+    async def _read(self, job: Object) -> HeldJob:
         started, group = self._clock(), await self._served()
         if not group:
-            return Seen("missing", at=started)
+            return HeldJob("missing", at=started)
         selector = f"{queue_labels.JOB_UID}={objects.uid_of(job)}"
         space = job["metadata"]["namespace"]
         try:
             found = await self._api.list_in(group, "workloads", space, selector)
         except ApiError as error:
             if error.status in (401, 403):
-                return Seen("forbidden", at=started)
+                return HeldJob("forbidden", at=started)
             raise
-        return Seen("read", next(iter(found), None), started)
+        return HeldJob("read", next(iter(found), None), started)
 
     async def _served(self) -> str:
         """The group and version in which Workloads are served, the newest; empty without Kueue."""

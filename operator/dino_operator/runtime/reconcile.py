@@ -18,7 +18,7 @@ from dino_operator.runtime.asked import Asked
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.events import Events
-from dino_operator.runtime.katib import Katib, Seen
+from dino_operator.runtime.katib import Katib, KatibObjects
 from dino_operator.runtime.keys import KINDS, PLURALS, Key, Kind, named_by
 from dino_operator.runtime.kueue import Kueue
 from dino_operator.runtime.metrics import Metrics
@@ -125,14 +125,14 @@ class Reconciler:
             return Plan()
         children = replace(self._cache.children(key, strangers), refusal=refusal)
         if key.kind is Kind.DINOJOBS:
-            held = await self._kueue.look(resource, children.jobs, fresh)
+            held = await self._kueue.read(resource, children.jobs, fresh)
             children = replace(children, kueue=held.kueue, workload=held.workload)
             made = plan_job(resource, children, self._now(), self._settings)
             asked = Asked(self._api, key.namespace, children)
             if not await asked.answer(made, fresh):
                 return made
             return plan_job(resource, asked.children, self._now(), self._settings)
-        seen = await self._look_at_katib(resource, fresh, refusal)
+        seen = await self._read_katib(resource, fresh, refusal)
         children = replace(
             children,
             katib_served=seen.served,
@@ -150,12 +150,14 @@ class Reconciler:
         """The sampler may think for a while, and other plans must not wait for it."""
         return await asyncio.to_thread(plan_search, resource, children, self._now(), self._settings)
 
-    async def _look_at_katib(self, resource: Object, fresh: bool, refusal: Refusal | None) -> Seen:
+    async def _read_katib(
+        self, resource: Object, fresh: bool, refusal: Refusal | None
+    ) -> KatibObjects:
         """Raises Refused where its objects may not be read; nothing is seen once that is known."""
         if refusal is not None and refusal.verb == "read":
-            return Seen()
+            return KatibObjects()
         try:
-            return await self._katib.look(resource, fresh)
+            return await self._katib.read(resource, fresh)
         except ApiError as error:
             raise Refused("read", EXPERIMENT, "of Katib", error) from error
 

@@ -22,7 +22,7 @@ STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""
 
 
-def follow(view: View, job: Object) -> Plan:
+def plan(view: View, job: Object) -> Plan:
     """What to do about the attempt's unfinished Job."""
     mine = [pod for pod in view.live_pods if objects.controller_uid(pod) == objects.uid_of(job)]
     if objects.annotation(job, Annotation.STOPPED_FOR):
@@ -66,7 +66,7 @@ def _follow_suspensions(view: View, job: Object, mine: list[Object]) -> Plan | N
     if not mine and deadline.is_used_up(view, job):
         return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
     if not kueue.is_ours(view, job):
-        return kueue.follow(view, job, mine)
+        return kueue.plan(view, job, mine)
     again = "the check of the data starts again" if view.checks_data else ""
     said = again or sentences.resumes(view.resource)
     told = say(view, job, conditions.waiting(ConditionReason.RESUMED, said))
@@ -170,7 +170,7 @@ def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
 def _all_run(view: View, job: Object, pods: list[Object]) -> Plan:
     """All pods that there are run; of several some may have ended, or may not be created."""
     if len(pods) == view.nodes:
-        return running.follow(view, job, pods)
+        return running.plan(view, job, pods)
     ended = [each for each in objects.pods_of(job, view.children.pods) if each not in pods]
     if any(objects.index_of(each) not in map(objects.index_of, pods) for each in ended):
         return Plan()  # they end, one after the other: what the status says is still true

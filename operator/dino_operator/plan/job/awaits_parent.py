@@ -11,12 +11,12 @@ from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.reported import conditions
 
 
-def follow(view: View) -> Plan:
+def plan(view: View) -> Plan:
     """Waits; or takes over what the parent left, before anything is made of it; or fails with it.
 
     An end of the parent stays, and so may be believed as the cache has it.
     """
-    found = parent.look(view)
+    found = parent.state(view)
     for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):
         if found.condition.reason == reason:
             return failed(view, failure.cause(reason, found.condition.message))

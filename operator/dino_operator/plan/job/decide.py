@@ -87,16 +87,16 @@ def _go_on(view: View) -> Plan:
     if view.succeeded is not None:
         return success.completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:
-        return searched.follow(view)
+        return searched.plan(view)
     if view.wants_stop and not (view.current and is_finished(view.current)):
-        return stop.follow(view)
+        return stop.plan(view)
     if parent.is_awaited(view):
-        return awaits_parent.follow(view)
+        return awaits_parent.plan(view)
     if view.current is None:
         return _begin(view, _missing_attempt(view))
     if is_finished(view.current):
         return _attempt_failed(view, view.current)
-    return attempts.follow(view, view.current)
+    return attempts.plan(view, view.current)
 
 
 def _unchanged(view: View) -> Plan:
@@ -259,7 +259,7 @@ def _attempt_failed(view: View, job: Object) -> Plan:
         )
     attempt = _attempt_after(view, job, cause)
     if view.wants_stop:
-        return stop.follow(view)
+        return stop.plan(view)
     if attempt.retries > view.max_retries:
         cause = out_of_memory.at_the_end(job, cause, view.resource, view.max_retries)
         return _retries_used_up(view, cause, attempt.number - 1, ended)

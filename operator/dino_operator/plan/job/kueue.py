@@ -51,7 +51,7 @@ def is_managed(view: View, job: Object) -> bool:
     return bool(objects.annotation(job, Annotation.HELD))
 
 
-def follow(view: View, job: Object, pods: list[Object]) -> Plan:
+def plan(view: View, job: Object, pods: list[Object]) -> Plan:
     """What is said of a Job that someone else suspended, and done about its queue."""
     state = held_by(view, job)
     name = ""
@@ -94,7 +94,8 @@ def held_by(view: View, job: Object) -> State:
         said += "Remedy: install Kueue, or create a new job without a queue."
         return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, said)
     if seen == "forbidden":
-        said += f"; {workload.look(job)} says why it waits (Helm value kueue.enabled shows it here)"
+        said += f"; {workload.command_for(job)} says why it waits "
+        said += "(Helm value kueue.enabled shows it here)"
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
 
 
@@ -102,7 +103,7 @@ def _held_by_someone(job: Object, may_be_kueue: bool) -> State:
     name = objects.name_of(job)
     said = f"someone else than the operator suspended Job {name}, which waits until it is resumed"
     if may_be_kueue:
-        said += f"; {workload.look(job)} says whether Kueue did"
+        said += f"; {workload.command_for(job)} says whether Kueue did"
     patch = '\'{"spec":{"suspend":false}}\''
     said += f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
     return conditions.waiting(ConditionReason.SUSPENDED_BY_OTHER, said)

@@ -43,7 +43,7 @@ class Reading:
     problem: str = ""
 
 
-def look(view: View, job: Object) -> Reading:
+def reading(view: View, job: Object) -> Reading:
     """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
     told = results.of_job(job, view.children.pods)
     if told is not None and told.failure is not None:

@@ -47,10 +47,10 @@ def condition(view: View) -> Condition | None:
     known = Condition.of(view.resource, ConditionType.PARENT_READY)
     if not is_awaited(view) and known is not None and known.is_true:
         return known
-    return look(view).condition
+    return state(view).condition
 
 
-def look(view: View) -> ParentState:
+def state(view: View) -> ParentState:
     """At the parent, which is watched. One whose model the action cannot take is not waited for."""
     kind, name = _named(view.resource)
     called = f"{kind} {name}"

@@ -14,7 +14,7 @@ from dino_operator.plan.rendered import micro_batch
 from dino_operator.plan.reported import conditions, refusals, sentences
 
 
-def follow(view: View, job: Object, pods: list[Object]) -> Plan:
+def plan(view: View, job: Object, pods: list[Object]) -> Plan:
     """All pods run; the first one reports."""
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))

@@ -21,14 +21,14 @@ from dino_operator.plan.reported.conditions import State
 OF_AN_END = ("completionTime", "failure")
 
 
-def follow(view: View) -> Plan:
+def plan(view: View) -> Plan:
     """What to do about the search, and what to say of it. Raises InvalidSpec."""
     if view.search is not None and "deletionTimestamp" not in view.search["metadata"]:
         return _stop(view, view.search) if view.wants_stop else _mirrored(view, view.search)
     if view.wants_stop:
         return failed(view, failure.cause(FailureReason.STOPPED, SAID), **_gone(view))
     if parent.is_awaited(view):
-        return awaits_parent.follow(view)
+        return awaits_parent.plan(view)
     obstacle = _obstacle(view)
     if obstacle is not None:
         return write(view, obstacle, facts={}, requeue_after=view.settings.recheck)

@@ -19,7 +19,7 @@ from dino_operator.plan.reported import conditions, sentences
 SAID = "spec.runPolicy.stop ended the job"
 
 
-def follow(view: View) -> Plan:
+def plan(view: View) -> Plan:
     """What is left to do until the last word. Never a Job."""
     job = view.current
     if job is not None and is_finished(job):

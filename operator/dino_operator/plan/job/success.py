@@ -17,7 +17,7 @@ ALL = 100
 
 def completed(view: View, job: Object) -> Plan:
     """The end, as the trainer told it in its termination message, or as it is read for it."""
-    found = late_result.look(view, job)
+    found = late_result.reading(view, job)
     if found.plan is not None:
         return found.plan
     where, told, ended = late_result.folder(view), found.told, objects.finished_at(job)

@@ -41,7 +41,7 @@ def hold(workload: Object, queue: str) -> Hold:
     return _waits(f"the Job waits in queue {queue} until Kueue admits it", said)
 
 
-def look(job: Object) -> str:
+def command_for(job: Object) -> str:
     """How to see the Workload of a Job, for people."""
     return f"kubectl describe workload -l {queue_labels.JOB_UID}={objects.uid_of(job)}"
 

@@ -27,7 +27,7 @@ from dino_operator.plan.search.ends import End
 from dino_operator.plan.search.engines import choice
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.search_view import SearchView
-from dino_operator.plan.search.status import Told
+from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs, outcomes
 from dino_operator.plan.search.trials.trial import Trial
 
@@ -48,7 +48,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     if lost := dropped_keys.refusal_of_search(resource, children):
         return _invalid(resource, now, lost)
     try:
-        view = look(resource, children, now, settings)
+        view = view_of(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
         cause = failure.cause(FailureReason.INVALID_SPEC, str(error))
         return _invalid(resource, now, cause)
@@ -66,10 +66,10 @@ def _unchanged(resource: Object, children: Children, now: datetime, settings: Se
     told = refusals.unchanged(resource, others, refusal)
     judged = refusals.judge(refusal)
     state = status.waiting(judged.reason, judged.message)
-    return told or status.write(resource, Told(state), now)
+    return told or status.write(resource, SearchState(state), now)
 
 
-def look(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
+def view_of(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
     """The search and all that is around it. Raises InvalidSearch, ValidationError.
 
     The space is that of the first plan: another version of the operator may have other defaults.
@@ -85,11 +85,11 @@ def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
     state = conditions.failed(cause.rule.reason, cause.message)
     profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
     told = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
-    return status.write(resource, Told(state, profile=profile), now, told)
+    return status.write(resource, SearchState(state, profile=profile), now, told)
 
 
 def _plan(view: SearchView) -> Plan:
-    known, missing = warm_start.look(view)
+    known, missing = warm_start.known_trials(view)
     if missing:
         engine = Condition(False, ConditionReason.NOT_CHOSEN, missing)
         return _wait(view, engine, ConditionReason.WAITING_FOR_SEARCH)
@@ -114,7 +114,7 @@ def _wait(view: SearchView, engine: Condition, reason: str) -> Plan:
     state = status.waiting(reason, engine.message)
     if view.wants_suspend:
         state = status.holding("")
-    told = Told(state, engine, status.profile_applied(view))
+    told = SearchState(state, engine, status.profile_applied(view))
     return status.write(view.resource, told, view.now, requeue_after=view.settings.recheck)
 
 
@@ -180,7 +180,7 @@ def _go_on(
     state = replace(status.going(view, step, found), data=status.data_ready(view))
     told = status.write(
         view.resource,
-        Told(state, engine, status.profile_applied(view)),
+        SearchState(state, engine, status.profile_applied(view)),
         view.now,
         {**status.of_trials(view, found), **begun, **step.facts},
         view.settings.recheck if view.is_held_up else step.requeue_after,
@@ -219,7 +219,7 @@ def _stop(
     state = replace(state, data=status.data_ready(view))
     plan = status.write(
         view.resource,
-        Told(state, engine, status.profile_applied(view)),
+        SearchState(state, engine, status.profile_applied(view)),
         view.now,
         told,
         1.0 if over else step.requeue_after,

@@ -35,7 +35,7 @@ GIVEN = "datasets or numClasses were given: nothing of the smoke profile is used
 
 
 @dataclass(frozen=True)
-class Told:
+class SearchState:
     """A state, and what only a search has: what runs it, and whose data it uses."""
 
     state: State
@@ -51,7 +51,7 @@ class Told:
 
 def write(
     resource: Object,
-    told: Told,
+    told: SearchState,
     now: datetime,
     facts: Object | None = None,
     requeue_after: float | None = None,

@@ -15,7 +15,7 @@ MOST = 500
 """As many as the status holds; those of the searches named first."""
 
 
-def look(view: SearchView) -> tuple[list[Object], str]:
+def known_trials(view: SearchView) -> tuple[list[Object], str]:
     """The known trials as status.known, and what has to be waited for; one of them is empty.
 
     Read once: what was known when the search began stays, also when the other search is deleted.

@@ -16,10 +16,10 @@ from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import status
 from dino_operator.plan.search.after import followers, report
-from dino_operator.plan.search.after.followers import Following
+from dino_operator.plan.search.after.followers import FollowerProgress
 from dino_operator.plan.search.after.report import Report
 from dino_operator.plan.search.search_view import SearchView
-from dino_operator.plan.search.status import Told
+from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs
 
 SOON = 1.0
@@ -41,14 +41,14 @@ def _is_trial_of(resource: Object, job: Object) -> bool:
 def the_search(view: SearchView) -> Plan:
     """Report, then the jobs on the winner, then the last word."""
     outcome = _outcome(view)
-    written = report.look(view, outcome)
+    written = report.progress(view, outcome)
     if not written.ended:
         creates = () if view.is_held_up else written.creates
         return replace(
             _tell(view, _ending(view, outcome, "the report is written")), creates=creates
         )
     failed = view.status.get("failure")
-    following = Following((), [], ()) if failed else followers.follow(view)
+    following = FollowerProgress((), [], ()) if failed else followers.progress(view)
     if not following.ended:
         return _follow(view, outcome, written, following)
     said = [outcome, *_troubles(written, following)]
@@ -61,7 +61,7 @@ def the_search(view: SearchView) -> Plan:
     return replace(last, events=(*_events(view, written, following), *last.events))
 
 
-def _follow(view: SearchView, outcome: str, written: Report, following: Following) -> Plan:
+def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
     jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in _labels(each)]
     now = next(each["name"] for each in following.told if each["phase"] not in followers.ENDED)
@@ -102,7 +102,7 @@ def _ending(view: SearchView, outcome: str, now: str) -> State:
 def _tell(view: SearchView, state: State, **told: object) -> Plan:
     engine = Condition.of(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
     state = replace(state, data=status.data_ready(view))
-    found = Told(state, engine, status.profile_applied(view))
+    found = SearchState(state, engine, status.profile_applied(view))
     soon = view.settings.recheck if view.is_held_up else None
     return status.write(view.resource, found, view.now, {**_failure(view), **told}, soon)
 
@@ -112,12 +112,12 @@ def _failure(view: SearchView) -> Object:
     return {"failure": view.status.get("failure")}
 
 
-def _troubles(written: Report, following: Following) -> list[str]:
+def _troubles(written: Report, following: FollowerProgress) -> list[str]:
     said = [f"no report was written ({written.problem})"] if written.problem else []
     return said + [f"{name} failed" for name in following.failed]
 
 
-def _events(view: SearchView, written: Report, following: Following) -> tuple[Event, ...]:
+def _events(view: SearchView, written: Report, following: FollowerProgress) -> tuple[Event, ...]:
     """Of what went wrong, when it is first written down."""
     before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
     found = []

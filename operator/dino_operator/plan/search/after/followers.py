@@ -92,7 +92,7 @@ ENDED = (Phase.COMPLETE.value, Phase.FAILED.value)
 
 
 @dataclass(frozen=True)
-class Following:
+class FollowerProgress:
     """The jobs on the winner. creates: the next one. told: status.then. failed: names."""
 
     creates: tuple[Object, ...]
@@ -105,7 +105,7 @@ class Following:
         return all(each["phase"] in ENDED for each in self.told)
 
 
-def follow(view: SearchView) -> Following:
+def progress(view: SearchView) -> FollowerProgress:
     """What to do about spec.then: one job after the other, each on the winner.
 
     One that failed holds up none of the others, and the search is complete all the same: its winner
@@ -130,7 +130,7 @@ def follow(view: SearchView) -> Following:
         invalid = objects.name_of(creates.pop())
         told = [{**each, "phase": _phase(each, invalid)} for each in told]
     failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
-    return Following(tuple(creates), told, tuple(failed))
+    return FollowerProgress(tuple(creates), told, tuple(failed))
 
 
 def _phase(told: Object, invalid: str) -> str:

@@ -38,7 +38,7 @@ class Report:
     problem: str = ""
 
 
-def look(view: SearchView, outcome: str) -> Report:
+def progress(view: SearchView, outcome: str) -> Report:
     """What to do about the report. outcome: how the search ended, in a sentence."""
     known = view.status.get("artifacts")
     if known:

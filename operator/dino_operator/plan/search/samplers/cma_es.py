@@ -14,7 +14,7 @@ from typing import Any
 
 from dino_api.resources.dinoautoml import Assignment
 from dino_api.search import active
-from dino_operator.plan.search.samplers.observations import Space, Told, defaults
+from dino_operator.plan.search.samplers.observations import Observation, Space, defaults
 from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.plan.search.trials.trial import Trial
 
@@ -24,7 +24,7 @@ WORST = 0.0
 
 
 def draw(
-    space: Space, seed: int, number: int, history: Iterable[Trial], known: Sequence[Told]
+    space: Space, seed: int, number: int, history: Iterable[Trial], known: Sequence[Observation]
 ) -> Assignment | None:
     """What trial `number` trains with, or None where results of earlier generations are missing."""
     results = {each.number: _result(each) for each in history}
@@ -61,7 +61,7 @@ def _strategy(start: Sequence[float], seed: int, restart: int) -> Any:
     return CMA(mean, sigma, cov=covariance, seed=number)
 
 
-def _start(space: Space, known: Sequence[Told]) -> list[float]:
+def _start(space: Space, known: Sequence[Observation]) -> list[float]:
     """The best known result of other searches, and else the defaults."""
     best: Mapping[str, object] = max(known, key=lambda each: each.mAP50).parameters if known else {}
     values = {**defaults(space), **best}

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dino_api.resources.dinoautoml import Algorithm, Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.samplers import cma_es, grid, tpe
-from dino_operator.plan.search.samplers.observations import Space, Told, told_by
+from dino_operator.plan.search.samplers.observations import Observation, Space, observations_of
 from dino_operator.plan.search.samplers.prior import Axis, choice_at
 from dino_operator.plan.search.trials.trial import Trial
 
@@ -43,11 +43,11 @@ def draw(
     if algorithm.name == "grid":
         return grid.cell(space, algorithm.seed, number)
     if algorithm.name == "cmaes":
-        others = told_by(space, (), known)
+        others = observations_of(space, (), known)
         return cma_es.draw(space, algorithm.seed, number, history, others)
     if algorithm.name == "random":
         return _evenly(space, algorithm, number)
-    told = told_by(space, history, known)
+    told = observations_of(space, history, known)
     if len(told) < algorithm.startup_trials:
         return _startup(space, algorithm, number)
     return _untried(
@@ -84,7 +84,7 @@ def at(parameter: SearchParameter, share: float, even: bool = False) -> Value:
 
 
 def _untried(
-    space: Space, told: Sequence[Told], attempt: Callable[[int], Assignment]
+    space: Space, told: Sequence[Observation], attempt: Callable[[int], Assignment]
 ) -> Assignment:
     """A draw that no finished trial had: the same training would give the same result."""
     tried = [each.parameters for each in told]

@@ -24,7 +24,7 @@ BLAMED = frozenset(
 
 
 @dataclass(frozen=True)
-class Told:
+class Observation:
     """A finished trial as a sampler sees it.
 
     Nothing but what status.history keeps: the same before it was written down and after.
@@ -38,9 +38,11 @@ class Told:
     epoch: int | None = None
 
 
-def told_by(space: Space, history: Iterable[Trial], known: Iterable[KnownTrial]) -> list[Told]:
+def observations_of(
+    space: Space, history: Iterable[Trial], known: Iterable[KnownTrial]
+) -> list[Observation]:
     """What samplers learn from, in an order that depends on nothing but the trials themselves."""
-    found = [Told(_fitting(space, each.parameters), each.mAP50) for each in known]
+    found = [Observation(_fitting(space, each.parameters), each.mAP50) for each in known]
     for trial in sorted(history, key=lambda each: each.number):
         told = _of_trial(space, trial)
         if told is not None:
@@ -48,14 +50,14 @@ def told_by(space: Space, history: Iterable[Trial], known: Iterable[KnownTrial])
     return [each for each in found if each.parameters]
 
 
-def _of_trial(space: Space, trial: Trial) -> Told | None:
+def _of_trial(space: Space, trial: Trial) -> Observation | None:
     drawn = defaults(space) if trial.number == 0 else _fitting(space, trial.assignment)
     if trial.state == "Failed" and trial.reason in BLAMED:
-        return Told(drawn, 0.0, trial.number)
+        return Observation(drawn, 0.0, trial.number)
     if trial.state not in MAY_WIN or trial.mAP50 is None:
         return None
     epoch = None if trial.state == "Succeeded" else trial.epoch or 0
-    return Told(drawn, trial.mAP50, trial.number, epoch)
+    return Observation(drawn, trial.mAP50, trial.number, epoch)
 
 
 def defaults(space: Space) -> Assignment:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.search import active
-from dino_operator.plan.search.samplers.observations import Space, Told, ordered
+from dino_operator.plan.search.samplers.observations import Observation, Space, ordered
 from dino_operator.plan.search.samplers.prior import Axis, choices_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 
-def draw(space: Space, told: Sequence[Told], seed: int) -> Assignment:
+def draw(space: Space, told: Sequence[Observation], seed: int) -> Assignment:
     """What is likely to be better than most of what was told. told: in a fixed order."""
     import optuna  # takes a second, and most plans draw nothing
 
@@ -44,7 +44,7 @@ def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
     return Axis(parameter).value(asked.suggest_float(parameter.path, 0, 1))
 
 
-def _frozen(space: Space, told: Told) -> FrozenTrial:
+def _frozen(space: Space, told: Observation) -> FrozenTrial:
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 

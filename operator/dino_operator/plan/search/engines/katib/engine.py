@@ -19,7 +19,7 @@ from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import experiment, hangs, katib_trials
-from dino_operator.plan.search.engines.katib.katib_trials import Seen
+from dino_operator.plan.search.engines.katib.katib_trials import KatibTrial
 from dino_operator.plan.search.engines.katib.space import refusal
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import outcomes
@@ -34,7 +34,7 @@ SUGGESTION_FAILED = "Suggestion has failed"
 
 def step(view: SearchView) -> Step:
     """What to do now, and what Katib's trials did so far."""
-    found = katib_trials.seen(view)
+    found = katib_trials.existing(view)
     mine = katib_trials.trials(view, found)
     end = ends.reached(view, _with_baseline(view, mine))
     present = view.children.experiment
@@ -197,10 +197,10 @@ def _facts(present: Object) -> dict[str, object]:
 
 
 def _follow(
-    view: SearchView, present: Object, found: Sequence[Seen], mine: tuple[Trial, ...]
+    view: SearchView, present: Object, found: Sequence[KatibTrial], mine: tuple[Trial, ...]
 ) -> Step:
     """The search goes on: hold or release Jobs, pass numbers on, look for what hangs."""
-    hang = hangs.look(view, found)
+    hang = hangs.worst(view, found)
     if hang.failure is not None and not _is_written(view, mine):
         return Step(
             trials=mine, waiting=hang.said, facts=_facts(present), requeue_after=_soon(view)
@@ -221,7 +221,7 @@ def _follow(
     )
 
 
-def _is_about_to_change(found: Sequence[Seen]) -> bool:
+def _is_about_to_change(found: Sequence[KatibTrial]) -> bool:
     """Whether Katib has something to say that no watched object will announce."""
     if not found:
         return True

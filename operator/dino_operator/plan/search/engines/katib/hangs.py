@@ -15,7 +15,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object, Patch, is_finished
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.search.engines.katib.katib_trials import Seen
+from dino_operator.plan.search.engines.katib.katib_trials import KatibTrial
 from dino_operator.plan.search.search_view import SearchView
 
 LATE = 60.0
@@ -38,7 +38,7 @@ class Hang:
     asks: tuple[str, ...] = ()
 
 
-def look(view: SearchView, found: Sequence[Seen]) -> Hang:
+def worst(view: SearchView, found: Sequence[KatibTrial]) -> Hang:
     """The worst hang of a search that Katib has not ended. found: its trials, oldest first."""
     open_ones = [each for each in found if not each.is_over]
     hangs = [hang for each in open_ones if (hang := _of_trial(view, each))]
@@ -64,7 +64,7 @@ def fatal(said: str, remedy: str = "") -> Cause:
     return Cause(cause.rule, said, remedy) if remedy else cause
 
 
-def _of_trial(view: SearchView, each: Seen) -> Hang | None:
+def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     if each.job is None:
         since = objects.parse_time(each.trial["metadata"]["creationTimestamp"])
         said = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
@@ -111,7 +111,7 @@ def _no_collector(view: SearchView, pod: Object) -> Hang:
     return Hang(said, failure=fatal(said, remedy))
 
 
-def _queued(view: SearchView, each: Seen) -> Hang | None:
+def _queued(view: SearchView, each: KatibTrial) -> Hang | None:
     if not view.search.template.queue_name:
         return None
     return Hang(f"Job {each.name} waits in queue {view.search.template.queue_name} for Kueue")
@@ -163,7 +163,7 @@ def _unschedulable(view: SearchView, pod: Object) -> Hang | None:
     return Hang(scheduling.sentence(pod, view.search.template.resources.gpus))
 
 
-def _of_search(view: SearchView, found: Sequence[Seen]) -> Hang | None:
+def _of_search(view: SearchView, found: Sequence[KatibTrial]) -> Hang | None:
     """Katib draws no trial although none is left that runs."""
     if view.wants_suspend:
         return None

@@ -34,7 +34,7 @@ DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyS
 
 
 @dataclass(frozen=True)
-class Seen:
+class KatibTrial:
     """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
 
     trial: Object
@@ -71,7 +71,7 @@ class Seen:
         return results.of_job(self.job, self.pods) if self.job else None
 
 
-def seen(view: SearchView) -> list[Seen]:
+def existing(view: SearchView) -> list[KatibTrial]:
     """Katib's Trials of our Experiment, oldest first."""
     found = view.children.experiment
     if found is None:
@@ -84,15 +84,15 @@ def seen(view: SearchView) -> list[Seen]:
     return [_with_job(view, each) for each in sorted(ours, key=objects.born)]
 
 
-def _with_job(view: SearchView, trial: Object) -> Seen:
+def _with_job(view: SearchView, trial: Object) -> KatibTrial:
     uid = objects.uid_of(trial)
     jobs = (each for each in view.children.jobs if objects.controller_uid(each) == uid)
     job = next(jobs, None)
     pods = objects.pods_of(job, view.children.pods) if job else []
-    return Seen(trial, job, tuple(pods))
+    return KatibTrial(trial, job, tuple(pods))
 
 
-def trials(view: SearchView, found: list[Seen]) -> tuple[Trial, ...]:
+def trials(view: SearchView, found: list[KatibTrial]) -> tuple[Trial, ...]:
     """All trials of Katib that there ever were, by number, which each gets by age and keeps.
 
     One that ended stays as it was written down: Katib runs a Trial that someone deletes again.
@@ -126,7 +126,7 @@ def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     return replace(told, state="Stopped", message=GONE, ended=objects.format_time(view.now))
 
 
-def trial(view: SearchView, number: int, each: Seen) -> Trial:
+def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     """What is known of a Trial."""
     told = each.told
     parameters = drawn(view, each.trial)
@@ -191,7 +191,7 @@ def _number(text: object) -> float | None:
     return value if isfinite(value) else None
 
 
-def _outcome(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
+def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, str]:
     """State, reason and message."""
     if each.stopped_for == FailureReason.STOPPED:
         return "Stopped", "", ""
@@ -211,12 +211,12 @@ def _outcome(each: Seen, score: float | None) -> tuple[TrialState, str, str]:
     return ("Running" if any(map(objects.is_running, each.pods)) else "Pending"), "", ""
 
 
-def _message(each: Seen, kind: str) -> str:
+def _message(each: KatibTrial, kind: str) -> str:
     found = Condition.of(each.trial, kind)
     return found.message if found else ""
 
 
-def _failed(each: Seen) -> tuple[TrialState, str, str]:
+def _failed(each: KatibTrial) -> tuple[TrialState, str, str]:
     """Why, as the failure catalogue has it; Katib's own message holds the exit code at best."""
     collector = _collector_failure(each)
     if collector:
@@ -228,13 +228,13 @@ def _failed(each: Seen) -> tuple[TrialState, str, str]:
     return "Failed", cause.rule.reason.value, cause.message
 
 
-def _job_reason(each: Seen) -> str:
+def _job_reason(each: KatibTrial) -> str:
     """`TrialFailed. Job reason: DeadlineExceeded` says why the Job failed."""
     failed = Condition.of(each.trial, "Failed")
     return failed.reason.rpartition("Job reason: ")[2] if failed else ""
 
 
-def _collector_failure(each: Seen) -> str:
+def _collector_failure(each: KatibTrial) -> str:
     """What is said of a trial whose trainer did well and whose metrics collector did not."""
     for pod in reversed(each.pods):
         ended = objects.container_state(pod, "terminated")
@@ -258,7 +258,7 @@ def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
     return {"uri": f"{experiment.output(view, name)}/{BEST}"}
 
 
-def _gpu_seconds(view: SearchView, each: Seen) -> int | None:
+def _gpu_seconds(view: SearchView, each: KatibTrial) -> int | None:
     """GPUs times the seconds that the Job was active; 0 GPUs cost nothing."""
     if each.job is None or not is_finished(each.job):
         return None
