@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
 from dino_operator.plan import annotations
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL, format_time
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import names
 
 Object = dict[str, Any]
@@ -30,6 +34,11 @@ def later(seconds: float) -> datetime:
 def at(seconds: float) -> str:
     """The same, as the API server writes it."""
     return format_time(later(seconds))
+
+
+def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **others: Any) -> Children:
+    """The children of a resource, Jobs and pods as the API server sends them."""
+    return Children(tuple(map(Job, jobs)), tuple(map(Pod, pods)), **others)
 
 
 class Builder:

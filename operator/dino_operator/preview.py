@@ -19,8 +19,9 @@ from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan.job import routing
-from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import crd_schema, dropped_keys, job_action
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt

@@ -23,7 +23,9 @@ import yaml
 from kubernetes.client.exceptions import NotFoundException
 
 from dino_api.names import Label
-from dino_operator.plan.observed.objects import CONTAINER, index_of, is_finished
+from dino_operator.plan.model import is_finished
+from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.observed.pod import Pod
 from tests.patience import LONG
 
 from .clients import HOME, ROOT, DinoJobs, Kubectl
@@ -234,7 +236,7 @@ class Cluster:
                 of = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name")
                 live = pod["status"].get("phase") in ("Pending", "Running")
                 name = str(pod["metadata"]["name"])
-                if of == job and live and name != other_than and index_of(pod) == index:
+                if of == job and live and name != other_than and Pod(pod).index == index:
                     return name
             return ""
 

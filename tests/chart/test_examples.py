@@ -14,8 +14,9 @@ from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.search import resolve_search
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Object, Settings
+from dino_operator.plan.model import Object, Settings
 from dino_operator.preview import NOW, Preview, preview
+from tests.builders import around
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -158,7 +159,7 @@ def test_waits_for_a_job_of_the_examples_that_leaves_what_it_takes(
     if named is None:
         return
     meta = {"namespace": "demo", "uid": "u", **document["metadata"]}
-    children = Children(others={(KIND, named): others[named]})
+    children = around(others={(KIND, named): others[named]})
     resource = {**document, "metadata": meta}
     done = plan(resource, children, NOW, Settings("trainer:1"))
     assert done.status is not None

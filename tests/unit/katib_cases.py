@@ -10,13 +10,13 @@ from typing import Any
 from dino_api.names import METRIC
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
-from dino_operator.plan.model import Children, Settings
+from dino_operator.plan.model import Settings
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.rendered import names
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import engine, experiment
 from dino_operator.plan.search.search_view import SearchView
-from tests.builders import NOON, Object, at, later
+from tests.builders import NOON, Object, around, at, later
 
 UID = "0f3e5a52-7b1d-4c55-9e0a-5a3f2f9f4b11"
 NAME = "dino-0f3e5a527b1d4c559e0a5a3f2f9f4b11"
@@ -59,7 +59,7 @@ def a_view(
     """The view of that search. children: fields of Children."""
     resource = resource or a_search()
     search = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), Profile())
-    return SearchView(resource, Children(katib_served=True, **children), now, settings, search)
+    return SearchView(resource, around(katib_served=True, **children), now, settings, search)
 
 
 @cache

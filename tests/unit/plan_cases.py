@@ -8,7 +8,8 @@ from typing import Any
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Event, KueueAccess, Patch, Plan, Settings
+from dino_operator.plan.model import Event, Patch, Plan, Settings
+from dino_operator.plan.observed.children import KueueAccess
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     Builder,
@@ -18,6 +19,7 @@ from tests.builders import (
     PodBuilder,
     a_child,
     a_pod,
+    around,
     at,
     later,
 )
@@ -132,7 +134,7 @@ def resumes(name: str = "x-train-1", uid: str = "job-of-uid-x", **spec: Any) -> 
 def check(case: Case) -> None:
     """Compares the whole plan."""
     others = [each.obj() for each in case.others]
-    children = Children(
+    children = around(
         tuple(each.obj() for each in case.jobs),
         tuple(each.obj() for each in case.pods),
         automls=tuple(each.obj() for each in case.automls),

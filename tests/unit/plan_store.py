@@ -13,6 +13,7 @@ from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Object, Patch, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import PLURALS, Key, Kind, keys_of
 from tests.builders import NOON, a_job
@@ -147,7 +148,7 @@ class Store:
         for other in self.things[Kind.JOBS].values():
             assert is_finished(other), f"{objects.name_of(other)} is not finished"
         for pod in self.things[Kind.PODS].values():
-            assert not objects.is_live(pod), f"{objects.name_of(pod)} may hold a GPU"
+            assert not Pod(pod).is_live, f"{objects.name_of(pod)} may hold a GPU"
         owner = objects.controller_uid(job)
         assert owner not in self.ended, "nothing is run after the end"
         if reads_result(job):

@@ -13,7 +13,9 @@ from datetime import timedelta
 from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import DISRUPTED
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.objects import INDEX_LABEL
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import Kind
 from tests.builders import at
 from tests.unit.plan_store import Crash, Store, is_preflight, queued
@@ -37,7 +39,7 @@ class World(Store):
 
     def live_pod(self) -> Object | None:
         """A pod that may hold a GPU, if there is one."""
-        return next(filter(objects.is_live, self.pods()), None)
+        return next((pod for pod in self.pods() if Pod(pod).is_live), None)
 
     def collect_garbage(self) -> None:
         """Deletes what lost its owner; a live pod is asked to go and goes when it ends."""
@@ -51,7 +53,7 @@ class World(Store):
 
     def ask_to_go(self, pod: Object) -> None:
         """Deletes a pod: at once if it ended, else it first gets its grace period."""
-        if not objects.is_live(pod):
+        if not Pod(pod).is_live:
             self.remove(Kind.PODS, pod)
         elif "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"]["deletionTimestamp"] = self._stamp()
@@ -79,8 +81,8 @@ class World(Store):
         for job in self.jobs():
             if is_finished(job):
                 continue
-            pods = objects.pods_of(job, self.pods())
-            live = [pod for pod in pods if objects.is_live(pod)]
+            pods = [pod.raw for pod in Job(job).own(map(Pod, self.pods()))]
+            live = [pod for pod in pods if Pod(pod).is_live]
             failure = _failure(job, pods)
             if failure or job["spec"].get("suspend"):
                 for pod in live:
@@ -92,8 +94,8 @@ class World(Store):
 
     def _complete(self, job: Object, pods: list[Object]) -> None:
         """Ends the Job once every index has succeeded; makes the pods that are missing."""
-        done = {objects.index_of(pod) for pod in pods if _code(pod) == 0}
-        busy = {objects.index_of(pod) for pod in pods if objects.is_live(pod)}
+        done = {Pod(pod).index for pod in pods if _code(pod) == 0}
+        busy = {Pod(pod).index for pod in pods if Pod(pod).is_live}
         wanted = set(range(job["spec"]["completions"]))
         if done == wanted:
             job["status"]["completionTime"] = self._stamp()
@@ -123,7 +125,7 @@ class World(Store):
 
     def start_pod(self) -> None:
         """Pending pods run."""
-        for pod in filter(objects.is_live, self.pods()):
+        for pod in (pod for pod in self.pods() if Pod(pod).is_live):
             if pod["status"]["phase"] == "Pending":
                 told = pod["status"].get("conditions", [])
                 pod["status"] = {"phase": "Running", "conditions": told}
@@ -154,7 +156,7 @@ class World(Store):
 
     def forget_pod(self) -> None:
         """A pod that has ended is deleted, and its last words with it."""
-        gone = (pod for pod in self.pods() if not objects.is_live(pod))
+        gone = (pod for pod in self.pods() if not Pod(pod).is_live)
         pod = next(gone, None)
         if pod is not None:
             self.remove(Kind.PODS, pod)
@@ -165,13 +167,13 @@ class World(Store):
 
 
 def _code(pod: Object) -> int | None:
-    found = objects.container_state(pod, "terminated") or {}
-    return found.get("exitCode")
+    ended = Pod(pod).ended
+    return ended.exit_code if ended else None
 
 
 def _failure(job: Object, pods: list[Object]) -> tuple[str, str] | None:
     """Reason and message where a pod's end ends the Job; 143 is ignored and replaced."""
-    ended = [pod for pod in pods if not objects.is_live(pod)]
+    ended = [pod for pod in pods if not Pod(pod).is_live]
     disrupted = [pod for pod in ended if objects.is_true(pod, DISRUPTED)]
     if disrupted and job["spec"]["completions"] > 1:
         return "PodFailurePolicy", f"Pod p has condition {DISRUPTED} matching FailJob rule"

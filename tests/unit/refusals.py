@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dino_operator.plan.model import Refusal, StatusCause
+from dino_operator.plan.observed.children import Refusal, StatusCause
 from dino_operator.runtime.client import ApiError
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from dino_api import names as api
 from dino_api.resources.dinoautoml import Profile
-from dino_operator.plan.model import Children, Condition, Object, Patch, Plan, Settings, is_finished
+from dino_operator.plan.model import Condition, Object, Patch, Plan, Settings, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.search import decide
-from tests.builders import NOON
+from tests.builders import NOON, around
 from tests.unit.search_builders import a_search
 
 SETTINGS = Settings(
@@ -54,7 +55,7 @@ class World:
 
     def look(self) -> tuple[Object, Children]:
         """What a list of everything would say now."""
-        children = Children(
+        children = around(
             jobs=tuple(self.jobs.values()),
             pods=tuple(self.pods),
             strangers=self.strangers,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dino_api.names import FailureReason
-from dino_operator.plan.model import Refusal, StatusCause
+from dino_operator.plan.observed.children import Refusal, StatusCause
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import engine

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dino_operator.plan.model import Children, Condition, Plan
+from dino_operator.plan.model import Condition, Plan
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
-from tests.builders import Object, at, later
+from tests.builders import Object, around, at, later
 from tests.unit.katib_cases import (
     NAME,
     SETTINGS,
@@ -52,7 +52,7 @@ class Story:
     def plan(self, **changed: Any) -> Plan:
         """The next plan; its status is kept."""
         self.children |= changed
-        told = decide.plan(self.resource, Children(**self.children), self.now, SETTINGS)
+        told = decide.plan(self.resource, around(**self.children), self.now, SETTINGS)
         if told.status is not None:
             self.resource["status"] = told.status
         return told

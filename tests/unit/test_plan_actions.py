@@ -9,10 +9,20 @@ import pytest
 import yaml
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import objects
 from dino_operator.plan.rendered import names, spec_file
-from tests.builders import ChildBuilder, JobBuilder, Object, PodBuilder, a_child, a_pod, at, later
+from tests.builders import (
+    ChildBuilder,
+    JobBuilder,
+    Object,
+    PodBuilder,
+    a_child,
+    a_pod,
+    around,
+    at,
+    later,
+)
 from tests.statuses import changed_at, told
 from tests.unit.plan_actions import ACTIONS, DATA, given, job_to
 from tests.unit.plan_cases import SETTINGS
@@ -43,7 +53,7 @@ def planned(
     pods: tuple[PodBuilder, ...] = (),
     settings: Any = SETTINGS,
 ) -> Plan:
-    children = Children(tuple(each.obj() for each in jobs), tuple(each.obj() for each in pods))
+    children = around(tuple(each.obj() for each in jobs), tuple(each.obj() for each in pods))
     return plan(job.obj(), children, later(60), settings)
 
 

@@ -11,12 +11,13 @@ import pytest
 from dino_api.names import KIND
 from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Plan, Settings
+from dino_operator.plan.model import Plan, Settings
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.dropped_keys import problems
 from dino_operator.plan.search import decide
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
-from tests.builders import NOON, JobBuilder, Object, a_child, a_job, a_preflight, at
+from tests.builders import NOON, JobBuilder, Object, a_child, a_job, a_preflight, around, at
 from tests.unit.plan_searches import a_search_for, a_searched
 from tests.unit.search_builders import a_search
 
@@ -143,7 +144,7 @@ def test_a_strange_note_says_nothing(noted: str) -> None:
 
 def the_plan(job: JobBuilder, **children: Any) -> Plan:
     resource = applied(job.obj(), (f"{TRAIN}/num_epoch", 1))
-    return plan(resource, Children(**children), NOON, SETTINGS)
+    return plan(resource, around(**children), NOON, SETTINGS)
 
 
 def failure_of(found: Plan) -> Object:
@@ -216,7 +217,7 @@ def test_nothing_is_made_of_a_search_whose_key_was_dropped(
     assert (failure["reason"], said in failure["message"]) == ("InvalidSpec", True)
     assert failure["remedy"] == f"Delete the DinoAutoML, {HOW}"
     trial = a_job("x-trial-0").obj()
-    begun = decide.plan(resource, Children(dinojobs=(trial,)), NOON, SETTINGS)
+    begun = decide.plan(resource, around(dinojobs=(trial,)), NOON, SETTINGS)
     assert begun.status is None or failure_of(begun) == {}
 
 

@@ -12,8 +12,10 @@ import dino_trainer
 from dino_api import failures
 from dino_api.result import Failure, Result, Validation
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children
 from dino_operator.plan.observed import failure
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
 from dino_trainer.errors import failure_of
@@ -23,6 +25,7 @@ from tests.builders import (
     a_child,
     a_job,
     a_pod,
+    around,
     later,
 )
 from tests.statuses import RUNNING
@@ -136,7 +139,7 @@ def test_a_message_that_is_cut_still_says_why() -> None:
     text = Result(failure=why, curve=[Validation(epoch=1, mAP50=0.5)] * 60).to_termination_message()
     for containers in (4, 8, 12):
         pod = a_pod(a_child(a_job()).failed()).exited(76, message=kept(text, containers))
-        cause = failure.of_pod(pod.obj())
+        cause = failure.of_pod(Pod(pod.obj()))
         assert cause.rule.reason == "Diverged"
         assert cause.message.startswith("The loss is NaN after step 7. The loss")
         assert cause.remedy.startswith("Lower train.optim.lr.")
@@ -147,7 +150,7 @@ def test_a_message_that_is_cut_still_says_why() -> None:
 def test_cause(sentence: str) -> None:
     change, expected = CAUSES[sentence]
     child = a_child(a_job()).failed()
-    cause = failure.of_job(child.obj(), [change(a_pod(child)).obj()])
+    cause = failure.of_job(Job(child.obj()), [Pod(change(a_pod(child)).obj())])
     assert (cause.rule.reason.value, cause.message, cause.exit_code) == expected
 
 
@@ -187,7 +190,7 @@ def test_the_kubelets_word_and_the_trainers_code(sentence: str) -> None:
     (code, message), expected = OOM_KILLED[sentence]
     child = a_child(a_job()).failed()
     pod = a_pod(child).exited(code, reason="OOMKilled", message=message)
-    cause = failure.of_job(child.obj(), [pod.obj()])
+    cause = failure.of_job(Job(child.obj()), [Pod(pod.obj())])
     assert (cause.rule.reason.value, cause.message, cause.exit_code) == (*expected, code)
 
 
@@ -214,7 +217,7 @@ def test_a_remedy_for_memory_says_where_the_limit_came_from(sentence: str) -> No
     job = a_job().experiment(dataset={"batch_size": 8}).policy(maxRetries=0).status(RUNNING)
     child = a_child(job).failed()
     pod = a_pod(child).limited(memory, by_range).exited(137, reason="OOMKilled").obj()
-    children = Children((child.obj(),), (trim(Kind.PODS, pod),))
+    children = around((child.obj(),), (trim(Kind.PODS, pod),))
     told = plan(job.obj(), children, later(600), SETTINGS).status["failure"]
     assert told["message"].endswith(message)
     assert told["remedy"].startswith(remedy)
@@ -225,7 +228,7 @@ def test_a_node_that_does_not_answer_loses_the_pod() -> None:
     child = a_child(a_job()).failed()
     pod = a_pod(child).obj()
     pod["status"] = {"phase": "Failed"}
-    cause = failure.of_job(child.obj(), [pod])
+    cause = failure.of_job(Job(child.obj()), [Pod(pod)])
     assert cause.rule.reason == "PodLost"
     assert "its node does not answer" in cause.message
 
@@ -305,7 +308,7 @@ def test_a_job_that_ends_at_its_first_failure_promises_no_attempt(reason: str) -
     job = a_job().experiment(dataset={"batch_size": 8}).policy(maxRetries=0).status(RUNNING)
     child = a_child(job).failed()
     made = plan(
-        job.obj(), Children((child.obj(),), (change(a_pod(child)).obj(),)), later(600), SETTINGS
+        job.obj(), around((child.obj(),), (change(a_pod(child)).obj(),)), later(600), SETTINGS
     )
     assert made.status["phase"] == "Failed"
     told = made.status["failure"]

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.model import Plan
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.inheritance import left_in
-from tests.builders import Builder, JobBuilder, Object, a_job, later
+from tests.builders import Builder, JobBuilder, Object, a_job, around, later
 from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.plan_searches import a_search_for
@@ -25,7 +25,7 @@ CALLED = {"checkpoint": "a checkpoint", "onnx": "an ONNX file", "engine": "a Ten
 
 def looked(job: JobBuilder, *others: Builder) -> Plan:
     named = {(each.thing["kind"], each.meta["name"]): each.obj() for each in others}
-    return plan(job.obj(), Children(others=named), later(60), SETTINGS)
+    return plan(job.obj(), around(others=named), later(60), SETTINGS)
 
 
 def heir(action: str, name: str = "base", kind: str = "DinoJob") -> JobBuilder:

@@ -6,7 +6,7 @@ import pytest
 
 from dino_api.names import Label
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Event, Plan
+from dino_operator.plan.model import Event, Plan
 from tests.builders import (
     ChildBuilder,
     JobBuilder,
@@ -16,6 +16,7 @@ from tests.builders import (
     a_job,
     a_pod,
     a_preflight,
+    around,
     at,
     later,
 )
@@ -36,7 +37,7 @@ def look(
     """The plan; events: what was read of Jobs and pods, by uid."""
     known = {uid: tuple(each) for uid, each in (events or {}).items()}
     jobs = (child.obj(),) if child else ()
-    children = Children(jobs, tuple(pod.obj() for pod in pods), events=known)
+    children = around(jobs, tuple(pod.obj() for pod in pods), events=known)
     return plan(job.obj(), children, later(now), SETTINGS)
 
 

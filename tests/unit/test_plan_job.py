@@ -10,7 +10,7 @@ import pytest
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Delete, Event, Patch, Plan, Settings
+from dino_operator.plan.model import Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     Builder,
@@ -21,6 +21,7 @@ from tests.builders import (
     a_child,
     a_job,
     a_pod,
+    around,
     at,
     later,
 )
@@ -356,11 +357,11 @@ CASES = {**_begin(), **_obstacles(), **_lifecycle()}
 @pytest.mark.parametrize("sentence", CASES)
 def test_plan(sentence: str) -> None:
     case = CASES[sentence]
-    children = Children(
+    children = around(
         tuple(each.obj() for each in case.jobs),
         tuple(each.obj() for each in case.pods),
-        tuple(each.obj() for each in case.strangers),
-        case.known,
+        strangers=tuple(each.obj() for each in case.strangers),
+        known=case.known,
     )
     assert plan(case.job.obj(), children, later(case.now), SETTINGS) == case.plan
 
@@ -389,7 +390,7 @@ def test_a_pod_that_no_scheduler_takes_is_told_and_seldom_looked_at(gated: bool)
     pod = a_pod(child)
     if gated:
         pod.condition("PodScheduled", told=False, reason="SchedulingGated", message="by kueue")
-    children = Children((child.obj(),), (pod.obj(),))
+    children = around((child.obj(),), (pod.obj(),))
     early = plan(a_job().status(QUEUED).obj(), children, later(60), SETTINGS)
     assert early.requeue_after == 240
     late = plan(a_job().status(QUEUED).obj(), children, later(4000), SETTINGS)

@@ -6,7 +6,7 @@ import pytest
 
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
+from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.rendered import pods
 from tests.builders import (
     ChildBuilder,
@@ -16,6 +16,7 @@ from tests.builders import (
     a_job,
     a_pod,
     a_preflight,
+    around,
     at,
     later,
 )
@@ -265,7 +266,7 @@ def _cases() -> dict[str, Case]:
 def test_a_deleted_attempt_is_made_again_with_its_count_of_retries(code: int, retries: str) -> None:
     job = a_queued().status({**RUNNING, "attempts": 2})
     before = attempt_of(job, 1, code)
-    children = Children((before["jobs"][0].obj(),), (before["pods"][0].obj(),))
+    children = around((before["jobs"][0].obj(),), (before["pods"][0].obj(),))
     made = plan(job.obj(), children, later(600), SETTINGS).creates[-1]
     assert made["metadata"]["name"] == "x-train-2"
     assert made["metadata"]["annotations"][Annotation.RETRIES.value] == retries

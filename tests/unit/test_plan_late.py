@@ -11,7 +11,8 @@ from dino_api.names import Env, Label
 from dino_api.result import Failure, Result
 from dino_operator.plan.job import late_result
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Delete, Plan, Refusal, Settings
+from dino_operator.plan.model import Delete, Plan, Settings
+from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import spec_file
 from tests.builders import (
@@ -22,6 +23,7 @@ from tests.builders import (
     a_child,
     a_job,
     a_pod,
+    around,
     later,
 )
 from tests.statuses import ALL, CHECKED, RUNNING
@@ -79,7 +81,7 @@ class Case:
 
 
 def planned(case: Case) -> Plan:
-    children = Children(
+    children = around(
         tuple(each.obj() for each in case.jobs),
         tuple(each.obj() for each in case.pods),
         known=frozenset({("ServiceAccount", "dino-trainer")}),
@@ -249,20 +251,20 @@ def test_the_result(case: Case) -> None:
 def test_it_is_no_attempt_and_goes_with_the_others() -> None:
     """Neither counts it, nor is it run again; once the end is written it gets its time to live."""
     job = running().policy(ttlSecondsAfterFinished=5)
-    children = Children((worked().obj(), reader().complete().obj()), (read(MESSAGE).obj(),))
+    children = around((worked().obj(), reader().complete().obj()), (read(MESSAGE).obj(),))
     done = plan(job.obj(), children, later(90), SETTINGS)
     assert done.status is not None
     assert done.status["attempts"] == 1
     after = plan(job.status(done.status).obj(), children, later(99), SETTINGS)
     assert sorted(each.name for each in after.patches) == ["x-result-1", "x-train-1"]
-    late_one = Children((worked().obj(), reader().obj()), ())
+    late_one = around((worked().obj(), reader().obj()), ())
     over = plan(running().status(done.status).obj(), late_one, later(99), SETTINGS)
     assert over.deletes == (Delete("x-result-1", "reader"),)
 
 
 def test_without_the_attempt_it_is_needless() -> None:
     """Someone deleted the Job that had done the work: it is made again, and says it itself."""
-    done = plan(running().obj(), Children((reader().obj(),)), later(90), SETTINGS)
+    done = plan(running().obj(), around((reader().obj(),)), later(90), SETTINGS)
     assert done == Plan(deletes=(Delete("x-result-1", "reader"),), requeue_after=1)
 
 
@@ -303,7 +305,7 @@ def test_progress_that_stopped_early_is_whole_at_the_end() -> None:
     stopped = {"percent": 40, "display": "40%", "etaSeconds": 9, "epoch": 4}
     job = running()
     job.thing["status"]["progress"] = stopped
-    children = Children((worked().obj(),), (worked_with(1).obj(),))
+    children = around((worked().obj(),), (worked_with(1).obj(),))
     done = plan(job.obj(), children, later(90), SETTINGS)
     assert done.status is not None
     assert done.status["progress"] == {"percent": 100, "display": "100%", "epoch": 4}
@@ -317,7 +319,7 @@ def test_progress_that_stopped_early_is_whole_at_the_end() -> None:
 def test_progress_that_the_pod_itself_finished_is_left_to_it() -> None:
     job = running()
     job.thing["status"]["progress"] = {"percent": 100, "display": "100%", "loss": 1.5}
-    children = Children((worked().obj(),), (worked_with(1).obj(),))
+    children = around((worked().obj(),), (worked_with(1).obj(),))
     done = plan(job.obj(), children, later(90), SETTINGS)
     assert done.status is not None
     assert "progress" not in done.status
@@ -326,7 +328,7 @@ def test_progress_that_the_pod_itself_finished_is_left_to_it() -> None:
 def test_one_answer_long_after_the_end_is_not_the_last() -> None:
     """The attempt may have ended while no operator was there."""
     answer = Refusal("create", "Job", "x-result-1", 0)
-    children = Children((worked().obj(),), refusal=answer)
+    children = around((worked().obj(),), refusal=answer)
     waits = plan(running().obj(), children, later(5000), SETTINGS)
     assert waits.status is not None
     assert waits.status["phase"] == "Running"
@@ -339,7 +341,7 @@ def test_one_answer_long_after_the_end_is_not_the_last() -> None:
 def test_a_reader_that_kueue_takes_goes_into_the_jobs_queue() -> None:
     held = reader().suspended()
     workload = {"metadata": {}, "spec": {}, "status": {}}
-    children = Children((worked().obj(), held.obj()), workload=workload, kueue="read")
+    children = around((worked().obj(), held.obj()), workload=workload, kueue="read")
     waits = plan(running().spec(queueName="gpus").obj(), children, later(90), SETTINGS)
     (patch,) = waits.patches
     assert patch.name == "x-result-1"

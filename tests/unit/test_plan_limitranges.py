@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children
 from dino_operator.plan.rendered import quantities
-from tests.builders import Object, a_job, later
+from tests.builders import Object, a_job, around, later
 from tests.statuses import CHECKED
 from tests.unit.plan_cases import SETTINGS
 
@@ -69,7 +68,7 @@ def test_requests(sentence: str) -> None:
     resources, checked, ranges, expected = CASES[sentence]
     job = a_job().spec(resources=resources)
     job.status(CHECKED if checked else None)
-    made = plan(job.obj(), Children(limit_ranges=tuple(ranges)), later(0), SETTINGS)
+    made = plan(job.obj(), around(limit_ranges=tuple(ranges)), later(0), SETTINGS)
     pod = made.creates[-1]["spec"]["template"]["spec"]
     requests = dict(pod["containers"][0]["resources"]["requests"])
     requests.pop("nvidia.com/gpu", None)

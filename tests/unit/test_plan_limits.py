@@ -9,8 +9,9 @@ import pytest
 
 from dino_api.failures import by_reason
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Children, Delete, Event, Patch, Plan
+from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.observed import active_time
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import pods
 from tests.builders import (
@@ -19,6 +20,7 @@ from tests.builders import (
     a_child,
     a_job,
     a_pod,
+    around,
     at,
     later,
 )
@@ -438,7 +440,7 @@ def test_a_run_that_nobody_saw_end_is_counted_without_the_wait_after_it() -> Non
     child = a_child(job).queued("gpus").ran(3600).failed(end=3660)
     pod = a_pod(child).exited(69)
     pod.thing["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = at(3655)
-    view = View(job.obj(), Children((child.obj(),), (pod.obj(),)), later(3700), SETTINGS)
+    view = View(job.obj(), around((child.obj(),), (pod.obj(),)), later(3700), SETTINGS)
     assert view.seconds_spent(2) == 120
 
 
@@ -446,6 +448,6 @@ def test_a_suspension_that_the_job_controller_did_not_see_takes_no_run_back() ->
     """Suspended at 100 s and resumed at once: it ran on from the start, until 3,700 s."""
     child = a_child(a_job()).ran(0).failed(end=3700)
     child.note(Annotation.SPENT, "100").note(Annotation.SPENT_UNTIL, at(100))
-    assert active_time.total(child.obj()) == 3700
+    assert active_time.total(Job(child.obj())) == 3700
     child.spec(suspend=True)
-    assert active_time.total(child.obj()) == 100, "it ended while it was suspended"
+    assert active_time.total(Job(child.obj())) == 100, "it ended while it was suspended"

@@ -6,9 +6,10 @@ import pytest
 
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Plan
+from dino_operator.plan.model import Plan
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered.micro_batch import MicroBatch
-from tests.builders import ChildBuilder, JobBuilder, Object, a_child, a_job, a_pod, later
+from tests.builders import ChildBuilder, JobBuilder, Object, a_child, a_job, a_pod, around, later
 from tests.statuses import RUNNING
 from tests.unit.plan_actions import job_to
 from tests.unit.plan_cases import SETTINGS
@@ -36,7 +37,7 @@ def tried(
 def after(job: JobBuilder, child: ChildBuilder, code: int, reason: str, now: float = 600) -> Plan:
     """The plan once that attempt has ended so."""
     pod = a_pod(child).exited(code, reason)
-    children = Children((child.failed().obj(),), (pod.obj(),))
+    children = around((child.failed().obj(),), (pod.obj(),))
     number = int(child.meta["labels"]["dino-operator.io/attempt"])
     job.thing["status"]["attempts"] = number
     return plan(job.obj(), children, later(now), SETTINGS)
@@ -83,7 +84,7 @@ def test_the_status_says_so_while_it_waits_and_while_it_runs() -> None:
     job = a_batch(8)
     child = tried(job, 2, 4, 2)
     runs = plan(
-        job.obj(), Children((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
+        job.obj(), around((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
     )
     assert (
         "4 images per forward pass, 2 passes per step, as more did not" in running(runs)["message"]
@@ -159,7 +160,7 @@ def test_a_check_of_the_data_that_lacked_memory_is_not_told_of_a_batch() -> None
     job = job_to("evaluate").experiment(dataset={"batch_size": 8}).policy(maxRetries=0)
     check = a_child(job, "preflight")
     pod = a_pod(check).exited(*OOM)
-    made = plan(job.obj(), Children((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
+    made = plan(job.obj(), around((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
     remedy = made.status["failure"]["remedy"]
     assert remedy == "Raise spec.resources.memory, and create a new job."
 
@@ -190,7 +191,7 @@ def test_a_deleted_job_is_made_again_as_small() -> None:
 def test_it_does_not_rise_when_the_pod_with_the_reason_is_gone() -> None:
     job = a_batch(8)
     job.thing["status"] |= {"microBatch": 4, "accumulation": 2}
-    children = Children((a_child(job).failed().obj(),), ())
+    children = around((a_child(job).failed().obj(),), ())
     assert micro_batch(plan(job.obj(), children, later(600), SETTINGS)) == "4"
 
 
@@ -223,7 +224,7 @@ def test_other_actions_take_half_as_many_images_and_the_status_says_so(
     assert [each.reason for each in waits.events] == ["AttemptFailed"]
     child = tried(job, 2, int(images), None)
     runs = plan(
-        job.obj(), Children((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
+        job.obj(), around((child.obj(),), (a_pod(child).running().obj(),)), later(99), SETTINGS
     )
     assert f"{images} images at a time, as more did not fit" in running(runs)["message"]
 
@@ -262,5 +263,5 @@ def test_a_check_of_the_data_has_no_batch() -> None:
     job = job_to("evaluate").experiment(dataset={"batch_size": 1})
     check = a_child(job, "preflight")
     pod = a_pod(check).exited(*OOM)
-    made = plan(job.obj(), Children((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
+    made = plan(job.obj(), around((check.failed().obj(),), (pod.obj(),)), later(600), SETTINGS)
     assert micro_batch(made) is None, "it is tried again as it was"

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from dino_operator.plan.model import Object, Settings, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
@@ -276,9 +277,9 @@ class Adversary(RuleBasedStateMachine):
     def one_job_runs(self) -> None:
         unfinished = [job for job in self.world.jobs() if not is_finished(job)]
         assert len(unfinished) <= 1
-        live = list(filter(objects.is_live, self.world.pods()))
+        live = [pod for pod in self.world.pods() if Pod(pod).is_live]
         assert len({objects.controller_uid(pod) for pod in live}) <= 1
-        assert len({objects.index_of(pod) for pod in live}) == len(live)
+        assert len({Pod(pod).index for pod in live}) == len(live)
         self.world.note_ends()
 
     def settle(self) -> None:
@@ -292,7 +293,9 @@ class Adversary(RuleBasedStateMachine):
         if job is not None:
             over = objects.is_true(job, "Complete") or objects.is_true(job, "Failed")
             assert over, f"still {job['status']}"
-            assert not list(filter(objects.is_live, self.world.pods())), "a GPU is held for ever"
+            assert not [pod for pod in self.world.pods() if Pod(pod).is_live], (
+                "a GPU is held for ever"
+            )
             assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
         else:
             assert not self.world.things[Kind.JOBS]

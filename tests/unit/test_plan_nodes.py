@@ -7,6 +7,8 @@ import pytest
 from dino_operator.plan.job import attempts
 from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import failure
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 from tests.builders import ChildBuilder, JobBuilder, PodBuilder, a_child, a_job, a_pod, at
 from tests.statuses import ATTEMPT, changed_at, told
 from tests.unit.plan_cases import Case, check
@@ -112,7 +114,7 @@ def test_plan(sentence: str) -> None:
 
 def told_by(*pods: PodBuilder, said: str = "") -> tuple[str, str]:
     child = a_child(a_pair()).failed(message=said)
-    found = failure.of_job(child.obj(), [pod.obj() for pod in pods])
+    found = failure.of_job(Job(child.obj()), [Pod(pod.obj()) for pod in pods])
     return found.rule.reason.value, found.rule.retry
 
 

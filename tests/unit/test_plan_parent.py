@@ -10,9 +10,10 @@ import yaml
 from dino_api.failures import by_reason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Event, Plan
+from dino_operator.plan.model import Event, Plan
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered import pods, spec_file
-from tests.builders import Builder, JobBuilder, Object, a_job, at, later
+from tests.builders import Builder, JobBuilder, Object, a_job, around, at, later
 from tests.statuses import UNCHECKED, told, told_at
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created
 from tests.unit.plan_searches import a_search_for
@@ -168,7 +169,7 @@ def test_another_structure_than_the_parents_is_refused_by_name(
 def taken(*others: Builder, kind: str | None = None) -> Object:
     """What x takes over from base."""
     named = {(each.thing["kind"], each.meta["name"]): each.obj() for each in others}
-    children = Children(others=named)
+    children = around(others=named)
     done = plan(an_heir(kind=kind).obj(), children, later(60), SETTINGS)
     assert done.status is not None
     return done.status["inherited"]

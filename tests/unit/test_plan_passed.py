@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dino_operator.plan.job import routing
-from dino_operator.plan.model import Children, Object
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import carried_labels, children, pods, spec_file
 from dino_operator.plan.rendered.pods import Attempt

@@ -9,9 +9,9 @@ import pytest
 from dino_api.failures import by_reason
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Delete, Event, Plan
+from dino_operator.plan.model import Delete, Event, Plan
 from dino_operator.plan.rendered import pods, spec_file
-from tests.builders import JobBuilder, Object, a_child, a_job, a_pod, a_preflight, at, later
+from tests.builders import JobBuilder, Object, a_child, a_job, a_pod, a_preflight, around, at, later
 from tests.statuses import CHECKING, RESULT, RUNNING, UNCHECKED, changed_at, told, told_at
 from tests.unit.plan_cases import (
     FAILURE_69,
@@ -309,9 +309,7 @@ def test_plan(sentence: str) -> None:
 
 def test_out_of_memory_in_the_check_leaves_the_batch_alone() -> None:
     job, dead = a_job().status(CHECKING), a_preflight(a_job()).failed()
-    children = Children(
-        (dead.obj(),), (a_pod(a_preflight(a_job())).exited(137, "OOMKilled").obj(),)
-    )
+    children = around((dead.obj(),), (a_pod(a_preflight(a_job())).exited(137, "OOMKilled").obj(),))
     made = plan(job.obj(), children, later(75), SETTINGS)
     (again,) = (each for each in made.creates if each["kind"] == "Job")
     assert again["metadata"]["name"] == "x-preflight-2"
@@ -321,7 +319,7 @@ def test_out_of_memory_in_the_check_leaves_the_batch_alone() -> None:
 def test_the_end_keeps_what_the_check_found() -> None:
     status = {**RUNNING, **IN_STATUS}
     job = a_job().status(status)
-    children = Children(
+    children = around(
         (a_child(job).complete().obj(),), (a_pod(a_child(job)).succeeded(RESULT).obj(),)
     )
     end = plan(job.obj(), children, later(60), SETTINGS).status

@@ -9,11 +9,12 @@ import pytest
 
 from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Object, Plan, Refusal
+from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import decide
-from tests.builders import a_child, a_job, a_pod, a_preflight, at, later
+from tests.builders import a_child, a_job, a_pod, a_preflight, around, at, later
 from tests.statuses import RUNNING
 from tests.unit.plan_cases import SETTINGS
 from tests.unit.plan_searches import a_search_for
@@ -89,7 +90,7 @@ def running(told: Plan) -> Object:
 @every_answer
 def test_a_dinojob_says_at_once_what_it_waits_for(answer: Answer, kind: str) -> None:
     job = a_job().searched() if kind == AUTOML_KIND else a_job().spec(resources={"nodes": 2})
-    children = Children(refusal=answer.refusal(kind, "its-name"))
+    children = around(refusal=answer.refusal(kind, "its-name"))
     told = plan(job.obj(), children, later(0), SETTINGS)
     assert told.status is not None
     assert told.status["phase"] == "Pending"
@@ -104,7 +105,7 @@ def test_a_dinojob_says_at_once_what_it_waits_for(answer: Answer, kind: str) -> 
 
 
 def test_an_impossible_spec_ends_a_dinojob() -> None:
-    told = plan(a_job().obj(), Children(refusal=INVALID.refusal()), later(0), SETTINGS)
+    told = plan(a_job().obj(), around(refusal=INVALID.refusal()), later(0), SETTINGS)
     assert told.status is not None
     assert told.status["failure"]["reason"] == "InvalidSpec"
     assert told.status["failure"]["remedy"].startswith("Correct the named key")
@@ -114,14 +115,14 @@ def test_an_impossible_spec_ends_a_dinojob() -> None:
 def test_a_proxys_answer_ends_nothing(code: int) -> None:
     """Kubernetes gives a reason; a load balancer before it has a page of HTML."""
     answer = Refusal("create", "Job", "x", code, message="<html>Bad Request</html>")
-    told = plan(a_job().obj(), Children(refusal=answer), later(0), SETTINGS)
+    told = plan(a_job().obj(), around(refusal=answer), later(0), SETTINGS)
     assert running(told)["reason"] == "APIServerUnavailable"
 
 
 def test_what_is_made_again_for_a_training_does_not_end_it() -> None:
     job = a_job().status(RUNNING)
     child = a_child(job)
-    children = Children(
+    children = around(
         (child.obj(),),
         (a_pod(child).running().obj(),),
         refusal=INVALID.refusal("ConfigMap", "x-train"),
@@ -136,7 +137,7 @@ def test_a_change_that_is_refused_leaves_progress_to_the_pod() -> None:
     job = a_job().status({**RUNNING, "progress": {"epoch": 1, "updatedAt": at(50)}}).suspended()
     answer = replace(WAITED_FOR["quota"].refusal("Job", "x-train-1"), verb="patch")
     child = a_child(job)
-    children = Children((child.obj(),), (a_pod(child).running().obj(),), refusal=answer)
+    children = around((child.obj(),), (a_pod(child).running().obj(),), refusal=answer)
     told = plan(job.obj(), children, later(60), SETTINGS)
     assert told.status is not None
     assert "progress" not in told.status
@@ -147,13 +148,13 @@ def test_a_change_that_is_refused_leaves_progress_to_the_pod() -> None:
 def test_words_that_were_heard_before_change_nothing() -> None:
     """Of two full quotas, now one answers and now the other."""
     job, few = a_job(), WAITED_FOR["quota"]
-    first = plan(job.obj(), Children(refusal=few.refusal()), later(0), SETTINGS)
+    first = plan(job.obj(), around(refusal=few.refusal()), later(0), SETTINGS)
     other = replace(few, message=few.message.replace("few", "fewer"))
     job.status(first.status)
-    news = plan(job.obj(), Children(refusal=other.refusal()), later(1), SETTINGS)
+    news = plan(job.obj(), around(refusal=other.refusal()), later(1), SETTINGS)
     assert "fewer" in running(news)["message"]
     assert not news.events, "one event"
-    heard = plan(job.obj(), Children(refusal=other.refusal(heard=1)), later(2), SETTINGS)
+    heard = plan(job.obj(), around(refusal=other.refusal(heard=1)), later(2), SETTINGS)
     assert heard.status is None
 
 
@@ -170,7 +171,7 @@ def test_a_failure_that_is_retried_stays_while_the_next_attempt_is_refused() -> 
     known = {"reason": "StorageUnavailable", "message": "S3 does not answer", "remedy": "Start S3."}
     pod = a_pod(child).exited(69, message={"schema": 1, "action": "train", "failure": known})
     refusal = WAITED_FOR["quota"].refusal("Job", "x-train-2")
-    children = Children(
+    children = around(
         (a_preflight(job).complete().obj(), child.obj()), (pod.obj(),), refusal=refusal
     )
     told = plan(job.obj(), children, later(600), SETTINGS)
@@ -196,7 +197,7 @@ def test_a_refused_change_leaves_a_running_job_running(
     refusal = replace(answer.refusal("Job", "x-train-1"), verb=verb)
     child = a_child(job)
     jobs = (a_preflight(job).complete().obj(), child.obj())
-    children = Children(jobs, (a_pod(child).running().obj(),), refusal=refusal)
+    children = around(jobs, (a_pod(child).running().obj(),), refusal=refusal)
     told = plan(job.obj(), children, later(60), SETTINGS)
     assert told.status is not None
     assert told.status["phase"] == "Running"
@@ -210,7 +211,7 @@ def test_a_refused_change_leaves_a_running_job_running(
 
 def test_a_change_that_is_refused_before_the_first_status_is_said() -> None:
     refusal = replace(WAITED_FOR["quota"].refusal("Job", "x-train-1"), verb="patch")
-    told = plan(a_job().obj(), Children(refusal=refusal), later(0), SETTINGS)
+    told = plan(a_job().obj(), around(refusal=refusal), later(0), SETTINGS)
     assert told.status is not None
     assert told.status["phase"] == "Pending"
 
@@ -220,7 +221,7 @@ def test_a_search_in_a_jobs_place_is_copied_while_it_cannot_be_held() -> None:
     made = a_search_for(job).told("Running", best=None, trials={"total": 5, "display": "3/20"})
     made.condition("Running", reason="Searching", message="5 trials run")
     refusal = replace(WAITED_FOR["no right"].refusal(AUTOML_KIND, "x"), verb="patch")
-    children = Children(automls=(made.obj(),), refusal=refusal)
+    children = around(automls=(made.obj(),), refusal=refusal)
     told = plan(job.suspended().obj(), children, later(60), SETTINGS)
     assert told.status is not None
     assert told.status["progress"] == {"display": "3/20 trials"}
@@ -231,7 +232,7 @@ def test_a_search_in_a_jobs_place_is_copied_while_it_cannot_be_held() -> None:
 def test_after_the_end_a_refused_change_says_nothing_new() -> None:
     job = a_job().status({**RUNNING, "phase": "Complete"}).condition("Complete", reason="Completed")
     refusal = replace(WAITED_FOR["quota"].refusal(), verb="patch")
-    told = plan(job.obj(), Children(refusal=refusal), later(60), SETTINGS)
+    told = plan(job.obj(), around(refusal=refusal), later(60), SETTINGS)
     assert told.events == ()
     assert "QuotaExceeded" not in str(told.status)
 

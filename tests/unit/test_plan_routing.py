@@ -10,7 +10,8 @@ import pytest
 from dino_api.failures import by_reason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Event, Plan
+from dino_operator.plan.model import Event, Plan
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import (
     JobBuilder,
@@ -19,6 +20,7 @@ from tests.builders import (
     a_job,
     a_pod,
     a_preflight,
+    around,
     at,
     later,
 )
@@ -289,7 +291,7 @@ def test_an_heir_of_another_structure_is_refused_before_a_search_is_made() -> No
 
 def test_a_strangers_search_of_that_name_is_left_alone() -> None:
     stranger = a_search_for(a_job().uid("other")).obj()
-    children = Children(strangers=(stranger,))
+    children = around(strangers=(stranger,))
     done = plan(a_searched().obj(), children, later(60), SETTINGS)
     assert not done.creates
     assert "DinoAutoML x belongs to someone else" in str(done.status)

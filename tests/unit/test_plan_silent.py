@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Object, Plan, Settings
+from dino_operator.plan.model import Object, Plan, Settings
 from dino_operator.plan.rendered import children, spec_file
-from tests.builders import a_child, a_job, a_pod, at, later
+from tests.builders import a_child, a_job, a_pod, around, at, later
 from tests.statuses import ATTEMPT, RUNNING, changed_at, told
 from tests.unit.plan_cases import Case, check
 
@@ -75,7 +75,7 @@ def test_what_is_made_sure_of_is_the_account_and_its_right() -> None:
 def test_an_action_that_says_little_is_left_alone() -> None:
     job = a_job().spec(action="export")
     running = a_child(job)
-    children = Children((running.obj(),), (a_pod(running).running().obj(),))
+    children = around((running.obj(),), (a_pod(running).running().obj(),))
     found = plan(job.status(RUNNING).obj(), children, later(900), SETTINGS)
     assert not found.creates
     assert found.requeue_after is None, "nor looked at again and again"

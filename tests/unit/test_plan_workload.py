@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children, Object
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import workload
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from tests.builders import a_job, later

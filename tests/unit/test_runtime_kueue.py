@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.job import Job
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 from dino_operator.runtime.kueue import Kueue
 from tests.builders import ChildBuilder, a_child, a_job
@@ -39,7 +40,7 @@ def a_reader(api: KueueApi) -> tuple[Kueue, list[float]]:
 
 
 RESOURCE = a_job().obj()
-WAITS = [a_child(a_job()).waiting("lab").obj()]
+WAITS = [Job(a_child(a_job()).waiting("lab").obj())]
 NEW, OLD = KUEUE_VERSIONS
 
 
@@ -72,7 +73,7 @@ async def test_a_job_that_waits_is_read_in_the_newest_version(versions: tuple[st
 async def test_nothing_is_read_of_a_job_that_nobody_else_holds(job: ChildBuilder) -> None:
     api = KueueApi(NEW)
     kueue, _ = a_reader(api)
-    assert (await kueue.read(RESOURCE, [job.obj()])).kueue == "unasked"
+    assert (await kueue.read(RESOURCE, [Job(job.obj())])).kueue == "unasked"
     assert (await kueue.read(a_job().status(COMPLETE).obj(), WAITS)).kueue == "unasked"
     assert not api.asked
 

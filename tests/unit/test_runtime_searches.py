@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.model import Children, Delete, Object, Plan, Settings
+from dino_operator.plan.model import Delete, Object, Plan, Settings
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.runtime import loop, reconcile
 from dino_operator.runtime.client import OURS, ApiError
 from dino_operator.runtime.katib import Katib, KatibObjects

@@ -12,7 +12,7 @@ from dino_api.loading import load
 from dino_api.names import Action, Label
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Refusal
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide
 from tests.builders import Object
 from tests.unit.search_world import World

@@ -10,7 +10,7 @@ import pytest
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Refusal
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide, status
 from dino_operator.plan.search.after import report
 from dino_operator.plan.search.decide import look

@@ -10,13 +10,9 @@ from dino_api.resources.dinoautoml import Profile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
-KueueAccess = Literal["unasked", "missing", "forbidden", "read"]
-"""missing: it is not installed. forbidden: the operator may not read Workloads."""
 GPU_KINDS = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
 """The kinds that cost GPU time."""
 
-Verb = Literal["create", "patch", "delete", "read"]
-"""What was asked of the API server."""
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server sends it."""
@@ -94,72 +90,6 @@ class Settings:
     """The smoke profile."""
     katib_poll: float = 15
     """How often a running Experiment is looked at."""
-
-
-@dataclass(frozen=True)
-class StatusCause:
-    """One of the causes of an answer, as the API server's `details.causes` has it."""
-
-    reason: str = ""
-    field: str = ""
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An answer of the API server by which something was not done a moment ago.
-
-    kind, name: of the object. status: the HTTP status; 0 where no answer came. heard: how often
-    this very answer came before, since the last plan that could be carried out.
-    """
-
-    verb: Verb
-    kind: str
-    name: str
-    status: int
-    reason: str = ""
-    message: str = ""
-    causes: tuple[StatusCause, ...] = ()
-    heard: int = 0
-
-
-@dataclass(frozen=True)
-class Children:
-    """What exists around a resource.
-
-    jobs, pods: those with its job label in its namespace, whoever owns them.
-    strangers: objects that hold the name of a child and are not labelled as ours.
-    known: (kind, name) of shared objects that are known to exist in the namespace.
-    dinojobs, automls: those with its label: the trials and followers of a search; the search of a
-    DinoJob.
-    others: DinoJobs and DinoAutoMLs that its spec names (parent, warmStartFrom), by (kind, name);
-    one that does not exist is missing.
-    automl_served, katib_served: whether the API server knows DinoAutoMLs, and Experiments.
-    experiment, suggestion, katib_trials: Katib's objects of this search, where there are any.
-    refusal: what the API server refused a moment ago; `plan/refused.py` judges it.
-    events: of Jobs and pods, by their uid, those that a plan asked for.
-    limit_ranges: the namespace's LimitRanges; read where a Job is about to be made.
-    kueue, workload: what was found on Kueue, and its Workload of the unfinished Job, where that was
-    suspended by someone else than the operator.
-    """
-
-    jobs: tuple[Object, ...] = ()
-    pods: tuple[Object, ...] = ()
-    strangers: tuple[Object, ...] = ()
-    known: frozenset[tuple[str, str]] = frozenset()
-    dinojobs: tuple[Object, ...] = ()
-    automls: tuple[Object, ...] = ()
-    others: Mapping[tuple[str, str], Object] = field(default_factory=dict)
-    automl_served: bool = True
-    katib_served: bool = False
-    experiment: Object | None = None
-    suggestion: Object | None = None
-    katib_trials: tuple[Object, ...] = ()
-    refusal: Refusal | None = None
-    events: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
-    limit_ranges: tuple[Object, ...] = ()
-    kueue: KueueAccess = "unasked"
-    workload: Object | None = None
 
 
 @dataclass(frozen=True)

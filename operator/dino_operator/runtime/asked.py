@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from dino_operator.plan.model import Children, Object, Plan
+from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.observed.children import Children
 from dino_operator.runtime.client import ApiError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from dino_operator.plan.model import Children, Object
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import KINDS, Key, Kind, key_of, keys_of, named_by
 from dino_operator.runtime.trim import trim
 
@@ -121,8 +124,8 @@ class Cache:
         space = key.namespace
         searches = key.kind is Kind.DINOAUTOMLS
         return Children(
-            self._of(Kind.JOBS, key),
-            self._of(Kind.PODS, key),
+            tuple(map(Job, self._of(Kind.JOBS, key))),
+            tuple(map(Pod, self._of(Kind.PODS, key))),
             strangers,
             frozenset((kind, name) for where, kind, name in self._known if where == space),
             dinojobs=self._of(Kind.DINOJOBS, key) if searches else (),

@@ -15,7 +15,8 @@ from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
 from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
-from dino_operator.plan.model import Delete, Object, Patch, StatusCause
+from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.observed.children import StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import KueueAccess, Object, is_finished
+from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.observed.children import KueueAccess
+from dino_operator.plan.observed.job import Job
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 
 DISCOVERY_KEPT = 60.0
@@ -45,7 +47,7 @@ class Kueue:
         self._seen: dict[str, tuple[str, HeldJob]] = {}
         self._version: tuple[str, float] | None = None
 
-    async def read(self, resource: Object, jobs: Iterable[Object], fresh: bool = False) -> HeldJob:
+    async def read(self, resource: Object, jobs: Iterable[Job], fresh: bool = False) -> HeldJob:
         """What Kueue has for this DinoJob. fresh: read it now. Raises ApiError.
 
         Nothing is read unless an unfinished Job of it was suspended by someone else.
@@ -56,22 +58,22 @@ class Kueue:
             self._seen.pop(owner, None)
             return HeldJob()
         of, known = self._seen.get(owner, ("", HeldJob()))
-        if of == objects.uid_of(job) and self._is_recent(known) and not fresh:
+        if of == job.uid and self._is_recent(known) and not fresh:
             return known
         seen = await self._read(job)
         self._seen = {key: each for key, each in self._seen.items() if self._is_recent(each[1])}
-        self._seen[owner] = objects.uid_of(job), seen
+        self._seen[owner] = job.uid, seen
         return seen
 
     def _is_recent(self, seen: HeldJob) -> bool:
         return self._clock() - seen.at < self._poll / 2
 
-    async def _read(self, job: Object) -> HeldJob:
+    async def _read(self, job: Job) -> HeldJob:
         started, group = self._clock(), await self._served()
         if not group:
             return HeldJob("missing", at=started)
-        selector = f"{queue_labels.JOB_UID}={objects.uid_of(job)}"
-        space = job["metadata"]["namespace"]
+        selector = f"{queue_labels.JOB_UID}={job.uid}"
+        space = job.namespace
         try:
             found = await self._api.list_in(group, "workloads", space, selector)
         except ApiError as error:
@@ -92,11 +94,10 @@ class Kueue:
         return self._version[0]
 
 
-def _held(owner: str, jobs: Iterable[Object]) -> Object | None:
+def _held(owner: str, jobs: Iterable[Job]) -> Job | None:
     """The Job that someone else suspended."""
     for job in jobs:
-        ours = objects.controller_uid(job) == owner and not is_finished(job)
-        marked = objects.annotation(job, Annotation.HELD)
-        if ours and objects.is_suspended(job) and not marked:
+        ours = job.controller_uid == owner and not job.is_finished
+        if ours and job.is_suspended and not job.note(Annotation.HELD):
             return job
     return None

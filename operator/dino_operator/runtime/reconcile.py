@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dino_operator.plan.job.decide import plan as plan_job
-from dino_operator.plan.model import Children, Object, Plan, Refusal, Settings, is_finished
+from dino_operator.plan.model import Object, Plan, Settings, is_finished
 from dino_operator.plan.observed import job_action
+from dino_operator.plan.observed.children import Children, Refusal
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.decide import plan as plan_search
 from dino_operator.runtime.asked import Asked

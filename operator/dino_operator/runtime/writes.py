@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.plan.model import GPU_KINDS, Delete, Object, Patch, Plural, Refusal, Verb
+from dino_operator.plan.model import GPU_KINDS, Delete, Object, Patch, Plural
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Refusal, Verb
 from dino_operator.runtime import katib, kueue
 from dino_operator.runtime.asked import Around
 from dino_operator.runtime.cache import Cache

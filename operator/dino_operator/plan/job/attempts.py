@@ -11,7 +11,9 @@ from dino_operator.plan.job import kueue, pod_inputs, preflight, running
 from dino_operator.plan.job.status import failed, hold, say
 from dino_operator.plan.model import Condition, Delete, Object, Patch, Plan
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
@@ -22,12 +24,12 @@ STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""
 
 
-def plan(view: View, job: Object) -> Plan:
+def plan(view: View, job: Job) -> Plan:
     """What to do about the attempt's unfinished Job."""
-    mine = [pod for pod in view.live_pods if objects.controller_uid(pod) == objects.uid_of(job)]
-    if objects.annotation(job, Annotation.STOPPED_FOR):
-        why = objects.annotation(job, Annotation.STOPPED_FOR)
-        said = objects.annotation(job, Annotation.STOPPED_MESSAGE)
+    mine = [pod for pod in view.live_pods if pod.controller_uid == job.uid]
+    if job.note(Annotation.STOPPED_FOR):
+        why = job.note(Annotation.STOPPED_FOR)
+        said = job.note(Annotation.STOPPED_MESSAGE)
         return say(view, job, conditions.waiting(why, said))
     held = _follow_suspensions(view, job, mine)
     if held is not None:
@@ -37,7 +39,7 @@ def plan(view: View, job: Object) -> Plan:
         return Plan(patches=patches, requeue_after=1)
     if not mine:
         return _without_pod(view, job)
-    return _with_pods(view, job, objects.by_index(mine))
+    return _with_pods(view, job, by_index(mine))
 
 
 def first_words(view: View) -> State:
@@ -56,12 +58,12 @@ def _passes(view: View) -> State:
     return conditions.waiting(ConditionReason.QUEUED, WAITING)
 
 
-def _follow_suspensions(view: View, job: Object, mine: list[Object]) -> Plan | None:
+def _follow_suspensions(view: View, job: Job, mine: list[Pod]) -> Plan | None:
     """Suspends or resumes the Job as the user wishes, or waits for someone else who suspended it;
     None where it may run and does."""
     if view.wants_suspend:
         return _hold(view, job, mine)
-    if not objects.is_suspended(job):
+    if not job.is_suspended:
         return None
     if not mine and deadline.is_used_up(view, job):
         return failed(view, failure.cause(FailureReason.DEADLINE_EXCEEDED, deadline.USED_UP))
@@ -74,26 +76,26 @@ def _follow_suspensions(view: View, job: Object, mine: list[Object]) -> Plan | N
     return replace(told, patches=(on,), requeue_after=view.settings.pod_missing_after)
 
 
-def _hold(view: View, job: Object, mine: list[Object]) -> Plan:
+def _hold(view: View, job: Job, mine: list[Pod]) -> Plan:
     """The user suspends. A Job that others suspend or resume is deleted: it stays suspended so."""
     state, facts = hold(view, mine)
     if kueue.is_managed(view, job):
         told = say(view, job, state, **{**facts, **deadline.last_facts(view, job)})
-        if "deletionTimestamp" in job["metadata"]:
+        if job.is_being_deleted:
             return told
-        gone = Delete(objects.name_of(job), objects.uid_of(job))
+        gone = Delete(job.name, job.uid)
         return replace(told, deletes=(gone,), requeue_after=1)
     told = say(view, job, state, **facts)
-    if objects.is_suspended(job):
+    if job.is_suspended:
         return replace(told, patches=deadline.patches(view, job))
     return replace(told, patches=(_patch(job, deadline.suspension(view, job)),))
 
 
-def _patch(job: Object, body: Object) -> Patch:
-    return Patch(objects.name_of(job), objects.uid_of(job), body)
+def _patch(job: Job, body: Object) -> Patch:
+    return Patch(job.name, job.uid, body)
 
 
-def _without_pod(view: View, job: Object) -> Plan:
+def _without_pod(view: View, job: Job) -> Plan:
     """The Job controller is about to create a pod or to end the Job, or it cannot."""
     since = _without_pod_since(view, job)
     wait, soon = view.settings.pod_missing_after, view.settings.events_after
@@ -103,26 +105,26 @@ def _without_pod(view: View, job: Object) -> Plan:
         return forbidden
     asks = _asks(view, job, missing >= soon)
     if missing >= wait:
-        said = f"no pod is created; kubectl describe job {objects.name_of(job)} says why"
+        said = f"no pod is created; kubectl describe job {job.name} says why"
         told = say(view, job, conditions.waiting(ConditionReason.QUEUED, said))
         return replace(pod_inputs.renewed(view, job, told, missing), asks=asks)
     again = (soon if missing < soon else wait) - missing
-    if objects.pods_of(job, view.children.pods) or _was_resumed(view):
+    if job.own(view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=again, asks=asks)  # what the status says is still true
     return replace(say(view, job, _passes(view)), requeue_after=again, asks=asks)
 
 
-def _asks(view: View, thing: Object, late: bool) -> tuple[str, ...]:
+def _asks(view: View, thing: Job | Pod, late: bool) -> tuple[str, ...]:
     """Whose events would tell more, of a thing that is late; they are read once for a plan."""
-    uid = objects.uid_of(thing)
+    uid = thing.uid
     return (uid,) if late and uid not in view.children.events else ()
 
 
-def _events(view: View, thing: Object) -> tuple[Object, ...]:
-    return view.children.events.get(objects.uid_of(thing), ())
+def _events(view: View, thing: Job | Pod) -> tuple[Object, ...]:
+    return view.children.events.get(thing.uid, ())
 
 
-def _forbidden(view: View, job: Object, since: datetime) -> Plan | None:
+def _forbidden(view: View, job: Job, since: datetime) -> Plan | None:
     """Where the events of the Job say that no pod is created: their words, and ever more seldom
     what a pod needs, which someone may have deleted."""
     found = pod_events.refusal(job, _events(view, job), since)
@@ -140,41 +142,40 @@ def _was_resumed(view: View) -> bool:
     return said is not None and said.reason == ConditionReason.RESUMED
 
 
-def _without_pod_since(view: View, job: Object) -> datetime:
+def _without_pod_since(view: View, job: Job) -> datetime:
     """When the Job was created, started or resumed, or its last pod ended."""
-    if objects.is_true(job, "Suspended"):
+    if job.is_true("Suspended"):
         return view.now  # it was resumed or admitted, and the Job controller has not looked yet
-    resumed = Condition.of(job, "Suspended")
-    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime")]
-    times.append(resumed and resumed.since)
-    for pod in objects.pods_of(job, view.children.pods):
-        ended = objects.container_state(pod, "terminated") or {}
-        times += [pod["metadata"]["creationTimestamp"], ended.get("finishedAt")]
+    resumed = job.condition("Suspended")
+    times = [job.created_at, job.start_time]
+    times.append(resumed.since if resumed else "")
+    for pod in job.own(view.children.pods):
+        times += [pod.created_at, pod.ended.finished_at if pod.ended else ""]
     return max(objects.parse_time(str(each)) for each in times if each)
 
 
-def _with_pods(view: View, job: Object, pods: list[Object]) -> Plan:
+def _with_pods(view: View, job: Job, pods: list[Pod]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
-    late = [pod for pod in pods if not objects.is_running(pod)]
-    if any("deletionTimestamp" in pod["metadata"] for pod in late):
+    late = [pod for pod in pods if not pod.is_running]
+    if any(pod.is_being_deleted for pod in late):
         return _leaving(view, job, pods[0])
     kept = next((pod for pod in pods if containers.outlives(pod)), None)
     if kept is not None:
         return _kept(view, job, kept)
     if not late:
         return _all_run(view, job, pods)
-    stuck = (pod for pod in late if containers.cannot_start(pod) or objects.unschedulable(pod))
+    stuck = (pod for pod in late if containers.cannot_start(pod) or pod.unschedulable)
     return _with_pod(view, job, next(stuck, late[0]))
 
 
-def _all_run(view: View, job: Object, pods: list[Object]) -> Plan:
+def _all_run(view: View, job: Job, pods: list[Pod]) -> Plan:
     """All pods that there are run; of several some may have ended, or may not be created."""
     if len(pods) == view.nodes:
         return running.plan(view, job, pods)
-    ended = [each for each in objects.pods_of(job, view.children.pods) if each not in pods]
-    if any(objects.index_of(each) not in map(objects.index_of, pods) for each in ended):
+    ended = [each for each in job.own(view.children.pods) if each not in pods]
+    if any(each.index not in {pod.index for pod in pods} for each in ended):
         return Plan()  # they end, one after the other: what the status says is still true
-    since = objects.parse_time(max(objects.born(pod)[0] for pod in pods))
+    since = objects.parse_time(max(pod.created_at for pod in pods))
     forbidden = _forbidden(view, job, since)
     if forbidden is not None:
         return forbidden
@@ -184,22 +185,22 @@ def _all_run(view: View, job: Object, pods: list[Object]) -> Plan:
     return replace(told, requeue_after=again, asks=_asks(view, job, missing >= soon))
 
 
-def _with_pod(view: View, job: Object, pod: Object) -> Plan:
+def _with_pod(view: View, job: Job, pod: Pod) -> Plan:
     """A pod that does not run: it cannot start, finds no node, or only takes its time."""
     problem = containers.cannot_start(pod)
     if problem is not None:
         return _cannot_start(view, job, pod, *problem)
-    if objects.unschedulable(pod):
+    if pod.unschedulable:
         return _unschedulable(view, job, pod)
     return _starting(view, job, pod)
 
 
-def _starting(view: View, job: Object, pod: Object) -> Plan:
+def _starting(view: View, job: Job, pod: Pod) -> Plan:
     """The scheduler finds a node; the kubelet fetches images, mounts volumes, runs init
     containers."""
-    waited = (view.now - objects.waiting_since(pod)).total_seconds()
+    waited = (view.now - pod.waiting_since).total_seconds()
     patience = STARTING_FOR_LONG * view.settings.pod_missing_after
-    if not objects.is_true(pod, "PodScheduled"):
+    if not pod.is_true("PodScheduled"):
         if waited < patience:
             return replace(say(view, job, _passes(view)), requeue_after=patience - waited)
         said = scheduling.overlooked(pod)
@@ -214,19 +215,19 @@ def _starting(view: View, job: Object, pod: Object) -> Plan:
     return replace(told, requeue_after=max(1.0, again), asks=asks)
 
 
-def _awaiting(view: View, pod: Object, long: bool) -> State:
+def _awaiting(view: View, pod: Pod, long: bool) -> State:
     """What a pod that starts waits for, as far as it is known."""
     problem = pod_events.hindrance(pod, _events(view, pod))
     if problem:
         return conditions.waiting(ConditionReason.POD_NOT_STARTED, problem)
     first = containers.awaited(pod) if long else ""
     if first:
-        said = f"pod {objects.name_of(pod)} waits for the end of its {first}"
+        said = f"pod {pod.name} waits for the end of its {first}"
         return conditions.waiting(ConditionReason.POD_NOT_STARTED, said)
     return _passes(view)
 
 
-def _kept(view: View, job: Object, pod: Object) -> Plan:
+def _kept(view: View, job: Job, pod: Pod) -> Plan:
     """The trainer has ended and its pod has not. It is not deleted: the Job would count it as
     failed, whatever the trainer reached."""
     names, since = containers.outlives(pod) or ("", view.now)
@@ -237,18 +238,18 @@ def _kept(view: View, job: Object, pod: Object) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, said, Phase.RUNNING))
 
 
-def _leaving(view: View, job: Object, pod: Object) -> Plan:
+def _leaving(view: View, job: Job, pod: Pod) -> Plan:
     """A pod goes, and where there are several all stop with it. The first one may still report."""
-    name = objects.name_of(pod)
+    name = pod.name
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))
     state = conditions.waiting(ConditionReason.QUEUED, sentences.leaves(view.resource, name))
     return say(view, job, state, reporter=name)
 
 
-def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
+def _unschedulable(view: View, job: Job, pod: Pod) -> Plan:
     """Told once it lasts: most pods that find no node at first find one within seconds."""
-    waited = (view.now - objects.unplaced_since(pod)).total_seconds()
+    waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
         told = say(view, job, _passes(view))
         return replace(told, requeue_after=view.settings.unschedulable_after - waited)
@@ -256,20 +257,20 @@ def _unschedulable(view: View, job: Object, pod: Object) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
 
 
-def _cannot_start(view: View, job: Object, pod: Object, kind: str, said: str) -> Plan:
+def _cannot_start(view: View, job: Job, pod: Pod, kind: str, said: str) -> Plan:
     """An image or a container that does not come: shown at once, given up for images in the end."""
     if kind not in containers.PULL_PROBLEMS:
         state = conditions.waiting(ConditionReason.POD_NOT_STARTED, pod_events.about(pod, said))
         return say(view, job, state)
-    said = f"pod {objects.name_of(pod)}: {said}"
+    said = f"pod {pod.name}: {said}"
     told = say(view, job, conditions.waiting(FailureReason.IMAGE_PULL_FAILED, said))
-    give_up = objects.waiting_since(pod) + timedelta(seconds=view.settings.image_pull_timeout)
+    give_up = pod.waiting_since + timedelta(seconds=view.settings.image_pull_timeout)
     if view.now < give_up:
         return replace(told, requeue_after=(give_up - view.now).total_seconds())
     return replace(told, patches=(_stop(job, FailureReason.IMAGE_PULL_FAILED, said),))
 
 
-def _stop(job: Object, reason: FailureReason, said: str) -> Patch:
+def _stop(job: Job, reason: FailureReason, said: str) -> Patch:
     """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
     and whoever looks at it later, also after a crash, reads the reason on it."""
     notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}

@@ -24,7 +24,6 @@ from dino_operator.plan.job import (
 )
 from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
 from dino_operator.plan.model import (
-    Children,
     Condition,
     Delete,
     Event,
@@ -35,6 +34,8 @@ from dino_operator.plan.model import (
     is_finished,
 )
 from dino_operator.plan.observed import dropped_keys, failure, objects, results
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import (
     children,
@@ -70,7 +71,7 @@ def _plan(view: View) -> Plan:
     if is_finished(view.resource):
         return _after_the_end(view)
     invalid = refusals.end(view.children.refusal)
-    works = view.current is not None and not is_finished(view.current)
+    works = view.current is not None and not view.current.is_finished
     if invalid is not None and view.succeeded is None and not works:
         return failed(view, invalid)
     if refusals.is_of_a_change(view.children.refusal):
@@ -88,13 +89,13 @@ def _go_on(view: View) -> Plan:
         return success.completed(view, view.succeeded)
     if view.is_searched and not view.own_jobs:
         return searched.plan(view)
-    if view.wants_stop and not (view.current and is_finished(view.current)):
+    if view.wants_stop and not (view.current and view.current.is_finished):
         return stop.plan(view)
     if parent.is_awaited(view):
         return awaits_parent.plan(view)
     if view.current is None:
         return _begin(view, _missing_attempt(view))
-    if is_finished(view.current):
+    if view.current.is_finished:
         return _attempt_failed(view, view.current)
     return attempts.plan(view, view.current)
 
@@ -111,8 +112,8 @@ def _unchanged(view: View) -> Plan:
     return told or write(view, state, facts={})
 
 
-def _delete(job: Object) -> Delete:
-    return Delete(objects.name_of(job), objects.uid_of(job))
+def _delete(job: Job) -> Delete:
+    return Delete(job.name, job.uid)
 
 
 def _after_the_end(view: View) -> Plan:
@@ -124,10 +125,10 @@ def _after_the_end(view: View) -> Plan:
     ttl = view.policy.get("ttlSecondsAfterFinished")
     ours = [*view.own_jobs, *view.readers]
     for job in ours:
-        if ttl is not None and job["spec"].get("ttlSecondsAfterFinished") != ttl:
+        if ttl is not None and job.time_to_live != ttl:
             body = {"spec": {"ttlSecondsAfterFinished": ttl}}
-            patches.append(Patch(objects.name_of(job), objects.uid_of(job), body))
-    deletes = [job for job in ours if not is_finished(job)]
+            patches.append(Patch(job.name, job.uid, body))
+    deletes = [job for job in ours if not job.is_finished]
     return Plan(
         patches=tuple(patches),
         deletes=tuple(_delete(job) for job in deletes),
@@ -143,7 +144,7 @@ def _missing_attempt(view: View) -> Attempt:
     """
     number = max(1, view.attempts)
     before = view.job_of(number - 1)
-    if before is not None and is_finished(before):
+    if before is not None and before.is_finished:
         return _attempt_after(view, before, _cause(view, before))
     return Attempt(
         number,
@@ -155,9 +156,9 @@ def _missing_attempt(view: View) -> Attempt:
     )
 
 
-def _attempt_after(view: View, job: Object, cause: failure.Cause) -> Attempt:
+def _attempt_after(view: View, job: Job, cause: failure.Cause) -> Attempt:
     """The attempt that follows a failed one. Raises InvalidSpec."""
-    number = objects.attempt_of(job) + 1
+    number = job.attempt + 1
     tried = None
     if not view.checks_data:
         tried = out_of_memory.after(job, cause.rule.reason, view.resource)
@@ -228,27 +229,27 @@ def _obstacle(view: View, attempt: Attempt) -> State | None:
             "or create the DinoJob under another name"
         )
         return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
-    for other in view.other_jobs:
-        if objects.name_of(other) == wanted or not is_finished(other):
+    for job in view.other_jobs:
+        if job.name == wanted or not job.is_finished:
             said = (
-                f"Job {objects.name_of(other)} of an earlier DinoJob of this name still exists; "
+                f"Job {job.name} of an earlier DinoJob of this name still exists; "
                 "it is waited for (kubectl delete job removes one that was orphaned)"
             )
             return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
     if view.live_pods:
-        name = objects.name_of(view.live_pods[0])
+        name = view.live_pods[0].name
         said = f"pod {name} of an earlier Job has not ended yet; it is waited for"
         return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
     return None
 
 
-def _cause(view: View, job: Object) -> failure.Cause:
-    return failure.of_job(job, objects.pods_of(job, view.children.pods))
+def _cause(view: View, job: Job) -> failure.Cause:
+    return failure.of_job(job, job.own(view.children.pods))
 
 
-def _attempt_failed(view: View, job: Object) -> Plan:
+def _attempt_failed(view: View, job: Job) -> Plan:
     """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
-    cause, ended = _cause(view, job), objects.finished_at(job)
+    cause, ended = _cause(view, job), job.finished_at
     if cause.rule.retry == "never":
         kept = {} if view.checks_data else results.of_failed(job, view.children.pods, view.status)
         return failed(view, cause, ended, **kept)
@@ -272,11 +273,11 @@ def _attempt_failed(view: View, job: Object) -> Plan:
     return _begin(view, attempt, cause)
 
 
-def _ready_at(view: View, job: Object, number: int) -> datetime:
+def _ready_at(view: View, job: Job, number: int) -> datetime:
     """The time of the next attempt: later after each failure, so that a broken store recovers."""
     wait = view.settings.retry_backoff * 2 ** min(number - 1, 16)
     wait = min(wait, view.settings.retry_backoff_max)
-    return objects.parse_time(objects.finished_at(job)) + timedelta(seconds=wait)
+    return objects.parse_time(job.finished_at) + timedelta(seconds=wait)
 
 
 def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:

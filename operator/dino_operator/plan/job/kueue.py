@@ -16,47 +16,48 @@ from dataclasses import replace
 from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.status import say
-from dino_operator.plan.model import Condition, Object, Patch, Plan
-from dino_operator.plan.observed import objects, queue_labels, workload
+from dino_operator.plan.model import Condition, Patch, Plan
+from dino_operator.plan.observed import queue_labels, workload
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
-from dino_operator.plan.observed.queue_labels import queue_of
+from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
 
 
-def is_ours(view: View, job: Object) -> bool:
+def is_ours(view: View, job: Job) -> bool:
     """Whether the operator itself suspended this Job.
 
     An operator before the mark left its word in the status alone: there the Job is older than the
     DinoJob's Suspended condition, and in no queue.
     """
-    if objects.annotation(job, Annotation.HELD):
+    if job.note(Annotation.HELD):
         return True
     held = Condition.of(view.resource, ConditionType.SUSPENDED)
-    if held is None or queue_of(job) or not objects.is_suspended(job):
+    if held is None or job.queue or not job.is_suspended:
         return False
     if held.is_true:
-        return str(job["metadata"]["creationTimestamp"]) <= held.since
+        return str(job.created_at) <= held.since
     return held.reason == ConditionReason.SUSPENDING
 
 
-def is_managed(view: View, job: Object) -> bool:
+def is_managed(view: View, job: Job) -> bool:
     """Whether setting `suspend` of the Job would be undone: it is in a queue, someone else
     suspended it, or someone resumed what the operator had suspended."""
-    if queue_of(job):
+    if job.queue:
         return True
-    if objects.is_suspended(job):
+    if job.is_suspended:
         return not is_ours(view, job)
-    return bool(objects.annotation(job, Annotation.HELD))
+    return bool(job.note(Annotation.HELD))
 
 
-def plan(view: View, job: Object, pods: list[Object]) -> Plan:
+def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     """What is said of a Job that someone else suspended, and done about its queue."""
     state = held_by(view, job)
     name = ""
     if pods:
-        name = objects.name_of(objects.by_index(pods)[0])
+        name = by_index(pods)[0].name
         said = f"{state.running.message.rstrip('.')}; {sentences.saves(view.resource, name)}"
         state = conditions.waiting(state.running.reason, said)
     told = say(view, job, state, reporter=name or None)
@@ -70,19 +71,19 @@ def waiting(view: View) -> State:
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
 
 
-def into_queue(view: View, job: Object) -> tuple[Patch, ...]:
+def into_queue(view: View, job: Job) -> tuple[Patch, ...]:
     """A Job that was made without a queue, and that Kueue wants one of: that of the DinoJob."""
     wanted = queue_labels.wanted(view.resource)
-    if queue_of(job) or not wanted or view.children.workload is None:
+    if job.queue or not wanted or view.children.workload is None:
         return ()
     body = {"metadata": {"labels": {KUEUE_QUEUE_LABEL: wanted}}}
-    return (Patch(objects.name_of(job), objects.uid_of(job), body),)
+    return (Patch(job.name, job.uid, body),)
 
 
-def held_by(view: View, job: Object) -> State:
+def held_by(view: View, job: Job) -> State:
     """Who holds the Job back, and why, as far as Kueue may be asked."""
     found, seen = view.children.workload, view.children.kueue
-    queue = queue_of(job)
+    queue = job.queue
     if found is not None:
         why = workload.hold(found, queue or str(found["spec"].get("queueName") or ""))
         return conditions.waiting(why.reason, why.message)
@@ -99,8 +100,8 @@ def held_by(view: View, job: Object) -> State:
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
 
 
-def _held_by_someone(job: Object, may_be_kueue: bool) -> State:
-    name = objects.name_of(job)
+def _held_by_someone(job: Job, may_be_kueue: bool) -> State:
+    name = job.name
     said = f"someone else than the operator suspended Job {name}, which waits until it is resumed"
     if may_be_kueue:
         said += f"; {workload.command_for(job)} says whether Kueue did"

@@ -16,9 +16,12 @@ from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
 from dino_api.result import Result
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import write
-from dino_operator.plan.model import Condition, Object, Plan, Refusal, is_finished
+from dino_operator.plan.model import Condition, Object, Plan
 from dino_operator.plan.observed import containers, failure, objects, results
+from dino_operator.plan.observed.children import Refusal
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
 from dino_operator.plan.reported import conditions, refusals
@@ -43,27 +46,27 @@ class Reading:
     problem: str = ""
 
 
-def reading(view: View, job: Object) -> Reading:
+def reading(view: View, job: Job) -> Reading:
     """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
     told = results.of_job(job, view.children.pods)
     if told is not None and told.failure is not None:
         told = None  # of a pod that was preempted; the one that came after it is gone
     if told is not None and not told.lost & NEEDED:
         return Reading(told)
-    reader = view.reader_of(objects.attempt_of(job))
+    reader = view.reader_of(job.attempt)
     if reader is None:
         return _missing(view, job, told)
-    if objects.is_true(reader, "Complete"):
+    if reader.is_true("Complete"):
         return _read(results.of_job(reader, view.children.pods), told)
-    own = objects.pods_of(reader, view.children.pods)
-    if is_finished(reader):
+    own = reader.own(view.children.pods)
+    if reader.is_finished:
         cause = failure.of_job(reader, own)
         return Reading(told, problem=f"{cause.rule.reason}: {cause.message}")
-    left = PATIENCE - _since(view, str(reader["metadata"]["creationTimestamp"]))
+    left = PATIENCE - _since(view, str(reader.created_at))
     if left <= 0:
-        said = f"Job {objects.name_of(reader)} has not ended after {PATIENCE} seconds"
+        said = f"Job {reader.name} has not ended after {PATIENCE} seconds"
         return Reading(told, problem=said)
-    if objects.is_suspended(reader):
+    if reader.is_suspended:
         why = kueue.held_by(view, reader).running.message
         waits = _wait(view, min(left, view.settings.recheck), why)
         return Reading(told, replace(waits, patches=kueue.into_queue(view, reader)))
@@ -87,7 +90,7 @@ def _read(found: Result | None, told: Result | None) -> Reading:
     return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
 
 
-def _missing(view: View, job: Object, told: Result | None) -> Reading:
+def _missing(view: View, job: Job, told: Result | None) -> Reading:
     """No Job reads it yet."""
     for other in view.children.strangers:
         return Reading(told, problem=f"Job {objects.name_of(other)} belongs to someone else")
@@ -97,13 +100,13 @@ def _missing(view: View, job: Object, told: Result | None) -> Reading:
     refusal = view.children.refusal
     if refusal is not None:
         judged = refusals.judge(refusal)
-        late = _since(view, objects.finished_at(job)) >= PATIENCE
+        late = _since(view, job.finished_at) >= PATIENCE
         # The job may have ended long ago, while no operator was there: one answer is not the last.
         if judged.ends or (late and refusal.heard >= refusals.LASTS_AFTER):
             return Reading(told, problem=judged.said)
         return Reading(told, _refused(view, refusal))
     try:
-        made = _objects(view, objects.attempt_of(job))
+        made = _objects(view, job.attempt)
     except spec_file.InvalidSpec as error:  # read by another version of the operator
         return Reading(told, problem=str(error))
     return Reading(told, _wait(view, PATIENCE, creates=made))
@@ -135,17 +138,17 @@ def folder(view: View) -> str:
     return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
 
 
-def _stuck(view: View, own: list[Object]) -> tuple[str, float]:
+def _stuck(view: View, own: list[Pod]) -> tuple[str, float]:
     """Why the Job's pod does not start, and after how many seconds there may be more to say.
 
     That it finds no node is told once it lasts.
     """
-    for pod in filter(objects.is_live, own):
-        called = f"pod {objects.name_of(pod)}: "
+    for pod in (pod for pod in own if pod.is_live):
+        called = f"pod {pod.name}: "
         if problem := containers.cannot_start(pod):
             return called + problem[1], PATIENCE
-        if said := objects.unschedulable(pod):
-            waited = (view.now - objects.unplaced_since(pod)).total_seconds()
+        if said := pod.unschedulable:
+            waited = (view.now - pod.unplaced_since).total_seconds()
             left = view.settings.unschedulable_after - waited
             return (called + said, PATIENCE) if left <= 0 else ("", left)
     return "", PATIENCE

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from dino_api.names import ConditionReason, Phase
-from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Condition
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.reported.conditions import State
 
 PATIENCE = timedelta(seconds=60)
@@ -40,12 +40,12 @@ def requeue(view: View, state: State, wanted: float | None) -> float | None:
     return min(times, default=wanted)
 
 
-def sentence(view: View, pod: Object) -> str:
+def sentence(view: View, pod: Pod) -> str:
     """What is known of it, and what people can do, which the operator must not."""
-    name, space = objects.name_of(pod), pod["metadata"].get("namespace", "")
-    node = pod.get("spec", {}).get("nodeName") or "unknown"
+    name, space = pod.name, pod.namespace
+    node = pod.node or "unknown"
     return (
-        f"pod {name} was to end by {pod['metadata']['deletionTimestamp']} and has not: node {node} "
+        f"pod {name} was to end by {pod.deleted_at} and has not: node {node} "
         "does not answer, or cannot end it. Nothing follows before, as it may still train. Remedy: "
         f"bring the node back; or, once it is surely off, kubectl taint node {node} "
         f"{OUT_OF_SERVICE} (its pods are removed, their volumes detached), or kubectl delete pod "
@@ -53,13 +53,13 @@ def sentence(view: View, pod: Object) -> str:
     )
 
 
-def _going(view: View, state: State) -> list[Object]:
+def _going(view: View, state: State) -> list[Pod]:
     """Pods that something waits for: none of a job that runs, or that has ended."""
     if state.running.is_true or state.phase in (Phase.COMPLETE, Phase.FAILED):
         return []
-    return [pod for pod in view.live_pods if "deletionTimestamp" in pod["metadata"]]
+    return [pod for pod in view.live_pods if pod.is_being_deleted]
 
 
-def _due(view: View, pod: Object) -> float:
-    late = objects.parse_time(str(pod["metadata"]["deletionTimestamp"])) + PATIENCE
+def _due(view: View, pod: Pod) -> float:
+    late = pod.deletion + PATIENCE
     return (late - view.now).total_seconds()

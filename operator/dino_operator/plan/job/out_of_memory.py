@@ -11,10 +11,11 @@ from math import ceil
 from dino_api.actions import ACTIONS
 from dino_api.memory import MORE, REASONS
 from dino_api.memory import remedy as advice
-from dino_api.names import FailureReason, Label, Stage
+from dino_api.names import FailureReason
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import job_action
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.micro_batch import MicroBatch, of_job, of_status
 
@@ -22,7 +23,7 @@ _NEW = "and create a new job"
 _FEWER = "takes half as many images at a time, with the same result"
 
 
-def after(job: Object, reason: FailureReason, resource: Object) -> MicroBatch | None:
+def after(job: Job, reason: FailureReason, resource: Object) -> MicroBatch | None:
     """That of the attempt after one that failed for this reason. It never rises again.
 
     Raises InvalidSpec.
@@ -50,7 +51,7 @@ def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
     return reason in REASONS and tried is not None and not tried.last_chance
 
 
-def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
+def is_used_up(job: Job, reason: FailureReason, resource: Object) -> bool:
     """Whether fewer images at a time are of no use. Raises InvalidSpec.
 
     A training that was too much with one image gets another try, others do not: they would do the
@@ -64,7 +65,7 @@ def is_used_up(job: Object, reason: FailureReason, resource: Object) -> bool:
     return _images(job, resource) <= 1
 
 
-def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
+def last_word(job: Job, cause: Cause, resource: Object) -> Cause:
     """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
     if job_action.trains(resource):
         said = "twice in a row with one image per forward pass"
@@ -73,7 +74,7 @@ def last_word(job: Object, cause: Cause, resource: Object) -> Cause:
     return replace(cause, message=f"{cause.message}; {said}")
 
 
-def at_the_end(job: Object, cause: Cause, resource: Object, retries: int) -> Cause:
+def at_the_end(job: Job, cause: Cause, resource: Object, retries: int) -> Cause:
     """The same with what to do where no attempt follows. Raises InvalidSpec.
 
     retries: the most that the job may have; without one even a halving is not tried.
@@ -81,12 +82,12 @@ def at_the_end(job: Object, cause: Cause, resource: Object, retries: int) -> Cau
     if cause.rule.reason not in REASONS:
         return cause
     remedy = advice(_more(cause), _less(job, resource), _NEW)
-    if not retries and not _is_check(job) and _images(job, resource) > 1:
+    if not retries and not job.is_preflight and _images(job, resource) > 1:
         remedy += f" With spec.runPolicy.maxRetries above 0 another attempt {_FEWER}."
     return replace(cause, remedy=remedy)
 
 
-def while_retried(job: Object, cause: Cause, resource: Object, tried: MicroBatch | None) -> Cause:
+def while_retried(job: Job, cause: Cause, resource: Object, tried: MicroBatch | None) -> Cause:
     """The same with what to do where an attempt follows. tried: what that has. Raises InvalidSpec.
 
     Nothing, where it takes fewer images; else it does the same once more.
@@ -106,19 +107,14 @@ def _more(cause: Cause) -> str:
     return cause.more or MORE[cause.rule.reason]
 
 
-def _less(job: Object, resource: Object) -> str:
+def _less(job: Job, resource: Object) -> str:
     """Keys of the experiment; a check of the data reads none that would help."""
-    if _is_check(job):
+    if job.is_preflight:
         return ""
     lower = ACTIONS[job_action.action_of(resource)].less_memory
     return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
 
 
-def _is_check(job: Object) -> bool:
-    labels = job["metadata"].get("labels") or {}
-    return bool(labels.get(Label.ACTION.value) == Stage.PREFLIGHT)
-
-
-def _images(job: Object, resource: Object) -> int:
+def _images(job: Job, resource: Object) -> int:
     tried = of_job(job)
     return tried.images if tried else spec_file.read_spec(resource).batch

@@ -7,6 +7,7 @@ from dataclasses import replace
 from dino_operator.plan.job.status import say
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.reported import conditions, refusals
@@ -21,7 +22,7 @@ def lacking(view: View, resolved: spec_file.Resolved) -> tuple[Object, ...]:
     return tuple(each for each in needed if (each["kind"], objects.name_of(each)) not in known)
 
 
-def renewed(view: View, job: Object, told: Plan, waited: float) -> Plan:
+def renewed(view: View, job: Job, told: Plan, waited: float) -> Plan:
     """Makes again what a pod needs and someone may have deleted; ever more seldom."""
     requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
     denied = refusals.denied(view.resource, view.children.refusal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan.model import Condition, Object, is_finished
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects, results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.reported import sentences
@@ -61,6 +61,6 @@ def facts(view: View) -> Object:
     if objects.is_true(view.resource, ConditionType.DATA_READY):
         return {}
     job = view.current if view.checks_data else view.preflight
-    if job is None or not is_finished(job):
+    if job is None or not job.is_finished:
         return {}
     return results.of_preflight(job, view.children.pods)

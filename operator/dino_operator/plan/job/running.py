@@ -7,24 +7,26 @@ from dataclasses import replace
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import pod_inputs, preflight
 from dino_operator.plan.job.status import say
-from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import job_action, objects
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import micro_batch
 from dino_operator.plan.reported import conditions, refusals, sentences
 
 
-def plan(view: View, job: Object, pods: list[Object]) -> Plan:
+def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     """All pods run; the first one reports."""
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))
-    name = objects.name_of(pods[0])
-    started = view.resource.get("status", {}).get("startTime") or objects.started_at(pods[0])
+    name = pods[0].name
+    started = view.resource.get("status", {}).get("startTime") or pods[0].started_at
     facts = {"reporter": name, "startTime": started or objects.format_time(view.now)}
     runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
     tried = micro_batch.of_job(job)
     after = f"{tried}, as more did not fit in memory" if tried else ""
-    warnings = objects.annotation(job, Annotation.WARNINGS)
+    warnings = job.note(Annotation.WARNINGS)
     silent, old = _silence(view, pods[0]), view.settings.progress_old_after
     if silent < old or not job_action.trains(view.resource):  # other actions may say little
         told = say(view, job, conditions.running(runs, after, warnings), **facts)
@@ -36,13 +38,13 @@ def plan(view: View, job: Object, pods: list[Object]) -> Plan:
     return told if denied else pod_inputs.renewed(view, job, told, silent)
 
 
-def _last_heard(view: View, pod: Object) -> str:
+def _last_heard(view: View, pod: Pod) -> str:
     """When the pod last wrote its progress, or else started."""
     progress = view.status.get(conditions.PROGRESS) or {}
-    times = (objects.started_at(pod), progress.get("updatedAt"))
+    times = (pod.started_at, progress.get("updatedAt"))
     return max(filter(None, times), key=objects.parse_time, default=objects.format_time(view.now))
 
 
-def _silence(view: View, pod: Object) -> float:
+def _silence(view: View, pod: Pod) -> float:
     """Seconds since then."""
     return (view.now - objects.parse_time(_last_heard(view, pod))).total_seconds()

@@ -9,21 +9,23 @@ from dino_operator.plan.job import lost_pods, parent, preflight, routing
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline, micro_batch
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.reported.events import transitions
 
 
-def say(view: View, job: Object, state: State, **facts: object) -> Plan:
+def say(view: View, job: Job, state: State, **facts: object) -> Plan:
     """The status of a Job that has not ended."""
     told = {
-        "specDigest": objects.annotation(job, Annotation.DIGEST) or None,
-        "image": objects.annotation(job, Annotation.IMAGE) or None,
+        "specDigest": job.note(Annotation.DIGEST) or None,
+        "image": job.note(Annotation.IMAGE) or None,
         "reporter": None,
         **deadline.facts(view, job),
-        **of_attempt(view, objects.attempt_of(job), micro_batch.of_job(job)),
+        **of_attempt(view, job.attempt, micro_batch.of_job(job)),
         **facts,
     }
     return write(view, state, facts=told)
@@ -72,11 +74,11 @@ def end(view: View, state: State, ended: str, **facts: object) -> Plan:
     return write(view, state, facts=facts)
 
 
-def hold(view: View, pods: list[Object]) -> tuple[State, Object]:
+def hold(view: View, pods: list[Pod]) -> tuple[State, Object]:
     """The state of a job that is held, and its reporter: it may speak until its pod has ended."""
     if not pods:
         return conditions.suspended(sentences.held(view.resource)), {"reporter": None}
-    name = objects.name_of(objects.by_index(pods)[0])
+    name = by_index(pods)[0].name
     if view.checks_data:
         return conditions.suspending(f"pod {name} stops"), {"reporter": None}
     return conditions.suspending(sentences.stops(view.resource, name)), {"reporter": name}

@@ -10,9 +10,11 @@ from dataclasses import replace
 from dino_api.names import ConditionType, FailureReason
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import failed, say, write
-from dino_operator.plan.model import Delete, Object, Patch, Plan, is_finished
-from dino_operator.plan.observed import failure, job_action, objects, queue_labels, results
+from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.observed import failure, job_action, objects, results
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.pod import by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 
@@ -22,7 +24,7 @@ SAID = "spec.runPolicy.stop ended the job"
 def plan(view: View) -> Plan:
     """What is left to do until the last word. Never a Job."""
     job = view.current
-    if job is not None and is_finished(job):
+    if job is not None and job.is_finished:
         job = None
     going = _hold(view, job) if job is not None else Plan()
     facts = _reached(view, job)
@@ -32,23 +34,23 @@ def plan(view: View) -> Plan:
     return failed(view, failure.cause(FailureReason.STOPPED, _sentence(view)), **facts)
 
 
-def _hold(view: View, job: Object) -> Plan:
+def _hold(view: View, job: Job) -> Plan:
     """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
     its place back so."""
-    name, uid = objects.name_of(job), objects.uid_of(job)
-    if objects.is_suspended(job) and not queue_labels.queue_of(job):
+    name, uid = job.name, job.uid
+    if job.is_suspended and not job.queue:
         return Plan()
     if kueue.is_managed(view, job):
-        gone = "deletionTimestamp" in job["metadata"]
+        gone = job.is_being_deleted
         return Plan() if gone else Plan(deletes=(Delete(name, uid),))
     return Plan(patches=(Patch(name, uid, deadline.suspension(view, job)),))
 
 
-def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Plan:
+def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
     """The pod may still speak; what it said is written down before it is gone."""
-    pods = objects.by_index(view.own_live_pods)
+    pods = by_index(view.own_live_pods)
     works = bool(pods) and not view.checks_data
-    name = objects.name_of(pods[0]) if pods else ""
+    name = pods[0].name if pods else ""
     said = sentences.stops(view.resource, name, for_good=True) if works else "the job stops"
     facts = {"reporter": name if works else None, **facts}
     state = conditions.stopping(said)
@@ -57,7 +59,7 @@ def _stopping(view: View, job: Object | None, going: Plan, facts: Object) -> Pla
     return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
-def _reached(view: View, job: Object | None) -> Object:
+def _reached(view: View, job: Job | None) -> Object:
     """What the training had reached; nothing of a job that had not begun to train."""
     if view.checks_data or not view.attempts or not job_action.trains(view.resource):
         return {}

@@ -6,7 +6,8 @@ from dino_api.result import Progress
 from dino_operator.plan.job import late_result, preflight
 from dino_operator.plan.job.status import end
 from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import objects, results
+from dino_operator.plan.observed import results
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import inheritance
 from dino_operator.plan.reported import conditions
@@ -15,12 +16,12 @@ ALL = 100
 """Percent of a progress that is done."""
 
 
-def completed(view: View, job: Object) -> Plan:
+def completed(view: View, job: Job) -> Plan:
     """The end, as the trainer told it in its termination message, or as it is read for it."""
     found = late_result.reading(view, job)
     if found.plan is not None:
         return found.plan
-    where, told, ended = late_result.folder(view), found.told, objects.finished_at(job)
+    where, told, ended = late_result.folder(view), found.told, job.finished_at
     troubles = late_result.troubles(view, found)
     facts: Object = {"failure": None, **_all_done(view)}
     left = inheritance.left_in(where, view.resource)

@@ -13,53 +13,55 @@ from datetime import datetime
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 
 
-def is_held_back(job: Object) -> bool:
+def is_held_back(job: Job) -> bool:
     """Whether the Job is suspended, or the Job controller has not seen yet that it is not."""
-    return objects.is_suspended(job) or objects.is_true(job, "Suspended")
+    return job.is_suspended or job.is_true("Suspended")
 
 
-def running_since(job: Object) -> str:
+def running_since(job: Job) -> str:
     """When the present run of an unfinished Job began, as text; empty while it is held back."""
-    return "" if is_held_back(job) else str(job.get("status", {}).get("startTime") or "")
+    return "" if is_held_back(job) else str(job.start_time or "")
 
 
-def noted(job: Object) -> int:
+def noted(job: Job) -> int:
     """Seconds that ran before the Job's present start, as it remembers them."""
-    return int(objects.annotation(job, Annotation.SPENT) or 0)
+    return int(job.note(Annotation.SPENT) or 0)
 
 
-def until(job: Object) -> datetime | None:
+def until(job: Job) -> datetime | None:
     """The time up to which they were counted; None before the Job's first suspension."""
-    text = objects.annotation(job, Annotation.SPENT_UNTIL)
+    text = job.note(Annotation.SPENT_UNTIL)
     return objects.parse_time(text) if text else None
 
 
-def total(job: Object) -> int:
+def total(job: Job) -> int:
     """Seconds that had run when the Job ended; before its present run, of one that has not."""
-    started, counted = job.get("status", {}).get("startTime"), until(job)
+    started, counted = job.start_time, until(job)
     if not (started and counted and objects.parse_time(started) < counted):
-        return noted(job) + objects.seconds_run(job)
+        return noted(job) + job.seconds_run
     if is_held_back(job):
         return noted(job)  # it ended while it was suspended
     # It was suspended and resumed before the Job controller looked.
     again = _seconds(objects.parse_time(started), counted)
-    return noted(job) + max(0, objects.seconds_run(job) - again)
+    return noted(job) + max(0, job.seconds_run - again)
 
 
-def unnoted(job: Object, status: Object) -> int | None:
+def unnoted(job: Job, status: Object) -> int | None:
     """Seconds of a run of a finished Job that the status alone remembers: it was held back and
     started again while no operator was there. None where the status speaks of no run of it."""
     since = str(status.get("activeSince") or "")
-    started = str(job.get("status", {}).get("startTime") or "")
-    if not since or not str(job["metadata"].get("creationTimestamp", "")) <= since <= started:
+    started = str(job.start_time or "")
+    if not since or not str(job.created_at) <= since <= started:
         return None
     begun, end = objects.parse_time(since), objects.parse_time(started)
     return _seconds(begun, _last_sign(begun, end, _signs(status)))
 
 
-def ended_run(job: Object, status: Object, now: datetime) -> tuple[int, datetime] | None:
+def ended_run(job: Job, status: Object, now: datetime) -> tuple[int, datetime] | None:
     """Seconds of a run of an unfinished Job that has ended and is not counted yet, and when it
     ended. status: of the DinoJob, which remembers a start that Kueue has cleared.
 
@@ -67,10 +69,10 @@ def ended_run(job: Object, status: Object, now: datetime) -> tuple[int, datetime
     that there is: to count a wait in a queue would be worse than to forget a few seconds.
     """
     known = str(status.get("activeSince") or "")
-    if known and known < str(job["metadata"].get("creationTimestamp", "")):
+    if known and known < str(job.created_at):
         known = ""  # it is of a Job before this one
     present = running_since(job)
-    start = known if present else str(job.get("status", {}).get("startTime") or known)
+    start = known if present else str(job.start_time or known)
     if not start or start == present:
         return None
     begun, counted = objects.parse_time(start), until(job)
@@ -83,14 +85,14 @@ def ended_run(job: Object, status: Object, now: datetime) -> tuple[int, datetime
     return _seconds(begun, end), end
 
 
-def of_gone(status: Object, pods: Iterable[Object], now: datetime) -> int:
+def of_gone(status: Object, pods: Iterable[Pod], now: datetime) -> int:
     """Seconds that had run when the Job of the last attempt was deleted."""
     counted = int(status.get("activeSeconds") or 0)
     since = status.get("activeSince")
     if not since:
         return counted
     begun = objects.parse_time(str(since))
-    ends = [(objects.container_state(pod, "terminated") or {}).get("finishedAt") for pod in pods]
+    ends = [pod.ended.finished_at for pod in pods if pod.ended]
     return counted + _seconds(begun, _last_sign(begun, now, [*ends, *_signs(status)]))
 
 
@@ -106,12 +108,12 @@ def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> d
     return max([begun, *(each for each in found if each <= end)])
 
 
-def _suspended_at(job: Object) -> datetime | None:
-    held = Condition.of(job, "Suspended")
+def _suspended_at(job: Job) -> datetime | None:
+    held = job.condition("Suspended")
     return objects.parse_time(held.since) if held and held.is_true and held.since else None
 
 
-def overlap(job: Object) -> int:
+def overlap(job: Job) -> int:
     """Seconds of the present run that are counted already: a Job was suspended and resumed before
     the Job controller looked, which so went on from the old start."""
     since, counted = running_since(job), until(job)

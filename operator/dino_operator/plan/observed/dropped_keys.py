@@ -15,8 +15,9 @@ from dino_api.experiment.paths import Loc
 from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
-from dino_operator.plan.model import Children, Object
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import crd_schema, failure, job_action, objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job_view import View
 

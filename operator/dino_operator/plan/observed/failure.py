@@ -10,7 +10,9 @@ from dino_api.names import FailureReason
 from dino_api.result import Failure, Result
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import containers, memory_limit, objects
+from dino_operator.plan.observed import containers, memory_limit
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Ended, Pod
 
 KILLED = 137
 STOPPED = 143
@@ -46,24 +48,23 @@ def cause(reason: FailureReason, message: str, exit_code: int | None = None) -> 
     return Cause(failures.by_reason(reason.value), message, exit_code=exit_code)
 
 
-def of_job(job: Object, pods: list[Object]) -> Cause:
+def of_job(job: Job, pods: list[Pod]) -> Cause:
     """Why this finished, failed Job failed. `pods` are its own, oldest first."""
-    stopped_for = objects.annotation(job, Annotation.STOPPED_FOR)
+    stopped_for = job.note(Annotation.STOPPED_FOR)
     if stopped_for:
-        said = objects.annotation(job, Annotation.STOPPED_MESSAGE)
+        said = job.note(Annotation.STOPPED_MESSAGE)
         return Cause(failures.by_reason(stopped_for), said)
-    failed = Condition.of(job, "Failed") or Condition(False)
+    failed = job.condition("Failed") or Condition(False)
     if failed.reason == "DeadlineExceeded":
         return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
-    dead = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    dead = [pod for pod in pods if pod.phase == "Failed"]
     if not dead:
         return _without_pod(failed.message)
     return min(map(of_pod, sorted(dead, key=_ended_at)), key=_importance)
 
 
-def _ended_at(pod: Object) -> str:
-    ended = objects.container_state(pod, "terminated") or {}
-    return str(ended.get("finishedAt") or "")
+def _ended_at(pod: Pod) -> str:
+    return pod.ended.finished_at if pod.ended else ""
 
 
 def _importance(found: Cause) -> int:
@@ -84,25 +85,25 @@ def _without_pod(said: str) -> Cause:
     return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
 
 
-def of_pod(pod: Object) -> Cause:
+def of_pod(pod: Pod) -> Cause:
     """Why this failed pod failed."""
-    if pod["status"].get("reason") == "Evicted":
+    if pod.reason == "Evicted":
         return _evicted(pod)
     other = containers.failed(pod)
     if other:
-        said = f"{other}; pod {objects.name_of(pod)} failed with it"
+        said = f"{other}; pod {pod.name} failed with it"
         return cause(FailureReason.CONTAINER_FAILED, said)
-    ended = objects.container_state(pod, "terminated")
+    ended = pod.ended
     if ended is None:
-        said = pod["status"].get("message") or "its node does not answer"
-        if objects.is_true(pod, DISRUPTED):
-            return cause(FailureReason.PREEMPTED, f"pod {objects.name_of(pod)}: {said}")
-        return cause(FailureReason.POD_LOST, f"pod {objects.name_of(pod)}: {said}")
+        said = pod.message or "its node does not answer"
+        if pod.is_true(DISRUPTED):
+            return cause(FailureReason.PREEMPTED, f"pod {pod.name}: {said}")
+        return cause(FailureReason.POD_LOST, f"pod {pod.name}: {said}")
     return _exited(pod, ended)
 
 
-def _evicted(pod: Object) -> Cause:
-    said = str(pod["status"].get("message", "the node evicted the pod"))
+def _evicted(pod: Pod) -> Cause:
+    said = pod.message or "the node evicted the pod"
     if "ephemeral" in said or "disk" in said.lower():
         return cause(FailureReason.DISK_FULL, said)
     if "memory" in said:
@@ -111,15 +112,15 @@ def _evicted(pod: Object) -> Cause:
     return cause(FailureReason.PREEMPTED, said)
 
 
-def _exited(pod: Object, ended: Object) -> Cause:
-    code = int(ended.get("exitCode", 1))
-    told = Result.from_termination_message(str(ended.get("message", "")))
+def _exited(pod: Pod, ended: Ended) -> Cause:
+    code = 1 if ended.exit_code is None else ended.exit_code
+    told = Result.from_termination_message(ended.message)
     said = told.failure if told else None
     if said and said.reason == FailureReason.OUT_OF_MEMORY:
         # The kernel killed one process of several; the container's first lived to tell.
         return _out_of_memory(pod, said.message, code)
     rule = failures.by_exit_code(code)
-    if ended.get("reason") == OOM_KILLED and not _explains(rule):
+    if ended.reason == OOM_KILLED and not _explains(rule):
         own = f"; the trainer ended with exit code {code}" if code != KILLED else ""
         own += f": {said.message}" if said else ""
         return _out_of_memory(pod, memory_limit.killed(pod) + own, code)
@@ -140,14 +141,14 @@ def _explains(rule: failures.FailureRule | None) -> bool:
     return rule is not None and rule.exit_code != KILLED and rule.reason not in VAGUE
 
 
-def _out_of_memory(pod: Object, said: str, code: int) -> Cause:
+def _out_of_memory(pod: Pod, said: str, code: int) -> Cause:
     rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
     return Cause(rule, said, exit_code=code, more=memory_limit.more(pod))
 
 
-def _signalled(pod: Object, code: int) -> Cause:
+def _signalled(pod: Pod, code: int) -> Cause:
     """SIGTERM or SIGKILL: someone took the pod away, or something killed the process."""
-    asked = "deletionTimestamp" in pod["metadata"] or objects.is_true(pod, DISRUPTED)
+    asked = pod.is_being_deleted or pod.is_true(DISRUPTED)
     if code == STOPPED or asked:
         return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
     said = "the process was killed (SIGKILL), and not for reaching its memory limit"
@@ -158,7 +159,7 @@ def _crashed() -> failures.FailureRule:
     return failures.by_reason(FailureReason.CRASHED.value)
 
 
-def _with_log(said: str, ended: Object) -> str:
+def _with_log(said: str, ended: Ended) -> str:
     """Adds the end of the log, which the kubelet leaves where the trainer left no message."""
-    log = str(ended.get("message", "")).strip()
+    log = ended.message.strip()
     return f"{said}; its log ends: …{log[-1000:]}" if log else said

@@ -9,8 +9,11 @@ from functools import cached_property
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources.dinojob import Resources, RunPolicy
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Children, Object, Settings, is_finished
+from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import active_time, job_action, objects, queue_labels
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 
 DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
@@ -112,29 +115,29 @@ class View:
         return "" if self.checks_data else queue_labels.wanted(self.resource)
 
     @property
-    def _ours(self) -> list[Object]:
-        return [job for job in self.children.jobs if objects.controller_uid(job) == self.uid]
+    def _ours(self) -> list[Job]:
+        return [job for job in self.children.jobs if job.controller_uid == self.uid]
 
     @property
-    def readers(self) -> list[Object]:
+    def readers(self) -> list[Job]:
         """Our Jobs that read the result of an attempt whose words were lost; none is an attempt."""
-        return list(filter(_is_reader, self._ours))
+        return [job for job in self._ours if _is_reader(job)]
 
-    def reader_of(self, attempt: int) -> Object | None:
+    def reader_of(self, attempt: int) -> Job | None:
         """The one of that attempt, if it exists."""
-        return next((job for job in self.readers if objects.attempt_of(job) == attempt), None)
+        return next((job for job in self.readers if job.attempt == attempt), None)
 
     @cached_property
-    def own_jobs(self) -> list[Object]:
+    def own_jobs(self) -> list[Job]:
         """All our attempts: those of the preflight, then those of the work, by attempt."""
         ours = [job for job in self._ours if not _is_reader(job)]
-        return sorted(ours, key=lambda job: (not _is_preflight(job), objects.attempt_of(job)))
+        return sorted(ours, key=lambda job: (not job.is_preflight, job.attempt))
 
     @cached_property
-    def preflight(self) -> Object | None:
+    def preflight(self) -> Job | None:
         """The preflight Job that found no error, if there is one to see."""
-        checks = filter(_is_preflight, self.own_jobs)
-        return next((job for job in checks if objects.is_true(job, "Complete")), None)
+        checks = (job for job in self.own_jobs if job.is_preflight)
+        return next((job for job in checks if job.is_true("Complete")), None)
 
     @cached_property
     def checks_data(self) -> bool:
@@ -142,7 +145,7 @@ class View:
         known = objects.is_true(self.resource, ConditionType.DATA_READY)
         if known or self.preflight or self.checked_by or not self.reads_data:
             return False
-        return all(map(_is_preflight, self.own_jobs))
+        return all(job.is_preflight for job in self.own_jobs)
 
     @property
     def stage(self) -> str:
@@ -150,35 +153,30 @@ class View:
         return Stage.PREFLIGHT if self.checks_data else str(self.resource["spec"].get("action"))
 
     @cached_property
-    def stage_jobs(self) -> list[Object]:
+    def stage_jobs(self) -> list[Job]:
         """Our Jobs of this stage by attempt."""
-        return [job for job in self.own_jobs if _is_preflight(job) == self.checks_data]
+        return [job for job in self.own_jobs if job.is_preflight == self.checks_data]
 
     @cached_property
-    def other_jobs(self) -> list[Object]:
+    def other_jobs(self) -> list[Job]:
         """Jobs that carry our label and belong to someone else: a namesake that was deleted."""
-        return [job for job in self.children.jobs if objects.controller_uid(job) != self.uid]
+        return [job for job in self.children.jobs if job.controller_uid != self.uid]
 
     @cached_property
-    def live_pods(self) -> list[Object]:
+    def live_pods(self) -> list[Pod]:
         """Pods with our label that may hold a GPU, whoever owns them, oldest first."""
-        return sorted(filter(objects.is_live, self.children.pods), key=objects.born)
+        return sorted((pod for pod in self.children.pods if pod.is_live), key=lambda pod: pod.born)
 
     @property
-    def own_live_pods(self) -> list[Object]:
+    def own_live_pods(self) -> list[Pod]:
         """Those of them that are this resource's, also where their Job is gone."""
-        label = Label.JOB_UID.value
-        return [
-            pod
-            for pod in self.live_pods
-            if pod["metadata"].get("labels", {}).get(label) == self.uid
-        ]
+        return [pod for pod in self.live_pods if pod.label(Label.JOB_UID) == self.uid]
 
     @property
     def attempts(self) -> int:
         """The newest attempt of this stage that ever had a Job."""
         told = 0 if self.checks_data else int(self.status.get("attempts", 0))
-        return max([told, *map(objects.attempt_of, self.stage_jobs)])
+        return max([told, *(job.attempt for job in self.stage_jobs)])
 
     @property
     def status(self) -> Object:
@@ -186,32 +184,32 @@ class View:
         return dict(self.resource.get("status") or {})
 
     @property
-    def current(self) -> Object | None:
+    def current(self) -> Job | None:
         """The Job of the newest attempt, if it still exists."""
         return self.job_of(self.attempts)
 
-    def job_of(self, attempt: int) -> Object | None:
+    def job_of(self, attempt: int) -> Job | None:
         """The Job of that attempt of this stage, if it still exists."""
-        found = (job for job in self.stage_jobs if objects.attempt_of(job) == attempt)
+        found = (job for job in self.stage_jobs if job.attempt == attempt)
         return next(found, None)
 
     @property
-    def succeeded(self) -> Object | None:
+    def succeeded(self) -> Job | None:
         """The Job of this stage that came to a good end, if one did."""
-        return next((job for job in self.stage_jobs if objects.is_true(job, "Complete")), None)
+        return next((job for job in self.stage_jobs if job.is_true("Complete")), None)
 
     @property
-    def surplus(self) -> list[Object]:
+    def surplus(self) -> list[Job]:
         """Unfinished Jobs of ours beside the one that should run."""
         keep = None if self.succeeded else self.current
         others = [job for job in self.own_jobs if job is not keep]
         needless = [] if self.succeeded else self.readers
-        return [job for job in (*others, *needless) if not is_finished(job)]
+        return [job for job in (*others, *needless) if not job.is_finished]
 
     def retries_before(self, attempt: int) -> int:
         """Counted failures before that attempt, as its Job remembers; one each where it is gone."""
         job = self.job_of(attempt)
-        return attempt - 1 if job is None else int(objects.annotation(job, Annotation.RETRIES) or 0)
+        return attempt - 1 if job is None else int(job.note(Annotation.RETRIES) or 0)
 
     @property
     def deadline(self) -> int | None:
@@ -228,24 +226,16 @@ class View:
         job = self.job_of(attempt)
         if job is not None:
             return active_time.noted(job)
-        later = [each for each in self.stage_jobs if objects.attempt_of(each) >= attempt]
+        later = [each for each in self.stage_jobs if each.attempt >= attempt]
         earlier = [each for each in self.own_jobs if each not in later]
         told = self.status
-        unnoted = {objects.name_of(each): active_time.unnoted(each, told) for each in earlier}
+        unnoted = {each.name: active_time.unnoted(each, told) for each in earlier}
         if any(each is not None for each in unnoted.values()):
             told.pop("activeSince", None)  # the run was of a Job that still exists
         of_gone = active_time.of_gone(told, self.children.pods, self.now)
-        ran = [active_time.total(each) + (unnoted[objects.name_of(each)] or 0) for each in earlier]
+        ran = [active_time.total(each) + (unnoted[each.name] or 0) for each in earlier]
         return max([of_gone, *ran])
 
 
-def _is_preflight(job: Object) -> bool:
-    return _stage_of(job) == Stage.PREFLIGHT
-
-
-def _is_reader(job: Object) -> bool:
-    return _stage_of(job) == Stage.RESULT
-
-
-def _stage_of(job: Object) -> str:
-    return str(job["metadata"].get("labels", {}).get(Label.ACTION.value, ""))
+def _is_reader(job: Job) -> bool:
+    return job.stage == Stage.RESULT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dino_api.memory import MORE
 from dino_api.names import FailureReason
-from dino_operator.plan.model import Object
 from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.observed.pod import Pod
 
 LIMIT_RANGER = "kubernetes.io/limit-ranger"
 """Kubernetes' annotation of a pod in which a LimitRange set something: "LimitRanger plugin set:
@@ -21,9 +21,9 @@ _OF_NODE = (
 )
 
 
-def killed(pod: Object) -> str:
+def killed(pod: Pod) -> str:
     """What happened to a container of which the kernel killed a process."""
-    limit = _limit(pod)
+    limit = pod.memory_limit
     if limit == "":
         return "the kernel killed a process: the pod has no memory limit, and its node none left"
     of = f" of {limit}" if limit else ""
@@ -31,12 +31,12 @@ def killed(pod: Object) -> str:
     return f"the kernel killed the container at its memory limit{of}{whose}"
 
 
-def more(pod: Object, of_node: bool = False) -> str:
+def more(pod: Pod, of_node: bool = False) -> str:
     """What gives the pod more memory, by where the limit came from.
 
     of_node: the node lacked memory, whatever the pod's limit is.
     """
-    limit = _limit(pod)
+    limit = pod.memory_limit
     if limit == "":
         return _OF_NODE
     if limit is None or of_node:
@@ -44,16 +44,8 @@ def more(pod: Object, of_node: bool = False) -> str:
     return _OF_RANGE if _is_of_range(pod) else f"the limit is spec.resources.memory: {_MORE}"
 
 
-def _limit(pod: Object) -> str | None:
-    """The trainer's memory limit; empty for none, None where the pod does not say."""
-    for each in pod.get("spec", {}).get("containers") or ():
-        if each.get("name") == CONTAINER:
-            return str(((each.get("resources") or {}).get("limits") or {}).get("memory", ""))
-    return None
-
-
-def _is_of_range(pod: Object) -> bool:
-    notes = pod["metadata"].get("annotations") or {}
+def _is_of_range(pod: Pod) -> bool:
+    notes = pod.raw["metadata"].get("annotations") or {}
     set_by_range = str(notes.get(LIMIT_RANGER, "")).rpartition("plugin set: ")[2].split("; ")
     ours = f" limit for container {CONTAINER}"
     return any(each.endswith(ours) and "memory" in each for each in set_by_range)

@@ -13,6 +13,8 @@ from datetime import datetime
 from dino_api.names import ConditionReason
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 
 NOT_CREATED, CREATED = "FailedCreate", "SuccessfulCreate"
 NOT_STARTED = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
@@ -94,7 +96,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _USED = re.compile(r", used: .*?(?=, limited: )")
 
 
-def refusal(job: Object, events: Iterable[Object], since: datetime) -> tuple[str, str] | None:
+def refusal(job: Job, events: Iterable[Object], since: datetime) -> tuple[str, str] | None:
     """(reason, sentence) where the newest that the Job controller says is that no pod is created.
 
     since: when the Job began to lack its pod; what was said before is about another one.
@@ -103,7 +105,7 @@ def refusal(job: Object, events: Iterable[Object], since: datetime) -> tuple[str
     newest = max(said, key=_of_age, default=None)
     if newest is None or newest["reason"] == CREATED or _time(newest) < since:
         return None
-    words = without_counters(str(newest.get("message", "")), objects.name_of(job))
+    words = without_counters(str(newest.get("message", "")), job.name)
     known = (reason for pattern, reason in _REASONS if re.search(pattern, words))
     what = f"no pod is created: {words}"
     sentence = f"{_with_remedy(what, _REFUSALS, OTHERS)} The Job is tried again by itself."
@@ -117,7 +119,7 @@ def without_counters(message: str, job: str) -> str:
     return re.sub(rf'"{re.escape(job)}(-\d+)?-[a-z0-9]{{5}}"', f'"{job}"', words)
 
 
-def hindrance(pod: Object, events: Iterable[Object]) -> str:
+def hindrance(pod: Pod, events: Iterable[Object]) -> str:
     """What the kubelet lacks for the pod, and what to do; empty where it does not say, or has
     come further since."""
     said = [each for each in events if each.get("reason") in NOT_STARTED | STARTED]
@@ -127,13 +129,13 @@ def hindrance(pod: Object, events: Iterable[Object]) -> str:
     return about(pod, _PREFIX.sub("", str(newest.get("message", ""))))
 
 
-def about(pod: Object, words: str) -> str:
+def about(pod: Pod, words: str) -> str:
     """A sentence on a pod that does not start, with what to do where that is known.
 
     Each try has another time, and another sandbox or container, whose number says nothing.
     """
     words = " ".join(_MOMENT.sub("…", _NUMBER.sub("", words)).split())
-    return _with_remedy(f"pod {objects.name_of(pod)}: {words}", _PROBLEMS, "")
+    return _with_remedy(f"pod {pod.name}: {words}", _PROBLEMS, "")
 
 
 def _with_remedy(said: str, table: Sequence[tuple[str, str]], otherwise: str) -> str:

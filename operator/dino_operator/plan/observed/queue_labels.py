@@ -62,8 +62,3 @@ def _named(resource: Object) -> dict[str, str]:
 
 def _kueues(labels: dict[str, str] | None) -> dict[str, str]:
     return {key: text for key, text in (labels or {}).items() if key in ASKED}
-
-
-def queue_of(job: Object) -> str:
-    """The queue that the Job waits or runs in; empty where it is in none."""
-    return str(job["metadata"].get("labels", {}).get(KUEUE_QUEUE_LABEL) or "")

@@ -7,23 +7,24 @@ from collections.abc import Iterable
 from dino_api.names import BEST_CHECKPOINT, Stage
 from dino_api.result import MOST_ARTIFACTS, Result
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import Pod
 
 DIGITS = 4
 """Digits of an mAP50 in the status."""
 PREFIX = f"{Stage.PREFLIGHT.value}/"
 
 
-def of_job(job: Object, pods: Iterable[Object]) -> Result | None:
+def of_job(job: Job, pods: Iterable[Pod]) -> Result | None:
     """The newest message of the Job's first pod; None where none is left or it is none of ours."""
-    for pod in reversed(objects.pods_of(job, pods)):
-        ended = objects.container_state(pod, "terminated")
-        if ended is not None and objects.index_of(pod) == 0:
-            return Result.from_termination_message(str(ended.get("message", "")))
+    for pod in reversed(job.own(pods)):
+        ended = pod.ended
+        if ended is not None and pod.index == 0:
+            return Result.from_termination_message(ended.message)
     return None
 
 
-def of_preflight(job: Object, pods: Iterable[Object]) -> Object:
+def of_preflight(job: Job, pods: Iterable[Pod]) -> Object:
     """What a preflight found, as facts of the status; nothing where its message is gone."""
     told = of_job(job, pods)
     if told is None:
@@ -52,7 +53,7 @@ def of_success(told: Result, status: Object) -> Object:
     }
 
 
-def of_failed(job: Object, pods: Iterable[Object], status: Object) -> Object:
+def of_failed(job: Job, pods: Iterable[Pod], status: Object) -> Object:
     """What an attempt left that failed by its own judgement, as facts of the status: figures and
     report, and no model."""
     told = of_job(job, pods)

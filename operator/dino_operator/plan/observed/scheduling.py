@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from dino_api import names as api
-from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Condition
+from dino_operator.plan.observed.pod import Pod
 
 _REMEDIES = (
     (
@@ -32,21 +32,21 @@ _ASIDES = re.compile(r"\.? (?:no new claims to deallocate|preemption:)")
 """What the scheduler adds about making room."""
 
 
-def missing(pod: Object) -> str:
+def missing(pod: Pod) -> str:
     """The scheduler's reasons, without counts of nodes, which change by themselves."""
-    said = _ASIDES.split(objects.unschedulable(pod))[0]
+    said = _ASIDES.split(pod.unschedulable)[0]
     wants = said.split("nodes are available:")[-1].strip().rstrip(".")
     parts = sorted({re.sub(r"^\d+ ", "", part.strip()) for part in wants.split(", ")})
     return ", ".join(part for part in parts if part)
 
 
-def sentence(pod: Object, gpus: int) -> str:
+def sentence(pod: Pod, gpus: int) -> str:
     """For the status: what no node has, in the scheduler's words, and what to do.
 
     gpus: those that the pod asks for.
     """
     words = missing(pod)
-    nodes = re.match(r"\d+/\d+ nodes", objects.unschedulable(pod))
+    nodes = re.match(r"\d+/\d+ nodes", pod.unschedulable)
     short = f"Insufficient {api.GPU_RESOURCE}" in words and gpus
     has = f"have {gpus} free {api.GPU_RESOURCE}" if short else "have what the pod needs"
     who = nodes[0] if nodes else "no nodes"
@@ -55,11 +55,11 @@ def sentence(pod: Object, gpus: int) -> str:
     return f"{said}. Remedy: {remedies}." if remedies else said
 
 
-def overlooked(pod: Object) -> str:
+def overlooked(pod: Pod) -> str:
     """For the status: why the scheduler has said nothing of a node for long, as far as the pod
     tells."""
-    placed = Condition.of(pod, "PodScheduled") or Condition(False)
-    name = objects.name_of(pod)
+    placed = pod.condition("PodScheduled") or Condition(False)
+    name = pod.name
     if placed.reason:
         told = f": {placed.message}" if placed.message else ""
         return (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dino_api.names import ConditionReason
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.observed.job import Job
 
 _NEEDED = re.compile(r", \S+ more needed")
 _WHO = re.compile(r" \(UID: [^)]*\)")
@@ -41,9 +42,9 @@ def hold(workload: Object, queue: str) -> Hold:
     return _waits(f"the Job waits in queue {queue} until Kueue admits it", said)
 
 
-def command_for(job: Object) -> str:
+def command_for(job: Job) -> str:
     """How to see the Workload of a Job, for people."""
-    return f"kubectl describe workload -l {queue_labels.JOB_UID}={objects.uid_of(job)}"
+    return f"kubectl describe workload -l {queue_labels.JOB_UID}={job.uid}"
 
 
 def _message(workload: Object, kind: str) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.observed import active_time, objects
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 
 USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
@@ -29,19 +30,19 @@ class Limited(Protocol):
     def now(self) -> datetime: ...
 
 
-def spent(view: Limited, job: Object) -> int:
+def spent(view: Limited, job: Job) -> int:
     """Seconds that ran before the present run of an unfinished Job."""
     ended = active_time.ended_run(job, view.status, view.now)
     return active_time.noted(job) + (ended[0] if ended else 0)
 
 
-def is_used_up(view: Limited, job: Object) -> bool:
+def is_used_up(view: Limited, job: Job) -> bool:
     """Whether nothing is left for a Job that is held back."""
     limit = view.deadline
     return limit is not None and limit - spent(view, job) <= 0
 
 
-def suspension(view: Limited, job: Object) -> Object:
+def suspension(view: Limited, job: Job) -> Object:
     """The patch that suspends a running Job: with the operator's mark, which alone lets it resume
     the Job again, with what has run, and without a deadline."""
     notes = {Annotation.HELD.value: "true"}
@@ -53,44 +54,44 @@ def suspension(view: Limited, job: Object) -> Object:
     return {"metadata": {"annotations": notes}, "spec": {"suspend": True, **_without(job)}}
 
 
-def resumption(job: Object) -> Object:
+def resumption(job: Job) -> Object:
     """The patch that takes the operator's own suspension back. What is left of the deadline is set
     once the Job controller has noted the new start."""
     notes = {Annotation.HELD.value: None}
     return {"metadata": {"annotations": notes}, "spec": {"suspend": False, **_without(job)}}
 
 
-def _without(job: Object) -> Object:
-    return {"activeDeadlineSeconds": None} if "activeDeadlineSeconds" in job["spec"] else {}
+def _without(job: Job) -> Object:
+    return {"activeDeadlineSeconds": None} if job.deadline is not None else {}
 
 
-def patches(view: Limited, job: Object) -> tuple[Patch, ...]:
+def patches(view: Limited, job: Job) -> tuple[Patch, ...]:
     """What an unfinished Job must be told: a run that ended, what is left, a mark that is over."""
     notes: dict[str, str | None] = {}
     ended = active_time.ended_run(job, view.status, view.now) if view.deadline is not None else None
     if ended is not None:
         notes[Annotation.SPENT.value] = str(active_time.noted(job) + ended[0])
         notes[Annotation.SPENT_UNTIL.value] = objects.format_time(ended[1])
-    if objects.annotation(job, Annotation.HELD) and not objects.is_suspended(job):
+    if job.note(Annotation.HELD) and not job.is_suspended:
         notes[Annotation.HELD.value] = None  # someone else resumed it
-    known = job["metadata"].get("annotations", {})
+    known = job.raw["metadata"].get("annotations", {})
     notes = {key: text for key, text in notes.items() if known.get(key) != text}
     body: Object = {"metadata": {"annotations": notes}} if notes else {}
     wanted = _wanted(view, job)
-    if wanted != job["spec"].get("activeDeadlineSeconds"):
+    if wanted != job.deadline:
         body["spec"] = {"activeDeadlineSeconds": wanted}
-    return (Patch(objects.name_of(job), objects.uid_of(job), body),) if body else ()
+    return (Patch(job.name, job.uid, body),) if body else ()
 
 
-def _wanted(view: Limited, job: Object) -> int | None:
+def _wanted(view: Limited, job: Job) -> int | None:
     """The Job's own deadline."""
-    keeps_old_start = active_time.is_held_back(job) and job.get("status", {}).get("startTime")
+    keeps_old_start = active_time.is_held_back(job) and job.start_time
     if view.deadline is None or keeps_old_start:
         return None
     return max(1, view.deadline - spent(view, job) + active_time.overlap(job))
 
 
-def facts(view: View, job: Object) -> Object:
+def facts(view: View, job: Job) -> Object:
     """What the status keeps of an unfinished Job; nothing without a deadline."""
     if view.deadline is None:
         return {}
@@ -105,12 +106,11 @@ def facts_without_job(view: View) -> Object:
     return {"activeSeconds": view.seconds_spent(view.attempts + 1), "activeSince": None}
 
 
-def last_facts(view: View, job: Object) -> Object:
+def last_facts(view: View, job: Job) -> Object:
     """The same, of a Job that is about to be deleted, or was."""
     if view.deadline is None:
         return {}
     since = active_time.running_since(job)
-    asked = job["metadata"].get("deletionTimestamp")
-    end = objects.parse_time(asked) if asked else view.now
+    end = job.deletion if job.is_being_deleted else view.now
     ran = (end - objects.parse_time(since)).total_seconds() if since else 0
     return {"activeSeconds": spent(view, job) + max(0, round(ran)), "activeSince": None}

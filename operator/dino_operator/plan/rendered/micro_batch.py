@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class MicroBatch:
         return f"{images} per forward pass, {self.passes} passes per step"
 
 
-def of_job(job: Object | None) -> MicroBatch | None:
+def of_job(job: Job | None) -> MicroBatch | None:
     """That of the attempt; None where it has the whole batch."""
-    images = objects.annotation(job, Annotation.MICRO_BATCH) if job else ""
+    images = job.note(Annotation.MICRO_BATCH) if job else ""
     if job is None or not images:
         return None
-    last = bool(objects.annotation(job, Annotation.OUT_OF_MEMORY))
-    passes = objects.annotation(job, Annotation.ACCUMULATION)
+    last = bool(job.note(Annotation.OUT_OF_MEMORY))
+    passes = job.note(Annotation.ACCUMULATION)
     return MicroBatch(int(images), int(passes) if passes else None, last)
 
 

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.model import Condition, Event, Object, Plan, Refusal, is_finished
+from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
 from dino_operator.plan.observed import failure
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions
 from dino_operator.plan.reported.conditions import State

@@ -17,8 +17,9 @@ from dino_api import names as api
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan.model import Children, Condition, Object, Plan, Settings, is_finished
+from dino_operator.plan.model import Condition, Object, Plan, Settings, is_finished
 from dino_operator.plan.observed import dropped_keys, failure, objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.search import ends, status, warm_start

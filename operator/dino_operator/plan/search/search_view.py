@@ -11,8 +11,9 @@ from dino_api.experiment.paths import field_at, value_at
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
-from dino_operator.plan.model import Children, Condition, Object, Settings
+from dino_operator.plan.model import Condition, Object, Settings
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered import carried_labels, names
 from dino_operator.plan.reported import refusals
 

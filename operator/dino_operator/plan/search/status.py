@@ -12,6 +12,7 @@ from dino_api.problem import render
 from dino_api.resources.dinoautoml import TrialCounts
 from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.reported import conditions, events
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import ends
@@ -209,10 +210,10 @@ def still_running(view: SearchView) -> list[str]:
         for each in view.own_dinojobs
         if not is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
     ]
-    pods = [objects.name_of(each) for each in view.children.pods if _trains(each)]
+    pods = [pod.name for pod in view.children.pods if _trains(pod)]
     return jobs + pods
 
 
-def _trains(pod: Object) -> bool:
+def _trains(pod: Pod) -> bool:
     """Whether a pod may hold a GPU. Katib's that draws has the search's label, and goes on."""
-    return objects.is_live(pod) and Label.ACTION.value in pod["metadata"].get("labels", {})
+    return pod.is_live and bool(pod.label(Label.ACTION))

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
-from dino_operator.plan.model import Children, Condition, Event, Object, Plan
+from dino_operator.plan.model import Condition, Event, Object, Plan
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import status

@@ -13,8 +13,9 @@ from typing import Any
 from dino_api import names as api
 from dino_api.names import Env, Label, Stage
 from dino_api.search.record import SearchRecord
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
 from dino_operator.plan.reported import refusals
@@ -46,30 +47,29 @@ def progress(view: SearchView, outcome: str) -> Report:
     job = _job_of(view)
     if job is None:
         return _missing(view, outcome)
-    if not is_finished(job):
-        return _held_back(view, job) if objects.is_suspended(job) else Report()
-    own = objects.pods_of(job, view.children.pods)
+    if not job.is_finished:
+        return _held_back(view, job) if job.is_suspended else Report()
+    own = job.own(view.children.pods)
     told = results.of_job(job, own)
-    if objects.is_true(job, "Complete"):
+    if job.is_true("Complete"):
         found = told.to_dict()["artifacts"] if told else []
         return Report(ended=True, artifacts=tuple(found))
     cause = failure.of_job(job, own)
     return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
 
 
-def _held_back(view: SearchView, job: Object) -> Report:
+def _held_back(view: SearchView, job: Job) -> Report:
     """By a queue, say, that takes every Job. The search does not wait for it for ever."""
-    waited = (view.now - objects.parse_time(job["metadata"]["creationTimestamp"])).total_seconds()
+    waited = (view.now - objects.parse_time(job.created_at)).total_seconds()
     if waited < SECONDS:
         return Report()
-    said = f"someone else has suspended Job {objects.name_of(job)} for {SECONDS} s"
+    said = f"someone else has suspended Job {job.name} for {SECONDS} s"
     return Report(ended=True, problem=said)
 
 
-def _job_of(view: SearchView) -> Object | None:
+def _job_of(view: SearchView) -> Job | None:
     for job in view.children.jobs:
-        label = job["metadata"].get("labels", {}).get(Label.ACTION.value)
-        if label == Stage.REPORT and objects.controller_uid(job) == view.uid:
+        if job.stage == Stage.REPORT and job.controller_uid == view.uid:
             return job
     return None
 

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Delete, Object, Patch, Refusal, is_finished
-from dino_operator.plan.observed import failure, objects, queue_labels
+from dino_operator.plan.model import Condition, Delete, Object, Patch
+from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.rendered import deadline, names, spec_file
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import ends
@@ -225,7 +227,7 @@ def _is_about_to_change(found: Sequence[KatibTrial]) -> bool:
     """Whether Katib has something to say that no watched object will announce."""
     if not found:
         return True
-    return any(each.job is None or (is_finished(each.job) and not each.is_over) for each in found)
+    return any(each.job is None or (each.job.is_finished and not each.is_over) for each in found)
 
 
 def _holds(view: SearchView) -> tuple[Patch, ...]:
@@ -238,26 +240,26 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
     unfinished = [job for job in katib_trials.jobs(view) if _may_go_on(job)]
     patches: list[Patch] = []
     for place, job in enumerate(unfinished):
-        held, holds = objects.is_suspended(job), place >= allowed
-        if queue_labels.queue_of(job) or (held and not _is_ours(job)):
+        held, holds = job.is_suspended, place >= allowed
+        if job.queue or (held and not _is_ours(job)):
             continue
         if held == holds:
             patches += deadline.patches(view, job)
         else:
             body = deadline.suspension(view, job) if holds else deadline.resumption(job)
-            patches.append(Patch(objects.name_of(job), objects.uid_of(job), body))
+            patches.append(Patch(job.name, job.uid, body))
     return tuple(patches)
 
 
-def _is_ours(job: Object) -> bool:
+def _is_ours(job: Job) -> bool:
     """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
     takes away the start of what it suspends."""
-    marked = objects.annotation(job, Annotation.HELD)
-    return bool(marked or job.get("status", {}).get("startTime"))
+    marked = job.note(Annotation.HELD)
+    return bool(marked or job.start_time)
 
 
-def _may_go_on(job: Object) -> bool:
-    return not is_finished(job) and not objects.annotation(job, Annotation.STOPPED_FOR)
+def _may_go_on(job: Job) -> bool:
+    return not job.is_finished and not job.note(Annotation.STOPPED_FOR)
 
 
 def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:
@@ -276,16 +278,15 @@ def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:
     return (Patch(name, uid, {"spec": changed}, kind="experiments"),)
 
 
-def _running(view: SearchView) -> list[Object]:
+def _running(view: SearchView) -> list[Job]:
     """Jobs of trials that may hold a GPU: not ended and not suspended, or with a pod that lives."""
     jobs = katib_trials.jobs(view)
-    uids = {objects.uid_of(job) for job in jobs}
-    holding = {objects.controller_uid(pod) for pod in view.children.pods if objects.is_live(pod)}
+    uids = {job.uid for job in jobs}
+    holding = {pod.controller_uid for pod in view.children.pods if pod.is_live}
     return [
         job
         for job in jobs
-        if (not is_finished(job) and not objects.is_suspended(job))
-        or objects.uid_of(job) in holding & uids
+        if (not job.is_finished and not job.is_suspended) or job.uid in holding & uids
     ]
 
 
@@ -306,7 +307,7 @@ def _lifetimes(view: SearchView) -> tuple[Patch, ...]:
         return ()
     body = {"spec": {"ttlSecondsAfterFinished": ttl}}
     return tuple(
-        Patch(objects.name_of(job), objects.uid_of(job), body)
+        Patch(job.name, job.uid, body)
         for job in katib_trials.jobs(view)
-        if is_finished(job) and job["spec"].get("ttlSecondsAfterFinished") != ttl
+        if job.is_finished and job.time_to_live != ttl
     )

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 
 from dino_api.names import ConditionType, FailureReason, Label
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, Patch, is_finished
+from dino_operator.plan.model import Condition, Patch
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.search.engines.katib.katib_trials import KatibTrial
 from dino_operator.plan.search.search_view import SearchView
 
@@ -50,12 +52,12 @@ def worst(view: SearchView, found: Sequence[KatibTrial]) -> Hang:
     return Hang(said, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
 
-def stop(job: Object, reason: FailureReason, said: str) -> Patch:
+def stop(job: Job, reason: FailureReason, said: str) -> Patch:
     """Ends a trial's Job for its deadline and notes why on it. Deleted, Katib would make it again;
     failed, Katib takes it for an end."""
     notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}
     body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
-    return Patch(objects.name_of(job), objects.uid_of(job), body)
+    return Patch(job.name, job.uid, body)
 
 
 def fatal(said: str, remedy: str = "") -> Cause:
@@ -71,14 +73,14 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
         return _overdue(view, since, said)
     if each.stopped_for:
         return None
-    if is_finished(each.job):
-        since = objects.parse_time(objects.finished_at(each.job))
+    if each.job.is_finished:
+        since = objects.parse_time(each.job.finished_at)
         said = f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
         return _overdue(view, since, said)
-    live = [pod for pod in each.pods if objects.is_live(pod)]
+    live = [pod for pod in each.pods if pod.is_live]
     if bare := next(filter(_lacks_collector, live), None):
         return _no_collector(view, bare)
-    if objects.is_suspended(each.job):
+    if each.job.is_suspended:
         return _queued(view, each)
     return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
 
@@ -93,15 +95,15 @@ def _overdue(view: SearchView, since: datetime, said: str) -> Hang | None:
     return Hang(said, failure=fatal(f"{said}. It was waited for during {PATIENCE / 60:.0f} min."))
 
 
-def _lacks_collector(pod: Object) -> bool:
+def _lacks_collector(pod: Pod) -> bool:
     """Whether the kubelet lists the trainer alone. Katib puts its collector beside the first."""
-    containers = [each.get("name") for each in pod.get("status", {}).get("containerStatuses") or []]
-    return objects.index_of(pod) == 0 and containers == [objects.CONTAINER]
+    containers = [each.name for each in pod.containers if each.kind == SIDECAR]
+    return pod.index == 0 and containers == [objects.CONTAINER]
 
 
-def _no_collector(view: SearchView, pod: Object) -> Hang:
+def _no_collector(view: SearchView, pod: Pod) -> Hang:
     said = (
-        f"pod {objects.name_of(pod)} has no metrics collector of Katib's beside the trainer: no "
+        f"pod {pod.name} has no metrics collector of Katib's beside the trainer: no "
         "metric of any trial would reach Katib"
     )
     remedy = (
@@ -117,18 +119,17 @@ def _queued(view: SearchView, each: KatibTrial) -> Hang | None:
     return Hang(f"Job {each.name} waits in queue {view.search.template.queue_name} for Kueue")
 
 
-def _no_pod(view: SearchView, job: Object, ended: Iterable[Object]) -> Hang | None:
+def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
     """Refused by Pod Security, a quota or a webhook: only events tell, which name the cause."""
-    times = [job["metadata"]["creationTimestamp"], job.get("status", {}).get("startTime")]
+    times = [job.created_at, job.start_time]
     for pod in ended:
-        last = objects.container_state(pod, "terminated") or {}
-        times.append(last.get("finishedAt"))
+        times.append(pod.ended.finished_at if pod.ended else "")
     since = max(objects.parse_time(str(each)) for each in times if each)
     waited = (view.now - since).total_seconds()
     if waited < view.settings.pod_missing_after:
         return None
-    name, events = objects.name_of(job), view.children.events.get(objects.uid_of(job))
-    asks = (objects.uid_of(job),) if events is None else ()
+    name, events = job.name, view.children.events.get(job.uid)
+    asks = (job.uid,) if events is None else ()
     refusal = pod_events.refusal(job, events or (), since)
     if refusal is not None:
         said = f"Job {name}: {refusal[1]}"
@@ -139,25 +140,25 @@ def _no_pod(view: SearchView, job: Object, ended: Iterable[Object]) -> Hang | No
     return Hang(said, (stop(job, FailureReason.KATIB_FAILED, said),), asks=asks)
 
 
-def _of_pods(view: SearchView, job: Object, live: Sequence[Object]) -> Hang | None:
+def _of_pods(view: SearchView, job: Job, live: Sequence[Pod]) -> Hang | None:
     for pod in live:
         if problem := containers.cannot_start(pod):
             kind, told = problem
-            said = f"pod {objects.name_of(pod)}: {told}"
+            said = f"pod {pod.name}: {told}"
             wait = timedelta(seconds=view.settings.image_pull_timeout)
-            if view.now < objects.waiting_since(pod) + wait:
+            if view.now < pod.waiting_since + wait:
                 return Hang(said)
             pulling = kind in containers.PULL_PROBLEMS
             reason = FailureReason.IMAGE_PULL_FAILED if pulling else FailureReason.KATIB_FAILED
             return Hang(said, (stop(job, reason, said),))
-        if objects.unschedulable(pod):
+        if pod.unschedulable:
             return _unschedulable(view, pod)
     return None
 
 
-def _unschedulable(view: SearchView, pod: Object) -> Hang | None:
+def _unschedulable(view: SearchView, pod: Pod) -> Hang | None:
     """Said and never ended: nodes come and go."""
-    waited = (view.now - objects.unplaced_since(pod)).total_seconds()
+    waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
         return None
     return Hang(scheduling.sentence(pod, view.search.template.resources.gpus))
@@ -183,7 +184,7 @@ def _idle(view: SearchView) -> str:
     said = "Katib draws no trial"
     for pod in view.children.pods:
         if problem := containers.cannot_start(pod) if _is_of_suggestion(view, pod) else None:
-            return f"{said}: its pod {objects.name_of(pod)}: {problem[1]}"
+            return f"{said}: its pod {pod.name}: {problem[1]}"
     suggestion = view.children.suggestion
     if suggestion is None:
         return f"{said}: it has made no Suggestion"
@@ -202,7 +203,6 @@ def _name(view: SearchView) -> str:
     return objects.name_of(view.children.experiment)
 
 
-def _is_of_suggestion(view: SearchView, pod: Object) -> bool:
+def _is_of_suggestion(view: SearchView, pod: Pod) -> bool:
     """Katib copies the Experiment's labels onto the pod that draws; those of trials have more."""
-    labels = pod["metadata"].get("labels", {})
-    return labels.get(Label.AUTOML_UID.value) == view.uid and Label.ACTION.value not in labels
+    return pod.label(Label.AUTOML_UID) == view.uid and not pod.label(Label.ACTION)

@@ -15,8 +15,10 @@ from dino_api.resources.dinoautoml import Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, is_finished
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
@@ -38,8 +40,8 @@ class KatibTrial:
     """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
 
     trial: Object
-    job: Object | None
-    pods: tuple[Object, ...]
+    job: Job | None
+    pods: tuple[Pod, ...]
 
     @property
     def name(self) -> str:
@@ -56,14 +58,14 @@ class KatibTrial:
     def is_behind(self) -> bool:
         """Whether Katib, which is asked, knows of an end that the watches of Job and pods have not
         brought yet, nor with it the pod's last words."""
-        if self.job is None or objects.is_suspended(self.job):
+        if self.job is None or self.job.is_suspended:
             return False
-        return not is_finished(self.job) or any(map(objects.is_live, self.pods))
+        return not self.job.is_finished or any(pod.is_live for pod in self.pods)
 
     @property
     def stopped_for(self) -> str:
         """The reason for which the operator stopped its Job; empty where it did not."""
-        return objects.annotation(self.job, Annotation.STOPPED_FOR) if self.job else ""
+        return self.job.note(Annotation.STOPPED_FOR) if self.job else ""
 
     @property
     def told(self) -> Result | None:
@@ -86,9 +88,9 @@ def existing(view: SearchView) -> list[KatibTrial]:
 
 def _with_job(view: SearchView, trial: Object) -> KatibTrial:
     uid = objects.uid_of(trial)
-    jobs = (each for each in view.children.jobs if objects.controller_uid(each) == uid)
+    jobs = (each for each in view.children.jobs if each.controller_uid == uid)
     job = next(jobs, None)
-    pods = objects.pods_of(job, view.children.pods) if job else []
+    pods = job.own(view.children.pods) if job else []
     return KatibTrial(trial, job, tuple(pods))
 
 
@@ -208,7 +210,7 @@ def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, st
             if score is None:
                 return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
             return state, "", ""
-    return ("Running" if any(map(objects.is_running, each.pods)) else "Pending"), "", ""
+    return ("Running" if any(pod.is_running for pod in each.pods) else "Pending"), "", ""
 
 
 def _message(each: KatibTrial, kind: str) -> str:
@@ -223,7 +225,7 @@ def _failed(each: KatibTrial) -> tuple[TrialState, str, str]:
         return "Failed", FailureReason.METRICS_UNAVAILABLE.value, collector
     condition = {"type": "Failed", "status": "True", "message": _message(each, "Failed")}
     condition["reason"] = _job_reason(each)
-    job = each.job or {"metadata": {}, "status": {"conditions": [condition]}}
+    job = each.job or Job({"metadata": {}, "status": {"conditions": [condition]}})
     cause = failure.of_job(job, list(each.pods))
     return "Failed", cause.rule.reason.value, cause.message
 
@@ -237,16 +239,16 @@ def _job_reason(each: KatibTrial) -> str:
 def _collector_failure(each: KatibTrial) -> str:
     """What is said of a trial whose trainer did well and whose metrics collector did not."""
     for pod in reversed(each.pods):
-        ended = objects.container_state(pod, "terminated")
-        if ended is None or ended.get("exitCode") != 0:
+        ended = pod.ended
+        if ended is None or ended.exit_code != 0:
             continue
-        for status in pod.get("status", {}).get("containerStatuses", []):
-            other = (status.get("state") or {}).get("terminated") or {}
-            if other.get("exitCode"):
-                why = f"exit code {other['exitCode']}, {other.get('reason') or 'Error'}"
+        for container in pod.containers:
+            other = container.ended
+            if container.kind == SIDECAR and other and other.exit_code:
+                why = f"exit code {other.exit_code}, {other.reason or 'Error'}"
                 return (
                     f"the trainer finished, but Katib's metrics collector ended with {why}; "
-                    f"kubectl logs {objects.name_of(pod)} -c {status['name']} says more"
+                    f"kubectl logs {pod.name} -c {container.name} says more"
                 )
     return ""
 
@@ -260,20 +262,20 @@ def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
 
 def _gpu_seconds(view: SearchView, each: KatibTrial) -> int | None:
     """GPUs times the seconds that the Job was active; 0 GPUs cost nothing."""
-    if each.job is None or not is_finished(each.job):
+    if each.job is None or not each.job.is_finished:
         return None
     resources = view.search.template.resources
-    return resources.gpus * resources.nodes * objects.seconds_run(each.job)
+    return resources.gpus * resources.nodes * each.job.seconds_run
 
 
-def jobs(view: SearchView) -> list[Object]:
+def jobs(view: SearchView) -> list[Job]:
     """The Jobs of Katib's trials, oldest first, also those whose Trial is gone."""
     found = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
-    return sorted(found, key=objects.born)
+    return sorted(found, key=lambda job: job.born)
 
 
-def _is_of_trial(job: Object, search: str) -> bool:
-    meta = job["metadata"]
+def _is_of_trial(job: Job, search: str) -> bool:
+    meta = job.raw["metadata"]
     owners = (each for each in meta.get("ownerReferences") or [] if each.get("controller"))
-    ours = meta.get("labels", {}).get(Label.AUTOML_UID.value) == search
+    ours = job.label(Label.AUTOML_UID) == search
     return ours and any(owner.get("kind") == "Trial" for owner in owners)

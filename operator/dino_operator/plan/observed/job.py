@@ -1,0 +1,80 @@
+"""A Job: of an attempt, of a reader of results, of a report, or of a trial of Katib's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
+from dino_operator.plan.model import is_finished
+from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.child import Child
+from dino_operator.plan.observed.pod import Pod
+
+
+class Job(Child):
+    """A Kubernetes Job that carries our labels, whoever owns it."""
+
+    @property
+    def stage(self) -> str:
+        """What it does: preflight, an action, or a stage after them; empty without the label."""
+        return self.label(Label.ACTION)
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether it checks the data."""
+        return self.stage == Stage.PREFLIGHT
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that it is; 0 where someone removed the label."""
+        text = self.label(Label.ATTEMPT)
+        return int(text) if text.isdigit() else 0
+
+    @property
+    def queue(self) -> str:
+        """The queue that it waits or runs in; empty where it is in none."""
+        return self.label(KUEUE_QUEUE_LABEL)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the Job controller has said its last word. Its pods ended before."""
+        return is_finished(self.raw)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it is asked to have no pods."""
+        return bool(self.raw.get("spec", {}).get("suspend"))
+
+    @property
+    def deadline(self) -> int | None:
+        """The Job's own activeDeadlineSeconds."""
+        found: int | None = self.raw.get("spec", {}).get("activeDeadlineSeconds")
+        return found
+
+    @property
+    def time_to_live(self) -> int | None:
+        """The Job's ttlSecondsAfterFinished."""
+        found: int | None = self.raw.get("spec", {}).get("ttlSecondsAfterFinished")
+        return found
+
+    @property
+    def finished_at(self) -> str:
+        """When it ended, as text; empty while it runs."""
+        for kind in ("Complete", "Failed"):
+            found = self.condition(kind)
+            if found is not None and found.is_true:
+                return str(self.status.get("completionTime") or found.since)
+        return ""
+
+    @property
+    def seconds_run(self) -> int:
+        """How long it was active, by its own clock; 0 before its end."""
+        if not self.start_time or not self.finished_at:
+            return 0
+        ran = objects.parse_time(self.finished_at) - objects.parse_time(self.start_time)
+        return max(0, round(ran.total_seconds()))
+
+    def own(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Its pods among these, oldest first."""
+        mine = (pod for pod in pods if pod.controller_uid == self.uid)
+        return sorted(mine, key=lambda pod: pod.born)
