@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dino_api.experiment.paths import Loc
-from dino_api.names import AUTOML_KIND, KIND, Action, ConditionType, FailureReason
+from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.model import Object
