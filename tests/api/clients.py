@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,21 @@ CRDS = ROOT / "crds"
 HOME = Path(
     os.environ.get("DINO_DEVCLUSTER_HOME") or Path.home() / ".cache" / "dino-devcluster"
 ).expanduser()
+
+
+CHART = ROOT / "charts" / "dino-operator"
+
+
+def helm(kubeconfig: Path, namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs helm, that of the dev cluster before PATH's; never raises for its exit status."""
+    own = HOME / "bin" / "helm"
+    program = str(own) if own.exists() else shutil.which("helm")
+    assert program, "helm is neither in the dev cluster's folder nor on the PATH"
+    env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    command = [program, *arguments, "--namespace", namespace]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=env, timeout=LONG, check=False
+    )
 
 
 @dataclass(frozen=True)

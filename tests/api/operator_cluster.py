@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -28,12 +26,11 @@ from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
 from tests.patience import LONG
 
-from .clients import HOME, ROOT, DinoJobs, Kubectl
+from .clients import CHART, DinoJobs, Kubectl, helm
 from .operator_process import MODULE, PATIENCE, Process, eventually
 from .slow_requests import slowed, wanted
 
 Object = dict[str, Any]
-CHART = ROOT / "charts" / "dino-operator"
 ACCOUNT = "dino-operator"
 JOB, ACTION = Label.JOB.value, Label.ACTION.value
 WRITES = ["create", "update", "patch", "delete", "deletecollection"]
@@ -101,18 +98,15 @@ class Cluster:
 
     def grant(self) -> Path:
         """Applies the chart's account and rights; returns a kubeconfig that has no others."""
-        own = HOME / "bin" / "helm"
-        helm = str(own) if own.exists() else shutil.which("helm")
-        assert helm, "helm is neither in the dev cluster's folder nor on the PATH"
-        command = [helm, "template", ACCOUNT, str(CHART), "--namespace", self.namespace]
-        command += ["--set", f"watchNamespaces={{{self.namespace}}}"]
+        words = ["template", ACCOUNT, str(CHART)]
+        words += ["--set", f"watchNamespaces={{{self.namespace}}}"]
         for name in ("serviceaccount", "rbac", "progress-role"):
-            command += ["--show-only", f"templates/{name}.yaml"]
-        rendered = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+            words += ["--show-only", f"templates/{name}.yaml"]
+        rendered = helm(self.kubectl.kubeconfig, self.namespace, *words)
         assert rendered.returncode == 0, rendered.stderr
         apply = Kubectl(self.kubectl.program, self.kubectl.kubeconfig)
-        words = ("apply", "--server-side", "--force-conflicts", "-f", "-")
-        applied = apply(*words, stdin=rendered.stdout)
+        how = ("--server-side", "--force-conflicts")
+        applied = apply("apply", *how, "-f", "-", stdin=rendered.stdout)
         assert applied.returncode == 0, applied.stderr
         return self._kubeconfig()
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 
 import pytest
 
-from .clients import HOME, ROOT, Kubectl
+from . import clients
+from .clients import ROOT, Kubectl
+from .clients import helm as run_helm
 
-CHART = str(ROOT / "charts" / "dino-operator")
+CHART = str(clients.CHART)
 
 
 def helm(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
-    own = HOME / "bin" / "helm"
-    program = str(own) if own.exists() else shutil.which("helm")
-    assert program, "helm is neither in the dev cluster's folder nor on the PATH"
-    env = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
-    command = [program, *arguments, "--namespace", kubectl.namespace]
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    return run_helm(kubectl.kubeconfig, kubectl.namespace, *arguments)
 
 
 @pytest.mark.parametrize(

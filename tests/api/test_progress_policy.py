@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -20,10 +19,9 @@ from dino_api.resources.status import DinoJobStatus
 from dino_api.result import Progress
 from dino_trainer.report.cluster import PushError, Target, push
 
-from .clients import HOME, ROOT, DinoJobs, Kubectl
+from .clients import CHART, ROOT, DinoJobs, Kubectl, helm
 from .operator_process import eventually
 
-CHART = ROOT / "charts" / "dino-operator"
 FORBIDDEN, UNPROCESSABLE = 403, 422
 POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 CURVE = [{"epoch": 1, "mAP50": 0.25}]
@@ -72,14 +70,12 @@ OTHER_FIELDS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def policy(cluster_kubectl: Kubectl) -> None:
     """The chart's policy and the trainer's role, installed and in force."""
-    own = HOME / "bin" / "helm"
-    helm = str(own) if own.exists() else shutil.which("helm")
-    assert helm, "helm is neither in the dev cluster's folder nor on the PATH"
-    command = [helm, "template", "dino-operator", str(CHART), "--kube-version", "1.34.0"]
-    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    words = ("template", "dino-operator", str(CHART), "--kube-version", "1.34.0")
+    rendered = helm(cluster_kubectl.kubeconfig, "default", *words)
+    assert rendered.returncode == 0, rendered.stderr
     wanted = [
         one
-        for one in yaml.safe_load_all(rendered)
+        for one in yaml.safe_load_all(rendered.stdout)
         if one
         and (
             one["kind"] in POLICY_KINDS

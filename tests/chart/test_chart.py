@@ -23,6 +23,10 @@ def of_kind(objects: Objects, *kinds: str) -> Objects:
     return [one for one in objects if one["kind"] in kinds]
 
 
+def named(objects: Objects, name: str) -> Objects:
+    return [one for one in objects if one["metadata"]["name"] == name]
+
+
 def deployment(objects: Objects) -> dict[str, Any]:
     (found,) = of_kind(objects, "Deployment")
     return found
@@ -89,12 +93,42 @@ def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None
         "red",
         "blue",
     ]
-    assert [one["metadata"]["name"] for one in of_kind(objects, "ClusterRole")] == [
-        names.PROGRESS_CLUSTER_ROLE
-    ]
-    assert not of_kind(objects, "ClusterRoleBinding")
+    assert not of_kind(objects, "ClusterRoleBinding"), "none of the others is the operator's"
+    assert {one["metadata"]["name"] for one in of_kind(objects, "ClusterRole")} == {
+        names.PROGRESS_CLUSTER_ROLE,
+        "dino-operator-view",
+        "dino-operator-edit",
+    }
     assert environment(objects)["DINO_WATCH_NAMESPACES"] == "red,blue"
-    assert of_kind(objects, "Role")[0]["rules"] == of_kind(render(), "ClusterRole")[-1]["rules"]
+    (whole,) = named(of_kind(render(), "ClusterRole"), "dino-operator")
+    assert of_kind(objects, "Role")[0]["rules"] == whole["rules"]
+
+
+AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"
+
+
+def aggregated(objects: Objects) -> dict[str, set[str]]:
+    """To which of Kubernetes' roles each ClusterRole is added."""
+    return {
+        one["metadata"]["name"]: {
+            label.removeprefix(AGGREGATED)
+            for label in one["metadata"]["labels"]
+            if label.startswith(AGGREGATED)
+        }
+        for one in of_kind(objects, "ClusterRole")
+    }
+
+
+def test_people_get_rights_by_kubernetes_own_roles_unless_that_is_turned_off(
+    render: Render,
+) -> None:
+    """tests/api/test_user_roles.py asks an API server what they may do then."""
+    added = {name: to for name, to in aggregated(render()).items() if to}
+    assert added == {
+        "dino-operator-view": {"view", "edit", "admin"},
+        "dino-operator-edit": {"edit", "admin"},
+    }
+    assert not any(aggregated(render("rbac.aggregateClusterRoles=false")).values())
 
 
 @pytest.mark.parametrize("values", [(), ("watchNamespaces={red}",)])
