@@ -33,8 +33,9 @@ setup: $(UV) ## Install the locked Python dependencies into .venv
 	@$(UV) sync --frozen --all-extras --quiet
 
 .PHONY: generate
-generate: setup ## Regenerate crds/, schemas/, docs/rules.md and the chart's CRD template from dino_api
+generate: setup ## Regenerate crds/, schemas/, docs/rules.md and the chart's CRD template from dino_api, and what stands beside the chart
 	$(RUN) python -m dino_api.generate
+	$(RUN) python -m charts.generate
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict on api/ and operator/, import arrows, generated files up to date
@@ -43,6 +44,7 @@ lint: setup ## ruff, mypy --strict on api/ and operator/, import arrows, generat
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) python -m dino_api.generate --check
+	$(RUN) python -m charts.generate --check
 
 .PHONY: format
 format: setup ## Let ruff format and fix what it can

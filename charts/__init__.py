@@ -1,0 +1,1 @@
+"""The Helm chart, and what is generated beside it. Helm reads only the folders of charts."""
