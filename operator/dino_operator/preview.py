@@ -17,6 +17,7 @@ from dino_api.problem import render as sentence
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
+from dino_operator.admission import Refusal, refusals
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import crd_schema, dropped_keys, job_action
@@ -36,17 +37,6 @@ NO_UID = "00000000-0000-0000-0000-000000000000"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """Nothing that is rendered depends on the time."""
 
-_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-_META: Object = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "namespace": {"type": "string"},
-        "labels": _TEXTS,
-        "annotations": _TEXTS,
-    },
-}
-
 
 class Refused(ValueError):
     """The manifest cannot be run; the message has a line for each reason."""
@@ -54,10 +44,15 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Preview:
-    """What would be made, in order. notes: what a reader should know besides, as sentences."""
+    """What would be made, in order.
+
+    notes: what a reader should know besides, as sentences. warnings: what is doubtful about the
+    spec itself.
+    """
 
     objects: tuple[Object, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> Preview:
@@ -84,47 +79,31 @@ def _path(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)
 
 
+def refused(manifest: Any) -> list[Refusal]:
+    """What the API server refuses, and keys without a value that it drops and the operator does
+    not."""
+    found = refusals(manifest)
+    spec = manifest.get("spec") if isinstance(manifest, dict) else None
+    if not isinstance(spec, dict) or manifest.get("kind") not in crd_schema.KINDS:
+        return found
+    for at, said in dropped_keys.nulls(spec, manifest["kind"]):
+        where = crd_schema.named(("spec", *at))
+        found.append(Refusal(where, said.removeprefix(f"{where}: ")))
+    return found
+
+
 def _checked(manifest: Any) -> Object:
     """The manifest as the API server would store it: with namespace and uid. Raises Refused."""
-    if not isinstance(manifest, dict):
-        raise Refused("It is no manifest: a mapping with apiVersion, kind, metadata and spec is.")
-    kind = manifest.get("kind")
-    if kind not in crd_schema.KINDS or manifest.get("apiVersion") != api.API_VERSION:
-        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
-        raise Refused(
-            f"kind {kind!r} of apiVersion {manifest.get('apiVersion')!r} is not for this operator. "
-            f"Give a {wanted}."
-        )
-    meta = manifest.get("metadata")
-    if not isinstance(meta, dict) or not meta.get("name"):
-        raise Refused("metadata.name is missing. Give the resource a name.")
-    if wrong := list(crd_schema.mistyped(meta, _META, ("metadata",))):
-        raise Refused("\n".join(wrong))
-    if not isinstance(manifest.get("spec"), dict):
-        raise Refused(f"spec is missing. kubectl explain {kind.lower()}.spec says what is in it.")
-    whole = {"namespace": "default", "uid": NO_UID, **meta}
+    if found := refused(manifest):
+        raise Refused("\n".join(map(str, found)))
+    kind = manifest["kind"]
+    whole = {"namespace": "default", "uid": NO_UID, **manifest["metadata"]}
     return {
         "apiVersion": api.API_VERSION,
         "kind": kind,
-        "metadata": whole,
-        "spec": _as_stored(manifest["spec"], kind),
+        "metadata": {"name": whole.get("generateName"), **whole},
+        "spec": crd_schema.without_nulls(manifest["spec"], crd_schema.of_spec(kind)),
     }
-
-
-def _as_stored(spec: Object, kind: str) -> Object:
-    """What the API server makes of it: keys without a value are dropped. Raises Refused."""
-    known = crd_schema.of_spec(kind)
-    strange = crd_schema.unknown(spec, known)
-    wrong = [
-        f"{crd_schema.named(('spec', *at))} is unknown.{crd_schema.near(at, known)}"
-        for at in strange
-    ]
-    wrong += (said for _, said in dropped_keys.nulls(spec, kind))
-    stored: Object = crd_schema.without_nulls(spec, known)
-    wrong += crd_schema.mistyped(stored, known, ("spec",))
-    if wrong:
-        raise Refused("\n".join(wrong))
-    return stored
 
 
 def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Preview:
@@ -134,12 +113,14 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
         told = f"{spec.parent.kind} {spec.parent.name}"
         notes = (f"spec.parent: the model that {told} leaves is not known here.",)
     if not job_action.asks_for_search(resource["spec"]) or not settings.automl:
-        return Preview(tuple(_work(resource, settings)), notes)
+        doubts = spec_file.read_spec(resource).warnings
+        return Preview(tuple(_work(resource, settings)), notes, doubts)
     search = routing.search_for(View(resource, Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID
     below = _of_search(search, settings, engine)
     note = "automlPolicy is Auto: the job becomes the DinoAutoML above; Disabled trains at once."
-    return Preview((_as_sent(search), *below.objects), (*notes, note, *below.notes))
+    made = (_as_sent(search), *below.objects)
+    return Preview(made, (*notes, note, *below.notes), below.warnings)
 
 
 def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
@@ -161,9 +142,10 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
     if chosen == "Katib" and refusal:
         raise Refused(f"spec.engine: Katib cannot run this search: {refusal}. Use Embedded.")
     first = tuple(_trial(view, 0))
-    notes = tuple(map(sentence, search.warnings))
+    doubts = tuple(map(sentence, search.warnings))
     if chosen == "Katib":
-        return Preview((*first, *experiment.to_create(view)), notes)
+        return Preview((*first, *experiment.objects(view)), warnings=doubts)
+    notes: tuple[str, ...] = ()
     if chosen == "Auto":
         told = f"Katib cannot run it: {refusal}" if refusal else "--engine Katib shows the other"
         notes += (
@@ -174,7 +156,7 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
     notes += (
         f"Of {search.max_trials} trials the first {count} are shown; later ones depend on results.",
     )
-    return Preview((*first, *others), notes)
+    return Preview((*first, *others), notes, doubts)
 
 
 def _trial(view: SearchView, number: int) -> Iterator[Object]:

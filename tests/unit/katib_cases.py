@@ -37,7 +37,10 @@ MESSAGE = {
 def a_search(**spec: Any) -> Object:
     """A valid DinoAutoML on Katib, created at noon. spec: more fields; template is merged."""
     template = {
-        "datasets": {"train": [{"uri": "s3://data/train"}]},
+        "datasets": {
+            "train": [{"uri": "s3://data/train"}],
+            "validation": [{"uri": "s3://data/val"}],
+        },
         "output": {"uri": "s3://results/tune/"},
         **spec.pop("template", {}),
     }

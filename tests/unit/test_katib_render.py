@@ -19,7 +19,7 @@ from tests.patience import LONG
 from tests.unit.katib_cases import LR, NAME, QUERIES, a_search
 
 Object = dict[str, Any]
-DATA = {"train": [{"uri": "s3://a/train"}], "validation": [{"uri": "s3://a/val"}]}
+DATA = {"train": [{"uri": "s3://data/train"}], "validation": [{"uri": "s3://data/val"}]}
 
 
 def a_job(**spec: Any) -> Object:
@@ -27,7 +27,7 @@ def a_job(**spec: Any) -> Object:
         "apiVersion": "dino-operator.io/v1alpha1",
         "kind": "DinoJob",
         "metadata": {"name": "x"},
-        "spec": {"action": "train", "datasets": DATA, "output": {"uri": "s3://r/x"}, **spec},
+        "spec": {"action": "train", "datasets": DATA, "output": {"uri": "s3://results/x"}, **spec},
     }
 
 
@@ -60,7 +60,7 @@ def test_a_job_that_trains_at_once(command: Command) -> None:
     assert [each["kind"] for each in made[:3]] == ["ServiceAccount", "RoleBinding", "ConfigMap"]
     pod = made[-1]["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"] == "mine:3"
-    assert "s3://a/train" in made[2]["data"]["spec.yaml"]
+    assert "s3://data/train" in made[2]["data"]["spec.yaml"]
 
 
 def test_a_job_that_is_searched_for(command: Command) -> None:
@@ -83,19 +83,22 @@ def after(action: str, uri: str, **spec: Any) -> Object:
 def test_what_comes_after_training(command: Command) -> None:
     """Never a search; without data, no check of any; an engine's pod in its own image."""
     images = ("--trainer-image", "mine:3", "--tensorrt-image", "mine:3-tensorrt")
-    made = command(after("gen_trt_engine", "s3://a/m.onnx"), *images)
+    made = command(after("gen_trt_engine", "s3://data/m.onnx"), *images)
     assert named(made, "Job") == ["x-gen-trt-engine-1"]
     pod = made[-1]["spec"]["template"]["spec"]["containers"][0]
     assert (pod["image"], pod["command"][1]) == ("mine:3-tensorrt", "gen_trt_engine")
     assert "onnx_file: " in made[2]["data"]["spec.yaml"]
-    data = {"test": [{"uri": "s3://a/test"}]}
-    made = command(after("evaluate", "s3://a/m.pth", datasets=data), *images)
+    data = {"test": [{"uri": "s3://data/test"}]}
+    made = command(after("evaluate", "s3://data/m.pth", datasets=data), *images)
     assert named(made, "Job") == ["x-preflight-1", "x-evaluate-1"]
     assert "DinoAutoML" not in [each["kind"] for each in made]
-    command(after("quantize", "s3://a/m.pth", datasets={"calibration": data["test"]}), status=64)
-    assert "quantize needs an ONNX file, and spec.parent.uri is a checkpoint" in command.said
-    command(after("evaluate", "s3://a/m.pth"), status=64)
-    assert "spec.datasets.test: is missing" in command.said
+    command(after("quantize", "s3://data/m.pth", datasets={"calibration": data["test"]}), status=64)
+    assert (
+        "spec.parent.uri: parent.uri must be an ONNX file (.onnx) for gen_trt_engine"
+        in command.said
+    )
+    command(after("evaluate", "s3://data/m.pth"), status=64)
+    assert "spec.datasets.test: datasets.test must be given for evaluate" in command.said
 
 
 def test_an_embedded_search(command: Command) -> None:
@@ -196,7 +199,7 @@ def test_what_is_printed_is_read_again_by_kubectl_as_it_was_meant(
             "write 10, without quotes.",
         ),
         (a_job(runPolicy={"maxRetries": "3"}), "spec.runPolicy.maxRetries: must be a whole number"),
-        (a_job(resources={"cpu": "2x"}), "must be a quantity such as 4, 0.5, 500m or 16Gi"),
+        (a_job(resources={"cpu": "2x"}), 'spec.resources.cpu: Invalid value: "2x": should match'),
         ("a: 1\na: 2\n", "is not YAML: the key 'a' stands twice at line 2, column 1."),
         (a_job(datasest=DATA), "spec.datasest is unknown. Did you mean spec.datasets?"),
         (
@@ -208,10 +211,13 @@ def test_what_is_printed_is_read_again_by_kubectl_as_it_was_meant(
             a_job(automlPolicy="Disabled", experiment={"model": {"num_queries": -1}}),
             "spec.experiment.model.num_queries",
         ),
-        (a_search(search=[{**LR, "min": 1}]), "min of train.optim.lr must be less than"),
+        (
+            a_search(search=[{**LR, "min": 1}]),
+            "spec.search[0].min: min must be less than max",
+        ),
         (
             a_search(algorithm={"name": "cmaes"}, search=[LR, QUERIES]),
-            "Katib cannot run this search: Katib's cmaes",
+            "spec.algorithm: algorithm must be tpe or random with engine Katib",
         ),
     ],
 )
@@ -221,14 +227,20 @@ def test_bad_input_ends_in_a_sentence(command: Command, manifest: Any, said: str
     assert "Traceback" not in command.said
 
 
+def test_what_katib_cannot_run_is_refused_where_it_is_asked_for(command: Command) -> None:
+    search = a_search(engine="Auto", algorithm={"name": "cmaes"}, search=[LR, QUERIES])
+    command(search, "--engine", "Katib", status=64)
+    assert "spec.engine: Katib cannot run this search: Katib's cmaes" in command.said
+
+
 def test_the_smoke_profile(command: Command) -> None:
     """Where neither data nor classes are given, as in the cluster."""
     bare = a_job()
     del bare["spec"]["datasets"]
-    profile = '{"trainUri": "s3://p/train", "validationUri": "s3://p/val", "maxTrials": 4}'
+    profile = '{"trainUri": "s3://smoke/train", "validationUri": "s3://smoke/val", "maxTrials": 4}'
     made = command(bare, "--automl-profile", profile)
     texts = [each["data"]["spec.yaml"] for each in made if each["kind"] == "ConfigMap"]
-    assert all("s3://p/train" in text for text in texts)
+    assert all("s3://smoke/train" in text for text in texts)
     assert "Of 4 trials" in command.said
 
 

@@ -29,9 +29,14 @@ _WANTED = {
 
 
 @cache
+def of_kind(kind: str) -> Object:
+    """The schema of the whole object, with its rules."""
+    return dict(crd.root_schema(KINDS[kind]))
+
+
 def of_spec(kind: str) -> Object:
     """The schema of `spec` of that kind."""
-    return dict(crd.root_schema(KINDS[kind])["properties"]["spec"])
+    return dict(of_kind(kind)["properties"]["spec"])
 
 
 def unknown(value: Any, schema: Object, at: Loc = ()) -> Iterator[Loc]:
@@ -97,15 +102,22 @@ def _of_key(name: str, schema: Object) -> Object:
 
 def mistyped(value: Any, schema: Object, at: Loc = ()) -> Iterator[str]:
     """A sentence for every value of another type than the schema says."""
+    return (f"{named(where)}: {said}" for where, said in mistyped_at(value, schema, at))
+
+
+def mistyped_at(value: Any, schema: Object, at: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """The place of each of them, and the rest of the sentence."""
     wanted = schema.get("type")
+    if value is None and schema.get("nullable"):
+        return
     if wanted is not None and not _fits(value, wanted):
         given = "nothing" if value is None else _told(value)
-        yield f"{named(at)}: must be {_WANTED[wanted]} (given {given}).{_remedy(value, wanted)}"
+        yield at, f"must be {_WANTED[wanted]} (given {given}).{_remedy(value, wanted)}"
         return
     for name, item in value.items() if isinstance(value, dict) else ():
-        yield from mistyped(item, _of_key(name, schema), (*at, name))
+        yield from mistyped_at(item, _of_key(name, schema), (*at, name))
     for index, item in enumerate(value) if isinstance(value, list) else ():
-        yield from mistyped(item, schema.get("items", {}), (*at, index))
+        yield from mistyped_at(item, schema.get("items", {}), (*at, index))
 
 
 def _fits(value: Any, wanted: str) -> bool:

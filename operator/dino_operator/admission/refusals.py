@@ -1,0 +1,82 @@
+"""From a manifest to what the API server would refuse about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from dino_api import names as api
+from dino_api.experiment.paths import Loc
+from dino_operator.admission import metadata
+from dino_operator.admission.keywords import broken
+from dino_operator.admission.model import Refusal, Schema
+from dino_operator.admission.rules import broken_rules
+from dino_operator.plan.observed import crd_schema
+
+UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation"
+)
+_ROOT = ("apiVersion", "kind", "metadata", "spec", "status")
+
+
+def refusals(manifest: Any) -> list[Refusal]:
+    """Everything that the API server would say of a new DinoJob or DinoAutoML, in its order: keys
+    and types; then ranges, lists and choices; then rules, where those do not keep it from asking
+    them. Its status is not read, as the API server does not read it."""
+    if (strange := _no_resource(manifest)) is not None:
+        return [strange]
+    kind, meta = manifest["kind"], manifest["metadata"]
+    known = crd_schema.of_spec(kind)
+    stored = crd_schema.without_nulls(manifest.get("spec"), known)
+    decoded = [*_unknown(manifest, known), *metadata.mistyped(meta)]
+    found = [*decoded, *metadata.broken(meta), *_of_schema(stored, known)]
+    if any(each.blocking for each in found):
+        return [*found, Refusal("", UNCHECKED)]
+    return [*found, *broken_rules({**manifest, "spec": stored}, crd_schema.of_kind(kind), ())]
+
+
+def _no_resource(manifest: Any) -> Refusal | None:
+    """Why nothing else can be asked of it."""
+    if not isinstance(manifest, dict):
+        return Refusal("", "It is no manifest: a mapping with apiVersion, kind, metadata, spec is.")
+    kind, version = manifest.get("kind"), manifest.get("apiVersion")
+    if kind not in crd_schema.KINDS or version != api.API_VERSION:
+        wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
+        near = get_close_matches(str(kind), crd_schema.KINDS, n=1)
+        meant = f" Did you mean {near[0]}?" if near and near[0] != kind else ""
+        said = f"kind {kind!r} of apiVersion {version!r} is not for this operator."
+        return Refusal("", f"{said} Give a {wanted}.{meant}")
+    meta = manifest.get("metadata")
+    if not isinstance(meta, dict) or not (meta.get("name") or meta.get("generateName")):
+        return Refusal("metadata.name", "is missing. Give the resource a name.")
+    if not isinstance(manifest.get("spec"), dict):
+        told = f"kubectl explain {kind.lower()}.spec says what is in it."
+        return Refusal("spec", f"is missing. {told}")
+    return None
+
+
+def _unknown(manifest: Schema, known: Schema) -> Iterator[Refusal]:
+    """Keys that nobody knows, which kubectl apply refuses by itself."""
+    for name in manifest:
+        if name not in _ROOT:
+            near = get_close_matches(str(name), _ROOT, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            yield Refusal(str(name), f"is unknown.{meant}")
+    yield from metadata.unknown(manifest["metadata"])
+    for at in crd_schema.unknown(manifest["spec"], known):
+        where = crd_schema.named(("spec", *at))
+        yield Refusal(where, f"is unknown.{crd_schema.near(at, known)}")
+
+
+def _of_schema(stored: Any, known: Schema) -> Iterator[Refusal]:
+    wrong = dict(_mistyped(stored, known))
+    yield from wrong.values()
+    yield from broken(stored, known, ("spec",), wrong.keys())
+
+
+def _mistyped(stored: Any, known: Schema) -> Iterator[tuple[Loc, Refusal]]:
+    """Place and refusal of every value of another type than the schema says."""
+    for at, said in crd_schema.mistyped_at(stored, known, ("spec",)):
+        yield at, Refusal(crd_schema.named(at), said, blocking=True)

@@ -1,0 +1,44 @@
+"""The CEL rules of a CRD, asked of a new object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dino_api.experiment.paths import Loc
+from dino_operator.admission.cel import evaluate, parsed
+from dino_operator.admission.cel_values import ABSENT, Failed
+from dino_operator.admission.keywords import of_key
+from dino_operator.admission.model import Refusal, Schema
+from dino_operator.plan.observed.crd_schema import named
+
+
+def broken_rules(value: Any, known: Schema, at: Loc) -> Iterator[Refusal]:
+    """Every rule that the value, or what is in it, breaks."""
+    for rule in known.get("x-kubernetes-validations", ()):
+        if not _of_edits(rule):
+            yield from _asked(value, rule, at)
+    for name, item in value.items() if isinstance(value, dict) else ():
+        yield from broken_rules(item, of_key(name, known), (*at, name))
+    for index, item in enumerate(value) if isinstance(value, list) else ():
+        yield from broken_rules(item, known.get("items", {}), (*at, index))
+
+
+def _of_edits(rule: Schema) -> bool:
+    """Whether it compares with what was there before, and so is not asked of a new object."""
+    return not rule.get("optionalOldSelf") and _names_old(parsed(rule["rule"]))
+
+
+def _names_old(node: Any) -> bool:
+    if not isinstance(node, tuple | list):
+        return False
+    return tuple(node) == ("name", "oldSelf") or any(map(_names_old, node))
+
+
+def _asked(value: Any, rule: Schema, at: Loc) -> Iterator[Refusal]:
+    where = named(at) + rule.get("fieldPath", "")
+    try:
+        if not evaluate(rule["rule"], {"self": value, "oldSelf": ABSENT}):
+            yield Refusal(where.lstrip("."), rule["message"])
+    except Failed as error:
+        yield Refusal(where.lstrip("."), f"{rule['message']} ({error})")

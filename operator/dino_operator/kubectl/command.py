@@ -1,0 +1,66 @@
+"""The command line of `kubectl-dino`: its commands, and how each of them ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from dino_operator.kubectl import render, validate
+from dino_operator.kubectl.ending import USAGE, Ended
+
+PROGRAM = """\
+A plugin of kubectl: with kubectl-dino on the PATH, `kubectl dino COMMAND` works.
+`kubectl dino COMMAND --help` has examples of each.
+"""
+EXIT_CODES = """\
+exit codes, as of sysexits.h:
+  0   done                            66  a file or a resource is not there
+  64  the command or a manifest is    69  the API server, or a program, is not reachable
+      wrong: mend it, then try again  77  not allowed, or not logged in
+"""
+COMMANDS = (validate, render)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors end with 64, as those of `dino` do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The command line; the environment has the defaults, as the operator's own."""
+    made = _Parser(
+        prog="kubectl-dino",
+        description=PROGRAM,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=version("dino-operator"))
+    commands = made.add_subparsers(dest="command", metavar="command", required=True)
+    for each in COMMANDS:
+        each.add(commands, environ)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    options = parser(os.environ).parse_args(arguments)
+    try:
+        status = int(options.run(options))
+        sys.stdout.flush()
+    except Ended as end:
+        if str(end):
+            print(f"kubectl-dino: {end}", file=sys.stderr)
+        return end.status
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status

@@ -1,0 +1,86 @@
+"""The preflight of a manifest's data where it lies on this machine. The trainer is a program here:
+nothing of it is imported."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from dino_api.kubectl_yaml.reader import read
+from dino_api.kubectl_yaml.writer import Dumper
+from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, Ended
+from dino_operator.plan.model import Object
+from dino_operator.preview import Preview
+
+DATA_ERROR = 65
+"""The data has errors."""
+_SPEC = "spec.yaml"
+_UNPACKED = {"images.tar.gz": "images"}
+
+
+def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
+    """Runs `dino preflight` on the data in the folder; its output is this command's. Raises Ended.
+    Returns 0, or DATA_ERROR."""
+    program = _program()
+    spec = next(_specs(made), None)
+    if spec is None or not spec.get("dataset"):
+        return 0
+    local = {**spec, "dataset": _moved(spec["dataset"], folder)}
+    action = manifest["spec"].get("action", "train")
+    work = Path(tempfile.mkdtemp(prefix="dino-validate-"))  # stays: the report is to be opened
+    local["results_dir"] = str(work)
+    path = work / _SPEC
+    path.write_text(yaml.dump(local, Dumper=Dumper, sort_keys=False), encoding="utf-8")
+    command = [program, "preflight", "-e", str(path), "--for", action]
+    ended = subprocess.run(command, stdout=sys.stderr, check=False)
+    return DATA_ERROR if ended.returncode else 0
+
+
+def _program() -> str:
+    """The command `dino`, of the same installation first. Raises Ended."""
+    own = Path(sys.executable).with_name("dino")
+    found = str(own) if own.exists() else shutil.which("dino")
+    if found is None:
+        said = "--data needs the trainer, and there is no `dino` on the PATH."
+        raise Ended(UNAVAILABLE, f'{said} Install it: pip install "dino-operator[trainer]".')
+    return found
+
+
+def _specs(made: Preview | None) -> Iterator[Any]:
+    for each in made.objects if made else ():
+        if each["kind"] == "ConfigMap" and _SPEC in each["data"]:
+            yield read(each["data"][_SPEC])
+
+
+def _moved(dataset: Object, folder: Path) -> Object:
+    """With files of the folder in place of those in the object store. Raises Ended."""
+    return {name: _local(value, folder) for name, value in dataset.items()}
+
+
+def _local(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {name: _local(each, folder) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_local(each, folder) for each in value]
+    return _found(value, folder) if str(value).startswith("s3://") else value
+
+
+def _found(uri: str, folder: Path) -> str:
+    """The longest end of the URI's path that is in the folder. Raises Ended."""
+    parts = PurePosixPath(uri.removeprefix("s3://")).parts
+    ends = [parts[start:] for start in range(len(parts))]
+    tried = [folder.joinpath(*end) for end in ends]
+    for path in tried:
+        unpacked = path.with_name(_UNPACKED.get(path.name, path.name))
+        for each in (path, unpacked):
+            if each.exists():
+                return str(each.resolve())
+    listed = ", ".join(map(str, tried))
+    raise Ended(NO_INPUT, f"{uri} is not in {folder}: there is none of {listed}.")

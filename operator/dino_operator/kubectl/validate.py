@@ -1,0 +1,124 @@
+"""`kubectl dino validate`: what the cluster would refuse, said without one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dino_operator import options as installation
+from dino_operator.admission import Refusal
+from dino_operator.kubectl import manifests
+from dino_operator.kubectl.ending import USAGE
+from dino_operator.kubectl.local_data import check_data
+from dino_operator.kubectl.render import add_engine, add_settings
+from dino_operator.kubectl.terminal import add_output, paint, print_data
+from dino_operator.plan.model import Settings
+from dino_operator.preview import Engine, Preview, Refused, preview, refused
+
+DESCRIPTION = """\
+Everything that would be refused about DinoJobs and DinoAutoMLs, without a cluster: by the API
+server on `kubectl apply`, with its rules and sentences, and by the operator after that.
+"""
+EPILOG = """\
+examples:
+  kubectl dino validate -f job.yaml                 one line for each manifest that is good
+  kubectl dino validate -f job.yaml --data photos   looks at every image and box as well
+  kubectl dino validate -f job.yaml -o json         for a program, or an editor
+  helm template . | kubectl dino validate -f -      in CI
+
+--data DIR has the datasets on this machine: for s3://bucket/cells/train it takes
+DIR/bucket/cells/train, DIR/cells/train or DIR/train, whichever is there. It needs the trainer:
+pip install "dino-operator[trainer]".
+
+Problems and warnings go to standard error. Exit code 64: something is refused, 66: a file cannot be
+read, 65: the data has errors, 69: the trainer is not installed.
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one manifest. made: what it would become, where nothing is refused."""
+
+    name: str
+    refused: tuple[Refusal, ...]
+    warnings: tuple[str, ...] = ()
+    made: Preview | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "manifest": self.name,
+            "valid": not self.refused,
+            "problems": [{"field": e.field, "message": e.message} for e in self.refused],
+            "warnings": [each.removeprefix("warning: ") for each in self.warnings],
+        }
+
+
+def judged(name: str, manifest: Any, chosen: Settings, engine: Engine | None = None) -> Verdict:
+    """The API server's refusals, or where it has none the operator's."""
+    if found := refused(manifest):
+        return Verdict(name, tuple(found))
+    try:
+        made = preview(manifest, chosen, engine)
+    except Refused as error:
+        return Verdict(name, tuple(map(_split, str(error).splitlines())))
+    return Verdict(name, (), made.warnings, made)
+
+
+def _split(line: str) -> Refusal:
+    """A sentence of the operator's, which begins with the field that it is about."""
+    field, colon, message = line.partition(": ")
+    about = bool(colon) and " " not in field
+    return Refusal(field, message) if about else Refusal("", line)
+
+
+def add(commands: Any, environ: Mapping[str, str]) -> None:
+    """The command's options."""
+    made = commands.add_parser(
+        "validate",
+        help="say what would be refused about a manifest, without a cluster",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    manifests.add_filename(made)
+    made.add_argument(
+        "--data", type=Path, metavar="DIR", help="check the data of the manifests in this folder"
+    )
+    add_output(made)
+    add_engine(made)
+    add_settings(made, environ)
+    made.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what is said of each manifest. Raises Ended."""
+    chosen = installation.settings(options)
+    found = [
+        (judged(name, each, chosen, options.engine), each)
+        for name, each in manifests.documents(options.filename)
+    ]
+    if options.output:
+        print_data([verdict.to_dict() for verdict, _ in found], options.output)
+    else:
+        for verdict, _ in found:
+            _say(verdict)
+    if any(verdict.refused for verdict, _ in found):
+        return USAGE
+    checked = [check_data(v.made, each, options.data) for v, each in found if options.data]
+    return max(checked, default=0)
+
+
+def _say(verdict: Verdict) -> None:
+    for each in verdict.refused:
+        where = paint(verdict.name, "red", sys.stderr)
+        print(f"{where}: {each}", file=sys.stderr)
+    for warning in verdict.warnings:
+        where = paint(verdict.name, "yellow", sys.stderr)
+        print(f"{where}: {warning}", file=sys.stderr)
+    if not verdict.refused:
+        print(f"{paint(verdict.name, 'green')}: valid")
