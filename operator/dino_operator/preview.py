@@ -144,7 +144,7 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
     first = tuple(_trial(view, 0))
     doubts = tuple(map(sentence, search.warnings))
     if chosen == "Katib":
-        return Preview((*first, *experiment.objects(view)), warnings=doubts)
+        return Preview((*first, *experiment.to_create(view)), warnings=doubts)
     notes: tuple[str, ...] = ()
     if chosen == "Auto":
         told = f"Katib cannot run it: {refusal}" if refusal else "--engine Katib shows the other"

@@ -24,7 +24,6 @@ from dino_api.names import Label
 from dino_operator.plan.model import is_finished
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
-from tests.patience import LONG
 
 from .clients import CHART, DinoJobs, Kubectl, helm
 from .operator_process import MODULE, PATIENCE, Process, eventually

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
-from dino_api.rules import RULES
+from dino_api.rules.experiment import RULES
 from dino_operator.admission import refusals
 from dino_operator.admission.refusals import UNCHECKED
 from tests.api.admission_cases import BAD, BAD_OF, causes, changed, of

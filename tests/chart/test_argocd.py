@@ -15,7 +15,7 @@ from dino_api import names
 from dino_api.failures import by_reason
 from dino_api.names import FailureReason, Phase
 from dino_operator.plan.job import plan
-from dino_operator.plan.model import Children
+from dino_operator.plan.observed.children import Children
 from tests.builders import ChildBuilder, JobBuilder, PodBuilder, a_child, a_job, a_pod, later
 from tests.statuses import CHECKED, COMPLETE, QUEUED, RUNNING, STOPPING
 from tests.unit.plan_cases import HOLD, SETTINGS

@@ -11,7 +11,8 @@ import pytest
 
 from dino_api.generate import crd
 from dino_api.names import Action
-from dino_api.rules import RULES, Rule
+from dino_api.rules.experiment import RULES
+from dino_api.rules.experiment.rule import Rule
 from dino_operator.admission import cel, refusals
 from dino_operator.admission.cel_values import ABSENT, Failed
 from tests.api import test_admission_search as searches

@@ -13,7 +13,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.search import decide, status
 from dino_operator.plan.search.after import report
-from dino_operator.plan.search.decide import look
+from dino_operator.plan.search.decide import view_of
 from dino_operator.plan.search.trials.outcomes import of_row
 from tests.unit.search_builders import DROPOUT, a_search, a_trial
 from tests.unit.search_world import World, names
@@ -416,7 +416,7 @@ def test_500_trials_fit_in_the_status() -> None:
         said = {"reason": "Diverged", "message": "said why " * 40}
         trials.append(a_trial(n, None, "Failed", **said, **more))
     resource, children = world.look()
-    view = look(resource, children, world.now, world.settings)
+    view = view_of(resource, children, world.now, world.settings)
     told = status.of_trials(view, trials)
     assert len(told["history"]) == 500
     assert len(json.dumps(told["history"], separators=(",", ":"))) < 300_000
@@ -435,7 +435,7 @@ def test_the_report_of_500_trials_fits_in_a_configmap() -> None:
     history = [{**row, "number": n, "curve": curve} for n in range(500)]
     world.automl["status"] = {"history": history, "known": [known] * 500}
     resource, children = world.look()
-    view = look(resource, children, world.now, world.settings)
+    view = view_of(resource, children, world.now, world.settings)
     text = report.content(view, "outcome")
     assert len(text) < report.LARGEST
     record = SearchRecord.model_validate_json(text)

@@ -7,6 +7,7 @@ Pure: no client, no files.
 
 from __future__ import annotations
 
-from dino_operator.admission.refusals import Refusal, refusals
+from dino_operator.admission.model import Refusal
+from dino_operator.admission.refusals import refusals
 
 __all__ = ["Refusal", "refusals"]
