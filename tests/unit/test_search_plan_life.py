@@ -422,7 +422,7 @@ def test_500_trials_fit_in_the_status() -> None:
     assert len(json.dumps(told["history"], separators=(",", ":"))) < 300_000
     assert [len(row["curve"]) for row in told["history"]] == [16] * 500
     resource["status"] = told
-    again = look(resource, children, world.now, world.settings)
+    again = view_of(resource, children, world.now, world.settings)
     rows = [of_row(row) for row in again.history.values()]
     assert status.of_trials(again, rows)["history"] == told["history"], "written down once"
 

@@ -195,10 +195,10 @@ def _either(wanted: bool, left: Node, right: Node, names: Names) -> bool:
     """Of || and &&: an error of one side counts only where the other does not decide."""
     try:
         if _of(left, names) is wanted:
-            return wanted
+            return bool(wanted)
     except Failed:
         if _of(right, names) is wanted:
-            return wanted
+            return bool(wanted)
         raise
     return bool(_of(right, names))
 
