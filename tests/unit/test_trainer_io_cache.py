@@ -22,13 +22,11 @@ from coco_builders import a_folder, an_archive, jpeg, pack
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.data import lock as lock_module
-from dino_trainer.data.ahead import Ahead
 from dino_trainer.data.archive import take_in
+from dino_trainer.data.byte_streams import Buffered, FetchedInParts, Inflated
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.image_store import Member
-from dino_trainer.data.inflate import Inflated
 from dino_trainer.data.lock import Lock
-from dino_trainer.data.pumped import Pumped
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
@@ -342,7 +340,7 @@ def test_parts_come_in_order_however_they_arrive() -> None:
         time.sleep(0.002 * (start % 3))
         return [content[start : start + 100], content[start + 100 : end]]
 
-    with Ahead(fetch, len(content), part=700, window=5) as stream:
+    with FetchedInParts(fetch, len(content), part=700, window=5) as stream:
         read = b"".join(iter(lambda: bytes(stream.read(333)), b""))
     assert read == content
 
@@ -353,7 +351,7 @@ def test_a_part_that_fails_ends_the_reading() -> None:
             raise TrainerError("StorageUnavailable", "away")
         return [bytes(end - start)]
 
-    with Ahead(fetch, 100, part=10) as stream:
+    with FetchedInParts(fetch, 100, part=10) as stream:
         assert [len(stream.read(10)) for _ in range(2)] == [10, 10]
         with pytest.raises(TrainerError, match="away"):
             stream.read(10)
@@ -361,7 +359,7 @@ def test_a_part_that_fails_ends_the_reading() -> None:
 
 def test_a_pumped_stream_is_what_it_pumps() -> None:
     content = random.Random(0).randbytes(3 << 20)
-    with Pumped(io.BytesIO(content)) as stream:
+    with Buffered(io.BytesIO(content)) as stream:
         assert b"".join(iter(lambda: bytes(stream.read(100_001)), b"")) == content
         assert stream.read(1) == b"", "at the end it stays there"
 
@@ -374,13 +372,13 @@ def test_a_pumped_stream_tells_errors_after_what_came_before_and_may_be_left() -
         def fail(self) -> bytes:
             raise TrainerError("StorageUnavailable", "away")
 
-    with Pumped(Breaks(bytes(1000))) as stream:
+    with Buffered(Breaks(bytes(1000))) as stream:
         assert stream.read(2000) == bytes(1000)
         for _ in range(2):
             with pytest.raises(TrainerError, match="away"):
                 stream.read(1)
     before = threading.active_count()
-    with Pumped(io.BytesIO(bytes(64 << 20))) as stream:
+    with Buffered(io.BytesIO(bytes(64 << 20))) as stream:
         assert len(stream.read(10)) == 10
     assert threading.active_count() == before
 
@@ -408,7 +406,9 @@ def test_a_damaged_archive_that_comes_as_a_stream_is_refused(spoil: str, tmp_pat
     else:
         content += b"something else"
     with (
-        Ahead(lambda start, end: [bytes(content[start:end])], len(content), part=64) as stream,
+        FetchedInParts(
+            lambda start, end: [bytes(content[start:end])], len(content), part=64
+        ) as stream,
         pytest.raises(TrainerError, match="damaged or ends early") as caught,
     ):
         take_in(stream, tmp_path / "into", name="s3://b/a.tar.gz")

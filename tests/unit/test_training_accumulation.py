@@ -16,9 +16,10 @@ from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.data.splits import Data, load_data
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
+from dino_trainer.spec.micro_batch import micro_batch
 from dino_trainer.train import step
 from dino_trainer.train.run import Run
-from dino_trainer.train.setup import micro_batch, prepare
+from dino_trainer.train.setup import prepare
 
 # Denoising draws its noise batch by batch. Plain SGD keeps small differences small.
 PLAIN = ("model.use_dn=false", "train.optim.optimizer=SGD", "train.num_epochs=1")

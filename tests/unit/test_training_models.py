@@ -230,6 +230,20 @@ def test_after_a_lack_of_memory_fewer_images_are_looked_at_together(
     assert "export.batch_size" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "text", ["0", "two", "-1", "1.5", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT TWO}"]
+)
+def test_a_micro_batch_that_is_no_number_is_refused_by_every_action(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """As `dino train` refuses it: the same value is read by one reader."""
+    monkeypatch.setenv("DINO_MICRO_BATCH", text)
+    spec = a_user_spec("evaluate.batch_size=6")
+    with pytest.raises(TrainerError, match=f"^DINO_MICRO_BATCH is {text}, not a number") as caught:
+        config_for(an_info(folder), spec, spec.evaluate)
+    assert caught.value.reason == "InvalidSpec"
+
+
 def test_detections_that_a_file_selects_cannot_be_more(folder: Path) -> None:
     spec = a_user_spec("model.num_select=20", "model.backbone=timm/test_efficientnet")
     with pytest.raises(TrainerError, match=r"model\.num_select is 20, the model's 10"):

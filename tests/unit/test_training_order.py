@@ -130,7 +130,7 @@ def together(plan: TrainPlan) -> list[list[int]]:
 @settings(max_examples=60, deadline=None)
 @given(plans())
 def test_processes_share_every_step(plan: TrainPlan) -> None:
-    alone = replace(plan, batch_size=plan.global_batch, accumulate=1, world=1, micro=None)
+    alone = replace(plan, batch_size=plan.global_batch, accumulate=1, world=1, micro_batch=None)
     steps = together(plan)
     other = together(alone)
     assert [sorted(step) for step in steps] == [sorted(step) for step in other]
@@ -149,8 +149,8 @@ def test_micro_batches_cut_a_share(plan: TrainPlan) -> None:
     for step in plan.batches(plan.world - 1):
         assert len(step) == plan.passes
         assert sum(map(len, step)) == plan.share
-        assert max(map(len, step)) == plan.micro_batch <= plan.batch_size
-        assert 0 < len(step[-1]) <= plan.micro_batch
+        assert max(map(len, step)) == plan.forward_batch <= plan.batch_size
+        assert 0 < len(step[-1]) <= plan.forward_batch
 
 
 @settings(max_examples=100, deadline=None)

@@ -172,6 +172,6 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
-        found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro)
+        found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
     draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
     return context.output.publish(PICTURE).artifact(PICTURE)

@@ -17,11 +17,9 @@ from pathlib import Path, PurePosixPath
 from zlib_ng import zlib_ng
 
 from dino_api.names import FailureReason
-from dino_trainer.data.hashed import Hashed
+from dino_trainer.data.byte_streams import Buffered, Hashed, Inflated, Readable
 from dino_trainer.data.image_store import Index
-from dino_trainer.data.inflate import Inflated, Readable
 from dino_trainer.data.packing import again, followed, other_by_content, pack
-from dino_trainer.data.pumped import Pumped
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import HEAD
 from dino_trainer.storage.files import named
@@ -80,7 +78,7 @@ def _copy(
         _Written(into, budget) as file,
         _whole(name, file),
     ):
-        with Pumped(Inflated(raw)) if raw.is_gzip() else nullcontext(raw) as content:
+        with Buffered(Inflated(raw)) if raw.is_gzip() else nullcontext(raw) as content:
             reader = _Forward(content, file)
             index = _index(reader, name, budget)
             reader.finish()

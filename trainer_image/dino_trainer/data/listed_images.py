@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from dino_api.names import FailureReason
-from dino_trainer.data.ahead import PART
+from dino_trainer.data.byte_streams import PART
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.nearby import Nearby

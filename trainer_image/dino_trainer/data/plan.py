@@ -6,7 +6,7 @@ loader workers cannot change a result.
 
 A step takes `global_batch` images: `batch_size` x `accumulate` on each of `world` processes. They
 are a slice of the epoch's order, and each process's share is a slice of that, which it takes in
-micro-batches of `micro_batch` images. Where the cuts are decides nothing but memory.
+micro-batches of `forward_batch` images. Where the cuts are decides nothing but memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -85,14 +85,14 @@ class TrainPlan:
 
     Args:
         images: in the data set.
-        batch_size: images per process and forward pass, unless `micro` says less.
+        batch_size: images per process and forward pass, unless `micro_batch` says less.
         epochs: of the whole training.
         seed: of the whole training.
         accumulate: batches of a process per step.
         world: processes.
         start: where the run begins.
         sizes: for batches of like size.
-        micro: images of a forward pass, at most `batch_size`; None: `batch_size`.
+        micro_batch: images of a forward pass, at most `batch_size`; None: `batch_size`.
 
     Raises:
         ValueError: if there are fewer images than a step takes.
@@ -106,7 +106,7 @@ class TrainPlan:
     world: int = 1
     start: Position = Position()
     sizes: Sizes | None = None
-    micro: int | None = None
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.images >= self.global_batch:
@@ -132,14 +132,14 @@ class TrainPlan:
         return self.batch_size * self.accumulate
 
     @property
-    def micro_batch(self) -> int:
-        """Images of a forward pass."""
-        return min(self.micro or self.batch_size, self.batch_size)
+    def forward_batch(self) -> int:
+        """Images of a forward pass: a micro-batch, or a whole batch."""
+        return min(self.micro_batch or self.batch_size, self.batch_size)
 
     @property
     def passes(self) -> int:
         """Forward passes of a step, the last one with what is left."""
-        return -(-self.share // self.micro_batch)
+        return -(-self.share // self.forward_batch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -205,8 +205,8 @@ class TrainPlan:
             for step in range(max(begin, first_step), (epoch + 1) * self.steps_per_epoch):
                 place = (step - begin) * self.global_batch + rank * self.share
                 keys = [SampleKey(epoch, index) for index in order[place : place + self.share]]
-                cuts = range(0, self.share, self.micro_batch)
-                yield [keys[cut : cut + self.micro_batch] for cut in cuts]
+                cuts = range(0, self.share, self.forward_batch)
+                yield [keys[cut : cut + self.forward_batch] for cut in cuts]
 
     def _generator(self, *key: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(ORDER, self.seed, *key))

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Protocol
 
 from dino_api.names import Env, FailureReason
-from dino_trainer.data.ahead import Ahead
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
+from dino_trainer.data.byte_streams import FetchedInParts
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import Outline, read_outline
 from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed, Unseen
@@ -200,7 +200,7 @@ def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tu
     require_room(entry.size, into.parent, uri)
     work.say(f"Downloading {uri} ({human_bytes(entry.size)})")
     moved = work.meter(f"downloading {entry.key}", entry.size)
-    with Ahead(partial(store.read_part, entry), entry.size) as stream:
+    with FetchedInParts(partial(store.read_part, entry), entry.size) as stream:
         return take_in(stream, into, name=uri, moved=moved)
 
 

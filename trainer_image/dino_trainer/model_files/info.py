@@ -5,16 +5,15 @@ Nothing in here imports a runtime: a checkpoint, an ONNX file and an engine look
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.experiment.model import STRUCTURE
-from dino_api.names import Env
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
+from dino_trainer.spec.micro_batch import micro_batch
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +120,8 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
 
     Raises:
         TrainerError: InvalidSpec for a size that the model does not take, or for a width alone; for
-            a model of one batch that did not fit in memory.
+            a model of one batch that did not fit in memory; for a `DINO_MICRO_BATCH` that is no
+            number.
     """
     size = _asked_size(section) or info.input_size
     if info.input_size and size != info.input_size:
@@ -148,19 +148,19 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
     )
 
 
-def _that_fits(batch: int, info: ModelInfo, env: Mapping[str, str] = os.environ) -> int:
+def _that_fits(batch: int, info: ModelInfo) -> int:
     """The batch, or the smaller one that the operator asks for after a lack of memory."""
-    micro = env.get(Env.MICRO_BATCH, "")
-    if not micro.isdecimal() or int(micro) >= batch:
+    images = micro_batch()
+    if images is None or images >= batch:
         return batch
     if info.batch_size:
         raise invalid_spec(
             f"Memory did not suffice for {info.file.uri}, which takes batches of {batch} only: "
-            f"{micro} at once, as the attempt asks for, cannot be tried.",
+            f"{images} at once, as the attempt asks for, cannot be tried.",
             "Make the file with a smaller batch (export.batch_size, or for an engine "
             "gen_trt_engine.tensorrt.min_batch_size), or raise spec.resources.memory.",
         )
-    return max(1, int(micro))
+    return images
 
 
 def _asked_size(section: Any) -> tuple[int, int] | None:

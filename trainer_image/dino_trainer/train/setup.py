@@ -1,14 +1,12 @@
 """Builds what a training is made of, and puts it where a checkpoint left off."""
 
-import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from dino_api.experiment import ExperimentSpec, OptimConfig
-from dino_api.names import Env
 from dino_api.result import Metrics
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.sampler import INIT, Position, TrainPlan, seed_of
@@ -22,6 +20,7 @@ from dino_trainer.model_files.checkpoint import BEST, Content
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.spec.micro_batch import micro_batch
 from dino_trainer.train import resuming, state, weights
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.keeper import OutputKeeper
@@ -100,27 +99,10 @@ def plan_for(spec: ExperimentSpec, train: CocoDataset, seed: int, world: int) ->
             accumulate=spec.train.accumulate_grad_batches,
             world=world,
             sizes=planned(train.images, dataset.augmentation, seed),
-            micro=micro_batch(dataset.batch_size),
+            micro_batch=micro_batch(dataset.batch_size),
         )
     except ValueError as error:
         raise invalid_dataset(str(error)) from error
-
-
-def micro_batch(batch_size: int, env: Mapping[str, str] = os.environ) -> int | None:
-    """Images of a forward pass where an attempt before this one ran out of memory, else None.
-
-    Raises InvalidSpec for a DINO_MICRO_BATCH that is not a number from 1 to `batch_size`.
-    """
-    text = env.get(Env.MICRO_BATCH)
-    if not text:
-        return None
-    if not (text.isdecimal() and 1 <= int(text) <= batch_size):
-        raise invalid_spec(
-            f"{Env.MICRO_BATCH} is {text}, not a number from 1 to dataset.batch_size "
-            f"({batch_size}).",
-            "Leave it out; the operator sets it.",
-        )
-    return int(text)
 
 
 def build_model(
@@ -153,12 +135,12 @@ def distances_in(model: nn.Module) -> dict[str, int]:
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
-    micro = micro_batch(spec.dataset.batch_size)
+    images = micro_batch(spec.dataset.batch_size)
 
     def validate(model: nn.Module) -> Metrics | None:
         with in_training(model, spec, data.class_names) as detector:
             found = detect(
-                detector, data.validation, spec.dataset, context.stop, context.world, micro
+                detector, data.validation, spec.dataset, context.stop, context.world, images
             )
         metrics = None if found is None else Metrics.from_coco(scorer.score(found))
         return context.world.broadcast(metrics)
