@@ -12,7 +12,7 @@ from typing import Any
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.plan import TrainPlan
-from dino_trainer.data.sizes import Padding, PlannedSizes, padding
+from dino_trainer.data.sizes import PaddingCost, PlannedSizes, padding
 from tests.bench.coco_sizes import coco_like_sizes
 from tests.bench.harness import Bench, machine
 
@@ -27,7 +27,7 @@ def a_plan(images: int, batch: int, world: int = 1) -> TrainPlan:
     return TrainPlan(images, batch, epochs=1, seed=0, world=world, sizes=sizes)
 
 
-def both(images: int, batch: int, world: int = 1) -> tuple[Padding, Padding]:
+def both(images: int, batch: int, world: int = 1) -> tuple[PaddingCost, PaddingCost]:
     """Padding with planned sizes and without."""
     plan = a_plan(images, batch, world)
     ours, sizes = plan.padding(), plan.sizes
@@ -70,7 +70,7 @@ def measure() -> Bench:
     )
 
 
-def percent(side: Padding) -> float:
+def percent(side: PaddingCost) -> float:
     return round(100 * side.share, 2)
 
 

@@ -15,7 +15,7 @@ from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
 from dino_trainer.model.targets import Targets
 from dino_trainer.tensorrt import build, engine_metadata, gpu
-from dino_trainer.tensorrt.engine_metadata import EngineMetadata, Source
+from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
 from tests.tensorrt import double, models
 
@@ -43,7 +43,7 @@ def describe(world: double.World, batch: tuple[int, int, int]) -> EngineMetadata
         memory=here.memory,
         driver=here.driver,
         cuda=here.cuda,
-        onnx=Source("s3://b/dino_model.onnx", "cd" * 32, "fp32"),
+        onnx=OnnxSource("s3://b/dino_model.onnx", "cd" * 32, "fp32"),
         batch=batch,
         workspace=1 << 30,
         props=models.metadata(None).to_props(),

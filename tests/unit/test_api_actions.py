@@ -18,8 +18,8 @@ from dino_api.names import Action
 from dino_api.resources.datasets import Datasets
 from dino_api.resources.dinoautoml import FOLLOWERS
 from dino_api.rules.resource.by_action import PARENT_RULES
-from dino_trainer import detectors
 from dino_trainer.command.action_help import HELP
+from dino_trainer.model_files import naming
 from tests.unit.action_tables import endings_in, in_repository, tables
 
 ALLOWED = {
@@ -129,7 +129,7 @@ def test_weights_alone_are_another_kind_of_quantizing() -> None:
 def test_the_api_server_the_plan_and_the_trainer_know_the_same_files(ending: str) -> None:
     """A checkpoint in .ckpt or .safetensors, which the trainer opens, could be no parent."""
     uri = f"s3://bucket/some/model{ending}"
-    assert detectors.format_of(uri) == format_of(uri) == ENDINGS[ending]
+    assert naming.format_of(uri) == format_of(uri) == ENDINGS[ending]
     asked = next(each for each in PARENT_RULES if each.id == "parent-uri")
     assert ending in asked.must
     assert ending.removeprefix(".") in asked.cel

@@ -15,7 +15,7 @@ import torch.distributed.elastic.rendezvous  # noqa: F401  # not by two launcher
 from dino_api.experiment import TrainConfig
 from dino_api.result import Failure
 from dino_trainer.distributed import launcher, meeting
-from dino_trainer.distributed.launcher import Shape, Supervisor
+from dino_trainer.distributed.launcher import Supervisor, Topology
 from dino_trainer.distributed.meeting import ManyNodes, OneNode
 from dino_trainer.distributed.processes import Processes, oom_kills
 from dino_trainer.errors import TrainerError
@@ -39,7 +39,7 @@ class Node:
     """One launcher, whose ranks run `script`."""
 
     def __init__(
-        self, folder: Path, script: str, shape: Shape, place: OneNode | ManyNodes | None = None
+        self, folder: Path, script: str, shape: Topology, place: OneNode | ManyNodes | None = None
     ) -> None:
         self.stop, self.said = threading.Event(), list[str]()
         command = [sys.executable, "-S", "-c", PRELUDE.format(folder=str(folder)) + script]
@@ -65,7 +65,7 @@ class Node:
 @pytest.fixture
 def two(tmp_path: Path) -> Callable[[str], Node]:
     """Starts a launcher of two ranks."""
-    return lambda script: Node(tmp_path, script, Shape(1, 0, 2)).start()
+    return lambda script: Node(tmp_path, script, Topology(1, 0, 2)).start()
 
 
 def seen(folder: Path, name: str) -> list[int]:
@@ -188,7 +188,7 @@ if rank == 1:
     note("began"); os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(0.2); lost()
 """
-    node = Node(tmp_path, script, Shape(1, 0, 2))
+    node = Node(tmp_path, script, Topology(1, 0, 2))
     node.supervisor.cgroups = tmp_path
     failure = node.start().end()
     assert failure is not None
@@ -227,7 +227,7 @@ def nodes(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> list[No
     monkeypatch.setattr(launcher, "NOTICE_SECONDS", 0.1)
     endpoint = f"127.0.0.1:{OneNode().meet(threading.Event()).env['MASTER_PORT']}"
     return [
-        Node(folder, script, Shape(2, index, 1), ManyNodes(endpoint, "run", index, 2)).start()
+        Node(folder, script, Topology(2, index, 1), ManyNodes(endpoint, "run", index, 2)).start()
         for index in range(2)
     ]
 
@@ -307,18 +307,18 @@ def test_a_stop_ends_the_wait_for_nodes() -> None:
 @pytest.mark.parametrize(
     "train, env, shape",
     [
-        ({}, {}, Shape(1, 0, 1)),
-        ({"num_gpus": 4}, {}, Shape(1, 0, 4)),
-        ({"num_gpus": 0, "num_processes": 3}, {}, Shape(1, 0, 3)),
+        ({}, {}, Topology(1, 0, 1)),
+        ({"num_gpus": 4}, {}, Topology(1, 0, 4)),
+        ({"num_gpus": 0, "num_processes": 3}, {}, Topology(1, 0, 3)),
         (
             {"num_gpus": 2},
             {"DINO_NODES": "3", "DINO_RDZV_ENDPOINT": "a:1", "JOB_COMPLETION_INDEX": "2"},
-            Shape(3, 2, 2),
+            Topology(3, 2, 2),
         ),
     ],
 )
 def test_the_number_of_processes(train, env, shape) -> None:
-    found = Shape.of(TrainConfig(**train), env)
+    found = Topology.of(TrainConfig(**train), env)
     assert (found, found.size, found.first_rank) == (
         shape,
         shape.nodes * shape.local,
@@ -328,6 +328,6 @@ def test_the_number_of_processes(train, env, shape) -> None:
 
 def test_several_nodes_need_a_place_to_meet() -> None:
     with pytest.raises(TrainerError, match="nothing says which node this is") as caught:
-        Shape.of(TrainConfig(num_nodes=2), {})
+        Topology.of(TrainConfig(num_nodes=2), {})
     assert caught.value.reason == "InvalidSpec"
     assert "DINO_RDZV_ENDPOINT" in caught.value.remedy

@@ -12,10 +12,10 @@ from pycocotools.cocoeval import COCOeval
 from test_scoring_coco import a_coco_dataset, found_in, random_case
 
 from dino_trainer.scoring.detection import Found, join
-from dino_trainer.scoring.matching import NOBODY, Boxes, match
-from dino_trainer.scoring.operating import Tally
+from dino_trainer.scoring.matching import NOBODY, BoxSet, match
+from dino_trainer.scoring.operating import ThresholdCounts
 from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, statistics
-from dino_trainer.scoring.verdict import Kind, confusion, hits, judge, mistakes
+from dino_trainer.scoring.verdict import DetectionKind, confusion, hits, judge, mistakes
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}
@@ -51,8 +51,8 @@ def oracle(document: dict, found: Found, *, only_half: bool = False) -> COCOeval
     return evaluation
 
 
-def known(found: Found) -> Boxes:
-    return Boxes.found(found.at(np.isin(found.labels, CLASSES)))
+def known(found: Found) -> BoxSet:
+    return BoxSet.found(found.at(np.isin(found.labels, CLASSES)))
 
 
 def precision(scores: np.ndarray, right: np.ndarray, truths: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def precision(scores: np.ndarray, right: np.ndarray, truths: int) -> np.ndarray:
 def test_matches_give_the_precision_of_pycocotools_to_the_last_bit(case) -> None:
     document, found = random_case(*case)
     want = oracle(document, found).eval["precision"][:, :, :, 0, 2]
-    boxes, truth = known(found), Boxes.true(a_coco_dataset(document))
+    boxes, truth = known(found), BoxSet.true(a_coco_dataset(document))
     for t, iou in enumerate(np.linspace(0.5, 0.95, 10)):
         counted, partners = hits(boxes, truth, iou)
         for place, label in enumerate(CLASSES):
@@ -81,19 +81,19 @@ def test_matches_give_the_precision_of_pycocotools_to_the_last_bit(case) -> None
 def test_the_101st_detection_of_a_class_in_an_image_does_not_count() -> None:
     scores = np.linspace(1, 0.5, 150)
     rows = [(50 + place, 1, score) for place, score in enumerate(scores)]
-    for hit, kind in ((99, Kind.RIGHT), (100, Kind.HIDDEN)):
+    for hit, kind in ((99, DetectionKind.RIGHT), (100, DetectionKind.HIDDEN)):
         rows[hit] = (0, 1, scores[hit])
         found = boxes_at([*rows, (0, 3, 0.4)], score=True)
         truth = boxes_at([(0, 1, 0)], score=False)
         verdict = judge(found, truth, hits(found, truth), 0.0)
         assert verdict.kinds[hit] == kind
-        assert (verdict.kinds == Kind.HIDDEN).sum() == 50
+        assert (verdict.kinds == DetectionKind.HIDDEN).sum() == 50
         rows[hit] = (50, 1, scores[hit])
 
 
 def test_a_chunk_more_or_less_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     document, found = random_case(*CASES["whole pixels, where overlaps tie"])
-    boxes, truth = known(found), Boxes.true(a_coco_dataset(document))
+    boxes, truth = known(found), BoxSet.true(a_coco_dataset(document))
     whole = match(boxes, truth)
     monkeypatch.setattr("dino_trainer.scoring.matching._PAIRS_AT_ONCE", 7)
     np.testing.assert_array_equal(match(boxes, truth), whole)
@@ -105,7 +105,7 @@ def of_a_case(
 ) -> tuple[dict, Found, COCOeval, Statistics]:
     document, found = random_case(5, images, 0.2, False, False)
     evaluated = oracle(document, found)
-    truth = Boxes.true(a_coco_dataset(document))
+    truth = BoxSet.true(a_coco_dataset(document))
     made = statistics(known(found), truth, Accumulated.of(evaluated.eval), NAMES, images, threshold)
     return document, found, evaluated, made
 
@@ -113,7 +113,7 @@ def of_a_case(
 def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     within: list[bool] = []
 
-    def counting(found: Boxes, truth: Boxes, iou: float, same_class: bool = True) -> np.ndarray:
+    def counting(found: BoxSet, truth: BoxSet, iou: float, same_class: bool = True) -> np.ndarray:
         within.append(same_class)
         return match(found, truth, iou, same_class=same_class)
 
@@ -180,34 +180,44 @@ def test_scores_of_classes_are_those_of_pycocotools() -> None:
 # true boxes (x, class, crowd) and detections (x, class, score), all 20 pixels wide and high;
 # then the kinds, best score first, and what is missed
 TABLE = {
-    "the right class": ([(0, 1, 0)], [(0, 1, 0.9)], [Kind.RIGHT], 0),
-    "another class": ([(0, 1, 0)], [(0, 3, 0.9)], [Kind.CONFUSED], 0),
-    "the same object twice": ([(0, 1, 0)], [(0, 1, 0.9), (1, 1, 0.8)], [Kind.RIGHT, Kind.FALSE], 0),
+    "the right class": ([(0, 1, 0)], [(0, 1, 0.9)], [DetectionKind.RIGHT], 0),
+    "another class": ([(0, 1, 0)], [(0, 3, 0.9)], [DetectionKind.CONFUSED], 0),
+    "the same object twice": (
+        [(0, 1, 0)],
+        [(0, 1, 0.9), (1, 1, 0.8)],
+        [DetectionKind.RIGHT, DetectionKind.FALSE],
+        0,
+    ),
     "the right name wins over a better score": (
         [(0, 1, 0)],
         [(0, 3, 0.9), (0, 1, 0.8)],
-        [Kind.FALSE, Kind.RIGHT],
+        [DetectionKind.FALSE, DetectionKind.RIGHT],
         0,
     ),
-    "too far away": ([(0, 1, 0)], [(15, 1, 0.9)], [Kind.FALSE], 1),
-    "below the threshold": ([(0, 1, 0)], [(0, 1, 0.4)], [Kind.HIDDEN], 1),
-    "in a crowd": ([(0, 1, 1)], [(0, 1, 0.9), (2, 1, 0.8)], [Kind.CROWD, Kind.CROWD], 0),
-    "in a crowd of others": ([(0, 1, 1)], [(0, 3, 0.9)], [Kind.FALSE], 0),
-    "a crowd is no confusion": ([(0, 1, 1), (0, 3, 0)], [(0, 7, 0.9)], [Kind.CONFUSED], 0),
-    "in another image": ([(0, 1, 0)], [(1000, 1, 0.9)], [Kind.FALSE], 1),
-    "nothing to find": ([], [(0, 1, 0.9)], [Kind.FALSE], 0),
+    "too far away": ([(0, 1, 0)], [(15, 1, 0.9)], [DetectionKind.FALSE], 1),
+    "below the threshold": ([(0, 1, 0)], [(0, 1, 0.4)], [DetectionKind.HIDDEN], 1),
+    "in a crowd": (
+        [(0, 1, 1)],
+        [(0, 1, 0.9), (2, 1, 0.8)],
+        [DetectionKind.CROWD, DetectionKind.CROWD],
+        0,
+    ),
+    "in a crowd of others": ([(0, 1, 1)], [(0, 3, 0.9)], [DetectionKind.FALSE], 0),
+    "a crowd is no confusion": ([(0, 1, 1), (0, 3, 0)], [(0, 7, 0.9)], [DetectionKind.CONFUSED], 0),
+    "in another image": ([(0, 1, 0)], [(1000, 1, 0.9)], [DetectionKind.FALSE], 1),
+    "nothing to find": ([], [(0, 1, 0.9)], [DetectionKind.FALSE], 0),
     "nothing found": ([(0, 1, 0), (50, 3, 0)], [], [], 2),
 }
 
 
-def boxes_at(rows: list[tuple[float, int, float]], score: bool) -> Boxes:
+def boxes_at(rows: list[tuple[float, int, float]], score: bool) -> BoxSet:
     x = np.array([row[0] for row in rows], np.float64)
     third = np.array([row[2] for row in rows], np.float64)
     square = np.stack([x % 1000, x * 0, x * 0 + 20, x * 0 + 20], axis=1)
     labels = np.array([row[1] for row in rows], np.int64)
     ones = np.ones(len(rows))
     crowd = np.zeros(len(rows), np.bool_) if score else third.astype(np.bool_)
-    return Boxes((x // 1000).astype(np.int64), labels, square, third if score else ones, crowd)
+    return BoxSet((x // 1000).astype(np.int64), labels, square, third if score else ones, crowd)
 
 
 @pytest.mark.parametrize("truths, detections, kinds, missed", TABLE.values(), ids=TABLE)
@@ -218,7 +228,7 @@ def test_verdict(truths, detections, kinds, missed) -> None:
     assert verdict.missed.sum() == missed
     table = confusion(found, truth, verdict, np.array(CLASSES))
     assert table[:3].sum() == (~truth.crowd).sum()
-    assert table[:, :3].sum() == sum(kind >= Kind.RIGHT for kind in kinds)
+    assert table[:, :3].sum() == sum(kind >= DetectionKind.RIGHT for kind in kinds)
 
 
 def test_images_with_most_mistakes_come_first() -> None:
@@ -232,7 +242,7 @@ def test_images_with_most_mistakes_come_first() -> None:
 
 def test_equal_scores_are_shown_together_or_not_at_all() -> None:
     scores = np.array([0.9, 0.5, 0.5, 0.5])
-    tally = Tally.of(scores, np.array([True, True, False, True]), truths=3)
+    tally = ThresholdCounts.of(scores, np.array([True, True, False, True]), truths=3)
     assert tally.thresholds.tolist() == [0.9, 0.5]
     assert (tally.right.tolist(), tally.wrong.tolist()) == ([1, 3], [0, 1])
     assert tally.at(0.7) == tally.at(0.9).__class__(0.7, 1.0, 1 / 3, 0.5)
@@ -265,5 +275,5 @@ def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
 def test_many_detections_of_equal_score_keep_their_order() -> None:
     """The first of equals takes the box, as pycocotools' stable sort has it."""
     rows = [(1, [0.0, 0.0, 20.0, 20.0], 0.5)] * 3
-    found = Boxes.found(join([found_in(0, rows)]))
+    found = BoxSet.found(join([found_in(0, rows)]))
     assert match(found, boxes_at([(0, 1, 0)], score=False)).tolist() == [0, NOBODY, NOBODY]

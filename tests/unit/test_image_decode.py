@@ -27,7 +27,7 @@ from dino_trainer.data.image_store import Held
 from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.inference.stream import Images, Opened, Unreadable
-from dino_trainer.preflight.images import Look, look
+from dino_trainer.preflight.images import ImageToCheck, look
 
 SOURCE = Path(decode.__file__).parents[1]
 MUTANTS = int(os.environ.get("DINO_TEST_MUTANTS", "100"))
@@ -44,7 +44,7 @@ def read_alike(content: bytes, name: str = "a.jpg") -> Image.Image | str:
         read, said = error.why, error.message
         assert said == f"{name} cannot be read as an image: {read}."
     seen = Images([file], AugmentationConfig(fixed_size=[32, 48]))[0]
-    flaws = dict(look(Look(file, *size)).flaws)  # type: ignore[arg-type]
+    flaws = dict(look(ImageToCheck(file, *size)).flaws)  # type: ignore[arg-type]
     if isinstance(read, str):
         assert seen == Unreadable(0, read)
         assert flaws == {"image-unreadable": read}
@@ -76,7 +76,7 @@ def test_annotations_of_the_stored_pixels_get_them(stored: bytes) -> None:
     for size, rule in ((SIZE, "exif-unturned"), (SIZE[::-1], "exif-turned")):
         read = transforms.read_image(Held("a", stored), *size)
         assert read.size == size
-        assert [id for id, _ in look(Look(Held("a", stored), *size)).flaws] == [rule]
+        assert [id for id, _ in look(ImageToCheck(Held("a", stored), *size)).flaws] == [rule]
     unturned = np.asarray(transforms.read_image(Held("a", stored), *SIZE), int)
     assert np.abs(unturned - np.asarray(picture(), int)).mean() < 12
 
@@ -163,7 +163,7 @@ def test_a_panorama_below_the_bound_is_read_without_a_warning() -> None:
     wide = encoded(Image.new("1", (30_000, 5_000)), "PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert look(Look(Held("a.png", wide), 30_000, 5_000)).flaws == ()
+        assert look(ImageToCheck(Held("a.png", wide), 30_000, 5_000)).flaws == ()
 
 
 def test_memory_that_does_not_suffice_is_no_fault_of_the_file(
@@ -175,7 +175,7 @@ def test_memory_that_does_not_suffice_is_no_fault_of_the_file(
     content = jpeg()
     monkeypatch.setattr(Image.Image, "load", load)
     with pytest.raises(TrainerError, match=r"ran out of host memory reading a\.jpg") as caught:
-        look(Look(Held("a.jpg", content), *SIZE))
+        look(ImageToCheck(Held("a.jpg", content), *SIZE))
     assert caught.value.reason == FailureReason.OUT_OF_MEMORY
 
 
@@ -198,7 +198,7 @@ def test_a_strip_keeps_a_pixel(size: tuple[int, int]) -> None:
     shape = size[::-1]
     for kind in ("PNG", "JPEG"):
         file = Held("strip", encoded(picture(size), kind))
-        assert look(Look(file, *size)).flaws == ()
+        assert look(ImageToCheck(file, *size)).flaws == ()
         for number, config in enumerate(configs * 4):
             for geometry in (
                 transforms.draw_train(config, shape, Draws(number)),

@@ -15,7 +15,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.inference import drawing, files
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.objects import Objects, kitti
-from dino_trainer.inference.page import Shown, page
+from dino_trainer.inference.page import ReportPicture, page
 from dino_trainer.inference.tally import Tally
 from dino_trainer.results.output import Output
 
@@ -76,7 +76,7 @@ def test_a_kitti_line_is_that_of_tao() -> None:
 
 
 def test_predictions_are_a_coco_file(tmp_path: Path) -> None:
-    predictions = files.Predictions(tmp_path)
+    predictions = files.PredictionsFile(tmp_path)
     predictions.add(1, "a/1.jpg", (60, 80), objects((3, 0.9, (1, 2, 11, 22))))
     predictions.add(2, 'a/"2".jpg', (60, 80), objects())
     predictions.add(4, "b/1.jpg", (50, 70), objects((1, 0.8, (0, 0, 5, 5)), (3, 0.7, (1, 1, 2, 2))))
@@ -190,7 +190,7 @@ def test_counts_and_the_report() -> None:
     assert tally.images.tolist() == [0, 1, 0, 1]
     assert tally.scores.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
     colours = drawing.colours_of(NAMES, None)
-    html = page("Two images.", tally, colours, 0.5, [Shown("<b>.jpg", b"jpeg", 3)])
+    html = page("Two images.", tally, colours, 0.5, [ReportPicture("<b>.jpg", b"jpeg", 3)])
     assert "<td>b/&lt;i&gt;.jpg</td><td>no image</td>" in html
     assert "&lt;b&gt;.jpg: 3" in html
     assert "0.5 to 0.6" in html

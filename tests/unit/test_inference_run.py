@@ -18,7 +18,7 @@ from s3_server import BUCKET, S3Server
 
 from dino_api.loading import load
 from dino_trainer.actions import inference
-from dino_trainer.data.pictures import Gathered, Picture
+from dino_trainer.data.pictures import Picture, PictureListing
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference import files
@@ -216,7 +216,7 @@ def test_a_thousand_images_are_never_held_at_once(
 
     monkeypatch.setattr(files._Folder, "add", add)
     pictures = [Counted(f"{number}.jpg", Path()) for number in range(1000)]
-    monkeypatch.setattr(inference, "gather", lambda *_: Gathered(pictures))
+    monkeypatch.setattr(inference, "gather", lambda *_: PictureListing(pictures))
     lab.run([lab.folder], "dataset.augmentation.fixed_size=[32,32]")
     assert len(lab.written("images_annotated")) == 1000
     assert held == 0

@@ -13,7 +13,7 @@ from dino_api.result import Comparison, Scored
 from dino_api.search.record import SearchRecord
 from dino_trainer import pages
 from dino_trainer.inference import drawing
-from dino_trainer.inference.page import Shown
+from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.page import page as of_inference
 from dino_trainer.inference.tally import Tally
 from dino_trainer.pages import render
@@ -34,7 +34,7 @@ def inference() -> str:
     tally = Tally(["", EVIL])
     tally.skipped += [(EVIL, EVIL)] * 201
     colours = drawing.colours_of(["", EVIL], None)
-    return of_inference(EVIL, tally, colours, 0.5, [Shown(EVIL, b"jpeg", 3)])
+    return of_inference(EVIL, tally, colours, 0.5, [ReportPicture(EVIL, b"jpeg", 3)])
 
 
 def preflight() -> str:

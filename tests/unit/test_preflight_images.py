@@ -16,7 +16,7 @@ from dino_api.rules.data import data_rule
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight import images
-from dino_trainer.preflight.images import Look, look, look_at_all
+from dino_trainer.preflight.images import ImageToCheck, look, look_at_all
 
 __all__ = ["lab"]
 WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)
@@ -32,7 +32,9 @@ def refused(path: Path, size: tuple[int, int]) -> bool:
 
 
 def errors(path: Path, size: tuple[int, int]) -> list[str]:
-    return [id for id, _ in look(Look(path, *size)).flaws if data_rule(id).severity == "error"]
+    return [
+        id for id, _ in look(ImageToCheck(path, *size)).flaws if data_rule(id).severity == "error"
+    ]
 
 
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
@@ -47,7 +49,7 @@ def test_it_agrees_about_sizes_and_orientation(
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(picture(1, stored), exif=exif))
     assert bool(errors(path, annotated)) == refused(path, annotated)
-    flaws = {id for id, _ in look(Look(path, *annotated)).flaws}
+    flaws = {id for id, _ in look(ImageToCheck(path, *annotated)).flaws}
     if orientation in (None, 1):
         assert not {id for id in flaws if id.startswith("exif")}
 
@@ -86,7 +88,7 @@ def test_usual_modes_are_no_finding(mode: str, tmp_path: Path) -> None:
     kind = "JPEG" if mode == "YCbCr" else "PNG"
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(encoded(picture(5).convert(mode), kind))
-    assert look(Look(path, 40, 30)).flaws == ()
+    assert look(ImageToCheck(path, 40, 30)).flaws == ()
 
 
 def test_many_images_are_looked_at_by_several_processes(
@@ -98,7 +100,7 @@ def test_many_images_are_looked_at_by_several_processes(
     for n in range(70):
         path = tmp_path / f"{n}.jpg"
         path.write_bytes(encoded(picture(n, (16, 16))) if n % 20 else b"broken")
-        looks.append(Look(path, 16, 16))
+        looks.append(ImageToCheck(path, 16, 16))
     assert look_at_all(looks, print) == [look(one) for one in looks]
 
 
@@ -109,7 +111,7 @@ def test_a_stop_ends_it(tmp_path: Path) -> None:
     stop.set()
     for count in (3, 300):
         with pytest.raises(TrainerError, match="Stopped while checking") as caught:
-            look_at_all([Look(path, 40, 30)] * count, print, stop)
+            look_at_all([ImageToCheck(path, 40, 30)] * count, print, stop)
         assert caught.value.exit_code == 143
 
 

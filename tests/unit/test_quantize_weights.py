@@ -25,7 +25,7 @@ from dino_trainer.model import build_dino, read_state
 from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import config_for
-from dino_trainer.model_files.int8_weights import Packed, read_packed
+from dino_trainer.model_files.int8_weights import Int8Weights, read_int8_weights
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.quantize.weight_only import FEWEST_WEIGHTS
 from dino_trainer.results.output import Output
@@ -122,7 +122,7 @@ def test_an_evaluation_of_it_finds_what_the_checkpoint_finds(lab: Lab) -> None:
 
 def test_large_layers_alone_are_int8_and_all_others_are_kept_bit_by_bit(lab: Lab) -> None:
     content = checkpoint.read(lab.made)
-    packed = read_packed(content)
+    packed = read_int8_weights(content)
     assert {code.dtype for code in packed.codes.values()} == {torch.int8}
     assert all(code.numel() >= FEWEST_WEIGHTS for code in packed.codes.values())
     assert any(code.ndim == 4 for code in packed.codes.values())
@@ -152,7 +152,7 @@ def test_the_file_names_nothing_that_the_library_brings(lab: Lab) -> None:
 def test_codes_and_scales_are_torchaos_own_numbers(lab: Lab) -> None:
     from torchao.quantization import Int8Tensor, PerRow
 
-    state = read_packed(checkpoint.read(lab.made)).state()
+    state = read_int8_weights(checkpoint.read(lab.made)).state()
     name = "encoder.layers.0.feed_forward.linear1.weight"
     own = Int8Tensor.from_hp(lab.content["model"][name], granularity=PerRow()).dequantize()
     assert torch.equal(state[name], own)
@@ -243,7 +243,7 @@ def test_without_any_data_the_file_is_made_and_it_is_said_that_no_map_is_known(
 
 def test_damaged_codes_are_a_sentence(lab: Lab, tmp_path: Path) -> None:
     content = checkpoint.read(lab.made)
-    packed = read_packed(content)
+    packed = read_int8_weights(content)
     name = next(iter(packed.codes))
     short = replace(packed, scales={**packed.scales, name: packed.scales[name][:-1]})
     for wrong in (
@@ -259,8 +259,8 @@ def test_damaged_codes_are_a_sentence(lab: Lab, tmp_path: Path) -> None:
 
 def test_a_whole_state_comes_back_from_codes_of_any_shape() -> None:
     codes = {"conv": torch.tensor([[[[1]]], [[[-2]]]], dtype=torch.int8)}
-    packed = Packed(codes, {"conv": torch.tensor([0.5, 2.0])}, {"bias": torch.zeros(2)})
-    state = read_packed({PACKED: packed.plain()}).state()
+    packed = Int8Weights(codes, {"conv": torch.tensor([0.5, 2.0])}, {"bias": torch.zeros(2)})
+    state = read_int8_weights({PACKED: packed.plain()}).state()
     assert state["conv"].flatten().tolist() == [0.5, -4.0]
     assert state["conv"].shape == (2, 1, 1, 1)
     assert {*state} == {"conv", "bias"}

@@ -17,7 +17,7 @@ from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
 from dino_trainer.command import launch
 from dino_trainer.command.cli import main
 from dino_trainer.command.previous_run import source_digest
-from dino_trainer.distributed.launcher import Shape
+from dino_trainer.distributed.launcher import Topology
 from dino_trainer.errors import TrainerError
 from dino_trainer.report import reporter
 from dino_trainer.report.quiet_reporter import SilentTerminal
@@ -218,7 +218,7 @@ def test_a_model_that_its_store_has_no_digest_of_is_told_apart_too(s3_server: S3
 
 def test_who_runs_in_several_processes() -> None:
     spec = load({}, ["train.num_gpus=4", "evaluate.num_gpus=2", "inference.num_gpus=1"])[0]
-    local = {action: Shape.of(shape_section(spec, action), {}).local for action in Action}
+    local = {action: Topology.of(shape_section(spec, action), {}).local for action in Action}
     alone = dict.fromkeys(Action, 1)
     assert local == {**alone, Action.TRAIN: 4, Action.DISTILL: 4, Action.EVALUATE: 2}
 

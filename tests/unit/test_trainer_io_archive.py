@@ -15,7 +15,7 @@ from coco_builders import an_archive, jpeg, member, pack
 
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
-from dino_trainer.data.image_store import Index, Member, Packed
+from dino_trainer.data.image_store import ArchivedImages, Index, Member
 from dino_trainer.data.packing import is_archive, stem
 from dino_trainer.errors import TrainerError
 
@@ -26,7 +26,7 @@ def test_an_honest_archive_can_be_read(name: str, tmp_path: Path) -> None:
     moved: list[int] = []
     digest, index = take_in(archive, tmp_path / "out.tar", moved=moved.append)
     assert list(index.files) == ["images/1.jpg", "images/2.jpg", "images/3.jpg"]
-    images = Packed(tmp_path / "out.tar", index, "images")
+    images = ArchivedImages(tmp_path / "out.tar", index, "images")
     for n in (1, 2, 3):
         file = images.find(f"{n}.jpg")
         assert file is not None
@@ -59,7 +59,9 @@ def test_what_the_tar_program_packs(options: str, tmp_path: Path) -> None:
     archive = tmp_path / "images.tar"
     subprocess.run(["tar", *options.split(), archive, "-C", tmp_path / "in", "."], check=True)
     _, index = take_in(archive, tmp_path / "out.tar")
-    images = Packed(tmp_path / "out.tar", index, deep.relative_to(tmp_path / "in").as_posix())
+    images = ArchivedImages(
+        tmp_path / "out.tar", index, deep.relative_to(tmp_path / "in").as_posix()
+    )
     for name, content in (("é.jpg", jpeg()), ("empty", b"")):
         file = images.find(name)
         assert file is not None
@@ -74,7 +76,7 @@ def test_a_gzip_archive_may_be_called_tar(tmp_path: Path) -> None:
 
 def test_an_archive_that_became_shorter_is_an_error_and_no_half_image(tmp_path: Path) -> None:
     _, index = take_in(an_archive(tmp_path / "a.tar"), tmp_path / "out.tar")
-    file = Packed(tmp_path / "out.tar", index).find("images/3.jpg")
+    file = ArchivedImages(tmp_path / "out.tar", index).find("images/3.jpg")
     assert file is not None
     os.truncate(tmp_path / "out.tar", file.offset + 10)
     with pytest.raises(OSError, match=r"ends inside of images/3\.jpg"):
@@ -86,7 +88,7 @@ def test_processes_read_one_archive_at_once(tmp_path: Path) -> None:
     contents = [os.urandom(30_000 + n) for n in range(40)]
     members = [(f"{n}.jpg", content) for n, content in enumerate(contents)]
     _, index = take_in(pack(tmp_path / "a.tar", list(members)), tmp_path / "out.tar")
-    images = Packed(tmp_path / "out.tar", index)
+    images = ArchivedImages(tmp_path / "out.tar", index)
     found = [images.find(f"{n}.jpg") for n in range(40)] * 25
     digests = [hashlib.sha256(content).digest() for content in contents] * 25
     with multiprocessing.get_context("fork").Pool(3) as pool:

@@ -9,7 +9,7 @@ import pytest
 from coco_builders import pack
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.data.pictures import Gathered, Picture, find_pictures, in_order, is_picture
+from dino_trainer.data.pictures import Picture, PictureListing, find_pictures, in_order, is_picture
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def gathered(sources: list[str], work: Path) -> Gathered:
+def gathered(sources: list[str], work: Path) -> PictureListing:
     return find_pictures(sources, work, lambda _: None)
 
 
@@ -101,8 +101,8 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         "8 files are left out, not ending as images do (7 .heic, 1 .txt): 0.HEIC, 1.HEIC, 2.HEIC, "
         "3.HEIC, 4.HEIC and 3 more."
     )
-    assert Gathered([]).said is None
-    assert (Gathered([], ("x",)).said or "").startswith("1 file is left out")
+    assert PictureListing([]).said is None
+    assert (PictureListing([], ("x",)).said or "").startswith("1 file is left out")
     for name in ("a.jpg", "b.tif", "c.jfif", "d.gif"):
         (tmp_path / name).unlink()
     with pytest.raises(TrainerError, match=r"or the like, but there are 7 \.heic, 1 \.txt\."):

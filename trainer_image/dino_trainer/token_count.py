@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Shape = tuple[int, int]
+MapSize = tuple[int, int]
 # Of stages 0..3; a level beyond them halves the one before.
 _FIRST, _LAST_STAGE = 4, 3
 # Maps are rounded up, whatever the backbone; these cut their patches without padding. (With _ols
@@ -21,7 +21,7 @@ _FIRST, _LAST_STAGE = 4, 3
 _ROUNDS_DOWN = re.compile(r"^timm/convnext(v2)?_(?!.*_ols)")
 
 
-def level_shapes(backbone: str, levels: Iterable[int], size: Shape) -> tuple[Shape, ...]:
+def level_shapes(backbone: str, levels: Iterable[int], size: MapSize) -> tuple[MapSize, ...]:
     """Height and width of each feature map. levels: as `model.return_interm_indices`. size: of the
     batch, in pixels."""
     sides = [_sides(backbone, levels, np.array(side)) for side in size]
@@ -35,7 +35,7 @@ def token_counts(backbone: str, levels: Iterable[int], sizes: NDArray[Any]) -> N
     return np.sum([h * w for h, w in zip(heights, widths, strict=True)], axis=0, dtype=np.int64)
 
 
-def too_few(shapes: Iterable[Shape], queries: int) -> str | None:
+def too_few(shapes: Iterable[MapSize], queries: int) -> str | None:
     """What is wrong with images of these feature maps, None where they have tokens enough."""
     shapes = tuple(shapes)
     count = sum(h * w for h, w in shapes)

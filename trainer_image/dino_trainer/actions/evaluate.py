@@ -27,7 +27,7 @@ from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import Found, detect
-from dino_trainer.scoring.matching import Boxes
+from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
 from dino_trainer.storage.files import replacing
@@ -37,7 +37,7 @@ PICTURED = 12
 
 
 @dataclass(frozen=True)
-class Scene:
+class EvaluationTask:
     """What is evaluated on what. classes: name by id of those that count. warnings: sentences."""
 
     detector: Detector
@@ -48,15 +48,15 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationResult:
     """found: detections above the threshold, of all classes. scored, truth: those that count."""
 
     metrics: Metrics
     lines: list[str]
     statistics: Statistics
     found: Found
-    scored: Boxes
-    truth: Boxes
+    scored: BoxSet
+    truth: BoxSet
 
 
 def run(spec: ExperimentSpec, context: RunContext) -> Result:
@@ -94,7 +94,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
+def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
     detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
     with context.world.first_here():
@@ -112,10 +112,10 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
         f"Evaluating {detector.info.file.uri} on {len(dataset.images)} images, "
         f"{config.batch_size} at once, on {devices.describe(detector.device)}{each}."
     )
-    return Scene(detector, dataset, config, classes, warnings)
+    return EvaluationTask(detector, dataset, config, classes, warnings)
 
 
-def find(scene: Scene, context: RunContext) -> Found | None:
+def find(scene: EvaluationTask, context: RunContext) -> Found | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
     found = detect(
@@ -131,7 +131,7 @@ def find(scene: Scene, context: RunContext) -> Found | None:
     return found
 
 
-def _refuse_nan(found: Found, scene: Scene) -> None:
+def _refuse_nan(found: Found, scene: EvaluationTask) -> None:
     broken = ~(np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1))
     if broken.any():
         first = scene.dataset.images[found.images[np.argmax(broken)]]
@@ -143,7 +143,7 @@ def _refuse_nan(found: Found, scene: Scene) -> None:
         )
 
 
-def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
+def score(scene: EvaluationTask, spec: ExperimentSpec, found: Found) -> EvaluationResult:
     """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
     given = spec.evaluate.conf_threshold
     found = found.at(found.scores.astype(np.float64) >= given)
@@ -151,8 +151,8 @@ def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
     scorer = Scorer(scene.dataset, list(scene.classes), most)
     evaluated = scorer.evaluated(found)
     stats = scorer.stats(evaluated)
-    scored = Boxes.found(found.at(np.isin(found.labels, list(scene.classes))))
-    truth = Boxes.true(scene.dataset)
+    scored = BoxSet.found(found.at(np.isin(found.labels, list(scene.classes))))
+    truth = BoxSet.true(scene.dataset)
     truth = truth.at(np.isin(truth.labels, list(scene.classes)))
     made = statistics(
         scored,
@@ -164,11 +164,11 @@ def score(scene: Scene, spec: ExperimentSpec, found: Found) -> Outcome:
         most,
     )
     lines = coco_lines(stats, most)
-    return Outcome(Metrics.from_coco(stats), lines, made, found, scored, truth)
+    return EvaluationResult(Metrics.from_coco(stats), lines, made, found, scored, truth)
 
 
 def write(
-    scene: Scene, outcome: Outcome, spec: ExperimentSpec, context: RunContext
+    scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
 ) -> list[Artifact]:
     """The three files, published."""
     folder = context.output.dir
@@ -194,7 +194,7 @@ def _write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _settings(scene: Scene, spec: ExperimentSpec) -> dict[str, Any]:
+def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, Any]:
     """What the numbers depend on besides model and data."""
     augmentation = scene.config.augmentation
     return {
@@ -209,11 +209,11 @@ def _settings(scene: Scene, spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
-def _shown(scene: Scene, outcome: Outcome, place: int) -> page.Shown:
+def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
     image, counts = scene.dataset.images[place], outcome.statistics.mistakes
     names = scene.dataset.class_names
     drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
-    return page.Shown(
+    return page.MistakePicture(
         image.file.name,
         pictures.draw(image, drawn),
         int(counts.right[place]),
@@ -223,7 +223,7 @@ def _shown(scene: Scene, outcome: Outcome, place: int) -> page.Shown:
     )
 
 
-def _verdict(scene: Scene, outcome: Outcome, spec: ExperimentSpec) -> str:
+def _verdict(scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
     file, dataset, given = scene.detector.info.file, scene.dataset, spec.evaluate.conf_threshold
     precision = f", {file.precision}" if file.precision else ""
     said = [

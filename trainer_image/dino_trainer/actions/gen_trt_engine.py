@@ -31,7 +31,7 @@ from dino_trainer.storage.files import replacing, sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 from dino_trainer.tensorrt import build, engine_metadata, gpu, latency, python_api
-from dino_trainer.tensorrt.engine_metadata import EngineMetadata, Source
+from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
 from dino_trainer.tensorrt.precision import is_quantized
 from dino_trainer.tensorrt.python_api import Engine
@@ -48,7 +48,7 @@ _UNCHECKED = f"{ENGINE_FILE}.unchecked"
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltEngine:
     """An engine that is not published yet."""
 
     path: Path
@@ -109,7 +109,7 @@ def _make(
     here: Gpu,
     version: str,
     into: Path,
-) -> Made:
+) -> BuiltEngine:
     """Builds the engine as the file `into`, and loads it."""
     config, info = spec.gen_trt_engine.tensorrt, reference.info
     graph = ir.load(reference.path)
@@ -128,7 +128,7 @@ def _make(
         memory=here.memory,
         driver=here.driver,
         cuda=here.cuda,
-        onnx=Source(info.file.uri, info.file.sha256, info.file.precision),
+        onnx=OnnxSource(info.file.uri, info.file.sha256, info.file.precision),
         batch=batches.all,
         workspace=config.workspace_size << 20,
         props=props,
@@ -143,7 +143,7 @@ def _make(
     )
     engine = Engine(plan, context.reporter.event)
     context.reporter.event(f"{ENGINE_FILE}: {human_bytes(len(plan))}, {engine.layers} layers.")
-    return Made(into, described, as_detector(engine, described, file, here.device))
+    return BuiltEngine(into, described, as_detector(engine, described, file, here.device))
 
 
 def _build(
@@ -224,7 +224,9 @@ def _failed(
     )
 
 
-def _published(made: Made, found: Comparison, spec: ExperimentSpec, context: RunContext) -> Result:
+def _published(
+    made: BuiltEngine, found: Comparison, spec: ExperimentSpec, context: RunContext
+) -> Result:
     """The engine and its description, with the latencies."""
     timings = time_batches(made.detector, latency.CLOCK)
     for line in latency.table(timings):

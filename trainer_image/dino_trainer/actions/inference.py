@@ -5,7 +5,7 @@ from __future__ import annotations
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_api.result import Artifact, Dataset, Result
-from dino_trainer.data.pictures import Gathered, find_pictures
+from dino_trainer.data.pictures import PictureListing, find_pictures
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
@@ -69,7 +69,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
 
 
-def gather(spec: ExperimentSpec, context: RunContext) -> Gathered:
+def gather(spec: ExperimentSpec, context: RunContext) -> PictureListing:
     """The images to look at. Raises InvalidDataset where there are none."""
     sources = spec.dataset.infer_data_sources
     folders = sources.image_dir if sources else []
@@ -94,7 +94,9 @@ def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
     return info.class_names
 
 
-def about(detector: Detector, tally: Tally, threshold: float, found: Gathered) -> dict[str, object]:
+def about(
+    detector: Detector, tally: Tally, threshold: float, found: PictureListing
+) -> dict[str, object]:
     """What predictions.json says about itself."""
     file = detector.info.file
     return {
@@ -106,13 +108,13 @@ def about(detector: Detector, tally: Tally, threshold: float, found: Gathered) -
     }
 
 
-def said(tally: Tally, found: Gathered) -> str:
+def said(tally: Tally, found: PictureListing) -> str:
     """What came out, in a sentence or two."""
     text = f"{tally.total:,} objects in {tally.read:,} images, {tally.empty:,} of them without any."
     return " ".join([text, *odd(tally, found)])
 
 
-def odd(tally: Tally, found: Gathered) -> list[str]:
+def odd(tally: Tally, found: PictureListing) -> list[str]:
     """What was left out, one sentence each."""
     sentences = [text for text in (skipped(tally), found.said) if text]
     if tally.nameless:

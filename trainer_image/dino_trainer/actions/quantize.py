@@ -46,7 +46,7 @@ _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 
 @dataclass(frozen=True)
-class Scene:
+class QuantizationTask:
     """The ONNX file that was given, and the images. shown, scored: what both files are compared on,
     and how."""
 
@@ -58,7 +58,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Made:
+class QuantizedFile:
     """A file that was compared with the one it was made from.
 
     summary: what it costs and gains. remedy: where its gate does not hold. page: report.html for a
@@ -98,7 +98,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         unchecked.unlink(missing_ok=True)
 
 
-def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
+def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """An ONNX file whose costly layers compute in INT8. path: where it is written."""
     scene = prepare(spec, context)
     done = make(scene, spec, context, path)
@@ -108,7 +108,7 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     )
     if not done.for_cpu:
         context.reporter.event(elsewhere())
-    return Made(
+    return QuantizedFile(
         candidate.info.file,
         found,
         summary(found, spec.quantize.device),
@@ -121,7 +121,7 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     )
 
 
-def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
+def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """A checkpoint whose weights are stored as INT8. path: where it is written."""
     uri = model_uri(spec, Action.QUANTIZE)
     if format_of(uri) != "checkpoint":
@@ -143,7 +143,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     candidate = open_checkpoint(path, file, spec, reference.device)
     config = config_for(reference.info, spec, spec.quantize)
     found = measure(reference, candidate, shown, scored, config, spec, context)
-    return Made(
+    return QuantizedFile(
         candidate.info.file,
         found,
         f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} "
@@ -153,7 +153,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> Made:
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
+def prepare(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
     """Reads the file and the data, and says what is doubtful about them."""
     uri = model_uri(spec, Action.QUANTIZE)
     if format_of(uri) != "onnx":
@@ -175,7 +175,7 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> Scene:
     config = config_for(reference.info, spec, spec.quantize)
     shown = _tested(calibration, spec, context)
     scored = scoring(spec, shown.dataset, context)
-    return Scene(reference, config, calibration, shown, scored)
+    return QuantizationTask(reference, config, calibration, shown, scored)
 
 
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
@@ -191,7 +191,9 @@ def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext)
     return Pictures(calibration, said)
 
 
-def make(scene: Scene, spec: ExperimentSpec, context: RunContext, into: Path) -> Quantized:
+def make(
+    scene: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
+) -> Quantized:
     """Writes the quantized file, which nobody has looked at yet."""
     section, info = spec.quantize, scene.reference.info
     count = len(scene.calibration.images)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dino_api.actions import ACTIONS, Data
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import TRAINS, Action
-from dino_trainer.distributed.launcher import Shape
+from dino_trainer.distributed.launcher import Topology
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.results.output import Output
 from dino_trainer.spec.needs import annotated
@@ -50,7 +50,7 @@ def _model(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
 
 def _training(spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
     train = spec.train
-    processes = Shape.of(train).size
+    processes = Topology.of(train).size
     device = f"{train.num_gpus} GPU" if train.num_gpus else "the CPU"
     if processes > 1:
         device = f"each of {processes} {'GPUs' if train.num_gpus else 'processes'}"

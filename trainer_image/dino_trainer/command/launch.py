@@ -29,7 +29,7 @@ from dino_trainer.command.previous_run import (
     still_holds,
     told_apart,
 )
-from dino_trainer.distributed.launcher import Shape, is_rank, supervise
+from dino_trainer.distributed.launcher import Topology, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure
 from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError, failure_of
@@ -110,7 +110,7 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
         opened.terminal.line(f"Nothing to do: {where} is the result of this very spec.")
         write_termination(earlier.model_copy(update={"folder": folder_of(opened.output)}))
         return 0
-    shape = Shape.of(shape_section(opened.spec, action))
+    shape = Topology.of(shape_section(opened.spec, action))
     if shape.size > 1:
         return _launch_ranks(shape, opened, [action, "-e", str(spec_path), *overrides])
     return _launch_here(opened)
@@ -156,7 +156,7 @@ def _launch_here(opened: _Opened) -> int:
     return code
 
 
-def _launch_ranks(shape: Shape, opened: _Opened, arguments: Sequence[str]) -> int:
+def _launch_ranks(shape: Topology, opened: _Opened, arguments: Sequence[str]) -> int:
     """In processes of their own; the first node's launcher reports for all."""
     say = opened.terminal.line
     say(f"Running in {shape.size} processes, {shape.local} of them here.")

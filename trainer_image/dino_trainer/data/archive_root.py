@@ -7,7 +7,7 @@ from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
-from dino_trainer.data.image_store import Index, Packed
+from dino_trainer.data.image_store import ArchivedImages, Index
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import stem
 
@@ -24,7 +24,7 @@ def image_root(index: Index, archive_name: str, file_names: Collection[str]) -> 
     probes = list(islice(file_names, _PROBES))
     candidates = ["images", stem(archive_name), ""]
     for root in candidates:
-        if any(Packed(Path(), index, root).find(probe) for probe in probes):
+        if any(ArchivedImages(Path(), index, root).find(probe) for probe in probes):
             return root
     wanted = set(map(composed, file_names))
     found = _roots(index, wanted)

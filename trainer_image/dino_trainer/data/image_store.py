@@ -151,7 +151,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Packed:
+class ArchivedImages:
     """Images inside the archive `tar`, below its folder `root` ("" for all of it).
 
     called: what people call the archive.

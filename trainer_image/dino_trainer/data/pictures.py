@@ -53,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class PictureListing:
     """What sources hold. left_out: the paths of files that do not end as images do. lost: of those
     that do, and are no files: links that lead nowhere, and the like."""
 
@@ -76,7 +76,7 @@ class Gathered:
 
 def find_pictures(
     sources: Sequence[str], into: Path, say: Say, stop: threading.Event | None = None
-) -> Gathered:
+) -> PictureListing:
     """The images of all sources, source after source; copied here where they lie elsewhere.
 
     sources: folders, archives (.tar.gz, .tgz, .tar), or either of them on S3. Several sources that
@@ -94,15 +94,15 @@ def find_pictures(
     paths = [picture.path for one in found for picture in one.pictures]
     if len(set(paths)) < len(paths):
         found = [_under(label, one) for label, one in zip(_labels(sources), found, strict=True)]
-    return Gathered(
+    return PictureListing(
         [picture for one in found for picture in one.pictures],
         tuple(path for one in found for path in one.left_out),
         tuple(path for one in found for path in one.lost),
     )
 
 
-def _under(label: str, found: Gathered) -> Gathered:
-    return Gathered(
+def _under(label: str, found: PictureListing) -> PictureListing:
+    return PictureListing(
         [replace(picture, path=f"{label}/{picture.path}") for picture in found.pictures],
         tuple(f"{label}/{path}" for path in found.left_out),
         tuple(f"{label}/{path}" for path in found.lost),
@@ -125,7 +125,7 @@ def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
     return keyed, path  # the path itself, where only the case or zeros differ
 
 
-def _pictures_of(source: str, work: Work) -> Gathered:
+def _pictures_of(source: str, work: Work) -> PictureListing:
     store, paths = _store_of(source, work)
     shown = in_order(path for path in paths if not is_hidden(path))
     files = [(path, store.find(path)) for path in filter(is_picture, shown)]
@@ -139,7 +139,7 @@ def _pictures_of(source: str, work: Work) -> Gathered:
             f"{source} holds no image: no file there ends in .jpg, .png or the like{others}.",
             "Name a folder or an archive of images.",
         )
-    return Gathered(pictures, left_out, lost)
+    return PictureListing(pictures, left_out, lost)
 
 
 def _files(paths: Sequence[str]) -> str:

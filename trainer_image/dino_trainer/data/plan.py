@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dino_trainer.data.random_streams import ORDER, seed_of
-from dino_trainer.data.sizes import Padding, by_size, padding
+from dino_trainer.data.sizes import PaddingCost, by_size, padding
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Position:
         return Position(self.epoch, self.seen + taken, cuts)
 
 
-class Sizes(Protocol):
+class ImageSizes(Protocol):
     """Tells the size of each picture in an epoch, int[n, 2] as height and width."""
 
     def of(self, epoch: int) -> np.ndarray: ...
@@ -105,7 +105,7 @@ class TrainPlan:
     accumulate: int = 1
     world: int = 1
     start: Position = Position()
-    sizes: Sizes | None = None
+    sizes: ImageSizes | None = None
     micro_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -179,7 +179,7 @@ class TrainPlan:
             return left[seen:].tolist()
         return self._by_size(left, epoch, self.sizes.of(epoch)).tolist()
 
-    def padding(self) -> Padding | None:
+    def padding(self) -> PaddingCost | None:
         """The padding of the epoch at `start`, all of it, micro-batches aside; None unplanned.
 
         It takes as long as the planning of an epoch: 1 to 2 s for 100,000 images.

@@ -19,7 +19,7 @@ from dino_trainer.data.transforms import Size, draw_train
 MULTIPLE = 32
 
 
-class Stored(Protocol):
+class AnnotatedSize(Protocol):
     """An image as its annotation describes it."""
 
     @property
@@ -29,7 +29,7 @@ class Stored(Protocol):
 
 
 def planned(
-    images: Sequence[Stored], config: AugmentationConfig, seed: int
+    images: Sequence[AnnotatedSize], config: AugmentationConfig, seed: int
 ) -> "PlannedSizes | None":
     """The sizes to plan with; None where that is off, or all pictures have one size anyway."""
     alike = config.fixed_size is not None or config.fixed_random_crop is not None
@@ -105,14 +105,14 @@ def _area(sides: np.ndarray, order: np.ndarray, middle: int) -> int:
 
 
 @dataclass(frozen=True)
-class Padding:
+class PaddingCost:
     """What padding costs. share: of all pixels. shapes: how many different ones batches have."""
 
     share: float
     shapes: int
 
 
-def padding(sizes: np.ndarray, batch: int, multiple: int = MULTIPLE) -> Padding:
+def padding(sizes: np.ndarray, batch: int, multiple: int = MULTIPLE) -> PaddingCost:
     """The padding of pictures of `sizes`, int[n, 2], put `batch` at a time into batches.
 
     multiple: what the sides of a batch are multiples of.
@@ -120,6 +120,6 @@ def padding(sizes: np.ndarray, batch: int, multiple: int = MULTIPLE) -> Padding:
     groups = sizes[: len(sizes) // batch * batch].astype(np.int64).reshape(-1, batch, 2)
     shapes = -(-groups.max(axis=1) // multiple) * multiple
     pixels = int(groups.prod(axis=2).sum())
-    return Padding(
+    return PaddingCost(
         1 - pixels / (batch * int(shapes.prod(axis=1).sum())), len(np.unique(shapes, axis=0))
     )

@@ -26,7 +26,7 @@ from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.byte_streams import FetchedInParts
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.coco_file import Outline, read_outline
-from dino_trainer.data.image_store import Folder, ImageStore, Index, Packed, Unseen
+from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, Unseen
 from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name
 from dino_trainer.data.staging_context import Work, key_of
@@ -154,7 +154,7 @@ def is_packed(uri: str) -> bool:
     return is_archive(uri) and (is_remote(uri) or not local_path(uri).is_dir())
 
 
-def packed(uri: str, work: Work) -> tuple[Packed, str]:
+def packed(uri: str, work: Work) -> tuple[ArchivedImages, str]:
     """An archive's content, and the archive's SHA-256. Failures as of `stage`."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
@@ -173,10 +173,10 @@ def packed(uri: str, work: Work) -> tuple[Packed, str]:
         cache.keep(scratch / "index.json", f"indexes/{digest}.json")
         tar = cache.keep(tar, f"content/{digest}.tar")
         cache.write_note(key, note)
-    return Packed(tar, index, called=uri), digest
+    return ArchivedImages(tar, index, called=uri), digest
 
 
-def _known(cache: Cache, key: str, uri: str) -> tuple[Packed, str] | None:
+def _known(cache: Cache, key: str, uri: str) -> tuple[ArchivedImages, str] | None:
     """What an archive was taken in as before, by anybody.
 
     Nobody waits until a disk has written everything: after a power cut some may be missing, which
@@ -188,7 +188,7 @@ def _known(cache: Cache, key: str, uri: str) -> tuple[Packed, str] | None:
     if not tar.is_file() or tar.stat().st_size != size:
         return None
     index = Index.read(cache.path(f"indexes/{digest}.json"))
-    return (Packed(tar, index, called=uri), digest) if index else None
+    return (ArchivedImages(tar, index, called=uri), digest) if index else None
 
 
 def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tuple[str, Index]:

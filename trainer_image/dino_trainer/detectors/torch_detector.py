@@ -26,7 +26,7 @@ from dino_trainer.model.precision import autocast
 from dino_trainer.model.weights import PACKED, our_name
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import ModelInfo, check_structure
-from dino_trainer.model_files.int8_weights import read_packed
+from dino_trainer.model_files.int8_weights import read_int8_weights
 
 _HEAD = "decoder.class_head.0.bias"
 
@@ -120,7 +120,7 @@ def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]
         content = {}  # the published code's pickles hold more, which the reader below knows
     try:
         if "spec" in content and PACKED in content:
-            return content, read_packed(content).state()
+            return content, read_int8_weights(content).state()
         if "spec" in content and "model" in content:
             return content, content.get("ema") or content["model"]
         return {}, read_state(path)

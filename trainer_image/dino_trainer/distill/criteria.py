@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def l1(student: Tensor, teacher: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def kl_of_channels(student: Tensor, teacher: Tensor) -> Tensor:
     return (wanted.exp() * (wanted - F.log_softmax(student, -1))).sum(-1)
 
 
-def mean_of_channels(criterion: Criterion) -> Criterion:
+def mean_of_channels(criterion: Distance) -> Distance:
     """The same per channel: features of any width then weigh the same."""
 
     def mean(student: Tensor, teacher: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ def mean_of_channels(criterion: Criterion) -> Criterion:
     return mean
 
 
-OF_LOGITS: dict[str, Criterion] = {"KL": kl_of_classes, "L1": l1, "L2": l2}
-OF_BOXES: dict[str, Criterion] = {"L1": l1, "L2": l2}
-OF_FEATURES: dict[str, Criterion] = {
+OF_LOGITS: dict[str, Distance] = {"KL": kl_of_classes, "L1": l1, "L2": l2}
+OF_BOXES: dict[str, Distance] = {"L1": l1, "L2": l2}
+OF_FEATURES: dict[str, Distance] = {
     "KL": kl_of_channels,
     "L1": mean_of_channels(l1),
     "L2": mean_of_channels(l2),

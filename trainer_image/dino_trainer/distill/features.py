@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from dino_trainer.distill.bindings import OF_FEATURES, Inner
 from dino_trainer.errors import invalid_spec
 
-Outputs = Mapping[str, list[Any]]
+ModuleOutputs = Mapping[str, list[Any]]
 
 
 @contextmanager
-def captured(model: nn.Module, names: Sequence[str]) -> Iterator[Outputs]:
+def captured(model: nn.Module, names: Sequence[str]) -> Iterator[ModuleOutputs]:
     """What the modules `names` return within the block, by name, once for each time they run.
 
     The hooks are gone after the block: they neither add up over steps nor reach copies of the
@@ -46,7 +46,7 @@ def _keep(into: list[Any], module: nn.Module, inputs: Any, output: Any) -> None:
 class Comparison(nn.Module):
     """One binding of modules. Trains a linear projection of each pair that differs in shape."""
 
-    def __init__(self, inner: Inner, mine: Outputs, theirs: Outputs) -> None:
+    def __init__(self, inner: Inner, mine: ModuleOutputs, theirs: ModuleOutputs) -> None:
         """`mine` and `theirs`: what the modules returned for the same picture, once.
 
         Raises:
@@ -77,7 +77,7 @@ class Comparison(nn.Module):
                 for x, y in zip(one, other, strict=True)
             )
 
-    def forward(self, mine: Outputs, theirs: Outputs, padding: Padding) -> Tensor:
+    def forward(self, mine: ModuleOutputs, theirs: ModuleOutputs, padding: PaddingMask) -> Tensor:
         """Return float32[b], the difference of each image: mean over its places, and over pairs."""
         pairs = [
             pair
@@ -91,7 +91,7 @@ class Comparison(nn.Module):
         return torch.stack(each).mean(0)
 
     def _of_pair(
-        self, project: nn.Module, mine: Tensor, theirs: Tensor, padding: Padding
+        self, project: nn.Module, mine: Tensor, theirs: Tensor, padding: PaddingMask
     ) -> Tensor:
         if mine.dim() == 4 and mine.shape[2:] != theirs.shape[2:]:
             theirs = F.interpolate(theirs.float(), mine.shape[2:], mode="bilinear", antialias=True)
@@ -102,7 +102,7 @@ class Comparison(nn.Module):
         return (difference * valid).sum(1) / valid.sum(1).clamp(min=1)
 
 
-class Padding:
+class PaddingMask:
     """Which places of feature maps, and of the encoder's tokens, lie in the picture.
 
     Args:

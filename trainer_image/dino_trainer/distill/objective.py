@@ -14,7 +14,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch
 from dino_trainer.distill.assignment import Detected, assign
 from dino_trainer.distill.bindings import CRITERIA, LEVELS, Bindings
-from dino_trainer.distill.features import Comparison, Outputs, Padding, captured
+from dino_trainer.distill.features import Comparison, ModuleOutputs, PaddingMask, captured
 from dino_trainer.distill.teacher import Teacher
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Criterion, Dino, Predictions
@@ -96,9 +96,11 @@ class Distillation(LossOf):
             differences.append(binding.weight * (each * found.weights).sum())
         return differences
 
-    def of_features(self, mine: Outputs, theirs: Outputs, mask: Tensor | None) -> list[Tensor]:
+    def of_features(
+        self, mine: ModuleOutputs, theirs: ModuleOutputs, mask: Tensor | None
+    ) -> list[Tensor]:
         """Return float32[] of each binding of modules: weight x difference, summed over images."""
-        padding = Padding(mask, [_size(mine[f"{LEVELS}.{at}"]) for at in range(self._levels)])
+        padding = PaddingMask(mask, [_size(mine[f"{LEVELS}.{at}"]) for at in range(self._levels)])
         return [
             comparison.inner.weight * comparison(mine, theirs, padding).sum()
             for comparison in self.extra.values()

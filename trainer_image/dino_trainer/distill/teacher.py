@@ -14,7 +14,7 @@ from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.distill.assignment import Detected, detections
-from dino_trainer.distill.features import Outputs, captured
+from dino_trainer.distill.features import ModuleOutputs, captured
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Dino
 from dino_trainer.model.precision import autocast
@@ -28,7 +28,7 @@ class Seen:
     """What the teacher makes of a batch. features: outputs of its bound modules, by name."""
 
     found: Detected
-    features: Outputs
+    features: ModuleOutputs
 
 
 class Teacher(nn.Module):

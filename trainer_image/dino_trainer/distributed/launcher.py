@@ -18,7 +18,7 @@ from typing import Any
 
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
-from dino_trainer.distributed.meeting import ManyNodes, Meeting, OneNode, Verdict
+from dino_trainer.distributed.meeting import AttemptEnd, ManyNodes, Meeting, OneNode
 from dino_trainer.distributed.processes import CGROUPS, Ending, Processes
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.storage.store import Say
@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Shape:
+class Topology:
     """How many processes, and which of the nodes this is."""
 
     nodes: int
@@ -45,7 +45,7 @@ class Shape:
     local: int
 
     @classmethod
-    def of(cls, section: Any, env: Mapping[str, str] = os.environ) -> Shape:
+    def of(cls, section: Any, env: Mapping[str, str] = os.environ) -> Topology:
         """One process per GPU, or `num_processes` where there is none.
 
         section: `train` or `evaluate` of a spec, or None for what always is one process.
@@ -80,7 +80,7 @@ def is_rank(env: Mapping[str, str] = os.environ) -> bool:
 
 
 def supervise(
-    shape: Shape, arguments: Sequence[str], run_id: str, stop: threading.Event, say: Say
+    shape: Topology, arguments: Sequence[str], run_id: str, stop: threading.Event, say: Say
 ) -> Failure | None:
     """Runs `dino <arguments>` as the ranks of this node; returns why they failed, if they did."""
     command = [sys.executable, "-m", "dino_trainer", *arguments]
@@ -96,7 +96,7 @@ def supervise(
 class Supervisor:
     """The launcher of one node."""
 
-    shape: Shape
+    shape: Topology
     command: Sequence[str]
     place: OneNode | ManyNodes
     stop: threading.Event
@@ -119,16 +119,16 @@ class Supervisor:
             self.say(f"{verdict.failure.message} All processes start again from the checkpoint.")
         return verdict and verdict.failure
 
-    def _attempt(self, last: bool) -> Verdict | None:
+    def _attempt(self, last: bool) -> AttemptEnd | None:
         try:
             if self.stop.is_set():
                 raise TrainerError(FailureReason.PREEMPTED, "Stopped on request between attempts.")
             meeting = self.place.meet(self.stop)
         except TrainerError as error:
-            return Verdict(error.as_failure(), again=False)
+            return AttemptEnd(error.as_failure(), again=False)
         processes = Processes(self.command, self._envs(meeting), self.cgroups)
         try:
-            return Watch(self, processes, meeting, last).until_the_end()
+            return Attempt(self, processes, meeting, last).until_the_end()
         finally:
             processes.close()
             meeting.leave()
@@ -145,7 +145,7 @@ class Supervisor:
         ]
 
 
-class Watch:
+class Attempt:
     """One attempt: from started ranks to a verdict, with no rank left running."""
 
     def __init__(
@@ -154,12 +154,12 @@ class Watch:
         self._processes, self._meeting = processes, meeting
         self._stop, self._shape = supervisor.stop, supervisor.shape
         self._may_restart = not last
-        self._verdict: Verdict | None = None
+        self._verdict: AttemptEnd | None = None
         self._forwarded = False
         self._ending_since: float | None = None
         self._asked = False
 
-    def until_the_end(self) -> Verdict | None:
+    def until_the_end(self) -> AttemptEnd | None:
         """None if all ranks succeeded."""
         while True:
             self._processes.poll()
@@ -171,22 +171,22 @@ class Watch:
             self._press()
             time.sleep(_POLL_SECONDS)
 
-    def _judge(self) -> Verdict | None:
+    def _judge(self) -> AttemptEnd | None:
         """What ends this attempt, as soon as it is certain."""
         if self._meeting.verdict:
             return self._meeting.verdict
         failed = self._processes.failed
         if why := next((ending for ending in failed if ending.tells_why), None):
-            verdict = Verdict(self._named(why), self._again(why))
+            verdict = AttemptEnd(self._named(why), self._again(why))
             self._meeting.post(verdict)
             return verdict
         if silent := self._meeting.lost:
-            return Verdict(peer_lost(f"{silent} does not answer any more").as_failure(), False)
+            return AttemptEnd(peer_lost(f"{silent} does not answer any more").as_failure(), False)
         if self._processes.running or not failed:
             return None
         stopped = [e for e in failed if e.failure.reason == FailureReason.PREEMPTED]
         if stopped or self._meeting.alone or self._since_the_end() > REASON_SECONDS:
-            return Verdict((stopped or failed)[0].failure, again=False)
+            return AttemptEnd((stopped or failed)[0].failure, again=False)
         return None
 
     def _again(self, why: Ending) -> bool:

@@ -36,7 +36,7 @@ _DONE = b"done"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AttemptEnd:
     """Why this attempt ends, on all nodes, and whether all ranks start again."""
 
     failure: Failure
@@ -46,7 +46,7 @@ class Verdict:
         return json.dumps({"failure": self.failure.to_dict(), "again": self.again})
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Verdict:
+    def from_json(cls, text: str | bytes) -> AttemptEnd:
         plain = json.loads(text)
         return cls(Failure.model_validate(plain["failure"]), plain["again"])
 
@@ -56,7 +56,7 @@ class Meeting:
     """One attempt of all nodes. `env` leads its ranks to each other; this one has one node only."""
 
     env: dict[str, str]
-    verdict: Verdict | None = None
+    verdict: AttemptEnd | None = None
 
     @property
     def lost(self) -> str:
@@ -68,7 +68,7 @@ class Meeting:
         """Whether no other node could know more."""
         return True
 
-    def post(self, verdict: Verdict) -> None:
+    def post(self, verdict: AttemptEnd) -> None:
         """Tells all nodes; the first verdict counts."""
         self.verdict = self.verdict or verdict
 
@@ -192,7 +192,7 @@ class SharedMeeting(Meeting):
         super().__init__(env)
         self._store, self._index = store, index
         self._others = [node for node in range(nodes) if node != index]
-        self._outbox: Verdict | None = None
+        self._outbox: AttemptEnd | None = None
         self._leaving = threading.Event()
         now = time.monotonic()
         self._answered = now
@@ -212,7 +212,7 @@ class SharedMeeting(Meeting):
     def alone(self) -> bool:
         return False
 
-    def post(self, verdict: Verdict) -> None:
+    def post(self, verdict: AttemptEnd) -> None:
         self._outbox = verdict
 
     def leave(self) -> None:
@@ -240,7 +240,7 @@ class SharedMeeting(Meeting):
             self._store.compare_set("verdict", "", self._outbox.to_json())
             self._outbox = None
         if self.verdict is None and self._store.check(["verdict"]):
-            self.verdict = Verdict.from_json(self._store.get("verdict"))
+            self.verdict = AttemptEnd.from_json(self._store.get("verdict"))
         for node in self._others:
             key = f"beat/{node}"
             value = self._store.get(key) if self._store.check([key]) else b""

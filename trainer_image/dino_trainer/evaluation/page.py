@@ -10,7 +10,7 @@ import numpy as np
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
 from dino_trainer.pages import chart, render
-from dino_trainer.scoring.operating import Point
+from dino_trainer.scoring.operating import OperatingPoint
 from dino_trainer.scoring.statistics import ClassScore, Statistics
 
 _HEAD = (
@@ -44,7 +44,7 @@ _CONFUSIONS = 20
 
 
 @dataclass(frozen=True)
-class Shown:
+class MistakePicture:
     """A picture of an image with mistakes, a JPEG, and how many of each kind it has."""
 
     name: str
@@ -60,7 +60,7 @@ def page(
     warnings: Sequence[str],
     metrics: Metrics,
     statistics: Statistics,
-    shown: Sequence[Shown],
+    shown: Sequence[MistakePicture],
 ) -> str:
     """The whole page; plotly's script is in it, so that it opens anywhere (5 MB).
 
@@ -94,7 +94,7 @@ def _class(one: ClassScore) -> Sequence[str]:
     return (str(one.id), one.name, f"{one.truths:,}", *shares, *_point(one.best))
 
 
-def _point(point: Point | None) -> tuple[str, str, str, str]:
+def _point(point: OperatingPoint | None) -> tuple[str, str, str, str]:
     if point is None:
         return "", "", "", ""
     return (

@@ -13,15 +13,15 @@ from PIL import ImageDraw, ImageFont
 from dino_trainer.data.coco import CocoImage
 from dino_trainer.data.transforms import read_image
 from dino_trainer.evaluation.grid import name_of
-from dino_trainer.scoring.matching import Boxes
-from dino_trainer.scoring.verdict import Kind, Verdict
+from dino_trainer.scoring.matching import BoxSet
+from dino_trainer.scoring.verdict import DetectionKind, Verdict
 
 SIDE, _QUALITY = 720, 82
 # Apart for most colour-blind people (Okabe and Ito); each also says in words what it is.
 COLOURS = {
-    Kind.RIGHT: (0, 158, 115),
-    Kind.CONFUSED: (230, 159, 0),
-    Kind.FALSE: (213, 94, 0),
+    DetectionKind.RIGHT: (0, 158, 115),
+    DetectionKind.CONFUSED: (230, 159, 0),
+    DetectionKind.FALSE: (213, 94, 0),
 }
 MISSED, CROWD = (86, 180, 233), (170, 170, 170)
 
@@ -36,7 +36,7 @@ class Mark:
 
 
 def marks(
-    place: int, found: Boxes, truth: Boxes, verdict: Verdict, names: Sequence[str]
+    place: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
 ) -> list[Mark]:
     """What to draw on the image at `place`, the mistakes last, as they matter most."""
     made = [
@@ -44,7 +44,7 @@ def marks(
         for at in np.flatnonzero((truth.images == place) & truth.crowd)
     ]
     own = np.flatnonzero(found.images == place)
-    for kind in (Kind.RIGHT, Kind.FALSE, Kind.CONFUSED):
+    for kind in (DetectionKind.RIGHT, DetectionKind.FALSE, DetectionKind.CONFUSED):
         made += [
             Mark(found.boxes[at], COLOURS[kind], _text(at, found, truth, verdict, names))
             for at in own[verdict.kinds[own] == kind][::-1]
@@ -56,9 +56,9 @@ def marks(
     return made
 
 
-def _text(at: int, found: Boxes, truth: Boxes, verdict: Verdict, names: Sequence[str]) -> str:
+def _text(at: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]) -> str:
     said = f"{name_of(names, int(found.labels[at]))} {found.scores[at]:.2f}"
-    if verdict.kinds[at] != Kind.CONFUSED:
+    if verdict.kinds[at] != DetectionKind.CONFUSED:
         return said
     is_a = name_of(names, int(truth.labels[verdict.partners[at]]))
     return f"{said}, is {is_a}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_trainer.scoring.detection import Found
-from dino_trainer.scoring.matching import Boxes
+from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.storage.files import replacing
 
 _AT_ONCE = 20_000
@@ -23,18 +23,18 @@ def write_predictions(path: Path, found: Found, image_ids: Sequence[int]) -> Non
     """
     with replacing(path) as aside, aside.open("w", encoding="ascii") as file:
         lead = "[\n"
-        for part in _parts(Boxes.found(found)):
+        for part in _parts(BoxSet.found(found)):
             file.write(lead + ",\n".join(_lines(part, image_ids)))
             lead = ",\n"
         file.write("[]\n" if lead == "[\n" else "\n]\n")
 
 
-def _parts(boxes: Boxes) -> Iterator[Boxes]:
+def _parts(boxes: BoxSet) -> Iterator[BoxSet]:
     for start in range(0, len(boxes), _AT_ONCE):
         yield boxes.at(np.arange(start, min(start + _AT_ONCE, len(boxes))))
 
 
-def _lines(boxes: Boxes, image_ids: Sequence[int]) -> Iterator[str]:
+def _lines(boxes: BoxSet, image_ids: Sequence[int]) -> Iterator[str]:
     images = [image_ids[place] for place in boxes.images.tolist()]
     rows = zip(
         images, boxes.labels.tolist(), boxes.boxes.tolist(), boxes.scores.tolist(), strict=True

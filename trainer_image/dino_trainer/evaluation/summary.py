@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dino_api.result import Metrics, ModelFile
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.scoring.detection import MOST_DETECTIONS
-from dino_trainer.scoring.operating import Point
+from dino_trainer.scoring.operating import OperatingPoint
 from dino_trainer.scoring.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
 
 SCHEMA = 1
@@ -77,7 +77,7 @@ def _data(dataset: CocoDataset) -> dict[str, Any]:
     return data
 
 
-def _point(point: Point | None) -> dict[str, float] | None:
+def _point(point: OperatingPoint | None) -> dict[str, float] | None:
     if point is None:
         return None
     return {

@@ -25,7 +25,7 @@ from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
 from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, Found, detect
-from dino_trainer.scoring.matching import NOBODY, Boxes, match
+from dino_trainer.scoring.matching import NOBODY, BoxSet, match
 from dino_trainer.scoring.scorer import Scorer
 
 # Two boxes of one class that overlap by so much are the same detection.
@@ -111,7 +111,7 @@ def matched(reference: Found, candidate: Found, iou: float = SAME_BOX) -> float 
     total = reference.scores.astype(np.float64).sum()
     if not total:
         return None
-    ours, theirs = Boxes.found(candidate), Boxes.found(reference)
+    ours, theirs = BoxSet.found(candidate), BoxSet.found(reference)
     chosen = match(ours, theirs, iou)
     return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
 

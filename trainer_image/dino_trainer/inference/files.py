@@ -23,7 +23,7 @@ from dino_trainer.storage.uris import is_remote
 PREDICTIONS = "predictions.json"
 
 
-class Sink(Protocol):
+class FileSink(Protocol):
     """Takes many small files of one kind."""
 
     def add(self, name: str, content: bytes) -> None:
@@ -33,7 +33,7 @@ class Sink(Protocol):
         """Makes safe what is not yet; what a result should list of it."""
 
 
-def open_sink(output: Output, name: str) -> Sink:
+def open_sink(output: Output, name: str) -> FileSink:
     """The folder `name` of a local output; for a remote one `name`.tar.gz, sent once at the end.
 
     Thousands of uploads would take longer than the images.
@@ -118,7 +118,7 @@ class _Entries:
         self._file.close()
 
 
-class Predictions:
+class PredictionsFile:
     """predictions.json: a COCO file whose annotations have scores.
 
     `annotations` alone is what COCO's tools call results. Entries go to the disk as they come.

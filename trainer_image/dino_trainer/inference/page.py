@@ -14,7 +14,7 @@ _SKIPPED = 200
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportPicture:
     """A picture of the report. jpeg: small, with its boxes drawn."""
 
     name: str
@@ -23,7 +23,11 @@ class Shown:
 
 
 def page(
-    verdict: str, tally: Tally, colours: Sequence[Colour], threshold: float, shown: Iterable[Shown]
+    verdict: str,
+    tally: Tally,
+    colours: Sequence[Colour],
+    threshold: float,
+    shown: Iterable[ReportPicture],
 ) -> str:
     """The whole page. verdict: what was done, in a sentence or two."""
     return render(

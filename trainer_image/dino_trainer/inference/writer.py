@@ -19,9 +19,9 @@ from PIL import Image
 from dino_api.result import Artifact
 from dino_trainer.data.pictures import Picture
 from dino_trainer.inference.drawing import Colour, draw, drawn_names, encode
-from dino_trainer.inference.files import PREDICTIONS, Predictions, label_names, open_sink
+from dino_trainer.inference.files import PREDICTIONS, PredictionsFile, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
-from dino_trainer.inference.page import Shown
+from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.stream import read_upright
 from dino_trainer.machine.devices import cores_each
 from dino_trainer.results.output import Output
@@ -51,13 +51,13 @@ class Writer:
         paths = [picture.path for picture in pictures]
         self._label_names, self._drawn_names = label_names(paths), drawn_names(paths)
         self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
-        self._predictions = Predictions(output.dir)
+        self._predictions = PredictionsFile(output.dir)
         chosen = np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures)))
         self._chosen = set(chosen.round().astype(int).tolist())
         self._threads = cores_each()
         self._pool = ThreadPoolExecutor(self._threads)
         self._pending: deque[tuple[int, Future[Drawn]]] = deque()
-        self.shown: list[Shown] = []
+        self.shown: list[ReportPicture] = []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class Writer:
         drawn = future.result()
         self._pictures.add(self._drawn_names[index], drawn.content)
         if drawn.small:
-            self.shown.append(Shown(self._all[index].path, drawn.small, drawn.objects))
+            self.shown.append(ReportPicture(self._all[index].path, drawn.small, drawn.objects))
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
         image = read_upright(self._all[index], size)

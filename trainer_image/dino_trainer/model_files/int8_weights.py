@@ -17,7 +17,7 @@ from dino_trainer.model.weights import PACKED
 
 
 @dataclass(frozen=True)
-class Packed:
+class Int8Weights:
     """The state of a model, by name.
 
     codes: int8, of the shape of the weights. scales: float32[o], of each output channel, for the
@@ -38,7 +38,7 @@ class Packed:
         return {**self.kept, **unpacked}
 
 
-def read_packed(content: Mapping[str, Any]) -> Packed:
+def read_int8_weights(content: Mapping[str, Any]) -> Int8Weights:
     """From the content of a checkpoint that has the key PACKED.
 
     Raises:
@@ -54,7 +54,7 @@ def read_packed(content: Mapping[str, Any]) -> Packed:
         whole = scale is not None and code.ndim > 0 and scale.shape == code.shape[:1]
         if code.dtype != torch.int8 or not whole:
             raise ValueError(f"its INT8 weights are damaged: {name} has no codes with a scale each")
-    return Packed(codes, scales, kept)
+    return Int8Weights(codes, scales, kept)
 
 
 def _is_map(value: Any) -> bool:

@@ -13,7 +13,7 @@ from dino_trainer.data.stage import StagedSource
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.grouped_flaws import tell_names
-from dino_trainer.preflight.images import Facts, Look
+from dino_trainer.preflight.images import Facts, ImageToCheck
 from dino_trainer.preflight.sources import Source
 from dino_trainer.storage.store import Say
 
@@ -32,7 +32,7 @@ def check_files(
     _missing(source, absent, findings)
     there = [place for place, file in enumerate(files) if file]
     looks = [
-        Look(file, width, height, store.size(name))
+        ImageToCheck(file, width, height, store.size(name))
         for file, (width, height), name in zip(files, sizes, names, strict=True)
         if file
     ]
@@ -66,7 +66,11 @@ def _bracketed(detail: str) -> str:
 
 
 def _facts(
-    staged: StagedSource, looks: list[Look], kept: Path, say: Say, stop: threading.Event | None
+    staged: StagedSource,
+    looks: list[ImageToCheck],
+    kept: Path,
+    say: Say,
+    stop: threading.Event | None,
 ) -> list[Facts]:
     note = kept / f"{staged.digest}-{images.VERSION}.json"
     if staged.fixed and (known := _read(note, len(looks))):

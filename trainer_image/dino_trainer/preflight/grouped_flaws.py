@@ -14,7 +14,7 @@ from dino_trainer.preflight.causes import LEFT_OUT
 from dino_trainer.preflight.findings import EXAMPLES, Findings
 from dino_trainer.preflight.places import At
 
-Look = Callable[[str], Hint | None]
+Explain = Callable[[str], Hint | None]
 _SHOWN = 80
 # Of files that lack what their entries leave out: told with all other files, by one who looks.
 _OF_FILES = ("image-missing", "image-unreadable")
@@ -24,7 +24,7 @@ _OF_ALL = "category-id-large"
 
 
 @dataclass
-class Gathered:
+class GroupedFlaws:
     """What the reader notes. split, label: how examples call the file, with its number.
 
     kept: by rule and kind, the first few of each; those that are told by name or id are kept whole.
@@ -57,7 +57,7 @@ class Gathered:
         """The flaws of a rule whose files are told by name."""
         return self.kept.get((rule, ""), [])
 
-    def tell(self, findings: Findings, look: Look, positions: Mapping[int, int]) -> None:
+    def tell(self, findings: Findings, look: Explain, positions: Mapping[int, int]) -> None:
         """Adds what entries say themselves. look: why a name is not there. positions: of images,
         by id."""
         for (rule, kind), kept in self.kept.items():
@@ -73,7 +73,7 @@ class Gathered:
         return replace(self.at, classes=ids)
 
     def _tell(
-        self, rule: str, kind: str, kept: list[Flaw], findings: Findings, look: Look, at: At
+        self, rule: str, kind: str, kept: list[Flaw], findings: Findings, look: Explain, at: At
     ) -> None:
         if kept[0].name:
             named = [(flaw.where, flaw.name) for flaw in kept]
@@ -93,7 +93,7 @@ def tell_names(
     label: str,
     named: Sequence[tuple[str, str]],
     findings: Findings,
-    look: Look,
+    look: Explain,
     at: At,
 ) -> None:
     """Files that are not there, those of one cause as one. named: (where, file name)."""

@@ -31,7 +31,7 @@ _CHUNK = 32
 _FEW = 200
 
 
-class Look(NamedTuple):
+class ImageToCheck(NamedTuple):
     """One image to look into, and the size that its annotations say. bytes: how large it is."""
 
     file: image_store.ImageFile
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
     flaws: tuple[tuple[str, str], ...]
 
 
-def look(one: Look) -> Facts:
+def look(one: ImageToCheck) -> Facts:
     """Reads and decodes one file that exists."""
     try:
         content = one.file.read_bytes()
@@ -88,7 +88,7 @@ def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
 
 
 def look_at_all(
-    looks: Sequence[Look], say: Say, stop: threading.Event | None = None
+    looks: Sequence[ImageToCheck], say: Say, stop: threading.Event | None = None
 ) -> list[Facts]:
     """The facts of each, in order. Raises Preempted when `stop` is set."""
     sizes = [one.bytes for one in looks]
@@ -110,7 +110,7 @@ def look_at_all(
     return [facts for job in jobs for facts in job.result()]
 
 
-def _look_at(chunk: Sequence[Look]) -> list[Facts]:
+def _look_at(chunk: Sequence[ImageToCheck]) -> list[Facts]:
     return [look(one) for one in chunk]
 
 

@@ -17,7 +17,7 @@ from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import SENTENCES, Findings
-from dino_trainer.preflight.grouped_flaws import Gathered
+from dino_trainer.preflight.grouped_flaws import GroupedFlaws
 from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
 
@@ -44,7 +44,7 @@ class Source:
     staged: StagedSource
     entries: Entries
     odd: Oddities
-    flaws: Gathered
+    flaws: GroupedFlaws
     facts: list[Facts | None] = field(default_factory=list)
 
     @property
@@ -140,14 +140,14 @@ def read_split(
     read: list[Source] = []
     for number, source in enumerate(sources):
         label = name if len(sources) == 1 else f"{name}[{number}]"
-        one = _read(Gathered(name, label), source, stage_one, findings)
+        one = _read(GroupedFlaws(name, label), source, stage_one, findings)
         read += [one] if one else []
     whole = all(one.staged.digest for one in read)
     return Split(name, read, complete=whole and len(read) == len(sources))
 
 
 def _read(
-    flaws: Gathered, source: DataSource, stage_one: StageOne, findings: Findings
+    flaws: GroupedFlaws, source: DataSource, stage_one: StageOne, findings: Findings
 ) -> Source | None:
     try:
         staged = stage_one(source)

@@ -24,7 +24,7 @@ from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
-from dino_trainer.model_files.int8_weights import Packed
+from dino_trainer.model_files.int8_weights import Int8Weights
 from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.page import whole
 from dino_trainer.quantize.skipping import skipped_by
@@ -35,7 +35,7 @@ FEWEST_WEIGHTS = 4096
 
 
 @dataclass(frozen=True)
-class Stored:
+class QuantizedWeights:
     """What was done. layers: that are INT8. skipped: that a pattern of the user keeps."""
 
     layers: tuple[str, ...]
@@ -44,7 +44,7 @@ class Stored:
 
 def quantize_weights(
     detector: TorchDetector, out_path: Path, skip_names: Sequence[str] = ()
-) -> Stored:
+) -> QuantizedWeights:
     """Writes a checkpoint with the weights of large layers as INT8.
 
     Args:
@@ -69,7 +69,7 @@ def quantize_weights(
     return done
 
 
-def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> Stored:
+def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> QuantizedWeights:
     """Which layers become INT8. where: what messages call the file. Raises InvalidSpec."""
     able = [name for name, module in model.named_modules() if _is_large(module)]
     skipped = skipped_by(skip_names, able, where)
@@ -79,7 +79,7 @@ def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> Stored:
             f"{where} has no layer of {FEWEST_WEIGHTS} weights or more left to quantize.",
             "Name fewer quantize.skip_names; without any, the model is too small to gain.",
         )
-    return Stored(layers, tuple(sorted(skipped)))
+    return QuantizedWeights(layers, tuple(sorted(skipped)))
 
 
 def _is_large(module: nn.Module) -> bool:
@@ -89,7 +89,7 @@ def _is_large(module: nn.Module) -> bool:
     return weighted and module.weight.numel() >= FEWEST_WEIGHTS
 
 
-def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Packed, str]:
+def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Int8Weights, str]:
     """The model's state, and the name of what quantized it."""
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     weights = [f"{layer}.weight" for layer in layers]
@@ -101,7 +101,7 @@ def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Packed, str]:
         rows: Any = Int8Tensor.from_hp(_rows(state.pop(name)), granularity=PerRow())
         shape = model.get_parameter(name).shape
         codes[name], scales[name] = rows.qdata.view(shape), rows.scale.flatten()
-    return Packed(codes, scales, state), f"torchao {torchao.__version__}"
+    return Int8Weights(codes, scales, state), f"torchao {torchao.__version__}"
 
 
 def _rows(weight: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _rows(weight: Tensor) -> Tensor:
     return weight.to(torch.float32).flatten(1).contiguous()
 
 
-def page(verdict: str, passed: bool, found: Comparison, done: Stored, on: str) -> str:
+def page(verdict: str, passed: bool, found: Comparison, done: QuantizedWeights, on: str) -> str:
     """report.html. on: what both were compared on."""
     said = (
         f"Both ran on {on}. Weights of the layers below are stored as INT8 with a scale "

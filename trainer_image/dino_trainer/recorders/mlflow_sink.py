@@ -31,7 +31,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-Point = tuple[str, float, int, int]  # name, value, milliseconds, step
+MetricPoint = tuple[str, float, int, int]  # name, value, milliseconds, step
 
 
 class MlflowSink:
@@ -45,7 +45,7 @@ class MlflowSink:
         self, spec: ExperimentSpec, context: RunContext, loggers: dict[str, str], step: int
     ) -> None:
         self._spec, self._context, self._loggers, self._step = spec, context, loggers, step
-        self._points: list[Point] = []
+        self._points: list[MetricPoint] = []
         self._changed = threading.Condition()
         self._outcome: str | None = None
         self._client: Any = None
@@ -91,7 +91,7 @@ class MlflowSink:
                 with self._changed:
                     self._points = (points + self._points)[-_KEPT:]
 
-    def _send(self, points: list[Point], outcome: str | None) -> None:
+    def _send(self, points: list[MetricPoint], outcome: str | None) -> None:
         client = self._client = self._client or self._connect()
         run = self._loggers[KEY]
         from mlflow.entities import Metric, Param

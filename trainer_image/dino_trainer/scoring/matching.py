@@ -21,7 +21,7 @@ NOBODY = -1
 
 
 @dataclass(frozen=True)
-class Boxes:
+class BoxSet:
     """Boxes of a data set, true or found.
 
     images: int64[n], places in the data set. labels: int64[n]. boxes: float64[n, 4], (x, y, width,
@@ -71,7 +71,7 @@ class Boxes:
 
 
 def match(
-    found: Boxes, truth: Boxes, iou: float = 0.5, *, same_class: bool = True
+    found: BoxSet, truth: BoxSet, iou: float = 0.5, *, same_class: bool = True
 ) -> NDArray[np.int64]:
     """Who found what: int64[n], the place of each detection's true box, or NOBODY.
 
@@ -102,12 +102,12 @@ def match(
     return chosen
 
 
-def ranked(boxes: Boxes) -> NDArray[np.int64]:
+def ranked(boxes: BoxSet) -> NDArray[np.int64]:
     """int64[n]: places by score, the best first, equal ones in their own order."""
     return np.argsort(-boxes.scores, kind="stable")
 
 
-def among_best(found: Boxes, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
+def among_best(found: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
     """bool[n]: whether a detection is among the `most` best of its class in its image."""
     by = np.lexsort((-found.scores, _keys(found, True)))
     ranks = np.empty(len(found), np.int64)
@@ -124,12 +124,12 @@ class _Pairs:
     overlaps: NDArray[np.float64]
 
 
-def _keys(boxes: Boxes, same_class: bool) -> NDArray[np.int64]:
+def _keys(boxes: BoxSet, same_class: bool) -> NDArray[np.int64]:
     """int64[n]: equal for boxes that may match."""
     return (boxes.images << 32) + boxes.labels if same_class else boxes.images
 
 
-def _overlapping(found: Boxes, truth: Boxes, iou: float, same_class: bool) -> _Pairs:
+def _overlapping(found: BoxSet, truth: BoxSet, iou: float, same_class: bool) -> _Pairs:
     """All pairs with an overlap of at least `iou`."""
     keys = _keys(truth, same_class)
     by_key = np.argsort(keys, kind="stable")

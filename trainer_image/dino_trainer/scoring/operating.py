@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Point:
+class OperatingPoint:
     """A threshold, and what holds with it. Shares are 0..1; 0 where nothing was found at all."""
 
     threshold: float
@@ -22,7 +22,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ThresholdCounts:
     """Right and wrong detections by threshold.
 
     thresholds: float64[k], every score that occurs, the highest first. right, wrong: int64[k],
@@ -35,7 +35,9 @@ class Tally:
     truths: int
 
     @classmethod
-    def of(cls, scores: NDArray[np.float64], hits: NDArray[np.bool_], truths: int) -> Tally:
+    def of(
+        cls, scores: NDArray[np.float64], hits: NDArray[np.bool_], truths: int
+    ) -> ThresholdCounts:
         """From detections in any order. hits: bool[n], whether each found a true box."""
         order = np.argsort(-scores, kind="stable")
         scores, right = scores[order], np.cumsum(hits[order])
@@ -48,28 +50,28 @@ class Tally:
         """float64[k]: twice the right ones as a share of all detections and all true boxes."""
         return 2 * self.right / np.maximum(self.right + self.wrong + self.truths, 1)
 
-    def best(self) -> Point | None:
+    def best(self) -> OperatingPoint | None:
         """Where F1 is largest, the highest such threshold; None where nothing right was found."""
         if not self.truths or not self.right[-1:].any():
             return None
         return self._point(int(np.argmax(self.f1)))
 
-    def at(self, threshold: float) -> Point:
+    def at(self, threshold: float) -> OperatingPoint:
         """What holds with `threshold`, which need not be a score that occurs."""
         shown = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
         if not shown:
-            return Point(threshold, 0.0, 0.0, 0.0)
+            return OperatingPoint(threshold, 0.0, 0.0, 0.0)
         point = self._point(shown - 1)
-        return Point(threshold, point.precision, point.recall, point.f1)
+        return OperatingPoint(threshold, point.precision, point.recall, point.f1)
 
     def curve(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
         """F1 at each of `thresholds`."""
         shown = np.searchsorted(-self.thresholds, -thresholds, side="right")
         return np.concatenate([[0.0], self.f1])[shown]
 
-    def _point(self, place: int) -> Point:
+    def _point(self, place: int) -> OperatingPoint:
         right, wrong = int(self.right[place]), int(self.wrong[place])
-        return Point(
+        return OperatingPoint(
             float(self.thresholds[place]),
             right / (right + wrong),
             right / self.truths if self.truths else 0.0,

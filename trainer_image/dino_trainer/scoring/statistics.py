@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.scoring.detection import MOST_DETECTIONS
-from dino_trainer.scoring.matching import NOBODY, Boxes
-from dino_trainer.scoring.operating import Point, Tally
+from dino_trainer.scoring.matching import NOBODY, BoxSet
+from dino_trainer.scoring.operating import OperatingPoint, ThresholdCounts
 from dino_trainer.scoring.verdict import (
     Hits,
     Mistakes,
@@ -72,8 +72,8 @@ class ClassScore:
     ap50: float | None
     ap75: float | None
     ar: float | None
-    best: Point | None
-    used: Point
+    best: OperatingPoint | None
+    used: OperatingPoint
     curve: NDArray[np.float64]
     f1: NDArray[np.float64]
 
@@ -88,8 +88,8 @@ class Statistics:
     """
 
     classes: tuple[ClassScore, ...]
-    best: Point | None
-    used: Point
+    best: OperatingPoint | None
+    used: OperatingPoint
     curves: NDArray[np.float64]
     f1: NDArray[np.float64]
     confusion: NDArray[np.int64]
@@ -102,8 +102,8 @@ class Statistics:
 
 
 def statistics(
-    found: Boxes,
-    truth: Boxes,
+    found: BoxSet,
+    truth: BoxSet,
     accumulated: Accumulated,
     names: Mapping[int, str],
     images: int,
@@ -136,8 +136,8 @@ def statistics(
 
 
 def _tallies(
-    found: Boxes, truth: Boxes, matched: Hits, class_ids: NDArray[np.int64]
-) -> tuple[list[Tally], Tally]:
+    found: BoxSet, truth: BoxSet, matched: Hits, class_ids: NDArray[np.int64]
+) -> tuple[list[ThresholdCounts], ThresholdCounts]:
     """Of each class, and of all together."""
     counted, partners = matched
     rows = np.flatnonzero(counted)
@@ -147,11 +147,16 @@ def _tallies(
     truths = np.searchsorted(class_ids, truth.labels[~truth.crowd])
     counts = np.bincount(truths, minlength=len(class_ids)).tolist()
     parts = zip(np.split(scores, cuts), np.split(right, cuts), counts, strict=True)
-    return [Tally.of(*part) for part in parts], Tally.of(scores, right, sum(counts))
+    return [ThresholdCounts.of(*part) for part in parts], ThresholdCounts.of(
+        scores, right, sum(counts)
+    )
 
 
 def _scores(
-    tallies: Sequence[Tally], accumulated: Accumulated, names: Mapping[int, str], threshold: float
+    tallies: Sequence[ThresholdCounts],
+    accumulated: Accumulated,
+    names: Mapping[int, str],
+    threshold: float,
 ) -> list[ClassScore]:
     precision, recall = accumulated.precision, accumulated.recall
     scores = []

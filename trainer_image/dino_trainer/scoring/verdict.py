@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.scoring.detection import MOST_DETECTIONS
-from dino_trainer.scoring.matching import NOBODY, Boxes, among_best, match
+from dino_trainer.scoring.matching import NOBODY, BoxSet, among_best, match
 
 
-class Kind(IntEnum):
+class DetectionKind(IntEnum):
     """What a detection is."""
 
     HIDDEN = 0  # below the threshold, or not among the best of its class that are scored
@@ -40,7 +40,7 @@ class Verdict:
 Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 
-def hits(found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
+def hits(found: BoxSet, truth: BoxSet, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
     """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
 
     most: that many of a class in an image count, the best ones.
@@ -54,7 +54,9 @@ def hits(found: Boxes, truth: Boxes, iou: float = 0.5, most: int = MOST_DETECTIO
     return scored & ~in_crowd, partners
 
 
-def judge(found: Boxes, truth: Boxes, within: Hits, threshold: float, iou: float = 0.5) -> Verdict:
+def judge(
+    found: BoxSet, truth: BoxSet, within: Hits, threshold: float, iou: float = 0.5
+) -> Verdict:
     """Every detection and every true box in its place.
 
     within: the `hits` of both at that `iou`, which hold for all thresholds.
@@ -62,24 +64,24 @@ def judge(found: Boxes, truth: Boxes, within: Hits, threshold: float, iou: float
     counted, partners = within
     shown = found.scores >= threshold
     partners = np.where(shown, partners, NOBODY)
-    kinds = np.full(len(found), Kind.HIDDEN)
-    kinds[shown & ~counted & (partners != NOBODY)] = Kind.CROWD
+    kinds = np.full(len(found), DetectionKind.HIDDEN)
+    kinds[shown & ~counted & (partners != NOBODY)] = DetectionKind.CROWD
     shown &= counted
-    kinds[shown] = np.where(partners[shown] != NOBODY, Kind.RIGHT, Kind.FALSE)
+    kinds[shown] = np.where(partners[shown] != NOBODY, DetectionKind.RIGHT, DetectionKind.FALSE)
     missed = ~truth.crowd
-    missed[partners[kinds == Kind.RIGHT]] = False
+    missed[partners[kinds == DetectionKind.RIGHT]] = False
 
-    rest, lost = np.flatnonzero(kinds == Kind.FALSE), np.flatnonzero(missed)
+    rest, lost = np.flatnonzero(kinds == DetectionKind.FALSE), np.flatnonzero(missed)
     across = match(found.at(rest), truth.at(lost), iou, same_class=False)
     confused = across != NOBODY
-    kinds[rest[confused]] = Kind.CONFUSED
+    kinds[rest[confused]] = DetectionKind.CONFUSED
     partners[rest[confused]] = lost[across[confused]]
     missed[lost[across[confused]]] = False
     return Verdict(kinds, partners, missed)
 
 
 def confusion(
-    found: Boxes, truth: Boxes, verdict: Verdict, class_ids: NDArray[np.int64]
+    found: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """int64[c + 1, c + 1]: true class by found class; the last of each is the background.
 
@@ -90,9 +92,9 @@ def confusion(
     table = np.zeros((background + 1, background + 1), np.int64)
     found_as = np.searchsorted(class_ids, found.labels)
     is_a = np.searchsorted(class_ids, truth.labels)
-    paired = np.isin(verdict.kinds, (Kind.RIGHT, Kind.CONFUSED))
+    paired = np.isin(verdict.kinds, (DetectionKind.RIGHT, DetectionKind.CONFUSED))
     np.add.at(table, (is_a[verdict.partners[paired]], found_as[paired]), 1)
-    np.add.at(table, (background, found_as[verdict.kinds == Kind.FALSE]), 1)
+    np.add.at(table, (background, found_as[verdict.kinds == DetectionKind.FALSE]), 1)
     np.add.at(table, (is_a[verdict.missed], background), 1)
     return table
 
@@ -121,11 +123,16 @@ class Mistakes:
         return order[self.all[order] > 0]
 
 
-def mistakes(found: Boxes, truth: Boxes, verdict: Verdict, images: int) -> Mistakes:
+def mistakes(found: BoxSet, truth: BoxSet, verdict: Verdict, images: int) -> Mistakes:
     """Counts by image, for `images` of them."""
 
-    def count(kind: Kind) -> NDArray[np.int64]:
+    def count(kind: DetectionKind) -> NDArray[np.int64]:
         return np.bincount(found.images[verdict.kinds == kind], minlength=images)
 
     missed = np.bincount(truth.images[verdict.missed], minlength=images)
-    return Mistakes(count(Kind.RIGHT), missed, count(Kind.FALSE), count(Kind.CONFUSED))
+    return Mistakes(
+        count(DetectionKind.RIGHT),
+        missed,
+        count(DetectionKind.FALSE),
+        count(DetectionKind.CONFUSED),
+    )

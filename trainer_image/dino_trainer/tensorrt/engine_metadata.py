@@ -23,7 +23,7 @@ _AGAIN = "Build the engine again with `dino gen_trt_engine`, from its ONNX file,
 
 
 @dataclass(frozen=True)
-class Source:
+class OnnxSource:
     """The ONNX file that an engine was built from."""
 
     uri: str
@@ -48,7 +48,7 @@ class EngineMetadata:
     memory: int
     driver: str | None
     cuda: str | None
-    onnx: Source
+    onnx: OnnxSource
     batch: tuple[int, int, int]
     workspace: int
     props: Mapping[str, str]
@@ -97,7 +97,7 @@ def read(path: Path, file: ModelFile) -> EngineMetadata:
 def _from_content(content: dict[str, Any]) -> EngineMetadata:
     low, tuned, high = content.pop("batch")
     props = {name: json.dumps(value) for name, value in content.pop("props").items()}
-    source = Source(**content.pop("onnx"))
+    source = OnnxSource(**content.pop("onnx"))
     return EngineMetadata(**content, onnx=source, batch=(low, tuned, high), props=props)
 
 

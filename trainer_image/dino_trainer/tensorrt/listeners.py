@@ -16,13 +16,13 @@ from typing import Any, cast
 SHOWN = 3  # messages, the last ones
 Say = Callable[[str], None]
 # Phase, steps done, steps ("", 0 and 0 inside of a phase); False stops the build.
-Watch = Callable[[str, int, int], bool]
+PhaseListener = Callable[[str, int, int], bool]
 
 
 class Heard:
     """What TensorRT's threads told. `say` and `watch` are called by one of them at a time."""
 
-    def __init__(self, say: Say, watch: Watch | None = None) -> None:
+    def __init__(self, say: Say, watch: PhaseListener | None = None) -> None:
         self._say, self._watch, self._lock = say, watch, Lock()
         self.errors: list[str] = []
         self.failure: Exception | None = None

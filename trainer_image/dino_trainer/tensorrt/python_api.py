@@ -17,20 +17,20 @@ from dino_api.actions import ACTIONS
 from dino_api.names import Action, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.tensorrt import protocols as types
-from dino_trainer.tensorrt.listeners import SHOWN, Heard, Say, Watch, make_log, make_monitor
+from dino_trainer.tensorrt.listeners import SHOWN, Heard, PhaseListener, Say, make_log, make_monitor
 
-Made = TypeVar("Made")
+Created = TypeVar("Created")
 MAJORS = (10, 11)
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Profile:
     """The shapes of one input that an engine takes, and the one that it is tuned for."""
 
-    min: Shape
-    opt: Shape
-    max: Shape
+    min: TensorShape
+    opt: TensorShape
+    max: TensorShape
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TensorInfo:
 
     name: str
     dtype: str  # as TensorRT names it: FLOAT, HALF, INT64, UINT8, …
-    shape: Shape
+    shape: TensorShape
     is_input: bool
     profile: Profile | None  # of inputs
 
@@ -89,7 +89,7 @@ def load() -> types.TensorRT:
     return cast(types.TensorRT, module)
 
 
-def build(request: Request, watch: Watch, say: Say, verbose: bool = False) -> Built:
+def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = False) -> Built:
     """Builds an engine for the current CUDA device.
 
     watch: hears of every step, and stops the build by False; say: hears warnings, all with
@@ -124,7 +124,7 @@ def build(request: Request, watch: Watch, say: Say, verbose: bool = False) -> Bu
     return Built(None if plan is None else bytes(memoryview(plan)), timing)
 
 
-def _started(make: Callable[[], Made], heard: Heard) -> Made:
+def _started(make: Callable[[], Created], heard: Heard) -> Created:
     """Builder or Runtime. The bindings raise TypeError where CUDA cannot be used."""
     try:
         return make()
@@ -271,7 +271,7 @@ class Engine:
             dtype, shape = engine.get_tensor_dtype(name).name, tuple(engine.get_tensor_shape(name))
             yield TensorInfo(name, dtype, shape, is_input, profile)
 
-    def shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+    def shapes(self, inputs: Mapping[str, TensorShape]) -> dict[str, TensorShape]:
         """The shape of every output for inputs of these shapes, which `run` then takes.
 
         Raises TrainerError InvalidSpec for a shape that no profile covers.
