@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dino_trainer.data.coco_entries import NotCoco, read_json
+from dino_trainer.data.coco_json import NotCoco, read_json
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.storage.files import replacing
 

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data.box_form import wrong_form
-from dino_trainer.data.coco_entries import (
-    Entries,
-    Flaw,
-    Outline,
-    read_entries,
-    read_outline,
-    refuse,
-)
+from dino_trainer.data.coco_entries import Entries, Outline, read_entries, read_outline
+from dino_trainer.data.flaws import Flaw, refuse
 from dino_trainer.data.image_store import ImageStore
 
 __all__ = ["CocoFile", "Oddities", "Outline", "odd_boxes", "read_coco", "read_outline"]

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dino_api.experiment import DataSource
 from dino_api.names import FailureReason
-from dino_trainer.data.coco_entries import Entries, NotCoco, read_entries
+from dino_trainer.data.coco_entries import Entries, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
+from dino_trainer.data.coco_json import NotCoco
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError

@@ -1,0 +1,94 @@
+"""Images of a COCO annotation file, one entry after another, with whatever is wrong with each."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_trainer.data.coco_json import is_int
+from dino_trainer.data.flaws import Flaw, Note, lacking
+from dino_trainer.data.image_store import ImageStore
+from dino_trainer.data.measured import Unmeasured, size_of
+from dino_trainer.data.measured import named as named_by_address
+
+# Of an image, in pixels: nothing real is larger, and arrays hold it.
+_LONGEST_SIDE = 2**31 - 1
+
+
+def _is_size(value: Any) -> bool:
+    # Some tools write 640.0.
+    return isinstance(value, int | float) and 1 <= value <= _LONGEST_SIDE and value == int(value)
+
+
+def read_images(
+    items: list[Any], path: Path, note: Note, store: ImageStore | None
+) -> tuple[list[int], list[str], NDArray[np.int64], set[int], list[int]]:
+    """Ids, file names and sizes of usable entries, the ids of the others, measured positions."""
+    ids: dict[int, None] = {}
+    names: list[str] = []
+    sizes = np.empty((len(items), 2), np.int64)
+    skipped: set[int] = set()
+    measured: list[int] = []
+    for i, entry in enumerate(items):
+        where, item = f"images[{i}]", named_by_address(entry, store)
+        size = _image_flaw(item, ids, path, where) or _size(item, path, where, store)
+        if isinstance(size, Flaw):
+            note(size)
+            if isinstance(item, dict) and is_int(item.get("id")):
+                skipped.add(item["id"])
+            continue
+        if item.get("width") is None:
+            measured.append(len(names))
+        sizes[len(names)] = size
+        names.append(_plain(item["file_name"]))
+        ids[item["id"]] = None
+    return list(ids), names, sizes[: len(names)], skipped, measured
+
+
+def is_unsized(item: Any) -> bool:
+    """Whether an entry leaves its size to the file, as some tools do."""
+    return isinstance(item, dict) and item.get("width") is None and item.get("height") is None
+
+
+def _plain(name: str) -> str:
+    """Without ./ and //, as stores find it. Of a URI those are a part."""
+    return name if "://" in name else str(PurePosixPath(name))
+
+
+def _size(
+    item: dict[str, Any], path: Path, where: str, store: ImageStore | None
+) -> tuple[int, int] | Flaw:
+    """As the entry says it; of the file, where it says neither width nor height."""
+    width, height = item.get("width"), item.get("height")
+    if _is_size(width) and _is_size(height):
+        return int(item["width"]), int(item["height"])
+    if store and is_unsized(item):
+        found = size_of(_plain(item["file_name"]), store)
+        if not isinstance(found, Unmeasured):
+            return found
+        what = (
+            f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."
+        )
+        return Flaw(found.rule, item["file_name"], what, found.why, name=item["file_name"])
+    field = "height" if _is_size(width) else "width"
+    need = "width and height in pixels"
+    return lacking("image-size-absent", path, where, item, field, need, "a whole number of pixels")
+
+
+def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw | None:
+    if not isinstance(item, dict) or not is_int(item.get("id")):
+        return lacking("image-entry", path, where, item, "id", "an integer id", "an integer")
+    name = item.get("file_name")
+    if not isinstance(name, str) or not name or "\0" in name:
+        return lacking("image-entry", path, where, item, "file_name", "a file_name", "a name")
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."
+        return Flaw("image-name-unsafe", f"{where} ({name})", what, name=name)
+    if item["id"] in ids:
+        what = f"{path}: two images have the id {item['id']}."
+        return Flaw("image-id-repeats", f"{where} (id {item['id']})", what, id=item["id"])
+    return None
