@@ -6,7 +6,7 @@ preflight notes it, goes on without the entry, and so finds the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dino_trainer.data.box_entries import Known, read_boxes
 from dino_trainer.data.class_ids import beyond, in_words
 from dino_trainer.data.coco_json import is_int, list_in, read_json
-from dino_trainer.data.flaws import Flaw, Note, lacking
+from dino_trainer.data.flaws import Entry, Flaw, Note, lacking
 from dino_trainer.data.image_entries import is_unsized, read_images
 from dino_trainer.data.image_store import ImageStore, Unseen
 from dino_trainer.data.measured import short_names
@@ -126,11 +126,12 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
         where = f"categories[{i}]"
         if not isinstance(item, dict) or not is_int(item.get("id")) or item["id"] < 0:
             want = "an integer of 0 or more"
-            note(lacking("category-entry", path, where, item, "id", "an id of 0 or more", want))
+            entry = Entry(path, where, item)
+            note(lacking("category-entry", entry, "id", "an id of 0 or more", want))
             continue
         if not isinstance(item.get("name"), str):
-            id = item["id"]
-            note(lacking("category-entry", path, where, item, "name", "a name", "text", id))
+            flaw = lacking("category-entry", Entry(path, where, item), "name", "a name", "text")
+            note(replace(flaw, id=item["id"]))
             item = {**item, "name": ""}
         if item["id"] in classes:
             what = f"{path}: two categories have the id {item['id']}."

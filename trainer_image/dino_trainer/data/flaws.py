@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from dino_api.reported import shortened
 from dino_api.rules.data import data_rule
@@ -42,20 +42,19 @@ def refuse(flaw: Flaw) -> NoReturn:
     raise invalid_dataset(flaw.message, data_rule(flaw.rule).remedy)
 
 
-def lacking(
-    rule: str,
-    path: Path,
-    where: str,
-    item: Any,
-    field: str,
-    need: str,
-    want: str = "",
-    id: int | None = None,
-) -> Flaw:
+class Entry(NamedTuple):
+    """An entry of a file as it is written. where: `annotations[3]`."""
+
+    path: Path
+    where: str
+    item: Any
+
+
+def lacking(rule: str, entry: Entry, field: str, need: str, want: str = "") -> Flaw:
     """An entry whose field is missing, or is not what is needed there. want: `need` in short."""
-    said, kind = _fault(item, field, want or need)
-    what = f"{path}: {where} is {_json(item, 120)}, which lacks {need}: {said}."
-    return Flaw(rule, where, what, said, kind, id=id)
+    said, kind = _fault(entry.item, field, want or need)
+    what = f"{entry.path}: {entry.where} is {_json(entry.item, 120)}, which lacks {need}: {said}."
+    return Flaw(rule, entry.where, what, said, kind)
 
 
 def _fault(item: Any, field: str, need: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_json import is_int
-from dino_trainer.data.flaws import Flaw, Note, lacking
+from dino_trainer.data.flaws import Entry, Flaw, Note, lacking
 from dino_trainer.data.image_store import ImageStore
 from dino_trainer.data.measured import Unmeasured, size_of
 from dino_trainer.data.measured import named as named_by_address
@@ -75,15 +75,17 @@ def _size(
         return Flaw(found.rule, item["file_name"], what, found.why, name=item["file_name"])
     field = "height" if _is_size(width) else "width"
     need = "width and height in pixels"
-    return lacking("image-size-absent", path, where, item, field, need, "a whole number of pixels")
+    want = "a whole number of pixels"
+    return lacking("image-size-absent", Entry(path, where, item), field, need, want)
 
 
 def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw | None:
+    entry = Entry(path, where, item)
     if not isinstance(item, dict) or not is_int(item.get("id")):
-        return lacking("image-entry", path, where, item, "id", "an integer id", "an integer")
+        return lacking("image-entry", entry, "id", "an integer id", "an integer")
     name = item.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
-        return lacking("image-entry", path, where, item, "file_name", "a file_name", "a name")
+        return lacking("image-entry", entry, "file_name", "a file_name", "a name")
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts:
         what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."

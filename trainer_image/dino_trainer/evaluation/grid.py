@@ -15,31 +15,30 @@ TRUE = (255, 255, 255)
 COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
            (204, 121, 167), (0, 114, 178)]  # fmt: skip
 CAPTION = 22
+# Found boxes of at least that score are drawn.
+THRESHOLD = 0.3
+COLUMNS = 4
+# Width and height of an image on the sheet, in pixels.
+CELL = (400, 300)
 
 
 def draw_grid(
-    images: Sequence[CocoImage],
-    found: Found,
-    class_names: Sequence[str],
-    path: Path,
-    threshold: float = 0.3,
-    columns: int = 4,
-    cell: tuple[int, int] = (400, 300),
+    images: Sequence[CocoImage], found: Found, class_names: Sequence[str], path: Path
 ) -> None:
-    """Write a PNG with the given images in rows of `columns`.
+    """Write a PNG with the given images in rows of COLUMNS.
 
-    Found boxes of at least `threshold` are coloured by class, with name and score; true boxes are
+    Found boxes of at least THRESHOLD are coloured by class, with name and score; true boxes are
     thin and white, crowds left out. Image i's boxes are those of `found.of(i)`.
     """
-    columns = min(columns, len(images))
+    columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * cell[0], rows * cell[1] + CAPTION), (32, 32, 32))
-    caption = f"colour: found, with score (from {threshold:g})   white: true"
+    sheet = Image.new("RGB", (columns * CELL[0], rows * CELL[1] + CAPTION), (32, 32, 32))
+    caption = f"colour: found, with score (from {THRESHOLD:g})   white: true"
     ImageDraw.Draw(sheet).text((6, 4), caption, fill=TRUE, font=_font(13))
     for place, image in enumerate(images):
-        tile = draw_one(image, found.of(place), class_names, threshold, cell)
+        tile = draw_one(image, found.of(place), class_names, THRESHOLD, CELL)
         row, column = divmod(place, columns)
-        sheet.paste(tile, (column * cell[0], row * cell[1] + CAPTION))
+        sheet.paste(tile, (column * CELL[0], row * CELL[1] + CAPTION))
     sheet.save(path)
 
 

@@ -56,9 +56,8 @@ def check_files(
 def _missing(source: Source, absent: list[str], findings: Findings) -> None:
     """Also those that lack a size, too: what is wrong with the names is one cause for both."""
     names = [*absent, *(flaw.name for flaw in source.flaws.of("image-missing"))]
-    named = [(name, name) for name in names]
-    look = source.nearby.hint
-    tell_names("image-missing", source.name, named, findings, look, source.at)
+    named = [(f"{source.name} {name}", name) for name in names]
+    tell_names("image-missing", named, findings, source.nearby.hint, source.at)
 
 
 def _bracketed(detail: str) -> str:

@@ -64,7 +64,7 @@ class GroupedFlaws:
             if rule in _OF_FILES:
                 findings.mark(LEFT_OUT, self.at)
             elif rule != _OF_ALL:
-                self._tell(rule, kind, kept, findings, look, self._at(rule, kept, positions))
+                self._tell((rule, kind), findings, look, self._at(rule, kept, positions))
 
     def _at(self, rule: str, kept: Sequence[Flaw], positions: Mapping[int, int]) -> At:
         ids = [flaw.id for flaw in kept if flaw.id is not None]
@@ -72,37 +72,36 @@ class GroupedFlaws:
             return replace(self.at, images=[positions[id] for id in ids if id in positions])
         return replace(self.at, classes=ids)
 
-    def _tell(
-        self, rule: str, kind: str, kept: list[Flaw], findings: Findings, look: Explain, at: At
-    ) -> None:
+    def _tell(self, key: tuple[str, str], findings: Findings, look: Explain, at: At) -> None:
+        (rule, kind), kept = key, self.kept[key]
         if kept[0].name:
-            named = [(flaw.where, flaw.name) for flaw in kept]
-            tell_names(rule, self.label, named, findings, look, at)
+            named = [(f"{self.label} {flaw.where}", flaw.name) for flaw in kept]
+            tell_names(rule, named, findings, look, at)
         elif kind:
-            first, count = kept[0], self.counts[rule, kind]
+            first, count = kept[0], self.counts[key]
             text = f"{self.label} {first.where}{_more(count)}: {first.said}"
             findings.add(rule, text, count, shown=count, at=at)
         else:
             findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept), at)
-            if more := self.counts[rule, kind] - len(kept):
+            if more := self.counts[key] - len(kept):
                 findings.add(rule, count=more, at=at)
 
 
 def tell_names(
     rule: str,
-    label: str,
     named: Sequence[tuple[str, str]],
     findings: Findings,
     look: Explain,
     at: At,
 ) -> None:
-    """Files that are not there, those of one cause as one. named: (where, file name)."""
+    """Files that are not there, those of one cause as one. named: (where, file
+    name)."""
     groups: dict[str, list[str]] = {}
     remedies: dict[str, str] = {}
     for where, name in named:
         hint = look(name)
         cause = hint.cause if hint else ""
-        groups.setdefault(cause, []).append(f"{label} {where}")
+        groups.setdefault(cause, []).append(where)
         remedies.setdefault(cause, hint.remedy if hint else "")
     for cause, places in groups.items():
         if cause:
