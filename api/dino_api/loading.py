@@ -46,7 +46,14 @@ _RULES = {
 
 
 _NULL = "has no value (null), and is taken as left out"
-_TEMPLATE = "See schemas/spec_template_train.yaml, and those of the other actions beside it."
+
+
+def template_file(action: Action) -> str:
+    """Where, in the repository, every key that the action reads stands with its meaning."""
+    return f"schemas/spec_template_{action}.yaml"
+
+
+_TEMPLATE = f"See {template_file(Action.TRAIN)}, and those of the other actions beside it."
 
 
 def load(

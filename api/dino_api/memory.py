@@ -19,12 +19,14 @@ MORE: Mapping[str, str] = MappingProxyType(
     }
 )
 """What gives more, by reason."""
+IMAGES = "dataset.batch_size"
+"""What lowers the number of images at once."""
 NETWORK = "the image size, model.num_queries or model.num_feature_levels"
 """What needs less, of every detector; `LESS` is what needs less, whatever the action."""
 LESS: Mapping[str, str] = MappingProxyType(
     {
-        FailureReason.OUT_OF_MEMORY: f"dataset.batch_size, dataset.workers, {NETWORK}",
-        FailureReason.DEVICE_OUT_OF_MEMORY: f"dataset.batch_size, {NETWORK}",
+        FailureReason.OUT_OF_MEMORY: f"{IMAGES}, dataset.workers, {NETWORK}",
+        FailureReason.DEVICE_OUT_OF_MEMORY: f"{IMAGES}, {NETWORK}",
     }
 )
 

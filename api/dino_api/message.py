@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dino_api import metric
 from dino_api.base import NAME
 from dino_api.reported import clipped, shortened
 
@@ -38,7 +39,7 @@ _REST = ("note", "artifacts", "dataset", "specDigest", "curve")
 _COUNTS = ("numClasses", "images", "annotations")
 _SCORES = ("format", "precision", "mAP", "mAP50")
 _WARNINGS, _WARNING = 12, 120
-_DIGITS = 6
+_DIGITS = metric.DIGITS + 2
 
 
 def write(full: Object) -> str:

@@ -39,11 +39,15 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def render(problem: Problem) -> str:
+def sentence(problem: Problem) -> str:
     """The problem as a sentence or two: where, what was given, the rule, the remedy."""
     given = "" if problem.got is None else f" (given {show(problem.got)})"
     text = f"{problem.path}: {problem.rule}{given}"
     text += "" if text.endswith((".", "?")) else "."
     remedy = f" {problem.remedy}" if problem.remedy else ""
-    prefix = "warning: " if problem.severity == "warning" else ""
-    return f"{prefix}{text}{remedy}"
+    return f"{text}{remedy}"
+
+
+def render(problem: Problem) -> str:
+    """The sentence, with "warning:" before it where the problem is one."""
+    return f"{'warning: ' if problem.severity == 'warning' else ''}{sentence(problem)}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from dino_api import message
+from dino_api import message, metric
 from dino_api.base import NAME, REPORTED_URI, SHORT, TEXT, URI
 from dino_api.formats import Format
 from dino_api.names import Action, Stage
@@ -45,10 +45,10 @@ class Metrics(Reported):
         values = [float(value) for value in stats]
         return cls(**dict(zip(cls.model_fields, values, strict=True)))
 
-    def rounded(self, digits: int = 4) -> Metrics:
-        """For status and tables: four digits say all that one validation run knows."""
+    def rounded(self) -> Metrics:
+        """The metrics as a status and tables have them."""
         pairs = self.model_dump(exclude_none=True).items()
-        return Metrics(**{name: round(value, digits) for name, value in pairs})
+        return Metrics(**{name: metric.rounded(value) for name, value in pairs})
 
 
 class Validation(Reported):

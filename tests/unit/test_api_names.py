@@ -1,13 +1,17 @@
-"""Names that reach a cluster are written once, in dino_api.names."""
+"""What users, operator and trainer agree on by its spelling is written once, in dino_api."""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from dino_api import names
+from dino_api import metric, names
 from dino_api.failures import TABLE, by_exit_code, by_reason
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +32,16 @@ ORDINARY |= {"MetricsUnavailable"}  # Katib's own condition of a trial
 ORDINARY |= {names.Env.S3_PATH_STYLE.value}
 
 
-WITHIN = (names.METRIC, names.TERMINATION_LOG)
+WITHIN = (names.METRIC, names.TERMINATION_LOG, names.DEFAULT_REGION)
 """Nor may they stand within a longer text."""
+OPERATOR, TRAINER = "operator/dino_operator", "trainer_image/dino_trainer"
+THE_PROJECT = {"dino-operator"}
+"""Names a package, a program and a user agent as well."""
+OF_OTHERS = {"+00:00", "--version", "/apis/", "/namespaces/", "Content-Type", "utf-8"}
+OF_OTHERS |= {"application/apply-patch+yaml"}
+"""Are agreed on by more than operator and trainer: Kubernetes, HTTP, Python."""
+PUNCTUATED = re.compile(r"[\w./:-]+[./:-][\w./:-]*\w{2}|--?[\w-]+")
+"""A path, a file, an option, a version: not a word, a field of a model or a piece of a sentence."""
 
 
 def reserved() -> set[str]:
@@ -40,6 +52,7 @@ def reserved() -> set[str]:
     return words - ORDINARY
 
 
+@cache
 def literals(path: Path) -> list[tuple[int, str]]:
     """Line and value of each string in a Python file, docstrings left out."""
     tree = ast.parse(path.read_text())
@@ -51,23 +64,69 @@ def literals(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-def sources() -> list[Path]:
+def sources(*folders: str) -> list[Path]:
+    return sorted(chain.from_iterable((ROOT / each).rglob("*.py") for each in folders))
+
+
+def places(wanted: Callable[[str], bool], *folders: str) -> list[str]:
+    """Where a string stands for which that holds."""
     return [
-        path
-        for folder in ("operator/dino_operator", "trainer_image/dino_trainer")
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        f"{path.relative_to(ROOT)}:{line}: {text!r}"
+        for path in sources(*folders)
+        for line, text in literals(path)
+        if wanted(text)
     ]
+
+
+def is_spelt(text: str) -> bool:
+    """Whether it is no ordinary word or sentence, but must be spelt alike wherever it stands."""
+    return re.fullmatch(r"(?=.*[A-Za-z])(?=.*[^A-Za-z])\S+", text) is not None
+
+
+def constants() -> Iterator[str]:
+    """The values of public constants of dino_api that are one string each."""
+    for path in sources("api/dino_api"):
+        for node in ast.parse(path.read_text()).body:
+            target = node.target if isinstance(node, ast.AnnAssign) else None
+            target = node.targets[0] if isinstance(node, ast.Assign) else target
+            value = getattr(node, "value", None)
+            public = isinstance(target, ast.Name) and not target.id.startswith("_")
+            if public and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value.value
 
 
 def test_no_name_is_spelt_outside_of_names() -> None:
     words = reserved()
-    found = [
-        f"{path.relative_to(ROOT)}:{line}: {text!r}"
-        for path in sources()
-        for line, text in literals(path)
-        if text in words or any(part in text for part in WITHIN)
-    ]
+    found = places(
+        lambda text: text in words or any(part in text for part in WITHIN), OPERATOR, TRAINER
+    )
     assert not found, "use dino_api.names instead:\n" + "\n".join(found)
+
+
+def test_no_constant_of_the_contract_is_spelt_again() -> None:
+    words = set(filter(is_spelt, constants())) - THE_PROJECT
+    words |= {member.value for member in names.Option}
+    assert {"report.html", "us-east-1", "timm/tf_efficientnet_lite0", "int8"} <= words
+    found = places(words.__contains__, OPERATOR, TRAINER)
+    assert not found, "dino_api has a constant for it:\n" + "\n".join(found)
+
+
+def test_what_operator_and_trainer_both_spell_is_a_constant_of_the_contract() -> None:
+    of_operator, of_trainer = (
+        {text for path in sources(each) for _, text in literals(path) if PUNCTUATED.fullmatch(text)}
+        for each in (OPERATOR, TRAINER)
+    )
+    both = of_operator & of_trainer - OF_OTHERS - THE_PROJECT
+    found = places(both.__contains__, OPERATOR, TRAINER)
+    assert not found, "give dino_api a constant for it:\n" + "\n".join(found)
+
+
+def test_a_metric_is_written_by_one_function() -> None:
+    digits = f".{metric.DIGITS}f"
+    found = places(digits.__eq__, OPERATOR, TRAINER)
+    assert not found, "use dino_api.metric instead:\n" + "\n".join(found)
+    assert metric.text(0.41) == "0.4100"
+    assert metric.text(None) == ""
 
 
 @pytest.mark.parametrize("kind", DESCRIBED)

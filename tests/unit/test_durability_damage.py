@@ -13,18 +13,18 @@ from durable_runs import EVERY_TWO, Dino, checkpoint_of, context_at, spec_at, tr
 from training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.names import MANIFEST_FILE
 from dino_trainer.actions import train
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
-from dino_trainer.results.manifest import MANIFEST
 from dino_trainer.results.output import Output
 from dino_trainer.train import loss as loss_module
 
 DAMAGE = {
     "a truncated upload": (LATEST, lambda data: data[:4000], 2),
     "a missing object": (LATEST, lambda _: None, 2),
-    "a manifest that is gone": (MANIFEST, lambda _: None, 4),
-    "a manifest that is cut": (MANIFEST, lambda data: data[:50], 4),
+    "a manifest that is gone": (MANIFEST_FILE, lambda _: None, 4),
+    "a manifest that is cut": (MANIFEST_FILE, lambda data: data[:50], 4),
     "a damaged one before": (PREVIOUS, lambda data: data[:4000], 4),
 }
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_spec_is_never_resumed(
     spec = spec_at(place, tmp_path)
     assert dino.run(spec)[0] == 0
     if manifest == "lost":
-        place.write(MANIFEST, None)
+        place.write(MANIFEST_FILE, None)
         place.write("result.json", None)
     before = place.read(LATEST)
     code, said = dino.run(spec, "train.optim.lr=1e-5")

@@ -9,11 +9,11 @@ from threading import Event
 import pytest
 from durability import Place, said_by
 
+from dino_api.names import MANIFEST_FILE
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results import output as output_module
-from dino_trainer.results.manifest import MANIFEST
 from dino_trainer.results.output import Output
 from tests.patience import LONG
 
@@ -212,7 +212,7 @@ def test_a_manifest_that_is_lost_loses_no_checkpoint(s3_place: Place) -> None:
     for step in (1, 2):
         save(output, step)
         output.settle()
-    s3_place.write(MANIFEST, b"{")
+    s3_place.write(MANIFEST_FILE, b"{")
     s3_place.write(LATEST, b"cut", Metadata={"sha256": "0" * 64})
     assert steps(s3_place.open()) == (None, 1)
 
@@ -246,7 +246,7 @@ def test_a_copy_in_parts_proves_itself_too(
     for data in (content, b"newer"):
         (output.dir / LATEST).write_bytes(data)
         output.publish(LATEST, PREVIOUS)
-    s3_place.write(MANIFEST, b"{")
+    s3_place.write(MANIFEST_FILE, b"{")
     path = s3_place.open().fetch(PREVIOUS)
     assert path is not None
     assert path.read_bytes() == content

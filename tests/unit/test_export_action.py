@@ -19,7 +19,7 @@ from training_builders import Recorder, a_context, a_dataset, a_spec, load_folde
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
-from dino_api.names import ONNX_FILE, Action
+from dino_api.names import GRAPH_FILE, ONNX_FILE, Action
 from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import export
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
@@ -127,8 +127,8 @@ def test_inputs_and_outputs_are_those_of_tao(made: Made) -> None:
 
 
 def test_the_result_says_what_was_made_and_how_it_compares(made: Made) -> None:
-    result, report = made.result, json.loads((made.path.parent / export.REPORT).read_text())
-    assert [one.name for one in result.artifacts] == [ONNX_FILE, export.REPORT]
+    result, report = made.result, json.loads((made.path.parent / GRAPH_FILE).read_text())
+    assert [one.name for one in result.artifacts] == [ONNX_FILE, GRAPH_FILE]
     assert result.model is not None
     assert (result.model.uri, result.model.precision) == (str(made.path), "fp32")
     assert result.model.sha256 == result.artifacts[0].sha256
@@ -303,13 +303,13 @@ def test_a_closed_gate_publishes_the_comparison_alone(
         export.run(spec, context)
     assert caught.value.reason == "GateFailed"
     assert caught.value.kept.comparison == bad
-    assert [one.name for one in caught.value.kept.artifacts] == [export.REPORT]
+    assert [one.name for one in caught.value.kept.artifacts] == [GRAPH_FILE]
     folder = tmp_path / "results/export"
     assert {one.name for one in folder.iterdir() if one.is_file()} == {
-        export.REPORT,
+        GRAPH_FILE,
         "manifest.json",
     }, "a later job without a parent would take the file of the earlier checkpoint"
-    assert set(context.output.published()) == {export.REPORT}
+    assert set(context.output.published()) == {GRAPH_FILE}
     assert any(f"{folder / ONNX_FILE} of an earlier run is with" in e for e in recorder.events)
 
 

@@ -25,7 +25,7 @@ from training_builders import Recorder, a_context, a_dataset, a_spec, run, sourc
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
-from dino_api.names import Action
+from dino_api.names import PREDICTIONS_FILE, Action
 from dino_api.result import Metrics, Result
 from dino_trainer.actions import evaluate
 from dino_trainer.errors import TrainerError
@@ -101,7 +101,7 @@ class Lab:
         }
         spec = load(content, overrides, Action.EVALUATE)[0]
         result = evaluate.run(spec, a_context(spec, Hearer(), action=Action.EVALUATE))
-        said = (results / "evaluate" / evaluate.PREDICTIONS).read_text()
+        said = (results / "evaluate" / PREDICTIONS_FILE).read_text()
         return Scored(result, json.loads(said))
 
     def validate(self, name: str, change: Change) -> Metrics:

@@ -9,8 +9,8 @@ import pytest
 from durability import Place
 from s3_server import BUCKET, S3Server
 
+from dino_api.names import MANIFEST_FILE
 from dino_trainer.errors import TrainerError
-from dino_trainer.results.manifest import MANIFEST
 from dino_trainer.results.output import Output
 
 
@@ -44,7 +44,7 @@ def test_what_is_not_there_is_none(place: Place) -> None:
 
 def test_the_manifest_has_size_and_digest(place: Place) -> None:
     save(place.open(), "a.pth", b"weights")
-    entry = json.loads(place.read(MANIFEST))["files"]["a.pth"]
+    entry = json.loads(place.read(MANIFEST_FILE))["files"]["a.pth"]
     assert entry["bytes"] == 7
     assert len(entry["sha256"]) == 64
 
@@ -72,9 +72,9 @@ def test_a_run_killed_between_payload_and_manifest_loses_nothing(place: Place) -
     """The newer payload is whole; the manifest still describes the one before."""
     output = place.open()
     save(output, "a.pth", b"one")
-    before = place.read(MANIFEST)
+    before = place.read(MANIFEST_FILE)
     save(output, "a.pth", b"two!")
-    place.write(MANIFEST, before)
+    place.write(MANIFEST_FILE, before)
     said: list[str] = []
     path = place.open(said).fetch("a.pth")
     assert path is not None
@@ -93,24 +93,24 @@ def test_a_file_that_was_put_there_by_hand_is_taken(place: Place) -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"files": 3}'])
 def test_a_damaged_manifest_loses_nothing(content: bytes, place: Place) -> None:
     save(place.open(), "a.pth", b"weights")
-    place.write(MANIFEST, content)
+    place.write(MANIFEST_FILE, content)
     output = place.open()
     assert output.fetch("a.pth") is not None
     save(output, "b.pth", b"more")
-    assert "b.pth" in json.loads(place.read(MANIFEST))["files"]
+    assert "b.pth" in json.loads(place.read(MANIFEST_FILE))["files"]
 
 
 def test_another_experiment_is_refused_and_changes_nothing(place: Place) -> None:
     output = place.open()
     output.claim("digest-one-of-many")
     save(output, "dino_model_latest.pth", b"weights")
-    before = place.read(MANIFEST)
+    before = place.read(MANIFEST_FILE)
     with pytest.raises(TrainerError, match="results of another experiment") as caught:
         place.open().claim("digest-two-of-many")
     assert caught.value.exit_code == 64
     assert "another output" in caught.value.remedy
     assert "name it as train.resume_training_checkpoint_path" in caught.value.remedy
-    assert place.read(MANIFEST) == before
+    assert place.read(MANIFEST_FILE) == before
     place.open().claim("digest-one-of-many")
 
 
@@ -121,7 +121,7 @@ def test_a_failed_attempt_without_checkpoint_does_not_own_the_place(place: Place
     corrected = place.open()
     corrected.claim("digest two")
     save(corrected, "dino_model_latest.pth", b"weights")
-    assert json.loads(place.read(MANIFEST))["specDigest"] == "digest two"
+    assert json.loads(place.read(MANIFEST_FILE))["specDigest"] == "digest two"
     assert set(place.open().published()) == {"dino_model_latest.pth"}
 
 

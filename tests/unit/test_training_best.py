@@ -10,6 +10,7 @@ import pytest
 from training_builders import Recorder, a_context, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec, TrainConfig
+from dino_api.names import PICTURE_FILE
 from dino_api.result import Metrics
 from dino_trainer.actions import train
 from dino_trainer.errors import TrainerError
@@ -147,7 +148,7 @@ def test_where_no_validation_can_be_the_best_the_last_weights_are_kept(tmp_path:
     best = latest(spec, checkpoint.BEST)
     assert_same(best["model"], latest(spec)["ema"])
     assert (best["epoch"], best["step"]) == (3, 12)
-    assert [one.name for one in result.artifacts] == [checkpoint.BEST, train.PICTURE]
+    assert [one.name for one in result.artifacts] == [checkpoint.BEST, PICTURE_FILE]
     assert result.model.uri == result.checkpoint.uri == str(results(spec) / checkpoint.BEST)
     assert result.model.sha256 == sha256_of(results(spec) / checkpoint.BEST)
     assert names(spec) == set()

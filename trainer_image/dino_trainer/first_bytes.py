@@ -10,6 +10,8 @@ import codecs
 import re
 from enum import StrEnum
 
+from dino_api.formats import CALLED
+
 HEAD = 512
 """So many bytes show it. Of a file that is longer, the last character may be cut."""
 
@@ -38,7 +40,7 @@ class Kind(StrEnum):
     POSTSCRIPT = "a PostScript document"
     PROGRAM = "a program"
     HDF5 = "an HDF5 file, as Keras and TAO's TensorFlow networks write it"
-    ENGINE = "a TensorRT engine"
+    ENGINE = CALLED["engine"]
     NUMPY = "a NumPy array"
     GGUF = "a GGUF file of a language model"
     APPLE_DOUBLE = "what macOS puts beside a file (its name begins with ._)"

@@ -18,6 +18,11 @@ Crop = Annotated[int, Field(ge=1, le=8192), IsWhole]
 ClassId = Annotated[int, Field(ge=0, le=100000), IsWhole]
 Path = Annotated[str, Field(max_length=URI)]
 
+PIXELS = ("input_mean", "input_std")
+"""Keys of `dataset.augmentation` that normalise an image, for training and detecting alike."""
+GEOMETRY = ("fixed_size", "test_random_resize", "random_resize_max_size", "fixed_padding")
+"""Those that give an image its size where a trained model detects."""
+
 _DATASETS = "spec.datasets"
 
 

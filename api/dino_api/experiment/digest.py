@@ -10,22 +10,13 @@ from typing import Any
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
-from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.dataset import GEOMETRY, PIXELS
+from dino_api.experiment.model import DETECTION
 from dino_api.experiment.paths import field_at, section_of
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 
-# What actions that do not train read of the sections that they share with those that do.
-_MODEL = (*STRUCTURE, "num_select")
-_AUGMENT = (
-    "input_mean",
-    "input_std",
-    "test_random_resize",
-    "random_resize_max_size",
-    "fixed_padding",
-    "fixed_size",
-)
 _SHOWN, _LONGEST = 6, 60
 
 
@@ -49,8 +40,8 @@ def deciding(spec: ExperimentSpec, action: Action) -> dict[str, dict[str, Any]]:
         if other := _kept(_deciding(getattr(spec, name), action), (leaf,)):
             parts[name] = other
     if action not in TRAINS:
-        parts["model"] = _kept(parts["model"], _MODEL)
-        augment = _kept(parts["dataset"].pop("augmentation", {}), _AUGMENT)
+        parts["model"] = _kept(parts["model"], DETECTION)
+        augment = _kept(parts["dataset"].pop("augmentation", {}), (*PIXELS, *GEOMETRY))
         parts["dataset"] |= {"augmentation": augment} if augment else {}
     return parts
 

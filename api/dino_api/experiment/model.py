@@ -30,6 +30,12 @@ STRUCTURE = (
     "embed_init_tgt",
 )
 """Keys of `model` that decide which weights there are, or what they mean. Others may change."""
+DETECTION = (*STRUCTURE, "num_select")
+"""Keys of `model` by which a trained one detects; the others are about training it."""
+IMAGENET = "imagenet"
+"""In place of a path: the weights that are shipped with the trainer."""
+SHIPPED_BACKBONE = "timm/tf_efficientnet_lite0"
+"""The backbone that they are of."""
 
 _ONLY_DEFORMABLE = "TAO reads it for Deformable DETR only, never for DINO"
 

@@ -15,6 +15,9 @@ from dino_api.experiment.spec import ExperimentSpec
 
 Loc = tuple[str | int, ...]
 
+EPOCHS = "train.num_epochs"
+"""How long a training is; searches and resuming ask for it by its path."""
+
 # What other trainers call these keys; no likeness of letters would find them.
 SYNONYMS = {
     "learning_rate": ("train.optim.lr",),

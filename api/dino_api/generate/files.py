@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from dino_api.experiment.spec import ExperimentSpec
 from dino_api.generate.crd import KINDS, Kind, crd
 from dino_api.generate.rules_page import rules_page
 from dino_api.generate.template import template
+from dino_api.loading import template_file
 from dino_api.names import Action
 from dino_api.schema.describe import describe
 from dino_api.schema.openapi import structural
@@ -38,7 +40,7 @@ def files() -> dict[str, str]:
     schemas: dict[str, str] = {}
     for action in Action:
         schemas[f"schemas/{action}.schema.json"] = _json(experiment_schema(action))
-        schemas[f"schemas/spec_template_{action}.yaml"] = template(action)
+        schemas[template_file(action)] = template(action)
     crds = {kind: _yaml(crd(kind)) for kind in KINDS}
     return {
         **{kind.file: _MARK + text for kind, text in crds.items()},
@@ -164,7 +166,7 @@ def _manifest(schemas: dict[str, str]) -> dict[str, Any]:
             {
                 "name": action.value,
                 "schema": f"{action}.schema.json",
-                "template": f"spec_template_{action}.yaml",
+                "template": PurePosixPath(template_file(action)).name,
                 "schemaSha256": _sha(schemas[f"schemas/{action}.schema.json"]),
             }
             for action in Action

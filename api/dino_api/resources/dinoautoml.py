@@ -21,6 +21,9 @@ Assignment = dict[str, Value]
 Choices = Annotated[list[Value], Field(min_length=1, max_length=64)]
 
 
+TrialState = Literal["Pending", "Running", "Succeeded", "Pruned", "Failed", "Stopped"]
+
+
 class When(Camel):
     """A parameter is drawn only where another has one of these values."""
 
@@ -204,9 +207,7 @@ class Trial(Camel):
 
     number: int = Field(ge=0, description="0 is the one with the defaults.")
     name: str = Field(max_length=253, description="Its DinoJob, or Katib's Trial.")
-    state: Literal["Pending", "Running", "Succeeded", "Pruned", "Failed", "Stopped"] = Field(
-        description="Pending, Running, Succeeded, Pruned, Failed or Stopped."
-    )
+    state: TrialState = Field(description="Pending, Running, Succeeded, Pruned, Failed or Stopped.")
     parameters: Parameters = Field(
         default_factory=dict, description="What was drawn; empty for the defaults."
     )

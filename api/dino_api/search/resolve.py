@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from dino_api.experiment.paths import is_set
+from dino_api.experiment.paths import EPOCHS, is_set
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
@@ -32,7 +32,6 @@ from dino_api.search.template import (
     whole_experiment,
 )
 
-EPOCHS = "train.num_epochs"
 _MOST_TEXT = 900
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dino_api.experiment.paths import is_set, put, value_at
+from dino_api.experiment.paths import EPOCHS, is_set, put, value_at
 from dino_api.loading import load
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
@@ -50,7 +50,7 @@ def _says(model: BaseModel, name: str, otherwise: int) -> bool:
 
 def _decided(profile: Profile) -> tuple[tuple[str, int], ...]:
     return (
-        ("train.num_epochs", profile.epochs),
+        (EPOCHS, profile.epochs),
         ("train.checkpoint_interval", profile.checkpoint_interval),
         ("train.validation_interval", profile.validation_interval),
     )

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dino_api.names import AUTOML_KIND, DEFAULT_REGION, KIND
 from dino_api.resources.dinoautoml import Profile
 
 Plural = Literal["jobs", "dinojobs", "dinoautomls", "experiments"]
 """The kinds that plans patch and delete, as they stand in URLs."""
-GPU_KINDS = frozenset({"Job", "DinoJob", "DinoAutoML", "Experiment"})
+GPU_KINDS = frozenset({"Job", KIND, AUTOML_KIND, "Experiment"})
 """The kinds that cost GPU time."""
 
 
@@ -62,7 +63,7 @@ class Settings:
     cpu_per_process: str = ""
     """CPUs requested where spec.resources.cpu is absent; empty: by the workers of each process."""
     s3_endpoint: str = ""
-    s3_region: str = "us-east-1"
+    s3_region: str = DEFAULT_REGION
     s3_path_style: bool = False
     s3_secret: str = ""
     cache_claim: str = ""

@@ -14,7 +14,15 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
-from dino_api.names import FIELD_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
+from dino_api.names import (
+    AUTOML_PLURAL,
+    FIELD_MANAGER,
+    GROUP,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    PLURAL,
+    VERSION,
+)
 from dino_operator.plan.model import Delete, Object, Patch
 from dino_operator.plan.observed.children import StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
@@ -31,8 +39,8 @@ KUEUE_VERSIONS = ("/apis/kueue.x-k8s.io/v1beta2", "/apis/kueue.x-k8s.io/v1beta1"
 """Those of Workloads whose conditions are known here, the newest first."""
 
 _BASES = {
-    "dinojobs": OURS,
-    "dinoautomls": OURS,
+    PLURAL: OURS,
+    AUTOML_PLURAL: OURS,
     "experiments": KATIB,
     "suggestions": KATIB,
     "trials": KATIB,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from dino_api.names import AUTOML_KIND, KIND
+from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, KIND, PLURAL
 from dino_operator.plan.model import GPU_KINDS, Delete, Object, Patch, Plural
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Refusal, Verb
@@ -24,8 +24,8 @@ MOVED = (404, 409)
 EXPERIMENT = "Experiment"
 MANIFEST: Mapping[Plural, str] = {
     "jobs": "Job",
-    "dinojobs": KIND,
-    "dinoautomls": AUTOML_KIND,
+    PLURAL: KIND,
+    AUTOML_PLURAL: AUTOML_KIND,
     "experiments": EXPERIMENT,
 }
 """The kinds that plans change, as people read them."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dino_api import metric
 from dino_api.experiment import DatasetConfig, ExperimentSpec
-from dino_api.names import Action, FailureReason
+from dino_api.names import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, Action, FailureReason
 from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
@@ -32,7 +33,6 @@ from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
 from dino_trainer.storage.files import replacing
 
-METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.json", "report.html"
 PICTURED = 12
 
 
@@ -173,7 +173,7 @@ def write(
     """The three files, published."""
     folder = context.output.dir
     ids = [image.id for image in scene.dataset.images]
-    write_predictions(folder / PREDICTIONS, outcome.found, ids)
+    write_predictions(folder / PREDICTIONS_FILE, outcome.found, ids)
     numbers = summary(
         scene.detector.info.file,
         scene.dataset,
@@ -181,12 +181,15 @@ def write(
         outcome.statistics,
         _settings(scene, spec),
     )
-    _write_text(folder / METRICS, json.dumps(numbers, ensure_ascii=False) + "\n")
+    _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
     shown = [_shown(scene, outcome, place) for place in outcome.statistics.mistakes.worst(PICTURED)]
     verdict = _verdict(scene, outcome, spec)
     made = page.page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
-    _write_text(folder / REPORT, made)
-    return [context.output.publish(name).artifact(name) for name in (METRICS, PREDICTIONS, REPORT)]
+    _write_text(folder / REPORT_FILE, made)
+    return [
+        context.output.publish(name).artifact(name)
+        for name in (METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE)
+    ]
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -229,7 +232,7 @@ def _verdict(scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentS
     said = [
         f"{file.uri} ({file.format}{precision}) on {len(dataset.images)} images with "
         f"{len(outcome.truth)} boxes of {len(scene.classes)} classes: mAP "
-        f"{outcome.metrics.mAP:.4f}, mAP50 {outcome.metrics.mAP50:.4f}."
+        f"{metric.text(outcome.metrics.mAP)}, mAP50 {metric.text(outcome.metrics.mAP50)}."
     ]
     if given:
         said.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import ONNX_FILE, Action, FailureReason
+from dino_api.names import GRAPH_FILE, ONNX_FILE, Action, FailureReason
 from dino_api.result import Comparison, Progress, Result
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
@@ -32,7 +32,6 @@ from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
-REPORT = "export.json"
 SIDE = 640  # TAO's default
 _MADE = f"{ONNX_FILE}.unchecked"
 
@@ -61,7 +60,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             raise TrainerError(
                 FailureReason.GATE_FAILED,
                 f"The ONNX file is not published: {' '.join(problems)}",
-                f"{REPORT} has the comparison, on {shown.said}. Export with another "
+                f"{GRAPH_FILE} has the comparison, on {shown.said}. Export with another "
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
@@ -188,13 +187,13 @@ def _reported(
 ) -> Result:
     """The report, published; a result that holds it."""
     content = {**described, "comparison": found.to_dict(), "problems": onnx_gate.problems(found)}
-    with replacing(context.output.dir / REPORT) as aside:
+    with replacing(context.output.dir / GRAPH_FILE) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return Result(
         action=Action.EXPORT,
         spec_digest=context.digest,
         comparison=found,
-        artifacts=[context.output.publish(REPORT).artifact(REPORT)],
+        artifacts=[context.output.publish(GRAPH_FILE).artifact(GRAPH_FILE)],
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from onnxscript import ir
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import ENGINE_FILE, Action, FailureReason
+from dino_api.names import COMPARISON_FILE, ENGINE_FILE, Action, FailureReason
 from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
@@ -214,11 +214,11 @@ def _failed(
 ) -> TrainerError:
     """The closed gate; the comparison is published."""
     content = {"comparison": found.to_dict(), "comparedOn": said, "problems": problems}
-    artifact = _write(REPORT, json.dumps(content, indent=2) + "\n", context)
+    artifact = _write(COMPARISON_FILE, json.dumps(content, indent=2) + "\n", context)
     return TrainerError(
         FailureReason.GATE_FAILED,
         f"The engine is not published: {' '.join(problems)}",
-        f"{REPORT} has the comparison, on {said}. "
+        f"{COMPARISON_FILE} has the comparison, on {said}. "
         f"{_REMEDIES[spec.gen_trt_engine.tensorrt.data_type]}",
         kept=Result(comparison=found, artifacts=[artifact]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import Action
+from dino_api.names import REPORT_FILE, Action
 from dino_api.result import Artifact, Dataset, Result
 from dino_trainer.data.pictures import PictureListing, find_pictures
 from dino_trainer.detectors.opening import open_model
@@ -23,7 +23,6 @@ from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
-REPORT = "report.html"
 _NAMED = 5
 
 
@@ -139,7 +138,7 @@ def skipped(tally: Tally) -> str | None:
 
 def publish_page(html: str, context: RunContext) -> Artifact:
     """report.html at its final place."""
-    with replacing(context.output.dir / REPORT) as aside:
+    with replacing(context.output.dir / REPORT_FILE) as aside:
         # Names of files may hold bytes that are no text.
         aside.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return context.output.publish(REPORT).artifact(REPORT)
+    return context.output.publish(REPORT_FILE).artifact(REPORT_FILE)

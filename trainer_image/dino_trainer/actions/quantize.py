@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_api import metric
 from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.names import (
     QUANTIZED_FILE,
     QUANTIZED_WEIGHTS,
+    REPORT_FILE,
     WEIGHTS_ALONE,
     Action,
     FailureReason,
@@ -41,7 +43,6 @@ from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing
 
-REPORT = "report.html"
 _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 
@@ -250,9 +251,9 @@ def gate(found: Comparison) -> str:
     if found.loss is None or found.max_loss is None or found.loss <= found.max_loss:
         return ""
     return (
-        f"The INT8 file is not published: its mAP is {found.candidate.mAP:.4f}, that of the file "
-        f"that was given {found.reference.mAP:.4f}, and quantize.gate.maxLoss allows a loss of "
-        f"{found.max_loss:g}."
+        f"The INT8 file is not published: its mAP is {metric.text(found.candidate.mAP)}, that of "
+        f"the file that was given {metric.text(found.reference.mAP)}, and quantize.gate.maxLoss "
+        f"allows a loss of {found.max_loss:g}."
     )
 
 
@@ -260,8 +261,9 @@ def _remedy(found: Comparison, start: str) -> str:
     if found.loss is None:
         return ""
     return (
-        f"{REPORT} has the comparison. {start} layers in floating point by quantize.skip_names "
-        f"(backbone.* first), or raise quantize.gate.maxLoss above {found.loss:.4f}."
+        f"{REPORT_FILE} has the comparison. {start} layers in floating point by "
+        "quantize.skip_names (backbone.* first), or raise quantize.gate.maxLoss above "
+        f"{metric.text(found.loss)}."
     )
 
 
@@ -298,11 +300,11 @@ def elsewhere() -> str:
 
 def reported(html: str, found: Comparison, context: RunContext) -> Result:
     """The report, published; a result that holds it."""
-    with replacing(context.output.dir / REPORT) as aside:
+    with replacing(context.output.dir / REPORT_FILE) as aside:
         aside.write_text(html, encoding="utf-8", errors="backslashreplace")
     return Result(
         action=Action.QUANTIZE,
         spec_digest=context.digest,
         comparison=found,
-        artifacts=[context.output.publish(REPORT).artifact(REPORT)],
+        artifacts=[context.output.publish(REPORT_FILE).artifact(REPORT_FILE)],
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import FailureReason
+from dino_api.names import PICTURE_FILE, FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, ModelFile, Result
 from dino_trainer.data.loader import train_loader
 from dino_trainer.data.splits import Data, load_data
@@ -24,7 +24,6 @@ from dino_trainer.train import loop, state
 from dino_trainer.train.run import Run
 from dino_trainer.train.setup import Objective, prepare
 
-PICTURE = "validation.png"
 PICTURED = 12
 
 
@@ -173,5 +172,5 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
         found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
-    draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE)
-    return context.output.publish(PICTURE).artifact(PICTURE)
+    draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE_FILE)
+    return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)

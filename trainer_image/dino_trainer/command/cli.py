@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from dino_api.names import TRAINS, Action, Env, Stage
+from dino_api.names import TRAINS, Action, Env, Option, Stage
 from dino_api.result import Result
 from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_spec(preflight)
     _add_for(preflight, "whose data")
     preflight.add_argument(
-        "--report",
+        Option.REPORT,
         metavar="DIR",
         help="folder or s3:// URI for the report (default: <results_dir>/preflight)",
     )
@@ -95,7 +95,7 @@ def _add_action(actions: Any, action: Action) -> None:
     _add_spec(parser)
     if action == Action.TRAIN:
         parser.add_argument(
-            "--search",
+            Option.SEARCH,
             type=Path,
             metavar="FILE",
             help="search.json of a search: overrides of what it searches are taken as its draw",
@@ -109,10 +109,15 @@ def _add_report(actions: Any) -> None:
         description="Write report.html (charts, winner, every trial) of a search.",
     )
     report.add_argument(
-        "-e", dest="spec", type=Path, required=True, metavar="FILE", help="search.json of a search"
+        Option.EXPERIMENT,
+        dest="spec",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="search.json of a search",
     )
     report.add_argument(
-        "--output",
+        Option.OUTPUT,
         required=True,
         metavar="DIR",
         help="folder or s3:// URI that report.html and search.json are written to",
@@ -149,7 +154,7 @@ def _add_renumber(actions: Any) -> None:
 
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
-        "--for",
+        Option.ACTION,
         dest="action_for",
         type=Action,
         choices=list(Action),
@@ -161,7 +166,7 @@ def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
 
 def _add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-e",
+        Option.EXPERIMENT,
         "--experiment",
         dest="spec",
         type=Path,

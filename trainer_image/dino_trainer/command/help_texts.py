@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api import failures
-from dino_api.names import TRAINS, Action, Env
+from dino_api.names import DEFAULT_REGION, TRAINS, Action, Env
 from dino_trainer.command.action_help import ALWAYS, EXAMPLES, HELP
 
 _PREFLIGHT = """\
@@ -28,7 +28,7 @@ _VARIABLES = (
     (Env.WORK_DIR, "where data is copied to (default: ~/.cache/dino)"),
     (Env.CACHE_DIR, "where staged data is kept and shared (default: data/ in the above)"),
     (Env.S3_ENDPOINT, "URL of the S3 server (default: AWS)"),
-    (Env.S3_REGION, "region of the buckets (default: us-east-1)"),
+    (Env.S3_REGION, f"region of the buckets (default: {DEFAULT_REGION})"),
     (Env.S3_PATH_STYLE, "true for servers that want http://host/bucket"),
     (Env.S3_ACCESS_KEY, f"credentials, with {Env.S3_SECRET_KEY}"),
     (Env.STORAGE_PATIENCE, "seconds to wait for a server that is away (default: 120)"),

@@ -18,11 +18,19 @@ import yaml
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.kubectl_yaml.writer import Dumper
-from dino_api.names import TRAINS, Action, Env, FailureReason
+from dino_api.names import (
+    ERROR_FILE,
+    EXPERIMENT_FILE,
+    STATUS_FILE,
+    TRAINS,
+    Action,
+    Env,
+    FailureReason,
+    Option,
+)
 from dino_api.result import Failure, Result
 from dino_trainer.command.announce import announce
 from dino_trainer.command.previous_run import (
-    SPEC_FILE,
     earlier_result,
     kept_checkpoint,
     source_digest,
@@ -37,7 +45,6 @@ from dino_trainer.report.cluster import ProgressPush, Target
 from dino_trainer.report.quiet_reporter import QuietReporter, SilentTerminal
 from dino_trainer.report.reporter import (
     RESULT_FILE,
-    STATUS_FILE,
     Reporter,
     folder_of,
     write_termination,
@@ -49,8 +56,6 @@ from dino_trainer.spec.file import read_spec
 from dino_trainer.spec.sections import section_of, shape_section
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
-
-ERROR_FILE = "error.log"
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def launch(action: Action, spec_path: Path, overrides: Sequence[str], stop: thre
         return 0
     shape = Topology.of(shape_section(opened.spec, action))
     if shape.size > 1:
-        return _launch_ranks(shape, opened, [action, "-e", str(spec_path), *overrides])
+        return _launch_ranks(shape, opened, [action, Option.EXPERIMENT, str(spec_path), *overrides])
     return _launch_here(opened)
 
 
@@ -295,9 +300,9 @@ def scratch_dir() -> Path:
 def _write_spec(spec: ExperimentSpec, output: Output) -> None:
     """The resolved spec beside the results. The key for encrypted models is nobody's business."""
     content = spec.model_dump(mode="json", exclude={"encryption_key"})
-    with replacing(output.dir / SPEC_FILE) as aside:
+    with replacing(output.dir / EXPERIMENT_FILE) as aside:
         aside.write_text(yaml.dump(content, Dumper=Dumper, sort_keys=False), encoding="utf-8")
-    output.publish(SPEC_FILE)
+    output.publish(EXPERIMENT_FILE)
 
 
 def _keep_traceback(error: BaseException, failure: TrainerError, output: Output) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.names import TRAINS, Action, FailureReason, Stage
+from dino_api.names import REPORT_DATA_FILE, REPORT_FILE, TRAINS, Action, FailureReason, Stage
 from dino_api.reported import shortened
 from dino_api.result import Artifact, Result
 from dino_trainer.command.launch import explain, scratch_dir
@@ -27,8 +27,6 @@ from dino_trainer.spec.sections import section_of
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
 
-REPORT_PAGE = "report.html"
-REPORT_DATA = "report.json"
 _SCHEMA = 1
 _SHOWN = 10
 
@@ -56,7 +54,7 @@ def run(
     for finding in checked.findings.all():
         say(f"{finding.rule.severity}: {finding.rule.id}: {finding.message}")
         say(f"  -> {finding.remedy}")
-    failure = failure_of(checked, output.uri(REPORT_PAGE))
+    failure = failure_of(checked, output.uri(REPORT_FILE))
     result = Result(
         action=Stage.PREFLIGHT,
         artifacts=_publish(spec, checked, output),
@@ -115,8 +113,8 @@ def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Art
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
     return [
-        _write(output, REPORT_PAGE, page(content, sheet)),
-        _write(output, REPORT_DATA, _json(content)),
+        _write(output, REPORT_FILE, page(content, sheet)),
+        _write(output, REPORT_DATA_FILE, _json(content)),
     ]
 
 
@@ -134,7 +132,7 @@ def _json(content: dict[str, Any]) -> str:
 def _conclude(checked: Checked, output: Output, say: Say) -> None:
     errors, warnings = len(checked.findings.errors), len(checked.findings.warnings)
     say(f"{_counted(checked)}: {errors} kinds of errors, {warnings} of warnings.")
-    say(f"Report: {output.uri(REPORT_PAGE)}")
+    say(f"Report: {output.uri(REPORT_FILE)}")
 
 
 def _counted(checked: Checked) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.digest import differences, told
 from dino_api.kubectl_yaml.reader import read
-from dino_api.names import BEST_CHECKPOINT, LATEST, Action
+from dino_api.names import BEST_CHECKPOINT, EXPERIMENT_FILE, LATEST_CHECKPOINT, Action
 from dino_api.result import Checkpoint, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.naming import model_uri
@@ -14,9 +14,6 @@ from dino_trainer.results.output import Output
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import is_remote, local_path, split
-
-SPEC_FILE = "experiment.yaml"
-"""The spec of a run with every default filled in, beside its results."""
 
 
 def earlier_result(output: Output) -> Result | None:
@@ -57,7 +54,7 @@ def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
 def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
     """By what keys the spec of an earlier run differs; empty where that is not to be read."""
     try:
-        path = output.fetch(SPEC_FILE)
+        path = output.fetch(EXPERIMENT_FILE)
         content = path and read(path.read_text(encoding="utf-8"))
         before = ExperimentSpec.model_validate(content or None)
     except (TrainerError, OSError, ValueError):  # of another release, or damaged
@@ -68,7 +65,7 @@ def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
 def kept_checkpoint(output: Output) -> Checkpoint | None:
     """What a later attempt, or the user, can go on from after a failure."""
     files = output.published()
-    latest, best = files.get(LATEST), files.get(BEST_CHECKPOINT)
+    latest, best = files.get(LATEST_CHECKPOINT), files.get(BEST_CHECKPOINT)
     main = best or latest
     if main is None:
         return None

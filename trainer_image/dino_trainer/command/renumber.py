@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dino_api.rules.data import data_rule
 from dino_trainer.data.coco_json import NotCoco, read_json
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.storage.files import replacing
@@ -73,7 +74,7 @@ def _collect(names: _Names, document: dict[str, Any], path: Path) -> None:
         if old in own:
             raise invalid_dataset(
                 f"{where} has the id {old}, as one before it.",
-                "Give every category of a file an id of its own.",
+                data_rule("category-id-repeats").remedy,
             )
         own.add(old)
         if names.setdefault(old, name) != name:

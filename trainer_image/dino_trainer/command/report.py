@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dino_api.names import FailureReason, Stage
+from dino_api.names import REPORT_FILE, SEARCH_KEY, FailureReason, Stage
 from dino_api.result import Result
 from dino_api.search.record import SearchRecord
 from dino_trainer.command.launch import scratch_dir
@@ -18,7 +18,6 @@ from dino_trainer.results.output import Output
 from dino_trainer.search_report.page import page
 from dino_trainer.storage.files import replacing
 
-PAGE, DATA = "report.html", "search.json"
 _REMEDY = "Give the search.json that a search left in its output."
 
 
@@ -36,12 +35,12 @@ def run(path: Path, output_uri: str) -> int:
     say = open_terminal().line
     output = Output("", "", scratch_dir(), say, folder=output_uri)
     artifacts = []
-    for name, content in ((PAGE, page(record)), (DATA, text)):
+    for name, content in ((REPORT_FILE, page(record)), (SEARCH_KEY, text)):
         with replacing(output.dir / name) as aside:
             aside.write_text(content, encoding="utf-8")
         artifacts.append(output.publish(name).artifact(name))
     write_termination(Result(action=Stage.REPORT, artifacts=artifacts))
-    say(f"{len(record.history)} trials. Report: {output.uri(PAGE)}")
+    say(f"{len(record.history)} trials. Report: {output.uri(REPORT_FILE)}")
     return 0
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
+from dino_api.rules.data import data_rule
 from dino_trainer.data.decode import ENDINGS
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
@@ -54,7 +55,7 @@ class Nearby:
         if name in found:
             return Hint(
                 "a link to a file that is not there",
-                "Put the files themselves there: cp -RL follows links where they lead somewhere.",
+                data_rule("pictures-lost").remedy,
             )
         if len(found) > 1:
             first, second = (_quoted(path) for path in sorted(found)[:2])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.formats import INT8
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.errors import invalid_spec
@@ -87,7 +88,7 @@ def open_checkpoint(
     own, names = _own(content, file.uri) or _foreign(state, spec, file.uri)
     model_spec = own.model.model_copy(update=_set(spec.model, "num_select"))
     own = own.model_copy(update={"model": model_spec})
-    precision = "int8" if PACKED in content else own.train.precision
+    precision = INT8 if PACKED in content else own.train.precision
     file = file.model_copy(update={"precision": precision})
     info = ModelInfo(file, own, names, None, None, model_spec.num_select)
     check_structure(info, spec)

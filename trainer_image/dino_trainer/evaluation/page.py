@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dino_api import metric
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
 from dino_trainer.pages import chart, render
@@ -130,4 +131,4 @@ def _confusions(statistics: Statistics) -> Iterator[tuple[str, str, str]]:
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None or value < 0 else f"{value:.4f}"
+    return "" if value is None or value < 0 else metric.text(value)

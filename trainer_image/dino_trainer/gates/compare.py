@@ -15,6 +15,7 @@ from threading import Event
 import numpy as np
 import torch
 
+from dino_api import metric
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
 from dino_api.result import Comparison, Metrics, Scored
@@ -130,7 +131,7 @@ def scores(found: Comparison) -> str:
     """Both mAPs; of how many detections, where they are not COCO's."""
     most = found.max_detections or MOST_DETECTIONS
     said = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
-    return f"mAP {found.reference.mAP:.4f} and {found.candidate.mAP:.4f}{said}"
+    return f"mAP {metric.text(found.reference.mAP)} and {metric.text(found.candidate.mAP)}{said}"
 
 
 def latency_ms(detector: Detector, size: tuple[int, int]) -> float:

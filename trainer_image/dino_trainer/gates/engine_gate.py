@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dino_api import metric
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
@@ -51,7 +52,8 @@ def problems(found: Comparison, data_type: str) -> list[str]:
     limits, said = LIMITS[data_type], []
     if found.loss is not None and found.loss > limits.max_loss:
         said.append(
-            f"its mAP is {found.candidate.mAP:.4f}, the ONNX file's {found.reference.mAP:.4f}: "
+            f"its mAP is {metric.text(found.candidate.mAP)}, the ONNX file's "
+            f"{metric.text(found.reference.mAP)}: "
             f"{data_type} may lose {limits.max_loss:g}."
         )
     least = ON_RANDOM[data_type] if found.loss is None else limits.least_matched

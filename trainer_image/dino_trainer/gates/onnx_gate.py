@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dino_api import metric
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Comparison
@@ -74,7 +75,8 @@ def problems(found: Comparison) -> list[str]:
     said = []
     if found.loss is not None and abs(found.loss) > MAX_LOSS:
         said.append(
-            f"its mAP is {found.candidate.mAP:.4f}, the checkpoint's {found.reference.mAP:.4f}: "
+            f"its mAP is {metric.text(found.candidate.mAP)}, the checkpoint's "
+            f"{metric.text(found.reference.mAP)}: "
             f"they may differ by {MAX_LOSS:g}."
         )
     if found.matched is not None and found.matched < LEAST_MATCHED:

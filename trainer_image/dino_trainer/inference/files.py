@@ -14,13 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
 from dino_trainer.inference.objects import Objects, coco
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.uris import is_remote
-
-PREDICTIONS = "predictions.json"
 
 
 class FileSink(Protocol):
@@ -125,7 +124,7 @@ class PredictionsFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / PREDICTIONS
+        self._path = folder / PREDICTIONS_FILE
         with named(folder):
             self._images, self._annotations = _Entries(folder), _Entries(folder)
 

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
 from dino_trainer.data.pictures import Picture
 from dino_trainer.inference.drawing import Colour, draw, drawn_names, encode
-from dino_trainer.inference.files import PREDICTIONS, PredictionsFile, label_names, open_sink
+from dino_trainer.inference.files import PredictionsFile, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.stream import read_upright
@@ -85,7 +86,7 @@ class Writer:
         while self._pending:
             self._take()
         self._predictions.write(info, self._style.names)
-        predictions = self._output.publish(PREDICTIONS).artifact(PREDICTIONS)
+        predictions = self._output.publish(PREDICTIONS_FILE).artifact(PREDICTIONS_FILE)
         return [predictions, *self._labels.close(), *self._pictures.close()]
 
     def _take(self) -> None:

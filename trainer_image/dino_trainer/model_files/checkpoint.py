@@ -18,7 +18,7 @@ from dino_trainer.model.file_kind import kind_of
 from dino_trainer.model.weights import UNREADABLE
 from dino_trainer.storage.files import named, replacing
 
-LATEST, PREVIOUS, BEST = names.LATEST, names.PREVIOUS, names.BEST_CHECKPOINT
+LATEST, PREVIOUS, BEST = names.LATEST_CHECKPOINT, names.PREVIOUS_CHECKPOINT, names.BEST_CHECKPOINT
 FORMAT = 1
 
 Content = dict[str, Any]

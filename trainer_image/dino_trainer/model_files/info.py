@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_api.experiment.dataset import GEOMETRY, PIXELS
 from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from dino_trainer.data.loader import Batch
     from dino_trainer.model import Detections
-
-_PIXELS = ("input_mean", "input_std")
-_GEOMETRY = ("fixed_size", "test_random_resize", "random_resize_max_size", "fixed_padding")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def check_structure(info: ModelInfo, spec: ExperimentSpec) -> None:
     augmentation = spec.dataset.augmentation
     odd += [
         f"dataset.augmentation.{text}"
-        for text in _differing(augmentation, info.spec.dataset.augmentation, _PIXELS)
+        for text in _differing(augmentation, info.spec.dataset.augmentation, PIXELS)
     ]
     classes = spec.dataset.num_classes
     if classes is not None and classes != info.num_classes:
@@ -133,7 +131,7 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
     augmentation = info.spec.dataset.augmentation
     changes: dict[str, Any] = {
         name: getattr(spec.dataset.augmentation, name)
-        for name in _GEOMETRY
+        for name in GEOMETRY
         if name in spec.dataset.augmentation.model_fields_set
     }
     if size:

@@ -9,7 +9,7 @@ from dino_api import formats
 from dino_api.actions import ACTIONS, facts_of
 from dino_api.experiment import ExperimentSpec
 from dino_api.formats import Format
-from dino_api.names import LATEST, ONNX_FILE, WEIGHTS_ALONE, Action
+from dino_api.names import LATEST_CHECKPOINT, ONNX_FILE, WEIGHTS_ALONE, Action
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.spec.sections import key_path, section_of
@@ -58,7 +58,7 @@ def model_uri(spec: ExperimentSpec, action: Action) -> str:
 def stand_in(spec: ExperimentSpec, action: Action) -> str:
     """What an action takes that names no model, below `results_dir`."""
     from_checkpoint = "checkpoint" in takes(spec, action)
-    return f"train/{LATEST}" if from_checkpoint else f"export/{ONNX_FILE}"
+    return f"train/{LATEST_CHECKPOINT}" if from_checkpoint else f"export/{ONNX_FILE}"
 
 
 def takes(spec: ExperimentSpec, action: Action) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.formats import INT8
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files.info import ModelInfo
@@ -53,7 +54,7 @@ class Metadata:
     @property
     def cut_off(self) -> bool:
         """Whether ONNX Runtime, unless asked to be exact, cuts sums off on x86 without VNNI."""
-        return self.precision == "int8" and not self.headroom
+        return self.precision == INT8 and not self.headroom
 
     def to_props(self) -> dict[str, str]:
         """As strings for ``metadata_props``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dino_api import metric
 from dino_api.result import Comparison, Scored
 from dino_trainer.pages import render
 from dino_trainer.quantize.static import Quantized
@@ -52,16 +53,12 @@ def _counted(found: Comparison) -> str:
 def _rows(found: Comparison) -> Iterator[tuple[str, str, str]]:
     pair = found.reference, found.candidate
     yield "number format", *(one.precision or "" for one in pair)
-    yield "mAP", *(_score(one.mAP) for one in pair)
-    yield "mAP50", *(_score(one.mAP50) for one in pair)
+    yield "mAP", *(metric.text(one.mAP) for one in pair)
+    yield "mAP50", *(metric.text(one.mAP50) for one in pair)
     yield "milliseconds for one image", *(_time(one) for one in pair)
     yield "size of the file", *(human_bytes(one.bytes or 0) for one in pair)
     if found.matched is not None:
         yield "detections found again", "", f"{100 * found.matched:.1f} %"
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _time(one: Scored) -> str:

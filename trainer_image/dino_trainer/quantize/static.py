@@ -23,6 +23,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from dino_api.formats import INT8
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.onnx_metadata import HEADROOM, NOTE, PREFIX
@@ -52,7 +53,7 @@ class Quantized:
             "layers": len(self.chosen.layers),
             "skipped": list(self.chosen.skipped),
             "early": list(self.chosen.early),
-            "activations": "uint8" if self.for_cpu else "int8",
+            "activations": "uint8" if self.for_cpu else INT8,
             HEADROOM: self.for_cpu,
             "source_sha256": source_sha256,
         }
@@ -155,7 +156,7 @@ def _with_nodes(
 def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, Any]) -> None:
     """The source's metadata, as far as it is still true."""
     props = {one.key: one.value for one in source.metadata_props if one.key.startswith(PREFIX)}
-    props |= {f"{PREFIX}precision": json.dumps("int8"), NOTE: json.dumps(note)}
+    props |= {f"{PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}
     del made.metadata_props[:]
     onnx.helper.set_model_props(made, props)
     made.producer_name, made.producer_version = source.producer_name, source.producer_version

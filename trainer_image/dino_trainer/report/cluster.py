@@ -83,8 +83,8 @@ def push(target: Target, progress: Progress, timeout: float = _TIMEOUT) -> None:
     Token and CA are read each time: kubelet replaces both while the pod runs.
     """
     try:
-        token = (target.token_dir / "token").read_text().strip()
-        trust = ssl.create_default_context(cafile=str(target.token_dir / "ca.crt"))
+        token = (target.token_dir / names.TOKEN_FILE).read_text().strip()
+        trust = ssl.create_default_context(cafile=str(target.token_dir / names.CA_FILE))
         server = http.client.HTTPSConnection(
             target.host, target.port, timeout=timeout, context=trust
         )

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+from dino_api import metric
 from dino_api.result import Metrics, Validation
 
 LONGEST = 200
@@ -49,7 +50,7 @@ class Curve:
         if value is None or not math.isfinite(value):
             return
         kept = [point for point in self._points if point.epoch < epoch]
-        self._points = [*kept, Validation(epoch=epoch, mAP50=round(value, 4))][-LONGEST:]
+        self._points = [*kept, Validation(epoch=epoch, mAP50=metric.rounded(value))][-LONGEST:]
 
     @property
     def points(self) -> list[Validation] | None:

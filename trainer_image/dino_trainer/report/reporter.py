@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
 
-from dino_api import names
+from dino_api import metric, names
 from dino_api.names import RESULT_FILE as RESULT_FILE
-from dino_api.names import FailureReason
+from dino_api.names import STATUS_FILE, FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
 from dino_trainer.errors import TrainerError
 from dino_trainer.report.cluster import ProgressPush
@@ -23,7 +23,6 @@ from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import replacing
 
-STATUS_FILE = "status.json"
 TERMINATION_LOG = Path(names.TERMINATION_LOG)
 
 
@@ -100,7 +99,7 @@ class Reporter:
         known = {name: value for name, value in values.items() if _is_number(value)}
         for name in ("mAP", "mAP50"):
             if name in known:
-                self.say(f"{names.VALIDATION} {name} : {known[name]:.4f}")
+                self.say(f"{names.VALIDATION} {name} : {metric.text(known[name])}")
         self.say(f"Validated after epoch {epoch}{', the best so far' if best else ''}.")
         at = self._last.model_copy(
             update={"epoch": epoch, "mAP": known.get("mAP"), "mAP50": known.get("mAP50")}
@@ -116,7 +115,7 @@ class Reporter:
         values = {"mAP": metrics.mAP, "mAP50": metrics.mAP50}
         known = {name: value for name, value in values.items() if _is_number(value)}
         for name, value in known.items():
-            self.say(f"Test {name} : {value:.4f}")
+            self.say(f"Test {name} : {metric.text(value)}")
         kpi = {f"test_{name}": round(value, 6) for name, value in known.items()}
         self._note("RUNNING", "Test metrics generated.", kpi, self._last)
 

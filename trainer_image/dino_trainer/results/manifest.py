@@ -10,11 +10,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from dino_api.names import FailureReason
+from dino_api.names import MANIFEST_FILE, FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.store import Say, Store
 
-MANIFEST = "manifest.json"
 _SCHEMA = 1
 # sha256 (hex) and bytes; of a local file also mtimeNs.
 Listed = dict[str, Any]
@@ -60,7 +59,7 @@ class Manifest:
         with self._lock:
             self.note(changes)
             text = json.dumps(self._content(), indent=2, sort_keys=True) + "\n"
-            self._store.write_bytes(text.encode(), MANIFEST)
+            self._store.write_bytes(text.encode(), MANIFEST_FILE)
 
     def _content(self) -> dict[str, Any]:
         with self._lock:
@@ -71,13 +70,13 @@ class Manifest:
     def _load(self) -> dict[str, Any]:
         empty: dict[str, Any] = {"schema": _SCHEMA, "files": {}}
         try:
-            content = json.loads(self._store.read_bytes(MANIFEST))
+            content = json.loads(self._store.read_bytes(MANIFEST_FILE))
         except TrainerError as error:
             if error.reason != FailureReason.INPUT_NOT_FOUND:
                 raise
             return empty
         except ValueError:
-            self._say(f"{self._store.uri(MANIFEST)} is not readable and will be written anew.")
+            self._say(f"{self._store.uri(MANIFEST_FILE)} is not readable and will be written anew.")
             return empty
         if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
             return empty

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Event
 
-from dino_api.names import LATEST, Env, FailureReason
+from dino_api.names import LATEST_CHECKPOINT, Env, FailureReason
 from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.results.manifest import Listed, Manifest
@@ -301,9 +301,9 @@ class Output:
 
 def _go_on(files: Iterable[str]) -> str:
     """How a training goes on from a checkpoint with other values; a DinoJob resumes its own."""
-    if LATEST not in files or os.environ.get(Env.JOB_UID):
+    if LATEST_CHECKPOINT not in files or os.environ.get(Env.JOB_UID):
         return ""
     return (
-        f" To go on from its {LATEST} with the new values, choose another output and name it as "
-        "train.resume_training_checkpoint_path."
+        f" To go on from its {LATEST_CHECKPOINT} with the new values, choose another output and "
+        "name it as train.resume_training_checkpoint_path."
     )

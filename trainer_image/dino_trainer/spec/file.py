@@ -10,7 +10,7 @@ from typing import Any
 from dino_api.experiment import ExperimentSpec
 from dino_api.kubectl_yaml.lines import lines_of
 from dino_api.kubectl_yaml.reader import NotYaml, read
-from dino_api.loading import checked, resolved
+from dino_api.loading import checked, resolved, template_file
 from dino_api.names import Action, FailureReason
 from dino_api.problem import Problem, SpecErrors, render
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -82,8 +82,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _correct(action: Action) -> str:
-    template = f"schemas/spec_template_{action}.yaml"
-    return f"Correct these keys; {template} shows every key with its meaning."
+    return f"Correct these keys; {template_file(action)} shows every key with its meaning."
 
 
 _INDENT = "Compare it with the templates in schemas/; indent with spaces, not tabs."

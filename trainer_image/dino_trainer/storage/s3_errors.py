@@ -17,7 +17,7 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
-from dino_api.names import Env, FailureReason
+from dino_api.names import DEFAULT_REGION, Env, FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.s3_region import right_region
 
@@ -78,7 +78,7 @@ def translate(
         return TrainerError(
             FailureReason.INVALID_SPEC,
             f"{asked.region!r} is no region.",
-            f"Set spec.storage.region ({Env.S3_REGION}) to one such as us-east-1.",
+            f"Set spec.storage.region ({Env.S3_REGION}) to one such as {DEFAULT_REGION}.",
         )
     if isinstance(error, ParamValidationError):
         return TrainerError(

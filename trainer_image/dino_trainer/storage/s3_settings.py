@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dino_api.names import Env
+from dino_api.names import DEFAULT_REGION, Env
 from dino_trainer.errors import invalid_spec
 
 # A server that was away for a minute must not cost a training that took days.
@@ -32,7 +32,7 @@ class Settings:
         """Raises InvalidSpec for a value that is not of its form."""
         return cls(
             endpoint=_endpoint(env.get(Env.S3_ENDPOINT, "")),
-            region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or "us-east-1",
+            region=env.get(Env.S3_REGION) or env.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
             path_style=_flag(env, Env.S3_PATH_STYLE),
             patience=_seconds(env, Env.STORAGE_PATIENCE, _PATIENCE),
         )

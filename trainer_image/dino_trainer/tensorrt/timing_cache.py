@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from dino_api.names import TIMING_CACHE
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
-
-TIMING_CACHE = "timing.cache"
 
 
 class TimingCacheFile:

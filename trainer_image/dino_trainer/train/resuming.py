@@ -14,6 +14,7 @@ from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_api.experiment.digest import Difference, differences, shown, told
 from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.paths import EPOCHS
 from dino_api.names import Action
 from dino_trainer.errors import TrainerError, invalid_spec
 
@@ -28,7 +29,7 @@ FIXED = (
 """Keys that decide which tensors are trained, and what the optimiser remembers of each."""
 UNREAD = ("model.pretrained_backbone_path", "train.pretrained_model_path")
 """Where weights come from that are the checkpoint's now."""
-APART = ("train.seed", "train.num_epochs", "dataset.num_classes")
+APART = ("train.seed", EPOCHS, "dataset.num_classes")
 _WAY_ON = (
     "Give these keys the checkpoint's values; or name the checkpoint as "
     "train.pretrained_model_path in place of train.resume_training_checkpoint_path, to begin anew "
@@ -114,7 +115,7 @@ def _said(spec: ExperimentSpec, saved: Mapping[str, Any], found: list[Difference
     counts = [one for one in found if one.path not in (*FIXED, *UNREAD, *APART)]
     if spec.train.seed not in (-1, saved["seed"]):
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
-    counts += [one for one in found if one.path == "train.num_epochs"]
+    counts += [one for one in found if one.path == EPOCHS]
     if counts:
         yield f"From here on other values count: {told(counts, THEIRS)}."
     for one in found:

@@ -6,10 +6,10 @@ import re
 from itertools import pairwise
 from typing import Any
 
+from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.rules.experiment.rule import Rule, breaks, given, only
 
-SHIPPED_BACKBONE = "timm/tf_efficientnet_lite0"
 # docs/backbones.md says what each name is. FAN and the large GC-ViTs are in neither torchvision
 # nor timm; they have a rule of their own, which names the nearest network that can be built.
 BACKBONE = (
@@ -39,7 +39,7 @@ def _built(spec: ExperimentSpec) -> Any:
 
 def _imagenet(spec: ExperimentSpec) -> Any:
     model = spec.model
-    wrong = model.pretrained_backbone_path == "imagenet" and model.backbone != SHIPPED_BACKBONE
+    wrong = model.pretrained_backbone_path == IMAGENET and model.backbone != SHIPPED_BACKBONE
     return breaks(wrong, model.backbone)
 
 
@@ -105,10 +105,10 @@ MODEL_RULES = (
     Rule(
         "backbone-imagenet",
         "model.pretrained_backbone_path",
-        f"may be imagenet only for the backbone {SHIPPED_BACKBONE}, whose weights are shipped",
+        f"may be {IMAGENET} only for the backbone {SHIPPED_BACKBONE}, whose weights are shipped",
         "Upload the backbone's weights and give their s3:// URI, or leave it out.",
         _imagenet,
-        cel=f"{{pretrained_backbone_path}} != 'imagenet' || {{backbone}} == '{SHIPPED_BACKBONE}'",
+        cel=f"{{pretrained_backbone_path}} != '{IMAGENET}' || {{backbone}} == '{SHIPPED_BACKBONE}'",
     ),
     Rule(
         "backbone-uri",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.actions import taking_only
+from dino_api.names import LONGEST_SEARCH_NAME
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.rules.resource.dinojob import TEMPLATE_RULES, immutable
 from dino_api.rules.resource.rule import ResourceRule
@@ -110,9 +111,9 @@ SEARCH_CEL: tuple[ResourceRule, ...] = (
         "search-name-length",
         "",
         "metadata.name",
-        "must have at most 40 characters",
+        f"must have at most {LONGEST_SEARCH_NAME} characters",
         "the names of its trials add to it",
-        "size(self.metadata.name) <= 40",
+        f"size(self.metadata.name) <= {LONGEST_SEARCH_NAME}",
     ),
     ResourceRule(
         "range-or-choices",

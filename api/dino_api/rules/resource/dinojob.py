@@ -6,6 +6,7 @@ latter; their scopes are those of a DinoJob. See `dinoautoml` for the rest of it
 
 from __future__ import annotations
 
+from dino_api.names import LONGEST_JOB_NAME
 from dino_api.rules.resource.by_action import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
 from dino_api.rules.resource.rule import S3, ResourceRule, is_s3
 
@@ -91,9 +92,9 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "name-length",
         "",
         "metadata.name",
-        "must have at most 50 characters",
+        f"must have at most {LONGEST_JOB_NAME} characters",
         "the names of its Jobs and pods add to it and may have 63",
-        "size(self.metadata.name) <= 50",
+        f"size(self.metadata.name) <= {LONGEST_JOB_NAME}",
     ),
     ResourceRule(
         "datasets-given",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from dino_api import names as api
 from dino_api.message import ESSENTIAL
-from dino_api.names import Action, ConditionReason, Env, Label, Phase, Stage
+from dino_api.names import Action, ConditionReason, Env, Label, Option, Phase, Stage
 from dino_api.result import Result
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import write
@@ -191,8 +191,9 @@ def job(view: View, resolved: spec_file.Resolved, attempt: int) -> Object:
 
 
 def _command(resolved: spec_file.Resolved) -> list[str]:
-    command = ["dino", Stage.RESULT.value, "-e", api.SPEC_PATH]
-    return command if resolved.action is Action.TRAIN else [*command, "--for", resolved.action]
+    command = ["dino", Stage.RESULT.value, Option.EXPERIMENT.value, api.SPEC_PATH]
+    whose = [] if resolved.action is Action.TRAIN else [Option.ACTION.value, resolved.action.value]
+    return [*command, *whose]
 
 
 def troubles(view: View, reading: Reading) -> list[str]:

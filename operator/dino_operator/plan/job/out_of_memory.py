@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import ceil
 
 from dino_api.actions import ACTIONS
-from dino_api.memory import MORE, REASONS
+from dino_api.memory import IMAGES, MORE, REASONS
 from dino_api.memory import remedy as advice
 from dino_api.names import FailureReason
 from dino_operator.plan.model import Object
@@ -112,7 +112,7 @@ def _less(job: Job, resource: Object) -> str:
     if job.is_preflight:
         return ""
     lower = ACTIONS[job_action.action_of(resource)].less_memory
-    return f"dataset.batch_size, {lower}" if _images(job, resource) > 1 else lower
+    return f"{IMAGES}, {lower}" if _images(job, resource) > 1 else lower
 
 
 def _images(job: Job, resource: Object) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
+from dino_api.names import AUTOML_PLURAL, ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.job import awaits_parent, parent, routing
 from dino_operator.plan.job.status import failed, write
 from dino_operator.plan.job.stop import SAID
@@ -92,7 +92,7 @@ def _held(search: Object, wanted: bool) -> tuple[Patch, ...]:
     if bool(search["spec"].get("suspend")) == wanted or is_finished(search):
         return ()
     body = {"spec": {"suspend": wanted}}
-    return (Patch(objects.name_of(search), objects.uid_of(search), body, kind="dinoautomls"),)
+    return (Patch(objects.name_of(search), objects.uid_of(search), body, kind=AUTOML_PLURAL),)
 
 
 def _stop(view: View, search: Object) -> Plan:

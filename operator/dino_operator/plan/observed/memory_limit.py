@@ -28,7 +28,7 @@ def killed(pod: Pod) -> str:
         return "the kernel killed a process: the pod has no memory limit, and its node none left"
     of = f" of {limit}" if limit else ""
     whose = ", the default of a LimitRange" if limit and _is_of_range(pod) else ""
-    return f"the kernel killed the container at its memory limit{of}{whose}"
+    return f"{FailureReason.OUT_OF_MEMORY.when}{of}{whose}"
 
 
 def more(pod: Pod, of_node: bool = False) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dino_api import metric
 from dino_api.names import BEST_CHECKPOINT, Stage
 from dino_api.result import MOST_ARTIFACTS, Result
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 
-DIGITS = 4
-"""Digits of an mAP50 in the status."""
 PREFIX = f"{Stage.PREFLIGHT.value}/"
 
 
@@ -78,7 +77,7 @@ def _rounded(told: Object) -> Object:
     for key, each in told.items():
         short[key] = _rounded(each) if isinstance(each, dict) else each
         if isinstance(each, float):
-            short[key] = round(each, DIGITS)
+            short[key] = metric.rounded(each)
     return short
 
 
@@ -92,11 +91,13 @@ def figures(told: Result) -> list[str]:
     """The figures that people look for first, for the sentence of a good end."""
     said = []
     if told.metrics and told.metrics.mAP50 is not None:
-        said.append(f"mAP50 {told.metrics.mAP50:.4f}")
+        said.append(f"mAP50 {metric.text(told.metrics.mAP50)}")
     if told.comparison:
         new, old = told.comparison.candidate, told.comparison.reference
         if new.mAP is not None and old.mAP is not None:
-            said.append(f"mAP {new.mAP:.4f} against {old.mAP:.4f} of the {old.format}")
+            said.append(
+                f"mAP {metric.text(new.mAP)} against {metric.text(old.mAP)} of the {old.format}"
+            )
         if new.latency_ms and old.latency_ms:
             said.append(f"{new.latency_ms:.1f} ms an image against {old.latency_ms:.1f}")
     return said
@@ -114,7 +115,7 @@ def of_stopped(told: Result | None, status: Object, folder: str) -> Object:
     scores = [each["mAP50"] for each in points if "mAP50" in each]
     facts: Object = {}
     if scores:
-        facts["metrics"] = {"mAP50": round(max(scores), DIGITS)}
+        facts["metrics"] = {"mAP50": metric.rounded(max(scores))}
     if told and told.checkpoint:
         facts["checkpoint"] = told.checkpoint.to_dict()
     elif scores and "checkpoint" not in status:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dino_api.experiment import ModelConfig
-from dino_api.experiment.model import STRUCTURE
+from dino_api.experiment.model import DETECTION, STRUCTURE
 from dino_api.formats import format_of
 from dino_api.names import (
     TRAINS,
@@ -47,7 +47,7 @@ def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> 
     made = copy.deepcopy(dict(experiment))
     theirs = (inherited.get("experiment") or {}).get("model", {})
     if action is not Action.TRAIN:
-        theirs = {key: theirs[key] for key in (*STRUCTURE, "num_select") if key in theirs}
+        theirs = {key: theirs[key] for key in DETECTION if key in theirs}
     model = inherited["model"]
     section, _, key = str(model_files.key_for(action, model["format"])).partition(".")
     given = {**(made.get(section) or {}), key: model["uri"]}

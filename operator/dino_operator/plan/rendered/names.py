@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from dino_api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, Label
+from dino_api.names import API_VERSION, LONGEST_SEARCH_NAME, MANAGED_BY, MANAGED_BY_LABEL, Label
 from dino_operator.plan.model import Object
 
 LONGEST = 63
 LONGEST_JOB = 60
 """A Job's name and the index of a pod, such as -63, make a host name."""
-LONGEST_SEARCH = 40
-"""The names of trials add to that of their search."""
 HASH = 8
 
 
@@ -29,7 +27,7 @@ def fit(name: str, longest: int = LONGEST) -> str:
 
 def search_name(name: str) -> str:
     """The DinoAutoML of a DinoJob."""
-    return fit(name, LONGEST_SEARCH)
+    return fit(name, LONGEST_SEARCH_NAME)
 
 
 def job_label(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dino_api import names as api
-from dino_api.names import Action, Env, Stage
+from dino_api.names import Action, Env, Option, Stage
 from dino_api.resources.dinojob import DinoJobSpec, Storage
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed.objects import CONTAINER
@@ -141,11 +141,11 @@ def _resources(resolved: Resolved, attempt: Attempt, settings: Settings) -> Obje
 def _command(resolved: Resolved, attempt: Attempt) -> list[str]:
     """A preflight is told for what it checks, unless that is a training. Its report lies with the
     action's results: jobs of several actions may share an output."""
-    command = ["dino", stage_of(resolved, attempt), "-e", api.SPEC_PATH]
+    command = ["dino", stage_of(resolved, attempt), Option.EXPERIMENT.value, api.SPEC_PATH]
     if not attempt.preflight or resolved.action is Action.TRAIN:
         return command
     folder = f"{resolved.job.spec.output.uri.rstrip('/')}/{resolved.action}/{Stage.PREFLIGHT}"
-    return [*command, "--for", resolved.action.value, "--report", folder]
+    return [*command, Option.ACTION.value, resolved.action.value, Option.REPORT.value, folder]
 
 
 def _environment(
@@ -254,10 +254,10 @@ def _volumes(
 
 
 def _token() -> list[Object]:
-    ca = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    ca = {"name": "kube-root-ca.crt", "items": [{"key": api.CA_FILE, "path": api.CA_FILE}]}
     namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
     return [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"serviceAccountToken": {"path": api.TOKEN_FILE, "expirationSeconds": TOKEN_SECONDS}},
         {"configMap": ca},
         {"downwardAPI": {"items": [namespace]}},
     ]

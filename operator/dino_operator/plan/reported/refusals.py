@@ -10,7 +10,15 @@ import copy
 import re
 from dataclasses import dataclass
 
-from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
+from dino_api.names import (
+    AUTOML_KIND,
+    KIND,
+    ConditionReason,
+    ConditionType,
+    EventReason,
+    FailureReason,
+    Phase,
+)
 from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
 from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.children import Refusal
@@ -29,7 +37,7 @@ REASONS = frozenset(
         ConditionReason.CHANGE_REFUSED,
     }
 )
-FROM_THE_SPEC = frozenset({"Job", "ConfigMap", "Service", "DinoJob", "DinoAutoML", "Experiment"})
+FROM_THE_SPEC = frozenset({"Job", "ConfigMap", "Service", KIND, AUTOML_KIND, "Experiment"})
 """Kinds that hold what users wrote; in the others nothing of the spec can be invalid."""
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 LASTS_AFTER = 3

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dino_api import failures
+from dino_api import failures, metric
 from dino_api.names import FailureReason
 from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.failure import Cause
@@ -49,7 +49,8 @@ def reached(view: SearchView, trials: Sequence[Trial]) -> End | None:
     goal = view.spec.objective.goal
     met = [each for each in trials if goal is not None and (_score(each) or 0.0) >= goal]
     if met:
-        return End(f"{met[0].name} reached the goal of {goal:g} with mAP50 {_score(met[0]):.4f}")
+        reached = metric.text(_score(met[0]))
+        return End(f"{met[0].name} reached the goal of {goal:g} with mAP50 {reached}")
     most = planned(view)
     if len(trials) < most or any(each.is_live for each in trials):
         return None

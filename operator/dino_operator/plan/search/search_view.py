@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api import names as api
-from dino_api.experiment.paths import field_at, value_at
+from dino_api.experiment.paths import EPOCHS, field_at, value_at
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
@@ -17,7 +17,6 @@ from dino_operator.plan.observed.children import Children
 from dino_operator.plan.rendered import carried_labels, names
 from dino_operator.plan.reported import refusals
 
-EPOCHS = "train.num_epochs"
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
-from dino_api.problem import render
+from dino_api.problem import sentence
 from dino_api.resources.dinoautoml import TrialCounts
 from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
 from dino_operator.plan.observed import objects
@@ -84,7 +84,7 @@ def warned(view: SearchView, plan: Plan) -> Plan:
     seen = view.status.get("observedGeneration")
     if not view.search.warnings or seen == view.resource["metadata"].get("generation", 0):
         return plan
-    said = " ".join(render(each).removeprefix("warning: ") for each in view.search.warnings)
+    said = " ".join(sentence(each) for each in view.search.warnings)
     odd = Event(EventReason.SEARCH_DOUBTFUL, said, said, warning=True)
     return replace(plan, events=(odd, *plan.events))
 

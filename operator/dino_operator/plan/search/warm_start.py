@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dino_api.names import AUTOML_KIND
-from dino_api.resources.dinoautoml import DinoAutoMLStatus, KnownTrial
+from dino_api.resources.dinoautoml import MOST_TRIALS, DinoAutoMLStatus, KnownTrial
 from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.search.samplers.observations import BLAMED, defaults
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import MAY_WIN
-
-MOST = 500
-"""As many as the status holds; those of the searches named first."""
 
 
 def known_trials(view: SearchView) -> tuple[list[Object], str]:
@@ -30,7 +27,7 @@ def known_trials(view: SearchView) -> tuple[list[Object], str]:
         if not is_finished(other):
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom has not ended yet"
         found += _trials(other)
-    return [each.to_dict() for each in found[:MOST]], ""
+    return [each.to_dict() for each in found[:MOST_TRIALS]], ""
 
 
 def _trials(other: Object) -> Iterator[KnownTrial]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dino_api import metric
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
 from dino_operator.plan.model import Condition, Event, Object, Plan
@@ -87,7 +88,7 @@ def _outcome(view: SearchView) -> str:
         return f"{failed['reason']}: {failed['message']}"
     best = view.status["best"]
     total = len(view.history)
-    return f"{best['trial']} is the best of {total} trials with mAP50 {best['mAP50']:.4f}"
+    return f"{best['trial']} is the best of {total} trials with mAP50 {metric.text(best['mAP50'])}"
 
 
 def _ending(view: SearchView, outcome: str, now: str) -> State:

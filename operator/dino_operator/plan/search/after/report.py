@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
-from dino_api.names import Env, Label, Stage
+from dino_api.names import Env, Label, Option, Stage
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import failure, objects, results
@@ -132,8 +132,8 @@ def _volume(volume: Object, config: str) -> Object:
 
 def _tell(container: Object, output: str) -> None:
     """In place: what to do, and nothing that speaks of a DinoJob."""
-    command = ["dino", Stage.REPORT.value, "-e", api.SEARCH_PATH, "--output", output]
-    container["command"] = command
+    command = ["dino", Stage.REPORT.value, Option.EXPERIMENT.value, api.SEARCH_PATH]
+    container["command"] = [*command, Option.OUTPUT.value, output]
     container["env"] = [each for each in container["env"] if each["name"] not in OF_A_DINOJOB]
     container["volumeMounts"] = [
         each for each in container["volumeMounts"] if each["mountPath"] != CACHE_DIR

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dino_api import metric
 from dino_api.names import Action
 from dino_api.resources.dinoautoml import Best
 from dino_api.search import assign
 from dino_operator.plan.model import Object
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
-from dino_operator.plan.search.trials.trial import DIGITS, MAY_WIN, Trial
+from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
 
 def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
@@ -23,7 +24,7 @@ def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
     winning = [each for each in found if each.checkpoint or _is(stored, each)]
     if not winning:
         return stored
-    winner = max(winning, key=lambda each: (round(each.mAP50 or 0.0, DIGITS), -each.number))
+    winner = max(winning, key=lambda each: (metric.rounded(each.mAP50 or 0.0), -each.number))
     return _told(view, winner) if stored is None or _is_news(stored, winner) else stored
 
 
@@ -46,7 +47,7 @@ def _told(view: SearchView, trial: Trial) -> Object:
         trial=trial.name,
         number=trial.number,
         parameters=trial.assignment,
-        mAP50=round(trial.mAP50 or 0.0, DIGITS),
+        mAP50=metric.rounded(trial.mAP50 or 0.0),
     )
     specification = dinojobs.read_by(Action.TRAIN, experiment)
     return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": specification}

@@ -10,14 +10,14 @@ from typing import Any
 from dino_api import names as api
 from dino_api.actions import ACTIONS
 from dino_api.names import Action
-from dino_api.resources.dinoautoml import Assignment
+from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_api.search import assign
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch, is_finished
 from dino_operator.plan.observed import objects, queue_labels
 from dino_operator.plan.observed.job_action import NOT_SEARCHED
 from dino_operator.plan.search.search_view import SearchView
-from dino_operator.plan.search.trials.trial import Trial, TrialState
+from dino_operator.plan.search.trials.trial import Trial
 
 
 def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:
@@ -107,7 +107,7 @@ def stops(jobs: Iterable[Object]) -> list[Patch]:
 
 def patch(job: Object, body: Object) -> Patch:
     """A patch of that DinoJob and no namesake."""
-    return Patch(objects.name_of(job), objects.uid_of(job), body, kind="dinojobs")
+    return Patch(objects.name_of(job), objects.uid_of(job), body, kind=api.PLURAL)
 
 
 def is_held(job: Object) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from dino_api import metric
 from dino_api import names as api
 from dino_api.names import ConditionType, FailureReason
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import Assignment
+from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import objects
 from dino_operator.plan.search.search_view import SearchView
-from dino_operator.plan.search.trials.trial import DIGITS, LIVE, Point, Trial, TrialState
+from dino_operator.plan.search.trials.trial import LIVE, Point, Trial
 
 ENDS: dict[str, TrialState] = {"Pruned": "Pruned"}
 """States by the label that was set together with runPolicy.stop; without one: Stopped."""
@@ -124,7 +125,7 @@ def _score(status: Object, curve: Iterable[Point]) -> float | None:
     told = (status.get("metrics") or {}).get("mAP50")
     pushed = max((point.mAP50 for point in curve), default=None)
     best = pushed if told is None else float(told)
-    return None if best is None else round(best, DIGITS)
+    return None if best is None else metric.rounded(best)
 
 
 def _gpu_seconds(job: Object, started: str, ended: str) -> int | None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from dino_api import metric
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import Assignment, Value
+from dino_api.resources.dinoautoml import Assignment, TrialState, Value
 from dino_operator.plan.model import Object
 
-TrialState = Literal["Pending", "Running", "Succeeded", "Pruned", "Failed", "Stopped"]
 LIVE: frozenset[str] = frozenset({"Pending", "Running"})
 MAY_WIN: frozenset[str] = frozenset({"Succeeded", "Pruned", "Stopped"})
-DIGITS = 4
-"""Digits of an mAP50 in the status: one validation run knows no more."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
         name=trial.name,
         state=trial.state,
         parameters=dict(trial.parameters),
-        mAP50=None if trial.mAP50 is None or trial.is_live else round(trial.mAP50, DIGITS),
+        mAP50=None if trial.mAP50 is None or trial.is_live else metric.rounded(trial.mAP50),
         epoch=None if trial.is_live else trial.epoch,
         reason=trial.reason or None,
         message=trial.message[:text] or None,
@@ -87,7 +84,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
 
 def thinned(curve: tuple[Point, ...], points: int) -> list[float]:
     """At most so many values of a curve, evenly spread, first and last among them."""
-    values = [round(each.mAP50, DIGITS) for each in curve]
+    values = [metric.rounded(each.mAP50) for each in curve]
     if len(values) <= points:
         return values
     last = len(values) - 1

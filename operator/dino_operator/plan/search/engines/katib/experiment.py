@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from dino_api import names as api
-from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label
+from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label, Option
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
@@ -239,7 +239,8 @@ def command(view: SearchView) -> str:
     drawn = (f"{one.path}={reference(one.path)}" for one in view.search.space)
     words = (where, *drawn)
     quoted = " ".join(f"'{word}'" for word in words)
-    return f"dino train -e {api.SPEC_PATH} --search {api.SEARCH_PATH} {quoted}"
+    spec = f"{Option.EXPERIMENT} {api.SPEC_PATH}"
+    return f"dino {Action.TRAIN} {spec} {Option.SEARCH} {api.SEARCH_PATH} {quoted}"
 
 
 def output(view: SearchView, trial: str) -> str:

@@ -11,7 +11,7 @@ from math import isfinite
 
 from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import Value
+from dino_api.resources.dinoautoml import TrialState, Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
@@ -22,7 +22,7 @@ from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.search.engines.katib import experiment
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
-from dino_operator.plan.search.trials.trial import LIVE, Point, Trial, TrialState
+from dino_operator.plan.search.trials.trial import LIVE, Point, Trial
 
 BEST = f"{Action.TRAIN}/{BEST_CHECKPOINT}"
 """The trainer's best checkpoint below a trial's output, where no pod is left to say so."""
