@@ -42,7 +42,7 @@ class ActionFacts:
 
     work: the noun, "training". verb: after "is needed to". less_memory: keys that need less of it
     where they are lower, besides the number of images at once.
-    reads: the data it reads where it is given, in the order in which it is told. needs: the part
+    reads: the data it reads where it is given, in the order in which it is listed. needs: the part
     that it cannot do without; None: it reads data to compare, if any is given.
     takes: the key of its section for each format of model, or INT8, that it goes on from; the usual
     one first. leaves: the format, or INT8, of what it makes, and file: the name of that in its

@@ -6,9 +6,8 @@ template, the loader and `kubectl explain` are all derived from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, TypedDict, Unpack
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
 from pydantic.alias_generators import to_camel
@@ -50,7 +49,7 @@ class NumberOrString:
     pattern: str
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """A number must be positive, a text follow the pattern; other kinds are refused.
+        """The schema of a positive number or a text that follows the pattern.
 
         Kubernetes' own form for this, x-kubernetes-int-or-string, takes whole numbers alone.
         """
@@ -88,14 +87,14 @@ class Camel(BaseModel):
 
 
 def _not_bool(value: object) -> object:
-    """Pydantic would read true as 1; a flag in a number's place is a mistake worth naming."""
+    """Refuses a flag in a number's place, where pydantic would read true as 1."""
     if isinstance(value, bool):
         raise ValueError("a number is expected, not true or false")
     return value
 
 
 def _whole(value: object) -> object:
-    """Pydantic would read "10" as 10; the API server refuses it."""
+    """Refuses "10", as the API server does, where pydantic would read 10."""
     if isinstance(value, str | bytes):
         raise PydanticKnownError("int_type")
     return _not_bool(value)
@@ -115,29 +114,42 @@ Float = Annotated[float, IsNumber]
 Bool = Annotated[bool, Strict()]
 
 
-def key(
-    default: Any,
-    text: str,
-    *,
-    dead: str = "",
-    resource: str = "",
-    decides: bool = True,
-    only: tuple[str, ...] = (),
-    size: int | None = None,
-    **limits: Any,
-) -> Any:
-    """A field of a Section: default, teaching text, and pydantic limits (ge, gt, le, lt, …).
+class Facts(TypedDict, total=False):
+    """What `key` takes about a field: the members of its Note, and pydantic's limits.
 
     size: maxLength of a string or maxItems of a list.
     """
-    note = Note(dead=dead, resource=resource, decides=decides and not dead, only=only)
-    if size is not None:
-        limits["max_length"] = size
-    if callable(default):
-        factory: Callable[[], Any] = default
-        limits["default_factory"] = factory
-    else:
-        limits["default"] = default
+
+    dead: str
+    resource: str
+    decides: bool
+    only: tuple[str, ...]
+    size: int
+    ge: float
+    gt: float
+    le: float
+    lt: float
+    min_length: int
+    max_length: int
+    pattern: str
+
+
+_OF_NOTE = {field.name for field in fields(Note)}
+
+
+def key(default: Any, text: str, **facts: Unpack[Facts]) -> Any:
+    """A field of a Section: its default, or what makes one, and a teaching text."""
+    limits: dict[str, Any] = {name: fact for name, fact in facts.items() if name not in _OF_NOTE}
+    if "size" in limits:
+        limits["max_length"] = limits.pop("size")
+    limits["default_factory" if callable(default) else "default"] = default
+    dead = facts.get("dead", "")
+    note = Note(
+        dead=dead,
+        resource=facts.get("resource", ""),
+        decides=facts.get("decides", True) and not dead,
+        only=facts.get("only", ()),
+    )
     return Field(description=text, json_schema_extra={"note": note}, **limits)  # type: ignore[dict-item]
 
 

@@ -36,7 +36,7 @@ CALLED: Mapping[str, str] = MappingProxyType(
 
 
 def format_of(uri: str) -> Format | None:
-    """By the ending of the file; None for another one."""
+    """The format, by the ending of the file; None for another ending."""
     return ENDINGS.get(PurePosixPath(uri).suffix.lower())
 
 

@@ -80,16 +80,16 @@ def resolved(
         raise SpecErrors([Problem("the spec", mapping, rule, _TEMPLATE, id="value")])
     data, problems = apply_overrides(mapping or {}, overrides)
     problems += _drop_odd_keys(data, ())
-    data, found = interpolated(data, action)
-    return data, problems + found
+    data, unresolved = interpolated(data, action)
+    return data, problems + unresolved
 
 
 def checked(
     data: dict[str, Any], problems: list[Problem], action: Action
 ) -> tuple[ExperimentSpec, list[Problem]]:
     """What `load` returns and raises. data, problems: what `resolved` gave; data stays as it is."""
-    spec, found = _validate(data)
-    problems = problems + found
+    spec, invalid = _validate(data)
+    problems = problems + invalid
     problems += check(spec, {problem.path.partition("[")[0] for problem in problems}, action)
     problems += list(_without_effect(spec, (), action))
     if any(problem.severity == "error" for problem in problems):
@@ -202,9 +202,9 @@ def _without_effect(
     for name in sorted(section.model_fields_set):
         field, value = type(section).model_fields[name], getattr(section, name)
         path = dotted((*prefix, name))
-        if said := _unread((*prefix, name), field, action):
+        if reason := _unread((*prefix, name), field, action):
             if value not in (None, []):
-                yield Problem(path, None, said, "", "warning", "other-action")
+                yield Problem(path, None, reason, "", "warning", "other-action")
         elif note_of(field).dead:
             if value in (None, "", [], {}):
                 continue

@@ -51,8 +51,8 @@ def write(full: Object) -> str:
     full = {key: part for key, part in full.items() if part or key == "schema"}
     line = _fitting(_first(full), _FIRST_STEPS, FIRST, lambda it: _headed(it, full, both=full))
     folder = line.get(FOLDER)
-    told = absolute(line, folder)
-    more = {key: full[key] for key in (*ESSENTIAL, *_REST) if full.get(key) != told.get(key)}
+    shown = absolute(line, folder)
+    more = {key: full[key] for key in (*ESSENTIAL, *_REST) if full.get(key) != shown.get(key)}
     room = LIMIT - len(_compact(_headed(line, full, both=full)).encode()) - 1
     rest = _fitting(_below(folder, _ordered(more)), _REST_STEPS, room, lambda it: it)
     text = _compact(_headed(line, (*line, *rest), both=line.keys() & rest.keys()))
@@ -60,21 +60,21 @@ def write(full: Object) -> str:
 
 
 def absolute(value: Any, folder: str | None) -> Any:
-    """The same with whole URIs."""
+    """The value with whole URIs."""
     if folder is None:
         return value
     return _uris(value, lambda uri: folder + uri[1:] if uri.startswith(HERE) else uri)
 
 
 def _uris(value: Any, change: Callable[[str], str]) -> Any:
-    """The same with every URI changed, at any depth."""
+    """The value with every URI changed, at any depth."""
     if isinstance(value, list):
         return [_uris(each, change) for each in value]
     if not isinstance(value, dict):
         return value
     made = {key: _uris(each, change) for key, each in value.items()}
-    found = (key for key in ("uri", "latestUri") if isinstance(made.get(key), str))
-    return {**made, **{key: change(made[key]) for key in found}}
+    uris = (key for key in ("uri", "latestUri") if isinstance(made.get(key), str))
+    return {**made, **{key: change(made[key]) for key in uris}}
 
 
 def _compact(value: Object) -> str:
@@ -84,7 +84,7 @@ def _compact(value: Object) -> str:
 def _fitting(
     value: Object, steps: Sequence[Shorten], room: int, form: Callable[[Object], Object]
 ) -> Object:
-    """The same, shortened step by step until its form takes no more bytes than that."""
+    """The value, shortened step by step until its form takes no more bytes than that."""
     for shorten in (lambda it: it, *steps):
         value = shorten(value)
         if len(_compact(form(value)).encode()) <= room:
@@ -104,12 +104,12 @@ def _first(full: Object) -> Object:
     line = {key: full[key] for key in ("schema", "action", *ESSENTIAL) if key in full}
     counts = {key: full.get("dataset", {}).get(key) for key in _COUNTS}
     counts = {key: each for key, each in counts.items() if each is not None}
-    found = {"dataset": counts or None, "note": full.get("note"), FOLDER: full.get(FOLDER)}
-    return {**line, **{key: each for key, each in found.items() if each is not None}}
+    others = {"dataset": counts or None, "note": full.get("note"), FOLDER: full.get(FOLDER)}
+    return {**line, **{key: each for key, each in others.items() if each is not None}}
 
 
 def _ordered(rest: Object) -> Object:
-    """With the names of classes last in what is known of the data: they are cut first."""
+    """The rest, with the names of classes last in what is known of the data: they are cut first."""
     if "dataset" not in rest:
         return rest
     data = dict(rest["dataset"])
@@ -141,7 +141,7 @@ def _texts(message: int, remedy: int) -> Shorten:
 
 
 def _below(folder: str | None, value: Object) -> Object:
-    """With the URIs of what lies in the folder as ./name."""
+    """The value, with the URIs of what lies in the folder as ./name."""
     if folder is None:
         return value
     start = folder + "/"
@@ -150,7 +150,7 @@ def _below(folder: str | None, value: Object) -> Object:
 
 
 def _relative(line: Object) -> Object:
-    """With the folder first and URIs below it. It is dropped where it takes most of the line."""
+    """The line with the folder first and URIs below it, or without a folder that is long."""
     folder = line.get(FOLDER)
     if folder is None or len(folder.encode()) > LONGEST_FOLDER:
         return _without(FOLDER)(line)
@@ -158,7 +158,7 @@ def _relative(line: Object) -> Object:
 
 
 def _round(value: Any) -> Any:
-    """With as many digits as one validation run knows, and two more."""
+    """The value with as many digits as one validation run knows, and two more."""
     if isinstance(value, dict):
         return {key: _round(each) for key, each in value.items()}
     return round(value, _DIGITS) if isinstance(value, float) else value
@@ -179,8 +179,8 @@ def _one_file(line: Object) -> Object:
 
 
 def _few_warnings(data: Object) -> Object:
-    said = data.get("warnings", [])
-    cut = [shortened(text, _WARNING) for text in said]
+    warnings = data.get("warnings", [])
+    cut = [shortened(text, _WARNING) for text in warnings]
     more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
     return {**data, "warnings": cut[:_WARNINGS] + more}
 
@@ -219,7 +219,7 @@ _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
-class Read:
+class Reading:
     """What a message says. lost: members that it held and that were cut, whole or in part.
     shortened: those of which only the first line is left."""
 
@@ -228,7 +228,7 @@ class Read:
     shortened: frozenset[str] = frozenset()
 
 
-def read(text: str) -> Read | None:
+def read(text: str) -> Reading | None:
     """What is left of a message, or of the text of result.json; None of anything else."""
     try:
         return _read(text)
@@ -236,29 +236,29 @@ def read(text: str) -> Read | None:
         return None
 
 
-def _read(text: str) -> Read | None:
+def _read(text: str) -> Reading | None:
     try:
-        found = json.loads(text)
+        members = json.loads(text)
     except ValueError:
         return _of_lines(text)
-    if not isinstance(found, dict):
+    if not isinstance(members, dict):
         return None
-    if HOLDS not in found:
-        return Read(found)
-    return _judged(found, frozenset(found))
+    if HOLDS not in members:
+        return Reading(members)
+    return _judged(members, frozenset(members))
 
 
-def _of_lines(text: str) -> Read | None:
-    """Of two lines, or of some that were cut."""
+def _of_lines(text: str) -> Reading | None:
+    """What is left of two lines, or of some that were cut."""
     first, _, second = text.partition("\n")
-    found, whole = _members(first)
+    members, whole = _members(first)
     if "schema" not in whole:
         return None
     more, more_whole = _members(second)
     for name, value in more.items():
-        found[name] = value if name in more_whole else _merged(found.get(name), value)
+        members[name] = value if name in more_whole else _merged(members.get(name), value)
     # What the first line has whole suffices: cut in the second, only what is more exact is lost.
-    return _judged(found, whole | more_whole, more_whole)
+    return _judged(members, whole | more_whole, more_whole)
 
 
 def _merged(known: Any, value: Any) -> Any:
@@ -268,30 +268,32 @@ def _merged(known: Any, value: Any) -> Any:
     return {**known, **{key: _merged(known.get(key), part) for key, part in value.items()}}
 
 
-def _judged(found: Object, whole: frozenset[str], second: frozenset[str] = frozenset()) -> Read:
+def _judged(
+    members: Object, whole: frozenset[str], second: frozenset[str] = frozenset()
+) -> Reading:
     """A cut message that does not say what it held may have held all that is essential.
 
     whole: members that are; second: those of them that the second line has.
     """
-    told = found.pop(HOLDS, None)
-    named = str(told).split(",") if told and HOLDS in whole else ESSENTIAL
+    held_names = members.pop(HOLDS, None)
+    named = str(held_names).split(",") if held_names and HOLDS in whole else ESSENTIAL
     held = frozenset(name.removesuffix(MORE) for name in named)
     both = frozenset(name.removesuffix(MORE) for name in named if name.endswith(MORE))
     lost = held - whole
-    folder = found.get(FOLDER)
+    folder = members.get(FOLDER)
     folder = folder if isinstance(folder, str) else None  # a log's own JSON may have anything
-    return Read(absolute(found, folder), lost, both - second - lost)
+    return Reading(absolute(members, folder), lost, both - second - lost)
 
 
 def _members(text: str) -> tuple[Object, frozenset[str]]:
-    """Those of an object whose text may be cut, and the names of those that are whole."""
-    found, whole = {}, set()
+    """The members of an object whose text may be cut, and the names of those that are whole."""
+    members, whole = {}, set()
     for name, value, end in _pairs(text, 0):
         if value is not None:
-            found[name] = value
+            members[name] = value
         if end is not None:
             whole.add(name)
-    return found, frozenset(whole)
+    return members, frozenset(whole)
 
 
 def _pairs(text: str, at: int) -> Iterator[tuple[str, Any, int | None]]:
@@ -335,7 +337,7 @@ def _object(text: str, at: int) -> tuple[Object, int | None]:
 
 
 def _array(text: str, at: int) -> tuple[list[Any], int | None]:
-    """Of a cut one the objects that are whole: a list of names that lacks some would mislead."""
+    """The list and its end. A cut one has its whole objects: names that lack some would mislead."""
     made: list[Any] = []
     if text.startswith("[]", at):
         return made, at + 2

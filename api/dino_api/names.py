@@ -246,7 +246,7 @@ class ConditionReason(Described):
 
     QUEUED = "Queued", "the pod waits for a node, an image or its turn"
     PODS_UNSCHEDULABLE = "PodsUnschedulable", "the scheduler finds no node; it says what is missing"
-    PODS_REFUSED = "PodsRefused", "the API server refuses the Job's pods; its words are told"
+    PODS_REFUSED = "PodsRefused", "the API server refuses the Job's pods; its words are shown"
     POD_NOT_STARTED = "PodNotStarted", "a container or a volume of the pod does not come"
     SIDECAR_RUNS = "SidecarRuns", "the trainer ended, and another container keeps its pod"
     NODE_LOST = "NodeLost", "a pod was to end and has not: its node does not answer"

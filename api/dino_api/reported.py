@@ -31,15 +31,15 @@ class Reported(Camel):
     @classmethod
     def fitted(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The same values within the bounds of their fields. data: by either name of a field."""
-        told = dict(data)
+        values = dict(data)
         for name, field in cls.model_fields.items():
-            for key in {name, field.alias or name} & told.keys():
-                told[key] = cls._fit(name, told[key], field)
-        return told
+            for key in {name, field.alias or name} & values.keys():
+                values[key] = cls._fit(name, values[key], field)
+        return values
 
     @classmethod
     def cut(cls, name: str, items: list[Any], most: int) -> list[Any]:
-        """A list that is too long. name: of its field."""
+        """What is kept of a list that is too long. name: of its field."""
         return items[:most]
 
     @classmethod
@@ -55,9 +55,9 @@ class Reported(Camel):
         return value
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; also what was put in unchecked is JSON: no NaN, no half surrogates."""
-        told: dict[str, Any] = _as_json(super().to_dict())
-        return told
+        """The report as JSON types, what was put in unchecked too: no NaN, no half surrogates."""
+        values: dict[str, Any] = _as_json(super().to_dict())
+        return values
 
 
 def _bound(field: FieldInfo, kind: str) -> Any:
@@ -65,8 +65,11 @@ def _bound(field: FieldInfo, kind: str) -> Any:
 
 
 def _number(value: float, field: FieldInfo) -> float | None:
-    """Within the field's bounds, and whole where the field is. What is no number is left out: JSON
-    has none such; where a number must be, it is the least one, or -1, as COCO has it."""
+    """The number within the field's bounds, and whole where the field is.
+
+    What is no number is left out, as JSON has none such; where a number must be, it is the least
+    one, or -1, as COCO has it.
+    """
     least, most = _bound(field, "ge"), _bound(field, "le")
     if isinstance(value, float) and not math.isfinite(value):
         return (-1 if least is None else least) if field.is_required() else field.default
@@ -83,19 +86,19 @@ def sound(text: str) -> str:
 
 
 def shortened(text: str, most: int | None) -> str:
-    """At most so many characters; the last one shows that it was cut."""
+    """The text in at most so many characters; the last one shows that it was cut."""
     return text if most is None or len(text) <= most else text[: most - 1] + CUT
 
 
 def without_middle(text: str, most: int) -> str:
-    """At most so many characters: the start says where, the end says what."""
+    """The text in at most so many characters: the start says where, the end says what."""
     start = most // 2
     end = len(text) - (most - start - len(CUT))
     return text if len(text) <= most else f"{text[:start]}{CUT}{text[end:]}"
 
 
 def clipped(text: str, most: int) -> str:
-    """The same in bytes of UTF-8, never within a character."""
+    """The text in at most so many bytes of UTF-8, never cut within a character."""
     raw = text.encode()
     if len(raw) <= most:
         return text

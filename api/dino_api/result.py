@@ -183,8 +183,8 @@ class Dataset(Reported):
         """Says in the warnings where names are left out."""
         names = data.get("class_names") or data.get("classNames") or ()
         if len(names) > MOST_CLASSES:
-            said = f"{len(names)} classes: the names of the first {MOST_CLASSES} are kept"
-            data = {**data, "warnings": [said, *data.get("warnings", [])]}
+            warning = f"{len(names)} classes: the names of the first {MOST_CLASSES} are kept"
+            data = {**data, "warnings": [warning, *data.get("warnings", [])]}
         return super().fitted(data)
 
     @classmethod
@@ -249,19 +249,19 @@ class Result(Reported):
     def from_termination_message(cls, text: str) -> Result | None:
         """What is left of a result in a termination message, or None where the pod left something
         else. Also reads `result.json`."""
-        found = message.read(text)
-        if found is None:
+        reading = message.read(text)
+        if reading is None:
             return None
-        known, lost = {}, set(found.lost)
-        for name, value in found.members.items():
+        known, lost = {}, set(reading.lost)
+        for name, value in reading.members.items():
             try:
                 cls.model_validate({name: value})
             except ValidationError:  # cut, or of another release
-                if "schema" not in found.members:
+                if "schema" not in reading.members:
                     return None
                 lost.add(name)
             else:
                 known[name] = value
-        told = cls.model_validate(known)
-        told._lost, told._shortened = frozenset(lost), found.shortened
-        return told
+        result = cls.model_validate(known)
+        result._lost, result._shortened = frozenset(lost), reading.shortened
+        return result

@@ -25,11 +25,8 @@ from tests.unit.action_tables import endings_in, in_repository, tables
 ALLOWED = {
     ("api/dino_api/actions.py", "ACTIONS"): "the record",
     ("api/dino_api/names.py", "TRAINS"): "beside the enum; the record reads it",
-    ("api/dino_api/automl.py", "Following"): "a type is written out for mypy; equal to the record",
-    (
-        "trainer_image/dino_trainer/command/action_help.py",
-        "HELP",
-    ): "pages of `dino --help`; the same keys",
+    ("api/dino_api/resources/dinoautoml.py", "FollowerAction"): "a type; equal to the record",
+    ("trainer_image/dino_trainer/command/action_help.py", "HELP"): "`dino --help`; the same keys",
 }
 FACTS = [*ACTIONS.values(), QUANTIZE_WEIGHTS]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.digest import differences, told
+from dino_api.experiment.digest import differences, in_words
 from dino_api.names import Action
 
 CASES = {
@@ -33,4 +33,4 @@ CASES = {
 def test_a_difference_names_the_key_and_both_values(case: str) -> None:
     action, before, now, wanted = CASES[case]
     old, new = (ExperimentSpec.model_validate(one) for one in (before, now))
-    assert told(differences(old, new, action), "there") == wanted
+    assert in_words(differences(old, new, action), "there") == wanted

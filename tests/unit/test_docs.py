@@ -14,7 +14,7 @@ from demo import local
 from dino_api import names
 from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
-from dino_api.search import default_space, describe, resolve_search
+from dino_api.search import default_space, in_lines, resolve_search
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.preview import preview
@@ -139,7 +139,7 @@ def test_the_guide_shows_the_columns_of_kubectl_get() -> None:
 
 @pytest.mark.parametrize("one", default_space({}), ids=lambda one: one.path)
 def test_the_guide_has_the_default_space(one: SearchParameter) -> None:
-    values = describe([one])[0].partition(": ")[2]
+    values = in_lines([one])[0].partition(": ")[2]
     assert f"| `{one.path}` | {values} |" in SEARCHES
 
 

@@ -11,7 +11,7 @@ from dino_api.loading import load
 from dino_api.problem import SpecErrors
 from dino_api.resources.dinoautoml import SearchParameter
 from dino_api.rules.experiment import RULES
-from dino_api.search import active, assign, default_space, describe, kind_of, searchable, typed
+from dino_api.search import active, assign, default_space, in_lines, kind_of, searchable, typed
 from dino_api.search.limits import refusal, schema_of
 
 RULE_IDS = {rule.id for rule in RULES}
@@ -156,7 +156,7 @@ def test_a_path_outside_of_the_search_is_refused_by_name() -> None:
 
 
 def test_a_space_reads_as_lines() -> None:
-    lines = describe(default_space({}))
+    lines = in_lines(default_space({}))
     assert lines[0] == "train.optim.lr: 0.00001 to 0.0005, log"
     assert lines[4] == "model.num_queries: 100 to 900 in steps of 50"
-    assert describe(SPACE)[2] == "train.optim.momentum: 0.8 (when train.optim.optimizer is SGD)"
+    assert in_lines(SPACE)[2] == "train.optim.momentum: 0.8 (when train.optim.optimizer is SGD)"

@@ -32,7 +32,7 @@ def digest(spec: ExperimentSpec, action: Action = Action.TRAIN) -> str:
 
 
 def deciding(spec: ExperimentSpec, action: Action) -> dict[str, dict[str, Any]]:
-    """What the digest is of: by section, the keys that are not at their defaults."""
+    """The keys that the digest is of: by section, the keys that are not at their defaults."""
     facts = ACTIONS[action]
     parts = {name: _deciding(getattr(spec, name), action) for name in facts.sections}
     for path in facts.also_reads:
@@ -80,33 +80,33 @@ class Difference:
     before: Any
     now: Any
 
-    def told(self, before: str) -> str:
-        """ "train.optim.lr is 0.001, <before> 0.0002"."""
-        return f"{self.path} is {shown(self.now)}, {before} {shown(self.before)}"
+    def in_words(self, before: str) -> str:
+        """The sentence "train.optim.lr is 0.001, <before> 0.0002"."""
+        return f"{self.path} is {value_in_words(self.now)}, {before} {value_in_words(self.before)}"
 
 
 def differences(before: ExperimentSpec, now: ExperimentSpec, action: Action) -> list[Difference]:
     """The keys by which two specs have different digests for an action, in the spec's order."""
     old, new = (dict(_leaves(deciding(spec, action), ExperimentSpec, ())) for spec in (before, now))
-    found = []
+    result = []
     for path in dict.fromkeys((*old, *new)):
         was, is_ = (values.get(path, ...) for values in (old, new))
         if was != is_:
             key = ".".join(path)
             default = field_at(key).get_default(call_default_factory=True)
             was, is_ = (default if value is ... else value for value in (was, is_))
-            found.append(Difference(key, was, is_))
-    return found
+            result.append(Difference(key, was, is_))
+    return result
 
 
-def told(found: Iterable[Difference], before: str) -> str:
+def in_words(differences: Iterable[Difference], before: str) -> str:
     """The differences in one line, at most six of them."""
-    each = [one.told(before) for one in found]
+    each = [one.in_words(before) for one in differences]
     more = f"; and {len(each) - _SHOWN} more" if len(each) > _SHOWN else ""
     return f"{'; '.join(each[:_SHOWN])}{more}"
 
 
-def shown(value: Any) -> str:
+def value_in_words(value: Any) -> str:
     """A value as a user may write it, shortened where it is long."""
     if value in (None, "", [], {}):
         return "empty"

@@ -75,8 +75,8 @@ class _Resolver:
 
         def each(node: Any, loc: Loc) -> Any:
             if isinstance(node, Mapping):
-                found = {name: each(value, (*loc, name)) for name, value in node.items()}
-                return {name: value for name, value in found.items() if value is not _GONE}
+                members = {name: each(value, (*loc, name)) for name, value in node.items()}
+                return {name: value for name, value in members.items() if value is not _GONE}
             if isinstance(node, list):
                 items = [each(value, (*loc, place)) for place, value in enumerate(node)]
                 return _GONE if any(value is _GONE for value in items) else items
@@ -133,12 +133,12 @@ class _Resolver:
         return text
 
     def _as_text(self, reference: _Reference, loc: Loc) -> str:
-        found = self._target(reference, loc)
-        if isinstance(found, Mapping | list):
-            what = "a list" if isinstance(found, list) else "a section"
-            said = f"has ${{{reference.inner}}} within a text, and that is {what}"
-            raise _Unresolved(said, "Refer to one value of it.")
-        return str(found)
+        value = self._target(reference, loc)
+        if isinstance(value, Mapping | list):
+            what = "a list" if isinstance(value, list) else "a section"
+            rule = f"has ${{{reference.inner}}} within a text, and that is {what}"
+            raise _Unresolved(rule, "Refer to one value of it.")
+        return str(value)
 
     def _target(self, reference: _Reference, loc: Loc) -> Any:
         inner = reference.inner
@@ -147,15 +147,15 @@ class _Resolver:
         if resolver := _RESOLVER.match(inner):
             raise _resolver(resolver["name"])
         at, named = _absolute(inner, loc)
-        if (found := self._found(at)) is None:
+        if (standing := self._node_at(at)) is None:
             return _default(at, named)
-        node, place = found
+        node, place = standing
         if node == MISSING:
             rule = f"refers to {named}, which is {MISSING}: its value is still missing"
             raise _Unresolved(rule, f"Give {named} a value.", "missing-value")
         return self.value(node, place)
 
-    def _found(self, at: Loc) -> tuple[Any, Loc] | None:
+    def _node_at(self, at: Loc) -> tuple[Any, Loc] | None:
         """What stands at a place, unresolved, and where that really is; None where nothing does."""
         node: Any = self.root
         for depth, part in enumerate(at):
@@ -168,7 +168,7 @@ class _Resolver:
         """Goes on from where a section refers to another one."""
         with self._entered(at[:depth]):
             target, _ = _absolute(inner, at[:depth])
-            return self._found((*target, *at[depth:]))
+            return self._node_at((*target, *at[depth:]))
 
 
 _GONE: Any = object()
@@ -187,17 +187,17 @@ def _item(node: Any, part: Any) -> Any:
 def _split(text: str) -> Iterator[str | _Reference]:
     """The text's pieces. A backslash before `${` takes its meaning away, as in OmegaConf."""
     place = 0
-    while found := _OPEN.search(text, place):
-        slashes = len(found["slashes"])
-        before = text[place : found.start()] + "\\" * (slashes // 2)
+    while match := _OPEN.search(text, place):
+        slashes = len(match["slashes"])
+        before = text[place : match.start()] + "\\" * (slashes // 2)
         if slashes % 2:
             yield f"{before}${{"
-            place = found.end()
+            place = match.end()
             continue
         if before:
             yield before
-        end = _closing(text, found.end())
-        yield _Reference(text[found.end() : end])
+        end = _closing(text, match.end())
+        yield _Reference(text[match.end() : end])
         place = end + 1
     if place < len(text):
         yield text[place:]
@@ -241,10 +241,10 @@ def _default(at: Loc, named: str) -> Any:
 def _refuse_placeholders(text: str) -> None:
     if text == MISSING:
         raise _Unresolved(f"is {MISSING}: its value is still missing", "", "missing-value")
-    if found := _TEMPLATE.search(text):
-        raise _Unresolved(f"holds {found[0]}, a template that nobody filled in", _FILL_IN)
-    if found := _VARIABLE.search(text):
-        raise _Unresolved(f"holds {found[0]}, and variables are not read", _FILL_IN)
+    if match := _TEMPLATE.search(text):
+        raise _Unresolved(f"holds {match[0]}, a template that nobody filled in", _FILL_IN)
+    if match := _VARIABLE.search(text):
+        raise _Unresolved(f"holds {match[0]}, and variables are not read", _FILL_IN)
 
 
 def _resolver(name: str) -> _Unresolved:

@@ -21,7 +21,7 @@ def apply_overrides(
     as kubectl reads it.
     """
     result = copy.deepcopy(dict(mapping))
-    problems = [found for text in overrides if (found := _apply(result, text)) is not None]
+    problems = [problem for text in overrides if (problem := _apply(result, text)) is not None]
     return result, problems
 
 

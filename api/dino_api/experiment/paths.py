@@ -34,7 +34,7 @@ SYNONYMS = {
 
 
 def dotted(loc: Loc) -> str:
-    """("a", "b", 0) -> "a.b[0]"."""
+    """The path as text: ("a", "b", 0) is "a.b[0]"."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -46,8 +46,8 @@ def section_of(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, list, Annotated):
-        found = (section_of(part) for part in get_args(annotation))
-        return next((section for section in found if section), None)
+        sections = (section_of(part) for part in get_args(annotation))
+        return next((section for section in sections if section), None)
     return None
 
 
@@ -84,7 +84,7 @@ def nearest(path: str, limit: int = 3) -> list[str]:
 
 
 def _likeness(parent: str, leaf: str, known: str) -> float:
-    """0 to 1.1: how alike the last names are, and a little for the same or a near section."""
+    """How alike two paths are, 0 to 1.1: by the last names, and a little by the sections."""
     known_parent, _, known_leaf = known.rpartition(".")
     names = SequenceMatcher(None, leaf.lower(), known_leaf.lower()).ratio()
     shared = SequenceMatcher(None, parent, known_parent).ratio() if parent != known_parent else 1

@@ -26,14 +26,14 @@ OTHER_SECTIONS: dict[str, str] = {"wandb": "nothing is sent to Weights & Biases"
 
 
 def readers(actions: Iterable[str]) -> str:
-    """ "only `dino evaluate` and `dino export` read it"."""
+    """The clause "only `dino evaluate` and `dino export` read it"."""
     names = [f"`dino {action}`" for action in actions]
     text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     return f"only {text} {'read' if len(names) > 1 else 'reads'} it"
 
 
 def _absent(value: object) -> object:
-    """`evaluate:` without anything below it, and the specs in older checkpoints."""
+    """An empty section for `evaluate:` without anything below it, and for older checkpoints."""
     return {} if value is None else value
 
 

@@ -34,7 +34,7 @@ def literal(value: Any) -> str:
 
 def expand(rule: Rule) -> str:
     """The rule's CEL with each `{key}` as its value or, where the object lacks it, its default."""
-    return PLACEHOLDER.sub(lambda found: _value(rule, found.group(1)), rule.cel)
+    return PLACEHOLDER.sub(lambda match: _value(rule, match.group(1)), rule.cel)
 
 
 def _value(rule: Rule, name: str) -> str:
@@ -81,14 +81,17 @@ def add_automl_rules(root: Schema) -> None:
     add_fixed(spec)
 
 
-def _add_training_rules(training: Schema, told: Callable[[str], str]) -> None:
-    """training: the schema with `experiment` in it. told: a DinoJob's sentence as it reads here."""
+def _add_training_rules(training: Schema, reword: Callable[[str], str]) -> None:
+    """Adds the rules of a training, in place.
+
+    training: the schema with `experiment` in it. reword: a DinoJob's sentence for this kind.
+    """
     experiment = training["properties"]["experiment"]
     for (*parents, leaf), message in decided():
         node = _at(experiment, ".".join(parents))
         if node is None:
             continue
-        _add(node, f"!has(self.{leaf})", told(message), f".{leaf}")
+        _add(node, f"!has(self.{leaf})", reword(message), f".{leaf}")
     for rule in RULES:
         if rule.cel and rule.section == "spec":
             _add(training, expand(rule), rule.message, f".experiment.{rule.path}")

@@ -59,8 +59,8 @@ class Kind:
             name for action in self.actions for name in ACTIONS[Action(action)].sections
         )
 
-    def told(self, text: str) -> str:
-        """A sentence about a DinoJob as it reads here."""
+    def reworded(self, text: str) -> str:
+        """The sentence about a DinoJob as it reads for this kind."""
         text = below_template(text) if self.training else text
         return text[0].upper() + text[1:]
 
@@ -172,7 +172,7 @@ def root_schema(kind: Kind = JOB) -> Schema:
     outer = training["properties"]["experiment"]
     training["properties"]["experiment"] = _experiment(outer, kind)
     if kind.training:
-        _tell_of_template(training)
+        _describe_template(training)
     status = structural(kind.status)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -201,7 +201,7 @@ _IN_TEMPLATE = {
 }
 
 
-def _tell_of_template(training: Schema) -> None:
+def _describe_template(training: Schema) -> None:
     for path, text in _IN_TEMPLATE.items():
         node = _find(training, tuple(path.split(".")))
         assert node is not None, path
@@ -219,7 +219,7 @@ def _experiment(outer: Schema, kind: Kind) -> Schema:
         node = _find(schema, path)
         if node is not None and "properties" not in node:
             by = note_of(field).resource
-            node["description"] = kind.told(f"use {by}.") if by else describe(field, node)
+            node["description"] = kind.reworded(f"use {by}.") if by else describe(field, node)
     return schema
 
 

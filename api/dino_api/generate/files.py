@@ -36,7 +36,7 @@ _CHART_TAIL = "{{- end }}\n"
 
 @cache
 def files() -> dict[str, str]:
-    """Path below the repository's root -> content."""
+    """Every generated file: its content by its path below the repository's root."""
     schemas: dict[str, str] = {}
     for action in Action:
         schemas[f"schemas/{action}.schema.json"] = _json(experiment_schema(action))
@@ -158,7 +158,7 @@ def _drop_notes(node: Any) -> None:
 
 
 def _manifest(schemas: dict[str, str]) -> dict[str, Any]:
-    """What exists, so that a tool needs no list of its own."""
+    """The list of what exists, so that a tool needs no list of its own."""
     return {
         "apiVersion": names.API_VERSION,
         "crds": [{"kind": kind.kind, "file": kind.file} for kind in KINDS],

@@ -1,4 +1,4 @@
-"""What the search knows of the experiment, told to the API server: paths, and keys set twice."""
+"""Rules of the API server that come from the search: paths that may be searched, keys set twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 
 
 def add_parameters(spec: Schema) -> None:
-    """The paths that may be searched, which the refusal lists; and a range or choices, not both.
+    """Adds the paths that may be searched, which a refusal lists; and a range or choices, not both.
 
     Choices may be of any type, so CEL does not see them.
     """
@@ -22,18 +22,18 @@ def add_parameters(spec: Schema) -> None:
 
 
 def add_fixed(spec: Schema) -> None:
-    """No key is searched and set in template.experiment as well: one rule for each section.
+    """Refuses keys that are searched and set in template.experiment: one rule for each section.
 
     CEL cannot walk the fields of an object, so each key is asked for by its name. A rule for each
     key, or a sentence that joins the searched paths, would break the limits of size and of cost.
     """
     rules = spec.setdefault("x-kubernetes-validations", [])
-    told = BY_ID["searched-and-set"].message
+    message = BY_ID["searched-and-set"].message
     for section, paths in groupby(sorted(searchable(), key=_section), _section):
         rules.append(
             {
                 "rule": _apart(section, [path.rpartition(".")[2] for path in paths]),
-                "message": f"{told}: leave it out of one of the two ({section}.*)",
+                "message": f"{message}: leave it out of one of the two ({section}.*)",
                 "fieldPath": ".search",
             }
         )
@@ -44,11 +44,11 @@ def _section(path: str) -> str:
 
 
 def _apart(section: str, keys: list[str]) -> str:
-    """True where none of the keys that the experiment sets is in the search."""
-    found = ".".join(f"?{part}" for part in f"experiment.{section}".split("."))
+    """CEL that is true where none of the keys that the experiment sets is in the search."""
+    path = ".".join(f"?{part}" for part in f"experiment.{section}".split("."))
     given = ", ".join(f'has(v.{key}) ? "{key}" : ""' for key in keys)
     return (
-        f"!has(self.search) || [self.template.{found}].all(o, !o.hasValue() || "
+        f"!has(self.search) || [self.template.{path}].all(o, !o.hasValue() || "
         f"[o.value()].all(v, [{given}].all(k, "
         f'!self.search.exists(p, p.path == "{section}." + k))))'
     )

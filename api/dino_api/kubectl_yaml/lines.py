@@ -13,27 +13,27 @@ def lines_of(text: str) -> dict[str, int]:
 
     `a.b[0].c` is the path of a key in a list. What an alias or a merge brings has no line.
     """
-    found: dict[str, int] = {}
+    lines: dict[str, int] = {}
     try:
         # JSON may be indented with tabs, YAML may not.
         node = nodes_of(text.replace("\t", " ") if text.lstrip().startswith("{") else text)
     except (YAMLError, RecursionError):
-        return found
-    _enter(found, node, "")
-    return found
+        return lines
+    _enter(lines, node, "")
+    return lines
 
 
-def _enter(found: dict[str, int], node: Node | None, path: str) -> None:
+def _enter(lines: dict[str, int], node: Node | None, path: str) -> None:
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if isinstance(key, ScalarNode):
-                _note(found, value, f"{path}.{key.value}".lstrip("."), key)
+                _note(lines, value, f"{path}.{key.value}".lstrip("."), key)
     elif isinstance(node, SequenceNode):
         for place, value in enumerate(node.value):
-            _note(found, value, f"{path}[{place}]", value)
+            _note(lines, value, f"{path}[{place}]", value)
 
 
-def _note(found: dict[str, int], value: Node, path: str, mark: Node) -> None:
-    if path not in found:  # else an alias that contains itself
-        found[path] = mark.start_mark.line + 1
-        _enter(found, value, path)
+def _note(lines: dict[str, int], value: Node, path: str, mark: Node) -> None:
+    if path not in lines:  # else an alias that contains itself
+        lines[path] = mark.start_mark.line + 1
+        _enter(lines, value, path)

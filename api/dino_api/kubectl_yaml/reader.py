@@ -42,9 +42,9 @@ def read(text: str) -> Any:
 
 
 def read_all(text: str) -> list[Any]:
-    """Those of all documents that are not empty. Raises NotYaml."""
-    found = (_read(part, line) for part, line in _parts(text))
-    return [each for each in found if each is not None]
+    """The JSON types of all documents that are not empty. Raises NotYaml."""
+    documents = (_read(part, line) for part, line in _parts(text))
+    return [each for each in documents if each is not None]
 
 
 def _parts(text: str) -> Iterator[tuple[str, int]]:
@@ -75,7 +75,7 @@ def _read(text: str, lines_before: int) -> Any:
     except RecursionError:
         raise NotYaml("it is nested too deeply") from None
     except YAMLError as error:
-        raise NotYaml(_unfilled(text, lines_before) or _told(error, lines_before)) from error
+        raise NotYaml(_unfilled(text, lines_before) or _sentence(error, lines_before)) from error
 
 
 def nodes_of(text: str) -> Node | None:
@@ -87,7 +87,7 @@ def nodes_of(text: str) -> Node | None:
         loader.dispose()
 
 
-def _told(error: YAMLError, lines_before: int) -> str:
+def _sentence(error: YAMLError, lines_before: int) -> str:
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
     mark = error.problem_mark
@@ -98,11 +98,11 @@ def _unfilled(text: str, lines_before: int) -> str | None:
     """The first template in a text that is no YAML for it, with its key and its line."""
     for number, line in enumerate(text.splitlines(), lines_before + 1):
         code = line.partition(" #")[0]
-        if code.lstrip().startswith("#") or not (found := _TEMPLATE.search(code)):
+        if code.lstrip().startswith("#") or not (match := _TEMPLATE.search(code)):
             continue
         key = _KEY.match(code)
         whose = f"the value of {key['key']} is" if key else "it has"
-        return f"{whose} {found[0]}, a template that nobody filled in, at line {number}"
+        return f"{whose} {match[0]}, a template that nobody filled in, at line {number}"
     return None
 
 
@@ -116,9 +116,9 @@ def _json(text: str) -> Any:
         raise ValueError(word)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) != len(pairs):
+        if len(members := dict(pairs)) != len(pairs):
             raise ValueError("a key stands twice")
-        return found
+        return members
 
     return json.loads(
         text,
@@ -140,7 +140,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         BaseResolver.__init__(self)
 
     def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:
-        """Called for nodes without a tag."""
+        """The tag of a node that has none."""
         if kind is ScalarNode and implicit[0]:
             return scalars.PLAIN
         return scalars.STR
@@ -192,20 +192,20 @@ class _Values:
             _refuse(str(error), node)
 
     def _mapping(self, node: MappingNode) -> dict[str, Any]:
-        """In the order of the keys: a merge takes the place of what stands before it."""
-        found: dict[str, Any] = {}
+        """The members in the order of the keys: a merge takes the place of what is before it."""
+        members: dict[str, Any] = {}
         own: set[str] = set()
         for key, value in node.value:
             if _is_merge(key):
                 for each in _merged(value):
-                    found |= self.of(each)
+                    members |= self.of(each)
                 continue
             name = _key(key)
             if name in own:
                 _refuse(f"the key {name!r} stands twice", key)
             own.add(name)
-            found[name] = self.of(value)
-        return found
+            members[name] = self.of(value)
+        return members
 
 
 def _is_merge(key: Node) -> bool:
@@ -231,5 +231,5 @@ def _key(node: Node) -> str:
         _refuse(str(error), node)
 
 
-def _refuse(said: str, node: Node) -> NoReturn:
-    raise ConstructorError(problem=said, problem_mark=node.start_mark)
+def _refuse(problem: str, node: Node) -> NoReturn:
+    raise ConstructorError(problem=problem, problem_mark=node.start_mark)

@@ -48,16 +48,16 @@ _DATE = re.compile(r"[0-9]{4}-")
 def value_of(text: str, tag: str = PLAIN) -> Any:
     """The JSON value of a scalar. Raises ValueError for a text that is not what its tag says."""
     if tag == STR:
-        return _whole(text)
+        return _sound(text)
     if tag == BINARY:
         return _decoded(text)
     if tag not in _RESOLVED:
         return text
-    found = _plain(text)
-    kind = TIMESTAMP if _is_date(text) else _KINDS[type(found)]
+    value = _plain(text)
+    kind = TIMESTAMP if _is_date(text) else _KINDS[type(value)]
     if tag not in (PLAIN, kind) and (tag, kind) != (FLOAT, INT):
         raise ValueError(f"{text!r} is not what !!{tag.removeprefix(PREFIX)} says")
-    return as_json(found)
+    return as_json(value)
 
 
 def as_json(value: Any) -> Any:
@@ -75,15 +75,15 @@ def as_json(value: Any) -> Any:
 
 def key_of(text: str, tag: str = PLAIN) -> str:
     """A mapping's key, which in JSON is a text. Raises ValueError where kubectl refuses it."""
-    found = _plain(text) if tag == PLAIN else value_of(text, tag)
-    if isinstance(found, bool):
-        return "true" if found else "false"
-    if found is None or (isinstance(found, int) and found > LARGEST):
+    value = _plain(text) if tag == PLAIN else value_of(text, tag)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None or (isinstance(value, int) and value > LARGEST):
         raise ValueError(f"{text or 'nothing'} cannot be a key. Quote it")
-    return _written(found) if isinstance(found, float) else str(found)
+    return _written(value) if isinstance(value, float) else str(value)
 
 
-def _whole(text: str) -> str:
+def _sound(text: str) -> str:
     if any("\ud800" <= each <= "\udfff" for each in text):
         raise ValueError("half of a surrogate pair is no character")
     return text
@@ -98,18 +98,18 @@ def _plain(text: str) -> Any:
     if text[0] not in "+-0123456789" or _is_date(text):
         return text
     digits = text.replace("_", "")
-    found = _INTEGER.fullmatch(digits)
-    if found and (number := _integer(found)) is not None:
+    match = _INTEGER.fullmatch(digits)
+    if match and (number := _integer(match)) is not None:
         return number
     return _float(digits, text) if _FLOAT.fullmatch(digits) else text
 
 
-def _integer(found: re.Match[str]) -> int | None:
+def _integer(match: re.Match[str]) -> int | None:
     """The number, if 64 bits hold it; one sign more than those of an unsigned one does not."""
-    base = next(name for name in _BASES if found[name] is not None)
-    number = int(found[base], _BASES[base])
-    if found["sign"]:
-        number = -number if found["sign"] == "-" else number
+    base = next(name for name in _BASES if match[name] is not None)
+    number = int(match[base], _BASES[base])
+    if match["sign"]:
+        number = -number if match["sign"] == "-" else number
         return number if -LARGEST - 1 <= number <= LARGEST else None
     return number if number < 2**64 else None
 

@@ -10,16 +10,19 @@ from dino_api.kubectl_yaml.scalars import STR, value_of
 
 
 class Dumper(yaml.SafeDumper):
-    """Of JSON types. PyYAML quotes what PyYAML would misread: not 1e3 or y, which go-yaml would."""
+    """A dumper of JSON types.
+
+    PyYAML quotes what PyYAML would misread, and not 1e3 or y, which go-yaml would.
+    """
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Texts of several lines as blocks, so that a spec in a ConfigMap can be read."""
+        """Writes texts of several lines as blocks, so that a spec in a ConfigMap can be read."""
         if "\n" in text:
             return self.represent_scalar(STR, text, style="|")
         return self.represent_scalar(STR, text, style=None if _is_text(text) else "'")
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Everything is written out."""
+        """True: everything is written out."""
         return True
 
 

@@ -14,7 +14,7 @@ _FORMAT = (
 _IMAGES = "Archive or folder below uri. Default: images.tar.gz (coco), images (coco_raw)."
 _ARCHIVE, _FOLDER = "images.tar.gz", "images"
 # The API server's alone: an object that it took before it asked for this can still be read.
-_GIVEN: dict[str, JsonValue] = {"minItems": 1}
+_NOT_EMPTY: dict[str, JsonValue] = {"minItems": 1}
 
 
 class DatasetSource(Camel):
@@ -75,26 +75,26 @@ class Datasets(Camel):
     train: list[DatasetSource] = Field(
         default_factory=list,
         max_length=32,
-        json_schema_extra=_GIVEN,
+        json_schema_extra=_NOT_EMPTY,
         description="Training data; several sources are joined. For train and distill.",
     )
     validation: list[DatasetSource] = Field(
         default_factory=list,
         max_length=32,
-        json_schema_extra=_GIVEN,
+        json_schema_extra=_NOT_EMPTY,
         description="Data that training is validated on. For train and distill.",
     )
     test: list[DatasetSource] = Field(
         default_factory=list,
         max_length=32,
-        json_schema_extra=_GIVEN,
+        json_schema_extra=_NOT_EMPTY,
         description="Data that evaluate scores; optional for export, gen_trt_engine and quantize, "
         "which compare the model that they made on it.",
     )
     calibration: list[DatasetSource] = Field(
         default_factory=list,
         max_length=32,
-        json_schema_extra=_GIVEN,
+        json_schema_extra=_NOT_EMPTY,
         description="Images that quantize, and gen_trt_engine with data_type INT8, take value "
         "ranges from.",
     )

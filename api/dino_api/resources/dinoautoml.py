@@ -88,7 +88,7 @@ class Pruning(Camel):
     )
 
     def starting(self, epochs: int) -> Pruning:
-        """With its first epoch for a training of so many. The first ones of DINO tell little."""
+        """The pruning with its first epoch, of so many: the very first ones say little."""
         start = self.start_epoch or max(1, -(-epochs // 3))
         return self.model_copy(update={"start_epoch": start})
 
@@ -105,15 +105,15 @@ class Objective(Camel):
     )
 
 
-Following = Literal["train", "evaluate", "export", "gen_trt_engine", "quantize"]
-FOLLOWERS: tuple[str, ...] = get_args(Following)
+FollowerAction = Literal["train", "evaluate", "export", "gen_trt_engine", "quantize"]
+FOLLOWERS: tuple[str, ...] = get_args(FollowerAction)
 """What can run on the winner of a search; the training itself is among it."""
 
 
 class Follower(Camel):
     """A job that runs on the winner once the search has ended."""
 
-    action: Following = Field(
+    action: FollowerAction = Field(
         description="train goes on from the winner's checkpoint with its parameters; evaluate and "
         "export take that checkpoint; quantize and gen_trt_engine the ONNX file of the latest "
         "export or quantize before them. Each reads its own section of template.experiment."

@@ -267,16 +267,16 @@ def resolve(job: DinoJob) -> dict[str, Any]:
     trains = spec.action in TRAINS
     if trains and not data.train:
         raise ValueError("spec.datasets.train is missing")
-    found = _data(data)
+    dataset = _data(data)
     if trains:
-        found.setdefault(Data.VALIDATION.key, found[Data.TRAIN.key])
+        dataset.setdefault(Data.VALIDATION.key, dataset[Data.TRAIN.key])
     if spec.num_classes is not None:
-        found["num_classes"] = spec.num_classes
-    if found:
-        mapping["dataset"] = {**(mapping.get("dataset") or {}), **found}
-    if told := _processes(spec.action, spec.resources):
+        dataset["num_classes"] = spec.num_classes
+    if dataset:
+        mapping["dataset"] = {**(mapping.get("dataset") or {}), **dataset}
+    if shape := _shape(spec.action, spec.resources):
         section = ACTIONS[spec.action].section.value
-        mapping[section] = {**(mapping.get(section) or {}), **told}
+        mapping[section] = {**(mapping.get(section) or {}), **shape}
     mapping["results_dir"] = spec.output.uri
     return mapping
 
@@ -284,23 +284,23 @@ def resolve(job: DinoJob) -> dict[str, Any]:
 def _data(data: Datasets) -> dict[str, Any]:
     """The keys of `dataset` for what is given. Admission saw to it that the action reads it."""
     lists = {each: getattr(data, each) for each in Data if each is not Data.INFERENCE}
-    found: dict[str, Any] = {part.key: _sources(given) for part, given in lists.items() if given}
+    dataset: dict[str, Any] = {part.key: _sources(given) for part, given in lists.items() if given}
     if (one := data.inference) is not None:
         images, names = [one.image_dir()], one.classmap_file()
-        found[Data.INFERENCE.key] = {"image_dir": images, "classmap": names}
-    return found
+        dataset[Data.INFERENCE.key] = {"image_dir": images, "classmap": names}
+    return dataset
 
 
-def _processes(action: Action, wished: Resources) -> dict[str, int]:
-    """What a section is told. Where a pod is one process on one node, the GPUs alone."""
+def _shape(action: Action, wished: Resources) -> dict[str, int]:
+    """The keys of a section for its processes; of one process on one node, the GPUs alone."""
     if not ACTIONS[action].says_gpus:
         return {}
-    told = {"num_gpus": wished.gpus}
+    shape = {"num_gpus": wished.gpus}
     if wished.nodes > 1:
-        told["num_nodes"] = wished.nodes
+        shape["num_nodes"] = wished.nodes
     if wished.processes > 1:
-        told["num_processes"] = wished.processes
-    return told
+        shape["num_processes"] = wished.processes
+    return shape
 
 
 def _sources(sources: list[DatasetSource]) -> list[dict[str, str]]:

@@ -63,5 +63,5 @@ def _model(name: str, annotation: Any) -> type[BaseModel] | None:
         return ExperimentSpec
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_model("", part) for part in get_args(annotation))
-    return next((model for model in found if model), None)
+    models = (_model("", part) for part in get_args(annotation))
+    return next((model for model in models if model), None)

@@ -113,4 +113,4 @@ class DinoJobStatus(Camel):
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, or None."""
-        return next((found for found in self.conditions if found.type == kind), None)
+        return next((each for each in self.conditions if each.type == kind), None)

@@ -44,7 +44,7 @@ class Entry:
     remedy: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The entry as JSON types."""
         return asdict(self) | {"where": list(self.where)}
 
 
@@ -122,10 +122,10 @@ def _resource() -> Iterator[Entry]:
 
 
 def _search() -> Iterator[Entry]:
-    for told in SEARCH_RULES:
-        where: tuple[Where, ...] = ("admission", "search") if told.admission else ("search",)
-        yield Entry(told.id, told.severity, where, told.message, told.remedy)
-    shared = {told.id for told in SEARCH_RULES}
+    for one in SEARCH_RULES:
+        where: tuple[Where, ...] = ("admission", "search") if one.admission else ("search",)
+        yield Entry(one.id, one.severity, where, one.message, one.remedy)
+    shared = {one.id for one in SEARCH_RULES}
     for rule in (*SEARCH_CEL, *dinoautoml.immutables()):
         if rule.id not in shared:
             path = ".".join(part for part in (rule.scope, rule.path) if part)
@@ -151,6 +151,6 @@ def _sentence(text: str) -> str:
 
 
 def _begun(text: str) -> str:
-    """With a capital letter, unless it begins with the name of a field or an action."""
+    """The text with a capital letter, unless it begins with the name of a field or an action."""
     first = text.partition(" ")[0]
     return text if "." in first or "_" in first else f"{text[:1].upper()}{text[1:]}"

@@ -13,7 +13,7 @@ from dino_api.names import WEIGHTS_ALONE
 from dino_api.problem import Problem, Severity
 from dino_api.rules.resource.dinoautoml import SEARCH_CEL
 
-_TOLD = {rule.id: rule for rule in SEARCH_CEL}
+_BY_ID_OF_CEL = {rule.id: rule for rule in SEARCH_CEL}
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SearchRule:
         return Problem(path, got, must, remedy or self.remedy, self.severity, self.id)
 
 
-def _told(id: str) -> SearchRule:
-    rule = _TOLD[id]
+def _of_admission(id: str) -> SearchRule:
+    rule = _BY_ID_OF_CEL[id]
     path = ".".join(part for part in (rule.scope, rule.path) if part)
     remedy = f"{rule.remedy[0].upper()}{rule.remedy[1:]}."
     return SearchRule(id, f"{path} {rule.must}", remedy, admission=True)
@@ -44,7 +44,7 @@ def _told(id: str) -> SearchRule:
 
 SEARCH_RULES: tuple[SearchRule, ...] = (
     *map(
-        _told,
+        _of_admission,
         (
             "range-or-choices",
             "range-order",

@@ -29,8 +29,10 @@ def describe(field: FieldInfo, schema: Schema) -> str:
 
 
 def limits_of(schema: Schema) -> str:
-    """`1 to 64`, or `greater than 0, at most 1`, from a schema in the form of a CRD; empty without
-    bounds."""
+    """The bounds of a key, such as `1 to 64` or `greater than 0, at most 1`; empty without any.
+
+    schema: in the form of a CRD.
+    """
     if {"minimum", "maximum"} <= {*schema} and not any(f"exclusive{b}" in schema for b in _BOUNDS):
         return f"{number(schema['minimum'])} to {number(schema['maximum'])}"
     words = []
@@ -44,7 +46,7 @@ def limits_of(schema: Schema) -> str:
 
 
 def number(value: float) -> str:
-    """0.00002 rather than 2e-05; 1 rather than 1.0."""
+    """The number as people write it: 0.00002 rather than 2e-05; 1 rather than 1.0."""
     if isinstance(value, float):
         text = f"{value:.10f}".rstrip("0")
         return text.rstrip(".")

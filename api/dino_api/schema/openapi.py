@@ -79,16 +79,16 @@ def _nullable(node: Schema) -> bool:
 
 def unbounded(node: Schema, path: str = "") -> list[str]:
     """Paths of strings, lists and maps without a cap; the CEL cost estimate needs caps."""
-    found = []
+    uncapped = []
     if node.get("type") == "string" and not {"maxLength", "enum"} & {*node}:
-        found.append(f"{path}: maxLength")
+        uncapped.append(f"{path}: maxLength")
     if node.get("type") == "array" and "maxItems" not in node:
-        found.append(f"{path}: maxItems")
+        uncapped.append(f"{path}: maxItems")
     if "additionalProperties" in node and "maxProperties" not in node:
-        found.append(f"{path}: maxProperties")
+        uncapped.append(f"{path}: maxProperties")
     for name, inner in node.get("properties", {}).items():
-        found += unbounded(inner, f"{path}.{name}")
+        uncapped += unbounded(inner, f"{path}.{name}")
     for name in ("items", "additionalProperties"):
         if name in node:
-            found += unbounded(node[name], f"{path}[]")
-    return found
+            uncapped += unbounded(node[name], f"{path}[]")
+    return uncapped

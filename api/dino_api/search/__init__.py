@@ -4,7 +4,7 @@ Pure: no clock, no file, no network, no random number. `resolve_search` reads a 
 what a sampler drew into the experiment of a trial; both engines and the trainer use the same two.
 """
 
-from dino_api.search.assignment import active, assign, describe, typed
+from dino_api.search.assignment import active, assign, in_lines, typed
 from dino_api.search.resolve import InvalidSearch, Search, resolve_search
 from dino_api.search.space import DEFAULT_BACKBONES, default_space, kind_of, searchable
 
@@ -15,7 +15,7 @@ __all__ = [
     "active",
     "assign",
     "default_space",
-    "describe",
+    "in_lines",
     "kind_of",
     "resolve_search",
     "searchable",

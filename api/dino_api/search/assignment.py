@@ -85,7 +85,7 @@ def assign(
     return result
 
 
-def describe(space: Iterable[SearchParameter]) -> list[str]:
+def in_lines(space: Iterable[SearchParameter]) -> list[str]:
     """One line for each parameter, such as `train.optim.lr: 0.00001 to 0.0005, log`."""
     return [f"{one.path}: {_values(one)}{_when(one)}" for one in space]
 

@@ -28,8 +28,8 @@ from dino_api.search.template import (
     check_profile,
     check_then,
     fill,
+    resolved_experiment,
     takes_profile,
-    whole_experiment,
 )
 
 _MOST_TEXT = 900
@@ -42,13 +42,13 @@ class InvalidSearch(SpecErrors):
     """
 
     def __str__(self) -> str:
-        told = [render(one) for one in self.problems if one.severity == "error"]
+        sentences = [render(one) for one in self.problems if one.severity == "error"]
         shown, size = 0, 0
-        while shown < len(told) and size + len(told[shown]) <= _MOST_TEXT:
-            size += len(told[shown]) + 1
+        while shown < len(sentences) and size + len(sentences[shown]) <= _MOST_TEXT:
+            size += len(sentences[shown]) + 1
             shown += 1
-        rest = [f"And {len(told) - shown} more."] if shown < len(told) else []
-        return "\n".join([*told[:shown], *rest])
+        rest = [f"And {len(sentences) - shown} more."] if shown < len(sentences) else []
+        return "\n".join([*sentences[:shown], *rest])
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def resolve_search(spec: DinoAutoMLSpec, profile: Profile) -> Search:
 
     The same spec and profile give the same object, as a plan asks for it again and again.
     """
-    found = _resolved(_text(spec), _text(profile))
-    if isinstance(found, Search):
-        return found
-    raise InvalidSearch(found)
+    resolved = _resolved(_text(spec), _text(profile))
+    if isinstance(resolved, Search):
+        return resolved
+    raise InvalidSearch(resolved)
 
 
 def _text(model: DinoAutoMLSpec | Profile) -> str:
@@ -116,7 +116,7 @@ def _check_space(
     spec: DinoAutoMLSpec, space: tuple[SearchParameter, ...], template: TrainingSpec, trials: int
 ) -> list[Problem]:
     """Each parameter alone, then all together; the later checks need sound parameters."""
-    experiment = whole_experiment(template)
+    experiment = resolved_experiment(template)
     by_template = list(check_experiment(experiment))
     if not space:
         must = "is empty, and template.experiment sets every key of the default space"

@@ -26,22 +26,22 @@ def takes_profile(spec: DinoAutoMLSpec, profile: Profile) -> bool:
     """Whether the smoke profile is meant: it is named, or nothing that it decides is given."""
     if spec.profile is not None:
         return True
-    return spec.template.datasets is None and not _given(spec, profile)
+    return spec.template.datasets is None and not _differing(spec, profile)
 
 
-def _given(spec: DinoAutoMLSpec, profile: Profile) -> list[str]:
-    """Where the spec says otherwise than the profile, but for the datasets."""
-    template, found = spec.template, []
+def _differing(spec: DinoAutoMLSpec, profile: Profile) -> list[str]:
+    """The fields, besides the datasets, in which the spec says otherwise than the profile."""
+    template, fields = spec.template, []
     if template.num_classes is not None:
-        found.append("spec.template.numClasses")
+        fields.append("spec.template.numClasses")
     for path, value in _decided(profile):
         if is_set(template.experiment, path) and value_at(template.experiment, path) != value:
-            found.append(f"{_EXPERIMENT}.{path}")
+            fields.append(f"{_EXPERIMENT}.{path}")
     if _says(template.resources, "gpus", profile.gpus):
-        found.append("spec.template.resources.gpus")
+        fields.append("spec.template.resources.gpus")
     if _says(spec, "max_trials", profile.max_trials):
-        found.append("spec.maxTrials")
-    return found
+        fields.append("spec.maxTrials")
+    return fields
 
 
 def _says(model: BaseModel, name: str, otherwise: int) -> bool:
@@ -58,10 +58,12 @@ def _decided(profile: Profile) -> tuple[tuple[str, int], ...]:
 
 def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
     """The profile is used as a whole or not at all; what is missing or too much is named."""
-    given = _given(spec, profile)
+    differing = _differing(spec, profile)
     if not takes_profile(spec, profile):
         if spec.template.datasets is None:
-            must = f"is missing; {given[0]} is given, so nothing of the smoke profile is used"
+            must = (
+                f"is missing; {differing[0]} is differing, so nothing of the smoke profile is used"
+            )
             yield BY_ID["datasets-missing"].problem("spec.template.datasets", None, must)
         elif _by_heart(spec.template.datasets):
             must = "is the training data: trials are compared by how well they learnt it by heart"
@@ -69,9 +71,9 @@ def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
             yield BY_ID["validates-on-training-data"].problem(path, None, must)
         return
     if spec.template.datasets is not None:
-        must = "smoke is used as a whole or not at all, and template.datasets is given"
+        must = "smoke is used as a whole or not at all, and template.datasets is differing"
         yield BY_ID["profile-whole"].problem("spec.profile", None, must, "Leave one of them out.")
-    for path in given:
+    for path in differing:
         yield BY_ID["trials-of-profile"].problem(path, None, "is decided by the smoke profile")
     for name in ("train_uri", "validation_uri"):
         if not getattr(profile, name):
@@ -116,7 +118,7 @@ def fill(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
     return spec.template.model_copy(update=changes, deep=True)
 
 
-def whole_experiment(template: TrainingSpec) -> dict[str, Any]:
+def resolved_experiment(template: TrainingSpec) -> dict[str, Any]:
     """The experiment with what the resource decides and rules ask about."""
     mapping = copy.deepcopy(template.experiment)
     if template.num_classes is not None:
@@ -130,9 +132,9 @@ def check_experiment(experiment: dict[str, Any]) -> Iterator[Problem]:
     try:
         load(experiment)
     except SpecErrors as error:
-        for found in error.problems:
-            if found.severity == "error":
-                yield replace(found, path=f"{_EXPERIMENT}.{found.path}")
+        for problem in error.problems:
+            if problem.severity == "error":
+                yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
     monitor = value_at(experiment, MONITOR)
     if monitor != OBJECTIVE:
         must = "is not the objective: the kept checkpoint may not be that of the best mAP50"

@@ -38,7 +38,6 @@ from dino_trainer.tensorrt.python_api import Engine
 from dino_trainer.tensorrt.timing_cache import TimingCacheFile
 
 DESCRIPTION = f"{ENGINE_FILE}{engine_metadata.SUFFIX}"
-REPORT = "comparison.json"
 _REMEDIES = {
     "FP32": "Use an image with another TensorRT version: this one computes something else.",
     "FP16": "Set gen_trt_engine.tensorrt.data_type: FP32.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.digest import differences, told
+from dino_api.experiment.digest import differences, in_words
 from dino_api.kubectl_yaml.reader import read
 from dino_api.names import BEST_CHECKPOINT, EXPERIMENT_FILE, LATEST_CHECKPOINT, Action
 from dino_api.result import Checkpoint, Result
@@ -59,7 +59,7 @@ def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
         before = ExperimentSpec.model_validate(content or None)
     except (TrainerError, OSError, ValueError):  # of another release, or damaged
         return ""
-    return told(differences(before, spec, action), "there")
+    return in_words(differences(before, spec, action), "there")
 
 
 def kept_checkpoint(output: Output) -> Checkpoint | None:

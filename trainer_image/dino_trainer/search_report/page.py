@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.resources.dinoautoml import Trial
-from dino_api.search import describe
+from dino_api.search import in_lines
 from dino_api.search.record import SearchRecord
 from dino_trainer.pages import chart, render
 from dino_trainer.search_report import charts
@@ -28,7 +28,7 @@ def page(record: SearchRecord) -> str:
         charts=list(_charts(record)),
         experiment=yaml.dump(best.specification, Dumper=Dumper, sort_keys=False) if best else "",
         trials=[_trial(one) for one in record.history],
-        space=list(describe(record.space)),
+        space=list(in_lines(record.space)),
     )
 
 

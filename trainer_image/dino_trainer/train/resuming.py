@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, OptimConfig
-from dino_api.experiment.digest import Difference, differences, shown, told
+from dino_api.experiment.digest import Difference, differences, in_words, value_in_words
 from dino_api.experiment.model import STRUCTURE
 from dino_api.experiment.paths import EPOCHS
 from dino_api.names import Action
@@ -66,7 +66,7 @@ def check(
     both of its values, and the way on.
     """
     found = [] if before is None else differences(before, spec, action)
-    wrong = [one.told(THEIRS) for one in found if _is_fixed(one)]
+    wrong = [one.in_words(THEIRS) for one in found if _is_fixed(one)]
     wrong += _counted(spec, saved, num_classes)
     if wrong:
         raise invalid_spec(
@@ -117,10 +117,10 @@ def _said(spec: ExperimentSpec, saved: Mapping[str, Any], found: list[Difference
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
     counts += [one for one in found if one.path == EPOCHS]
     if counts:
-        yield f"From here on other values count: {told(counts, THEIRS)}."
+        yield f"From here on other values count: {in_words(counts, THEIRS)}."
     for one in found:
         if one.path in UNREAD and one.now:
-            yield f"{one.path} ({shown(one.now)}) is not read: the weights are {THEIRS}."
+            yield f"{one.path} ({value_in_words(one.now)}) is not read: the weights are {THEIRS}."
 
 
 def seed_for(spec: ExperimentSpec, saved: Mapping[str, Any]) -> int:

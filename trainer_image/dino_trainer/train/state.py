@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from dino_api.experiment import ExperimentSpec
-from dino_api.experiment.digest import differences, told
+from dino_api.experiment.digest import differences, in_words
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import Content
@@ -183,7 +183,7 @@ def _refuse_other_spec(saved: Content, spec: ExperimentSpec, context: RunContext
     if saved.keys() >= NEEDED and saved["spec_digest"] == context.digest:
         return
     before = resuming.spec_of(saved)
-    by = before and told(differences(before, spec, context.action), resuming.THEIRS)
+    by = before and in_words(differences(before, spec, context.action), resuming.THEIRS)
     raise invalid_spec(
         f"{context.output.uri(checkpoint.LATEST)} is of another experiment"
         f"{f': {by}' if by else ''}.",

@@ -21,12 +21,12 @@ class DataRule:
 
 
 def error(id: str, title: str, remedy: str) -> DataRule:
-    """Training is not begun."""
+    """A rule by which training is not begun."""
     return DataRule(id, "error", title, remedy)
 
 
 def warning(id: str, title: str, remedy: str) -> DataRule:
-    """Training is begun, and the status says so."""
+    """A rule by which training is begun, and the status says so."""
     return DataRule(id, "warning", title, remedy)
 
 

@@ -29,4 +29,4 @@ def check(
     is for; rules of another action are not asked, and warnings only about what it reads.
     """
     asked = (rule for rule in RULES if rule.asked(action) and not rule.keys.intersection(invalid))
-    return [found for rule in asked if (found := rule.problem(spec)) is not None]
+    return [problem for rule in asked if (problem := rule.problem(spec)) is not None]

@@ -10,7 +10,7 @@ from dino_api.base import Section
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.experiment.model import bad_scheme
-from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, only
+from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, fixed
 
 Check = Callable[[ExperimentSpec], Any]
 
@@ -169,9 +169,9 @@ ACTION_RULES: tuple[Rule, ...] = (
         "Leave it out, or set evaluate.num_gpus to 0.",
         _processes,
     ),
-    only("export-format", "export.format", "onnx", "Leave it out."),
-    only("export-channels", "export.input_channel", 3, "Leave it out; images are RGB."),
-    only(
+    fixed("export-format", "export.format", "onnx", "Leave it out."),
+    fixed("export-channels", "export.input_channel", 3, "Leave it out; images are RGB."),
+    fixed(
         "export-nvdsinfer",
         "export.serialize_nvdsinfer",
         False,

@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
 from dino_api.experiment.spec import ExperimentSpec
-from dino_api.rules.experiment.rule import Rule, breaks, given, only
+from dino_api.rules.experiment.rule import Rule, breaks, fixed, where_set
 
 # docs/backbones.md says what each name is. FAN and the large GC-ViTs are in neither torchvision
 # nor timm; they have a rule of their own, which names the nearest network that can be built.
@@ -90,7 +90,7 @@ MODEL_RULES = (
         "must be a ResNet, Swin, EfficientViT, GC-ViT or ViT-L name of TAO, or timm/<name>",
         "For example resnet_50, swin_tiny_224_1k, vit_large_dinov2; docs/backbones.md has all.",
         _backbone,
-        cel=given("backbone", f"self.backbone.matches('{BACKBONE}|{NOT_BUILT}')"),
+        cel=where_set("backbone", f"self.backbone.matches('{BACKBONE}|{NOT_BUILT}')"),
     ),
     Rule(
         "backbone-built",
@@ -100,7 +100,7 @@ MODEL_RULES = (
         "fan_base, swin_base_224_22k for fan_large, gc_vit_base for gc_vit_large, "
         "swin_large_384_22k for gc_vit_large_384.",
         _built,
-        cel=given("backbone", f"!self.backbone.matches('{NOT_BUILT}')"),
+        cel=where_set("backbone", f"!self.backbone.matches('{NOT_BUILT}')"),
     ),
     Rule(
         "backbone-imagenet",
@@ -116,7 +116,7 @@ MODEL_RULES = (
         "must be a path or an s3:// URI",
         f"{_S3}.",
         _backbone_path,
-        cel=given(
+        cel=where_set(
             "pretrained_backbone_path",
             "!self.pretrained_backbone_path.contains('://') || "
             "self.pretrained_backbone_path.startsWith('s3://')",
@@ -136,7 +136,7 @@ MODEL_RULES = (
         "must rise without repeats and begin with a level of the backbone (0 to 3)",
         "Write them like [1, 2, 3, 4].",
         _rising,
-        cel=given(
+        cel=where_set(
             "return_interm_indices",
             "(self.return_interm_indices[0] < 4 && self.return_interm_indices.all(a, "
             "self.return_interm_indices.exists_one(b, b == a)) && "
@@ -175,7 +175,9 @@ MODEL_RULES = (
         "must not repeat a name",
         "Write [labels, boxes].",
         _losses,
-        cel=given("loss_types", "self.loss_types.all(a, self.loss_types.exists_one(b, b == a))"),
+        cel=where_set(
+            "loss_types", "self.loss_types.all(a, self.loss_types.exists_one(b, b == a))"
+        ),
     ),
     Rule(
         "denoising-groups",
@@ -186,7 +188,7 @@ MODEL_RULES = (
         _denoising,
         severity="warning",
     ),
-    only("decoder-attention", "model.decoder_sa_type", "sa", "Leave it out."),
-    only("two-stage", "model.two_stage_type", "standard", "Leave it out."),
-    only("pre-norm", "model.pre_norm", False, "Leave it out."),
+    fixed("decoder-attention", "model.decoder_sa_type", "sa", "Leave it out."),
+    fixed("two-stage", "model.two_stage_type", "standard", "Leave it out."),
+    fixed("pre-norm", "model.pre_norm", False, "Leave it out."),
 )

@@ -1,4 +1,4 @@
-"""The form of a rule: one statement, told to Python and to the API server side by side."""
+"""The form of a rule: one statement, for Python and for the API server side by side."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def breaks(condition: bool, got: Any) -> Any:
     return got if condition else HOLDS
 
 
-def given(leaf: str, holds: str) -> str:
+def where_set(leaf: str, holds: str) -> str:
     """CEL of a rule about one key whose default keeps it: asked only where the object has it."""
     return f"!has(self.{leaf}) || {holds}"
 
 
-def only(id: str, path: str, value: Any, remedy: str) -> Rule:
+def fixed(id: str, path: str, value: Any, remedy: str) -> Rule:
     """An option that TAO has and this release does not: only `value` is accepted."""
     section, _, leaf = path.rpartition(".")
     text = f"'{value}'" if isinstance(value, str) else str(value).lower()

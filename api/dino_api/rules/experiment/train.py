@@ -7,7 +7,7 @@ from typing import Any
 
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.rules.experiment.model import bad_scheme
-from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, given, only
+from dino_api.rules.experiment.rule import HOLDS, Rule, breaks, fixed, where_set
 
 _EPOCHS = "must not exceed num_epochs"
 _S3 = "Write s3://bucket/path; the endpoint is configured apart."
@@ -99,7 +99,7 @@ def _uri(section: str, leaf: str) -> Any:
 def _store(section: str, leaf: str) -> Rule:
     """A path or an s3:// URI. The CRD needs no CEL where the resource decides the key."""
     path = f"{section}.{leaf}" if section else leaf
-    cel = given(leaf, f"!self.{leaf}.contains('://') || self.{leaf}.startsWith('s3://')")
+    cel = where_set(leaf, f"!self.{leaf}.contains('://') || self.{leaf}.startsWith('s3://')")
     refused = leaf != "pretrained_model_path"
     return Rule(
         f"{leaf.replace('_', '-')}-uri" if section else "root-results-dir-uri",
@@ -142,7 +142,7 @@ TRAIN_RULES = (
         "must rise without repeats",
         "Write them like [8, 11].",
         _steps_rise,
-        cel=given(
+        cel=where_set(
             "lr_steps",
             "(self.lr_steps.isSorted() && "
             "self.lr_steps.all(a, self.lr_steps.exists_one(b, b == a)))",
@@ -192,13 +192,13 @@ TRAIN_RULES = (
         _half_on_cpu,
         severity="warning",
     ),
-    only(
+    fixed(
         "strategy",
         "train.distributed_strategy",
         "ddp",
         "fsdp is not built; leave it out.",
     ),
-    only(
+    fixed(
         "dry-run",
         "train.is_dry_run",
         False,

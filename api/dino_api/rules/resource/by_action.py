@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dino_api.actions import ACTIONS, Data, needing, reading, taking_only
-from dino_api.formats import endings
+from dino_api.formats import CALLED, Format, endings
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.rules.resource.rule import ResourceRule, sources
 
@@ -44,7 +44,7 @@ def _words(actions: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _given(part: str) -> str:
+def _has_data(part: str) -> str:
     return f"(has(self.datasets) && has(self.datasets.{part}))"
 
 
@@ -55,7 +55,7 @@ def _needed(part: str, who: str, remedy: str, asked: str, otherwise: str = "fals
         f"datasets.{part}",
         f"must be given for {who}",
         remedy,
-        f"!({asked}) || {_given(part)} || {otherwise}".removesuffix(" || false"),
+        f"!({asked}) || {_has_data(part)} || {otherwise}".removesuffix(" || false"),
     )
 
 
@@ -66,7 +66,7 @@ def _unread(part: str, who: str, asked: str) -> ResourceRule:
         f"datasets.{part}",
         f"is read by {who} only",
         "leave it out",
-        f"!{_given(part)} || {asked}",
+        f"!{_has_data(part)} || {asked}",
     )
 
 
@@ -140,14 +140,14 @@ def _choice(ends: Iterable[str]) -> str:
     return "|".join(each.removeprefix(".") for each in ends)
 
 
-def _takes(
-    id: str, who: str, asked: str, ends: Sequence[str], what: str, remedy: str
-) -> ResourceRule:
+def _takes(model: Format, who: str, asked: str, remedy: str) -> ResourceRule:
+    """A file of that format must be named as the parent where CEL says `asked`."""
+    ends = endings(model)
     return ResourceRule(
-        f"parent-{id}",
+        f"parent-{model}",
         "spec",
         "parent.uri",
-        f"must be {what} ({_listed(ends)}) for {who}",
+        f"must be {CALLED[model]} ({_listed(ends)}) for {who}",
         remedy,
         f"!self.?parent.?uri.hasValue() || !({asked}) || "
         f"self.parent.uri.matches('[.](?i:{_choice(ends)})$')",
@@ -186,16 +186,12 @@ PARENT_RULES: tuple[ResourceRule, ...] = (
         "checkpoint",
         f"train, export, distill, and quantize with mode {WEIGHTS_ALONE}",
         f"{_in(_FROM_CHECKPOINT)} || {_WEIGHTS}",
-        endings("checkpoint"),
-        "a checkpoint",
         "name the training that the file was made from",
     ),
     _takes(
         "onnx",
         _words(_FROM_ONNX),
         f"{_in(_FROM_ONNX)} && !{_WEIGHTS}",
-        endings("onnx"),
-        "an ONNX file",
         "export the checkpoint first",
     ),
     ResourceRule(

@@ -31,12 +31,12 @@ class ResourceRule:
 
 
 def is_s3(name: str) -> str:
-    """CEL: whether the field is an s3:// URI with a bucket."""
+    """CEL that says whether the field is an s3:// URI with a bucket."""
     return f"self.{name}.matches('^s3://[a-z0-9][a-z0-9.-]+(/.*)?$')"
 
 
 def sources(scope: str, names: tuple[str, ...]) -> tuple[ResourceRule, ...]:
-    """Of one source of data. names: its fields that name something below its uri."""
+    """Rules of one source of data. names: its fields that name something below its uri."""
     part = scope.rpartition(".")[2].removesuffix("[]")
     return (
         ResourceRule(

@@ -63,8 +63,8 @@ def grid_size(space: Sequence[SearchParameter]) -> int:
     values = [values_of(one) for one in space]
     paths = [one.path for one in space]
     rows = (dict(zip(paths, row, strict=True)) for row in itertools.product(*values))
-    found = {_frozen(active(space, row)) for row in rows}
-    return len(found - {_frozen(active(space, _defaults(paths)))})
+    distinct = {_frozen(active(space, row)) for row in rows}
+    return len(distinct - {_frozen(active(space, _defaults(paths)))})
 
 
 def values_of(one: SearchParameter) -> list[Value]:
@@ -82,8 +82,8 @@ def _count(one: SearchParameter) -> int:
 
 
 def _defaults(paths: Sequence[str]) -> dict[str, Value]:
-    found = {path: field_at(path).get_default() for path in paths}
-    return {path: value for path, value in found.items() if value is not None}
+    defaults = {path: field_at(path).get_default() for path in paths}
+    return {path: value for path, value in defaults.items() if value is not None}
 
 
 def _frozen(values: Assignment) -> tuple[tuple[str, str], ...]:
@@ -91,7 +91,7 @@ def _frozen(values: Assignment) -> tuple[tuple[str, str], ...]:
 
 
 def check_numbers(spec: DinoAutoMLSpec, trials: int) -> Iterator[Problem]:
-    """parallelTrials against maxTrials, where it was given."""
+    """Compares parallelTrials, where it was given, with maxTrials."""
     given = "parallel_trials" in spec.model_fields_set
     if given and spec.parallel_trials > trials:
         must = f"must not exceed maxTrials, {trials}"

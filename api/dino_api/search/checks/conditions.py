@@ -56,7 +56,7 @@ def _returns(start: str, space: Mapping[str, SearchParameter]) -> bool:
 
 
 def _possible(other: SearchParameter, value: Value) -> bool:
-    """Whether the other parameter may be drawn so; what is wrong with itself is told apart."""
+    """Whether the other parameter may be drawn so; what is wrong with that is another problem."""
     if other.path not in searchable():
         return True
     if refusal(other.path, value):

@@ -33,8 +33,8 @@ def check_effect(
     """
     problems = []
     for one in space.values():
-        if found := _dead(one, space, experiment, at[one.path]):
-            problems.append(found)
+        if problem := _dead(one, space, experiment, at[one.path]):
+            problems.append(problem)
         problems += itertools.islice(_refused(one, space, experiment, at[one.path]), 1)
     return problems
 
@@ -69,15 +69,15 @@ def _lives(
 
 def _wanted(one: SearchParameter, space: Space) -> dict[str, list[Value]]:
     """The values that the parameters above it must have for this one to be drawn."""
-    found: dict[str, list[Value]] = {}
-    while one.when is not None and one.when.path in space and one.when.path not in found:
-        found[one.when.path] = [typed(one.when.path, value) for value in one.when.values]
+    values: dict[str, list[Value]] = {}
+    while one.when is not None and one.when.path in space and one.when.path not in values:
+        values[one.when.path] = [typed(one.when.path, value) for value in one.when.values]
         one = space[one.when.path]
-    return found
+    return values
 
 
 def samples(one: SearchParameter) -> list[Value]:
-    """Its choices; of a range both ends and the value next to the first."""
+    """The values to try: its choices; of a range both ends and the value next to the first."""
     if one.choices is not None:
         return [typed(one.path, choice) for choice in one.choices]
     low, high = one.min or 0.0, one.max or 0.0
@@ -100,11 +100,11 @@ def _refused(
         try:
             spec = ExperimentSpec.model_validate(trial)
         except ValidationError:
-            continue  # the template is at fault, and told about by itself
-        for found in check(spec, others):
-            if found.severity == "error":
-                must = f"{one.path} {shown(value)} is refused, as {found.path} {found.rule}"
-                yield BY_ID["value-refused"].problem(at, value, must, found.remedy)
+            continue  # the template is at fault, and has a problem of its own
+        for broken in check(spec, others):
+            if broken.severity == "error":
+                must = f"{one.path} {shown(value)} is refused, as {broken.path} {broken.rule}"
+                yield BY_ID["value-refused"].problem(at, value, must, broken.remedy)
 
 
 def _spec(experiment: Mapping[str, Any], values: Mapping[str, Value]) -> ExperimentSpec | None:

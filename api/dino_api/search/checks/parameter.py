@@ -15,8 +15,8 @@ from dino_api.search.space import kind_of, unsearchable
 
 def check_parameter(one: SearchParameter, at: str) -> list[Problem]:
     """Problems of a parameter; at: where it stands, such as `spec.search[0]`."""
-    if found := _path(one.path, at):
-        return [found]
+    if problem := _path(one.path, at):
+        return [problem]
     if one.choices is not None:
         return list(_choices(one, at))
     return list(_range(one, at))
@@ -76,7 +76,7 @@ def _ends(one: SearchParameter, low: float, high: float, at: str) -> Iterator[Pr
     for name, value in (("min", low), ("max", high)):
         reason = refusal(one.path, value)
         if name == "min" and one.scale == "log" and low <= 0:
-            continue  # told already
+            continue  # a problem already
         if "whole" in reason:
             must = f"{name} of {one.path} {reason}"
             yield BY_ID["range-whole"].problem(f"{at}.{name}", value, must)
