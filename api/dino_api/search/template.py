@@ -62,7 +62,7 @@ def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
     if not takes_profile(spec, profile):
         if spec.template.datasets is None:
             must = (
-                f"is missing; {differing[0]} is differing, so nothing of the smoke profile is used"
+                f"is missing; {differing[0]} is given, so nothing of the smoke profile is used"
             )
             yield BY_ID["datasets-missing"].problem("spec.template.datasets", None, must)
         elif _by_heart(spec.template.datasets):
@@ -71,7 +71,7 @@ def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
             yield BY_ID["validates-on-training-data"].problem(path, None, must)
         return
     if spec.template.datasets is not None:
-        must = "smoke is used as a whole or not at all, and template.datasets is differing"
+        must = "smoke is used as a whole or not at all, and template.datasets is given"
         yield BY_ID["profile-whole"].problem("spec.profile", None, must, "Leave one of them out.")
     for path in differing:
         yield BY_ID["trials-of-profile"].problem(path, None, "is decided by the smoke profile")
