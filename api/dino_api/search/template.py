@@ -61,9 +61,7 @@ def check_profile(spec: DinoAutoMLSpec, profile: Profile) -> Iterator[Problem]:
     differing = _differing(spec, profile)
     if not takes_profile(spec, profile):
         if spec.template.datasets is None:
-            must = (
-                f"is missing; {differing[0]} is given, so nothing of the smoke profile is used"
-            )
+            must = f"is missing; {differing[0]} is given, so nothing of the smoke profile is used"
             yield BY_ID["datasets-missing"].problem("spec.template.datasets", None, must)
         elif _by_heart(spec.template.datasets):
             must = "is the training data: trials are compared by how well they learnt it by heart"
