@@ -89,8 +89,8 @@ def profile(text: str) -> Profile:
             raise argparse.ArgumentTypeError(f"there is no key {', '.join(sorted(unknown))}")
         return Profile.model_validate(given)
     except ValidationError as error:
-        said = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise argparse.ArgumentTypeError("; ".join(said)) from error
+        parts = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise argparse.ArgumentTypeError("; ".join(parts)) from error
     except (ValueError, TypeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object") from error
 

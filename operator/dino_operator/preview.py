@@ -71,8 +71,8 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
         wrong = (each for each in error.problems if each.severity == "error")
         raise Refused("\n".join(map(sentence, wrong))) from error
     except ValidationError as error:
-        said = [f"spec.{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
-        raise Refused("\n".join(said)) from error
+        parts = [f"spec.{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
+        raise Refused("\n".join(parts)) from error
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -110,8 +110,8 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     spec = DinoJobSpec.model_validate(resource["spec"])
     notes: tuple[str, ...] = ()
     if spec.parent is not None and spec.parent.name:
-        told = f"{spec.parent.kind} {spec.parent.name}"
-        notes = (f"spec.parent: the model that {told} leaves is not known here.",)
+        message = f"{spec.parent.kind} {spec.parent.name}"
+        notes = (f"spec.parent: the model that {message} leaves is not known here.",)
     if not job_action.asks_for_search(resource["spec"]) or not settings.automl:
         doubts = spec_file.read_spec(resource).warnings
         return Preview(tuple(_work(resource, settings)), notes, doubts)
@@ -147,9 +147,9 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
         return Preview((*first, *experiment.to_create(view)), warnings=doubts)
     notes: tuple[str, ...] = ()
     if chosen == "Auto":
-        told = f"Katib cannot run it: {refusal}" if refusal else "--engine Katib shows the other"
+        message = f"Katib cannot run it: {refusal}" if refusal else "--engine Katib shows the other"
         notes += (
-            f"spec.engine is Auto: shown is Embedded, as on a cluster without Katib; {told}.",
+            f"spec.engine is Auto: shown is Embedded, as on a cluster without Katib; {message}.",
         )
     count = min(search.parallel_trials, search.max_trials)
     others = [each for number in range(1, count) for each in _trial(view, number)]

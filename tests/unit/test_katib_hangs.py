@@ -59,7 +59,7 @@ def test_an_image_that_cannot_be_pulled(kind: str) -> None:
         states[1 - container]["state"] = {"running": {}}
         early = look(EARLY, trial, jobs=(job,), pods=(pod,))
         whose = f"container {states[1]['name']}: " if container else ""
-        assert early.said == f"pod {pod['metadata']['name']}: {whose}manifest unknown"
+        assert early.message == f"pod {pod['metadata']['name']}: {whose}manifest unknown"
         assert early.patches == ()
         late = look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))
         assert stopped_for(late) == ["ImagePullFailed"]
@@ -72,7 +72,7 @@ def test_a_container_that_cannot_be_made() -> None:
     pod = a_pod(job, "Pending")
     said = "container has runAsNonRoot and image will run as root"
     pod["status"]["containerStatuses"][1]["state"] = waits("CreateContainerConfigError", said)
-    assert "run as root" in look(EARLY, trial, jobs=(job,), pods=(pod,)).said
+    assert "run as root" in look(EARLY, trial, jobs=(job,), pods=(pod,)).message
     assert stopped_for(look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))) == ["KatibFailed"]
 
 
@@ -90,7 +90,7 @@ def test_a_pod_that_no_node_takes_is_said_and_never_ended() -> None:
         }
     ]
     told = look(1e6, trial, jobs=(job,), pods=(pod,))
-    assert "0/1 nodes have 1 free nvidia.com/gpu" in told.said
+    assert "0/1 nodes have 1 free nvidia.com/gpu" in told.message
     assert (told.patches, told.failure) == ((), None)
 
 
@@ -100,19 +100,23 @@ def test_pods_that_are_refused() -> None:
     assert look(EARLY, trial, jobs=(job,)) == Hang()
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     unknown = look(SAID, trial, jobs=(job,))
-    assert unknown.said == f"no pod of Job {name} is created; kubectl describe job {name} says why"
+    assert (
+        unknown.message == f"no pod of Job {name} is created; kubectl describe job {name} says why"
+    )
     assert unknown.asks == (uid,)
     said = f'Error creating: pods "{name}-abcde" is forbidden: exceeded quota: few'
     event = {"reason": "FailedCreate", "message": said, "lastTimestamp": at(5), "metadata": {}}
     events = {uid: (event,)}
     told = look(SAID, trial, jobs=(job,), events=events)
-    assert told.said.startswith(
+    assert told.message.startswith(
         f'Job {name}: no pod is created: pods "{name}" is forbidden: exceeded quota: few. Remedy: '
     )
     assert told.asks == ()
     late = look(GIVEN_UP, trial, jobs=(job,), events=events)
     assert stopped_for(late) == ["KatibFailed"]
-    assert late.patches[0].body["metadata"]["annotations"][Annotation.STOPPED_MESSAGE] == late.said
+    assert (
+        late.patches[0].body["metadata"]["annotations"][Annotation.STOPPED_MESSAGE] == late.message
+    )
 
 
 def test_a_held_job_does_not_hang() -> None:
@@ -142,7 +146,7 @@ def test_a_job_that_ended_and_whose_trial_did_not() -> None:
     trial, _ = a_running()
     job = a_job(trial, complete(0))
     assert look(EARLY, trial, jobs=(job,)) == Hang()
-    assert "no metric reached it" in look(SAID, trial, jobs=(job,)).said
+    assert "no metric reached it" in look(SAID, trial, jobs=(job,)).message
     late = look(GIVEN_UP, trial, jobs=(job,))
     assert late.failure is not None
     assert "no metric reached it" in late.failure.message
@@ -151,21 +155,21 @@ def test_a_job_that_ended_and_whose_trial_did_not() -> None:
 def test_a_trial_without_a_job() -> None:
     trial = a_trial("a", born=0)
     assert look(EARLY, trial) == Hang()
-    assert "makes no Job" in look(SAID, trial).said
+    assert "makes no Job" in look(SAID, trial).message
     assert look(GIVEN_UP, trial).failure is not None
 
 
 def test_a_controller_that_does_not_answer() -> None:
     silent = an_experiment()
     del silent["status"]
-    assert "does not answer" in look(SAID, experiment=silent).said
+    assert "does not answer" in look(SAID, experiment=silent).message
     late = look(GIVEN_UP, experiment=silent)
     assert late.failure is not None
 
 
 def test_no_suggestion() -> None:
     assert look(EARLY) == Hang()
-    assert "has made no Suggestion" in look(SAID).said
+    assert "has made no Suggestion" in look(SAID).message
     assert look(GIVEN_UP).failure is not None
 
 
@@ -173,12 +177,12 @@ def test_a_suggestion_that_does_not_start() -> None:
     """Its pod carries the Experiment's labels, and so is seen."""
     condition = {"type": "DeploymentReady", "status": "False", "message": "Deployment is not ready"}
     suggestion = {"status": {"conditions": [condition]}}
-    assert "Deployment is not ready" in look(SAID, suggestion=suggestion).said
+    assert "Deployment is not ready" in look(SAID, suggestion=suggestion).message
     pod = a_pod(a_job(a_trial("a")), "Pending", **waits("ImagePullBackOff", "no such image"))
     pod["metadata"]["labels"].pop("dino-operator.io/action")
     pod["metadata"]["ownerReferences"] = []
     told = look(SAID, suggestion=suggestion, pods=(pod,))
-    assert "no such image" in told.said
+    assert "no such image" in told.message
 
 
 def test_a_suggestion_that_stops_answering() -> None:
@@ -187,7 +191,7 @@ def test_a_suggestion_that_stops_answering() -> None:
     suggestion = {"status": {"conditions": [condition]}}
     done = a_trial("a", "Succeeded", observation=observed("0.4"), completionTime=at(300))
     assert look(330, done, suggestion=suggestion) == Hang()
-    assert "answers no more" in look(400, done, suggestion=suggestion).said
+    assert "answers no more" in look(400, done, suggestion=suggestion).message
     assert look(300 + GIVEN_UP, done, suggestion=suggestion).failure is not None
 
 

@@ -30,14 +30,14 @@ def test_what_the_cluster_refuses_is_waited_for(answer: Answer) -> None:
     judged = refusals.judge(answer.refusal("Job", "x-preflight-1"))
     assert judged.reason == answer.judged
     assert not judged.ends
-    assert judged.said.startswith("the API server refuses Job x-preflight-1: ")
+    assert judged.sentence.startswith("the API server refuses Job x-preflight-1: ")
     assert judged.remedy.endswith(".")
 
 
 def test_the_apis_own_validation_ends_it() -> None:
     judged = refusals.judge(INVALID.refusal())
     assert judged.ends
-    assert "spec.template.spec.tolerations[0].key: Invalid value" in judged.said
+    assert "spec.template.spec.tolerations[0].key: Invalid value" in judged.sentence
 
 
 @pytest.mark.parametrize("kind", ["ServiceAccount", "RoleBinding"])

@@ -20,7 +20,7 @@ def a_pod_at(version: int, phase: str = "Pending", uid: str = "u") -> dict[str, 
 
 
 def phases(cache: Cache) -> list[str]:
-    return [pod["status"]["phase"] for pod in cache.children(KEY).pods]
+    return [pod.phase for pod in cache.children(KEY).pods]
 
 
 def test_an_older_version_never_replaces_a_newer_one() -> None:
@@ -90,7 +90,7 @@ def test_a_job_and_its_children_share_a_key_however_long_the_name() -> None:
 def test_templates_are_not_kept() -> None:
     cache = Cache()
     cache.put(Kind.JOBS, a_child(a_job()).spec(template={"spec": {}}, suspend=True).obj())
-    assert cache.children(KEY).jobs[0]["spec"] == {"suspend": True}
+    assert cache.children(KEY).jobs[0].raw["spec"] == {"suspend": True}
 
 
 def test_a_trial_is_seen_by_its_search_and_is_not_its_own_child() -> None:

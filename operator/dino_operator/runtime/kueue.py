@@ -85,12 +85,12 @@ class Kueue:
     async def _served(self) -> str:
         """The group and version in which Workloads are served, the newest; empty without Kueue."""
         if self._version is None or self._clock() - self._version[1] >= DISCOVERY_KEPT:
-            found = ""
+            text = ""
             for version in KUEUE_VERSIONS:
                 if "workloads" in await self._api.served(version):
-                    found = version
+                    text = version
                     break
-            self._version = found, self._clock()
+            self._version = text, self._clock()
         return self._version[0]
 
 

@@ -61,8 +61,8 @@ class Metrics:
         )
 
     def _failures(self, kind: str) -> Count:
-        said = f"{kind}s that failed for good"
-        return Count(f"{NAMES[kind]}_failures", said, ["reason"], registry=self.registry)
+        message = f"{kind}s that failed for good"
+        return Count(f"{NAMES[kind]}_failures", message, ["reason"], registry=self.registry)
 
     def _durations(self, kind: str) -> Histogram:
         name, said = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"

@@ -88,11 +88,11 @@ class Reconciler:
         """
         judged = refusals.judge(answer.refusal)
         if judged.is_quiet:
-            log.info("%s: %s", key, judged.said)
+            log.info("%s: %s", key, judged.sentence)
             return None
         resource = self._cache.resource(key)
         if resource is not None and is_finished(resource) and judged.lasts:
-            log.warning("%s: %s", key, judged.said)  # the next resync tries it again
+            log.warning("%s: %s", key, judged.sentence)  # the next resync tries it again
             return None
         heard = self._heard.setdefault(key, Counter())
         words = refusals.without_numbers(judged.message)
@@ -223,10 +223,10 @@ class Reconciler:
             self._count(key.kind, resource, plan.status)
         log.info("%s: %s", key, _summary(plan))
 
-    def _count(self, kind: Kind, resource: Object, told: Object) -> None:
+    def _count(self, kind: Kind, resource: Object, facts: Object) -> None:
         """An end, once: the status of the resource does not have it yet."""
-        if is_finished({"status": told}) and not is_finished(resource):
-            self._metrics.ended(KINDS[kind], told)
+        if is_finished({"status": facts}) and not is_finished(resource):
+            self._metrics.ended(KINDS[kind], facts)
 
 
 def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:
@@ -235,9 +235,9 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     Most DinoJobs have no search, and none is asked for. A search of the embedded engine has no Job
     before its report.
     """
-    told = (resource or {}).get("status", {})
+    status = (resource or {}).get("status", {})
     if key.kind is Kind.DINOAUTOMLS:
-        by_dinojobs = told.get("engine") == "Embedded" and "completionTime" not in told
+        by_dinojobs = status.get("engine") == "Embedded" and "completionTime" not in status
         return [Kind.DINOJOBS] if by_dinojobs else [Kind.DINOJOBS, Kind.JOBS]
     asks = job_action.asks_for_search((resource or {}).get("spec", {}))
     searched = asks and Kind.DINOAUTOMLS in served
@@ -257,10 +257,10 @@ def _is_seen_by_katib(plan: Plan) -> bool:
 
 def _summary(plan: Plan) -> str:
     """One line for the log: what was done."""
-    said = [f"created {each['kind']} {each['metadata']['name']}" for each in plan.creates]
-    said += [f"patched {each.kind} {each.name}" for each in plan.patches]
-    said += [f"deleted {each.kind} {each.name}" for each in plan.deletes]
-    said += [f"{each.reason}: {each.message}" for each in plan.events]
+    parts = [f"created {each['kind']} {each['metadata']['name']}" for each in plan.creates]
+    parts += [f"patched {each.kind} {each.name}" for each in plan.patches]
+    parts += [f"deleted {each.kind} {each.name}" for each in plan.deletes]
+    parts += [f"{each.reason}: {each.message}" for each in plan.events]
     if plan.status is not None:
-        said.append(f"phase {plan.status['phase']}")
-    return "; ".join(said)
+        parts.append(f"phase {plan.status['phase']}")
+    return "; ".join(parts)

@@ -37,8 +37,8 @@ class Server:
 
     async def _ready(self, _: web.Request) -> web.Response:
         ready = self._operator.ready
-        said = "ok" if ready else "waiting for the API server, the CRD and the first list"
-        return web.Response(text=said, status=200 if ready else 503)
+        message = "ok" if ready else "waiting for the API server, the CRD and the first list"
+        return web.Response(text=message, status=200 if ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         text = self._operator.metrics.text()

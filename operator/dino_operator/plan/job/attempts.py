@@ -29,8 +29,8 @@ def plan(view: View, job: Job) -> Plan:
     mine = [pod for pod in view.live_pods if pod.controller_uid == job.uid]
     if job.note(Annotation.STOPPED_FOR):
         why = job.note(Annotation.STOPPED_FOR)
-        said = job.note(Annotation.STOPPED_MESSAGE)
-        return say(view, job, conditions.waiting(why, said))
+        message = job.note(Annotation.STOPPED_MESSAGE)
+        return say(view, job, conditions.waiting(why, message))
     held = _follow_suspensions(view, job, mine)
     if held is not None:
         return held
@@ -70,25 +70,25 @@ def _follow_suspensions(view: View, job: Job, mine: list[Pod]) -> Plan | None:
     if not kueue.is_ours(view, job):
         return kueue.plan(view, job, mine)
     again = "the check of the data starts again" if view.checks_data else ""
-    said = again or sentences.resumes(view.resource)
-    told = say(view, job, conditions.waiting(ConditionReason.RESUMED, said))
+    message = again or sentences.resumes(view.resource)
+    planned = say(view, job, conditions.waiting(ConditionReason.RESUMED, message))
     on = _patch(job, deadline.resumption(job))
-    return replace(told, patches=(on,), requeue_after=view.settings.pod_missing_after)
+    return replace(planned, patches=(on,), requeue_after=view.settings.pod_missing_after)
 
 
 def _hold(view: View, job: Job, mine: list[Pod]) -> Plan:
     """The user suspends. A Job that others suspend or resume is deleted: it stays suspended so."""
     state, facts = hold(view, mine)
     if kueue.is_managed(view, job):
-        told = say(view, job, state, **{**facts, **deadline.last_facts(view, job)})
+        planned = say(view, job, state, **{**facts, **deadline.last_facts(view, job)})
         if job.is_being_deleted:
-            return told
+            return planned
         gone = Delete(job.name, job.uid)
-        return replace(told, deletes=(gone,), requeue_after=1)
-    told = say(view, job, state, **facts)
+        return replace(planned, deletes=(gone,), requeue_after=1)
+    planned = say(view, job, state, **facts)
     if job.is_suspended:
-        return replace(told, patches=deadline.patches(view, job))
-    return replace(told, patches=(_patch(job, deadline.suspension(view, job)),))
+        return replace(planned, patches=deadline.patches(view, job))
+    return replace(planned, patches=(_patch(job, deadline.suspension(view, job)),))
 
 
 def _patch(job: Job, body: Object) -> Patch:
@@ -105,9 +105,9 @@ def _without_pod(view: View, job: Job) -> Plan:
         return forbidden
     asks = _asks(view, job, missing >= soon)
     if missing >= wait:
-        said = f"no pod is created; kubectl describe job {job.name} says why"
-        told = say(view, job, conditions.waiting(ConditionReason.QUEUED, said))
-        return replace(pod_inputs.renewed(view, job, told, missing), asks=asks)
+        message = f"no pod is created; kubectl describe job {job.name} says why"
+        planned = say(view, job, conditions.waiting(ConditionReason.QUEUED, message))
+        return replace(pod_inputs.renewed(view, job, planned, missing), asks=asks)
     again = (soon if missing < soon else wait) - missing
     if job.own(view.children.pods) or _was_resumed(view):
         return Plan(requeue_after=again, asks=asks)  # what the status says is still true
@@ -130,16 +130,16 @@ def _forbidden(view: View, job: Job, since: datetime) -> Plan | None:
     found = pod_events.refusal(job, _events(view, job), since)
     if found is None:
         return None
-    told = say(view, job, conditions.waiting(*found))
+    planned = say(view, job, conditions.waiting(*found))
     missing = (view.now - since).total_seconds()
     if missing >= view.settings.pod_missing_after:
-        return pod_inputs.renewed(view, job, told, missing)
-    return replace(told, requeue_after=max(missing, view.settings.events_after))
+        return pod_inputs.renewed(view, job, planned, missing)
+    return replace(planned, requeue_after=max(missing, view.settings.events_after))
 
 
 def _was_resumed(view: View) -> bool:
-    said = Condition.of(view.resource, ConditionType.RUNNING)
-    return said is not None and said.reason == ConditionReason.RESUMED
+    condition = Condition.of(view.resource, ConditionType.RUNNING)
+    return condition is not None and condition.reason == ConditionReason.RESUMED
 
 
 def _without_pod_since(view: View, job: Job) -> datetime:
@@ -180,9 +180,9 @@ def _all_run(view: View, job: Job, pods: list[Pod]) -> Plan:
     if forbidden is not None:
         return forbidden
     missing, soon = (view.now - since).total_seconds(), view.settings.events_after
-    told = say(view, job, _passes(view))
+    planned = say(view, job, _passes(view))
     again = soon - missing if missing < soon else max(missing, soon)
-    return replace(told, requeue_after=again, asks=_asks(view, job, missing >= soon))
+    return replace(planned, requeue_after=again, asks=_asks(view, job, missing >= soon))
 
 
 def _with_pod(view: View, job: Job, pod: Pod) -> Plan:
@@ -203,16 +203,16 @@ def _starting(view: View, job: Job, pod: Pod) -> Plan:
     if not pod.is_true("PodScheduled"):
         if waited < patience:
             return replace(say(view, job, _passes(view)), requeue_after=patience - waited)
-        said = scheduling.overlooked(pod)
-        told = say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
-        return replace(told, requeue_after=min(waited, pod_inputs.LONGEST_WAIT))
+        message = scheduling.overlooked(pod)
+        planned = say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, message))
+        return replace(planned, requeue_after=min(waited, pod_inputs.LONGEST_WAIT))
     soon = 2 * view.settings.events_after
-    told = say(view, job, _awaiting(view, pod, waited >= patience))
+    planned = say(view, job, _awaiting(view, pod, waited >= patience))
     asks = _asks(view, pod, waited >= soon)
     if waited >= patience:
-        return replace(pod_inputs.renewed(view, job, told, waited), asks=asks)
+        return replace(pod_inputs.renewed(view, job, planned, waited), asks=asks)
     again = soon - waited if waited < soon else min(waited, patience - waited)
-    return replace(told, requeue_after=max(1.0, again), asks=asks)
+    return replace(planned, requeue_after=max(1.0, again), asks=asks)
 
 
 def _awaiting(view: View, pod: Pod, long: bool) -> State:
@@ -222,8 +222,8 @@ def _awaiting(view: View, pod: Pod, long: bool) -> State:
         return conditions.waiting(ConditionReason.POD_NOT_STARTED, problem)
     first = containers.awaited(pod) if long else ""
     if first:
-        said = f"pod {pod.name} waits for the end of its {first}"
-        return conditions.waiting(ConditionReason.POD_NOT_STARTED, said)
+        message = f"pod {pod.name} waits for the end of its {first}"
+        return conditions.waiting(ConditionReason.POD_NOT_STARTED, message)
     return _passes(view)
 
 
@@ -234,8 +234,8 @@ def _kept(view: View, job: Job, pod: Pod) -> Plan:
     waited = (view.now - since).total_seconds()
     if waited < view.settings.sidecar_after:
         return Plan(requeue_after=view.settings.sidecar_after - waited)
-    said = containers.keeps(pod, names)
-    return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, said, Phase.RUNNING))
+    message = containers.keeps(pod, names)
+    return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, message, Phase.RUNNING))
 
 
 def _leaving(view: View, job: Job, pod: Pod) -> Plan:
@@ -251,27 +251,27 @@ def _unschedulable(view: View, job: Job, pod: Pod) -> Plan:
     """Told once it lasts: most pods that find no node at first find one within seconds."""
     waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
-        told = say(view, job, _passes(view))
-        return replace(told, requeue_after=view.settings.unschedulable_after - waited)
-    said = scheduling.sentence(pod, 0 if view.checks_data else view.gpus)
-    return say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, said))
+        planned = say(view, job, _passes(view))
+        return replace(planned, requeue_after=view.settings.unschedulable_after - waited)
+    message = scheduling.sentence(pod, 0 if view.checks_data else view.gpus)
+    return say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, message))
 
 
-def _cannot_start(view: View, job: Job, pod: Pod, kind: str, said: str) -> Plan:
+def _cannot_start(view: View, job: Job, pod: Pod, kind: str, message: str) -> Plan:
     """An image or a container that does not come: shown at once, given up for images in the end."""
     if kind not in containers.PULL_PROBLEMS:
-        state = conditions.waiting(ConditionReason.POD_NOT_STARTED, pod_events.about(pod, said))
+        state = conditions.waiting(ConditionReason.POD_NOT_STARTED, pod_events.about(pod, message))
         return say(view, job, state)
-    said = f"pod {pod.name}: {said}"
-    told = say(view, job, conditions.waiting(FailureReason.IMAGE_PULL_FAILED, said))
+    message = f"pod {pod.name}: {message}"
+    planned = say(view, job, conditions.waiting(FailureReason.IMAGE_PULL_FAILED, message))
     give_up = pod.waiting_since + timedelta(seconds=view.settings.image_pull_timeout)
     if view.now < give_up:
-        return replace(told, requeue_after=(give_up - view.now).total_seconds())
-    return replace(told, patches=(_stop(job, FailureReason.IMAGE_PULL_FAILED, said),))
+        return replace(planned, requeue_after=(give_up - view.now).total_seconds())
+    return replace(planned, patches=(_stop(job, FailureReason.IMAGE_PULL_FAILED, message),))
 
 
-def _stop(job: Job, reason: FailureReason, said: str) -> Patch:
+def _stop(job: Job, reason: FailureReason, message: str) -> Patch:
     """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
     and whoever looks at it later, also after a crash, reads the reason on it."""
-    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}
+    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
     return _patch(job, {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}})

@@ -16,13 +16,15 @@ def plan(view: View) -> Plan:
 
     An end of the parent stays, and so may be believed as the cache has it.
     """
-    found = parent.state(view)
+    parent_state = parent.state(view)
     for reason in (FailureReason.PARENT_FAILED, FailureReason.INVALID_SPEC):
-        if found.condition.reason == reason:
-            return failed(view, failure.cause(reason, found.condition.message))
-    state = conditions.waiting(found.condition.reason, found.condition.message, Phase.PENDING)
-    if found.inherited is not None:
-        return write(view, state, facts={"inherited": found.inherited}, requeue_after=1)
+        if parent_state.condition.reason == reason:
+            return failed(view, failure.cause(reason, parent_state.condition.message))
+    state = conditions.waiting(
+        parent_state.condition.reason, parent_state.condition.message, Phase.PENDING
+    )
+    if parent_state.inherited is not None:
+        return write(view, state, facts={"inherited": parent_state.inherited}, requeue_after=1)
     if view.wants_suspend:
         state, _ = hold(view, [])
     return write(view, state, facts={})

@@ -106,10 +106,10 @@ def _unchanged(view: View) -> Plan:
     assert refusal is not None
     held = View(view.resource, replace(view.children, refusal=None), view.now, view.settings)
     copied = refusal.verb == "patch" and view.is_searched and not view.own_jobs
-    told = refusals.unchanged(view.resource, _go_on(held) if copied else NOTHING, refusal)
+    planned = refusals.unchanged(view.resource, _go_on(held) if copied else NOTHING, refusal)
     judged = refusals.judge(refusal)
     state = conditions.waiting(judged.reason, judged.message, Phase.PENDING)
-    return told or write(view, state, facts={})
+    return planned or write(view, state, facts={})
 
 
 def _delete(job: Job) -> Delete:
@@ -195,7 +195,7 @@ def _create(
 ) -> Plan:
     job = children.job(view.resource, resolved, attempt, view.settings)
     job = limit_ranges.fitted(job, view.children.limit_ranges)
-    told = write(
+    planned = write(
         view,
         attempts.first_words(view),
         facts={
@@ -206,8 +206,8 @@ def _create(
         },
         requeue_after=view.settings.pod_missing_after,
     )
-    events = _failure_events(view, last) + told.events
-    return replace(told, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
+    events = _failure_events(view, last) + planned.events
+    return replace(planned, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
 
 
 def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
@@ -224,22 +224,22 @@ def _obstacle(view: View, attempt: Attempt) -> State | None:
         return denied
     wanted = names.job_name(view.name, view.stage, attempt.number)
     for other in view.children.strangers:
-        said = (
+        message = (
             f"Job {objects.name_of(other)} belongs to someone else; delete or rename it, "
             "or create the DinoJob under another name"
         )
-        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
+        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, message, Phase.PENDING)
     for job in view.other_jobs:
         if job.name == wanted or not job.is_finished:
-            said = (
+            message = (
                 f"Job {job.name} of an earlier DinoJob of this name still exists; "
                 "it is waited for (kubectl delete job removes one that was orphaned)"
             )
-            return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+            return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, message, Phase.PENDING)
     if view.live_pods:
         name = view.live_pods[0].name
-        said = f"pod {name} of an earlier Job has not ended yet; it is waited for"
-        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+        message = f"pod {name} of an earlier Job has not ended yet; it is waited for"
+        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, message, Phase.PENDING)
     return None
 
 
@@ -282,17 +282,17 @@ def _ready_at(view: View, job: Job, number: int) -> datetime:
 
 def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
     ended, number = attempt.number - 1, attempt.number
-    said = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
-    said += f"{_named(view, number)} starts at {objects.format_time(ready)}"
+    message = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
+    message += f"{_named(view, number)} starts at {objects.format_time(ready)}"
     if cause.rule.reason in REASONS and attempt.memory:
-        said += f" with {attempt.memory}"
-    told = write(
+        message += f" with {attempt.memory}"
+    planned = write(
         view,
-        conditions.waiting(ConditionReason.RETRYING, said),
+        conditions.waiting(ConditionReason.RETRYING, message),
         facts={**_facts_of_wait(view, cause), **of_attempt(view, ended, attempt.memory)},
         requeue_after=(ready - view.now).total_seconds(),
     )
-    return replace(told, events=_failure_events(view, cause) + told.events)
+    return replace(planned, events=_failure_events(view, cause) + planned.events)
 
 
 def _named(view: View, number: int) -> str:
@@ -305,17 +305,17 @@ def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...
         return ()
     number = view.attempts
     running = Condition.of(view.resource, ConditionType.RUNNING)
-    told = view.checks_data or view.resource.get("status", {}).get("attempts") == number
-    if told and running is not None and running.reason == ConditionReason.RETRYING:
+    written = view.checks_data or view.resource.get("status", {}).get("attempts") == number
+    if written and running is not None and running.reason == ConditionReason.RETRYING:
         return ()
-    said = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
-    return (Event(EventReason.RETRYING, said, f"{view.stage}-{number}", warning=True),)
+    message = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
+    return (Event(EventReason.RETRYING, message, f"{view.stage}-{number}", warning=True),)
 
 
 def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) -> Plan:
     if view.max_retries == 0:
         return failed(view, cause, ended)
-    said = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "
-    said += f"failed with {cause.rule.reason}: {cause.message}"
-    state = conditions.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, said)
+    message = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "
+    message += f"failed with {cause.rule.reason}: {cause.message}"
+    state = conditions.failed(FailureReason.BACKOFF_LIMIT_EXCEEDED, message)
     return end(view, state, ended, failure=cause.to_status())

@@ -58,17 +58,17 @@ def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     name = ""
     if pods:
         name = by_index(pods)[0].name
-        said = f"{state.running.message.rstrip('.')}; {sentences.saves(view.resource, name)}"
-        state = conditions.waiting(state.running.reason, said)
-    told = say(view, job, state, reporter=name or None)
+        message = f"{state.running.message.rstrip('.')}; {sentences.saves(view.resource, name)}"
+        state = conditions.waiting(state.running.reason, message)
+    planned = say(view, job, state, reporter=name or None)
     patches = (*into_queue(view, job), *deadline.patches(view, job))
-    return replace(told, patches=patches, requeue_after=view.settings.recheck)
+    return replace(planned, patches=patches, requeue_after=view.settings.recheck)
 
 
 def waiting(view: View) -> State:
     """A Job that was just created for a queue."""
-    said = f"the Job waits in queue {view.queue} until Kueue admits it"
-    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+    message = f"the Job waits in queue {view.queue} until Kueue admits it"
+    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, message)
 
 
 def into_queue(view: View, job: Job) -> tuple[Patch, ...]:
@@ -89,22 +89,26 @@ def held_by(view: View, job: Job) -> State:
         return conditions.waiting(why.reason, why.message)
     if not queue:
         return _held_by_someone(job, seen == "forbidden")
-    said = f"the Job waits in queue {queue} until Kueue admits it"
+    message = f"the Job waits in queue {queue} until Kueue admits it"
     if seen == "missing":
-        said = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
-        said += "Remedy: install Kueue, or create a new job without a queue."
-        return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, said)
+        message = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
+        message += "Remedy: install Kueue, or create a new job without a queue."
+        return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, message)
     if seen == "forbidden":
-        said += f"; {workload.command_for(job)} says why it waits "
-        said += "(Helm value kueue.enabled shows it here)"
-    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, said)
+        message += f"; {workload.command_for(job)} says why it waits "
+        message += "(Helm value kueue.enabled shows it here)"
+    return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, message)
 
 
 def _held_by_someone(job: Job, may_be_kueue: bool) -> State:
     name = job.name
-    said = f"someone else than the operator suspended Job {name}, which waits until it is resumed"
+    message = (
+        f"someone else than the operator suspended Job {name}, which waits until it is resumed"
+    )
     if may_be_kueue:
-        said += f"; {workload.command_for(job)} says whether Kueue did"
+        message += f"; {workload.command_for(job)} says whether Kueue did"
     patch = '\'{"spec":{"suspend":false}}\''
-    said += f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
-    return conditions.waiting(ConditionReason.SUSPENDED_BY_OTHER, said)
+    message += (
+        f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
+    )
+    return conditions.waiting(ConditionReason.SUSPENDED_BY_OTHER, message)

@@ -41,80 +41,80 @@ SHOWN = NEEDED | {"artifacts", "dataset"}
 class Reading:
     """What is known of the result. plan: what to do until more is. problem: why no more will be."""
 
-    told: Result | None
+    result: Result | None
     plan: Plan | None = None
     problem: str = ""
 
 
 def reading(view: View, job: Job) -> Reading:
     """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
-    told = results.of_job(job, view.children.pods)
-    if told is not None and told.failure is not None:
-        told = None  # of a pod that was preempted; the one that came after it is gone
-    if told is not None and not told.lost & NEEDED:
-        return Reading(told)
+    result = results.of_job(job, view.children.pods)
+    if result is not None and result.failure is not None:
+        result = None  # of a pod that was preempted; the one that came after it is gone
+    if result is not None and not result.lost & NEEDED:
+        return Reading(result)
     reader = view.reader_of(job.attempt)
     if reader is None:
-        return _missing(view, job, told)
+        return _missing(view, job, result)
     if reader.is_true("Complete"):
-        return _read(results.of_job(reader, view.children.pods), told)
+        return _read(results.of_job(reader, view.children.pods), result)
     own = reader.own(view.children.pods)
     if reader.is_finished:
         cause = failure.of_job(reader, own)
-        return Reading(told, problem=f"{cause.rule.reason}: {cause.message}")
+        return Reading(result, problem=f"{cause.rule.reason}: {cause.message}")
     left = PATIENCE - _since(view, str(reader.created_at))
     if left <= 0:
-        said = f"Job {reader.name} has not ended after {PATIENCE} seconds"
-        return Reading(told, problem=said)
+        message = f"Job {reader.name} has not ended after {PATIENCE} seconds"
+        return Reading(result, problem=message)
     if reader.is_suspended:
         why = kueue.held_by(view, reader).running.message
         waits = _wait(view, min(left, view.settings.recheck), why)
-        return Reading(told, replace(waits, patches=kueue.into_queue(view, reader)))
+        return Reading(result, replace(waits, patches=kueue.into_queue(view, reader)))
     why, soon = _stuck(view, own)
-    return Reading(told, _wait(view, min(left, soon), why))
+    return Reading(result, _wait(view, min(left, soon), why))
 
 
 def _since(view: View, when: str) -> float:
     return (view.now - objects.parse_time(when)).total_seconds()
 
 
-def _read(found: Result | None, told: Result | None) -> Reading:
+def _read(result: Result | None, message: Result | None) -> Reading:
     """What the Job left; beside it, what the attempt itself told stays."""
-    if found is None:
-        return Reading(told, problem="the words of the Job that read it are lost, too")
-    if found.failure is not None:
-        return Reading(told, problem=f"it tells of a failure, {found.failure.reason}")
-    missing = [name for name in NEEDED if told and getattr(found, name) is None]
-    both = found.model_copy(update={name: getattr(told, name) for name in missing})
+    if result is None:
+        return Reading(message, problem="the words of the Job that read it are lost, too")
+    if result.failure is not None:
+        return Reading(message, problem=f"it tells of a failure, {result.failure.reason}")
+    missing = [name for name in NEEDED if message and getattr(result, name) is None]
+    both = result.model_copy(update={name: getattr(message, name) for name in missing})
     cut = both.lost & {name for name in NEEDED if getattr(both, name) is None}
     return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
 
 
-def _missing(view: View, job: Job, told: Result | None) -> Reading:
+def _missing(view: View, job: Job, result: Result | None) -> Reading:
     """No Job reads it yet."""
     for other in view.children.strangers:
-        return Reading(told, problem=f"Job {objects.name_of(other)} belongs to someone else")
+        return Reading(result, problem=f"Job {objects.name_of(other)} belongs to someone else")
     if view.wants_suspend:
-        said = f"{_said(view)} once spec.runPolicy.suspend is false"
-        return Reading(told, write(view, conditions.suspended(said), facts={"reporter": None}))
+        message = f"{_said(view)} once spec.runPolicy.suspend is false"
+        return Reading(result, write(view, conditions.suspended(message), facts={"reporter": None}))
     refusal = view.children.refusal
     if refusal is not None:
         judged = refusals.judge(refusal)
         late = _since(view, job.finished_at) >= PATIENCE
         # The job may have ended long ago, while no operator was there: one answer is not the last.
         if judged.ends or (late and refusal.heard >= refusals.LASTS_AFTER):
-            return Reading(told, problem=judged.said)
-        return Reading(told, _refused(view, refusal))
+            return Reading(result, problem=judged.sentence)
+        return Reading(result, _refused(view, refusal))
     try:
         made = _objects(view, job.attempt)
     except spec_file.InvalidSpec as error:  # read by another version of the operator
-        return Reading(told, problem=str(error))
-    return Reading(told, _wait(view, PATIENCE, creates=made))
+        return Reading(result, problem=str(error))
+    return Reading(result, _wait(view, PATIENCE, creates=made))
 
 
 def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
-    said = f"{_said(view)}: {why}" if why else _said(view)
-    state = State(Phase.RUNNING, Condition(False, ConditionReason.READING_RESULT, said))
+    message = f"{_said(view)}: {why}" if why else _said(view)
+    state = State(Phase.RUNNING, Condition(False, ConditionReason.READING_RESULT, message))
     return replace(
         write(view, state, facts={"reporter": None}, requeue_after=seconds), creates=creates
     )
@@ -122,10 +122,12 @@ def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...]
 
 def _refused(view: View, refusal: Refusal) -> Plan:
     """It is asked for again. Words that were heard before stay: they have what is read in them."""
-    found = refusals.denied(view.resource, refusal)
-    reason, why = (found.reason, found.message) if found else (ConditionReason.READING_RESULT, "")
-    said = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
-    state = State(Phase.RUNNING, Condition(False, reason, said))
+    condition = refusals.denied(view.resource, refusal)
+    reason, why = (
+        (condition.reason, condition.message) if condition else (ConditionReason.READING_RESULT, "")
+    )
+    message = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
+    state = State(Phase.RUNNING, Condition(False, reason, message))
     return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
 
 
@@ -147,10 +149,10 @@ def _stuck(view: View, own: list[Pod]) -> tuple[str, float]:
         called = f"pod {pod.name}: "
         if problem := containers.cannot_start(pod):
             return called + problem[1], PATIENCE
-        if said := pod.unschedulable:
+        if message := pod.unschedulable:
             waited = (view.now - pod.unplaced_since).total_seconds()
             left = view.settings.unschedulable_after - waited
-            return (called + said, PATIENCE) if left <= 0 else ("", left)
+            return (called + message, PATIENCE) if left <= 0 else ("", left)
     return "", PATIENCE
 
 
@@ -199,14 +201,14 @@ def _command(resolved: spec_file.Resolved) -> list[str]:
 def troubles(view: View, reading: Reading) -> list[str]:
     """What of the result is not in the status, and why, for the sentence of a good end."""
     where = f"{folder(view)}/{api.RESULT_FILE}"
-    told = reading.told
-    if told is None:
+    result = reading.result
+    if result is None:
         return [f"its result is in {where} and could not be read: {reading.problem}"]
     if reading.problem:
-        lost = told.lost & NEEDED
-        lost = frozenset(name for name in lost if getattr(told, name) is None) or lost
+        lost = result.lost & NEEDED
+        lost = frozenset(name for name in lost if getattr(result, name) is None) or lost
         return [f"{', '.join(sorted(lost))} could not be read from {where}: {reading.problem}"]
-    cut = sorted((told.lost | told.shortened) & SHOWN)
+    cut = sorted((result.lost | result.shortened) & SHOWN)
     if not cut:
         return []
     return [f"whole only in {where}, as the pod's message was cut: {', '.join(cut)}"]

@@ -20,16 +20,16 @@ PATIENCE = timedelta(seconds=60)
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 
 
-def told(view: View, state: State) -> State:
+def noticed(view: View, state: State) -> State:
     """The state, with the lost pod in place of one that is about to end."""
     pod = next((each for each in _going(view, state) if _due(view, each) <= 0), None)
     if pod is None:
         return state
-    said = sentence(view, pod)
-    running = Condition(False, ConditionReason.NODE_LOST, said)
+    message = sentence(view, pod)
+    running = Condition(False, ConditionReason.NODE_LOST, message)
     held = state.suspended
     if held.reason == ConditionReason.SUSPENDING:
-        held = replace(held, message=said)
+        held = replace(held, message=message)
     return replace(state, running=running, suspended=held)
 
 

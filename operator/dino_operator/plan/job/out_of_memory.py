@@ -29,16 +29,16 @@ def after(job: Job, reason: FailureReason, resource: Object) -> MicroBatch | Non
     Raises InvalidSpec.
     """
     before = of_job(job)
-    told = of_status(resource)
+    micro_batch = of_status(resource)
     if reason not in REASONS:
-        known = [replace(each, last_chance=False) for each in (before, told) if each]
+        known = [replace(each, last_chance=False) for each in (before, micro_batch) if each]
         return min(known, key=_size, default=None)
     resolved, images = spec_file.read_spec(resource), _images(job, resource)
     half = max(1, images // 2)
     wanted = MicroBatch(half, None)
     if job_action.trains(resource):
         wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
-    return min(wanted, told or wanted, key=_size)
+    return min(wanted, micro_batch or wanted, key=_size)
 
 
 def _size(tried: MicroBatch) -> int:
@@ -68,10 +68,12 @@ def is_used_up(job: Job, reason: FailureReason, resource: Object) -> bool:
 def last_word(job: Job, cause: Cause, resource: Object) -> Cause:
     """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
     if job_action.trains(resource):
-        said = "twice in a row with one image per forward pass"
+        message = "twice in a row with one image per forward pass"
     else:
-        said = "with one image at a time" if _images(job, resource) else "it has no batch to halve"
-    return replace(cause, message=f"{cause.message}; {said}")
+        message = (
+            "with one image at a time" if _images(job, resource) else "it has no batch to halve"
+        )
+    return replace(cause, message=f"{cause.message}; {message}")
 
 
 def at_the_end(job: Job, cause: Cause, resource: Object, retries: int) -> Cause:

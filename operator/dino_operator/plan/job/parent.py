@@ -82,8 +82,8 @@ def _left(view: View, action: Action, thing: Object, called: str) -> ParentState
     misfit = model_files.misfit(action, kind, f"{_titled(thing)} left", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
-    said = f"the job starts from {taken['model']['uri']} of {called}"
-    return ParentState(Condition(True, ConditionReason.PARENT_COMPLETE, said), taken)
+    message = f"the job starts from {taken['model']['uri']} of {called}"
+    return ParentState(Condition(True, ConditionReason.PARENT_COMPLETE, message), taken)
 
 
 def _titled(thing: Object) -> str:
@@ -112,8 +112,10 @@ def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str 
 def _has_result(parent: Object) -> bool:
     """Whether it has ended. The winner of a search is known before: its followers start from it,
     and the search is complete only after them."""
-    told = parent.get("status") or {}
-    won = parent["kind"] == AUTOML_KIND and told.get("completionTime") and not told.get("failure")
+    status = parent.get("status") or {}
+    won = (
+        parent["kind"] == AUTOML_KIND and status.get("completionTime") and not status.get("failure")
+    )
     return is_finished(parent) or bool(won)
 
 
@@ -122,12 +124,12 @@ def _named(resource: Object) -> tuple[str, str]:
     return str(named.get("kind") or KIND), str(named.get("name", ""))
 
 
-def _waiting(said: str) -> ParentState:
-    return ParentState(Condition(False, ConditionReason.WAITING_FOR_PARENT, said))
+def _waiting(message: str) -> ParentState:
+    return ParentState(Condition(False, ConditionReason.WAITING_FOR_PARENT, message))
 
 
-def _useless(said: str, reason: FailureReason = FailureReason.PARENT_FAILED) -> ParentState:
-    return ParentState(Condition(False, reason, said))
+def _useless(message: str, reason: FailureReason = FailureReason.PARENT_FAILED) -> ParentState:
+    return ParentState(Condition(False, reason, message))
 
 
 def _circle(view: View) -> str | None:
@@ -147,8 +149,8 @@ def _circle(view: View) -> str | None:
 
 
 def _taken(parent: Object, others: Mapping[tuple[str, str], Object]) -> Object | None:
-    told = parent["status"]
-    source = told.get("best") or {} if parent["kind"] == AUTOML_KIND else told
+    status = parent["status"]
+    source = status.get("best") or {} if parent["kind"] == AUTOML_KIND else status
     model = source.get("model") or _as_model(source.get("checkpoint") or {})
     if not model:
         return None
@@ -174,9 +176,9 @@ def _trains(parent: Object) -> bool:
 
 def _classes(parent: Object) -> int | None:
     """Of the model that it left: what a training was made for, what others took over."""
-    told = parent["status"]
-    found = (told.get("dataset") or {}).get("numClasses") if _trains(parent) else None
-    found = found or (told.get("inherited") or {}).get("numClasses")
+    status = parent["status"]
+    found = (status.get("dataset") or {}).get("numClasses") if _trains(parent) else None
+    found = found or (status.get("inherited") or {}).get("numClasses")
     return int(found) if found else None
 
 
@@ -185,16 +187,16 @@ def _model(parent: Object, others: Mapping[tuple[str, str], Object]) -> dict[str
 
     None where only the file knows: no training of ours made it.
     """
-    told = parent["status"]
+    status = parent["status"]
     if parent["kind"] == AUTOML_KIND:
-        return dict((told["best"].get("specification") or {}).get("model") or {})
-    searched = others.get((AUTOML_KIND, told.get("automl", "")))
+        return dict((status["best"].get("specification") or {}).get("model") or {})
+    searched = others.get((AUTOML_KIND, status.get("automl", "")))
     if searched is not None and (searched.get("status") or {}).get("best"):
         return _model(searched, others)
     own = (parent["spec"].get("experiment") or {}).get("model") or {}
     if job_action.action_of(parent) is Action.DISTILL:
         return dict(own)  # the student's; what it inherited is its teacher's
-    before = (told.get("inherited") or {}).get("experiment")
+    before = (status.get("inherited") or {}).get("experiment")
     if before is None and not _trains(parent):
         return None
     return {**((before or {}).get("model") or {}), **own}

@@ -22,7 +22,7 @@ def lacking(view: View, resolved: spec_file.Resolved) -> tuple[Object, ...]:
     return tuple(each for each in needed if (each["kind"], objects.name_of(each)) not in known)
 
 
-def renewed(view: View, job: Job, told: Plan, waited: float) -> Plan:
+def renewed(view: View, job: Job, plan: Plan, waited: float) -> Plan:
     """Makes again what a pod needs and someone may have deleted; ever more seldom."""
     requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
     denied = refusals.denied(view.resource, view.children.refusal)
@@ -31,6 +31,6 @@ def renewed(view: View, job: Job, told: Plan, waited: float) -> Plan:
     try:
         resolved = spec_file.read_spec(view.resource)
     except spec_file.InvalidSpec:  # read by another version of the operator, which made the Job
-        return replace(told, requeue_after=requeue)
+        return replace(plan, requeue_after=requeue)
     needed = children.inputs(view.resource, resolved, view.checks_data)
-    return replace(told, creates=tuple(needed), requeue_after=requeue)
+    return replace(plan, creates=tuple(needed), requeue_after=requeue)

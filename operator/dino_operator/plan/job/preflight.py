@@ -20,7 +20,7 @@ def is_checked(view: View) -> State:
     return waiting(ConditionReason.CHECKING, sentences.checking(view.resource))
 
 
-def told(view: View, state: State) -> State:
+def with_data(view: View, state: State) -> State:
     """The state with what is known of the data; nothing where the job reads none."""
     if not view.reads_data:
         return replace(state, data=None)
@@ -39,8 +39,8 @@ def _ready(view: View) -> Condition:
     if known is not None and known.is_true:
         return known
     if view.checked_by:
-        said = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
-        return Condition(True, ConditionReason.CHECKED_BY_TRIAL, said)
+        message = f"the preflight of DinoJob {view.checked_by} found no error in the same data"
+        return Condition(True, ConditionReason.CHECKED_BY_TRIAL, message)
     return Condition(True, ConditionReason.DATA_CHECKED, _sentence(facts(view).get("dataset", {})))
 
 
@@ -51,9 +51,9 @@ def _sentence(dataset: Object) -> str:
         for key, word in (("images", "images"), ("annotations", "boxes"), ("numClasses", "classes"))
         if key in dataset
     ]
-    said = ", ".join(counts) or "no error was found"
+    message = ", ".join(counts) or "no error was found"
     warnings = dataset.get("warnings", [])
-    return f"{said}; {len(warnings)} warnings: {warnings[0]}" if warnings else said
+    return f"{message}; {len(warnings)} warnings: {warnings[0]}" if warnings else message
 
 
 def facts(view: View) -> Object:

@@ -28,8 +28,8 @@ def condition(view: View) -> Condition | None:
     if not view.asks_for_search:
         return None
     if view.is_searched:
-        said = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
-        return Condition(True, ConditionReason.ROUTED, said)
+        message = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
+        return Condition(True, ConditionReason.ROUTED, message)
     known = Condition.of(view.resource, ConditionType.AUTOML_ROUTED)
     if known is not None and not known.is_true:
         return known

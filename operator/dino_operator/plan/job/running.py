@@ -29,13 +29,13 @@ def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     warnings = job.note(Annotation.WARNINGS)
     silent, old = _silence(view, pods[0]), view.settings.progress_old_after
     if silent < old or not job_action.trains(view.resource):  # other actions may say little
-        told = say(view, job, conditions.running(runs, after, warnings), **facts)
-        return replace(told, requeue_after=old - silent if silent < old else None)
+        planned = say(view, job, conditions.running(runs, after, warnings), **facts)
+        return replace(planned, requeue_after=old - silent if silent < old else None)
     # Somebody may have deleted its account, or its right to write.
     denied = refusals.denied(view.resource, view.children.refusal)
-    said = denied.message if denied else sentences.silent(_last_heard(view, pods[0]), name)
-    told = say(view, job, conditions.running(runs, after, warnings, said), **facts)
-    return told if denied else pod_inputs.renewed(view, job, told, silent)
+    message = denied.message if denied else sentences.silent(_last_heard(view, pods[0]), name)
+    planned = say(view, job, conditions.running(runs, after, warnings, message), **facts)
+    return planned if denied else pod_inputs.renewed(view, job, planned, silent)
 
 
 def _last_heard(view: View, pod: Pod) -> str:

@@ -49,13 +49,13 @@ def _begin(view: View) -> Plan:
 
 
 def _first_words(name: str) -> State:
-    said = f"DinoAutoML {name} was made and has not begun"
-    waits = Condition(False, ConditionReason.QUEUED, said)
-    return State(Phase.PENDING, waits, data=_not_checked(said))
+    message = f"DinoAutoML {name} was made and has not begun"
+    waits = Condition(False, ConditionReason.QUEUED, message)
+    return State(Phase.PENDING, waits, data=_not_checked(message))
 
 
-def _not_checked(said: str) -> Condition:
-    return Condition(False, ConditionReason.CHECKING, said)
+def _not_checked(message: str) -> Condition:
+    return Condition(False, ConditionReason.CHECKING, message)
 
 
 def _gone(view: View) -> Object:
@@ -70,22 +70,22 @@ def _obstacle(view: View) -> State | None:
     if denied is not None:
         return denied
     for other in view.children.strangers:
-        said = (
+        message = (
             f"{other['kind']} {objects.name_of(other)} belongs to someone else; delete or rename "
             "it, or create the DinoJob under another name"
         )
-        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, said, Phase.PENDING)
+        return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, message, Phase.PENDING)
     wanted = names.search_name(view.name)
     if any(objects.name_of(other) == wanted for other in view.children.automls):
-        said = f"DinoAutoML {wanted} of an earlier time is still being deleted; it is waited for"
-        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, said, Phase.PENDING)
+        message = f"DinoAutoML {wanted} of an earlier time is still being deleted; it is waited for"
+        return conditions.waiting(ConditionReason.WAITING_FOR_CHILD, message, Phase.PENDING)
     return None
 
 
 def _mirrored(view: View, search: Object) -> Plan:
     """Suspends or resumes the search as the user wishes, and copies what it says."""
-    told = write(view, _state(search), facts=_facts(search))
-    return replace(told, patches=_held(search, view.wants_suspend))
+    planned = write(view, _state(search), facts=_facts(search))
+    return replace(planned, patches=_held(search, view.wants_suspend))
 
 
 def _held(search: Object, wanted: bool) -> tuple[Patch, ...]:
@@ -104,25 +104,25 @@ def _stop(view: View, search: Object) -> Plan:
         return _mirrored(view, search)
     patches = _held(search, True)
     if not patches and objects.is_true(search, ConditionType.SUSPENDED):
-        said = f"{SAID}; DinoAutoML {objects.name_of(search)} stays suspended, with its trials"
-        cause = failure.cause(FailureReason.STOPPED, said)
-        kept = {key: told for key, told in _facts(search).items() if key not in OF_AN_END}
+        message = f"{SAID}; DinoAutoML {objects.name_of(search)} stays suspended, with its trials"
+        cause = failure.cause(FailureReason.STOPPED, message)
+        kept = {key: value for key, value in _facts(search).items() if key not in OF_AN_END}
         return failed(view, cause, **kept)
-    said = f"DinoAutoML {objects.name_of(search)} saves the checkpoints of its trials and stops"
-    state = replace(_state(search), running=Condition(False, ConditionReason.STOPPING, said))
+    message = f"DinoAutoML {objects.name_of(search)} saves the checkpoints of its trials and stops"
+    state = replace(_state(search), running=Condition(False, ConditionReason.STOPPING, message))
     return replace(write(view, state, facts=_facts(search)), patches=patches)
 
 
 def _state(search: Object) -> State:
     """The conditions that both kinds have, and the phase."""
     first = _first_words(objects.name_of(search))
-    told = search.get("status", {}).get("phase")
+    phase_of_search = search.get("status", {}).get("phase")
 
     def condition(kind: ConditionType, otherwise: Condition) -> Condition:
         return Condition.of(search, kind) or otherwise
 
     return State(
-        next((phase for phase in Phase if phase == told), Phase.PENDING),
+        next((phase for phase in Phase if phase == phase_of_search), Phase.PENDING),
         running=condition(ConditionType.RUNNING, first.running),
         data=condition(ConditionType.DATA_READY, _not_checked(first.running.message)),
         suspended=condition(ConditionType.SUSPENDED, first.suspended),
@@ -133,14 +133,14 @@ def _state(search: Object) -> State:
 
 def _facts(search: Object) -> Object:
     """What the search found, in the fields that a job has for it."""
-    told = search.get("status", {})
-    best = told.get("best") or {}
-    trials = (told.get("trials") or {}).get("display")
+    status = search.get("status", {})
+    best = status.get("best") or {}
+    trials = (status.get("trials") or {}).get("display")
     copied = ("startTime", "completionTime", "dataset", "artifacts", "failure")
     return {
         "automl": objects.name_of(search),
         "metrics": {"mAP50": best["mAP50"]} if best else None,
         "checkpoint": best.get("checkpoint"),
         conditions.PROGRESS: {"display": f"{trials} trials"} if trials else None,
-        **{key: told.get(key) for key in copied},
+        **{key: status.get(key) for key in copied},
     }

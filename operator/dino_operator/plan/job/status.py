@@ -20,7 +20,7 @@ from dino_operator.plan.reported.events import transitions
 
 def say(view: View, job: Job, state: State, **facts: object) -> Plan:
     """The status of a Job that has not ended."""
-    told = {
+    fields = {
         "specDigest": job.note(Annotation.DIGEST) or None,
         "image": job.note(Annotation.IMAGE) or None,
         "reporter": None,
@@ -28,7 +28,7 @@ def say(view: View, job: Job, state: State, **facts: object) -> Plan:
         **of_attempt(view, job.attempt, micro_batch.of_job(job)),
         **facts,
     }
-    return write(view, state, facts=told)
+    return write(view, state, facts=fields)
 
 
 def of_attempt(view: View, number: int, tried: micro_batch.MicroBatch | None) -> Object:
@@ -44,11 +44,11 @@ def write(view: View, state: State, *, facts: Object, requeue_after: float | Non
     What a search says of the data of its trials stays as it is; a job of its own has checked them.
     """
     state = replace(state, routed=routing.condition(view), parent=parent.condition(view))
-    state = lost_pods.told(view, state)
-    told = dict(facts)
+    state = lost_pods.noticed(view, state)
+    fields = dict(facts)
     if not view.is_searched:
-        state, told = preflight.told(view, state), {**preflight.facts(view), **facts}
-    desired = conditions.render(view.resource, state, view.now, **told)
+        state, fields = preflight.with_data(view, state), {**preflight.facts(view), **facts}
+    desired = conditions.render(view.resource, state, view.now, **fields)
     return Plan(
         status=conditions.changed(view.resource, desired),
         events=transitions(view.resource, state, facts),

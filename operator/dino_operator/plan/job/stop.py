@@ -51,12 +51,12 @@ def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
     pods = by_index(view.own_live_pods)
     works = bool(pods) and not view.checks_data
     name = pods[0].name if pods else ""
-    said = sentences.stops(view.resource, name, for_good=True) if works else "the job stops"
+    message = sentences.stops(view.resource, name, for_good=True) if works else "the job stops"
     facts = {"reporter": name if works else None, **facts}
-    state = conditions.stopping(said)
-    told = say(view, job, state, **facts) if job else write(view, state, facts=facts)
-    soon = told.requeue_after if pods and going.is_empty else 1
-    return replace(told, patches=going.patches, deletes=going.deletes, requeue_after=soon)
+    state = conditions.stopping(message)
+    planned = say(view, job, state, **facts) if job else write(view, state, facts=facts)
+    soon = planned.requeue_after if pods and going.is_empty else 1
+    return replace(planned, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
 def _reached(view: View, job: Job | None) -> Object:
@@ -64,9 +64,9 @@ def _reached(view: View, job: Job | None) -> Object:
     if view.checks_data or not view.attempts or not job_action.trains(view.resource):
         return {}
     last = job or view.current
-    told = results.of_job(last, view.children.pods) if last else None
+    result = results.of_job(last, view.children.pods) if last else None
     folder = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
-    return results.of_stopped(told, view.status, folder)
+    return results.of_stopped(result, view.status, folder)
 
 
 def _sentence(view: View) -> str:

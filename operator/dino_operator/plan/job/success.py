@@ -18,21 +18,21 @@ ALL = 100
 
 def completed(view: View, job: Job) -> Plan:
     """The end, as the trainer told it in its termination message, or as it is read for it."""
-    found = late_result.reading(view, job)
-    if found.plan is not None:
-        return found.plan
-    where, told, ended = late_result.folder(view), found.told, job.finished_at
-    troubles = late_result.troubles(view, found)
+    reading = late_result.reading(view, job)
+    if reading.plan is not None:
+        return reading.plan
+    where, result, ended = late_result.folder(view), reading.result, job.finished_at
+    troubles = late_result.troubles(view, reading)
     facts: Object = {"failure": None, **_all_done(view)}
     left = inheritance.left_in(where, view.resource)
-    if told is None:
+    if result is None:
         return end(view, conditions.complete("; ".join(troubles)), ended, model=left, **facts)
-    said = "; ".join((*results.figures(told), f"results are in {where}", *troubles))
+    message = "; ".join((*results.figures(result), f"results are in {where}", *troubles))
     known = {**view.resource.get("status", {}), **preflight.facts(view)}
-    facts |= results.of_success(told, known)
-    if "model" in told.lost:
+    facts |= results.of_success(result, known)
+    if "model" in result.lost:
         facts["model"] = facts["model"] or left
-    return end(view, conditions.complete(said), ended, **facts)
+    return end(view, conditions.complete(message), ended, **facts)
 
 
 def _all_done(view: View) -> Object:
@@ -41,8 +41,8 @@ def _all_done(view: View) -> Object:
     A pod that finds its result in the output ends before it may report; one whose last report was
     refused has stopped at an earlier percent. Nobody but the operator knows better by then.
     """
-    told = view.status.get(conditions.PROGRESS) or {}
-    if told.get("percent") == ALL:
+    progress = view.status.get(conditions.PROGRESS) or {}
+    if progress.get("percent") == ALL:
         return {}
-    known = {key: part for key, part in told.items() if key not in ("display", "etaSeconds")}
+    known = {key: part for key, part in progress.items() if key not in ("display", "etaSeconds")}
     return {conditions.PROGRESS: {**known, **Progress(percent=ALL).to_dict()}}

@@ -36,10 +36,10 @@ def failed(pod: Pod) -> str:
 
 def _end(ended: Ended) -> str:
     """How it ended, in the words of the kubelet and of the container itself."""
-    said = f"ended with exit code {ended.exit_code or 0}"
-    said += "" if ended.reason in ("", "Error") else f" ({ended.reason})"
+    message = f"ended with exit code {ended.exit_code or 0}"
+    message += "" if ended.reason in ("", "Error") else f" ({ended.reason})"
     left = ended.message.strip()[-LONGEST:]
-    return f"{said}: {left}" if left else said
+    return f"{message}: {left}" if left else message
 
 
 def cannot_start(pod: Pod) -> tuple[str, str] | None:

@@ -57,8 +57,8 @@ def problems(resource: Object, kind: str) -> list[str]:
     if not isinstance(written, dict):
         return []
     stored, known = resource.get("spec") or {}, crd_schema.of_spec(kind)
-    said = [(at, _said(at, known)) for at in crd_schema.unknown(written, known)]
-    return [each for at, each in (*said, *nulls(written, kind)) if not _has(stored, at)]
+    unknown = [(at, _said(at, known)) for at in crd_schema.unknown(written, known)]
+    return [each for at, each in (*unknown, *nulls(written, kind)) if not _has(stored, at)]
 
 
 def _said(at: Loc, known: Object) -> str:
@@ -72,8 +72,8 @@ def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
         if at == ("datasets",) and kind == KIND and not job_action.asks_for_search(written):
             continue  # no profile is used then: what is missing has a sentence of its own
         where = crd_schema.named(("spec", *at))
-        said = f"{where}: has no value, and means {meant} where it is left out."
-        yield at, f"{said} Give it a value, or remove the key."
+        message = f"{where}: has no value, and means {meant} where it is left out."
+        yield at, f"{message} Give it a value, or remove the key."
 
 
 def _applied(resource: Object) -> Object:

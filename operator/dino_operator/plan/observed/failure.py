@@ -52,8 +52,8 @@ def of_job(job: Job, pods: list[Pod]) -> Cause:
     """Why this finished, failed Job failed. `pods` are its own, oldest first."""
     stopped_for = job.note(Annotation.STOPPED_FOR)
     if stopped_for:
-        said = job.note(Annotation.STOPPED_MESSAGE)
-        return Cause(failures.by_reason(stopped_for), said)
+        message = job.note(Annotation.STOPPED_MESSAGE)
+        return Cause(failures.by_reason(stopped_for), message)
     failed = job.condition("Failed") or Condition(False)
     if failed.reason == "DeadlineExceeded":
         return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
@@ -73,16 +73,16 @@ def _importance(found: Cause) -> int:
     return late.index(found.rule.reason) + 1 if found.rule.reason in late else 0
 
 
-def _without_pod(said: str) -> Cause:
+def _without_pod(message: str) -> Cause:
     """Pods that were asked to go leave nothing but the Job controller's sentence about them."""
-    if DISRUPTED in said:
-        return cause(FailureReason.PREEMPTED, f"the pod was evicted: {said}")
-    code = re.search(r"exit code (\d+)", said)
+    if DISRUPTED in message:
+        return cause(FailureReason.PREEMPTED, f"the pod was evicted: {message}")
+    code = re.search(r"exit code (\d+)", message)
     rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED else None
     if code and rule:
-        return Cause(rule, f"no pod is left to ask: {said}", exit_code=int(code[1]))
-    said = said or "no pod is left to ask"
-    return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {said}")
+        return Cause(rule, f"no pod is left to ask: {message}", exit_code=int(code[1]))
+    message = message or "no pod is left to ask"
+    return cause(FailureReason.POD_LOST, f"the pod went away without an exit code: {message}")
 
 
 def of_pod(pod: Pod) -> Cause:
@@ -91,44 +91,44 @@ def of_pod(pod: Pod) -> Cause:
         return _evicted(pod)
     other = containers.failed(pod)
     if other:
-        said = f"{other}; pod {pod.name} failed with it"
-        return cause(FailureReason.CONTAINER_FAILED, said)
+        message = f"{other}; pod {pod.name} failed with it"
+        return cause(FailureReason.CONTAINER_FAILED, message)
     ended = pod.ended
     if ended is None:
-        said = pod.message or "its node does not answer"
+        message = pod.message or "its node does not answer"
         if pod.is_true(DISRUPTED):
-            return cause(FailureReason.PREEMPTED, f"pod {pod.name}: {said}")
-        return cause(FailureReason.POD_LOST, f"pod {pod.name}: {said}")
+            return cause(FailureReason.PREEMPTED, f"pod {pod.name}: {message}")
+        return cause(FailureReason.POD_LOST, f"pod {pod.name}: {message}")
     return _exited(pod, ended)
 
 
 def _evicted(pod: Pod) -> Cause:
-    said = pod.message or "the node evicted the pod"
-    if "ephemeral" in said or "disk" in said.lower():
-        return cause(FailureReason.DISK_FULL, said)
-    if "memory" in said:
+    message = pod.message or "the node evicted the pod"
+    if "ephemeral" in message or "disk" in message.lower():
+        return cause(FailureReason.DISK_FULL, message)
+    if "memory" in message:
         rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
-        return Cause(rule, said, more=memory_limit.more(pod, of_node=True))
-    return cause(FailureReason.PREEMPTED, said)
+        return Cause(rule, message, more=memory_limit.more(pod, of_node=True))
+    return cause(FailureReason.PREEMPTED, message)
 
 
 def _exited(pod: Pod, ended: Ended) -> Cause:
     code = 1 if ended.exit_code is None else ended.exit_code
-    told = Result.from_termination_message(ended.message)
-    said = told.failure if told else None
-    if said and said.reason == FailureReason.OUT_OF_MEMORY:
+    result = Result.from_termination_message(ended.message)
+    reported = result.failure if result else None
+    if reported and reported.reason == FailureReason.OUT_OF_MEMORY:
         # The kernel killed one process of several; the container's first lived to tell.
-        return _out_of_memory(pod, said.message, code)
+        return _out_of_memory(pod, reported.message, code)
     rule = failures.by_exit_code(code)
     if ended.reason == OOM_KILLED and not _explains(rule):
         own = f"; the trainer ended with exit code {code}" if code != KILLED else ""
-        own += f": {said.message}" if said else ""
+        own += f": {reported.message}" if reported else ""
         return _out_of_memory(pod, memory_limit.killed(pod) + own, code)
     if code in (KILLED, STOPPED):
         return _signalled(pod, code)
-    if said is None:
+    if reported is None:
         return Cause(rule or _crashed(), _with_log(f"{ENDED} {code}", ended), exit_code=code)
-    return Cause(rule or _crashed(), said.message, said.remedy or "", code)
+    return Cause(rule or _crashed(), reported.message, reported.remedy or "", code)
 
 
 def _explains(rule: failures.FailureRule | None) -> bool:
@@ -141,9 +141,9 @@ def _explains(rule: failures.FailureRule | None) -> bool:
     return rule is not None and rule.exit_code != KILLED and rule.reason not in VAGUE
 
 
-def _out_of_memory(pod: Pod, said: str, code: int) -> Cause:
+def _out_of_memory(pod: Pod, message: str, code: int) -> Cause:
     rule = failures.by_reason(FailureReason.OUT_OF_MEMORY)
-    return Cause(rule, said, exit_code=code, more=memory_limit.more(pod))
+    return Cause(rule, message, exit_code=code, more=memory_limit.more(pod))
 
 
 def _signalled(pod: Pod, code: int) -> Cause:
@@ -151,15 +151,15 @@ def _signalled(pod: Pod, code: int) -> Cause:
     asked = pod.is_being_deleted or pod.is_true(DISRUPTED)
     if code == STOPPED or asked:
         return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
-    said = "the process was killed (SIGKILL), and not for reaching its memory limit"
-    return cause(FailureReason.CRASHED, said, code)
+    message = "the process was killed (SIGKILL), and not for reaching its memory limit"
+    return cause(FailureReason.CRASHED, message, code)
 
 
 def _crashed() -> failures.FailureRule:
     return failures.by_reason(FailureReason.CRASHED.value)
 
 
-def _with_log(said: str, ended: Ended) -> str:
+def _with_log(message: str, ended: Ended) -> str:
     """Adds the end of the log, which the kubelet leaves where the trainer left no message."""
     log = ended.message.strip()
-    return f"{said}; its log ends: …{log[-1000:]}" if log else said
+    return f"{message}; its log ends: …{log[-1000:]}" if log else message

@@ -61,9 +61,9 @@ class Job(Child):
     def finished_at(self) -> str:
         """When it ended, as text; empty while it runs."""
         for kind in ("Complete", "Failed"):
-            found = self.condition(kind)
-            if found is not None and found.is_true:
-                return str(self.status.get("completionTime") or found.since)
+            condition = self.condition(kind)
+            if condition is not None and condition.is_true:
+                return str(self.status.get("completionTime") or condition.since)
         return ""
 
     @property

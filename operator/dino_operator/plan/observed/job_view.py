@@ -175,8 +175,8 @@ class View:
     @property
     def attempts(self) -> int:
         """The newest attempt of this stage that ever had a Job."""
-        told = 0 if self.checks_data else int(self.status.get("attempts", 0))
-        return max([told, *(job.attempt for job in self.stage_jobs)])
+        known = 0 if self.checks_data else int(self.status.get("attempts", 0))
+        return max([known, *(job.attempt for job in self.stage_jobs)])
 
     @property
     def status(self) -> Object:
@@ -228,11 +228,11 @@ class View:
             return active_time.noted(job)
         later = [each for each in self.stage_jobs if each.attempt >= attempt]
         earlier = [each for each in self.own_jobs if each not in later]
-        told = self.status
-        unnoted = {each.name: active_time.unnoted(each, told) for each in earlier}
+        facts = self.status
+        unnoted = {each.name: active_time.unnoted(each, facts) for each in earlier}
         if any(each is not None for each in unnoted.values()):
-            told.pop("activeSince", None)  # the run was of a Job that still exists
-        of_gone = active_time.of_gone(told, self.children.pods, self.now)
+            facts.pop("activeSince", None)  # the run was of a Job that still exists
+        of_gone = active_time.of_gone(facts, self.children.pods, self.now)
         ran = [active_time.total(each) + (unnoted[each.name] or 0) for each in earlier]
         return max([of_gone, *ran])
 

@@ -51,5 +51,5 @@ def annotation(thing: Object, key: Annotation) -> str:
 
 def is_true(thing: Object, kind: str) -> bool:
     """Whether the condition of that type is True."""
-    found = Condition.of(thing, kind)
-    return found is not None and found.is_true
+    condition = Condition.of(thing, kind)
+    return condition is not None and condition.is_true

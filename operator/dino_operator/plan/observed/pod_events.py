@@ -101,8 +101,8 @@ def refusal(job: Job, events: Iterable[Object], since: datetime) -> tuple[str, s
 
     since: when the Job began to lack its pod; what was said before is about another one.
     """
-    said = [each for each in events if each.get("reason") in (NOT_CREATED, CREATED)]
-    newest = max(said, key=_of_age, default=None)
+    relevant = [each for each in events if each.get("reason") in (NOT_CREATED, CREATED)]
+    newest = max(relevant, key=_of_age, default=None)
     if newest is None or newest["reason"] == CREATED or _time(newest) < since:
         return None
     words = without_counters(str(newest.get("message", "")), job.name)
@@ -122,8 +122,8 @@ def without_counters(message: str, job: str) -> str:
 def hindrance(pod: Pod, events: Iterable[Object]) -> str:
     """What the kubelet lacks for the pod, and what to do; empty where it does not say, or has
     come further since."""
-    said = [each for each in events if each.get("reason") in NOT_STARTED | STARTED]
-    newest = max(said, key=_time, default=None)
+    relevant = [each for each in events if each.get("reason") in NOT_STARTED | STARTED]
+    newest = max(relevant, key=_time, default=None)
     if newest is None or newest["reason"] in STARTED:
         return ""
     return about(pod, _PREFIX.sub("", str(newest.get("message", ""))))
@@ -138,9 +138,9 @@ def about(pod: Pod, words: str) -> str:
     return _with_remedy(f"pod {pod.name}: {words}", _PROBLEMS, "")
 
 
-def _with_remedy(said: str, table: Sequence[tuple[str, str]], otherwise: str) -> str:
-    remedy = next((what for pattern, what in table if re.search(pattern, said)), otherwise)
-    return f"{said.rstrip('.')}. Remedy: {remedy}." if remedy else said
+def _with_remedy(message: str, table: Sequence[tuple[str, str]], otherwise: str) -> str:
+    remedy = next((what for pattern, what in table if re.search(pattern, message)), otherwise)
+    return f"{message.rstrip('.')}. Remedy: {remedy}." if remedy else message
 
 
 def _of_age(event: Object) -> tuple[datetime, bool]:

@@ -25,12 +25,12 @@ def of_job(job: Job, pods: Iterable[Pod]) -> Result | None:
 
 def of_preflight(job: Job, pods: Iterable[Pod]) -> Object:
     """What a preflight found, as facts of the status; nothing where its message is gone."""
-    told = of_job(job, pods)
-    if told is None:
+    result = of_job(job, pods)
+    if result is None:
         return {}
-    facts = told.to_dict()
-    found: Object = {"dataset": facts["dataset"]} if told.dataset else {}
-    if told.artifacts:
+    facts = result.to_dict()
+    found: Object = {"dataset": facts["dataset"]} if result.dataset else {}
+    if result.artifacts:
         found["artifacts"] = [_named(each) for each in facts["artifacts"]]
     return found
 
@@ -41,9 +41,9 @@ def _named(artifact: Object) -> Object:
     return artifact if name.startswith(PREFIX) else {**artifact, "name": PREFIX + name}
 
 
-def of_success(told: Result, status: Object) -> Object:
+def of_success(result: Result, status: Object) -> Object:
     """What an attempt achieved, as facts of the status; what the preflight found stays."""
-    facts = _facts(told)
+    facts = _facts(result)
     found = {key: value for key, value in status.get("dataset", {}).items() if value}
     return {
         **{key: facts.get(key) for key in ("metrics", "checkpoint", "model", "comparison")},
@@ -55,26 +55,26 @@ def of_success(told: Result, status: Object) -> Object:
 def of_failed(job: Job, pods: Iterable[Pod], status: Object) -> Object:
     """What an attempt left that failed by its own judgement, as facts of the status: figures and
     report, and no model."""
-    told = of_job(job, pods)
-    if told is None:
+    result = of_job(job, pods)
+    if result is None:
         return {}
-    facts = _facts(told)
+    facts = _facts(result)
     kept: Object = {key: each for key, each in facts.items() if key in ("metrics", "comparison")}
     return {**kept, "artifacts": _artifacts(facts, status)} if facts["artifacts"] else kept
 
 
-def _facts(told: Result) -> Object:
-    metrics = told.metrics.rounded() if told.metrics else None
-    facts = told.model_copy(update={"metrics": metrics}).to_dict()
+def _facts(result: Result) -> Object:
+    metrics = result.metrics.rounded() if result.metrics else None
+    facts = result.model_copy(update={"metrics": metrics}).to_dict()
     if "comparison" in facts:
         facts["comparison"] = _rounded(facts["comparison"])
     return facts
 
 
-def _rounded(told: Object) -> Object:
+def _rounded(facts: Object) -> Object:
     """Of a comparison: as many digits as a status keeps."""
     short: Object = {}
-    for key, each in told.items():
+    for key, each in facts.items():
         short[key] = _rounded(each) if isinstance(each, dict) else each
         if isinstance(each, float):
             short[key] = metric.rounded(each)
@@ -87,37 +87,37 @@ def _artifacts(facts: Object, status: Object) -> list[Object]:
     return (kept + list(facts["artifacts"]))[:MOST_ARTIFACTS]
 
 
-def figures(told: Result) -> list[str]:
+def figures(result: Result) -> list[str]:
     """The figures that people look for first, for the sentence of a good end."""
-    said = []
-    if told.metrics and told.metrics.mAP50 is not None:
-        said.append(f"mAP50 {metric.text(told.metrics.mAP50)}")
-    if told.comparison:
-        new, old = told.comparison.candidate, told.comparison.reference
+    parts = []
+    if result.metrics and result.metrics.mAP50 is not None:
+        parts.append(f"mAP50 {metric.text(result.metrics.mAP50)}")
+    if result.comparison:
+        new, old = result.comparison.candidate, result.comparison.reference
         if new.mAP is not None and old.mAP is not None:
-            said.append(
+            parts.append(
                 f"mAP {metric.text(new.mAP)} against {metric.text(old.mAP)} of the {old.format}"
             )
         if new.latency_ms and old.latency_ms:
-            said.append(f"{new.latency_ms:.1f} ms an image against {old.latency_ms:.1f}")
-    return said
+            parts.append(f"{new.latency_ms:.1f} ms an image against {old.latency_ms:.1f}")
+    return parts
 
 
-def of_stopped(told: Result | None, status: Object, folder: str) -> Object:
+def of_stopped(result: Result | None, status: Object, folder: str) -> Object:
     """What a training that was stopped had reached, as facts of the status: its best validation.
 
-    told: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
+    result: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
     progress. folder: where its action publishes. Best weights lie there since its first validation.
     """
-    points = told.to_dict().get("curve", []) if told else []
+    points = result.to_dict().get("curve", []) if result else []
     points += (status.get("progress") or {}).get("curve") or []
     points += [status["metrics"]] if "metrics" in status else []  # written down before the end
     scores = [each["mAP50"] for each in points if "mAP50" in each]
     facts: Object = {}
     if scores:
         facts["metrics"] = {"mAP50": metric.rounded(max(scores))}
-    if told and told.checkpoint:
-        facts["checkpoint"] = told.checkpoint.to_dict()
+    if result and result.checkpoint:
+        facts["checkpoint"] = result.checkpoint.to_dict()
     elif scores and "checkpoint" not in status:
         facts["checkpoint"] = {"uri": f"{folder}/{BEST_CHECKPOINT}"}
     return facts

@@ -34,8 +34,8 @@ _ASIDES = re.compile(r"\.? (?:no new claims to deallocate|preemption:)")
 
 def missing(pod: Pod) -> str:
     """The scheduler's reasons, without counts of nodes, which change by themselves."""
-    said = _ASIDES.split(pod.unschedulable)[0]
-    wants = said.split("nodes are available:")[-1].strip().rstrip(".")
+    reasons = _ASIDES.split(pod.unschedulable)[0]
+    wants = reasons.split("nodes are available:")[-1].strip().rstrip(".")
     parts = sorted({re.sub(r"^\d+ ", "", part.strip()) for part in wants.split(", ")})
     return ", ".join(part for part in parts if part)
 
@@ -51,8 +51,8 @@ def sentence(pod: Pod, gpus: int) -> str:
     has = f"have {gpus} free {api.GPU_RESOURCE}" if short else "have what the pod needs"
     who = nodes[0] if nodes else "no nodes"
     remedies = "; ".join(remedy for part, remedy in _REMEDIES if part in words)
-    said = f"{who} {has}: {words}"
-    return f"{said}. Remedy: {remedies}." if remedies else said
+    message = f"{who} {has}: {words}"
+    return f"{message}. Remedy: {remedies}." if remedies else message
 
 
 def overlooked(pod: Pod) -> str:
@@ -61,9 +61,9 @@ def overlooked(pod: Pod) -> str:
     placed = pod.condition("PodScheduled") or Condition(False)
     name = pod.name
     if placed.reason:
-        told = f": {placed.message}" if placed.message else ""
+        message = f": {placed.message}" if placed.message else ""
         return (
-            f"pod {name} is not scheduled ({placed.reason}){told}. Remedy: ask whoever runs "
+            f"pod {name} is not scheduled ({placed.reason}){message}. Remedy: ask whoever runs "
             "what holds it back; a scheduling gate is taken away by whoever set it."
         )
     return (

@@ -31,15 +31,15 @@ def hold(workload: Object, queue: str) -> Hold:
     """Why Kueue holds the Job of this Workload back. Worst first."""
     if workload.get("spec", {}).get("active") is False:
         return _deactivated(workload)
-    said = _message(workload, "QuotaReserved")
-    found = _unavailable(said, queue, workload) or _too_small(said, queue)
-    if found is not None:
-        return found
+    message = _message(workload, "QuotaReserved")
+    held = _unavailable(message, queue, workload) or _too_small(message, queue)
+    if held is not None:
+        return held
     if objects.is_true(workload, "Evicted"):
-        return _evicted(workload, queue, said)
+        return _evicted(workload, queue, message)
     if objects.is_true(workload, "QuotaReserved"):
         return _checks(workload, queue)
-    return _waits(f"the Job waits in queue {queue} until Kueue admits it", said)
+    return _waits(f"the Job waits in queue {queue} until Kueue admits it", message)
 
 
 def command_for(job: Job) -> str:
@@ -49,68 +49,70 @@ def command_for(job: Job) -> str:
 
 def _message(workload: Object, kind: str) -> str:
     """Kueue's words, without what changes by itself."""
-    found = Condition.of(workload, kind)
-    said = _NEEDED.sub("", found.message if found else "")
-    return _WHO.sub("", said.split("; preemptor path:")[0]).strip().rstrip(".")
+    condition = Condition.of(workload, kind)
+    message = _NEEDED.sub("", condition.message if condition else "")
+    return _WHO.sub("", message.split("; preemptor path:")[0]).strip().rstrip(".")
 
 
-def _waits(said: str, more: str) -> Hold:
-    told = f"{said}: {more}" if more else said
-    return Hold(ConditionReason.WAITING_FOR_QUEUE, told)
+def _waits(message: str, more: str) -> Hold:
+    sentence = f"{message}: {more}" if more else message
+    return Hold(ConditionReason.WAITING_FOR_QUEUE, sentence)
 
 
 def _deactivated(workload: Object) -> Hold:
     name = objects.name_of(workload)
     why = _message(workload, "Evicted") or "The workload is deactivated"
-    told = f"Kueue does not start the Job again: {why}. Remedy: "
+    message = f"Kueue does not start the Job again: {why}. Remedy: "
     if "execution time" in why:
-        told += f"create the job again with a larger label {queue_labels.MAX_EXEC_TIME}; "
+        message += f"create the job again with a larger label {queue_labels.MAX_EXEC_TIME}; "
     if "re-queuing" in why:
-        told += "see why its pods were not ready in time (an image, a node); "
+        message += "see why its pods were not ready in time (an image, a node); "
     patch = '\'{"spec":{"active":true}}\''
-    told += f"kubectl patch workload {name} --type=merge -p {patch} puts it into the queue again."
-    return Hold(ConditionReason.DEACTIVATED, told)
+    message += (
+        f"kubectl patch workload {name} --type=merge -p {patch} puts it into the queue again."
+    )
+    return Hold(ConditionReason.DEACTIVATED, message)
 
 
-def _unavailable(said: str, queue: str, workload: Object) -> Hold | None:
+def _unavailable(message: str, queue: str, workload: Object) -> Hold | None:
     """A queue that does not exist, or takes nothing at present."""
     space = workload["metadata"].get("namespace", "")
-    if said.startswith("LocalQueue") and "doesn't exist" in said:
+    if message.startswith("LocalQueue") and "doesn't exist" in message:
         if not queue:
-            said = "Kueue manages Jobs without a queue here, and the Job names none"
+            message = "Kueue manages Jobs without a queue here, and the Job names none"
         remedy = f"create LocalQueue {queue or 'default'} in namespace {space}"
         remedy += ", or name one that exists by spec.queueName in a new job"
-    elif said.startswith("ClusterQueue") and "doesn't exist" in said:
+    elif message.startswith("ClusterQueue") and "doesn't exist" in message:
         remedy = f"create it, or have LocalQueue {queue} name one that exists"
-    elif "is inactive" in said:
+    elif "is inactive" in message:
         remedy = "kubectl describe clusterqueue and localqueue say whether a stopPolicy holds it, "
         remedy += "or which flavor or check is missing"
     else:
         return None
-    return Hold(ConditionReason.QUEUE_UNAVAILABLE, f"{said}. Remedy: {remedy}.")
+    return Hold(ConditionReason.QUEUE_UNAVAILABLE, f"{message}. Remedy: {remedy}.")
 
 
-def _too_small(said: str, queue: str) -> Hold | None:
+def _too_small(message: str, queue: str) -> Hold | None:
     """More than the queue has when it is empty; waiting does not help."""
-    if TOO_SMALL not in said and "flavor" in said and "insufficient" not in said:
+    if TOO_SMALL not in message and "flavor" in message and "insufficient" not in message:
         remedy = "compare spec.podTemplate (nodeSelector, affinity, tolerations) with the flavors"
-        return Hold(ConditionReason.QUEUE_TOO_SMALL, f"queue {queue}: {said}. Remedy: {remedy}.")
+        return Hold(ConditionReason.QUEUE_TOO_SMALL, f"queue {queue}: {message}. Remedy: {remedy}.")
     # Of several flavors one may still have room.
-    if TOO_SMALL not in said or "insufficient unused quota" in said:
+    if TOO_SMALL not in message or "insufficient unused quota" in message:
         return None
-    told = f"queue {queue} never has room for the Job: {said}. Remedy: ask for less by "
-    told += "spec.resources in a new job, or have the quota of its ClusterQueue raised."
-    return Hold(ConditionReason.QUEUE_TOO_SMALL, told)
+    sentence = f"queue {queue} never has room for the Job: {message}. Remedy: ask for less by "
+    sentence += "spec.resources in a new job, or have the quota of its ClusterQueue raised."
+    return Hold(ConditionReason.QUEUE_TOO_SMALL, sentence)
 
 
-def _evicted(workload: Object, queue: str, said: str) -> Hold:
+def _evicted(workload: Object, queue: str, message: str) -> Hold:
     why = Condition.of(workload, "Evicted") or Condition(False)
-    told = f"Kueue took the place in queue {queue} back ({why.reason}: "
-    told += f"{_message(workload, 'Evicted')}); the Job waits there again"
-    if said and not objects.is_true(workload, "QuotaReserved"):
-        told += f": {said}"
+    sentence = f"Kueue took the place in queue {queue} back ({why.reason}: "
+    sentence += f"{_message(workload, 'Evicted')}); the Job waits there again"
+    if message and not objects.is_true(workload, "QuotaReserved"):
+        sentence += f": {message}"
     remedy = _REMEDIES.get(why.reason, "")
-    return Hold(ConditionReason.EVICTED, f"{told}. Remedy: {remedy}." if remedy else told)
+    return Hold(ConditionReason.EVICTED, f"{sentence}. Remedy: {remedy}." if remedy else sentence)
 
 
 _REMEDIES = {

@@ -23,15 +23,15 @@ class MicroBatch:
 
     def notes(self) -> dict[str, str]:
         """As annotations of the attempt's Job."""
-        told = {Annotation.MICRO_BATCH.value: str(self.images)}
+        notes = {Annotation.MICRO_BATCH.value: str(self.images)}
         if self.passes is not None:
-            told[Annotation.ACCUMULATION.value] = str(self.passes)
-        return {**told, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else told
+            notes[Annotation.ACCUMULATION.value] = str(self.passes)
+        return {**notes, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else notes
 
     def to_status(self) -> Object:
         """As facts of the status."""
-        told = {"microBatch": self.images}
-        return told if self.passes is None else {**told, "accumulation": self.passes}
+        facts = {"microBatch": self.images}
+        return facts if self.passes is None else {**facts, "accumulation": self.passes}
 
     def __str__(self) -> str:
         images = "1 image" if self.images == 1 else f"{self.images} images"
@@ -52,7 +52,7 @@ def of_job(job: Job | None) -> MicroBatch | None:
 
 def of_status(resource: Object) -> MicroBatch | None:
     """That of the newest attempt, where its Job is gone."""
-    told = resource.get("status", {})
-    if "microBatch" not in told:
+    status = resource.get("status", {})
+    if "microBatch" not in status:
         return None
-    return MicroBatch(int(told["microBatch"]), told.get("accumulation"))
+    return MicroBatch(int(status["microBatch"]), status.get("accumulation"))

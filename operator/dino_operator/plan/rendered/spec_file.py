@@ -135,8 +135,8 @@ def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
         return
     if job.spec.action is Action.TRAIN:
         raise InvalidSpec([NO_DATA])
-    said = f"spec.datasets.{needed}: is missing, and {job.spec.action} reads it. Add its URI."
-    raise InvalidSpec([said])
+    message = f"spec.datasets.{needed}: is missing, and {job.spec.action} reads it. Add its URI."
+    raise InvalidSpec([message])
 
 
 def _inherit(

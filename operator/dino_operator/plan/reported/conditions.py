@@ -153,8 +153,8 @@ def seen_again(resource: Object) -> Object:
     """
     old = {k: v for k, v in resource["status"].items() if k not in not_ours(resource)}
     generation = resource["metadata"].get("generation", 0)
-    said = [{**each, "observedGeneration": generation} for each in old.get("conditions", [])]
-    return {**old, "observedGeneration": generation, "conditions": said}
+    parts = [{**each, "observedGeneration": generation} for each in old.get("conditions", [])]
+    return {**old, "observedGeneration": generation, "conditions": parts}
 
 
 def changed(resource: Object, desired: Object) -> Object | None:

@@ -29,8 +29,8 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
         events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
     if state.phase is Phase.FAILED:
         remedy = (facts.get("failure") or {}).get("remedy", "")
-        said = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
-        events.append(Event(EventReason.FAILED, said, "end", warning=True))
+        message = f"{state.failed.reason}: {state.failed.message} {remedy}".strip()
+        events.append(Event(EventReason.FAILED, message, "end", warning=True))
     if state.running.reason in PROBLEMS:
         events += _problem(resource, state, facts)
     if state.suspended.is_true and not held:
@@ -48,6 +48,6 @@ def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]
     known = Condition.of(resource, ConditionType.RUNNING)
     if known is not None and known.reason == state.running.reason:
         return ()
-    said, attempt = state.running.message, facts.get("attempts", 0)
+    message, attempt = state.running.message, facts.get("attempts", 0)
     key = f"{state.running.reason}-{attempt}"
-    return (Event(EventReason.POD_PROBLEM, said, key, warning=True),)
+    return (Event(EventReason.POD_PROBLEM, message, key, warning=True),)

@@ -59,7 +59,7 @@ class Judgement:
     """What a refusal means. ends: waiting would be in vain, since the spec itself is invalid."""
 
     reason: str
-    said: str
+    sentence: str
     remedy: str = ""
     ends: bool = False
 
@@ -76,7 +76,7 @@ class Judgement:
     @property
     def message(self) -> str:
         """The sentence and the remedy, as conditions and events have them."""
-        return f"{self.said}. {self.remedy}".strip()
+        return f"{self.sentence}. {self.remedy}".strip()
 
 
 def judge(refusal: Refusal) -> Judgement:
@@ -116,13 +116,17 @@ def end(refusal: Refusal | None) -> Cause | None:
     if refusal is None or refusal.verb != "create":
         return None
     judged = judge(refusal)
-    return failure.cause(FailureReason.INVALID_SPEC, judged.said) if judged.ends else None
+    return failure.cause(FailureReason.INVALID_SPEC, judged.sentence) if judged.ends else None
 
 
 def obstacle(resource: Object, refusal: Refusal | None) -> State | None:
     """The state of a job of which a child cannot be made; None where nothing is refused."""
-    found = denied(resource, refusal)
-    return conditions.waiting(found.reason, found.message, Phase.PENDING) if found else None
+    condition = denied(resource, refusal)
+    return (
+        conditions.waiting(condition.reason, condition.message, Phase.PENDING)
+        if condition
+        else None
+    )
 
 
 def is_of_a_change(refusal: Refusal | None) -> bool:
@@ -140,12 +144,15 @@ def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
     desired = copy.deepcopy(plan.status or kept)
     for each in desired.get("conditions", []):
         if each["type"] == ConditionType.RUNNING.value:
-            said = _said(resource, refusal)
-            each.update(reason=str(said.reason), message=said.message[: conditions.LONGEST_MESSAGE])
+            condition = _said(resource, refusal)
+            each.update(
+                reason=str(condition.reason),
+                message=condition.message[: conditions.LONGEST_MESSAGE],
+            )
             desired["observedGeneration"] = resource["metadata"].get("generation", 0)
             return Plan(
                 status=conditions.changed(resource, desired),
-                events=(*plan.events, *events(resource, said)),
+                events=(*plan.events, *events(resource, condition)),
             )
     return None
 
@@ -184,8 +191,8 @@ def _what(refusal: Refusal) -> str:
 
 def _sentence(refusal: Refusal) -> str:
     """Whose words they are, and the words."""
-    said = _FROM_PORT.sub("", refusal.message).strip().rstrip(".")
-    return f"{_what(refusal)}: {said or refusal.reason or refusal.status}"
+    message = _FROM_PORT.sub("", refusal.message).strip().rstrip(".")
+    return f"{_what(refusal)}: {message or refusal.reason or refusal.status}"
 
 
 def _terminating(refusal: Refusal) -> Judgement | None:
@@ -269,7 +276,7 @@ def _forbidden(refusal: Refusal) -> Judgement | None:
 def _passing(refusal: Refusal) -> Judgement:
     """Overload, a restart, a timeout: it is tried again soon."""
     remedy = "It is tried again; if it lasts, ask the cluster's administrator."
-    said = _sentence(refusal)
+    message = _sentence(refusal)
     if refusal.status == 0:  # the connection's own words differ from time to time
-        said = f"{_what(refusal)}: no answer came"
-    return Judgement(ConditionReason.API_UNAVAILABLE, said, remedy)
+        message = f"{_what(refusal)}: no answer came"
+    return Judgement(ConditionReason.API_UNAVAILABLE, message, remedy)

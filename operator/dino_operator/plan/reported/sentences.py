@@ -21,8 +21,8 @@ def saves(resource: Object, pod: str) -> str:
 
 def stops(resource: Object, pod: str, for_good: bool = False) -> str:
     """What becomes of a pod that was asked to go."""
-    said = f"{saves(resource, pod)} and stops" if trains(resource) else saves(resource, pod)
-    return f"{said} for good" if for_good else said
+    message = f"{saves(resource, pod)} and stops" if trains(resource) else saves(resource, pod)
+    return f"{message} for good" if for_good else message
 
 
 def leaves(resource: Object, pod: str) -> str:

@@ -64,10 +64,10 @@ def _unchanged(resource: Object, children: Children, now: datetime, settings: Se
     assert refusal is not None
     readable = refusal.verb != "read"
     others = plan(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
-    told = refusals.unchanged(resource, others, refusal)
+    planned = refusals.unchanged(resource, others, refusal)
     judged = refusals.judge(refusal)
     state = status.waiting(judged.reason, judged.message)
-    return told or status.write(resource, SearchState(state), now)
+    return planned or status.write(resource, SearchState(state), now)
 
 
 def view_of(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
@@ -85,8 +85,8 @@ def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
     """The end before the beginning: nothing was made."""
     state = conditions.failed(cause.rule.reason, cause.message)
     profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    told = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
-    return status.write(resource, SearchState(state, profile=profile), now, told)
+    facts = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
+    return status.write(resource, SearchState(state, profile=profile), now, facts)
 
 
 def _plan(view: SearchView) -> Plan:
@@ -103,11 +103,11 @@ def _plan(view: SearchView) -> Plan:
         "search": [each.to_dict() for each in view.search.space] or None,
     }
     step = _step(view)
-    found = _all_trials(view, step)
-    end = _end(view, found, step)
+    trials = _all_trials(view, step)
+    end = _end(view, trials, step)
     if end is not None:
-        return _stop(view, engine, step, found, end, begun)
-    return _go_on(view, engine, step, found, begun)
+        return _stop(view, engine, step, trials, end, begun)
+    return _go_on(view, engine, step, trials, begun)
 
 
 def _wait(view: SearchView, engine: Condition, reason: str) -> Plan:
@@ -115,8 +115,8 @@ def _wait(view: SearchView, engine: Condition, reason: str) -> Plan:
     state = status.waiting(reason, engine.message)
     if view.wants_suspend:
         state = status.holding("")
-    told = SearchState(state, engine, status.profile_applied(view))
-    return status.write(view.resource, told, view.now, requeue_after=view.settings.recheck)
+    search_state = SearchState(state, engine, status.profile_applied(view))
+    return status.write(view.resource, search_state, view.now, requeue_after=view.settings.recheck)
 
 
 def _step(view: SearchView) -> Step:
@@ -140,8 +140,8 @@ def _step(view: SearchView) -> Step:
 
 
 def _held_up(view: SearchView, step: Step) -> Step:
-    said = view.refused.message if view.refused else step.waiting
-    return replace(step, creates=(), waiting=said)
+    message = view.refused.message if view.refused else step.waiting
+    return replace(step, creates=(), waiting=message)
 
 
 def _all_trials(view: SearchView, step: Step) -> list[Trial]:
@@ -157,37 +157,37 @@ def _all_trials(view: SearchView, step: Step) -> list[Trial]:
     return [found[number] for number in sorted(found)]
 
 
-def _end(view: SearchView, found: Sequence[Trial], step: Step) -> End | None:
+def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     """Why the search starts no more trials, if it does not."""
     stored = view.status.get("failure")
     if stored:  # what was said once is not taken back
         return End("", Cause(ends.rule_of(stored["reason"]), stored["message"]))
     if step.failure is not None:
         return End("", step.failure)
-    if found and found[0].number == 0 and not status.data_ready(view).is_true:
-        return ends.unchecked(found[0])
-    end = ends.reached(view, found)
-    asked = view.engine and found
-    if end is None and asked and step.ended and not any(each.is_live for each in found):
-        return End(f"{view.engine} has ended after {len(found)} trials")  # it counts for itself
+    if trials and trials[0].number == 0 and not status.data_ready(view).is_true:
+        return ends.unchecked(trials[0])
+    end = ends.reached(view, trials)
+    asked = view.engine and trials
+    if end is None and asked and step.ended and not any(each.is_live for each in trials):
+        return End(f"{view.engine} has ended after {len(trials)} trials")  # it counts for itself
     return end
 
 
 def _go_on(
-    view: SearchView, engine: Condition, step: Step, found: Sequence[Trial], begun: Object
+    view: SearchView, engine: Condition, step: Step, trials: Sequence[Trial], begun: Object
 ) -> Plan:
     """Trials run, and more are started."""
     lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
-    state = replace(status.going(view, step, found), data=status.data_ready(view))
-    told = status.write(
+    state = replace(status.going(view, step, trials), data=status.data_ready(view))
+    planned = status.write(
         view.resource,
         SearchState(state, engine, status.profile_applied(view)),
         view.now,
-        {**status.of_trials(view, found), **begun, **step.facts},
+        {**status.of_trials(view, trials), **begun, **step.facts},
         view.settings.recheck if view.is_held_up else step.requeue_after,
     )
     return replace(
-        told,
+        planned,
         creates=(*lost, *step.creates),
         patches=(*dinojobs.holds(view, view.trial_jobs.values()), *step.patches),
         deletes=step.deletes,
@@ -199,30 +199,30 @@ def _stop(
     view: SearchView,
     engine: Condition,
     step: Step,
-    found: Sequence[Trial],
+    trials: Sequence[Trial],
     end: End,
     begun: Object,
 ) -> Plan:
     """What runs is stopped; once nothing does, the search is over."""
-    found = [_settled(view, each) for each in found]
+    trials = [_settled(view, each) for each in trials]
     jobs = [each for each in view.trial_jobs.values() if not is_finished(each)]
     over = not jobs and (step.ended or step.failure is not None)
     failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
-    told: Object = {**status.of_trials(view, found), **begun, **step.facts}
-    if over and failed is None and told["best"] is None:
+    facts: Object = {**status.of_trials(view, trials), **begun, **step.facts}
+    if over and failed is None and facts["best"] is None:
         failed = ends.without_checkpoint().to_status()
-    told["failure"] = failed
+    facts["failure"] = failed
     if over:
-        told["completionTime"] = objects.format_time(view.now)
+        facts["completionTime"] = objects.format_time(view.now)
     state = status.ending(end.message or (failed or {}).get("message", ""))
-    if over and told["best"] is None and failed:
+    if over and facts["best"] is None and failed:
         state = conditions.failed(failed["reason"], failed["message"])
     state = replace(state, data=status.data_ready(view))
     plan = status.write(
         view.resource,
         SearchState(state, engine, status.profile_applied(view)),
         view.now,
-        told,
+        facts,
         1.0 if over else step.requeue_after,
     )
     return replace(plan, patches=(*dinojobs.stops(jobs), *step.patches), deletes=step.deletes)

@@ -74,8 +74,8 @@ def unchecked(baseline: Trial) -> End | None:
 
 def without_checkpoint() -> Cause:
     """The end of a search in which trials have results and none left what could be used."""
-    said = "trials have results, but none left a checkpoint"
-    return failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, said)
+    message = "trials have results, but none left a checkpoint"
+    return failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, message)
 
 
 def most_frequent(trials: Sequence[Trial]) -> str:
@@ -90,19 +90,19 @@ def _score(trial: Trial) -> float | None:
 
 
 def _of_baseline(trial: Trial) -> End:
-    said = f"{trial.name}, which has the defaults, failed: {trial.message or trial.reason}"
-    return End("", Cause(rule_of(trial.reason), said))
+    message = f"{trial.name}, which has the defaults, failed: {trial.message or trial.reason}"
+    return End("", Cause(rule_of(trial.reason), message))
 
 
 def _too_many(view: SearchView, failed: Sequence[Trial]) -> End:
     most = view.search.max_failed_trials
-    said = f"{len(failed)} trials failed, and spec.maxFailedTrials is {most}"
-    return End("", _with_example(failure.cause(FailureReason.MAX_FAILED_TRIALS, said), failed))
+    message = f"{len(failed)} trials failed, and spec.maxFailedTrials is {most}"
+    return End("", _with_example(failure.cause(FailureReason.MAX_FAILED_TRIALS, message), failed))
 
 
 def _nothing(failed: Sequence[Trial]) -> Cause:
-    said = "no trial has a result"
-    return _with_example(failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, said), failed)
+    message = "no trial has a result"
+    return _with_example(failure.cause(FailureReason.NO_TRIAL_SUCCEEDED, message), failed)
 
 
 def _with_example(cause: Cause, failed: Sequence[Trial]) -> Cause:
@@ -112,15 +112,15 @@ def _with_example(cause: Cause, failed: Sequence[Trial]) -> Cause:
         return cause
     example = next(each for each in failed if each.reason == reason)
     times = sum(each.reason == reason for each in failed)
-    said = f"{cause.message}; {times} of them for {reason}, such as {example.name}"
-    said += f": {example.message}" if example.message else ""
+    message = f"{cause.message}; {times} of them for {reason}, such as {example.name}"
+    message += f": {example.message}" if example.message else ""
     remedies = dict.fromkeys((rule_of(reason).remedy, cause.rule.remedy))
     remedy = " ".join(remedies)
-    return replace(cause, message=said, remedy=remedy)
+    return replace(cause, message=message, remedy=remedy)
 
 
 def rule_of(reason: str) -> failures.FailureRule:
     """The row of the catalogue, which has no words of Katib's and of other versions."""
     known = {rule.reason.value for rule in failures.TABLE}
-    found = reason if reason in known else FailureReason.NO_TRIAL_SUCCEEDED.value
-    return failures.by_reason(found)
+    text = reason if reason in known else FailureReason.NO_TRIAL_SUCCEEDED.value
+    return failures.by_reason(text)

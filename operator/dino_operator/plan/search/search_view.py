@@ -117,15 +117,19 @@ class SearchView:
     def obstacle(self) -> str:
         """Why nothing may be made now: a name is taken; empty where nothing is in the way."""
         for each in self.children.strangers:
-            said = f"{each.get('kind', 'object')} {objects.name_of(each)} belongs to someone else; "
-            return said + "delete or rename it, or create the DinoAutoML under another name"
+            message = (
+                f"{each.get('kind', 'object')} {objects.name_of(each)} belongs to someone else; "
+            )
+            return message + "delete or rename it, or create the DinoAutoML under another name"
         mine = self.own_dinojobs
         for each in self.children.dinojobs:
             name = objects.name_of(each)
             named = name.startswith((f"{self.name}-trial-", f"{self.name}-then-"))
             if each not in mine and named:
-                said = f"DinoJob {name} of an earlier DinoAutoML of this name still exists; it is "
-                return said + "waited for (kubectl delete dinojob removes one that was orphaned)"
+                message = (
+                    f"DinoJob {name} of an earlier DinoAutoML of this name still exists; it is "
+                )
+                return message + "waited for (kubectl delete dinojob removes one that was orphaned)"
         return ""
 
     @property

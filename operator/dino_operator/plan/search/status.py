@@ -52,7 +52,7 @@ class SearchState:
 
 def write(
     resource: Object,
-    told: SearchState,
+    state: SearchState,
     now: datetime,
     facts: Object | None = None,
     requeue_after: float | None = None,
@@ -63,15 +63,15 @@ def write(
     """
     desired = dict(resource.get("status") or {})
     desired["observedGeneration"] = resource["metadata"].get("generation", 0)
-    desired["phase"] = told.state.phase.value
-    desired["conditions"] = conditions.conditions(resource, told.conditions(), now)
+    desired["phase"] = state.state.phase.value
+    desired["conditions"] = conditions.conditions(resource, state.conditions(), now)
     for name, value in (facts or {}).items():
         desired.pop(name, None)
         if value is not None:
             desired[name] = value
     return Plan(
         status=conditions.changed(resource, desired),
-        events=events.transitions(resource, told.state, facts or {}),
+        events=events.transitions(resource, state.state, facts or {}),
         requeue_after=requeue_after,
     )
 
@@ -84,8 +84,8 @@ def warned(view: SearchView, plan: Plan) -> Plan:
     seen = view.status.get("observedGeneration")
     if not view.search.warnings or seen == view.resource["metadata"].get("generation", 0):
         return plan
-    said = " ".join(sentence(each) for each in view.search.warnings)
-    odd = Event(EventReason.SEARCH_DOUBTFUL, said, said, warning=True)
+    message = " ".join(sentence(each) for each in view.search.warnings)
+    odd = Event(EventReason.SEARCH_DOUBTFUL, message, message, warning=True)
     return replace(plan, events=(odd, *plan.events))
 
 
@@ -107,27 +107,27 @@ def complete(message: str) -> State:
     return replace(conditions.complete(message), complete=ended)
 
 
-def going(view: SearchView, step: Step, found: Sequence[Trial]) -> State:
+def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     """Of a search that goes on, worst first."""
     if view.wants_suspend:
         busy = still_running(view)
         return holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
     if view.obstacle:
         return waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
-    if view.refused and not found:
+    if view.refused and not trials:
         return waiting(view.refused.reason, view.refused.message)
     data = data_ready(view)
     if not data.is_true:
         return State(Phase.PREPARING, Condition(False, ConditionReason.CHECKING, data.message))
-    running = [each.name for each in found if each.state == "Running"]
-    ended = sum(not each.is_live for each in found)
-    said = f"{ended} of {ends.planned(view)} trials have ended"
+    running = [each.name for each in trials if each.state == "Running"]
+    ended = sum(not each.is_live for each in trials)
+    message = f"{ended} of {ends.planned(view)} trials have ended"
     reason = view.refused.reason if view.refused else ""
     if running:
-        said = "; ".join(filter(None, [said, f"{_names(running)} run", step.waiting]))
-        return State(Phase.RUNNING, Condition(True, reason or ConditionReason.SEARCHING, said))
-    said = "; ".join(filter(None, [said, step.waiting or _of_trials(view)]))
-    waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, said)
+        message = "; ".join(filter(None, [message, f"{_names(running)} run", step.waiting]))
+        return State(Phase.RUNNING, Condition(True, reason or ConditionReason.SEARCHING, message))
+    message = "; ".join(filter(None, [message, step.waiting or _of_trials(view)]))
+    waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, message)
     return State(Phase.RUNNING, waits)
 
 
@@ -144,9 +144,9 @@ def _names(names: Sequence[str]) -> str:
 def _of_trials(view: SearchView) -> str:
     """What the first trial that waits says of itself."""
     for job in view.trial_jobs.values():
-        found = Condition.of(job, ConditionType.RUNNING)
-        if not is_finished(job) and found and found.message:
-            return f"{objects.name_of(job)}: {found.message}"
+        condition = Condition.of(job, ConditionType.RUNNING)
+        if not is_finished(job) and condition and condition.message:
+            return f"{objects.name_of(job)}: {condition.message}"
     return ""
 
 
@@ -192,8 +192,8 @@ def data_ready(view: SearchView) -> Condition:
     if known is not None and known.is_true:
         return known
     job = view.trial_jobs.get(0)
-    told = Condition.of(job, ConditionType.DATA_READY) if job else None
-    return told or known or Condition(False, ConditionReason.CHECKING, CHECKING)
+    of_baseline = Condition.of(job, ConditionType.DATA_READY) if job else None
+    return of_baseline or known or Condition(False, ConditionReason.CHECKING, CHECKING)
 
 
 def profile_applied(view: SearchView) -> Condition:

@@ -31,9 +31,9 @@ def known_trials(view: SearchView) -> tuple[list[Object], str]:
 
 
 def _trials(other: Object) -> Iterator[KnownTrial]:
-    told = DinoAutoMLStatus.model_validate(other["status"])
-    for trial in told.history:
-        parameters = dict(trial.parameters) if trial.number else defaults(told.search)
+    status = DinoAutoMLStatus.model_validate(other["status"])
+    for trial in status.history:
+        parameters = dict(trial.parameters) if trial.number else defaults(status.search)
         if trial.state in MAY_WIN and trial.mAP50 is not None:
             yield KnownTrial(parameters=parameters, mAP50=trial.mAP50)
         elif trial.state == "Failed" and trial.reason in BLAMED:

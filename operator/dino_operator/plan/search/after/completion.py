@@ -53,12 +53,12 @@ def the_search(view: SearchView) -> Plan:
     following = FollowerProgress((), [], ()) if failed else followers.progress(view)
     if not following.ended:
         return _follow(view, outcome, written, following)
-    said = [outcome, *_troubles(written, following)]
-    state = status.complete("; ".join(said))
+    parts = [outcome, *_troubles(written, following)]
+    state = status.complete("; ".join(parts))
     if failed:
         state = conditions.failed(failed["reason"], failed["message"])
     last = _tell(
-        view, state, artifacts=list(written.artifacts) or None, then=following.told or None
+        view, state, artifacts=list(written.artifacts) or None, then=following.then or None
     )
     return replace(last, events=(*_events(view, written, following), *last.events))
 
@@ -66,14 +66,14 @@ def the_search(view: SearchView) -> Plan:
 def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
     jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in _labels(each)]
-    now = next(each["name"] for each in following.told if each["phase"] not in followers.ENDED)
+    now = next(each["name"] for each in following.then if each["phase"] not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
-    told = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.told)
+    plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.then)
     return replace(
-        told,
+        plan,
         creates=() if view.is_held_up else following.creates,
         patches=tuple(dinojobs.holds(view, jobs)),
-        events=(*_events(view, written, following), *told.events),
+        events=(*_events(view, written, following), *plan.events),
     )
 
 
@@ -96,17 +96,17 @@ def _ending(view: SearchView, outcome: str, now: str) -> State:
         busy = status.still_running(view)
         return status.holding(f"{busy[0]} saves a checkpoint and stops" if busy else "")
     if view.refused:
-        said = f"{outcome}; {view.refused.message}"
-        return replace(status.ending(""), running=replace(view.refused, message=said))
+        message = f"{outcome}; {view.refused.message}"
+        return replace(status.ending(""), running=replace(view.refused, message=message))
     return status.ending(f"{outcome}; {view.obstacle or now}")
 
 
-def _tell(view: SearchView, state: State, **told: object) -> Plan:
+def _tell(view: SearchView, state: State, **facts: object) -> Plan:
     engine = Condition.of(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
     state = replace(state, data=status.data_ready(view))
-    found = SearchState(state, engine, status.profile_applied(view))
+    search_state = SearchState(state, engine, status.profile_applied(view))
     soon = view.settings.recheck if view.is_held_up else None
-    return status.write(view.resource, found, view.now, {**_failure(view), **told}, soon)
+    return status.write(view.resource, search_state, view.now, {**_failure(view), **facts}, soon)
 
 
 def _failure(view: SearchView) -> Object:
@@ -115,8 +115,8 @@ def _failure(view: SearchView) -> Object:
 
 
 def _troubles(written: Report, following: FollowerProgress) -> list[str]:
-    said = [f"no report was written ({written.problem})"] if written.problem else []
-    return said + [f"{name} failed" for name in following.failed]
+    parts = [f"no report was written ({written.problem})"] if written.problem else []
+    return parts + [f"{name} failed" for name in following.failed]
 
 
 def _events(view: SearchView, written: Report, following: FollowerProgress) -> tuple[Event, ...]:
@@ -124,11 +124,11 @@ def _events(view: SearchView, written: Report, following: FollowerProgress) -> t
     before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
     found = []
     if written.problem and not before:
-        said = f"no report was written: {written.problem}"
-        found.append(Event(EventReason.REPORT_FAILED, said, "report", warning=True))
+        message = f"no report was written: {written.problem}"
+        found.append(Event(EventReason.REPORT_FAILED, message, "report", warning=True))
     for name in following.failed:
         if before.get(name) != Phase.FAILED.value:
             invalid = refusals.end(view.children.refusal)
-            said = f"{name} failed; the winner stands{f': {invalid.message}' if invalid else ''}"
-            found.append(Event(EventReason.FOLLOWER_FAILED, said, name, warning=True))
+            message = f"{name} failed; the winner stands{f': {invalid.message}' if invalid else ''}"
+            found.append(Event(EventReason.FOLLOWER_FAILED, message, name, warning=True))
     return tuple(found)

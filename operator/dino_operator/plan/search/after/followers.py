@@ -93,16 +93,16 @@ ENDED = (Phase.COMPLETE.value, Phase.FAILED.value)
 
 @dataclass(frozen=True)
 class FollowerProgress:
-    """The jobs on the winner. creates: the next one. told: status.then. failed: names."""
+    """The jobs on the winner. creates: the next one. then: status.then. failed: names."""
 
     creates: tuple[Object, ...]
-    told: list[Object]
+    then: list[Object]
     failed: tuple[str, ...]
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
-        return all(each["phase"] in ENDED for each in self.told)
+        return all(each["phase"] in ENDED for each in self.then)
 
 
 def progress(view: SearchView) -> FollowerProgress:
@@ -114,28 +114,28 @@ def progress(view: SearchView) -> FollowerProgress:
     jobs = {objects.name_of(each): each for each in view.own_dinojobs}
     before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
     wanted = _parents(view, before)
-    told: list[Object] = []
+    then: list[Object] = []
     creates: list[Object] = []
     for index, entry in enumerate(view.spec.then, start=1):
         name = name_of(view, index)
         phase = before.get(name, "")
         if phase not in ENDED or (name in wanted and name not in jobs):
-            free = all(each["phase"] in ENDED for each in told)
+            free = all(each["phase"] in ENDED for each in then)
             if name not in jobs and free and not view.wants_suspend:
                 creates.append(render(view, index))
             job = jobs.get(name) or {}
             phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
-        told.append({"action": entry.action, "name": name, "phase": phase})
+        then.append({"action": entry.action, "name": name, "phase": phase})
     if refusals.end(view.children.refusal) and creates:
         invalid = objects.name_of(creates.pop())
-        told = [{**each, "phase": _phase(each, invalid)} for each in told]
-    failed = (each["name"] for each in told if each["phase"] == Phase.FAILED.value)
-    return FollowerProgress(tuple(creates), told, tuple(failed))
+        then = [{**each, "phase": _phase(each, invalid)} for each in then]
+    failed = (each["name"] for each in then if each["phase"] == Phase.FAILED.value)
+    return FollowerProgress(tuple(creates), then, tuple(failed))
 
 
-def _phase(told: Object, invalid: str) -> str:
+def _phase(follower: Object, invalid: str) -> str:
     """One that the API server does not take has failed before it began."""
-    return Phase.FAILED.value if told["name"] == invalid else str(told["phase"])
+    return Phase.FAILED.value if follower["name"] == invalid else str(follower["phase"])
 
 
 def _parents(view: SearchView, before: Object) -> set[str]:

@@ -50,9 +50,9 @@ def progress(view: SearchView, outcome: str) -> Report:
     if not job.is_finished:
         return _held_back(view, job) if job.is_suspended else Report()
     own = job.own(view.children.pods)
-    told = results.of_job(job, own)
+    result = results.of_job(job, own)
     if job.is_true("Complete"):
-        found = told.to_dict()["artifacts"] if told else []
+        found = result.to_dict()["artifacts"] if result else []
         return Report(ended=True, artifacts=tuple(found))
     cause = failure.of_job(job, own)
     return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
@@ -63,8 +63,8 @@ def _held_back(view: SearchView, job: Job) -> Report:
     waited = (view.now - objects.parse_time(job.created_at)).total_seconds()
     if waited < SECONDS:
         return Report()
-    said = f"someone else has suspended Job {job.name} for {SECONDS} s"
-    return Report(ended=True, problem=said)
+    message = f"someone else has suspended Job {job.name} for {SECONDS} s"
+    return Report(ended=True, problem=message)
 
 
 def _job_of(view: SearchView) -> Job | None:
@@ -142,7 +142,7 @@ def _tell(container: Object, output: str) -> None:
 
 def content(view: SearchView, outcome: str) -> str:
     """search.json. What does not fit is left out: other searches' trials, then the curves."""
-    told = view.status
+    facts = view.status
     record: dict[str, Any] = SearchRecord(
         name=view.name,
         namespace=view.namespace,
@@ -151,10 +151,10 @@ def content(view: SearchView, outcome: str) -> str:
         space=list(view.search.space),
         experiment=view.search.template.experiment,
         outcome=outcome,
-        start_time=told.get("startTime"),
-        completion_time=told.get("completionTime"),
+        start_time=facts.get("startTime"),
+        completion_time=facts.get("completionTime"),
     ).to_dict()
-    record |= {key: told[key] for key in ("history", "best", "known") if told.get(key)}
+    record |= {key: facts[key] for key in ("history", "best", "known") if facts.get(key)}
     text = _compact(record)
     if len(text.encode()) > LARGEST:
         text = _compact({**record, "known": []})

@@ -23,28 +23,28 @@ def refusal(view: SearchView) -> str:
 
 def step(view: SearchView) -> Step:
     """Starts and prunes trials. `plan` makes deleted ones again, and holds and stops all."""
-    found = outcomes.of_view(view)
-    mine = tuple(each for each in found if each.number != 0)
+    trials = outcomes.of_view(view)
+    mine = tuple(each for each in trials if each.number != 0)
     busy = any(each.is_live for each in mine)
-    if ends.reached(view, found) is not None:
+    if ends.reached(view, trials) is not None:
         return Step(trials=mine, ended=not busy)
     if view.wants_suspend:
         return Step(trials=mine)
-    creates, waiting = _next(view, found)
+    creates, waiting = _next(view, trials)
     return Step(
         creates=tuple(creates),
-        patches=tuple(_pruned(view, found)),
+        patches=tuple(_pruned(view, trials)),
         trials=mine,
         waiting=waiting,
     )
 
 
-def _next(view: SearchView, found: Sequence[Trial]) -> tuple[list[Object], str]:
+def _next(view: SearchView, trials: Sequence[Trial]) -> tuple[list[Object], str]:
     """The DinoJobs of the next trials, and why there are fewer than might run."""
-    taken = {each.number for each in found}
-    room = view.search.parallel_trials - sum(each.is_live for each in found)
+    taken = {each.number for each in trials}
+    room = view.search.parallel_trials - sum(each.is_live for each in trials)
     free = [number for number in range(ends.planned(view)) if number not in taken]
-    finished = [each for each in found if not each.is_live]
+    finished = [each for each in trials if not each.is_live]
     knew = [each.number for each in finished]
     made: list[Object] = []
     for number in free[: max(0, room)]:
@@ -55,8 +55,8 @@ def _next(view: SearchView, found: Sequence[Trial]) -> tuple[list[Object], str]:
     return made, ""
 
 
-def _pruned(view: SearchView, found: Sequence[Trial]) -> list[Patch]:
-    jobs = (view.trial_jobs.get(number) for number in pruning.to_stop(found, view.pruning))
+def _pruned(view: SearchView, trials: Sequence[Trial]) -> list[Patch]:
+    jobs = (view.trial_jobs.get(number) for number in pruning.to_stop(trials, view.pruning))
     return [
         dinojobs.stop(job, "Pruned")
         for job in jobs

@@ -47,11 +47,13 @@ def draw(
         return cma_es.draw(space, algorithm.seed, number, history, others)
     if algorithm.name == "random":
         return _evenly(space, algorithm, number)
-    told = observations_of(space, history, known)
-    if len(told) < algorithm.startup_trials:
+    observations = observations_of(space, history, known)
+    if len(observations) < algorithm.startup_trials:
         return _startup(space, algorithm, number)
     return _untried(
-        space, told, lambda again: tpe.draw(space, told, _seed(algorithm, number, again))
+        space,
+        observations,
+        lambda again: tpe.draw(space, observations, _seed(algorithm, number, again)),
     )
 
 
@@ -84,10 +86,10 @@ def at(parameter: SearchParameter, share: float, even: bool = False) -> Value:
 
 
 def _untried(
-    space: Space, told: Sequence[Observation], attempt: Callable[[int], Assignment]
+    space: Space, observations: Sequence[Observation], attempt: Callable[[int], Assignment]
 ) -> Assignment:
     """A draw that no finished trial had: the same training would give the same result."""
-    tried = [each.parameters for each in told]
+    tried = [each.parameters for each in observations]
     for again in range(TRIES):
         drawn = attempt(again)
         if drawn not in tried:

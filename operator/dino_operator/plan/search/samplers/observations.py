@@ -44,9 +44,9 @@ def observations_of(
     """What samplers learn from, in an order that depends on nothing but the trials themselves."""
     found = [Observation(_fitting(space, each.parameters), each.mAP50) for each in known]
     for trial in sorted(history, key=lambda each: each.number):
-        told = _of_trial(space, trial)
-        if told is not None:
-            found.append(told)
+        observation = _of_trial(space, trial)
+        if observation is not None:
+            found.append(observation)
     return [each for each in found if each.parameters]
 
 

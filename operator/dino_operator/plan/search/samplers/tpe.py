@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 
-def draw(space: Space, told: Sequence[Observation], seed: int) -> Assignment:
-    """What is likely to be better than most of what was told. told: in a fixed order."""
+def draw(space: Space, observations: Sequence[Observation], seed: int) -> Assignment:
+    """What is likely to be better than most of what was told. observations: in a fixed order."""
     import optuna  # takes a second, and most plans draw nothing
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -27,7 +27,7 @@ def draw(space: Space, told: Sequence[Observation], seed: int) -> Assignment:
         seed=seed, n_startup_trials=1, multivariate=False, constant_liar=False
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([_frozen(space, each) for each in told])
+    study.add_trials([_frozen(space, each) for each in observations])
     asked = study.ask()
     drawn: Assignment = {}
     for each in ordered(space):
@@ -44,14 +44,14 @@ def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
     return Axis(parameter).value(asked.suggest_float(parameter.path, 0, 1))
 
 
-def _frozen(space: Space, told: Observation) -> FrozenTrial:
+def _frozen(space: Space, observation: Observation) -> FrozenTrial:
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     shares: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
-    for each in (one for one in space if one.path in told.parameters):
-        value = told.parameters[each.path]
+    for each in (one for one in space if one.path in observation.parameters):
+        value = observation.parameters[each.path]
         if each.choices is not None:
             values = choices_of(each)
             shares[each.path] = values.index(value)
@@ -61,9 +61,11 @@ def _frozen(space: Space, told: Observation) -> FrozenTrial:
             kinds[each.path] = FloatDistribution(0, 1)
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(
-        state=states.COMPLETE if told.epoch is None else states.PRUNED,
-        value=told.mAP50,
+        state=states.COMPLETE if observation.epoch is None else states.PRUNED,
+        value=observation.mAP50,
         params=shares,
         distributions=kinds,
-        intermediate_values={} if told.epoch is None else {told.epoch: told.mAP50},
+        intermediate_values={}
+        if observation.epoch is None
+        else {observation.epoch: observation.mAP50},
     )

@@ -43,11 +43,11 @@ def _told(view: SearchView, trial: Trial) -> Object:
     if experiment is None:
         template = view.search.template.experiment
         experiment = assign(view.search.space, trial.assignment, template)
-    told = Best(
+    winner = Best(
         trial=trial.name,
         number=trial.number,
         parameters=trial.assignment,
         mAP50=metric.rounded(trial.mAP50 or 0.0),
     )
     specification = dinojobs.read_by(Action.TRAIN, experiment)
-    return told.to_dict() | {"checkpoint": trial.checkpoint, "specification": specification}
+    return winner.to_dict() | {"checkpoint": trial.checkpoint, "specification": specification}

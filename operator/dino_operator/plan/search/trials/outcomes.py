@@ -122,9 +122,9 @@ def _reason(job: Object) -> str:
 
 def _score(status: Object, curve: Iterable[Point]) -> float | None:
     """Of the best checkpoint; where nothing was published, the best that was pushed."""
-    told = (status.get("metrics") or {}).get("mAP50")
+    published = (status.get("metrics") or {}).get("mAP50")
     pushed = max((point.mAP50 for point in curve), default=None)
-    best = pushed if told is None else float(told)
+    best = pushed if published is None else float(published)
     return None if best is None else metric.rounded(best)
 
 

@@ -65,7 +65,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
     points: how long its curve may be. text: how long its message. A trial that runs has no numbers:
     each of them would cost a write, and its DinoJob shows them.
     """
-    told = dinoautoml.Trial(
+    row = dinoautoml.Trial(
         number=trial.number,
         name=trial.name,
         state=trial.state,
@@ -79,7 +79,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
         gpu_seconds=trial.gpu_seconds,
         curve=[] if trial.is_live else thinned(trial.curve, points),
     )
-    return {key: value for key, value in told.to_dict().items() if value not in ([], None)}
+    return {key: value for key, value in row.to_dict().items() if value not in ([], None)}
 
 
 def thinned(curve: tuple[Point, ...], points: int) -> list[float]:

@@ -36,16 +36,16 @@ SUGGESTION_FAILED = "Suggestion has failed"
 
 def step(view: SearchView) -> Step:
     """What to do now, and what Katib's trials did so far."""
-    found = katib_trials.existing(view)
-    mine = katib_trials.trials(view, found)
+    existing = katib_trials.existing(view)
+    mine = katib_trials.trials(view, existing)
     end = ends.reached(view, _with_baseline(view, mine))
     present = view.children.experiment
     if present is None:
         return _without_experiment(view, mine, end)
     name = objects.name_of(present)
     if objects.controller_uid(present) != view.uid:
-        said = f"Experiment {name} belongs to someone else"
-        return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, said))
+        message = f"Experiment {name} belongs to someone else"
+        return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, message))
     if _is_over(present):
         return _after_katib(view, present, mine, end)
     if "deletionTimestamp" in present["metadata"]:
@@ -54,7 +54,7 @@ def step(view: SearchView) -> Step:
         )
     if end is not None:
         return _end_katib(view, present, mine)
-    return _follow(view, present, found, mine)
+    return _follow(view, present, existing, mine)
 
 
 def _soon(view: SearchView) -> float:
@@ -79,13 +79,13 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
     """
     known = str(view.status.get("experiment") or "")
     if known and end is None:
-        said = f"Experiment {known} was deleted, and its trials with it; the best so far is kept"
-        return Step(trials=mine, failure=hangs.fatal(said, DELETED))
+        message = f"Experiment {known} was deleted, and its trials with it; the best so far is kept"
+        return Step(trials=mine, failure=hangs.fatal(message, DELETED))
     if end is not None:
         return Step(trials=mine, ended=not _running(view), requeue_after=_soon(view))
     if unable := refusal(view):
-        said = f"spec.engine: Katib cannot run this search: {unable}. Use Embedded."
-        return Step(failure=failure.cause(FailureReason.INVALID_SPEC, said))
+        message = f"spec.engine: Katib cannot run this search: {unable}. Use Embedded."
+        return Step(failure=failure.cause(FailureReason.INVALID_SPEC, message))
     if view.wants_suspend:
         return Step(trials=mine)
     if view.children.refusal is not None:
@@ -102,8 +102,8 @@ def _refused(view: SearchView, mine: tuple[Trial, ...], refusal: Refusal) -> Ste
     """By a word of Katib's own webhooks, or of its schema, which is final; or until it is taken."""
     judged = refusals.judge(refusal)
     if judged.ends and refusal.kind == experiment.KIND:
-        said = f"Katib does not take the Experiment: {refusal.message}"
-        return Step(trials=mine, failure=hangs.fatal(said))
+        message = f"Katib does not take the Experiment: {refusal.message}"
+        return Step(trials=mine, failure=hangs.fatal(message))
     if judged.ends:
         return Step(trials=mine, failure=refusals.end(refusal))
     return Step(trials=mine, waiting=judged.message, requeue_after=view.settings.katib_poll)
@@ -138,13 +138,13 @@ def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | 
     """Why the search fails although Katib says no more than Succeeded or Failed."""
     failed = Condition.of(present, "Failed")
     if failed is not None and failed.is_true:
-        said = failed.message
-        if SUGGESTION_FAILED in said:
+        message = failed.message
+        if SUGGESTION_FAILED in message:
             return hangs.fatal(f"Katib could not draw trials: {_suggestion(view)}")
-        return hangs.fatal(f"{said}. {_failures(mine)}".strip())
+        return hangs.fatal(f"{message}. {_failures(mine)}".strip())
     if not any(each.state == "Succeeded" for each in mine):
-        said = "Katib's Experiment ended as Succeeded, but none of its trials has a result"
-        return hangs.fatal(f"{said}. {_failures(mine)}".strip())
+        message = "Katib's Experiment ended as Succeeded, but none of its trials has a result"
+        return hangs.fatal(f"{message}. {_failures(mine)}".strip())
     return None
 
 
@@ -181,8 +181,8 @@ def _end_katib(view: SearchView, present: Object, mine: tuple[Trial, ...]) -> St
     if not _is_written(view, mine):
         return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
     gone = Delete(objects.name_of(present), objects.uid_of(present), kind="experiments")
-    said = "the Experiment is deleted, as the search has ended and Katib would go on"
-    return Step(deletes=(gone,), trials=mine, waiting=said, requeue_after=_soon(view))
+    message = "the Experiment is deleted, as the search has ended and Katib would go on"
+    return Step(deletes=(gone,), trials=mine, waiting=message, requeue_after=_soon(view))
 
 
 def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
@@ -199,13 +199,13 @@ def _facts(present: Object) -> dict[str, object]:
 
 
 def _follow(
-    view: SearchView, present: Object, found: Sequence[KatibTrial], mine: tuple[Trial, ...]
+    view: SearchView, present: Object, existing: Sequence[KatibTrial], mine: tuple[Trial, ...]
 ) -> Step:
     """The search goes on: hold or release Jobs, pass numbers on, look for what hangs."""
-    hang = hangs.worst(view, found)
+    hang = hangs.worst(view, existing)
     if hang.failure is not None and not _is_written(view, mine):
         return Step(
-            trials=mine, waiting=hang.said, facts=_facts(present), requeue_after=_soon(view)
+            trials=mine, waiting=hang.message, facts=_facts(present), requeue_after=_soon(view)
         )
     deletes: tuple[Delete, ...] = ()
     if hang.failure is not None:
@@ -215,19 +215,19 @@ def _follow(
         patches=() if deletes else (*hang.patches, *_holds(view), *_edits(view, present)),
         deletes=deletes,
         trials=mine,
-        waiting=hang.said,
+        waiting=hang.message,
         failure=hang.failure,
         facts=_facts(present),
-        requeue_after=_soon(view) if _is_about_to_change(found) else view.settings.katib_poll,
+        requeue_after=_soon(view) if _is_about_to_change(existing) else view.settings.katib_poll,
         asks=hang.asks,
     )
 
 
-def _is_about_to_change(found: Sequence[KatibTrial]) -> bool:
+def _is_about_to_change(existing: Sequence[KatibTrial]) -> bool:
     """Whether Katib has something to say that no watched object will announce."""
-    if not found:
+    if not existing:
         return True
-    return any(each.job is None or (each.job.is_finished and not each.is_over) for each in found)
+    return any(each.job is None or (each.job.is_finished and not each.is_over) for each in existing)
 
 
 def _holds(view: SearchView) -> tuple[Patch, ...]:
@@ -291,9 +291,9 @@ def _running(view: SearchView) -> list[Job]:
 
 
 def _stops(view: SearchView) -> tuple[Patch, ...]:
-    said = "the search has ended"
+    message = "the search has ended"
     return tuple(
-        hangs.stop(job, FailureReason.STOPPED, said)
+        hangs.stop(job, FailureReason.STOPPED, message)
         for job in katib_trials.jobs(view)
         if _may_go_on(job)
     )

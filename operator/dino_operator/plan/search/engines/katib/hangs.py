@@ -34,49 +34,51 @@ class Hang:
     asks: uids of Jobs whose events would tell more.
     """
 
-    said: str = ""
+    message: str = ""
     patches: tuple[Patch, ...] = ()
     failure: Cause | None = None
     asks: tuple[str, ...] = ()
 
 
-def worst(view: SearchView, found: Sequence[KatibTrial]) -> Hang:
-    """The worst hang of a search that Katib has not ended. found: its trials, oldest first."""
-    open_ones = [each for each in found if not each.is_over]
+def worst(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang:
+    """The worst hang of a search that Katib has not ended. katib_trials: oldest first."""
+    open_ones = [each for each in katib_trials if not each.is_over]
     hangs = [hang for each in open_ones if (hang := _of_trial(view, each))]
-    if not open_ones and (idle := _of_search(view, found)):
+    if not open_ones and (idle := _of_search(view, katib_trials)):
         hangs.append(idle)
     fatal = next((hang.failure for hang in hangs if hang.failure), None)
-    said = next((hang.said for hang in hangs if hang.said), "")
+    message = next((hang.message for hang in hangs if hang.message), "")
     asks = tuple(uid for hang in hangs for uid in hang.asks)
-    return Hang(said, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
+    return Hang(message, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
 
-def stop(job: Job, reason: FailureReason, said: str) -> Patch:
+def stop(job: Job, reason: FailureReason, message: str) -> Patch:
     """Ends a trial's Job for its deadline and notes why on it. Deleted, Katib would make it again;
     failed, Katib takes it for an end."""
-    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: said}
+    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
     body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
     return Patch(job.name, job.uid, body)
 
 
-def fatal(said: str, remedy: str = "") -> Cause:
+def fatal(message: str, remedy: str = "") -> Cause:
     """The end of the search because Katib does not go on."""
-    cause = failure.cause(FailureReason.KATIB_FAILED, said)
-    return Cause(cause.rule, said, remedy) if remedy else cause
+    cause = failure.cause(FailureReason.KATIB_FAILED, message)
+    return Cause(cause.rule, message, remedy) if remedy else cause
 
 
 def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     if each.job is None:
         since = objects.parse_time(each.trial["metadata"]["creationTimestamp"])
-        said = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
-        return _overdue(view, since, said)
+        message = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
+        return _overdue(view, since, message)
     if each.stopped_for:
         return None
     if each.job.is_finished:
         since = objects.parse_time(each.job.finished_at)
-        said = f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
-        return _overdue(view, since, said)
+        message = (
+            f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
+        )
+        return _overdue(view, since, message)
     live = [pod for pod in each.pods if pod.is_live]
     if bare := next(filter(_lacks_collector, live), None):
         return _no_collector(view, bare)
@@ -85,14 +87,16 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
 
 
-def _overdue(view: SearchView, since: datetime, said: str) -> Hang | None:
+def _overdue(view: SearchView, since: datetime, message: str) -> Hang | None:
     """Nothing at first, then a sentence, then the end of the search."""
     waited = (view.now - since).total_seconds()
     if waited < LATE:
         return None
     if waited < PATIENCE:
-        return Hang(said)
-    return Hang(said, failure=fatal(f"{said}. It was waited for during {PATIENCE / 60:.0f} min."))
+        return Hang(message)
+    return Hang(
+        message, failure=fatal(f"{message}. It was waited for during {PATIENCE / 60:.0f} min.")
+    )
 
 
 def _lacks_collector(pod: Pod) -> bool:
@@ -102,7 +106,7 @@ def _lacks_collector(pod: Pod) -> bool:
 
 
 def _no_collector(view: SearchView, pod: Pod) -> Hang:
-    said = (
+    message = (
         f"pod {pod.name} has no metrics collector of Katib's beside the trainer: no "
         "metric of any trial would reach Katib"
     )
@@ -110,7 +114,7 @@ def _no_collector(view: SearchView, pod: Pod) -> Hang:
         f"Label the namespace (kubectl label namespace {view.namespace} {INJECTION}) and create "
         "the search again, or set spec.engine: Embedded."
     )
-    return Hang(said, failure=fatal(said, remedy))
+    return Hang(message, failure=fatal(message, remedy))
 
 
 def _queued(view: SearchView, each: KatibTrial) -> Hang | None:
@@ -132,25 +136,25 @@ def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
     asks = (job.uid,) if events is None else ()
     refusal = pod_events.refusal(job, events or (), since)
     if refusal is not None:
-        said = f"Job {name}: {refusal[1]}"
+        message = f"Job {name}: {refusal[1]}"
     else:
-        said = f"no pod of Job {name} is created; kubectl describe job {name} says why"
+        message = f"no pod of Job {name} is created; kubectl describe job {name} says why"
     if waited < PATIENCE:
-        return Hang(said, asks=asks)
-    return Hang(said, (stop(job, FailureReason.KATIB_FAILED, said),), asks=asks)
+        return Hang(message, asks=asks)
+    return Hang(message, (stop(job, FailureReason.KATIB_FAILED, message),), asks=asks)
 
 
 def _of_pods(view: SearchView, job: Job, live: Sequence[Pod]) -> Hang | None:
     for pod in live:
         if problem := containers.cannot_start(pod):
-            kind, told = problem
-            said = f"pod {pod.name}: {told}"
+            kind, why = problem
+            message = f"pod {pod.name}: {why}"
             wait = timedelta(seconds=view.settings.image_pull_timeout)
             if view.now < pod.waiting_since + wait:
-                return Hang(said)
+                return Hang(message)
             pulling = kind in containers.PULL_PROBLEMS
             reason = FailureReason.IMAGE_PULL_FAILED if pulling else FailureReason.KATIB_FAILED
-            return Hang(said, (stop(job, reason, said),))
+            return Hang(message, (stop(job, reason, message),))
         if pod.unschedulable:
             return _unschedulable(view, pod)
     return None
@@ -164,12 +168,12 @@ def _unschedulable(view: SearchView, pod: Pod) -> Hang | None:
     return Hang(scheduling.sentence(pod, view.search.template.resources.gpus))
 
 
-def _of_search(view: SearchView, found: Sequence[KatibTrial]) -> Hang | None:
+def _of_search(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang | None:
     """Katib draws no trial although none is left that runs."""
     if view.wants_suspend:
         return None
     times = [view.children.experiment["metadata"]["creationTimestamp"]]  # type: ignore[index]
-    times += [(each.trial.get("status") or {}).get("completionTime") for each in found]
+    times += [(each.trial.get("status") or {}).get("completionTime") for each in katib_trials]
     held = Condition.of(view.resource, ConditionType.SUSPENDED)
     times.append(held and held.since)
     since = max(objects.parse_time(str(each)) for each in times if each)
@@ -181,18 +185,18 @@ def _idle(view: SearchView) -> str:
     assert view.children.experiment is not None
     if not view.children.experiment.get("status"):
         return "Katib's controller does not answer: the Experiment has no status"
-    said = "Katib draws no trial"
+    message = "Katib draws no trial"
     for pod in view.children.pods:
         if problem := containers.cannot_start(pod) if _is_of_suggestion(view, pod) else None:
-            return f"{said}: its pod {pod.name}: {problem[1]}"
+            return f"{message}: its pod {pod.name}: {problem[1]}"
     suggestion = view.children.suggestion
     if suggestion is None:
-        return f"{said}: it has made no Suggestion"
+        return f"{message}: it has made no Suggestion"
     ready = Condition.of(suggestion, "DeploymentReady") or Condition(False)
     if not ready.is_true:
         why = ready.message or "its deployment is not ready"
-        return f"{said}: {why}; kubectl describe deployment -l {LABEL}={_name(view)}"
-    return f"{said}: its Suggestion answers no more; kubectl describe suggestion {_name(view)}"
+        return f"{message}: {why}; kubectl describe deployment -l {LABEL}={_name(view)}"
+    return f"{message}: its Suggestion answers no more; kubectl describe suggestion {_name(view)}"
 
 
 LABEL = "katib.kubeflow.org/experiment"

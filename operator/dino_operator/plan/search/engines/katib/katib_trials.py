@@ -68,7 +68,7 @@ class KatibTrial:
         return self.job.note(Annotation.STOPPED_FOR) if self.job else ""
 
     @property
-    def told(self) -> Result | None:
+    def result(self) -> Result | None:
         """What its trainer left."""
         return results.of_job(self.job, self.pods) if self.job else None
 
@@ -94,48 +94,50 @@ def _with_job(view: SearchView, trial: Object) -> KatibTrial:
     return KatibTrial(trial, job, tuple(pods))
 
 
-def trials(view: SearchView, found: list[KatibTrial]) -> tuple[Trial, ...]:
+def trials(view: SearchView, katib_trials: list[KatibTrial]) -> tuple[Trial, ...]:
     """All trials of Katib that there ever were, by number, which each gets by age and keeps.
 
     One that ended stays as it was written down: Katib runs a Trial that someone deletes again.
     """
     rows = {row.name: row for number, row in view.history.items() if number > 0}
-    told = {}
+    facts = {}
     following = max((row.number for row in rows.values()), default=0) + 1
-    for each in found:
+    for each in katib_trials:
         row = rows.pop(each.name, None)
         if row is None:
-            told[following] = trial(view, following, each)
+            facts[following] = trial(view, following, each)
             following += 1
             continue
         now = trial(view, row.number, each)
-        told[row.number] = now if row.state in (*LIVE, now.state) else _of_row(view, row)
-    told |= {row.number: _of_row(view, row) for row in rows.values()}
-    return tuple(told[number] for number in sorted(told))
+        facts[row.number] = now if row.state in (*LIVE, now.state) else _of_row(view, row)
+    facts |= {row.number: _of_row(view, row) for row in rows.values()}
+    return tuple(facts[number] for number in sorted(facts))
 
 
 def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     """A trial that is known from status.history alone."""
     best = view.status.get("best") or {}
     written = best.get("checkpoint") if best.get("trial") == row.name else None
-    told = replace(
+    trial_of_row = replace(
         of_row(row),
         checkpoint=written or _checkpoint(view, row.name, row.state),
         specification=_specification(view, row.parameters),
     )
-    if not told.is_live:
-        return told
-    return replace(told, state="Stopped", message=GONE, ended=objects.format_time(view.now))
+    if not trial_of_row.is_live:
+        return trial_of_row
+    return replace(trial_of_row, state="Stopped", message=GONE, ended=objects.format_time(view.now))
 
 
 def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     """What is known of a Trial."""
-    told = each.told
+    result = each.result
     parameters = drawn(view, each.trial)
-    score = _score(told, each.trial)
+    score = _score(result, each.trial)
     state, reason, message = _outcome(each, score)
-    curve = tuple(Point(point.epoch, point.mAP50) for point in (told.curve if told else None) or ())
-    checkpoint = told.checkpoint.to_dict() if told and told.checkpoint else None
+    curve = tuple(
+        Point(point.epoch, point.mAP50) for point in (result.curve if result else None) or ()
+    )
+    checkpoint = result.checkpoint.to_dict() if result and result.checkpoint else None
     status = each.trial.get("status") or {}
     over = each.is_over and state not in LIVE
     return Trial(
@@ -173,10 +175,10 @@ def _specification(view: SearchView, parameters: Mapping[str, Value]) -> Object 
         return None
 
 
-def _score(told: Result | None, trial: Object) -> float | None:
+def _score(result: Result | None, trial: Object) -> float | None:
     """The best validation mAP50: the trainer's own word, or else what Katib read from its log."""
-    if told and told.metrics and told.metrics.mAP50 is not None:
-        return told.metrics.mAP50
+    if result and result.metrics and result.metrics.mAP50 is not None:
+        return result.metrics.mAP50
     observation = (trial.get("status") or {}).get("observation") or {}
     for metric in observation.get("metrics") or []:
         if metric.get("name") == METRIC:
@@ -214,8 +216,8 @@ def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, st
 
 
 def _message(each: KatibTrial, kind: str) -> str:
-    found = Condition.of(each.trial, kind)
-    return found.message if found else ""
+    condition = Condition.of(each.trial, kind)
+    return condition.message if condition else ""
 
 
 def _failed(each: KatibTrial) -> tuple[TrialState, str, str]:

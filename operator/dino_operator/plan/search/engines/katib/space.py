@@ -28,9 +28,9 @@ QUOTABLE = re.compile(r"[^'\"\\$\n]+")
 def refusal(view: SearchView) -> str:
     """Why Katib cannot run this search, as one sentence; empty where it can."""
     search = view.search
-    for told in (_settings(view), *map(_parameter_refusal, search.space)):
-        if told:
-            return told
+    for refused in (_settings(view), *map(_parameter_refusal, search.space)):
+        if refused:
+            return refused
     if not QUOTABLE.fullmatch(view.output):
         return f"spec.template.output.uri: Katib cannot hand on {view.output!r} as it is"
     if search.max_trials < 2:
