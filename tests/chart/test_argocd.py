@@ -14,9 +14,18 @@ from charts import generate
 from dino_api import names
 from dino_api.failures import by_reason
 from dino_api.names import FailureReason, Phase
-from dino_operator.plan.job import plan
+from dino_operator.plan.job.decide import plan
 from dino_operator.plan.observed.children import Children
-from tests.builders import ChildBuilder, JobBuilder, PodBuilder, a_child, a_job, a_pod, later
+from tests.builders import (
+    ChildBuilder,
+    JobBuilder,
+    PodBuilder,
+    a_child,
+    a_job,
+    a_pod,
+    around,
+    later,
+)
 from tests.statuses import CHECKED, COMPLETE, QUEUED, RUNNING, STOPPING
 from tests.unit.plan_cases import HOLD, SETTINGS
 from tests.unit.search_world import World
@@ -65,7 +74,7 @@ def planned(
     job: JobBuilder, *jobs: ChildBuilder, pods: tuple[PodBuilder, ...] = (), now: float = 60
 ) -> Object:
     """The job with the status that the operator writes for it and those children."""
-    children = Children(tuple(each.obj() for each in jobs), tuple(each.obj() for each in pods))
+    children = around(tuple(each.obj() for each in jobs), tuple(each.obj() for each in pods))
     resource = job.obj()
     told = plan(resource, children, later(now), SETTINGS).status
     return resource if told is None else {**resource, "status": told}
