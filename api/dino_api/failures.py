@@ -232,3 +232,11 @@ def by_exit_code(code: int) -> FailureRule | None:
 def by_reason(reason: str) -> FailureRule:
     """The rule of a reason. Raises KeyError for a reason that is not in the table."""
     return _BY_REASON[reason]
+
+
+def exit_code(reason: FailureReason) -> int:
+    """The code with which a pod ends for a reason. Raises ValueError where it ends with none."""
+    code = _BY_REASON[reason].exit_code
+    if code is None:
+        raise ValueError(f"{reason} has no exit code")
+    return code

@@ -12,7 +12,8 @@ _FORMAT = (
     "coco (default): images are one archive. coco_raw: single files in a folder, slower to fetch."
 )
 _IMAGES = "Archive or folder below uri. Default: images.tar.gz (coco), images (coco_raw)."
-_ARCHIVE, _FOLDER = "images.tar.gz", "images"
+ARCHIVE, FOLDER = "images.tar.gz", "images"
+"""Names of the images below uri, where none is given: packed, and as single files."""
 # The API server's alone: an object that it took before it asked for this can still be read.
 _NOT_EMPTY: dict[str, JsonValue] = {"minItems": 1}
 
@@ -42,7 +43,7 @@ class DatasetSource(Camel):
 
 
 def _image_dir(source: DatasetSource | InferenceSource) -> str:
-    name = source.images or (_ARCHIVE if source.format == "coco" else _FOLDER)
+    name = source.images or (ARCHIVE if source.format == "coco" else FOLDER)
     return f"{source.uri.rstrip('/')}/{name}"
 
 

@@ -13,16 +13,18 @@ from typing import Any
 
 import yaml
 
+from dino_api.failures import exit_code
 from dino_api.kubectl_yaml.reader import read
 from dino_api.kubectl_yaml.writer import Dumper
+from dino_api.names import SPEC_KEY, Action, FailureReason, Option, Stage
+from dino_api.resources.datasets import ARCHIVE, FOLDER
 from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, Ended
 from dino_operator.plan.model import Object
 from dino_operator.preview import Preview
 
-DATA_ERROR = 65
+DATA_ERROR = exit_code(FailureReason.INVALID_DATASET)
 """The data has errors."""
-_SPEC = "spec.yaml"
-_UNPACKED = {"images.tar.gz": "images"}
+_UNPACKED = {ARCHIVE: FOLDER}
 
 
 def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
@@ -33,12 +35,12 @@ def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
     if spec is None or not spec.get("dataset"):
         return 0
     local = {**spec, "dataset": _moved(spec["dataset"], folder)}
-    action = manifest["spec"].get("action", "train")
+    action = manifest["spec"].get("action", Action.TRAIN)
     work = Path(tempfile.mkdtemp(prefix="dino-validate-"))  # stays: the report is to be opened
     local["results_dir"] = str(work)
-    path = work / _SPEC
+    path = work / SPEC_KEY
     path.write_text(yaml.dump(local, Dumper=Dumper, sort_keys=False), encoding="utf-8")
-    command = [program, "preflight", "-e", str(path), "--for", action]
+    command = [program, Stage.PREFLIGHT, Option.EXPERIMENT, str(path), Option.ACTION, action]
     ended = subprocess.run(command, stdout=sys.stderr, check=False)
     return DATA_ERROR if ended.returncode else 0
 
@@ -55,8 +57,8 @@ def _program() -> str:
 
 def _specs(made: Preview | None) -> Iterator[Any]:
     for each in made.objects if made else ():
-        if each["kind"] == "ConfigMap" and _SPEC in each["data"]:
-            yield read(each["data"][_SPEC])
+        if each["kind"] == "ConfigMap" and SPEC_KEY in each["data"]:
+            yield read(each["data"][SPEC_KEY])
 
 
 def _moved(dataset: Object, folder: Path) -> Object:

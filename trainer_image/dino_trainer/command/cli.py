@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from dino_api.names import TRAINS, Action, Env, Option, Stage
+from dino_api.failures import exit_code
+from dino_api.names import TRAINS, Action, Env, FailureReason, Option, Stage
 from dino_api.result import Result
 from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
@@ -28,7 +29,7 @@ from dino_trainer.errors import failure_of
 from dino_trainer.report.reporter import write_termination
 from dino_trainer.spec.search_file import with_draw
 
-_USAGE_ERROR = 64
+_USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
 RENUMBER = "renumber"
 _GOODBYE = "finishing this step, then saving a checkpoint"

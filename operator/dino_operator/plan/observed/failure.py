@@ -14,8 +14,8 @@ from dino_operator.plan.observed import containers, memory_limit
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Ended, Pod
 
-KILLED = 137
-STOPPED = 143
+KILLED = failures.exit_code(FailureReason.OUT_OF_MEMORY)
+STOPPED = failures.exit_code(FailureReason.PREEMPTED)
 DISRUPTED = "DisruptionTarget"
 OOM_KILLED = "OOMKilled"
 ENDED = "the trainer ended with exit code"

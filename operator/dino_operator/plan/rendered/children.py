@@ -6,7 +6,9 @@ ConfigMap's name holds a hash of its content.
 
 from __future__ import annotations
 
+from dino_api import failures
 from dino_api import names as api
+from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import queue_labels
@@ -17,6 +19,7 @@ from dino_operator.plan.rendered.spec_file import Resolved
 
 ROLE_BINDING = api.PROGRESS_CLUSTER_ROLE
 DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
+_BY_AGREEMENT = failures.exit_code(FailureReason.PREEMPTED)
 
 
 def shared(resource: Object) -> list[Object]:
@@ -146,7 +149,8 @@ def _failure_rules(nodes: int) -> list[Object]:
     """A pod that was taken away is replaced by the Job itself; any other end ends the attempt.
 
     One of several that is taken away ends the attempt for all: they start anew together. Pods that
-    ended by agreement, all with 143, are replaced, and so are those of a Job that was suspended.
+    ended by agreement, all with that code, are replaced, and so are those of a Job that was
+    suspended.
     """
     return [
         {"action": "Ignore" if nodes == 1 else "FailJob", "onPodConditions": [DISRUPTED]},
@@ -156,4 +160,4 @@ def _failure_rules(nodes: int) -> list[Object]:
 
 
 def _exits(operator: str) -> Object:
-    return {"containerName": CONTAINER, "operator": operator, "values": [143]}
+    return {"containerName": CONTAINER, "operator": operator, "values": [_BY_AGREEMENT]}
