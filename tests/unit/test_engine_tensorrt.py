@@ -53,8 +53,8 @@ def refused(**changes: Any) -> TrainerError:
 
 
 def test_the_parts_that_are_used_are_those_of_the_real_bindings() -> None:
-    """Names and parameters in `tensorrt_types`, in TensorRT 10 and in 11."""
-    real = {"Network": "INetworkDefinition", "Profile": "IOptimizationProfile"}
+    """Names and parameters in `protocols`, in TensorRT 10 and in 11."""
+    real = {"Network": "INetworkDefinition", "OptimizationProfile": "IOptimizationProfile"}
     real |= {"NetworkTensor": "ITensor", "TimingCache": "ITimingCache", "CudaEngine": "ICudaEngine"}
     real |= {"BuilderConfig": "IBuilderConfig", "ExecutionContext": "IExecutionContext"}
     real |= {name: name for name in ("Builder", "OnnxParser", "ParserError", "Runtime")}

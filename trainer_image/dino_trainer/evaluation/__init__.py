@@ -1,5 +1,5 @@
-"""What `dino evaluate` makes of detections: numbers, curves, pictures and a page.
+"""What `dino evaluate` makes of its numbers: files, curves, pictures and a page.
 
-`statistics` decides nothing about files and `page` nothing about numbers: start with `Evaluation`
-in `statistics`. The twelve COCO statistics come from `dino_trainer.scoring.scorer.Scorer`.
+Nothing here counts anything: the numbers come from `dino_trainer.scoring`, COCO's twelve from
+`scorer.Scorer`, all others from `statistics`.
 """

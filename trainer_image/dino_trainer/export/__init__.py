@@ -1,1 +1,1 @@
-"""From a detector to an ONNX file: the graph, and what the file says about itself."""
+"""From a detector to an ONNX file: the graph, its operator set, and the file."""

@@ -3,7 +3,7 @@
 torchao quantizes each output channel by itself, symmetric around zero. Its own way to run such
 weights is not taken: their tensor type lacks operators that this detector calls, names classes in
 the file that only torchao brings, takes linear layers alone, and is no faster on a CPU. What is
-stored are its codes and scales; see `detectors/packed.py`.
+stored are its codes and scales; see `model_files/int8_weights.py`.
 
 Large linear layers and convolutions are quantized. Small ones (the first convolution, depthwise
 ones, the last layers of the heads) are a thirtieth of the weights and cost most of the accuracy.

@@ -116,7 +116,7 @@ def run(
     say: Callable[[str], None],
     verbose: bool,
 ) -> Built:
-    """Builds; see `tensorrt_api.build`.
+    """Builds; see `python_api.build`.
 
     progress: hears percent, of the phase that runs; False stops the build.
     """
@@ -138,7 +138,7 @@ class Phases:
         self._phase, self._percent = "", 0
 
     def __call__(self, phase: str, done: int, steps: int) -> bool:
-        """See `tensorrt_listen.Watch`. Steps inside of a phase only ask whether to go on."""
+        """See `listeners.PhaseListener`. Steps inside of a phase only ask whether to go on."""
         if phase and phase != self._phase:
             self._phase = phase
             self._say(f"TensorRT: {phase}.")

@@ -1,6 +1,7 @@
 """The training loop. `train` reads from the first batch to the last checkpoint, top to bottom.
 
-`step.py` holds what happens inside one step, `best.py` what is made of validations.
+`run.py` holds what a training is made of, `step.py` what happens inside one step, `best.py` what is
+made of validations.
 """
 
 import math
