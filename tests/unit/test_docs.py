@@ -38,21 +38,6 @@ def test_the_map_names_paths_at_all() -> None:
     assert len(PATH.findall((ROOT / "docs" / "architecture.md").read_text())) > 40
 
 
-FLOORS = re.compile(r"^## Floors of `(\w+)`\n\n.+\n\n((?:    .+\n)+)", re.MULTILINE)
-
-
-def test_the_floors_that_are_drawn_are_those_that_imports_keep_to() -> None:
-    """import-linter compares the same lists with the imports."""
-    drawn = FLOORS.findall((ROOT / "docs" / "architecture.md").read_text())
-    assert "dino_trainer" in dict(drawn)
-    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    for package, picture in drawn:
-        contracts = [c for c in linter["contracts"] if c.get("containers") == [package]]
-        lines = [re.split(r"  +", line.strip())[0] for line in picture.splitlines()]
-        assert [contract["layers"] for contract in contracts] == [lines]
-        assert contracts[0]["exhaustive"]
-
-
 def test_every_make_target_that_documents_name_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
