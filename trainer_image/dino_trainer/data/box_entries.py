@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_json import is_int
-from dino_trainer.data.flaws import Entry, Flaw, Note, lacking
+from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 
 # Of a box's numbers, in pixels: nothing real is larger.
 _FARTHEST = 1e15
@@ -54,7 +54,7 @@ def read_boxes(items: list[Any], known: Known, path: Path, note: Note) -> NDArra
 
 def _box_flaw(item: Any, known: Known, path: Path, where: str) -> Flaw | None:
     def wrong(field: str, need: str, want: str) -> Flaw:
-        return lacking("box-entry", Entry(path, where, item), field, need, want)
+        return lacking("box-entry", WrittenEntry(path, where, item), field, need, want)
 
     if not isinstance(item, dict):
         return wrong("", "image_id, category_id and bbox", "")
@@ -79,7 +79,9 @@ def _box_flaw(item: Any, known: Known, path: Path, where: str) -> Flaw | None:
         return wrong("area", "a number as area", "a number")
     if _flag(item.get("iscrowd")) is None:
         need = "an iscrowd of 0 or 1"
-        return lacking("crowd-unreadable", Entry(path, where, item), "iscrowd", need, "0 or 1")
+        return lacking(
+            "crowd-unreadable", WrittenEntry(path, where, item), "iscrowd", need, "0 or 1"
+        )
     return None
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dino_trainer.data.box_entries import Known, read_boxes
 from dino_trainer.data.class_ids import beyond, in_words
 from dino_trainer.data.coco_json import is_int, list_in, read_json
-from dino_trainer.data.flaws import Entry, Flaw, Note, lacking
+from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_entries import is_unsized, read_images
 from dino_trainer.data.image_store import ImageStore, Unseen
 from dino_trainer.data.measured import short_names
@@ -126,11 +126,13 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
         where = f"categories[{i}]"
         if not isinstance(item, dict) or not is_int(item.get("id")) or item["id"] < 0:
             want = "an integer of 0 or more"
-            entry = Entry(path, where, item)
+            entry = WrittenEntry(path, where, item)
             note(lacking("category-entry", entry, "id", "an id of 0 or more", want))
             continue
         if not isinstance(item.get("name"), str):
-            flaw = lacking("category-entry", Entry(path, where, item), "name", "a name", "text")
+            flaw = lacking(
+                "category-entry", WrittenEntry(path, where, item), "name", "a name", "text"
+            )
             note(replace(flaw, id=item["id"]))
             item = {**item, "name": ""}
         if item["id"] in classes:

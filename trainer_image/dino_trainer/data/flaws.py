@@ -42,7 +42,7 @@ def refuse(flaw: Flaw) -> NoReturn:
     raise invalid_dataset(flaw.message, data_rule(flaw.rule).remedy)
 
 
-class Entry(NamedTuple):
+class WrittenEntry(NamedTuple):
     """An entry of a file as it is written. where: `annotations[3]`."""
 
     path: Path
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     item: Any
 
 
-def lacking(rule: str, entry: Entry, field: str, need: str, want: str = "") -> Flaw:
+def lacking(rule: str, entry: WrittenEntry, field: str, need: str, want: str = "") -> Flaw:
     """An entry whose field is missing, or is not what is needed there. want: `need` in short."""
     said, kind = _fault(entry.item, field, want or need)
     what = f"{entry.path}: {entry.where} is {_json(entry.item, 120)}, which lacks {need}: {said}."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_json import is_int
-from dino_trainer.data.flaws import Entry, Flaw, Note, lacking
+from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_store import ImageStore
 from dino_trainer.data.measured import Unmeasured, size_of
 from dino_trainer.data.measured import named as named_by_address
@@ -76,11 +76,11 @@ def _size(
     field = "height" if _is_size(width) else "width"
     need = "width and height in pixels"
     want = "a whole number of pixels"
-    return lacking("image-size-absent", Entry(path, where, item), field, need, want)
+    return lacking("image-size-absent", WrittenEntry(path, where, item), field, need, want)
 
 
 def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw | None:
-    entry = Entry(path, where, item)
+    entry = WrittenEntry(path, where, item)
     if not isinstance(item, dict) or not is_int(item.get("id")):
         return lacking("image-entry", entry, "id", "an integer id", "an integer")
     name = item.get("file_name")
