@@ -49,7 +49,10 @@ class EvaluationTask:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """found: detections above the threshold, of all classes. scored, truth: those that count."""
+    """What an evaluation found, and what it is worth.
+
+    found: detections above the threshold, of all classes. scored, truth: those that count.
+    """
 
     metrics: Metrics
     lines: list[str]

@@ -21,7 +21,10 @@ _POLL_SECONDS = 0.25
 
 
 class Lock:
-    """path: the file. what: named to who waits. say: hears of waiting, and may raise to end it."""
+    """A lock that is a file, and is taken over from a process that is gone.
+
+    path: the file. what: named to who waits. say: hears of waiting, and may raise to end it.
+    """
 
     def __init__(self, path: Path, what: str, say: Say) -> None:
         self.path = path

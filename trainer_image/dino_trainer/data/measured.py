@@ -15,7 +15,10 @@ from dino_trainer.data.image_store import ImageStore
 
 
 class Unmeasured(NamedTuple):
-    """rule: the id of that which an image breaks. why: in a few words, "" where it is missing."""
+    """An image that tells no size.
+
+    rule: the id of that which it breaks. why: in a few words, "" where it is missing.
+    """
 
     rule: str
     why: str = ""

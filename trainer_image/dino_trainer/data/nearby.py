@@ -29,7 +29,10 @@ _UNFOUND = "Put the images into the image folder, and write their names relative
 
 @dataclass(frozen=True)
 class Hint:
-    """cause: the same of all names that are wrong in this way. remedy: with one of them."""
+    """Why a file is not found by its name.
+
+    cause: the same of all names that are wrong in this way. remedy: with one of them.
+    """
 
     cause: str
     remedy: str

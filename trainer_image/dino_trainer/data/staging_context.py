@@ -15,7 +15,10 @@ from dino_trainer.storage.store import Entry, Say, Store
 
 @dataclass(frozen=True)
 class Work:
-    """stop: when set, the copying ends with Preempted."""
+    """Where one staging keeps its files, and who hears of it.
+
+    stop: when set, the copying ends with Preempted.
+    """
 
     cache: Cache
     say: Say

@@ -17,7 +17,10 @@ _SOURCES = ("test_data_sources", "quant_calibration_data_sources")
 
 @dataclass(frozen=True)
 class Limits:
-    """max_loss: of mAP. least_matched: the share of detections that must be found again, or any."""
+    """How far an engine may be from its ONNX file.
+
+    max_loss: of mAP. least_matched: the share of detections that must be found again, or any.
+    """
 
     max_loss: float
     least_matched: float | None

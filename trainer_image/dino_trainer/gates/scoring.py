@@ -14,8 +14,11 @@ from dino_trainer.scoring.detection import MOST_DETECTIONS
 
 @dataclass(frozen=True)
 class Scoring:
-    """class_ids: the categories that count, all if None. max_detections: of a class, in an image,
-    the best ones."""
+    """Which detections of both models count.
+
+    class_ids: the categories that do, all if None. max_detections: of a class, in an image, the
+    best ones.
+    """
 
     class_ids: list[int] | None = None
     max_detections: int = MOST_DETECTIONS

@@ -106,7 +106,10 @@ class Writer:
 
 @dataclass(frozen=True)
 class Drawn:
-    """content: the file. small: a JPEG for the report, empty where it is not shown."""
+    """A picture with its boxes.
+
+    content: the file. small: a JPEG for the report, empty where it is not shown.
+    """
 
     content: bytes
     small: bytes

@@ -64,7 +64,10 @@ _MORE = {
 
 @dataclass(frozen=True)
 class FileKind:
-    """reader: who can read it; empty for what is no checkpoint. what, remedy: sentence's parts."""
+    """What a file is.
+
+    reader: who can read it; empty for what is no checkpoint. what, remedy: parts of a sentence.
+    """
 
     reader: Reader
     what: str = ""

@@ -117,7 +117,10 @@ def among_best(found: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """found, truth: int64[p], places. overlaps: float64[p], IoU; with a crowd, the share in it."""
+    """Pairs of a detection and a true box that may match.
+
+    found, truth: int64[p], places. overlaps: float64[p], IoU; with a crowd, the share in it.
+    """
 
     found: NDArray[np.int64]
     truth: NDArray[np.int64]

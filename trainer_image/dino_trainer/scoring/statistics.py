@@ -80,8 +80,9 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Statistics:
-    """best: the threshold for all classes together with the largest F1 (of all boxes, not a mean).
+    """All numbers of an evaluation but COCO's twelve.
 
+    best: the threshold for all classes together with the largest F1 (of all boxes, not a mean).
     threshold: what `used`, `confusion`, `verdict` and `mistakes` are about: the given one, or best.
     curves: float64[t, r], the mean of the classes. f1: F1 at THRESHOLDS of all classes together.
     confusion: int64[c + 1, c + 1], true by found, background last.

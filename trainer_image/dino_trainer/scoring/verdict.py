@@ -30,7 +30,11 @@ class DetectionKind(IntEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """kinds: int64[n], a Kind each. partners: int64[n], true boxes, or NOBODY. missed: bool[m]."""
+    """What each detection is, and which true boxes nobody found.
+
+    kinds: int64[n], a DetectionKind each. partners: int64[n], true boxes, or NOBODY. missed:
+    bool[m].
+    """
 
     kinds: NDArray[np.int64]
     partners: NDArray[np.int64]

@@ -16,7 +16,10 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Gpu:
-    """name: as the driver says. capability: such as 9.0. memory: bytes. driver, cuda: versions."""
+    """A GPU as an engine is bound to it.
+
+    name: as the driver says. capability: such as 9.0. memory: bytes. driver, cuda: versions.
+    """
 
     device: torch.device
     name: str
