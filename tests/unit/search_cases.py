@@ -38,6 +38,10 @@ def among(path: str, *choices: Any, **more: Any) -> dict[str, Any]:
     return {"path": path, "choices": list(choices)} | more
 
 
+# 8 x 12 + 4 x 6 + 2 x 3 + 1 x 2 tokens.
+SMALL_IMAGES = experiment(dataset={"augmentation": {"fixed_size": [64, 96]}})
+ROUNDED = ("resnet_50", "timm/convnext_tiny")
+
 EMPTY = {
     "train": {"optim": {"lr": 1e-4, "lr_backbone": 1e-5, "weight_decay": 1e-4}},
     "model": {"backbone": "resnet_50", "num_queries": 300, "dropout_ratio": 0.0},
@@ -193,6 +197,27 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
             template={"numClasses": 4, "experiment": {"model": {"num_select": 300}}},
         ),
     ),
+    "more queries than images of one size have tokens": (
+        "value-refused",
+        "num_queries 180 is more than the 128 tokens that images have by dataset",
+        spec([over("model.num_queries", 50, 200, step=65)], **SMALL_IMAGES),
+    ),
+    "a choice of more than one backbone has tokens for": (
+        "value-refused",
+        "num_queries 128 is more than the 113 tokens",
+        spec(
+            [among("model.num_queries", 100, 128), among("model.backbone", *ROUNDED)],
+            **experiment(dataset={"augmentation": {"fixed_size": [65, 95]}}),
+        ),
+    ),
+    "more queries than jittered images have tokens": (
+        "value-refused",
+        "85 tokens that images have by dataset.augmentation.fixed_random_crop",
+        spec(
+            [over("model.num_queries", 50, 100)],
+            **experiment(dataset={"augmentation": {"fixed_random_crop": 64}}),
+        ),
+    ),
     "validations after the end": (
         "value-refused",
         "must not exceed num_epochs",
@@ -291,6 +316,10 @@ FINE: dict[str, DinoAutoMLSpec] = {
     "the defaults": spec(),
     "a conditional": spec([OPTIMIZER, MOMENTUM | {"when": SGD}]),
     "momentum with SGD set": spec([MOMENTUM], **experiment(train={"optim": {"optimizer": "SGD"}})),
+    "as many queries as tokens": spec([over("model.num_queries", 50, 128)], **SMALL_IMAGES),
+    "steps that end below the tokens": spec(
+        [over("model.num_queries", 50, 179, step=65)], **SMALL_IMAGES
+    ),
     "widths in steps": spec([over("model.hidden_dim", 128, 512, step=32)]),
     "epochs and what must fit in them": spec(
         [over("train.num_epochs", 5, 20), over("train.validation_interval", 1, 20)]

@@ -26,6 +26,7 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError
+from dino_trainer.export.input_size import input_size
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.gates import onnx_gate
 from dino_trainer.gates.compare import matched, random_batch
@@ -329,22 +330,28 @@ def test_export_onnx_file_never_overwrites(made: Made) -> None:
 )
 def test_the_input_has_the_asked_size_or_the_trained_one(made: Made, overrides, size) -> None:
     spec = spec_of(made.folder, *overrides)
-    assert export.input_size(spec, made.torch().info.spec) == size
-    assert export.input_size(spec_of(made.folder), spec_of(made.folder)) == (640, 640)
+    assert input_size(spec, made.torch().info.spec) == size
+    assert input_size(spec_of(made.folder), spec_of(made.folder)) == (640, 640)
 
 
 def test_the_gate_takes_real_pictures_where_it_can(made: Made, tmp_path: Path) -> None:
-    context, trained = context_of(made.spec, Recorder()), made.torch().info.spec
+    context, info = context_of(made.spec, Recorder()), made.torch().info
+    trained = info.spec
     images, boxes = (made.folder / "val" / name for name in ("images", "annotations.json"))
     source = f"[{{image_dir: {images}, json_file: {boxes}}}]"
     given = spec_of(made.folder, f"dataset.test_data_sources={source}")
-    assert "all 6 images of dataset.test_data" in onnx_gate.pictures(given, trained, context).said
+    assert "all 6 images of dataset.test_data" in onnx_gate.pictures(given, info, context).said
     gone = trained.dataset.val_data_sources[0].model_copy(update={"json_file": "/gone.json"})
     data = trained.dataset.model_copy(update={"val_data_sources": [gone]})
-    moved = trained.model_copy(update={"dataset": data})
+    moved = replace(info, spec=trained.model_copy(update={"dataset": data}))
     assert "the training's train_data_sources" in onnx_gate.pictures(made.spec, moved, context).said
+    other = replace(moved, class_names=("", "green", "", "blue"))
+    assert "has other classes than the training's data" in (
+        onnx_gate.pictures(made.spec, other, context).said
+    ), "it may have been annotated anew; that is no reason not to export"
     data = data.model_copy(update={"train_data_sources": None})
-    none = onnx_gate.pictures(made.spec, moved.model_copy(update={"dataset": data}), context)
+    bare = replace(info, spec=trained.model_copy(update={"dataset": data}))
+    none = onnx_gate.pictures(made.spec, bare, context)
     assert none.dataset is None
     assert "There is no file /gone.json" in none.said
 

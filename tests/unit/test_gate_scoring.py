@@ -177,6 +177,33 @@ def test_a_class_that_the_data_lacks_is_refused_as_by_evaluate(lab: Lab) -> None
     assert why.value.reason == "InvalidSpec"
 
 
+CALIBRATION = "quant_calibration_data_sources"
+SCORED = [
+    *((action, "test_data_sources") for action in GATES),
+    *((action, CALIBRATION) for action in (Action.QUANTIZE, Action.GEN_TRT_ENGINE)),
+]
+
+
+@pytest.mark.parametrize(("lab", "key"), SCORED, indirect=["lab"])
+def test_other_classes_than_the_models_are_refused(key: str, lab: Lab) -> None:
+    """A score of boxes by the wrong names is a number all the same."""
+    given = ["dataset.test_data_sources=null"] if key == CALIBRATION else []
+    path = lab.folder / "data" / "annotations.json"
+    document = json.loads(path.read_text())
+    document["categories"] = [{"id": 1, "name": "blue"}, {"id": 3, "name": "red"}]
+    path.write_text(json.dumps(document))
+    with pytest.raises(TrainerError, match="has other classes than the") as why:
+        lab.run(*given)
+    assert why.value.reason == "InvalidDataset"
+    called = "calibration data" if key == CALIBRATION else "test data"
+    assert f"category 1 is 'blue' in the {called} and 'red' in the model" in why.value.message
+    assert f"The model has 1 (red), 3 (blue); the {called} 1 (blue), 3 (red)." in why.value.message
+    document["categories"].append({"id": 7, "name": "green"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(TrainerError, match=rf"{called} has 7 \(green\), and .* below 4 only"):
+        lab.run(*given)
+
+
 @pytest.mark.parametrize("action", GATES)
 def test_the_key_is_read_by_the_actions_with_a_gate(action: Action) -> None:
     """It alone of the section: the rest has no effect, which is said."""

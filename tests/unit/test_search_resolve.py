@@ -161,6 +161,26 @@ def test_queries_start_above_what_is_kept() -> None:
     assert lows == {None: 350, 2: 200, 4: 100}
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "high"),
+    [
+        ({}, 900),
+        ({"fixed_size": [256, 256]}, 900),
+        ({"fixed_size": [160, 160]}, 500),
+        ({"fixed_size": [64, 96]}, None),
+        ({"fixed_random_crop": 96}, 150),
+        ({"fixed_size": ["a"]}, 900),
+    ],
+)
+def test_queries_end_where_images_have_no_more_tokens(
+    augmentation: dict[str, object], high: int | None
+) -> None:
+    """Trials beyond it fail by their first batch, on a GPU."""
+    found = default_space({"dataset": {"augmentation": augmentation}})
+    highs = [one.max for one in found if one.path == "model.num_queries"]
+    assert highs == ([] if high is None else [high])
+
+
 def test_a_grid_counts_what_counts() -> None:
     """Momentum is no dimension where AdamW is drawn; the defaults are trial 0."""
     optimizer = {"path": "train.optim.optimizer", "choices": ["AdamW", "SGD"]}

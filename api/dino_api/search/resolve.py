@@ -22,6 +22,7 @@ from dino_api.search.checks.algorithm import (
 from dino_api.search.checks.conditions import check_names
 from dino_api.search.checks.effect import check_effect
 from dino_api.search.checks.parameter import check_parameter
+from dino_api.search.checks.queries import check_queries
 from dino_api.search.space import default_space
 from dino_api.search.template import (
     check_experiment,
@@ -130,8 +131,9 @@ def _check_space(
         at = {path: f"{SEARCH}[{index}]" for index, path in enumerate(by_path)}
         problems += check_effect(by_path, experiment, at)
         problems += check_algorithm(spec, space, trials)
-        epochs = ExperimentSpec.model_validate(experiment).train.num_epochs
-        problems += [] if EPOCHS in by_path else check_pruning(spec, epochs)
+        trained = ExperimentSpec.model_validate(experiment)
+        problems += check_queries(by_path, trained, at)
+        problems += [] if EPOCHS in by_path else check_pruning(spec, trained.train.num_epochs)
     return [*by_template, *problems]
 
 

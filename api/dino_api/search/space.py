@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from dino_api import tokens
 from dino_api.actions import ACTIONS
 from dino_api.base import note_of
 from dino_api.experiment.paths import field_at, is_set, known_paths, value_at
@@ -35,6 +36,7 @@ DEFAULT_BACKBONES = (
     "gc_vit_tiny",
     "efficientvit_b3",
 )
+_LEVELS = "model.return_interm_indices"
 _QUERIES, _QUERY_STEP = (100, 900), 50
 _DEFAULTS: tuple[dict[str, Any], ...] = (
     {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"},
@@ -109,8 +111,9 @@ def default_space(
     logarithm, from a twentieth to twice or three times the default: drawn uniformly from 0 to 1, as
     TAO does, one rate in 500 trains at all (reference: TAO AutoML 0.1.0, brain/bayesian.py).
     num_queries starts at 100, as fewer candidates than objects cap the recall, and where the
-    experiment sets num_select, above what that needs. Dropout above 0.3 underfits. Backbones are of
-    one cost, and are left out where the experiment names weights, which fit one network.
+    experiment sets num_select, above what that needs; it ends where images of one size have no more
+    tokens. Dropout above 0.3 underfits. Backbones are of one cost, and are left out where the
+    experiment names weights, which fit one network.
     """
     return tuple(
         SearchParameter.model_validate(one)
@@ -133,18 +136,43 @@ def _fitted(
         unread = is_vit(str(value_at(experiment, "model.backbone")))
         return None if frozen or unread else default
     if path == "model.num_queries":
-        return _queries(default, value_at(experiment, "model.num_select"), num_classes or 1)
+        return _queries(default, experiment, num_classes or 1)
     return default
 
 
 _WEIGHTS = ("model.pretrained_backbone_path", "train.pretrained_model_path")
 
 
-def _queries(default: dict[str, Any], select: Any, classes: int) -> dict[str, Any] | None:
-    """num_select must stay below num_queries x classes, over the whole range."""
-    if not isinstance(select, int):
-        return default
+def _queries(
+    default: dict[str, Any], experiment: Mapping[str, Any], classes: int
+) -> dict[str, Any] | None:
+    """num_select must stay below num_queries x classes, over the whole range, and there are no more
+    queries than tokens where all images have one size."""
     low, high = _QUERIES
-    while low <= high and select >= low * classes:
+    select = value_at(experiment, "model.num_select")
+    while isinstance(select, int) and low <= high and select >= low * classes:
         low += _QUERY_STEP
-    return default | {"min": low} if low < high else None
+    most = _fewest_tokens(experiment)
+    while most is not None and high > most:
+        high -= _QUERY_STEP
+    return default | {"min": low, "max": high} if low < high else None
+
+
+def _fewest_tokens(experiment: Mapping[str, Any]) -> int | None:
+    """Of images of the one size that the experiment asks for; None where they differ, or where what
+    it says is refused anyway."""
+    augmentation = value_at(experiment, "dataset.augmentation") or {}
+    jitter = augmentation.get("fixed_random_crop")
+    size = augmentation.get("fixed_size") or [jitter, jitter]
+    levels = value_at(experiment, _LEVELS) or field_at(_LEVELS).get_default(
+        call_default_factory=True
+    )
+    if not (_are_whole(size) and _are_whole(levels) and len(size) == 2 and levels[0] in range(4)):
+        return None
+    given = value_at(experiment, "model.backbone")
+    names = [str(given)] if given else DEFAULT_BACKBONES
+    return min(tokens.count(name, levels, *size) for name in names)
+
+
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(type(one) is int and one >= 0 for one in values)

@@ -17,6 +17,7 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.export.input_size import input_size
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.gates import onnx_gate
 from dino_trainer.gates.compare import Pictures, compare
@@ -32,7 +33,6 @@ from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
-SIDE = 640  # TAO's default
 _MADE = f"{ONNX_FILE}.unchecked"
 
 
@@ -48,8 +48,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     refuse_existing("export.onnx_file", spec.export.onnx_file, ".onnx")
     reference = _reference(spec, context)
     path = context.output.dir / _MADE
-    shown = onnx_gate.pictures(spec, reference.info.spec, context)
-    scored = scoring(spec, shown.dataset, context)
+    shown = onnx_gate.pictures(spec, reference.info, context)
+    scored = scoring(spec, reference.info, shown.dataset, context)
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
@@ -87,24 +87,6 @@ def _reference(spec: ExperimentSpec, context: RunContext) -> TorchDetector:
         file=own.file.model_copy(update={"precision": "fp32"}),
     )
     return TorchDetector(opened.model, info)
-
-
-def input_size(spec: ExperimentSpec, trained: ExperimentSpec) -> tuple[int, int]:
-    """Height and width of the input: the section's, else the training's fixed size, else 640.
-
-    Raises:
-        TrainerError: InvalidSpec where only one of the two is set.
-    """
-    asked = spec.export.input_height, spec.export.input_width
-    if asked[0] is not None and asked[1] is not None:
-        return asked[0], asked[1]
-    if asked != (None, None):
-        raise invalid_spec(
-            "Of export.input_width and export.input_height only one is set.",
-            "Set both, or leave both out.",
-        )
-    fixed = spec.dataset.augmentation.fixed_size or trained.dataset.augmentation.fixed_size
-    return (fixed[0], fixed[1]) if fixed else (SIDE, SIDE)
 
 
 def _write(

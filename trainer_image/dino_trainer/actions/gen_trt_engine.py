@@ -71,7 +71,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     shown = engine_gate.pictures(
         spec, context
     )  # a build takes minutes: what is missing is said before
-    scored = scoring(spec, shown.dataset, context)
+    scored = scoring(spec, reference.info, shown.dataset, context)
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
         f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."

@@ -132,8 +132,8 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
         )
     reference = open_model(uri, spec, context)
     assert isinstance(reference, TorchDetector)
-    shown = pictures(spec, reference.info.spec, context)
-    scored = scoring(spec, shown.dataset, context)
+    shown = pictures(spec, reference.info, context)
+    scored = scoring(spec, reference.info, shown.dataset, context)
     done = weight_only.quantize_weights(reference, path, spec.quantize.skip_names)
     file = file_at(path, context.output.uri(QUANTIZED_WEIGHTS))
     sizes = human_bytes(file.bytes or 0), human_bytes(reference.info.file.bytes or 0)
@@ -175,7 +175,7 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
         context.reporter.event(warning)
     config = config_for(reference.info, spec, spec.quantize)
     shown = _tested(calibration, spec, context)
-    scored = scoring(spec, shown.dataset, context)
+    scored = scoring(spec, reference.info, shown.dataset, context)
     return QuantizationTask(reference, config, calibration, shown, scored)
 
 

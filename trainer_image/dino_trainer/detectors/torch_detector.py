@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from dino_api.experiment import ExperimentSpec
@@ -28,6 +27,7 @@ from dino_trainer.model.weights import PACKED, our_name
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import ModelInfo, check_structure
 from dino_trainer.model_files.int8_weights import read_int8_weights
+from dino_trainer.model_files.outline import own_spec, with_classes
 
 _HEAD = "decoder.class_head.0.bias"
 
@@ -85,7 +85,7 @@ def open_checkpoint(
             keys that `spec` sets, or does not fit.
     """
     content, state = _read(path, file.uri)
-    own, names = _own(content, file.uri) or _foreign(state, spec, file.uri)
+    own, names = own_spec(content, file.uri) if content else _foreign(state, spec, file.uri)
     model_spec = own.model.model_copy(update=_set(spec.model, "num_select"))
     own = own.model_copy(update={"model": model_spec})
     precision = INT8 if PACKED in content else own.train.precision
@@ -131,24 +131,6 @@ def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]
         ) from error
 
 
-def _own(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tuple[str, ...]] | None:
-    if not content:
-        return None
-    # What other actions were told then is nothing to this one.
-    kept = {name: content["spec"].get(name) or {} for name in ("model", "dataset", "train")}
-    try:
-        spec = ExperimentSpec.model_validate(kept)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise invalid_spec(
-            f"{uri} was made by another release: its {key} cannot be read ({first['msg']}).",
-            "Use it with the release that made it, or train again.",
-        ) from error
-    names = tuple(content["class_names"])
-    return _with_classes(spec, len(names)), names
-
-
 def _foreign(
     state: Mapping[str, Tensor], spec: ExperimentSpec, uri: str
 ) -> tuple[ExperimentSpec, tuple[str, ...]]:
@@ -160,9 +142,4 @@ def _foreign(
             "Name a .pth file of a DINO detector, of this project, of TAO, or a published one.",
         )
     count = len(heads[0])
-    return _with_classes(spec, count), ("",) * count
-
-
-def _with_classes(spec: ExperimentSpec, count: int) -> ExperimentSpec:
-    dataset = spec.dataset.model_copy(update={"num_classes": count})
-    return spec.model_copy(update={"dataset": dataset})
+    return with_classes(spec, count), ("",) * count

@@ -13,7 +13,9 @@ from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
+from dino_trainer.scoring.classes import check_classes
 
 # float32 against float32: anything beyond is not rounding.
 MAX_LOSS, LEAST_MATCHED = 0.0005, 0.99
@@ -29,11 +31,11 @@ _NOT_REACHED = {
 }
 
 
-def pictures(spec: ExperimentSpec, trained: ExperimentSpec, context: RunContext) -> Pictures:
+def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pictures:
     """Real pictures if there are any.
 
     All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
-    checkpoint's own spec, ``trained``, names; else random ones.
+    checkpoint's own spec names, if it still has the classes of ``info``; else random ones.
 
     Raises:
         TrainerError: those of reading `test_data_sources`, which the user has asked for.
@@ -43,15 +45,16 @@ def pictures(spec: ExperimentSpec, trained: ExperimentSpec, context: RunContext)
         return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
     why = "the checkpoint names no data"
     for key in ("val_data_sources", "train_data_sources"):
-        sources: Sequence[DataSource] | None = getattr(trained.dataset, key)
+        sources: Sequence[DataSource] | None = getattr(info.spec.dataset, key)
         if not sources:
             continue
         try:
             dataset = _some(read_split(sources, key, context))
+            check_classes(info, dataset, "training's data")
         except TrainerError as error:
             if error.reason not in _NOT_REACHED:
                 raise
-            why = f"the data of its training cannot be read ({error.message})"
+            why = f"the data of its training cannot be used ({error.message})"
             continue
         return Pictures(dataset, f"{len(dataset.images)} images of the training's {key}")
     return Pictures(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.classes import scored_classes
+from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import MOST_DETECTIONS
 
 
@@ -24,21 +25,31 @@ class Scoring:
     max_detections: int = MOST_DETECTIONS
 
 
-def scoring(spec: ExperimentSpec, dataset: CocoDataset | None, context: RunContext) -> Scoring:
+def scoring(
+    spec: ExperimentSpec, info: ModelInfo, dataset: CocoDataset | None, context: RunContext
+) -> Scoring:
     """That of the spec, for these images; boxes that are not counted so are said.
 
-    dataset: None for random pictures, which have no boxes.
+    info: of the model that another is made from. dataset: None for random pictures, which have no
+    boxes.
 
     Raises:
         TrainerError: InvalidSpec for a class in dataset.eval_class_ids that the data does not
-            have; InvalidDataset where it has no box of those classes.
+            have; InvalidDataset where it has no box of those classes, or other classes than the
+            model.
     """
     asked, most = spec.dataset.eval_class_ids, spec.evaluate.max_detections
     if dataset is not None and (asked or _has_boxes(dataset)):
+        warnings = check_classes(info, dataset, _called(spec))
         classes = None if asked is None else list(scored_classes(asked, dataset))
-        for text in check_scored(dataset, classes, most, "evaluate.max_detections"):
+        warnings += check_scored(dataset, classes, most, "evaluate.max_detections")
+        for text in warnings:
             context.reporter.event(f"Warning: {text}")
     return Scoring(asked, most)
+
+
+def _called(spec: ExperimentSpec) -> str:
+    return "test data" if spec.dataset.test_data_sources else "calibration data"
 
 
 def _has_boxes(dataset: CocoDataset) -> bool:

@@ -17,6 +17,8 @@ from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
+# An engine is described by a file beside it, of its name and this.
+BESIDE_ENGINE = ".json"
 # What is named for a model and holds none that could be read here.
 _OTHERS = {
     ".etlt": "an encrypted export of TAO: name the .pth or .onnx of the same training",

@@ -16,6 +16,7 @@ from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.pictures import Picture
 from dino_trainer.data.stage import data_root
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
     check_detections,
@@ -24,7 +25,13 @@ from dino_trainer.preflight.annotations import (
 from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.model_data import check_given, check_pictures
+from dino_trainer.preflight.given_model import given_model
+from dino_trainer.preflight.model_data import (
+    check_classes,
+    check_given,
+    check_names,
+    check_pictures,
+)
 from dino_trainer.preflight.sources import Split, read_split
 from dino_trainer.preflight.splits import (
     check_contents,
@@ -76,8 +83,9 @@ def check(
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
     check_splits(splits, findings)
-    _check_annotations(spec, action, splits, findings)
-    check_tokens(spec, action, splits, findings)
+    model = given_model(spec, action)
+    _check_annotations(spec, action, splits, model, findings)
+    check_tokens(spec, action, splits, model, findings)
     if any(findings.has(rule) for rule in WHOLE_FILE):
         say("No image was looked at: annotations come first that are to be written anew.")
     else:
@@ -85,22 +93,30 @@ def check(
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
     if Data.INFERENCE in ACTIONS[action].reads and infer:
-        pictures = check_pictures(infer, spec.dataset.num_classes, into, findings, say, stop)
-        check_tokens_of_pictures(spec, pictures, findings)
+        count = model.num_classes if model else spec.dataset.num_classes
+        pictures = check_pictures(infer, count, into, findings, say, stop)
+        check_tokens_of_pictures(spec, pictures, model, findings)
     classes = _num_classes(spec, splits, findings)
     return Checked(action, splits, findings, classes, len(pictures))
 
 
 def _check_annotations(
-    spec: ExperimentSpec, action: Action, splits: Sequence[Split], findings: Findings
+    spec: ExperimentSpec,
+    action: Action,
+    splits: Sequence[Split],
+    model: ModelInfo | None,
+    findings: Findings,
 ) -> None:
     """All that the action asks of them."""
     if action in TRAINS:
         train, validation = splits[0], splits[1] if len(splits) > 1 else None
         check_boxes_per_image(train, spec.model.num_queries, findings)
         check_training(spec, train, validation, findings)
+        if model:  # the teacher
+            check_classes([train], model, None, findings)
+            check_names(train, model, findings)
     else:
-        check_given(spec, splits, findings)
+        check_given(spec, splits, model, findings)
     facts = ACTIONS[action]
     if splits and (facts.scores or facts.also_reads):
         check_eval_ids(spec, splits, findings)

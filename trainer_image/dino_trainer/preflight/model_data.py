@@ -12,30 +12,63 @@ from dino_api.names import FailureReason
 from dino_trainer.data.pictures import Picture, find_pictures
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.findings import SENTENCES, Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.preflight.sources import Split
+from dino_trainer.scoring.classes import both_lists, listed, named_classes, otherwise_named
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say
 from dino_trainer.storage.uris import split
 
 # Fewer images than these miss what is rare, and ranges come out too small.
 ENOUGH = 32
+_LISTED = 5
 
 
-def check_given(spec: ExperimentSpec, splits: Sequence[Split], findings: Findings) -> None:
-    """Categories that the model does not have, and calibration with hardly any images."""
-    classes = spec.dataset.num_classes
+def check_given(
+    spec: ExperimentSpec, splits: Sequence[Split], model: ModelInfo | None, findings: Findings
+) -> None:
+    """Categories that the model does not have, and calibration with hardly any images.
+
+    model: what its file says, where that could be read.
+    """
+    check_classes(splits, model, spec.dataset.num_classes, findings)
+    if model and splits:
+        check_names(splits[-1], model, findings)
     for one in splits:
-        if classes is not None:
-            unknown = (
-                f"{one.name} {id} {name!r} (the model has {classes} classes)"
-                for id, name in sorted(one.categories.items())
-                if id >= classes
-            )
-            findings.add_all("class-unknown", unknown, At(one.name))
         if one.name == "calibration" and one.listed < ENOUGH:
             findings.add("calibration-few", str(one.images), at=At(one.name))
+
+
+def check_classes(
+    splits: Sequence[Split], model: ModelInfo | None, classes: int | None, findings: Findings
+) -> None:
+    """Categories beyond those of the model. classes: how many it has, if its file does not say."""
+    has = f": {listed(named, _LISTED)}" if model and (named := named_classes(model)) else ""
+    count = model.num_classes if model else classes
+    for one in splits if count is not None else ():
+        unknown = (
+            f"{one.name} {id} {name!r} (the model has {count} classes{has})"
+            for id, name in sorted(one.categories.items())
+            if id >= count
+        )
+        findings.add_all("class-unknown", unknown, At(one.name))
+
+
+def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
+    """Of the split whose score counts, or that is learned from: elsewhere names say nothing."""
+    if other := otherwise_named(model, scored.categories):
+        first = other[0]
+        text = (
+            f"{first} is {scored.categories[first]!r} in {scored.name} and "
+            f"{model.class_names[first]!r} in the model. "
+            f"{both_lists(model, scored.categories, f'{scored.name} data')}"
+        )
+        at = At(scored.name)
+        findings.add(
+            "class-names-differ", text, len(other), shown=len(other), longest=SENTENCES, at=at
+        )
 
 
 def check_pictures(

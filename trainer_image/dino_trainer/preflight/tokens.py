@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_api.actions import ACTIONS
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
-from dino_api.formats import format_of
 from dino_api.names import TRAINS, Action
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.sizes import PlannedSizes, by_size
 from dino_trainer.data.transforms import draw_eval
+from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.given_model import Looker, lookers, looks_at_images
+from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Split
 from dino_trainer.preflight.splits import images_per_step
 from dino_trainer.spec.sections import section_of
@@ -29,6 +30,7 @@ from dino_trainer.token_count import level_shapes, token_counts, too_few
 
 RULE = "queries-over-tokens"
 _AUGMENT = "dataset.augmentation"
+_EXPORTED = "the export, whose input_height and input_width are left out"
 # Sizes that are drawn at most, about 10 µs each.
 _DRAWN = 50_000
 _LONGEST = 300
@@ -42,41 +44,68 @@ class _Batches(NamedTuple):
 
 
 def check_tokens(
-    spec: ExperimentSpec, action: Action, splits: Sequence[Split], findings: Findings
+    spec: ExperimentSpec,
+    action: Action,
+    splits: Sequence[Split],
+    model: ModelInfo | None,
+    findings: Findings,
 ) -> None:
-    """All sizes that an action makes of its images; of a model that exists, where it is known."""
-    if action not in TRAINS and not _is_known(spec, action):
-        return
-    if fixed := _fixed(spec, action):
-        _tell_fixed(spec, *fixed, findings)
-    elif action in TRAINS:
-        jitter = spec.dataset.augmentation.fixed_random_crop is not None
-        key = f"{_AUGMENT}.{'fixed_random_crop' if jitter else 'scales'}"
-        _tell(spec, splits[0], _trained(spec, splits[0]), key, findings)
-        _tell_scored(spec, splits[-1:], spec.dataset.batch_size, findings)
-    elif ACTIONS[action].scores:
-        _tell_scored(spec, splits, _batch(spec, action), findings)
+    """All sizes that an action makes of its images, for each model that sees them.
+
+    model: that the action goes on from, where its file says what it is.
+    """
+    for place, looker in enumerate(lookers(spec, action, model)):
+        seen = looker.spec
+        if fixed := _fixed(seen, action):
+            _tell_fixed(looker, *fixed, findings)
+        elif action in TRAINS:
+            jitter = seen.dataset.augmentation.fixed_random_crop is not None
+            key = f"{_AUGMENT}.{'fixed_random_crop' if jitter else 'scales'}"
+            _tell(looker, splits[0], _trained(seen, splits[0]), key, findings)
+            if place == 0:  # a teacher validates nothing
+                _tell_scored(looker, splits[-1:], seen.dataset.batch_size, findings)
+        elif looks_at_images(seen, action):
+            _tell_scored(looker, splits[-1:], _batch(seen, action), findings)
 
 
 def check_tokens_of_pictures(
-    spec: ExperimentSpec, pictures: Sequence[ImageFile], findings: Findings
+    spec: ExperimentSpec,
+    pictures: Sequence[ImageFile],
+    model: ModelInfo | None,
+    findings: Findings,
 ) -> None:
     """The same of an inference. Files are opened only where their sizes matter."""
-    config = spec.dataset.augmentation
-    known = _is_known(spec, Action.INFERENCE) and not _fixed(spec, Action.INFERENCE)
-    canvas = eval_canvas(config)
-    if not (known and pictures) or _is_filled(spec, canvas):
-        return
-    sizes = np.array([_size(picture) for picture in pictures])
-    batch = _batch(spec, Action.INFERENCE)
-    found = _cut(canvas, _drawn(config, sizes), np.arange(len(pictures)), batch)
-    if few := _few(spec, found):
+    for looker in lookers(spec, Action.INFERENCE, model):
+        seen = looker.spec
+        canvas = eval_canvas(seen.dataset.augmentation)
+        if pictures and not _fixed(seen, Action.INFERENCE) and not _is_filled(seen, canvas):
+            _tell_pictures(looker, canvas, pictures, findings)
+
+
+def _tell_pictures(
+    looker: Looker, canvas: Canvas, pictures: Sequence[ImageFile], findings: Findings
+) -> None:
+    spec = looker.spec
+    drawn = _drawn(spec.dataset.augmentation, np.array([_size(picture) for picture in pictures]))
+    found = _cut(canvas, drawn, np.arange(len(pictures)), _batch(spec, Action.INFERENCE))
+    if few := _few(looker, found):
         first, *others = few.images.tolist()
         more = f" and {len(others)} more" if others else ""
         said = f"{pictures[first].name}{more}: {few.said} by {_AUGMENT}.test_random_resize"
-        findings.add(
-            RULE, f"{said}, {few.wrong}", len(few.images), shown=len(few.images), longest=_LONGEST
-        )
+        _add(looker, f"{said}, {few.wrong}", len(few.images), NOWHERE, findings)
+
+
+def _add(looker: Looker, text: str, count: int, at: At, findings: Findings) -> None:
+    findings.add(
+        RULE,
+        text,
+        count,
+        shown=count,
+        remedy=looker.remedy,
+        cause=looker.remedy,
+        longest=_LONGEST,
+        at=at,
+    )
 
 
 def _size(picture: ImageFile) -> tuple[int, int]:
@@ -93,14 +122,6 @@ def _batch(spec: ExperimentSpec, action: Action) -> int:
     return asked if asked > 0 else spec.dataset.batch_size
 
 
-def _is_known(spec: ExperimentSpec, action: Action) -> bool:
-    """Whether the spec itself says what a checkpoint has, which it must have then."""
-    section, takes = section_of(spec, action), ACTIONS[action].takes
-    named = [str(getattr(section, key, "") or "") for key in takes.values()]
-    made = any(format_of(uri) not in (None, "checkpoint") for uri in named)
-    return "checkpoint" in takes and not made and "num_queries" in spec.model.model_fields_set
-
-
 def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] | None:
     """The one size of all images, and the key that says it."""
     section, augmentation = section_of(spec, action), spec.dataset.augmentation
@@ -108,24 +129,23 @@ def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] 
     if None not in asked:
         return (asked[0], asked[1]), f"{action.value}.input_height and input_width"
     if augmentation.fixed_size:
-        return (augmentation.fixed_size[0], augmentation.fixed_size[1]), f"{_AUGMENT}.fixed_size"
+        key = _EXPORTED if action == Action.EXPORT else f"{_AUGMENT}.fixed_size"
+        return (augmentation.fixed_size[0], augmentation.fixed_size[1]), key
     return None
 
 
-def _tell_fixed(spec: ExperimentSpec, size: tuple[int, int], key: str, findings: Findings) -> None:
-    if wrong := _wrong(spec, size):
-        findings.add(RULE, f"all images, {_said(size)} by {key}, {wrong}", longest=_LONGEST)
+def _tell_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
+    if wrong := _wrong(looker, size):
+        _add(looker, f"all images, {_said(size)} by {key}, {wrong}", 1, NOWHERE, findings)
 
 
-def _tell_scored(
-    spec: ExperimentSpec, splits: Sequence[Split], batch: int, findings: Findings
-) -> None:
+def _tell_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
     for split in splits:
-        config, sizes = spec.dataset.augmentation, _sizes(split)
+        config, sizes = looker.spec.dataset.augmentation, _sizes(split)
         if len(sizes):
             drawn = _drawn(config, sizes)
             found = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
-            _tell(spec, split, found, f"{_AUGMENT}.test_random_resize", findings)
+            _tell(looker, split, found, f"{_AUGMENT}.test_random_resize", findings)
 
 
 def _drawn(config: AugmentationConfig, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -183,12 +203,12 @@ def _cut(canvas: Canvas, drawn: NDArray[Any], images: NDArray[np.int64], batch: 
 
 
 def _tell(
-    spec: ExperimentSpec, split: Split, batches: _Batches | None, key: str, findings: Findings
+    looker: Looker, split: Split, batches: _Batches | None, key: str, findings: Findings
 ) -> None:
     """The images of batches that are too small, and the smallest of those."""
     if batches is None:
         return
-    few = _few(spec, batches)
+    few = _few(looker, batches)
     first = 0
     for source in split.sources if few else ():
         assert few is not None
@@ -198,8 +218,7 @@ def _tell(
         if len(own):
             more = f" and {len(own) - 1} more" if len(own) > 1 else ""
             text = f"{source.image(own[0])}{more}: {few.said} by {key}, {few.wrong}"
-            at = source.at_images(own)
-            findings.add(RULE, text, len(own), shown=len(own), longest=_LONGEST, at=at)
+            _add(looker, text, len(own), source.at_images(own), findings)
 
 
 class _Few(NamedTuple):
@@ -210,14 +229,15 @@ class _Few(NamedTuple):
     wrong: str | None
 
 
-def _few(spec: ExperimentSpec, batches: _Batches) -> _Few | None:
+def _few(looker: Looker, batches: _Batches) -> _Few | None:
+    spec = looker.spec
     counts = _counts(spec, batches.sizes)
     few = np.flatnonzero(counts < spec.model.num_queries)
     if not len(few):
         return None
     size = batches.sizes[few[np.argmin(counts[few])]].tolist()
     images = np.unique(np.concatenate([batches.images[place] for place in few]))
-    return _Few(images, _said(size), _wrong(spec, size))
+    return _Few(images, _said(size), _wrong(looker, size))
 
 
 def _sizes(split: Split) -> NDArray[np.int64]:
@@ -230,10 +250,10 @@ def _counts(spec: ExperimentSpec, sizes: NDArray[Any]) -> NDArray[np.int64]:
     return token_counts(spec.model.backbone, spec.model.return_interm_indices, sizes)
 
 
-def _wrong(spec: ExperimentSpec, size: Sequence[int]) -> str | None:
-    model = spec.model
+def _wrong(looker: Looker, size: Sequence[int]) -> str | None:
+    model = looker.spec.model
     shapes = level_shapes(model.backbone, model.return_interm_indices, (size[0], size[1]))
-    return too_few(shapes, model.num_queries)
+    return too_few(shapes, model.num_queries, looker.whose)
 
 
 def _said(size: Sequence[int]) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
+from dino_trainer.model_files.naming import BESIDE_ENGINE
 from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.tensorrt.gpu import Gpu
 
 SCHEMA = 1
-SUFFIX = ".json"
+SUFFIX = BESIDE_ENGINE
 _AGAIN = "Build the engine again with `dino gen_trt_engine`, from its ONNX file, on such a GPU."
 
 

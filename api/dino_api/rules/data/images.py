@@ -133,6 +133,12 @@ MODEL_RULES = (
         "Categories with ids that the model does not have",
         "Give this data the categories that the model was trained on, with the same ids.",
     ),
+    error(
+        "class-names-differ",
+        "Scored data that has other names for the model's classes",
+        "Give this data the categories that the model was trained on, with the same ids and names, "
+        "or name the model that fits.",
+    ),
     warning(
         "calibration-few",
         "Calibration with hardly any images",
