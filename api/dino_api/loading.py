@@ -160,6 +160,9 @@ def _unquoted(got: Any, kind: str) -> str:
 
 def _unknown(path: str) -> Problem:
     close = nearest(path)
+    if close == [path]:  # a key whose name holds the dots
+        remedy = "Write each part below the one before, without dots: model: {num_queries: 300}."
+        return Problem(path, None, "is one key with dots in its name", remedy, id="unknown-key")
     remedy = f"Did you mean {' or '.join(close)}?" if close else "Remove it."
     return Problem(path, None, "there is no such key", remedy, id="unknown-key")
 

@@ -505,7 +505,7 @@ def test_more_boxes_than_detections_that_count_are_warned_of(
     rewritten(folder, dense)
     (warning,) = [w for w in painted(monkeypatch, folder).dataset.warnings if "boxes of one" in w]
     assert "the 100 best detections of a class are scored in an image" in warning
-    assert "raise evaluate.max_detections and model.num_select" in warning
+    assert "Raise evaluate.max_detections and model.num_select" in warning
     wide = painted(monkeypatch, folder, "evaluate.max_detections=200").dataset.warnings
     assert not [text for text in wide if "boxes of one" in text]
 

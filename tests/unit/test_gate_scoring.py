@@ -168,7 +168,7 @@ def test_each_gate_says_what_is_not_counted(lab: Lab) -> None:
     assert [text.partition(", and")[0] for text in warnings] == [
         "Warning: 1 times an image has more than 100 boxes of one class (300 at most)"
     ]
-    assert "raise evaluate.max_detections and model.num_select" in warnings[0]
+    assert "Raise evaluate.max_detections and model.num_select" in warnings[0]
 
 
 def test_a_class_that_the_data_lacks_is_refused_as_by_evaluate(lab: Lab) -> None:

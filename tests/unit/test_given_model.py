@@ -87,10 +87,15 @@ class _Harm:
         return os.mkdir, (str(self.folder),)
 
 
-def with_pickle(path: Path, content: Any) -> Path:
+def with_bytes(path: Path, *parts: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/data.pkl", pickle.dumps(content, protocol=2))
+        for number, part in enumerate(parts):
+            archive.writestr(f"model{number}/data.pkl", part)
     return path
+
+
+def with_pickle(path: Path, content: Any) -> Path:
+    return with_bytes(path, pickle.dumps(content, protocol=2))
 
 
 def test_nothing_that_a_file_names_is_called(tmp_path: Path) -> None:
@@ -137,6 +142,15 @@ SILENT: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "a spec that is none": ("model.pth", oddly({"spec": 3, "class_names": 4})),
     "no names": ("model.pth", oddly({"spec": {}})),
     "names that are numbers": ("model.pth", oddly({"spec": {}, "class_names": 4})),
+    "a name that is none": ("model.pth", oddly({"spec": {}, "class_names": ["", None]})),
+    "names by label": ("model.pth", oddly({"spec": {}, "class_names": {"1": "cell"}})),
+    "a number beyond all": (
+        "model.pth",
+        oddly({"spec": {"model": {"num_queries": 10**400}}, "class_names": []}),
+    ),
+    "a pickle of marks": ("model.pth", lambda path: with_bytes(path, b"\x80\x02" + b"(" * 99_999)),
+    "two pickles": ("model.pth", lambda path: with_bytes(path, b"x", b"y")),
+    "a link to itself": ("model.pth", lambda path: path.symlink_to(path)),
     "an archive without it": ("model.pth", lambda path: zipfile.ZipFile(path, "w").close()),
     "safetensors": ("model.safetensors", bytes_of(b"\x08\0\0\0\0\0\0\0{}      ")),
     "no protobuf": ("model.onnx", bytes_of(b"\xff" * 40)),

@@ -39,6 +39,30 @@ def oriented(number: int, size: tuple[int, int] = SIZE) -> bytes:
     return encoded(picture(7, size), exif=exif)
 
 
+def in_thousandths(lab: Lab) -> None:
+    """Every second box reaches out of its picture, whichever way up that is."""
+    for place, image in enumerate(lab.train.coco["images"]):
+        size = (64, 48) if place % 2 else (48, 64)
+        image.update(width=size[0], height=size[1])
+        lab.train.put(image["file_name"], encoded(picture(place, size)))
+    boxes = lab.train.coco["annotations"]
+    boxes += [{**box, "id": 100 + box["id"]} for box in boxes]
+    for place, box in enumerate(boxes):
+        box["bbox"] = [place, 10, 960, 980] if place % 2 else [place, 10, 20, 20]
+        box["area"] = 400
+
+
+def list_from_zero(lab: Lab) -> None:
+    """Its boxes are right, as those of the other file are."""
+    for one in lab.train.coco["categories"]:
+        one["id"] -= 1
+
+
+def boxes_from_zero(lab: Lab) -> None:
+    for box in lab.train.coco["annotations"]:
+        box["category_id"] -= 1
+
+
 def source(**changes: str) -> Spoil:
     """Another place of the training data."""
     return lambda lab: lab.spec["dataset"]["train_data_sources"][0].update(changes)
@@ -235,6 +259,10 @@ FAULTS = (
     Fault("box-area-odd", set_all("area", -80), "train 1.jpg annotations[0]"),
     Fault("box-area-odd", set_all("area", float("nan")), "train 1.jpg annotations[0]"),
     Fault("box-area-odd", set_all("area", float("inf")), "train 1.jpg annotations[0]"),
+    Fault("box-area-large", set_all("area", 1.01e10), "train 1.jpg annotations[0]"),
+    Fault("boxes-thousandths", in_thousandths, "train annotations.json"),
+    Fault("category-ids-shifted", list_from_zero, "train (the list has 0 to 1, the boxes 1 to 2)"),
+    Fault("category-ids-shifted", boxes_from_zero, "train (the list has 1 to 2, the boxes 0 to 1)"),
     Fault("boxes-over-detections", dense, "101.jpg (101 of category 1, train.max_detections is"),
     Fault("box-entry", set_all("bbox", [1, 2, 10**400, 4]), "train annotations[0]"),
     Fault("image-size-absent", lambda lab: lab.train.image().update(width=10**400), "images[0]"),

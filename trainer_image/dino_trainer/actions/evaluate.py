@@ -106,7 +106,7 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     warnings = [*dataset.warnings, *check_classes(detector.info, dataset)]
     classes = scored_classes(spec.dataset.eval_class_ids, dataset)
     most, key = spec.evaluate.max_detections, "evaluate.max_detections"
-    warnings += check_scored(dataset, list(classes), most, key)
+    warnings += check_scored(dataset, list(classes), most, key, detector.info.num_select)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")
     processes = context.world.size

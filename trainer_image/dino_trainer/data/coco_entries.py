@@ -21,6 +21,7 @@ from dino_trainer.data.image_entries import is_unsized, read_images
 from dino_trainer.data.image_store import ImageStore, Unseen
 from dino_trainer.data.measured import short_names
 from dino_trainer.data.rotated_boxes import is_rotated
+from dino_trainer.data.shifted_ids import shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,8 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
         store = Unseen()  # no image is opened for a file that is to be written anew
     ids, names, sizes, skipped, measured = read_images(images, path, note, store)
     annotations = _annotations(document, path, note)
+    if flaw := shifted(classes, annotations, str(path)):
+        note(flaw)
     known = Known({n: i for i, n in enumerate(ids)}, skipped, {n: i for i, n in enumerate(classes)})
     table = read_boxes(annotations, known, path, note)
     return Entries(

@@ -19,6 +19,14 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def apart(names: Iterable[str]) -> dict[str, str]:
+    """Each name in quotes; of those that look the same their letters by number, too."""
+    names = list(names)
+    counts = Counter(composed(name) for name in names)
+    alike = {name for name in names if counts[composed(name)] > 1}
+    return {name: ascii(name) if name in alike else repr(name) for name in names}
+
+
 def by_form(names: Iterable[str]) -> Mapping[str, str]:
     """Names beyond ASCII by their composed form; without those of which there are two."""
     forms = {name: composed(name) for name in names if not name.isascii()}

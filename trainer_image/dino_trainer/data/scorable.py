@@ -5,41 +5,95 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.errors import invalid_dataset
 
+# pycocotools counts boxes of areas from 0 to this, "all" of them.
+LARGEST_AREA = 1e10
+
 
 def check_scored(
-    dataset: CocoDataset, class_ids: Sequence[int] | None, most: int, key: str
+    dataset: CocoDataset, class_ids: Sequence[int] | None, most: int, key: str, select: int
 ) -> list[str]:
     """Warnings about boxes that no detector can be credited with.
 
     class_ids: dataset.eval_class_ids. most: detections of a class in an image that are scored, by
-    `key` of the spec.
+    `key` of the spec. select: detections of all classes in an image that the model gives.
 
     Raises:
         TrainerError: InvalidDataset where no box of these classes is there to be found: every
             score would be -1.
     """
     images = dataset.images
-    kept = ~np.concatenate([image.crowd for image in images])
+    areas = np.concatenate([image.areas for image in images])
     labels = np.concatenate([image.labels for image in images])
+    kept = ~np.concatenate([image.crowd for image in images])
     kept &= np.isin(labels, list(dataset.categories if class_ids is None else class_ids))
+    large = kept & (areas > LARGEST_AREA)
+    if kept.any() and large.sum() == kept.sum():
+        raise invalid_dataset(
+            f"All {large.sum()} boxes to be scored have an area above 10^10 square pixels, and "
+            "COCO's scoring counts none of those.",
+            "Correct the areas in the annotations, or leave them out: width x height is taken.",
+        )
     if not kept.any():
         raise invalid_dataset(
             "The data to be scored has no box of the classes in dataset.eval_class_ids "
             f"({', '.join(map(str, class_ids or ()))}).",
             "Name classes that have boxes there, or leave the key out to score all classes.",
         )
+    said = []
+    if large.any():
+        said.append(
+            f"{large.sum()} boxes have an area above 10^10 square pixels, and COCO's scoring does "
+            "not count them: correct the areas in the annotations"
+        )
     places = np.repeat(np.arange(len(images)), [len(image.labels) for image in images])
-    pairs = np.column_stack([places[kept], labels[kept]])
-    counts = np.unique(pairs, axis=0, return_counts=True)[1]
+    kept &= ~large
+    said += _over_most(dataset, places[kept], labels[kept], most, key)
+    return said + _over_select(dataset, places[kept], select)
+
+
+def _over_most(
+    dataset: CocoDataset,
+    places: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    most: int,
+    key: str,
+) -> list[str]:
+    pairs, counts = np.unique(np.column_stack([places, labels]), axis=0, return_counts=True)
     over = counts[counts > most]
     if not len(over):
         return []
+    name = dataset.images[pairs[np.argmax(counts), 0]].file.name
     return [
         f"{len(over)} times an image has more than {most} boxes of one class ({over.max()} at "
-        f"most), and the {most} best detections of a class are scored in an image: raise {key} "
-        "and model.num_select to count them all"
+        f"most), and the {most} best detections of a class are scored in an image ({name} has "
+        f"most): no detector has a mAP above {_best_map(pairs[:, 1], counts, most):.3f}. Raise "
+        f"{key} and model.num_select to count them all"
+    ]
+
+
+def _best_map(labels: NDArray[np.int64], counts: NDArray[np.int64], most: int) -> float:
+    """Of a detector that is right about all that is scored: COCO asks at 101 values of recall."""
+    best = []
+    for label in np.unique(labels):
+        own = counts[labels == label]
+        recall = np.minimum(own, most).sum() / own.sum()
+        best.append((np.floor(100 * recall + 1e-9) + 1) / 101)
+    return float(np.mean(best))
+
+
+def _over_select(dataset: CocoDataset, places: NDArray[np.int64], select: int) -> list[str]:
+    counts = np.bincount(places, minlength=len(dataset.images))
+    lost = np.maximum(counts - select, 0)
+    if not lost.any():
+        return []
+    name = dataset.images[int(np.argmax(counts))].file.name
+    return [
+        f"{(lost > 0).sum()} images have more boxes than the model gives detections, {select} "
+        f"({name} has {counts.max()}): {lost.sum()} of {len(places)} boxes cannot be found. Raise "
+        "model.num_select"
     ]

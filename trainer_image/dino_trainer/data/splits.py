@@ -37,7 +37,9 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
         validation = train
         warnings.append("There is no validation data: metrics are those of the training data.")
     most, key = spec.train.max_detections, "train.max_detections"
-    warnings += check_scored(validation, spec.dataset.eval_class_ids, most, key)
+    warnings += check_scored(
+        validation, spec.dataset.eval_class_ids, most, key, spec.model.num_select
+    )
     num_classes = count_classes(spec.dataset.num_classes, train)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")

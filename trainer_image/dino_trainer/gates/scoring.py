@@ -42,7 +42,7 @@ def scoring(
     if dataset is not None and (asked or _has_boxes(dataset)):
         warnings = check_classes(info, dataset, _called(spec))
         classes = None if asked is None else list(scored_classes(asked, dataset))
-        warnings += check_scored(dataset, classes, most, "evaluate.max_detections")
+        warnings += check_scored(dataset, classes, most, "evaluate.max_detections", info.num_select)
         for text in warnings:
             context.reporter.event(f"Warning: {text}")
     return Scoring(asked, most)

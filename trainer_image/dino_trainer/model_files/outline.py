@@ -28,6 +28,7 @@ from dino_trainer.model_files.naming import BESIDE_ENGINE
 from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.storage.stored_file import open_stored
 
+_OTHER = "Use it with the release that made it, or train again."
 # Of what stands beside the weights; that of a training with its optimiser takes half a megabyte.
 _MOST = 64 << 20
 _UNREADABLE = (
@@ -84,10 +85,14 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
         key = ".".join(map(str, first["loc"]))
         raise invalid_spec(
             f"{uri} was made by another release: its {key} cannot be read ({first['msg']}).",
-            "Use it with the release that made it, or train again.",
+            _OTHER,
         ) from error
-    names = tuple(content["class_names"])
-    return with_classes(spec, len(names)), names
+    names = content.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise invalid_spec(
+            f"{uri} was made by another release: its class_names are no list of names.", _OTHER
+        )
+    return with_classes(spec, len(names)), tuple(names)
 
 
 def with_classes(spec: ExperimentSpec, count: int) -> ExperimentSpec:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco_file import form_of
+from dino_trainer.data.scorable import LARGEST_AREA
+from dino_trainer.data.thousandths import are_thousandths
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.sources import Source, Split
 
@@ -15,11 +17,19 @@ from dino_trainer.preflight.sources import Source, Split
 def check_source(source: Source, findings: Findings) -> None:
     """All that one file shows without looking at another, or at an image."""
     _boxes(source, findings)
-    if rule := form_of(source.entries):
-        findings.add(rule, f"{source.name} {source.staged.annotations.name}", at=source.at)
+    rule = form_of(source.entries)
+    if rule or _thousandths(source):
+        example = f"{source.name} {source.staged.annotations.name}"
+        findings.add(rule or "boxes-thousandths", example, at=source.at)
     _names(source, findings)
     measured = source.entries.measured
     findings.add_places("image-size-read", measured, source.image, source.at_images(measured))
+
+
+def _thousandths(source: Source) -> bool:
+    entries = source.entries
+    judged = ~source.odd.flat
+    return are_thousandths(entries.boxes[judged], entries.sizes[entries.images[judged]])
 
 
 def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> None:
@@ -66,6 +76,7 @@ def _boxes(source: Source, findings: Findings) -> None:
         ("box-rotated", entries.rotated),
         ("box-area-absent", ~entries.area_given),
         ("box-area-odd", entries.area_odd),
+        ("box-area-large", odd.usable & ~entries.crowd & (entries.areas > LARGEST_AREA)),
         ("box-repeats", source.repeats),
     ):
         places = np.flatnonzero(mask)

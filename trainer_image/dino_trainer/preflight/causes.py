@@ -84,7 +84,9 @@ FOLLOWS = (
     # Ids that are given anew: what is said of the present ones says nothing of those.
     _row(
         "category-id-large",
-        CLASSES | SCORED | {"category-zero", "category-gaps", "class-count", "class-unknown"},
+        CLASSES
+        | SCORED
+        | {"category-zero", "category-gaps", "class-count", "class-unknown", "class-names-differ"},
         Within.DATA,
     ),
     _row(
@@ -100,9 +102,20 @@ FOLLOWS = (
         "class-unvalidated",
         Within.CLASS,
     ),
+    # Nearly every box names a wrong class.
+    _row("category-ids-shifted", "box-category-unknown", Within.SOURCE),
+    _row(
+        "category-ids-shifted",
+        CLASSES
+        | SCORED
+        | {"category-conflict", "category-lists-differ", "category-zero", "category-gaps"}
+        | {"class-count", "class-unknown", "class-names-differ"},
+        Within.DATA,
+    ),
     # Numbers of another form are no pixels; shares are often rounded.
     _row("boxes-normalised", frozenset({"box-flat", "box-repeats", "image-empty"}), Within.SOURCE),
     _row("boxes-percents", PLACED | {"image-empty"}, Within.SOURCE),
+    _row("boxes-thousandths", PLACED | {"image-empty"}, Within.SOURCE),
     _row("boxes-corners", PLACED | {"image-empty"}, Within.SOURCE),
     _row("image-size-differs", PLACED | {"image-empty", "queries-over-tokens"}, Within.IMAGE),
     # It has boxes, which are dropped.

@@ -11,6 +11,7 @@ import numpy as np
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.data.name_forms import apart
 from dino_trainer.preflight.findings import EXAMPLES, Findings
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
@@ -145,7 +146,8 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
             names[number].setdefault(name, source.name)
     for number, by in sorted(names.items()):
         if len(by) > 1:
-            said = " and ".join(f"{name!r} ({source})" for name, source in by.items())
+            shown = apart(by)
+            said = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
             # One common list may move any of them.
             at = At(classes=[number], reach=list(names))
             findings.add("category-conflict", f"{number} is {said}", at=at)

@@ -51,6 +51,12 @@ CATEGORY_RULES = (
         "Merge the categories if they mean the same: they are trained as different classes.",
     ),
     error(
+        "category-ids-shifted",
+        "Files whose list counts categories from 0 and whose boxes from 1, or the other way round",
+        "Number both alike: add 1 to each id of the side that begins at 0. If all that is wrong is "
+        "one category that the list lacks, add it.",
+    ),
+    error(
         "category-id-large",
         "Category ids that are too large for classes: a model has an output for each id up to the "
         "largest",
@@ -125,6 +131,14 @@ BOX_RULES = (
         "Files whose boxes are in percents: their numbers are hundredths of the image, 0..100",
         "Multiply x and width by the image's width / 100, y and height by its height / 100.",
     ),
+    warning(
+        "boxes-thousandths",
+        "Files whose boxes look like thousandths of the image, 0..1000: they end there, and many "
+        "lie beyond their image",
+        "If a vision-language model wrote them, multiply x and width by the image's width / 1000, "
+        "y and height by its height / 1000. Otherwise the boxes are those of other "
+        "images, or of the same before they were changed: put those back.",
+    ),
     error(
         "boxes-corners",
         "Files whose boxes are corners [x1, y1, x2, y2], not [x, y, width, height]",
@@ -183,6 +197,11 @@ BOX_RULES = (
         "Annotations whose area is negative or not finite",
         "Correct or remove the areas: width x height of the box is taken. pycocotools would leave "
         "boxes of negative areas out.",
+    ),
+    warning(
+        "box-area-large",
+        "Annotations whose area is above 10^10 square pixels",
+        "Correct or remove the areas: COCO's scoring counts no larger box.",
     ),
     warning(
         "boxes-over-detections",
