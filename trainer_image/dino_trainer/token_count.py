@@ -32,7 +32,9 @@ def token_counts(backbone: str, levels: Iterable[int], sizes: NDArray[Any]) -> N
     return np.sum([h * w for h, w in zip(heights, widths, strict=True)], axis=0, dtype=np.int64)
 
 
-def too_few(shapes: Iterable[MapSize], queries: int, whose: str = "model.num_queries") -> str | None:
+def too_few(
+    shapes: Iterable[MapSize], queries: int, whose: str = "model.num_queries"
+) -> str | None:
     """What is wrong with images of these feature maps, None where they have tokens enough.
 
     whose: what the sentence calls the number of queries.
