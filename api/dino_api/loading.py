@@ -205,7 +205,7 @@ def _without_effect(
     for name in sorted(section.model_fields_set):
         field, value = type(section).model_fields[name], getattr(section, name)
         path = dotted((*prefix, name))
-        if reason := _unread((*prefix, name), field, action):
+        if reason := unread((*prefix, name), field, action):
             if value not in (None, []):
                 yield Problem(path, None, reason, "", "warning", "other-action")
         elif note_of(field).dead:
@@ -217,7 +217,7 @@ def _without_effect(
             yield from _without_effect(value, (*prefix, name), action)
 
 
-def _unread(path: tuple[str, ...], field: FieldInfo, action: Action) -> str:
+def unread(path: tuple[str, ...], field: FieldInfo, action: Action) -> str:
     """Why this action does not read what others do; empty where it does."""
     note = note_of(field)
     if note.only and action not in note.only:

@@ -1,0 +1,102 @@
+"""`kubectl dino from-tao`: a TAO experiment spec becomes a manifest."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dino_api.kubectl_yaml.reader import NotYaml, read
+from dino_api.names import Action
+from dino_operator.kubectl import manifests
+from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
+from dino_operator.kubectl.terminal import Colour, paint, table
+
+DESCRIPTION = """\
+A DinoJob of a TAO experiment spec for DINO. The manifest goes to standard output; what became of
+each key goes to standard error: taken as it is, moved to a field of the resource, changed, or
+dropped, and why.
+"""
+EPILOG = """\
+examples:
+  kubectl dino from-tao spec.yaml --output s3://bucket/results/cells > cells.yaml
+  kubectl dino from-tao spec.yaml --output s3://bucket/r --action evaluate | kubectl apply -f -
+
+A path of a machine becomes the same path in the bucket of --output: upload the files there, or
+correct the URIs. A key whose value would be refused is dropped with the refusal, so that the
+default counts. What is left to mend is said at the end.
+
+Exit code 64: the spec cannot be read, 65: the manifest is still refused, 66: there is no file.
+"""
+STILL_REFUSED = 65
+"""The manifest is printed, and something in it is still to be mended."""
+_COLOURS: dict[Did, Colour] = {
+    "taken": "dim",
+    "moved": "green",
+    "changed": "yellow",
+    "dropped": "red",
+}
+
+
+def add(commands: Any, environ: Mapping[str, str]) -> None:
+    """The command's options."""
+    made = commands.add_parser(
+        "from-tao",
+        help="make a manifest of a TAO experiment spec",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("spec", metavar="SPEC", help="the spec file; - reads standard input")
+    made.add_argument("--name", help="of the DinoJob (default: the file's name)")
+    made.add_argument("--namespace", default="", help="of the DinoJob (default: kubectl's)")
+    made.add_argument(
+        "--output", default="", metavar="URI", help="where results go, in place of results_dir"
+    )
+    made.add_argument(
+        "--action",
+        type=Action,
+        choices=list(Action),
+        metavar="ACTION",
+        help="what the job does (default: train, or the one action whose section there is)",
+    )
+    made.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints manifest and account. Raises Ended."""
+    text = manifests.read(options.spec)
+    name = options.name or _name(options.spec)
+    try:
+        made = translate(read(text), name, options.namespace, options.output, options.action)
+    except (NotYaml, NotTranslated) as error:
+        raise Ended(USAGE, f"{options.spec}: {error}") from error
+    sys.stdout.write(manifests.text_of([made.manifest]))
+    sys.stdout.flush()
+    print(told(made), file=sys.stderr)
+    return STILL_REFUSED if made.refused else 0
+
+
+def _name(file: str) -> str:
+    """A name that Kubernetes takes."""
+    stem = re.sub(r"[^a-z0-9]+", "-", Path(file).stem.lower()).strip("-")
+    return stem[:40].strip("-") or "from-tao"
+
+
+def told(made: Translation) -> str:
+    """What became of each key, those that nobody has to look at last."""
+    order: tuple[Did, ...] = ("dropped", "changed", "moved", "taken")
+    kept = [each for did in order for each in made.account if each.did == did]
+    rows = [(each.did, each.key, each.why) for each in kept]
+    lines = table(rows).splitlines() if rows else []
+    shown = [
+        paint(line, _COLOURS[each.did], sys.stderr) for line, each in zip(lines, kept, strict=True)
+    ]
+    shown += [f"added: {each}." for each in made.added]
+    shown += [f"{paint('to mend', 'red', sys.stderr)}: {each}" for each in made.refused]
+    counts = ", ".join(f"{sum(e.did == did for e in kept)} {did}" for did in reversed(order))
+    return "\n".join([*shown, f"{len(kept)} keys: {counts}."])
