@@ -263,7 +263,7 @@ AFTER: dict[Action, Object] = {
         "dataset": {
             "quant_calibration_data_sources": {"image_dir": "s3://dd/c/images", "json_file": "s3://dd/c/a.json"}
         },
-        "quantize": {"model_path": "s3://bkt/m.onnx", "backend": "modelopt.onnx", "mode": "static_ptq"},
+        "quantize": {"model_path": "s3://bkt/m.onnx", "backend": "modelopt.onnx"},
     },
     Action.DISTILL: {
         **a_spec(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dino_operator.kubectl import from_tao, render, validate
+from dino_operator.kubectl import again, diff, from_tao, logs, policy, render, status, validate
 from dino_operator.kubectl.ending import USAGE, Ended
 
 PROGRAM = """\
@@ -22,7 +22,7 @@ exit codes, as of sysexits.h:
   64  the command or a manifest is    69  the API server, or a program, is not reachable
       wrong: mend it, then try again  77  not allowed, or not logged in
 """
-COMMANDS = (validate, render, from_tao)
+COMMANDS = (validate, render, from_tao, status, logs, policy, diff, again)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,168 @@
+"""What the commands ask the API server, by the official client. Its errors end the command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, GROUP, KIND, PLURAL, VERSION
+from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
+from dino_operator.plan.model import Object
+
+T = TypeVar("T")
+PLURALS = {KIND: PLURAL, AUTOML_KIND: AUTOML_PLURAL}
+_PREFIXES = {
+    "dinojob": KIND,
+    "dinojobs": KIND,
+    "dj": KIND,
+    "dinoautoml": AUTOML_KIND,
+    "dinoautomls": AUTOML_KIND,
+    "daml": AUTOML_KIND,
+}
+_MERGE = "application/merge-patch+json"
+
+
+def add_cluster(made: argparse.ArgumentParser) -> None:
+    """The options that say which cluster and namespace are meant."""
+    group = made.add_argument_group("which cluster, as of kubectl")
+    group.add_argument("-n", "--namespace", help="default: the context's")
+    group.add_argument("--context", help="of the kubeconfig; default: the current one")
+    group.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, ~/.kube/config")
+
+
+class Cluster:
+    """The API server of a kubeconfig's context, and the namespace that is meant."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from kubernetes import client, config  # takes a second: only where a cluster is asked
+
+        chosen = {"config_file": options.kubeconfig, "context": options.context}
+        try:
+            self._api = config.new_client_from_config(**chosen)
+            space = _namespace(config, chosen)
+        except (config.ConfigException, OSError) as error:
+            said = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
+            raise Ended(UNAVAILABLE, said) from error
+        self._custom = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+        self.namespace = options.namespace or space
+
+    def list(self, kind: str, everywhere: bool = False) -> list[Object]:
+        """All resources of a kind. Raises Ended."""
+        where = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind]}
+        if everywhere:
+            found = _asked(lambda: self._custom.list_cluster_custom_object(**where))
+        else:
+            where["namespace"] = self.namespace
+            found = _asked(lambda: self._custom.list_namespaced_custom_object(**where))
+        return [{**each, "kind": kind} for each in found["items"]]
+
+    def get(self, name: str) -> Object:
+        """The resource of `NAME` or `KIND/NAME`: without a kind the DinoJob, else the DinoAutoML
+        of that name. Raises Ended."""
+        kinds, bare = split(name)
+        for kind in kinds:
+            where = self._where(kind)
+            found = _asked(
+                lambda where=where: self._custom.get_namespaced_custom_object(**where, name=bare),
+                missing=None,
+            )
+            if found is not None:
+                return {**found, "kind": kind}
+        told = " or ".join(kinds)
+        said = f"There is no {told} {bare} in namespace {self.namespace}."
+        raise Ended(NO_INPUT, f"{said} kubectl dino status -A lists all.")
+
+    def patch(self, resource: Object, changes: Object) -> Object:
+        """A merge patch. Raises Ended."""
+        where, name = self._where(resource["kind"]), resource["metadata"]["name"]
+        call = self._custom.patch_namespaced_custom_object
+        return dict(_asked(lambda: call(**where, name=name, body=changes, _content_type=_MERGE)))
+
+    def create(self, manifest: Object, dry_run: bool = False) -> Object:
+        """A new resource; dry_run: the API server only says whether it would take it."""
+        where = self._where(manifest["kind"])
+        more = {"dry_run": "All"} if dry_run else {}
+        call = self._custom.create_namespaced_custom_object
+        sent = {**where, "body": manifest, "field_validation": "Strict", **more}
+        return dict(_asked(lambda: call(**sent)))
+
+    def pods(self, selector: str) -> list[Object]:
+        """Pods with those labels. Raises Ended."""
+        call = self._core.list_namespaced_pod
+        found = _asked(lambda: call(self.namespace, label_selector=selector))
+        return [dict(self._api.sanitize_for_serialization(each)) for each in found.items]
+
+    def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:
+        """The lines of a container's log. Raises Ended."""
+        call = self._core.read_namespaced_pod_log
+        answer = _asked(
+            lambda: call(
+                pod, self.namespace, container=container, follow=follow, _preload_content=False
+            )
+        )
+        rest = b""
+        for part in answer.stream():
+            *whole, rest = (rest + part).split(b"\n")
+            yield from (line.decode(errors="replace") for line in whole)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def _where(self, kind: str) -> dict[str, str]:
+        plural = PLURALS[kind]
+        return {"group": GROUP, "version": VERSION, "plural": plural, "namespace": self.namespace}
+
+
+def split(name: str) -> tuple[tuple[str, ...], str]:
+    """The kinds that `NAME` or `KIND/NAME` may mean, and the name. Raises Ended."""
+    before, slash, bare = name.rpartition("/")
+    if not slash:
+        return (KIND, AUTOML_KIND), bare
+    kind = _PREFIXES.get(before.lower().removesuffix(f".{GROUP}"))
+    if kind is None:
+        raise Ended(USAGE, f"{before} is no kind: write dinojob/{bare} or dinoautoml/{bare}.")
+    return (kind,), bare
+
+
+def _namespace(config: Any, chosen: dict[str, Any]) -> str:
+    contexts, active = config.list_kube_config_contexts(chosen["config_file"])
+    named = next((each for each in contexts if each["name"] == chosen["context"]), active)
+    return str(named["context"].get("namespace") or "default")
+
+
+_RAISES = object()
+
+
+def _asked(call: Callable[[], Any], missing: Any = _RAISES) -> Any:
+    """What the API server answers. missing: in place of a 404. Raises Ended."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return call()
+    except ApiException as error:
+        if error.status == 404 and missing is not _RAISES:
+            return missing
+        raise Ended(_status(error.status), said(error.status, error.body)) from error
+    except HTTPError as error:
+        raise Ended(UNAVAILABLE, f"The API server cannot be reached: {error}.") from error
+
+
+def _status(status: int) -> int:
+    if status in (401, 403):
+        return NO_PERMISSION
+    return {404: NO_INPUT, 400: USAGE, 409: USAGE, 422: USAGE}.get(status, UNAVAILABLE)
+
+
+def said(status: int, body: Any) -> str:
+    """The sentence of an answer that is an error."""
+    import json
+
+    try:
+        message = str(json.loads(body)["message"])
+    except (TypeError, ValueError, KeyError):
+        message = f"The API server answered with status {status}."
+    if status == 404 and "the server could not find" in message:
+        message += ". Are the CRDs installed (helm list -A)?"
+    return message

@@ -1,0 +1,78 @@
+"""`kubectl dino suspend`, `resume` and `stop`: edits of what can be edited of a spec."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from dino_api.names import AUTOML_KIND, Phase
+from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.plan.model import Object
+
+WORDS = {
+    "suspend": (
+        "stop a job's pods after a checkpoint, until resume",
+        "A training saves a checkpoint first, and goes on from there. A search starts no trial.",
+    ),
+    "resume": (
+        "let a suspended job go on",
+        "From its checkpoint; a queue is waited for again.",
+    ),
+    "stop": (
+        "end a job for good, after a checkpoint",
+        "It cannot be taken back. `kubectl dino again JOB` makes a new job that goes on from the\n"
+        "best checkpoint.",
+    ),
+}
+
+
+def add(commands: Any, environ: Mapping[str, str]) -> None:
+    """The options of the three."""
+    for verb, (short, long) in WORDS.items():
+        made = commands.add_parser(
+            verb,
+            help=short,
+            description=f"{short[0].upper()}{short[1:]}. {long}",
+            epilog=f"examples:\n  kubectl dino {verb} cells\n  kubectl dino {verb} cells -n team\n",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.add_argument("job", nargs="+", metavar="JOB", help="NAME or KIND/NAME")
+        add_cluster(made)
+        made.set_defaults(run=partial(run, verb))
+
+
+def run(verb: str, options: argparse.Namespace) -> int:
+    """Edits each of them. Raises Ended."""
+    cluster = Cluster(options)
+    for name in options.job:
+        found = cluster.get(name)
+        changes = edit(verb, found)
+        told = f"{found['kind']} {found['metadata']['name']}"
+        if not changes:
+            print(f"{told}: nothing to {verb}, it is so already")
+            continue
+        cluster.patch(found, changes)
+        print(f"{told}: {'stopping' if verb == 'stop' else verb + 'd'}")
+    return 0
+
+
+def edit(verb: str, resource: Object) -> Object:
+    """The patch; empty where the spec says so already. Raises Ended where it makes no sense."""
+    name, phase = resource["metadata"]["name"], (resource.get("status") or {}).get("phase")
+    if phase in (Phase.COMPLETE, Phase.FAILED):
+        said = f"{resource['kind']} {name} has ended ({phase}): there is nothing to {verb}."
+        raise Ended(USAGE, f"{said} kubectl dino again {name} makes a new one of it.")
+    search = resource["kind"] == AUTOML_KIND
+    if search and verb == "stop":
+        said = f"A search cannot be stopped for good: suspend {name}, or delete it."
+        raise Ended(USAGE, said)
+    field, wanted = ("stop", True) if verb == "stop" else ("suspend", verb == "suspend")
+    spec = resource["spec"]
+    held = spec if search else spec.get("runPolicy") or {}
+    if held.get(field, False) is wanted:
+        return {}
+    changes = {field: wanted}
+    return {"spec": changes if search else {"runPolicy": changes}}

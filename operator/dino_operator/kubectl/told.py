@@ -1,0 +1,164 @@
+"""Objects as text: rows of a table, bars, times, the timeline of a job. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from dino_api.names import AUTOML_KIND, Phase
+from dino_operator.plan.model import Object
+
+HEAD = ("NAME", "KIND", "PHASE", "REASON", "PROGRESS", "LEFT", "MAP50", "GPUS", "AGE")
+BAR = 12
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def row(resource: Object, now: datetime, namespaced: bool = False) -> tuple[str, ...]:
+    """A line of the table of all jobs."""
+    status = resource.get("status") or {}
+    meta = resource["metadata"]
+    name = f"{meta['namespace']}/{meta['name']}" if namespaced else meta["name"]
+    return (
+        name,
+        "search" if resource["kind"] == AUTOML_KIND else resource["spec"].get("action", ""),
+        status.get("phase") or Phase.PENDING.value,
+        _reason(status),
+        progress(status),
+        left(status, now),
+        best(status),
+        str(status.get("gpus", "")),
+        span((now - moment(meta["creationTimestamp"])).total_seconds()),
+    )
+
+
+def _reason(status: Object) -> str:
+    if failed := status.get("failure"):
+        return str(failed["reason"])
+    found = (each for each in status.get("conditions", ()) if each["type"] == "Running")
+    return str(next(found, {}).get("reason", ""))
+
+
+def progress(status: Object) -> str:
+    """A bar and the percent; of a search the trials."""
+    if "trials" in status:
+        return str((status["trials"] or {}).get("display", ""))
+    percent = (status.get("progress") or {}).get("percent")
+    if percent is None:
+        return ""
+    full = round(BAR * percent / 100)
+    return f"[{'#' * full}{'.' * (BAR - full)}] {percent}%"
+
+
+def left(status: Object, now: datetime) -> str:
+    """How long it will still take, as of now; only while it runs."""
+    told = status.get("progress") or {}
+    if status.get("phase") != Phase.RUNNING or told.get("etaSeconds") is None:
+        return ""
+    since = told.get("updatedAt")
+    passed = (now - moment(since)).total_seconds() if since else 0.0
+    return span(max(told["etaSeconds"] - passed, 0))
+
+
+def best(status: Object) -> str:
+    """The best mAP50 that is known: of the model, of the curve, of the trials."""
+    told = status.get("progress") or {}
+    points = [each["mAP50"] for each in told.get("curve") or ()]
+    one = (status.get("metrics") or {}).get("mAP50")
+    one = (status.get("best") or {}).get("mAP50") if one is None else one
+    one = max(points, default=told.get("mAP50")) if one is None else one
+    return "" if one is None else f"{one:.4f}"
+
+
+def span(seconds: float) -> str:
+    """As kubectl prints ages: 42s, 3m5s, 2h7m, 3d4h."""
+    whole = max(int(seconds), 0)
+    parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"))
+    shown = [f"{count}{unit}" for count, unit in (*parts, (whole % 60, "s")) if count]
+    return "".join(shown[:2]) or "0s"
+
+
+def moment(text: str) -> datetime:
+    """Of RFC 3339."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def timeline(resource: Object, now: datetime) -> Iterator[str]:
+    """The lines about one job, from its beginning on."""
+    status, meta = resource.get("status") or {}, resource["metadata"]
+    yield f"{resource['kind']} {meta['namespace']}/{meta['name']}: {_headline(status, now)}"
+    for when, what in _moments(resource, status):
+        yield f"  {when:%Y-%m-%d %H:%M:%S}  {what}"
+    yield from _outcome(status)
+
+
+def _headline(status: Object, now: datetime) -> str:
+    parts = [status.get("phase") or Phase.PENDING.value, progress(status)]
+    if told := left(status, now):
+        parts.append(f"{told} left")
+    if found := best(status):
+        parts.append(f"best mAP50 {found}")
+    if (tries := status.get("attempts", 0)) > 1:
+        parts.append(f"attempt {tries}")
+    return ", ".join(filter(None, parts))
+
+
+def _moments(resource: Object, status: Object) -> list[tuple[datetime, str]]:
+    """What happened, in order; conditions that have said nothing yet are left out."""
+    found = [(moment(resource["metadata"]["creationTimestamp"]), "applied")]
+    if "startTime" in status:
+        found.append((moment(status["startTime"]), "first pod of the action started"))
+    for each in status.get("conditions", ()):
+        if each["status"] == "True" or each.get("message"):
+            found.append((moment(each["lastTransitionTime"]), _condition(each)))
+    if "completionTime" in status:
+        found.append((moment(status["completionTime"]), "ended"))
+    return sorted(found, key=lambda one: one[0])
+
+
+def _condition(each: Object) -> str:
+    mark = "" if each["status"] == "True" else "not "
+    said = f": {each['message']}" if each.get("message") else ""
+    return f"{mark}{each['type']} ({each['reason']}){said}"
+
+
+def _outcome(status: Object) -> Iterator[str]:
+    if failed := status.get("failure"):
+        yield f"  failure   {failed['reason']}: {failed['message']}"
+        if failed.get("remedy"):
+            yield f"  remedy    {failed['remedy']}"
+    for name in ("checkpoint", "model"):
+        if uri := (status.get(name) or {}).get("uri"):
+            yield f"  {name:9} {uri}"
+    for warning in (status.get("dataset") or {}).get("warnings") or ():
+        yield f"  data      {warning if isinstance(warning, str) else warning.get('message', '')}"
+
+
+def curve(resource: Object) -> Iterator[str]:
+    """The validations of a training, each with a bar; or of a search each trial."""
+    status = resource.get("status") or {}
+    points = _points(status)
+    if not points:
+        yield "There is no validation yet."
+        return
+    highest = max(value for _, value in points)
+    yield f"mAP50 {spark([value for _, value in points])} best {highest:.4f}"
+    for label, value in points:
+        mark = "  <- best" if value == highest else ""
+        yield f"{label:>12}  {value:.4f}  {'#' * round(40 * max(value, 0))}{mark}"
+
+
+def _points(status: Object) -> list[tuple[str, float]]:
+    if "history" in status:
+        trials = [each for each in status["history"] if each.get("mAP50") is not None]
+        return [(f"trial {each['number']}", each["mAP50"]) for each in trials]
+    told: list[Any] = (status.get("progress") or {}).get("curve") or []
+    return [(f"epoch {each['epoch']}", each["mAP50"]) for each in told]
+
+
+def spark(values: list[float]) -> str:
+    """A curve of one line."""
+    low, high = min(values), max(values)
+    width = (high - low) or 1.0
+    return "".join(_BLOCKS[int((each - low) / width * (len(_BLOCKS) - 1))] for each in values)
