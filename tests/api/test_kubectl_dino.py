@@ -114,7 +114,7 @@ def test_logs(
     api_client: kubernetes.client.ApiClient,
     namespace: str,
 ) -> None:
-    """Without a kubelet no log can be read, and the API server's sentence says so."""
+    """Without a kubelet a log is empty; that of an end-to-end test is not."""
     status, _, err = command("logs", "cells")
     assert status == 66
     assert "DinoJob cells (Running) has no pod with a log" in err
@@ -128,8 +128,7 @@ def test_logs(
     core.patch_namespaced_pod_status("cells-train-1-a", namespace, {"status": {"phase": "Running"}})
     status, out, err = command("logs", "cells")
     assert "==> cells-train-1-a (train, attempt ?, no node) <==" in out
-    assert status == 64
-    assert "does not have a host assigned" in err
+    assert (status, err) == (0, "")
 
 
 def test_without_rights(

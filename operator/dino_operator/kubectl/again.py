@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """Creates or prints it. Raises Ended."""
     cluster = Cluster(options)
     old = cluster.get(options.job)
-    taken = {each["metadata"]["name"] for each in cluster.list(old["kind"])}
+    taken = {each["metadata"]["name"] for each in cluster.all_of(old["kind"])}
     name = options.name or following(old["metadata"]["name"], taken)
     made = made_again(old, name, options.changes, options.uri, options.from_scratch)
     if options.dry_run:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, GROUP, KIND, PLURAL, VERSION
 from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
 from dino_operator.plan.model import Object
 
-T = TypeVar("T")
 PLURALS = {KIND: PLURAL, AUTOML_KIND: AUTOML_PLURAL}
 _PREFIXES = {
     "dinojob": KIND,
@@ -39,16 +40,16 @@ class Cluster:
 
         chosen = {"config_file": options.kubeconfig, "context": options.context}
         try:
-            self._api = config.new_client_from_config(**chosen)
+            self._api: Any = config.new_client_from_config(**chosen)  # type: ignore[no-untyped-call]
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
             said = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
             raise Ended(UNAVAILABLE, said) from error
-        self._custom = client.CustomObjectsApi(self._api)
-        self._core = client.CoreV1Api(self._api)
+        self._custom: Any = client.CustomObjectsApi(self._api)
+        self._core: Any = client.CoreV1Api(self._api)
         self.namespace = options.namespace or space
 
-    def list(self, kind: str, everywhere: bool = False) -> list[Object]:
+    def all_of(self, kind: str, everywhere: bool = False) -> list[Object]:
         """All resources of a kind. Raises Ended."""
         where = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind]}
         if everywhere:
@@ -63,11 +64,8 @@ class Cluster:
         of that name. Raises Ended."""
         kinds, bare = split(name)
         for kind in kinds:
-            where = self._where(kind)
-            found = _asked(
-                lambda where=where: self._custom.get_namespaced_custom_object(**where, name=bare),
-                missing=None,
-            )
+            call = partial(self._custom.get_namespaced_custom_object, **self._where(kind))
+            found = _asked(partial(call, name=bare), missing=None)
             if found is not None:
                 return {**found, "kind": kind}
         told = " or ".join(kinds)
@@ -157,8 +155,6 @@ def _status(status: int) -> int:
 
 def said(status: int, body: Any) -> str:
     """The sentence of an answer that is an error."""
-    import json
-
     try:
         message = str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):

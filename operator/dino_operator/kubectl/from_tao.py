@@ -91,7 +91,7 @@ def told(made: Translation) -> str:
     """What became of each key, those that nobody has to look at last."""
     order: tuple[Did, ...] = ("dropped", "changed", "moved", "taken")
     kept = [each for did in order for each in made.account if each.did == did]
-    rows = [(each.did, each.key, each.why) for each in kept]
+    rows: list[tuple[str, ...]] = [(each.did, each.key, each.why) for each in kept]
     lines = table(rows).splitlines() if rows else []
     shown = [
         paint(line, _COLOURS[each.did], sys.stderr) for line, each in zip(lines, kept, strict=True)

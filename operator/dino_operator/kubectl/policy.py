@@ -29,6 +29,9 @@ WORDS = {
 }
 
 
+DONE = {"suspend": "suspended", "resume": "resumed", "stop": "stopping"}
+
+
 def add(commands: Any, environ: Mapping[str, str]) -> None:
     """The options of the three."""
     for verb, (short, long) in WORDS.items():
@@ -55,7 +58,7 @@ def run(verb: str, options: argparse.Namespace) -> int:
             print(f"{told}: nothing to {verb}, it is so already")
             continue
         cluster.patch(found, changes)
-        print(f"{told}: {'stopping' if verb == 'stop' else verb + 'd'}")
+        print(f"{told}: {DONE[verb]}")
     return 0
 
 

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     everywhere = options.all_namespaces
     kinds = (KIND, AUTOML_KIND)
-    all_of = [each for kind in kinds for each in cluster.list(kind, everywhere)]
+    all_of = [each for kind in kinds for each in cluster.all_of(kind, everywhere)]
     where = "" if everywhere else f" in namespace {cluster.namespace}"
     _print(all_of, options.output, listed(all_of, everywhere) or f"No jobs{where}.")
     return 0

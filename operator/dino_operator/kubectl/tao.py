@@ -99,12 +99,10 @@ def leaves(node: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
 def _at(node: Any, loc: Loc) -> Any:
     """None where there is nothing."""
     for part in loc:
-        if (isinstance(node, list) and isinstance(part, int) and part < len(node)) or (
-            isinstance(node, Mapping) and part in node
-        ):
-            node = node[part]
-        else:
+        held: Any = dict(enumerate(node)) if isinstance(node, list) else node
+        if not isinstance(held, Mapping) or part not in held:
             return None
+        node = held[part]
     return node
 
 

@@ -36,7 +36,7 @@ def _reason(status: Object) -> str:
     if failed := status.get("failure"):
         return str(failed["reason"])
     found = (each for each in status.get("conditions", ()) if each["type"] == "Running")
-    return str(next(found, {}).get("reason", ""))
+    return next((str(each["reason"]) for each in found), "")
 
 
 def progress(status: Object) -> str:
