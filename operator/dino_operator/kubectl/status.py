@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dino_api.names import AUTOML_KIND, KIND
-from dino_operator.kubectl import told
+from dino_operator.kubectl import job_text
 from dino_operator.kubectl.cluster import Cluster, add_cluster
 from dino_operator.kubectl.terminal import Colour, add_output, paint, print_data, table
 from dino_operator.plan.model import Object
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     cluster = Cluster(options)
     if options.job:
         found = cluster.get(options.job)
-        _print(found, options.output, "\n".join(told.timeline(found, datetime.now(UTC))))
+        _print(found, options.output, "\n".join(job_text.timeline(found, datetime.now(UTC))))
         return 0
     everywhere = options.all_namespaces
     kinds = (KIND, AUTOML_KIND)
@@ -82,7 +82,7 @@ def run_curve(options: argparse.Namespace) -> int:
     found = Cluster(options).get(options.job)
     status = found.get("status") or {}
     data = status.get("history", (status.get("progress") or {}).get("curve", []))
-    _print(data, options.output, "\n".join(told.curve(found)))
+    _print(data, options.output, "\n".join(job_text.curve(found)))
     return 0
 
 
@@ -91,8 +91,8 @@ def listed(resources: list[Object], namespaced: bool = False) -> str:
     if not resources:
         return ""
     now = datetime.now(UTC)
-    rows = [told.row(each, now, namespaced) for each in resources]
-    head, *lines = table([told.HEAD, *rows]).splitlines()
+    rows = [job_text.row(each, now, namespaced) for each in resources]
+    head, *lines = table([job_text.HEAD, *rows]).splitlines()
     shown = [
         paint(line, _COLOURS[cells[2]]) if cells[2] in _COLOURS else line
         for line, cells in zip(lines, rows, strict=True)

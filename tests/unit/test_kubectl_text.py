@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dino_api.names import Label
-from dino_operator.kubectl import again, diff, logs, policy, told
+from dino_operator.kubectl import again, diff, job_text, logs, policy
 from dino_operator.kubectl.ending import Ended
 from dino_operator.kubectl.terminal import table
 from tests import statuses
@@ -109,11 +109,11 @@ ROWS: dict[str, tuple[Object, list[str]]] = {
 
 @pytest.mark.parametrize(("resource", "cells"), ROWS.values(), ids=ROWS.keys())
 def test_a_line_of_the_table(resource: Object, cells: list[str]) -> None:
-    assert list(told.row(resource, later(100))) == cells
+    assert list(job_text.row(resource, later(100))) == cells
 
 
 def test_a_line_of_all_namespaces() -> None:
-    assert told.row(a_job(), later(0), namespaced=True)[0] == "team/cells"
+    assert job_text.row(a_job(), later(0), namespaced=True)[0] == "team/cells"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_line_of_all_namespaces() -> None:
     ],
 )
 def test_spans_are_written_as_kubectl_does(seconds: float, text: str) -> None:
-    assert told.span(seconds) == text
+    assert job_text.span(seconds) == text
 
 
 def test_columns_are_aligned() -> None:
@@ -137,7 +137,7 @@ def test_columns_are_aligned() -> None:
 
 
 def test_a_job_from_its_beginning_to_its_end() -> None:
-    lines = list(told.timeline(a_job(statuses.COMPLETE), later(100)))
+    lines = list(job_text.timeline(a_job(statuses.COMPLETE), later(100)))
     assert lines[0] == ("DinoJob team/cells: Complete, [############] 100%, best mAP50 0.7500")
     times = [line.split("  ")[1] for line in lines[1:] if line.startswith("  2")]
     assert times == sorted(times)
@@ -151,18 +151,18 @@ def test_a_job_from_its_beginning_to_its_end() -> None:
 def test_a_job_that_failed_says_what_to_do() -> None:
     failure = {"reason": "Diverged", "message": "The loss is nan.", "remedy": "Lower the rate."}
     status = {**statuses.told("Failed", failed=("Diverged", "", True)), "failure": failure}
-    text = "\n".join(told.timeline(a_job(status), later(100)))
+    text = "\n".join(job_text.timeline(a_job(status), later(100)))
     assert "failure   Diverged: The loss is nan." in text
     assert "remedy    Lower the rate." in text
 
 
 def test_a_curve() -> None:
-    lines = list(told.curve(a_job(RUNNING)))
+    lines = list(job_text.curve(a_job(RUNNING)))
     assert lines[0] == "mAP50 ▁█▆ best 0.6200"
     assert lines[2] == f"     epoch 2  0.6200  {'#' * 25}  <- best"
-    assert list(told.curve(a_job())) == ["There is no validation yet."]
+    assert list(job_text.curve(a_job())) == ["There is no validation yet."]
     trials = [{"number": 0, "mAP50": 0.3}, {"number": 1}]
-    assert "trial 0" in list(told.curve(a_search({"history": trials})))[1]
+    assert "trial 0" in list(job_text.curve(a_search({"history": trials})))[1]
 
 
 EDITS: dict[str, tuple[str, Object, Object]] = {
