@@ -38,7 +38,7 @@ generate: setup ## Regenerate crds/, schemas/, docs/rules.md and the chart's CRD
 	$(RUN) python -m charts.generate
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict on api/ and operator/, import arrows, generated files up to date
+lint: setup ## ruff, mypy --strict, import arrows, generated files up to date
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy

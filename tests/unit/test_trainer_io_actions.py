@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,8 +14,9 @@ import pytest
 from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
+from dino_api import failures
 from dino_api.loading import load
-from dino_api.names import Action
+from dino_api.names import Action, FailureReason
 from dino_api.result import Comparison, Metrics, ModelFile, Result, Scored
 from dino_trainer.command import launch
 from dino_trainer.command.cli import main
@@ -233,3 +237,15 @@ def test_ranks_do_not_read_the_earlier_result(
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     assert launch._open(*arguments).earlier is None
+
+
+def test_an_action_of_one_process_that_is_started_as_several_says_so(tmp_path: Path) -> None:
+    """As by torchrun, whose ranks have no launcher of ours that would print why they ended."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"results_dir: {tmp_path}\nexport: {{checkpoint: {tmp_path}/model.pth}}\n")
+    env = {**os.environ, "RANK": "0", "WORLD_SIZE": "2", "DINO_WORK_DIR": str(tmp_path / "work")}
+    command = [sys.executable, "-m", "dino_trainer", "export", "-e", str(spec)]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == failures.by_reason(FailureReason.INVALID_SPEC).exit_code
+    assert "InvalidSpec: dino export runs in one process" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -90,7 +90,20 @@ def test_a_file_that_was_put_there_by_hand_is_taken(place: Place) -> None:
     assert path.read_bytes() == b"theirs"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"files": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"files": 3}',
+        b'{"files": {"a.pth": 3}}',
+        b'{"files": {"a.pth": {}}}',
+        b'{"files": {"a.pth": {"sha256": 1, "bytes": 7}}}',
+        b'{"files": {"a.pth": {"sha256": "1", "bytes": "many"}}}',
+        b'{"files": {}, "specDigest": []}',
+    ],
+)
 def test_a_damaged_manifest_loses_nothing(content: bytes, place: Place) -> None:
     save(place.open(), "a.pth", b"weights")
     place.write(MANIFEST_FILE, content)

@@ -290,7 +290,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
 def test_local_work_needs_no_boto3() -> None:
     """A laptop run must not pay for importing it."""
     code = (
-        "import sys; from dino_trainer.storage.store import open_store; open_store('/tmp');"
+        "import sys; from dino_trainer.storage.opening import open_store; open_store('/tmp');"
         "assert 'boto3' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

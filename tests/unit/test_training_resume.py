@@ -147,8 +147,24 @@ def test_a_named_checkpoint_is_resumed(tmp_path: Path) -> None:
     assert result.metrics == recorder.validations[-1][1]  # the best one before lies elsewhere
 
     named = f"train.resume_training_checkpoint_path={tmp_path}/elsewhere/train/{BEST}"
-    with pytest.raises(TrainerError, match="lacks dataset_digest, optimizer, position"):
+    with pytest.raises(TrainerError, match="early_stopping and 10 more"):
         run(spec_for(tmp_path, "results_dir=" + str(tmp_path / "third"), named))
+
+
+def test_a_checkpoint_of_a_release_that_wrote_less_is_refused_by_what_it_lacks(
+    spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    interrupted(spec, 1)
+    older = tmp_path / "older.pth"
+    other = f"results_dir={tmp_path}/other"
+    again = spec_for(tmp_path, other, f"train.resume_training_checkpoint_path={older}")
+    for lost in ("loggers", "skipped", "early_stopping"):
+        content = latest(spec)
+        del content[lost]
+        checkpoint.write(content, older)
+        with pytest.raises(TrainerError, match=f"lacks {lost}\\.") as caught:
+            run(again)
+        assert caught.value.reason == "InvalidSpec"
 
 
 def named(folder: Path, at: int, *before: str) -> str:

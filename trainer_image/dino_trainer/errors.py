@@ -50,7 +50,7 @@ class TrainerError(Exception):
         self.remedy = remedy or self.rule.remedy
         self.kept = kept
 
-    def __reduce__(self) -> tuple[type[TrainerError], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[TrainerError], tuple[str, ...]]:
         """Survives the way from a worker process."""
         return type(self), (self.reason, self.message, self.remedy)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dino_api.names import Action
 from dino_trainer.distributed.world import World
-from dino_trainer.report import Reporter
 from dino_trainer.results.output import Output
+
+if TYPE_CHECKING:
+    from dino_trainer.report import Reporter
+    from dino_trainer.report.quiet_reporter import QuietReporter
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class RunContext:
     """
 
     output: Output
-    reporter: Reporter
+    reporter: Reporter | QuietReporter
     work_dir: Path
     stop: threading.Event
     digest: str

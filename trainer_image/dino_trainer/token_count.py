@@ -29,7 +29,10 @@ def token_counts(backbone: str, levels: Iterable[int], sizes: NDArray[Any]) -> N
     """[n] tokens of batches of `sizes`, int[n, 2]."""
     levels = tuple(levels)
     heights, widths = (sides(backbone, levels, sizes[:, axis]) for axis in (0, 1))
-    return np.sum([h * w for h, w in zip(heights, widths, strict=True)], axis=0, dtype=np.int64)
+    counts: NDArray[np.int64] = np.sum(
+        [h * w for h, w in zip(heights, widths, strict=True)], axis=0, dtype=np.int64
+    )
+    return counts
 
 
 def too_few(

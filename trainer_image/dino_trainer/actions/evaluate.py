@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import Found, detect
 from dino_trainer.scoring.matching import BoxSet
-from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.scoring.scorer import Scorer, curves
 from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
 from dino_trainer.storage.files import replacing
 
@@ -160,7 +159,7 @@ def score(scene: EvaluationTask, spec: ExperimentSpec, found: Found) -> Evaluati
     made = statistics(
         scored,
         truth,
-        Accumulated.of(evaluated.eval),
+        Accumulated.of(curves(evaluated)),
         scene.classes,
         len(scene.dataset.images),
         given or None,
@@ -200,7 +199,7 @@ def _write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, Any]:
+def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     """What the numbers depend on besides model and data."""
     augmentation = scene.config.augmentation
     return {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import onnx
 
@@ -91,7 +92,7 @@ def _reference(spec: ExperimentSpec, context: RunContext) -> TorchDetector:
 
 def _write(
     reference: TorchDetector, spec: ExperimentSpec, context: RunContext, path: Path
-) -> dict[str, Any]:
+) -> Described:
     """Makes the file; what it is, for the report."""
     section, info = spec.export, reference.info
     size = input_size(spec, info.spec)
@@ -124,7 +125,16 @@ def _write(
     return described
 
 
-def describe(path: Path) -> dict[str, Any]:
+class Described(TypedDict):
+    """What an ONNX file is, for the report."""
+
+    bytes: int
+    opset: int
+    nodes: int
+    operators: dict[str, int]
+
+
+def describe(path: Path) -> Described:
     """Size, operator set and nodes of an ONNX file, in all and by operator."""
     proto = onnx.load(path)
     operators = Counter(node.op_type for node in proto.graph.node)
@@ -165,7 +175,10 @@ def _compared(
 
 
 def _reported(
-    candidate: OnnxDetector, found: Comparison, described: dict[str, Any], context: RunContext
+    candidate: OnnxDetector,
+    found: Comparison,
+    described: Mapping[str, object],
+    context: RunContext,
 ) -> Result:
     """The report, published; a result that holds it."""
     content = {**described, "comparison": found.to_dict(), "problems": onnx_gate.problems(found)}

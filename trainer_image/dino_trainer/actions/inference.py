@@ -18,7 +18,6 @@ from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.run import RunContext
-from dino_trainer.spec.sections import section_of
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
@@ -35,7 +34,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             `open_model` and `find_pictures`.
     """
     devices.tune_cpu()
-    section = section_of(spec, Action.INFERENCE)
+    section = spec.inference
     detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
     names = class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)

@@ -14,13 +14,14 @@ from dino_trainer.evaluation.grid import draw_grid
 from dino_trainer.machine import devices
 from dino_trainer.model.precision import doubts
 from dino_trainer.model_files import checkpoint
-from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.recorders.sinks import recorded
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.store import Stored
 from dino_trainer.train import loop, state
+from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.run import Run
 from dino_trainer.train.setup import Objective, prepare
 
@@ -64,7 +65,7 @@ def carry_out(
     return conclude(training, context, data)
 
 
-def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Content | None:
+def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
     """The checkpoint to go on from, read by one process for all."""
     world = context.world
     found = state.find(spec, context, data.train.digest) if world.is_main else None
@@ -172,5 +173,6 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
         found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
+    assert found is not None  # nobody stops it
     draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE_FILE)
     return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)

@@ -11,6 +11,7 @@ from dino_trainer.distributed.launcher import Topology
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.results.output import Output
 from dino_trainer.spec.needs import annotated
+from dino_trainer.spec.sections import sources_of
 from dino_trainer.storage.store import Say
 
 
@@ -26,7 +27,7 @@ def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> 
 
 def _data(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
     for part in annotated(action):
-        found = _sources(getattr(spec.dataset, part.key))
+        found = _sources(sources_of(spec.dataset, part))
         if part is Data.VALIDATION:
             found = found or "the training data again"
         if found:

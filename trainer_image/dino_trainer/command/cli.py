@@ -15,7 +15,7 @@ from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from dino_api.failures import exit_code
 from dino_api.names import TRAINS, Action, Env, FailureReason, Option, Stage
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_action(actions: Any, action: Action) -> None:
+def _add_action(actions: argparse._SubParsersAction[_Parser], action: Action) -> None:
     text = HELP[action]
     parser = actions.add_parser(
         action.value,
@@ -103,7 +103,7 @@ def _add_action(actions: Any, action: Action) -> None:
         )
 
 
-def _add_report(actions: Any) -> None:
+def _add_report(actions: argparse._SubParsersAction[_Parser]) -> None:
     report = actions.add_parser(
         Stage.REPORT,
         help="make the report of a search from its search.json",
@@ -125,7 +125,7 @@ def _add_report(actions: Any) -> None:
     )
 
 
-def _add_result(actions: Any) -> None:
+def _add_result(actions: argparse._SubParsersAction[_Parser]) -> None:
     result = actions.add_parser(
         Stage.RESULT,
         help="say again what an action has left in its output",
@@ -135,7 +135,7 @@ def _add_result(actions: Any) -> None:
     _add_for(result, "whose result")
 
 
-def _add_renumber(actions: Any) -> None:
+def _add_renumber(actions: argparse._SubParsersAction[_Parser]) -> None:
     renumber = actions.add_parser(
         RENUMBER,
         help="write annotations whose category ids are 1, 2, 3 and so on",

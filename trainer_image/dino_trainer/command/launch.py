@@ -40,7 +40,7 @@ from dino_trainer.command.previous_run import (
 from dino_trainer.distributed.launcher import Topology, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure
 from dino_trainer.distributed.world import World
-from dino_trainer.errors import TrainerError, failure_of
+from dino_trainer.errors import TrainerError, failure_of, invalid_spec
 from dino_trainer.report.cluster import ProgressPush, Target
 from dino_trainer.report.quiet_reporter import QuietReporter, SilentTerminal
 from dino_trainer.report.reporter import (
@@ -191,10 +191,16 @@ def _launch_as_rank(
     try:
         terminal = open_terminal() if is_main else SilentTerminal()
         opened = _open(action, spec_path, overrides, stop, terminal)
+        section = shape_section(opened.spec, action)
+        if section is None:
+            raise invalid_spec(
+                f"dino {action} runs in one process, and here it was started as one of "
+                f"{os.environ['WORLD_SIZE']}.",
+                "Start it by itself, without torchrun.",
+            )
         # Torch, which a faulty spec did not have to wait for.
         from dino_trainer.distributed.group import joined
 
-        section = shape_section(opened.spec, action)
         with joined(section.num_gpus) as world, _context(opened, world) as context:
             _act(opened, context)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
@@ -203,7 +209,8 @@ def _launch_as_rank(
             _save_what_is_left(error, failure, opened.output)
         elif failure.reason == FailureReason.INTERNAL_ERROR:
             traceback.print_exception(error)
-        leave_failure(failure.as_failure())
+        if not leave_failure(failure.as_failure()):  # torchrun's ranks have no launcher of ours
+            explain(failure, error)
         _leave(failure.exit_code)
     return 0
 
@@ -215,7 +222,7 @@ def _context(opened: _Opened, world: World) -> Iterator[RunContext]:
         opened.output.fetch(STATUS_FILE)
         target = Target.from_env()
         push = ProgressPush(target, opened.terminal.line) if target else None
-        reporter = opened.reporter(push)
+        reporter: Reporter | QuietReporter = opened.reporter(push)
     else:
         reporter = QuietReporter()
     try:

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import REPORT_DATA_FILE, REPORT_FILE, TRAINS, Action, FailureReason, Stage
@@ -101,7 +100,7 @@ def _place(spec: ExperimentSpec, report: str | None, action: Action) -> tuple[st
 
 
 def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Artifact]:
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "schema": _SCHEMA,
         "action": checked.action.value,
         "ok": not checked.findings.errors,
@@ -125,7 +124,7 @@ def _write(output: Output, name: str, text: str) -> Artifact:
     return output.publish(name).artifact(name)
 
 
-def _json(content: dict[str, Any]) -> str:
+def _json(content: dict[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

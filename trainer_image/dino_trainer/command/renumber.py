@@ -47,7 +47,7 @@ def run(paths: Sequence[Path]) -> int:
     return 0
 
 
-def _read(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+def _read(paths: Sequence[Path]) -> dict[Path, dict[str, object]]:
     for path in paths:
         if str(path).startswith("s3:"):
             raise invalid_spec(
@@ -57,14 +57,14 @@ def _read(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     return {path: read_json(path) for path in paths}
 
 
-def _entries(document: dict[str, Any], key: str, path: Path) -> list[Any]:
+def _entries(document: dict[str, object], key: str, path: Path) -> list[Any]:
     entries = document.get(key)
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise NotCoco(f"{path} is not COCO: {key!r} is no list of objects.")
     return entries
 
 
-def _collect(names: _Names, document: dict[str, Any], path: Path) -> None:
+def _collect(names: _Names, document: dict[str, object], path: Path) -> None:
     own: set[str] = set()
     for place, entry in enumerate(_entries(document, "categories", path)):
         where = f"{path}: categories[{place}]"
@@ -84,7 +84,7 @@ def _collect(names: _Names, document: dict[str, Any], path: Path) -> None:
             )
 
 
-def _number(document: dict[str, Any], numbers: dict[str, int], path: Path) -> None:
+def _number(document: dict[str, object], numbers: dict[str, int], path: Path) -> None:
     for entry in _entries(document, "categories", path):
         entry["id"] = numbers[json.dumps(entry["id"])]
     for place, entry in enumerate(_entries(document, "annotations", path)):

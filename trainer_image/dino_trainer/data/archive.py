@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from zlib_ng import zlib_ng
 
@@ -30,7 +31,19 @@ RESERVE_BYTES = 256 * 1024 * 1024
 _MAX_HEADER = 8 << 20
 _MAX_PADDING = 64 << 20
 _BLOCK = 1 << 20
-_DAMAGED = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib_ng.error)
+# zlib_ng types its error as a value, not as a class.
+_DAMAGED: tuple[type[Exception], ...] = (
+    tarfile.ReadError,
+    tarfile.HeaderError,
+    EOFError,
+    cast("type[Exception]", zlib_ng.error),
+)
+
+
+class Tar(tarfile.TarFile):
+    """A TarFile whose list of headers is known to types, so that it can be emptied."""
+
+    members: list[tarfile.TarInfo]
 
 
 def take_in(
@@ -98,7 +111,7 @@ def _opened(archive: Path | Readable, name: str) -> Iterator[Readable]:
 
 def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
     # The reader offers exactly what TarFile uses of a file: read, seek forward, tell.
-    tar = tarfile.TarFile(fileobj=reader, mode="r")  # type: ignore[arg-type]
+    tar = Tar(fileobj=cast("IO[bytes]", reader), mode="r")
     files: dict[str, tuple[int, int]] = {}
     folders: set[str] = set()
     for member in iter(tar.next, None):

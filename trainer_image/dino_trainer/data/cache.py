@@ -25,7 +25,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dino_trainer.data.lock import Lock
 from dino_trainer.storage.files import named
@@ -45,7 +44,7 @@ class Cache:
         """Where the entry `kind/key` lies; it is whole if it exists."""
         return self.root / name
 
-    def note(self, key: str) -> dict[str, Any] | None:
+    def note(self, key: str) -> dict[str, object] | None:
         """What was noted under `key`, None where there is nothing that can be read."""
         try:
             found = json.loads(self.path(f"notes/{key}.json").read_bytes())
@@ -53,7 +52,7 @@ class Cache:
             return None
         return found if isinstance(found, dict) else None
 
-    def write_note(self, key: str, content: dict[str, Any]) -> None:
+    def write_note(self, key: str, content: dict[str, object]) -> None:
         """Replaces the note at once."""
         path = self.path(f"notes/{key}.json")
         with named(path), self._scratch() as scratch:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +22,9 @@ from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.errors import TrainerError
 from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Kind, kind_of
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 # What files of a format may end in. Files are told apart by content; without annotations, the
 # ending decides whether a file is a picture at all.
@@ -65,7 +69,7 @@ class UnreadableImage(TrainerError):
         )
         self.name, self.why = name, why
 
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, ...]]:
         return UnreadableImage, (self.name, self.why)
 
 
@@ -132,7 +136,7 @@ def open_image(file: ImageFile) -> Encoded:
         kind = "BMP" if image.format == "DIB" else image.format or ""
         stored, orientation = image.size, stripped.orientation
         if kind == "TIFF":
-            said = image.tag_v2.get(0x0112, 1)  # type: ignore[attr-defined]
+            said = cast("TiffImageFile", image).tag_v2.get(0x0112, 1)
             orientation = int(said) if said in range(2, 9) else 1
             stored = stored[::-1] if orientation in _SIDEWAYS else stored
         elif kind not in ("JPEG", "PNG"):

@@ -68,5 +68,5 @@ def _fault(item: Any, field: str, need: str) -> tuple[str, str]:
     return f"{field} is {_json(value, _SHOWN)}, not {need}", f"{field} {kind}"
 
 
-def _json(value: Any, most: int) -> str:
+def _json(value: object, most: int) -> str:
     return shortened(json.dumps(value, ensure_ascii=False), most)

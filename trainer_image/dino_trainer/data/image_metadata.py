@@ -12,10 +12,11 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 UPRIGHT = 1
 _ORIENTATION = 0x0112
+_ORDERS: Mapping[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 # The integers of TIFF by type, with their bytes: BYTE, SHORT, LONG, and the signed ones.
 _WIDTHS = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
 _XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
@@ -60,12 +61,12 @@ def orientation_of(info: Mapping[Any, Any]) -> int:
 def exif_orientation(exif: bytes) -> int:
     """The orientation that EXIF data says, 0 where it says none. What else is in it is not read."""
     tiff = exif[6:] if exif.startswith(b"Exif\0") else exif
-    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+    order = _ORDERS.get(tiff[:2])
     if order is None:
         return 0
 
     def number(at: int, width: int) -> int:
-        return int.from_bytes(tiff[at : at + width], order)  # type: ignore[arg-type]
+        return int.from_bytes(tiff[at : at + width], order)
 
     first = number(4, 4)
     for at in range(first + 2, min(first + 2 + 12 * number(first, 2), len(tiff) - 11), 12):

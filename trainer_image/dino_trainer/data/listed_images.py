@@ -46,7 +46,7 @@ def download_listed(uri: str, names: set[str], work: Work) -> Folder:
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND,
             f"{uri} holds none of the {len(names)} images that the annotations list{why}.",
-            hint and hint.remedy,
+            hint.remedy if hint else None,
         )
     objects = {entry: cache.path(f"images/{key_of(store, entry)}") for entry in entries}
 

@@ -9,10 +9,11 @@ Letters in shapes: b pictures in a batch, n boxes in all of them, h and w the ba
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -159,7 +160,9 @@ class Collate(Canvas):
 def _empty(*shape: int) -> torch.Tensor:
     """uint8 of `shape`; in a loader's worker already where the training process will read it."""
     tensor = torch.empty(shape, dtype=torch.uint8)
-    return tensor if get_worker_info() is None else tensor.share_memory_()
+    if get_worker_info() is not None:
+        tensor.share_memory_()
+    return tensor
 
 
 def normalise(
@@ -212,7 +215,7 @@ def train_loader(
         TrainImages(dataset.images, config.augmentation, plan.seed),
         batch_sampler=MicroBatchSampler(plan, rank),
         collate_fn=train_collate(config.augmentation),
-        **_worker_options(config, pin),
+        **worker_options(config, pin),
     )
     return TrainLoader(micro_batches, plan)
 
@@ -223,9 +226,9 @@ def eval_loader(
     """The images at the places that `batches` name."""
     return DataLoader(
         EvalImages(dataset.images, config.augmentation),
-        batch_sampler=batches,
+        batch_sampler=[list(batch) for batch in batches],
         collate_fn=eval_collate(config.augmentation),
-        **_worker_options(config, pin),
+        **worker_options(config, pin),
     )
 
 
@@ -240,12 +243,24 @@ def eval_collate(config: AugmentationConfig) -> Collate:
     return Collate(eval_canvas(config).at_least)
 
 
-def _worker_options(config: DatasetConfig, pin: bool) -> dict[str, object]:
+class WorkerOptions(TypedDict):
+    """What a DataLoader is told of its workers."""
+
+    num_workers: int
+    pin_memory: bool
+    worker_init_fn: Callable[[int], None] | None
+    prefetch_factor: int | None
+
+
+def worker_options(config: DatasetConfig, pin: bool) -> WorkerOptions:
+    """As many workers as the spec and the cores allow. pin: whether batches go to a GPU."""
     workers = min(config.workers, cores_each())
-    options: dict[str, object] = {"num_workers": workers, "pin_memory": pin and config.pin_memory}
-    if workers:
-        options |= {"worker_init_fn": quiet_worker, "prefetch_factor": 4}
-    return options
+    return {
+        "num_workers": workers,
+        "pin_memory": pin and config.pin_memory,
+        "worker_init_fn": quiet_worker if workers else None,
+        "prefetch_factor": 4 if workers else None,
+    }
 
 
 def quiet_worker(_: int) -> None:

@@ -9,9 +9,9 @@ are a slice of the epoch's order, and each process's share is a slice of that, w
 micro-batches of `forward_batch` images. Where the cuts are decides nothing but memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ class SampleKey:
     index: int
 
 
+class PositionContent(TypedDict):
+    """`Position` in a checkpoint."""
+
+    epoch: int
+    seen: int
+    cuts: list[list[int]]
+
+
 @dataclass(frozen=True)
 class Position:
     """A place between two steps.
@@ -42,12 +50,12 @@ class Position:
     seen: int = 0
     cuts: tuple[tuple[int, int], ...] = ()
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> PositionContent:
         """For a checkpoint."""
         return {"epoch": self.epoch, "seen": self.seen, "cuts": [list(cut) for cut in self.cuts]}
 
     @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> "Position":
+    def read(cls, plain: PositionContent) -> "Position":
         """What `plain` wrote."""
         cuts = tuple((step, taken) for step, taken in plain["cuts"])
         return cls(plain["epoch"], plain["seen"], cuts)
@@ -176,8 +184,10 @@ class TrainPlan:
         left = torch.randperm(self.images, generator=self._generator(epoch)).numpy()
         if self.sizes is None:
             seen = self.start.seen if epoch == self.start.epoch else 0
-            return left[seen:].tolist()
-        return self._by_size(left, epoch, self.sizes.of(epoch)).tolist()
+            order: list[int] = left[seen:].tolist()
+        else:
+            order = self._by_size(left, epoch, self.sizes.of(epoch)).tolist()
+        return order
 
     def padding(self) -> PaddingCost | None:
         """The padding of the epoch at `start`, all of it, micro-batches aside; None unplanned.

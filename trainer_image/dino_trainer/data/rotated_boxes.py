@@ -30,7 +30,7 @@ def _has_angle(said: dict[str, Any]) -> bool:
     return any(_is_turned(said[name]) for name in _NAMES & said.keys())
 
 
-def _is_turned(value: Any) -> bool:
+def _is_turned(value: object) -> bool:
     """Half a turn leaves a box as it is."""
     if not value or isinstance(value, bool) or not isinstance(value, int | float | str):
         return False

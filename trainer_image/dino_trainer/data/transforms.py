@@ -23,6 +23,7 @@ A crop larger than the picture takes its whole side; TAO stops there with an err
 Boxes are float32[n, 4] as (left, top, right, bottom) in pixels of the picture they belong to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,9 @@ def draw_train(config: AugmentationConfig, size: Size, draws: Draws) -> Geometry
     first, crop = None, None
     if config.fixed_size is not None:
         if config.zoom_crop is not None:
-            crop = draw_zoom_crop(size, tuple(config.zoom_crop), draws)
-        return Geometry(tuple(config.fixed_size), crop=crop, flip=flip)
+            low, high = config.zoom_crop
+            crop = draw_zoom_crop(size, (low, high), draws)
+        return Geometry(_pair(config.fixed_size), crop=crop, flip=flip)
     if config.fixed_random_crop is not None:
         first, crop = draw_jitter(size, config.fixed_random_crop, draws)
         return Geometry((crop[3] - crop[1], crop[2] - crop[0]), first, crop, flip)
@@ -120,8 +122,13 @@ def draw_train(config: AugmentationConfig, size: Size, draws: Draws) -> Geometry
 def draw_eval(config: AugmentationConfig, size: Size) -> Geometry:
     """The geometry of a validation image: nothing random."""
     if config.fixed_size is not None:
-        return Geometry(tuple(config.fixed_size))
+        return Geometry(_pair(config.fixed_size))
     return Geometry(keep_aspect(size, config.test_random_resize, config.random_resize_max_size))
+
+
+def _pair(sides: Sequence[int]) -> Size:
+    height, width = sides
+    return height, width
 
 
 def draw_zoom_crop(size: Size, fraction: tuple[float, float], draws: Draws) -> Box:
@@ -194,7 +201,10 @@ def apply(image: Image.Image, geometry: Geometry, size: Size | None = None) -> "
     if geometry.first is not None:
         pixels = resized(pixels, geometry.first)
     elif crop is not None and size is not None:
-        crop = tuple(np.rint(crop * scale(size, pixels.shape[1:])).astype(int))
+        height, width = pixels.shape[1:]
+        moved = np.rint(crop * scale(size, (height, width)))
+        left, top, right, bottom = moved.astype(int).tolist()
+        crop = (left, top, right, bottom)
     if crop is not None:
         pixels = pixels[:, crop[1] : crop[3], crop[0] : crop[2]]
     pixels = resized(pixels, geometry.size)

@@ -13,7 +13,7 @@ from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.info import Detector, ModelInfo, check_structure
 from dino_trainer.model_files.naming import file_at, format_of, stand_in, takes
-from dino_trainer.spec.sections import key_path, section_of
+from dino_trainer.spec.sections import OnGpus, key_path, section_of
 
 if TYPE_CHECKING:
     import torch
@@ -87,11 +87,11 @@ def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:
     """
     from dino_trainer.machine.devices import any_device, pick_device
 
-    section = ACTIONS[context.action].section
-    gpus = getattr(section_of(spec, section), "num_gpus", None)
-    if gpus is None:
+    whose = ACTIONS[context.action].section
+    section = section_of(spec, whose)
+    if not isinstance(section, OnGpus):
         return any_device()
-    return pick_device(gpus, context.world.local_rank, key_path(section, "num_gpus"))
+    return pick_device(section.num_gpus, context.world.local_rank, key_path(whose, "num_gpus"))
 
 
 def _fetched(uri: str, spec: ExperimentSpec, context: RunContext) -> Path:

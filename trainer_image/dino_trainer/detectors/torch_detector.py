@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dino_api.base import Section
 from dino_api.experiment import ExperimentSpec
 from dino_api.formats import INT8
 from dino_api.result import ModelFile
@@ -105,7 +106,7 @@ _STRUCTURE = (
 )
 
 
-def _set(section: Any, name: str) -> dict[str, Any]:
+def _set(section: Section, name: str) -> dict[str, object]:
     """A key that the user's spec sets itself."""
     return {name: getattr(section, name)} if name in section.model_fields_set else {}
 

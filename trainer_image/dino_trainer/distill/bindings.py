@@ -59,9 +59,9 @@ class Bindings:
         """For reports, each once: predictions, then modules, as the losses of a step are added."""
         seen: Counter[str] = Counter()
         names = []
-        for one in (*self.predicted, *self.inner):
-            seen[one.name] += 1
-            names.append(one.name if seen[one.name] == 1 else f"{one.name}_{seen[one.name]}")
+        for name in (*(one.name for one in self.predicted), *(one.name for one in self.inner)):
+            seen[name] += 1
+            names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         return names
 
     @property

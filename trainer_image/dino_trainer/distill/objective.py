@@ -45,6 +45,8 @@ class Distillation(LossOf):
         images: of a step, divided by the number of processes.
     """
 
+    model: Dino
+
     def __init__(
         self,
         student: Dino,

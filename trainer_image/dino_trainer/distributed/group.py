@@ -4,8 +4,7 @@ The second, gloo, group carries counts, flags and results. Its messages start an
 that they never wait for a GPU that is still computing.
 """
 
-from __future__ import annotations
-
+# Annotations are no text here: torch compares those of a hook with its own types.
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,9 +56,9 @@ class Averaged(DistributedDataParallel):
         finally:
             self._quiet = before
 
-    def _average(self, _: None, bucket):  # torch compares annotations
+    def _average(self, _: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         if self._quiet:
-            done = torch.futures.Future()
+            done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
             done.set_result(bucket.buffer())
             return done
         return allreduce_hook(self.process_group, bucket)
@@ -80,13 +79,14 @@ class Group(World):
         return Averaged(model)
 
     def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        assert isinstance(wrapped, Averaged)
         return wrapped.no_sync()
 
     def barrier(self) -> None:
         dist.barrier(group=self.control)
 
     def broadcast(self, value: T) -> T:
-        box = [value if self.is_main else None]
+        box = [value]
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
@@ -110,6 +110,7 @@ def joined(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[World]:
     backend, store = "nccl" if device.type == "cuda" else "gloo", _store(env, rank)
     dist.init_process_group(backend, timeout=STEP_LIMIT, store=store, rank=rank, world_size=size)
     control = dist.new_group(backend="gloo", timeout=CONTROL_LIMIT)
+    assert isinstance(control, dist.ProcessGroup)  # of all ranks, so of this one, too
     yield Group(rank, size, local, control)
     # Only after success: a group that lost a rank could wait for it here, and the process ends
     # anyway.

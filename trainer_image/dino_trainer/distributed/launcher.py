@@ -14,13 +14,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.distributed.meeting import AttemptEnd, ManyNodes, Meeting, OneNode
 from dino_trainer.distributed.processes import CGROUPS, Ending, Processes
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.spec.sections import Spread
 from dino_trainer.storage.store import Say
 
 # In-place restarts of all ranks, from the last checkpoint, after a signal ended one of them.
@@ -45,7 +45,7 @@ class Topology:
     local: int
 
     @classmethod
-    def of(cls, section: Any, env: Mapping[str, str] = os.environ) -> Topology:
+    def of(cls, section: Spread | None, env: Mapping[str, str] = os.environ) -> Topology:
         """One process per GPU, or `num_processes` where there is none.
 
         section: `train` or `evaluate` of a spec, or None for what always is one process.
@@ -117,7 +117,7 @@ class Supervisor:
             if verdict is None or not verdict.again:
                 break
             self.say(f"{verdict.failure.message} All processes start again from the checkpoint.")
-        return verdict and verdict.failure
+        return verdict.failure if verdict else None
 
     def _attempt(self, last: bool) -> AttemptEnd | None:
         try:

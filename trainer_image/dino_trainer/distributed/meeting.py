@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dino_api.names import FailureReason
 from dino_api.result import Failure
@@ -24,6 +24,7 @@ from dino_trainer.errors import TrainerError
 
 if TYPE_CHECKING:
     from torch.distributed import Store
+    from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo
 
 # Pods of a job start at different times: nodes are waited for as long as an image pull may take.
 JOIN_SECONDS = 900
@@ -102,7 +103,7 @@ class ManyNodes:
     index: int
     nodes: int
     join_seconds: int = JOIN_SECONDS
-    _handler: Any = field(default=None, init=False)
+    _handler: RendezvousHandler | None = field(default=None, init=False)
     _rounds: int = field(default=0, init=False)
 
     def meet(self, stop: threading.Event) -> Meeting:
@@ -110,7 +111,7 @@ class ManyNodes:
 
         Raises Preempted if `stop` is set before they have met, PeerLost if one stays away.
         """
-        found: list[Any] = []
+        found: list[RendezvousInfo | Exception] = []
         thread = threading.Thread(target=self._meet, args=(found,), daemon=True)
         thread.start()
         while thread.is_alive():
@@ -119,22 +120,23 @@ class ManyNodes:
                 raise TrainerError(
                     FailureReason.PREEMPTED, "Stopped on request before all nodes had met."
                 )
-        if isinstance(found[0], Exception):
-            why = str(found[0]) or type(found[0]).__name__
+        info = found[0]
+        if isinstance(info, Exception):
+            why = str(info) or type(info).__name__
             raise TrainerError(
                 FailureReason.PEER_LOST,
                 f"The {self.nodes} nodes did not meet at {self.endpoint} ({why}).",
-            ) from found[0]
-        return self._meeting(found[0])
+            ) from info
+        return self._meeting(info)
 
-    def _meet(self, found: list[Any]) -> None:
+    def _meet(self, found: list[RendezvousInfo | Exception]) -> None:
         try:
             found.append(self._rendezvous())
         # Whatever it was, the thread that waits has to hear of it.
         except Exception as error:  # noqa: BLE001
             found.append(error)
 
-    def _rendezvous(self) -> Any:
+    def _rendezvous(self) -> RendezvousInfo:
         # Three seconds of imports that a single node need not pay.
         _quiet_torch()
         from torch.distributed.elastic.rendezvous import RendezvousConnectionError
@@ -149,7 +151,7 @@ class ManyNodes:
                 time.sleep(BEAT_SECONDS)
         return self._handler.next_rendezvous()
 
-    def _new_handler(self) -> Any:
+    def _new_handler(self) -> RendezvousHandler:
         from torch.distributed.elastic.rendezvous import RendezvousParameters
         from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
@@ -172,8 +174,9 @@ class ManyNodes:
         if self._handler is not None:
             self._handler.shutdown()
 
-    def _meeting(self, info: Any) -> Meeting:
+    def _meeting(self, info: RendezvousInfo) -> Meeting:
         at = info.bootstrap_store_info
+        assert at is not None  # c10d always has one
         env = {
             "MASTER_ADDR": at.master_addr,
             "MASTER_PORT": str(at.master_port),
@@ -235,7 +238,7 @@ class SharedMeeting(Meeting):
         return 0.1 if self._outbox else BEAT_SECONDS
 
     def _exchange(self, beat: bytes) -> None:
-        self._store.set(f"beat/{self._index}", beat)
+        self._store.set(f"beat/{self._index}", beat.decode())
         if self._outbox:
             self._store.compare_set("verdict", "", self._outbox.to_json())
             self._outbox = None

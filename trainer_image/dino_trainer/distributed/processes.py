@@ -148,10 +148,12 @@ def oom_kills(cgroups: Path = CGROUPS) -> int:
     return 0
 
 
-def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> None:
-    """Tells the launcher why this rank ends."""
-    if path := env.get(Env.RANK_FAILURE_FILE):
+def leave_failure(failure: Failure, env: Mapping[str, str] = os.environ) -> bool:
+    """Tells the launcher why this rank ends. Returns whether there is one."""
+    path = env.get(Env.RANK_FAILURE_FILE)
+    if path:
         Path(path).write_text(json.dumps(failure.to_dict()), encoding="utf-8")
+    return bool(path)
 
 
 def end_with_launcher(env: Mapping[str, str] = os.environ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,8 +41,8 @@ def summary(
     dataset: CocoDataset,
     metrics: Metrics,
     statistics: Statistics,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
+    settings: dict[str, object],
+) -> dict[str, object]:
     """JSON-able. The twelve statistics have every digit; shares in curves have four.
 
     settings: what was asked for, as it stands in the spec.
@@ -63,7 +61,7 @@ def summary(
     }
 
 
-def _data(dataset: CocoDataset) -> dict[str, Any]:
+def _data(dataset: CocoDataset) -> dict[str, object]:
     crowds = sum(int(image.crowd.sum()) for image in dataset.images)
     data = {
         "images": len(dataset.images),
@@ -88,7 +86,7 @@ def _point(point: OperatingPoint | None) -> dict[str, float] | None:
     }
 
 
-def _class(one: ClassScore) -> dict[str, Any]:
+def _class(one: ClassScore) -> dict[str, object]:
     return {
         "id": one.id,
         "name": one.name,
@@ -102,7 +100,7 @@ def _class(one: ClassScore) -> dict[str, Any]:
     }
 
 
-def _confusion(statistics: Statistics) -> dict[str, Any]:
+def _confusion(statistics: Statistics) -> dict[str, object]:
     return {
         "iou": 0.5,
         "threshold": statistics.threshold,
@@ -113,7 +111,7 @@ def _confusion(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _curves(statistics: Statistics) -> dict[str, Any]:
+def _curves(statistics: Statistics) -> dict[str, object]:
     curves = statistics.curves
     return {
         "recall": RECALLS.round(2).tolist(),
@@ -128,7 +126,7 @@ def _curves(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _worst(dataset: CocoDataset, statistics: Statistics) -> list[dict[str, Any]]:
+def _worst(dataset: CocoDataset, statistics: Statistics) -> list[dict[str, object]]:
     counts = statistics.mistakes
     return [
         {

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dino_trainer.data.loader import normalise
-from dino_trainer.model import Dino
+from dino_trainer.model import Dino, Outputs
 from dino_trainer.model.boxes import cxcywh_to_xyxy
 
 
-class Raw(nn.Module):
-    """Normalised pixels to the last layer's logits and boxes: TAO's graph, input and outputs.
+class OfOneSize(nn.Module):
+    """A detector for inputs of one size.
 
     The geometry of the tokens depends on the size alone and becomes constants.
     """
@@ -25,14 +25,24 @@ class Raw(nn.Module):
         self.model = model
         self.tokens = model.locate(*size)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return float32[b, q, c] and float32[b, q, 4] (cxcywh, 0..1) for float32[b, 3, h, w]."""
-        outputs = self.model(inputs, tokens=self.tokens)
+        outputs: Outputs = self.model(inputs, tokens=self.tokens)
         return outputs.logits, outputs.boxes
 
 
-class EndToEnd(Raw):
+class Raw(OfOneSize):
+    """Normalised pixels to the last layer's logits and boxes: TAO's graph, input and outputs."""
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `predict` does."""
+        return self.predict(inputs)
+
+
+class EndToEnd(OfOneSize):
     """Bytes of pictures to detections: preprocessing and the choice of the best are inside."""
+
+    pixels: Tensor
 
     def __init__(
         self,
@@ -54,7 +64,7 @@ class EndToEnd(Raw):
         Boxes float32[b, n, 4] (xyxy in pixels of the input), scores float32[b, n], highest first,
         and labels int64[b, n].
         """
-        logits, boxes = super().forward(normalise(inputs, None, self.mean, self.std))
+        logits, boxes = self.predict(normalise(inputs, None, self.mean, self.std))
         classes = logits.shape[2]
         best, index = logits.flatten(1).topk(self.num_select, dim=1)  # sigmoid keeps the order
         query = (index // classes)[..., None].expand(-1, -1, 4)

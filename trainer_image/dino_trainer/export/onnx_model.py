@@ -167,8 +167,9 @@ def _name_nodes(model: ir.Model) -> None:
 def _module_of(node: ir.Node) -> str:
     """That of its parameters, else the innermost one whose forward pass made it."""
     for value in node.inputs:
-        if value is not None and (value.name or "").endswith((".weight", ".bias")):
-            return value.name.rpartition(".")[0]
+        name = value.name if value is not None else None
+        if name and name.endswith((".weight", ".bias")):
+            return name.rpartition(".")[0]
     scopes = literal_eval(node.metadata_props.get(_SCOPES, "[]"))[:-1]
     modules = [scope.removeprefix("model.") for scope in scopes if scope.startswith("model.")]
     return modules[-1] if modules else "dino"

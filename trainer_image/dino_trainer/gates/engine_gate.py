@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dino_api import metric
+from dino_api.actions import Data
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
 from dino_trainer.gates.compare import Pictures, in_words
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import sources_of
 
 # Of annotated data to compare on, the first that the spec names.
-_SOURCES = ("test_data_sources", "quant_calibration_data_sources")
+_SOURCES = (Data.TEST, Data.CALIBRATION)
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
 
     Raises TrainerError: those of reading the data.
     """
-    for key in _SOURCES:
-        if sources := getattr(spec.dataset, key):
-            dataset = read_split(sources, key, context)
-            return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{key}")
+    for part in _SOURCES:
+        if sources := sources_of(spec.dataset, part):
+            dataset = read_split(sources, part.key, context)
+            return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{part.key}")
     return Pictures(
         None,
         "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from dino_api import metric
-from dino_api.experiment import DataSource, ExperimentSpec
+from dino_api.actions import Data
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
@@ -16,6 +16,7 @@ from dino_trainer.gates.compare import Pictures, in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
+from dino_trainer.spec.sections import sources_of
 
 # float32 against float32: anything beyond is not rounding.
 MAX_LOSS, LEAST_MATCHED = 0.0005, 0.99
@@ -44,19 +45,19 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
         dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
         return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
     why = "the checkpoint names no data"
-    for key in ("val_data_sources", "train_data_sources"):
-        sources: Sequence[DataSource] | None = getattr(info.spec.dataset, key)
+    for part in (Data.VALIDATION, Data.TRAIN):
+        sources = sources_of(info.spec.dataset, part)
         if not sources:
             continue
         try:
-            dataset = _some(read_split(sources, key, context))
+            dataset = _some(read_split(sources, part.key, context))
             check_classes(info, dataset, "training's data")
         except TrainerError as error:
             if error.reason not in _NOT_REACHED:
                 raise
             why = f"the data of its training cannot be used ({error.message})"
             continue
-        return Pictures(dataset, f"{len(dataset.images)} images of the training's {key}")
+        return Pictures(dataset, f"{len(dataset.images)} images of the training's {part.key}")
     return Pictures(
         None,
         f"random pictures, since {why}: no mAP is compared. Name real ones as "

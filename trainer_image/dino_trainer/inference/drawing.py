@@ -24,8 +24,11 @@ _FORMATS = {
     ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
 }  # fmt: skip
 _LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
-_LOSSY = {"JPEG": {"quality": 90}, "WEBP": {"quality": 90},
-          "TIFF": {"compression": "tiff_adobe_deflate"}}  # fmt: skip
+_LOSSY: dict[str, dict[str, int | str]] = {
+    "JPEG": {"quality": 90},
+    "WEBP": {"quality": 90},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
 
 
 def colours_of(names: Sequence[str], chosen: Mapping[str, str] | None) -> list[Colour]:

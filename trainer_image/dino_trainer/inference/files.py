@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
+from dino_trainer.data.archive import Tar
 from dino_trainer.inference.objects import Objects, coco
 from dino_trainer.results.output import Output
 from dino_trainer.storage.files import named, replacing
@@ -66,7 +67,7 @@ class _Archive:
         with named(self._path):
             file = self._open.enter_context(self._path.open("wb"))
             packed = self._open.enter_context(gzip.GzipFile("", "wb", 1, file, mtime=0))
-            tar = tarfile.open(fileobj=packed, mode="w")  # noqa: SIM115
+            tar = Tar.open(fileobj=packed, mode="w")
             self._tar = self._open.enter_context(tar)
 
     def add(self, name: str, content: bytes) -> None:
@@ -105,7 +106,7 @@ class _Entries:
         self._file: IO[str] = tempfile.TemporaryFile("w+", dir=folder)  # noqa: SIM115
         self.count = 0
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: dict[str, object]) -> None:
         self._file.write(f"{',' if self.count else ''}{json.dumps(entry)}\n")
         self.count += 1
 
@@ -142,7 +143,7 @@ class PredictionsFile:
             for entry in coco(objects, image_id, self._annotations.count + 1):
                 self._annotations.add(entry)
 
-    def write(self, info: dict[str, Any], names: Sequence[str]) -> None:
+    def write(self, info: dict[str, object], names: Sequence[str]) -> None:
         """The file. names: of the classes, by label."""
         categories = [{"id": label, "name": name} for label, name in enumerate(names) if name]
         with replacing(self._path) as aside, aside.open("w", encoding="utf-8") as file:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ def _kitti_lines(objects: Objects, names: Sequence[str]) -> Iterator[str]:
         yield f"{names[label]} 0.00 0 0.00 {corners} {zeros}{score:.3f}\n"
 
 
-def coco(objects: Objects, image_id: int, first_id: int) -> list[dict[str, Any]]:
+def coco(objects: Objects, image_id: int, first_id: int) -> list[dict[str, object]]:
     """As entries of `annotations` in a COCO file, with a score, numbered from `first_id` on."""
     corners = objects.boxes.astype(np.float64)
     sides = corners[:, 2:] - corners[:, :2]

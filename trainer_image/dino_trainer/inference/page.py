@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dino_trainer.inference.drawing import Colour
 from dino_trainer.inference.tally import BINS, Tally
@@ -42,7 +41,7 @@ def page(
     )
 
 
-def _classes(tally: Tally, colours: Sequence[Colour]) -> Iterator[dict[str, Any]]:
+def _classes(tally: Tally, colours: Sequence[Colour]) -> Iterator[dict[str, object]]:
     most = max(tally.objects.tolist(), default=0) or 1
     for label, name in enumerate(tally.names):
         if name:
@@ -56,7 +55,7 @@ def _classes(tally: Tally, colours: Sequence[Colour]) -> Iterator[dict[str, Any]
             }
 
 
-def _scores(tally: Tally, threshold: float) -> Iterator[dict[str, Any]]:
+def _scores(tally: Tally, threshold: float) -> Iterator[dict[str, object]]:
     most = max(tally.scores.tolist()) or 1
     for bin, count in enumerate(tally.scores.tolist()):
         low, high = bin / BINS, (bin + 1) / BINS

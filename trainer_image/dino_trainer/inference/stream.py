@@ -13,8 +13,13 @@ from dino_api.experiment import AugmentationConfig, DatasetConfig
 from dino_trainer.data import transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.data.loader import Batch, Collate, Sample, eval_collate, quiet_worker
-from dino_trainer.machine.devices import cores_each
+from dino_trainer.data.loader import (
+    Batch,
+    Collate,
+    Sample,
+    eval_collate,
+    worker_options,
+)
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,9 @@ def stream(
     files: Sequence[ImageFile], config: DatasetConfig, batch_size: int, pin: bool
 ) -> DataLoader[Opened | Unreadable]:
     """Turns of at most `batch_size` images, in order. pin: whether the batches go to a GPU."""
-    workers = min(config.workers, cores_each())
-    options = {"worker_init_fn": quiet_worker, "prefetch_factor": 4} if workers else {}
     return DataLoader(
         Images(files, config.augmentation),
         batch_size=batch_size,
         collate_fn=CollateReadable(eval_collate(config.augmentation)),
-        num_workers=workers,
-        pin_memory=pin and config.pin_memory,
-        **options,
+        **worker_options(config, pin),
     )

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -81,7 +80,7 @@ class Writer:
         while len(self._pending) > _WAITING * self._threads:
             self._take()
 
-    def finish(self, info: dict[str, Any]) -> list[Artifact]:
+    def finish(self, info: dict[str, object]) -> list[Artifact]:
         """Makes everything safe. info: what predictions.json says about itself."""
         while self._pending:
             self._take()

@@ -208,9 +208,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight | None, dropout: float)
         return _mix_by_products(q, k, v, None).flatten(2)
     behind = q.shape[2] - sight.rows
     first, rest = q.split([sight.rows, behind], dim=2)
-    others = (t.narrow(2, sight.rows, behind) for t in (k, v))
+    k_rest, v_rest = (t.narrow(2, sight.rows, behind) for t in (k, v))
     mixed = _mix_by_products(first, k, v, sight.allowed[: sight.rows])
-    return torch.cat((mixed, _mix_by_products(rest, *others, None)), dim=1).flatten(2)
+    return torch.cat((mixed, _mix_by_products(rest, k_rest, v_rest, None)), dim=1).flatten(2)
 
 
 def _mix_by_products(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:

@@ -27,7 +27,7 @@ from dino_trainer.model.windows import GcVitBody, SwinBody
 STRIDES = (4, 8, 16, 32)  # of C2..C5
 
 
-class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
+class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):  # type: ignore[misc]  # has no types
     """BatchNorm that uses, and keeps, the statistics it was loaded with; all four are buffers.
 
     ``after`` is what timm's layers do behind the norm, such as an activation.

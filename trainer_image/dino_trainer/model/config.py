@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dino_api.experiment.model import ModelConfig as ModelSection
 
 LEVEL_OF_C5 = 3
 LOSS_TYPES = frozenset({"labels", "boxes"})
@@ -71,12 +74,12 @@ class ModelConfig:
     two_stage_bbox_embed_share: bool = False
 
     @classmethod
-    def from_spec(cls, section: Any) -> ModelConfig:
+    def from_spec(cls, section: ModelSection | ModelConfig) -> ModelConfig:
         """Read the keys of an experiment's ``model`` section; return a ModelConfig unchanged."""
         if isinstance(section, cls):
             return section
         needed = [field.name for field in fields(cls) if field.default is MISSING]
-        values = {name: getattr(section, name) for name in needed}
+        values: dict[str, Any] = {name: getattr(section, name) for name in needed}
         for name in ("return_interm_indices", "loss_types"):
             values[name] = tuple(values[name])
         return cls(**values)

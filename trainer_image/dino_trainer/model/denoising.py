@@ -119,9 +119,10 @@ def _noise_labels(
     """Replace half of ``ratio`` of the labels by any class (the drawn one may be the same)."""
     if ratio <= 0:
         return labels
-    options = {"generator": generator, "device": labels.device}
-    chosen = torch.rand(labels.shape, **options) < ratio * 0.5
-    return torch.where(chosen, torch.randint(num_classes, labels.shape, **options), labels)
+    device = labels.device
+    chosen = torch.rand(labels.shape, generator=generator, device=device) < ratio * 0.5
+    others = torch.randint(num_classes, labels.shape, generator=generator, device=device)
+    return torch.where(chosen, others, labels)
 
 
 def _noise_boxes(boxes: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
@@ -131,9 +132,9 @@ def _noise_boxes(boxes: Tensor, scale: float, generator: torch.Generator | None)
     """
     if scale <= 0:
         return boxes
-    options = {"generator": generator, "device": boxes.device}
-    part = torch.rand(boxes.shape, **options)
-    part = part + (torch.arange(boxes.shape[1], device=boxes.device) % 2)[:, None, None]
-    sign = torch.randint(2, boxes.shape, **options) * 2 - 1
+    device = boxes.device
+    part = torch.rand(boxes.shape, generator=generator, device=device)
+    part = part + (torch.arange(boxes.shape[1], device=device) % 2)[:, None, None]
+    sign = torch.randint(2, boxes.shape, generator=generator, device=device) * 2 - 1
     half = boxes[..., 2:].repeat(1, 1, 1, 2) / 2
     return xyxy_to_cxcywh((cxcywh_to_xyxy(boxes) + part * sign * half * scale).clamp(0, 1))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from dino_trainer.model.encoder import Encoder, Tokens, locate_tokens, propose_b
 from dino_trainer.model.layers import Conv2d, GroupNorm, LayerNorm, Mlp, full_precision
 from dino_trainer.model.targets import Padded, Targets
 from dino_trainer.token_count import too_few
+
+if TYPE_CHECKING:
+    from dino_api.experiment.model import ModelConfig as ModelSection
 
 # Every class starts at a probability of 0.01, so that the first losses are not all background.
 PRIOR_PROBABILITY = 0.01
@@ -257,29 +260,30 @@ class Dino(nn.Module):
             for parameter in [] if module is None else module.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        for module in self.modules():
-            if isinstance(module, DeformableAttention):
-                module.reset_parameters()
+        for part in self.modules():
+            if isinstance(part, DeformableAttention):
+                part.reset_parameters()
         if self.level_embed is not None:
             nn.init.normal_(self.level_embed)
         for project in self.input_proj:
-            nn.init.xavier_uniform_(project[0].weight)
-            nn.init.zeros_(project[0].bias)
+            convolution = next(project.children())
+            assert isinstance(convolution, Conv2d)
+            assert convolution.bias is not None
+            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
         self._initialise_heads()
 
     def _initialise_heads(self) -> None:
-        own = [] if self.proposals is None else [self.proposals.class_head]
-        for head in (*self.decoder.class_head, *own):
+        own = self.proposals
+        for head in (*self.decoder.class_head, None if own is None else own.class_head):
             if head is not None:
+                assert isinstance(head, nn.Linear)
                 head.reset_parameters()
                 nn.init.constant_(head.bias, -math.log(1 / PRIOR_PROBABILITY - 1))
-        own = [] if self.proposals is None else [self.proposals.box_head]
-        for head in (*self.decoder.box_head, *own):
+        for head in (*self.decoder.box_head, None if own is None else own.box_head):
             if head is not None:
-                for layer in head.layers:
-                    layer.reset_parameters()
-                nn.init.zeros_(head.layers[-1].weight)
-                nn.init.zeros_(head.layers[-1].bias)
+                assert isinstance(head, Mlp)
+                head.start_at_zero()
 
 
 def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.ModuleList:
@@ -294,7 +298,7 @@ def _build_projections(cfg: ModelConfig, channels: tuple[int, ...]) -> nn.Module
     return nn.ModuleList(nn.Sequential(layer, GroupNorm(32, d)) for layer in layers)
 
 
-def build_dino(model: Any, num_classes: int) -> Dino:
+def build_dino(model: ModelSection | ModelConfig, num_classes: int) -> Dino:
     """Build the detector that an experiment's ``model`` section (or a ModelConfig) describes.
 
     ``num_classes`` is the highest class id plus one. Weights are random; see weights.py.

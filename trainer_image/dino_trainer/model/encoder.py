@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dino_trainer.model.attention import DeformableAttention, LevelShapes, References
+from dino_trainer.model.attention import DeformableAttention, References
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.layers import FeedForward, LayerNorm, make_dropout, run_layer
 from dino_trainer.model.position import image_positions
+from dino_trainer.model.sampling_grid import LevelShapes
 
 # Width and height of a proposal on the finest level, relative to the image; doubles per level.
 PROPOSAL_SIZE = 0.05

@@ -9,6 +9,7 @@ softmax on GPUs, but not on CPUs: here it is written down.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 # Below so many places, and from so many weights on, a convolution spends its time on its weights.
 FEW_PLACES, MANY_WEIGHTS = 128, 2**20
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 def full(x: Tensor) -> Tensor:
@@ -29,12 +30,12 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Within it ``torch.autocast`` lowers nothing."""
     return torch.autocast(device.type, enabled=False)
 
 
-def run_layer(layer: nn.Module, recompute: bool, *inputs: Any) -> Any:
+def run_layer(layer: nn.Module, recompute: bool, *inputs: object) -> Tensor:
     """Run ``layer``; with ``recompute`` it keeps its inputs only and runs again for the gradient.
 
     The gradient is the same to the last bit.
@@ -148,7 +149,8 @@ class _Dense(torch.autograd.Function):
         saved = ctx.saved_tensors  # may be read once only where activations are computed twice
         depth = len(saved) // 2
         inputs, weights = saved[:depth], saved[depth:]
-        needed, found = ctx.needs_input_grad[1:], [None] * len(ctx.types)
+        needed = ctx.needs_input_grad[1:]
+        found: list[Tensor | None] = [None] * len(ctx.types)
         for layer in reversed(range(depth)):
             if needed[2 * layer + 1]:
                 found[2 * layer + 1] = grad.t() @ inputs[layer]
@@ -179,6 +181,18 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return float[..., outputs]."""
         return dense(x.flatten(0, -2), *self.layers).view(*x.shape[:-1], -1)
+
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Draw all layers anew, and make the last one return nothing but zeros."""
+        last: nn.Linear | None = None
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            layer.reset_parameters()
+            last = layer
+        assert last is not None
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
 
 class FeedForward(nn.Module):

@@ -7,7 +7,7 @@ queries), b batch, q queries of a set, m boxes of the fullest image, c classes, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from dino_trainer.model.dino import DenoisingOutputs, Outputs, Predictions
 from dino_trainer.model.layers import full_precision
 from dino_trainer.model.matching import match
 from dino_trainer.model.targets import Padded, Targets, from_host
+
+if TYPE_CHECKING:
+    from dino_api.experiment.model import ModelConfig as ModelSection
 
 TERMS = ("loss_ce", "loss_bbox", "loss_giou")
 
@@ -45,7 +48,7 @@ class Losses:
 class Criterion(nn.Module):
     """Focal, L1 and generalised IoU losses over all decoder layers, proposals and denoising."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: ModelSection | ModelConfig) -> None:
         super().__init__()
         self.cfg = ModelConfig.from_spec(model)
 

@@ -9,6 +9,7 @@ Shapes: b batch, h x w the map of stride 16, d its channels, n = prefix tokens +
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import torch.nn.functional as F
 from timm.layers import LayerNorm2d
@@ -37,9 +38,10 @@ class VitBody(nn.Module):
         bool[b, height, width]) are hidden from all others.
         """
         seen = None if mask is None else self._seen(mask)
-        return self.net.forward_intermediates(
+        maps = self.net.forward_intermediates(
             images, indices=1, norm=True, intermediates_only=True, attn_mask=seen
         )
+        return cast("list[Tensor]", maps)  # so it is with intermediates_only
 
     def _seen(self, mask: Tensor) -> Tensor:
         """Return bool[b, 1, 1, n]."""

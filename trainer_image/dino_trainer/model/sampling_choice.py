@@ -61,7 +61,7 @@ def sampler_for(value: Tensor, locations: Tensor) -> str:
     return _choose(value.device, value.dtype, m, value.shape[2] // m, v, p)
 
 
-@torch.compiler.assume_constant_result  # found out while a model is traced, not traced itself
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # found out while a model is traced, not traced itself
 def _choose(device: torch.device, dtype: torch.dtype, m: int, e: int, v: int, p: int) -> str:
     asked = os.environ.get(Env.SAMPLING)
     if asked:

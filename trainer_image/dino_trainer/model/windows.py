@@ -10,6 +10,8 @@ Shapes: b batch, h x w a map, c channels, s the side of a window, n = s * s, k w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.models.gcvit import GlobalContextVit, GlobalContextVitBlock
@@ -27,11 +29,14 @@ PATCH = 4
 class SwinBody(nn.Module):
     """A Swin transformer; returns the chosen stages' maps, not normalised."""
 
+    net: Any  # to types, parts of a network are Tensor | Module
+
     def __init__(self, net: SwinTransformer, stages: tuple[int, ...]) -> None:
         super().__init__()
         self.stages = stages
         net.layers = net.layers[: max(stages) + 1]  # what lies behind is not needed
-        net.norm = net.head = nn.Identity()
+        net.norm = nn.Identity()
+        net.head = nn.Identity()  # type: ignore[assignment]  # nothing runs it
         self.net = net
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -111,11 +116,13 @@ def _regions(length: int, side: int, shift: int, device: torch.device) -> Tensor
 class GcVitBody(nn.Module):
     """A global-context vision transformer; returns the chosen stages' maps."""
 
+    net: Any  # to types, parts of a network are Tensor | Module
+
     def __init__(self, net: GlobalContextVit, stages: tuple[int, ...]) -> None:
         super().__init__()
         self.stages = stages
         net.stages = net.stages[: max(stages) + 1]
-        net.head = nn.Identity()
+        net.head = nn.Identity()  # type: ignore[assignment]  # nothing runs it
         self.net = net
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -139,10 +146,11 @@ class GcVitBody(nn.Module):
 def _gc_vit_block(block: GlobalContextVitBlock, x: Tensor, query: Tensor) -> Tensor:
     """Return float[b, h, w, c] from a map of that shape and the query float[b, s, s, c]."""
     h, w = x.shape[1:3]
-    padded = _pad(block.norm1(x), block.window_size[0], (1, 2))
-    windows = window_partition(padded, block.window_size).flatten(1, 2)
-    windows = block.attn(windows, query).unflatten(1, block.window_size)
-    seen = window_reverse(windows, block.window_size, padded.shape[1], padded.shape[2])
+    side: tuple[int, int] = block.window_size  # type: ignore[assignment]  # timm passes both
+    padded = _pad(block.norm1(x), side[0], (1, 2))
+    windows = window_partition(padded, side).flatten(1, 2)
+    windows = block.attn(windows, query).unflatten(1, side)
+    seen = window_reverse(windows, side, padded.shape[1], padded.shape[2])
     x = x + block.drop_path1(block.ls1(seen[:, :h, :w]))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 

@@ -7,6 +7,7 @@ the resolved spec and the class names, and load with `weights_only=True`: no cod
 Random numbers need no place in a checkpoint: every draw is a function of (seed, step).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from dino_trainer.storage.files import named, replacing
 LATEST, PREVIOUS, BEST = names.LATEST_CHECKPOINT, names.PREVIOUS_CHECKPOINT, names.BEST_CHECKPOINT
 FORMAT = 1
 
+# Of any file, ours or not; train.checkpoint_content says what ours hold.
 Content = dict[str, Any]
 
 
-def write(content: Content, path: Path, previous: Path | None = None) -> None:
+def write(content: Mapping[str, object], path: Path, previous: Path | None = None) -> None:
     """Write a checkpoint so that `path` is always a whole one: aside, flushed, then renamed.
 
     Args:
@@ -41,7 +43,7 @@ def write(content: Content, path: Path, previous: Path | None = None) -> None:
             path.replace(previous)
 
 
-def _save(content: Content, path: Path) -> None:
+def _save(content: Mapping[str, object], path: Path) -> None:
     """`torch.save`, but a full disk is the OSError that it is.
 
     Torch's own writer knows no errno, and closing a half-written file hides Python's.

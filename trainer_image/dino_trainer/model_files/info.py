@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from dino_api.base import Section
 from dino_api.experiment import DatasetConfig, ExperimentSpec
 from dino_api.experiment.dataset import GEOMETRY, PIXELS
 from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.spec.micro_batch import micro_batch
+from dino_trainer.spec.sections import Resized, batch_size_of
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +97,7 @@ def check_structure(info: ModelInfo, spec: ExperimentSpec) -> None:
         )
 
 
-def _differing(asked: Any, own: Any, keys: Iterable[str]) -> list[str]:
+def _differing(asked: Section, own: Section, keys: Iterable[str]) -> list[str]:
     return [
         f"{name} is {getattr(asked, name)}, the model's {getattr(own, name)}"
         for name in keys
@@ -103,7 +105,7 @@ def _differing(asked: Any, own: Any, keys: Iterable[str]) -> list[str]:
     ]
 
 
-def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetConfig:
+def config_for(info: ModelInfo, spec: ExperimentSpec, section: object) -> DatasetConfig:
     """How images are prepared for a model: as in the validations of its training.
 
     Pixels are normalised as the model file says. Images take the size of the section's
@@ -129,15 +131,14 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: Any) -> DatasetCo
             "Leave them out, or export the model for that size.",
         )
     augmentation = info.spec.dataset.augmentation
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         name: getattr(spec.dataset.augmentation, name)
         for name in GEOMETRY
         if name in spec.dataset.augmentation.model_fields_set
     }
     if size:
         changes["fixed_size"] = list(size)
-    batch = getattr(section, "batch_size", None) or -1
-    batch = batch if batch > 0 else spec.dataset.batch_size
+    batch = batch_size_of(section) or spec.dataset.batch_size
     return spec.dataset.model_copy(
         update={
             "augmentation": augmentation.model_copy(update=changes),
@@ -161,10 +162,11 @@ def _that_fits(batch: int, info: ModelInfo) -> int:
     return images
 
 
-def _asked_size(section: Any) -> tuple[int, int] | None:
+def _asked_size(section: object) -> tuple[int, int] | None:
     """(height, width)"""
-    width = getattr(section, "input_width", None)
-    height = getattr(section, "input_height", None)
+    if not isinstance(section, Resized):
+        return None
+    width, height = section.input_width, section.input_height
     if width is None and height is None:
         return None
     if width is None or height is None:

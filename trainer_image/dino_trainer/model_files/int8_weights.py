@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Int8Weights:
     scales: Mapping[str, Tensor]
     kept: Mapping[str, Tensor]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """For the key PACKED of a checkpoint's content."""
         return {"codes": {**self.codes}, "scales": {**self.scales}, "kept": {**self.kept}}
 
@@ -38,15 +38,16 @@ class Int8Weights:
         return {**self.kept, **unpacked}
 
 
-def read_int8_weights(content: Mapping[str, Any]) -> Int8Weights:
+def read_int8_weights(content: Mapping[str, object]) -> Int8Weights:
     """From the content of a checkpoint that has the key PACKED.
 
     Raises:
         ValueError: where it is not what `plain` makes.
     """
     inner = content[PACKED]
-    parts = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
-    if not parts or not all(_is_map(part) and _tensors(part) for part in parts):
+    found = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
+    parts = [part for part in found if _are_tensors(part)]
+    if len(parts) != 3:
         raise ValueError("its INT8 weights lack codes, scales or the other tensors")
     codes, scales, kept = parts
     for name, code in codes.items():
@@ -57,12 +58,12 @@ def read_int8_weights(content: Mapping[str, Any]) -> Int8Weights:
     return Int8Weights(codes, scales, kept)
 
 
-def _is_map(value: Any) -> bool:
+def _is_map(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
 
 
-def _tensors(part: Mapping[str, Any]) -> bool:
-    return all(isinstance(value, Tensor) for value in part.values())
+def _are_tensors(part: object) -> TypeGuard[Mapping[str, Tensor]]:
+    return _is_map(part) and all(isinstance(value, Tensor) for value in part.values())
 
 
 def _weight(code: Tensor, scale: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dino_api.formats import Format
 from dino_api.names import LATEST_CHECKPOINT, ONNX_FILE, WEIGHTS_ALONE, Action
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
-from dino_trainer.spec.sections import key_path, section_of
+from dino_trainer.spec.sections import key_path, section_of, uri_at
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
@@ -43,7 +43,7 @@ def model_uri(spec: ExperimentSpec, action: Action) -> str:
         TrainerError: InvalidSpec where two are named, or none and nothing can stand in.
     """
     section, keys = section_of(spec, action), ACTIONS[action].model_keys
-    named = {key: uri for key in keys if (uri := getattr(section, key, ""))}
+    named = {key: uri for key in keys if (uri := uri_at(section, key))}
     if len(named) > 1:
         both = " and ".join(f"{key_path(action, key)} ({uri})" for key, uri in named.items())
         raise invalid_spec(f"Two models are named: {both}.", "Name one of them.")

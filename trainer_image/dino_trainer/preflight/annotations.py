@@ -36,7 +36,7 @@ def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> Non
     """Images with more boxes than the model has queries; crowds are not searched for."""
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
-        places = np.flatnonzero(counts > queries)
+        places = np.flatnonzero(counts > queries).tolist()
         said = [f"{source.image(i)} ({counts[i]} boxes)" for i in places]
         findings.add_places("boxes-over-queries", said, str, source.at_images(places))
 
@@ -80,7 +80,7 @@ def _boxes(source: Source, findings: Findings) -> None:
         ("box-repeats", source.repeats),
     ):
         places = np.flatnonzero(mask)
-        findings.add_places(id, places, source.box, source.at_boxes(places))
+        findings.add_places(id, places.tolist(), source.box, source.at_boxes(places))
 
 
 def _names(source: Source, findings: Findings) -> None:

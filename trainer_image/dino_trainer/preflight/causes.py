@@ -52,8 +52,11 @@ class Row:
 
 def _row(causes: frozenset[str] | str, follow: frozenset[str] | str, within: Within) -> Row:
     """A single rule may stand for a set of one."""
-    sets = (frozenset({one}) if isinstance(one, str) else one for one in (causes, follow))
-    return Row(*sets, within)
+    return Row(_set(causes), _set(follow), within)
+
+
+def _set(rules: frozenset[str] | str) -> frozenset[str]:
+    return frozenset({rules}) if isinstance(rules, str) else rules
 
 
 FOLLOWS = (

@@ -43,6 +43,7 @@ from dino_trainer.preflight.splits import (
 from dino_trainer.preflight.staging import one_by_one
 from dino_trainer.preflight.tokens import check_tokens, check_tokens_of_pictures
 from dino_trainer.spec.needs import annotated
+from dino_trainer.spec.sections import scoring_section, sources_of
 from dino_trainer.storage.store import Say
 
 _LONGEST = 1000
@@ -120,9 +121,9 @@ def _check_annotations(
     facts = ACTIONS[action]
     if splits and (facts.scores or facts.also_reads):
         check_eval_ids(spec, splits, findings)
-        scoring = facts.section if facts.scores else Action.EVALUATE  # as whose gates score
-        most = getattr(spec, scoring).max_detections
-        check_detections(splits[-1], most, f"{scoring}.max_detections", findings)
+        whose, scoring = scoring_section(spec, action)
+        key = f"{whose}.max_detections"
+        check_detections(splits[-1], scoring.max_detections, key, findings)
 
 
 def _check_images(
@@ -144,7 +145,7 @@ def _check_images(
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
     """The splits that the action reads, by name; training data that is scored, too, once."""
     data = spec.dataset
-    found = {part: getattr(data, part.key) for part in annotated(action)}
+    found = {part: sources_of(data, part) for part in annotated(action)}
     if action in TRAINS and data.val_data_sources == data.train_data_sources:
         found[Data.VALIDATION] = None
     return [(part.value, given or ()) for part, given in found.items() if given or _leads(part)]

@@ -10,7 +10,7 @@ from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data.rule import DataRule
 from dino_trainer.preflight.causes import causes_of, in_order
-from dino_trainer.preflight.places import NOWHERE, At, Places
+from dino_trainer.preflight.places import NOWHERE, At, Places, T
 
 EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
@@ -116,7 +116,7 @@ class Findings:
             self.add(id, example, at=at)
 
     def add_places(
-        self, id: str, places: Sequence[Any], describe: Callable[[Any], str], at: At = NOWHERE
+        self, id: str, places: Sequence[T], describe: Callable[[T], str], at: At = NOWHERE
     ) -> None:
         """One for each place; only those that are shown are described. at: the place of each."""
         if not len(places):

@@ -47,7 +47,9 @@ def check_classes(
     """Categories beyond those of the model. classes: how many it has, if its file does not say."""
     has = f": {listed(named, _LISTED)}" if model and (named := named_classes(model)) else ""
     count = model.num_classes if model else classes
-    for one in splits if count is not None else ():
+    if count is None:
+        return
+    for one in splits:
         unknown = (
             f"{one.name} {id} {name!r} (the model has {count} classes{has})"
             for id, name in sorted(one.categories.items())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dino_trainer.preflight.causes import Within
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ class Places:
         """Whether any is left."""
         return self.left is None or bool(self.left.any())
 
-    def of(self, items: Sequence[Any]) -> Sequence[Any]:
+    def of(self, items: Sequence[T]) -> Sequence[T]:
         """The items that are left, of one for each place."""
         if self.left is None:
             return items
-        return [items[place] for place in np.flatnonzero(self.left)]
+        return [items[place] for place in np.flatnonzero(self.left).tolist()]
 
     def without(self, causes: Iterable[tuple[Places, Within]]) -> Places:
         """What is left beside causes that are told."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
-AS_FINDING = {
+AS_FINDING: Mapping[str, str] = {
     FailureReason.INPUT_NOT_FOUND: "source-missing",
     FailureReason.INVALID_DATASET: "source-unusable",
 }
@@ -154,7 +154,7 @@ def _read(
         staged = stage_one(source)
         entries = read_entries(staged.annotations, flaws.note, staged.images)
     except TrainerError as error:
-        rule = AS_FINDING.get(FailureReason(error.reason))
+        rule = AS_FINDING.get(error.reason)
         if rule is None:
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule

@@ -84,7 +84,7 @@ def _shared_ids(split: Split, findings: Findings) -> None:
 
 def _empty_images(split: Split, findings: Findings) -> None:
     for source in split.sources:
-        places = np.flatnonzero(source.odd.empty)
+        places = np.flatnonzero(source.odd.empty).tolist()
         findings.add_places("image-empty", places, source.image, source.at_images(places))
 
 

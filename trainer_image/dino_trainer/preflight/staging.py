@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dino_api.experiment import DataSource
-from dino_api.names import FailureReason
 from dino_trainer.data.stage import (
     StagedAnnotations,
     StagedSource,
@@ -34,7 +33,7 @@ def one_by_one(
         try:
             known[id(source)] = stage_annotations(source, work)
         except TrainerError as error:
-            if FailureReason(error.reason) not in AS_FINDING:
+            if error.reason not in AS_FINDING:
                 raise
             known[id(source)] = error
     read = [one for one in known.values() if isinstance(one, StagedAnnotations)]

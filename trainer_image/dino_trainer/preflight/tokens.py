@@ -25,7 +25,7 @@ from dino_trainer.preflight.given_model import Looker, lookers, looks_at_images
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Split
 from dino_trainer.preflight.splits import images_per_step
-from dino_trainer.spec.sections import section_of
+from dino_trainer.spec.sections import Resized, batch_size_of, section_of
 from dino_trainer.token_count import level_shapes, token_counts, too_few
 
 RULE = "queries-over-tokens"
@@ -118,16 +118,16 @@ def _size(picture: ImageFile) -> tuple[int, int]:
 
 
 def _batch(spec: ExperimentSpec, action: Action) -> int:
-    asked = getattr(section_of(spec, action), "batch_size", None) or -1
-    return asked if asked > 0 else spec.dataset.batch_size
+    return batch_size_of(section_of(spec, action)) or spec.dataset.batch_size
 
 
 def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] | None:
     """The one size of all images, and the key that says it."""
     section, augmentation = section_of(spec, action), spec.dataset.augmentation
-    asked = getattr(section, "input_height", None), getattr(section, "input_width", None)
-    if None not in asked:
-        return (asked[0], asked[1]), f"{action.value}.input_height and input_width"
+    if isinstance(section, Resized):
+        height, width = section.input_height, section.input_width
+        if height is not None and width is not None:
+            return (height, width), f"{action.value}.input_height and input_width"
     if augmentation.fixed_size:
         key = _EXPORTED if action == Action.EXPORT else f"{_AUGMENT}.fixed_size"
         return (augmentation.fixed_size[0], augmentation.fixed_size[1]), key
@@ -236,7 +236,7 @@ def _few(looker: Looker, batches: _Batches) -> _Few | None:
     if not len(few):
         return None
     size = batches.sizes[few[np.argmin(counts[few])]].tolist()
-    images = np.unique(np.concatenate([batches.images[place] for place in few]))
+    images = np.unique(np.concatenate([batches.images[place] for place in few.tolist()]))
     return _Few(images, _said(size), _wrong(looker, size))
 
 

@@ -66,10 +66,13 @@ def largest_pairs(
     axis: along which the output channels lie. depthwise: weights count alone.
     """
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
+    largest: NDArray[np.float64]
     if depthwise:
-        return np.abs(rows).max(axis=1)
-    ends = np.sort(np.pad(rows, ((0, 0), (2, 2))), axis=1)  # zeros: a weight may have no second
-    return np.maximum(ends[:, -2:].sum(axis=1), -ends[:, :2].sum(axis=1))
+        largest = np.abs(rows).max(axis=1)
+    else:
+        ends = np.sort(np.pad(rows, ((0, 0), (2, 2))), axis=1)  # zeros: it may have no second
+        largest = np.maximum(ends[:, -2:].sum(axis=1), -ends[:, :2].sum(axis=1))
+    return largest
 
 
 def has_headroom(model: onnx.ModelProto) -> bool:
@@ -109,7 +112,7 @@ def _is_depthwise(node: onnx.NodeProto, weight: NDArray[Any]) -> bool:
     """Whether each output channel reads one input channel, which none else reads."""
     if node.op_type != "Conv" or weight.shape[1] != 1:
         return False
-    return _attribute(node, "group", 1) == weight.shape[0] > 1
+    return bool(_attribute(node, "group", 1) == weight.shape[0] > 1)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -51,12 +51,12 @@ def _counted(found: Comparison) -> str:
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, str, str]]:
-    pair = found.reference, found.candidate
-    yield "number format", *(one.precision or "" for one in pair)
-    yield "mAP", *(metric.text(one.mAP) for one in pair)
-    yield "mAP50", *(metric.text(one.mAP50) for one in pair)
-    yield "milliseconds for one image", *(_time(one) for one in pair)
-    yield "size of the file", *(human_bytes(one.bytes or 0) for one in pair)
+    one, other = found.reference, found.candidate
+    yield "number format", one.precision or "", other.precision or ""
+    yield "mAP", metric.text(one.mAP), metric.text(other.mAP)
+    yield "mAP50", metric.text(one.mAP50), metric.text(other.mAP50)
+    yield "milliseconds for one image", _time(one), _time(other)
+    yield "size of the file", human_bytes(one.bytes or 0), human_bytes(other.bytes or 0)
     if found.matched is not None:
         yield "detections found again", "", f"{100 * found.matched:.1f} %"
 

@@ -94,7 +94,7 @@ def _filled(inputs: NDArray[Any], batch: int) -> NDArray[Any]:
 def _calibrator(
     kind: Any, path: Path, tensors: set[str], options: dict[str, int]
 ) -> CalibraterBase:
-    class Narrow(kind):  # type: ignore[misc]
+    class Narrow(kind):  # type: ignore[misc]  # one of ONNX Runtime's, which the spec chooses
         """Looks at the tensors that will be quantized, with as many threads as there are cores."""
 
         def select_tensors_to_calibrate(self, model: onnx.ModelProto) -> tuple[set[str], Any]:

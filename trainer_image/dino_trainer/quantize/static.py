@@ -45,7 +45,7 @@ class Quantized:
     algorithm: str
     for_cpu: bool
 
-    def note(self, source_sha256: str) -> dict[str, Any]:
+    def note(self, source_sha256: str) -> dict[str, object]:
         """What the file says about it, besides the metadata of every file."""
         return {
             "algorithm": self.algorithm,
@@ -153,7 +153,7 @@ def _with_nodes(
     return made
 
 
-def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, Any]) -> None:
+def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, object]) -> None:
     """The source's metadata, as far as it is still true."""
     props = {one.key: one.value for one in source.metadata_props if one.key.startswith(PREFIX)}
     props |= {f"{PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}

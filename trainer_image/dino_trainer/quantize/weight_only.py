@@ -85,8 +85,9 @@ def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> Quantized
 def _is_large(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d) and module.groups > 1:
         return False
-    weighted = isinstance(module, nn.Linear | nn.Conv2d)
-    return weighted and module.weight.numel() >= FEWEST_WEIGHTS
+    if not isinstance(module, nn.Linear | nn.Conv2d):
+        return False
+    return module.weight.numel() >= FEWEST_WEIGHTS
 
 
 def _packed(model: nn.Module, layers: Sequence[str]) -> tuple[Int8Weights, str]:

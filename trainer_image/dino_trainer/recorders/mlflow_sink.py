@@ -10,13 +10,17 @@ import json
 import os
 import threading
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import Env
 from dino_api.result import Metrics, Progress
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.run import RunContext
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 KEY = "mlflow"
@@ -48,7 +52,7 @@ class MlflowSink:
         self._points: list[MetricPoint] = []
         self._changed = threading.Condition()
         self._outcome: str | None = None
-        self._client: Any = None
+        self._client: MlflowClient | None = None
         self._described = KEY in loggers
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
@@ -57,8 +61,13 @@ class MlflowSink:
     def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Values of one step."""
         self._step = progress.step or self._step
-        named = ("loss", "learning_rate", "images_per_second", "epoch")
-        self._note({name: getattr(progress, name) for name in named} | parts.named)
+        own: dict[str, float | None] = {
+            "loss": progress.loss,
+            "learning_rate": progress.learning_rate,
+            "images_per_second": progress.images_per_second,
+            "epoch": progress.epoch,
+        }
+        self._note({**own, **parts.named})
 
     def validated(self, epoch: int, metrics: Metrics, best: bool) -> None:
         """All statistics of one validation."""
@@ -107,7 +116,7 @@ class MlflowSink:
         if outcome is not None:
             client.set_terminated(run, outcome)
 
-    def _connect(self) -> Any:
+    def _connect(self) -> MlflowClient:
         """A client; after it the run of `loggers` is open, a new one if there was none."""
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
@@ -128,10 +137,11 @@ class MlflowSink:
         self._context.reporter.say(f"MLflow run {run.info.run_id}.")
         return client
 
-    def _experiment(self, client: Any) -> str:
+    def _experiment(self, client: MlflowClient) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _EXPERIMENT
         known = client.get_experiment_by_name(name)
-        return known.experiment_id if known else client.create_experiment(name)
+        own: str = known.experiment_id if known else client.create_experiment(name)
+        return own
 
     def _name(self) -> str:
         return os.environ.get(Env.JOB_NAME) or self._context.run_id
@@ -150,12 +160,12 @@ class MlflowSink:
 
 def parameters(spec: ExperimentSpec) -> list[tuple[str, str]]:
     """The spec as MLflow's parameters: dotted names, values as text."""
-    sections = {name: getattr(spec, name).model_dump() for name in ("model", "dataset", "train")}
+    sections = spec.model_dump(include={"model", "dataset", "train"})
     return [(name, text[:_LONGEST]) for name, text in _leaves(sections, "")]
 
 
-def _leaves(mapping: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    found = []
+def _leaves(mapping: Mapping[str, object], prefix: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     for name, value in mapping.items():
         if isinstance(value, dict):
             found += _leaves(value, f"{prefix}{name}.")

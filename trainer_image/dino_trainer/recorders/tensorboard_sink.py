@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any
+from typing import Protocol, TypedDict
 
 from dino_api.result import Metrics, Progress
 from dino_trainer.report.meter import NO_PARTS, LossParts
@@ -19,6 +19,35 @@ from dino_trainer.storage.store import Say
 
 FOLDER = "tensorboard"
 _MANY = 1000
+
+
+class Scalar(TypedDict):
+    """One value, as protobuf takes it."""
+
+    tag: str
+    simple_value: float
+
+
+class Summary(TypedDict):
+    """The values of one moment."""
+
+    value: list[Scalar]
+
+
+class Values(TypedDict):
+    """An event that is not written yet."""
+
+    wall_time: float
+    step: int
+    summary: Summary
+
+
+class Records(Protocol):
+    """TensorBoard's RecordWriter."""
+
+    def write(self, data: bytes) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class TensorBoardSink:
@@ -33,16 +62,19 @@ class TensorBoardSink:
         who = f"{socket.gethostname()}.{os.getpid()}"
         self.name = f"{FOLDER}/events.out.tfevents.{time.time():017.6f}.{who}"
         self._first, self._step = step, step
-        self._waiting: list[dict[str, Any]] = []
-        self._writer: Any = None
+        self._waiting: list[Values] = []
+        self._writer: Records | None = None
         self._broken = False
 
     def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Values of one step."""
         self._step = progress.step or self._step
-        named = ("loss", "learning_rate", "images_per_second")
-        values = {name: getattr(progress, name) for name in named} | parts.named
-        self._note({f"train/{name}": value for name, value in values.items()})
+        own: dict[str, float | None] = {
+            "loss": progress.loss,
+            "learning_rate": progress.learning_rate,
+            "images_per_second": progress.images_per_second,
+        }
+        self._note({f"train/{name}": value for name, value in {**own, **parts.named}.items()})
         if len(self._waiting) >= _MANY:
             self._write(publish=False)
 
@@ -60,10 +92,12 @@ class TensorBoardSink:
             self._writer.close()
 
     def _note(self, values: dict[str, float | None]) -> None:
-        scalars = [{"tag": n, "simple_value": v} for n, v in values.items() if v is not None]
+        scalars: list[Scalar] = [
+            {"tag": n, "simple_value": v} for n, v in values.items() if v is not None
+        ]
         if not self._broken:
-            event = {"wall_time": time.time(), "step": self._step, "summary": {"value": scalars}}
-            self._waiting.append(event)
+            summary: Summary = {"value": scalars}
+            self._waiting.append({"wall_time": time.time(), "step": self._step, "summary": summary})
 
     def _write(self, publish: bool) -> None:
         waiting, self._waiting = self._waiting, []
@@ -73,23 +107,23 @@ class TensorBoardSink:
             # A second to import, which is better spent after the first steps.
             from tensorboard.compat.proto.event_pb2 import Event
 
-            self._writer = self._writer or self._open()
+            writer = self._writer = self._writer or self._open()
             for event in waiting:
-                self._writer.write(Event(**event).SerializeToString())
-            self._writer.flush()
+                writer.write(Event(**event).SerializeToString())
+            writer.flush()
             if publish:
                 self._output.offer(self.name)
         except Exception as error:  # noqa: BLE001  # whatever it is, training is worth more
             self._broken = True
             self._say(f"{self.name} cannot be written ({error}); going on without TensorBoard.")
 
-    def _open(self) -> Any:
+    def _open(self) -> Records:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         path = self._output.dir / self.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = RecordWriter(path.open("wb"))
+        writer: Records = RecordWriter(path.open("wb"))
         now = time.time()
         writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         start = SessionLog(status=SessionLog.START)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dino_api.result import Progress
 
@@ -39,7 +39,7 @@ class StatusFile:
         """One line. Raises OSError where the disk refuses it."""
         self._kpi.update(kpi or {})
         now = self._clock()
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "date": f"{now.month}/{now.day}/{now.year}",
             "time": f"{now.hour}:{now.minute}:{now.second}",
             "status": status,
@@ -53,7 +53,7 @@ class StatusFile:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _position(progress: Progress | None, time_per_epoch: float | None) -> dict[str, Any]:
+def _position(progress: Progress | None, time_per_epoch: float | None) -> dict[str, object]:
     if progress is None:
         return {}
     facts = {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from dino_api.result import Progress
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.storage.byte_meter import human_seconds
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -92,7 +95,7 @@ class BarTerminal:
 
         self._console = Console(file=stream, highlight=False)
         self._bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self._console)
-        self._task: Any = None
+        self._task: TaskID | None = None
 
     def line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)

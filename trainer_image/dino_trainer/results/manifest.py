@@ -8,15 +8,29 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict, TypeGuard
 
 from dino_api.names import MANIFEST_FILE, FailureReason
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.store import Say, Store
 
 _SCHEMA = 1
-# sha256 (hex) and bytes; of a local file also mtimeNs.
-Listed = dict[str, Any]
+
+
+class Listed(TypedDict):
+    """One file. sha256: hex. mtimeNs: of a local one."""
+
+    sha256: str
+    bytes: int
+    mtimeNs: NotRequired[int]
+
+
+class Content(TypedDict):
+    """The whole file. specDigest: of whose files these are."""
+
+    schema: int
+    files: Mapping[str, Listed]
+    specDigest: NotRequired[str]
 
 
 class Manifest:
@@ -29,13 +43,12 @@ class Manifest:
     def __init__(self, store: Store, say: Say) -> None:
         self._store, self._say = store, say
         self._lock = threading.RLock()
-        self._loaded: dict[str, Any] | None = None
+        self._loaded: Content | None = None
 
     @property
     def files(self) -> Mapping[str, Listed]:
         """What is listed, by name: never changed, only replaced."""
-        files: dict[str, Listed] = self._content()["files"]
-        return files
+        return self._content()["files"]
 
     @property
     def owner(self) -> str | None:
@@ -61,14 +74,14 @@ class Manifest:
             text = json.dumps(self._content(), indent=2, sort_keys=True) + "\n"
             self._store.write_bytes(text.encode(), MANIFEST_FILE)
 
-    def _content(self) -> dict[str, Any]:
+    def _content(self) -> Content:
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()
             return self._loaded
 
-    def _load(self) -> dict[str, Any]:
-        empty: dict[str, Any] = {"schema": _SCHEMA, "files": {}}
+    def _load(self) -> Content:
+        empty: Content = {"schema": _SCHEMA, "files": {}}
         try:
             content = json.loads(self._store.read_bytes(MANIFEST_FILE))
         except TrainerError as error:
@@ -76,8 +89,23 @@ class Manifest:
                 raise
             return empty
         except ValueError:
+            content = None
+        if not _is_manifest(content):
             self._say(f"{self._store.uri(MANIFEST_FILE)} is not readable and will be written anew.")
             return empty
-        if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
-            return empty
         return content
+
+
+def _is_manifest(content: object) -> TypeGuard[Content]:
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        return False
+    owner = content.get("specDigest")
+    return (owner is None or isinstance(owner, str)) and all(
+        map(_is_listed, content["files"].values())
+    )
+
+
+def _is_listed(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+        return False
+    return isinstance(entry.get("bytes"), int) and isinstance(entry.get("mtimeNs", 0), int)

@@ -162,7 +162,8 @@ def overlap(
     common = np.maximum(high - low, 0).prod(axis=1)
     area = found[:, 2] * found[:, 3]
     union = np.where(crowd, area, area + truth[:, 2] * truth[:, 3] - common)
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    iou: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    return iou
 
 
 def _turns(

@@ -40,7 +40,8 @@ class ThresholdCounts:
     ) -> ThresholdCounts:
         """From detections in any order. hits: bool[n], whether each found a true box."""
         order = np.argsort(-scores, kind="stable")
-        scores, right = scores[order], np.cumsum(hits[order])
+        scores = scores[order]
+        right = np.cumsum(hits[order], dtype=np.int64)
         last = np.append(np.diff(scores) != 0, np.ones(min(len(scores), 1), np.bool_))
         ends = np.flatnonzero(last)  # of equal scores all count, or none
         return cls(scores[ends], right[ends], ends + 1 - right[ends], truths)
@@ -48,7 +49,10 @@ class ThresholdCounts:
     @property
     def f1(self) -> NDArray[np.float64]:
         """float64[k]: twice the right ones as a share of all detections and all true boxes."""
-        return 2 * self.right / np.maximum(self.right + self.wrong + self.truths, 1)
+        f1: NDArray[np.float64] = (
+            2 * self.right / np.maximum(self.right + self.wrong + self.truths, 1)
+        )
+        return f1
 
     def best(self) -> OperatingPoint | None:
         """Where F1 is largest, the highest such threshold; None where nothing right was found."""

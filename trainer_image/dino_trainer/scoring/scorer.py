@@ -5,7 +5,7 @@ Boxes are scored in pixels of the original images. Ids of images and categories 
 scored are positions, so that no id is too large, negative or rounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import hotcoco
 import numpy as np
@@ -14,6 +14,12 @@ from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.scoring.detection import MOST_DETECTIONS, Found
 
 _AR100 = 8
+
+
+def curves(evaluated: hotcoco.COCOeval) -> Mapping[str, np.ndarray]:
+    """The arrays of `Scorer.evaluated`, under pycocotools' names."""
+    assert evaluated.eval is not None
+    return evaluated.eval
 
 
 def _places(images: Sequence[CocoImage]) -> np.ndarray:
@@ -71,7 +77,7 @@ class Scorer:
         stats = np.array(evaluated.stats)
         if self._most[-1] > MOST_DETECTIONS:  # stats has the recall at the most in its place
             place = self._most.index(MOST_DETECTIONS)
-            recall = np.asarray(evaluated.eval["recall"])[:, :, 0, place]
+            recall = np.asarray(curves(evaluated)["recall"])[:, :, 0, place]
             stats[_AR100] = recall[recall > -1].mean() if (recall > -1).any() else -1
         return stats
 

@@ -98,8 +98,8 @@ def confusion(
     is_a = np.searchsorted(class_ids, truth.labels)
     paired = np.isin(verdict.kinds, (DetectionKind.RIGHT, DetectionKind.CONFUSED))
     np.add.at(table, (is_a[verdict.partners[paired]], found_as[paired]), 1)
-    np.add.at(table, (background, found_as[verdict.kinds == DetectionKind.FALSE]), 1)
-    np.add.at(table, (is_a[verdict.missed], background), 1)
+    np.add.at(table[background], found_as[verdict.kinds == DetectionKind.FALSE], 1)
+    np.add.at(table[:, background], is_a[verdict.missed], 1)
     return table
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 from markupsafe import Markup
@@ -54,7 +53,7 @@ def _verdict(record: SearchRecord) -> str:
     return f"{'; '.join(said)}. {record.outcome}".strip()
 
 
-def _trial(one: Trial) -> dict[str, Any]:
+def _trial(one: Trial) -> dict[str, object]:
     return {
         "number": one.number,
         "name": one.name,
@@ -67,5 +66,5 @@ def _trial(one: Trial) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)

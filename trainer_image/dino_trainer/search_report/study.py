@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -46,10 +45,10 @@ def defaults_of(record: SearchRecord) -> dict[str, Value]:
         return {}
     found: dict[str, Value] = {}
     for one in record.space:
-        node: Any = spec
+        node: object = spec
         for name in one.path.split("."):
             node = getattr(node, name)
-        if node is not None and one.when is None:
+        if isinstance(node, bool | int | float | str) and one.when is None:
             found[one.path] = node
     return found
 
@@ -69,7 +68,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 def _frozen(
     trial: Trial,
     value: float,
-    params: Mapping[str, Any],
+    params: Mapping[str, object],
     space: Mapping[str, BaseDistribution],
 ) -> optuna.trial.FrozenTrial:
     used = {path: distribution for path, distribution in space.items() if path in params}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from dino_api.actions import ACTIONS, Data, facts_of
 from dino_api.names import WEIGHTS_ALONE, Action
@@ -12,18 +11,18 @@ from dino_api.problem import Problem
 _SOURCES = "[{image_dir: images, json_file: annotations.json}]"
 
 
-def for_running(data: dict[str, Any], action: Action) -> list[Problem]:
+def for_running(data: dict[str, object], action: Action) -> list[Problem]:
     """Every such problem of a spec that is not checked yet."""
     return [*_results(data, action), *_data(data, action), *_teacher(data, action)]
 
 
-def _results(data: dict[str, Any], action: Action) -> Iterator[Problem]:
+def _results(data: dict[str, object], action: Action) -> Iterator[Problem]:
     own = _map(data.get(action.value)).get("results_dir")
     if not (data.get("results_dir") or own):
         yield _missing("results_dir", action, "/path or s3://bucket/path")
 
 
-def _data(data: dict[str, Any], action: Action) -> Iterator[Problem]:
+def _data(data: dict[str, object], action: Action) -> Iterator[Problem]:
     dataset = _map(data.get("dataset"))
     weights = _map(data.get(action.value)).get("mode") == WEIGHTS_ALONE
     facts = facts_of(action, weights)
@@ -40,19 +39,19 @@ def annotated(action: Action) -> tuple[Data, ...]:
     return tuple(each for each in ACTIONS[action].reads if each is not Data.INFERENCE)
 
 
-def _pictures(infer: dict[str, Any], action: Action) -> Iterator[Problem]:
+def _pictures(infer: dict[str, object], action: Action) -> Iterator[Problem]:
     for part, form in (("image_dir", "a folder or an archive"), ("classmap", "a text file")):
         if not infer.get(part):
             yield _missing(f"dataset.{Data.INFERENCE.key}.{part}", action, form)
 
 
-def _teacher(data: dict[str, Any], action: Action) -> Iterator[Problem]:
+def _teacher(data: dict[str, object], action: Action) -> Iterator[Problem]:
     key = "pretrained_teacher_model_path"
     if action == Action.DISTILL and not _map(data.get(action.value)).get(key):
         yield _missing(f"distill.{key}", action, "the path of the teacher's checkpoint")
 
 
-def _incomplete(key: str, sources: Any, action: Action) -> Iterator[Problem]:
+def _incomplete(key: str, sources: object, action: Action) -> Iterator[Problem]:
     named = enumerate(sources) if isinstance(sources, list) else [(None, sources)]
     for place, source in named:
         where = f"dataset.{key}" if place is None else f"dataset.{key}[{place}]"
@@ -61,7 +60,7 @@ def _incomplete(key: str, sources: Any, action: Action) -> Iterator[Problem]:
                 yield _missing(f"{where}.{part}", action, "a path or s3:// URI")
 
 
-def _map(value: Any) -> dict[str, Any]:
+def _map(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -62,7 +61,7 @@ def _split(override: str) -> tuple[str, str]:
     return path.lstrip("+"), value
 
 
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _leaves(node: dict[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
     for name, value in node.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{name}.")

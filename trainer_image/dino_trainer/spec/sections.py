@@ -1,23 +1,109 @@
-"""The sections of a spec by action."""
+"""The sections of a spec by action, and what several of them have in common."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-from dino_api.actions import ACTIONS
-from dino_api.experiment import ExperimentSpec
+from dino_api.actions import ACTIONS, Data
+from dino_api.experiment import DatasetConfig, DataSource, ExperimentSpec
+from dino_api.experiment.actions import (
+    DistillConfig,
+    EvaluateConfig,
+    ExportConfig,
+    GenTrtEngineConfig,
+    InferenceConfig,
+    QuantizeConfig,
+)
+from dino_api.experiment.train import TrainConfig
 from dino_api.names import Action
 
+ActionSection = (
+    TrainConfig
+    | DistillConfig
+    | EvaluateConfig
+    | InferenceConfig
+    | ExportConfig
+    | QuantizeConfig
+    | GenTrtEngineConfig
+)
 
-def section_of(spec: ExperimentSpec, action: Action) -> Any:
+
+@runtime_checkable
+class Batched(Protocol):
+    """A section that says how many images go at once; -1 for as many as `dataset` says."""
+
+    batch_size: int
+
+
+@runtime_checkable
+class Resized(Protocol):
+    """A section that may say the exact size of the input."""
+
+    input_height: int | None
+    input_width: int | None
+
+
+@runtime_checkable
+class OnGpus(Protocol):
+    """A section that says on how many GPUs an action runs."""
+
+    num_gpus: int
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """A section that says in how many processes, on how many nodes, an action runs."""
+
+    num_gpus: int
+    num_nodes: int
+    num_processes: int
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """A section that says how many detections of a class in an image are scored."""
+
+    max_detections: int
+
+
+def section_of(spec: ExperimentSpec, action: Action) -> ActionSection:
     """The action's own section."""
-    return getattr(spec, action.value)
+    section: ActionSection = getattr(spec, action.value)
+    return section
 
 
-def shape_section(spec: ExperimentSpec, action: Action) -> Any:
+def shape_section(spec: ExperimentSpec, action: Action) -> Spread | None:
     """The section that says in how many processes an action runs; None where it is always one."""
     facts = ACTIONS[action]
-    return getattr(spec, facts.section) if facts.several else None
+    section = section_of(spec, facts.section)
+    return section if facts.several and isinstance(section, Spread) else None
+
+
+def scoring_section(spec: ExperimentSpec, action: Action) -> tuple[Action, Scoring]:
+    """The section that says how an action scores, and whose it is: `evaluate` where its own does
+    not, since gates score as it does."""
+    facts = ACTIONS[action]
+    whose = facts.section if facts.scores else Action.EVALUATE
+    section = section_of(spec, whose)
+    assert isinstance(section, Scoring)
+    return whose, section
+
+
+def sources_of(dataset: DatasetConfig, part: Data) -> Sequence[DataSource] | None:
+    """The sources of one part of the data with annotations; None where none are given."""
+    sources: Sequence[DataSource] | None = getattr(dataset, part.key)
+    return sources
+
+
+def batch_size_of(section: object) -> int | None:
+    """How many images at once a section asks for; None where it has no such key, or leaves it."""
+    return section.batch_size if isinstance(section, Batched) and section.batch_size > 0 else None
+
+
+def uri_at(section: ActionSection, key: str) -> str:
+    """The URI that a section names under one of its action's keys; empty where it names none."""
+    return str(getattr(section, key, None) or "")
 
 
 def key_path(action: Action, key: str) -> str:

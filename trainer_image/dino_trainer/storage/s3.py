@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from s3transfer.exceptions import RetriesExceededError
-from s3transfer.subscribers import BaseSubscriber
 
 from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
@@ -27,6 +26,9 @@ from dino_trainer.storage.files import named, replacing, sha256_of
 from dino_trainer.storage.s3_errors import translate
 from dino_trainer.storage.s3_settings import Settings
 from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed
+
+if TYPE_CHECKING:
+    from dino_trainer.storage.s3_types import Client, Future, Head, Listing, Transfers
 
 _PART = 16 * 1024 * 1024
 # The memory of a piece is used again for the next; that of a whole part would be asked for anew.
@@ -39,7 +41,7 @@ T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
-def _client(settings: Settings) -> Any:
+def _client(settings: Settings) -> Client:
     """One client for all threads and stores: a client costs 0.1 s and owns the connections."""
     wait = max(1.0, min(60.0, settings.patience))
     config = Config(
@@ -53,7 +55,7 @@ def _client(settings: Settings) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client = boto3.session.Session().client(
+    client: Client = boto3.session.Session().client(
         "s3", endpoint_url=settings.endpoint, region_name=settings.region, config=config
     )
     s3_region.watch(client)
@@ -68,11 +70,13 @@ def open_s3(uri: str, say: Say, settings: Settings | None = None) -> S3Store:
     return S3Store(bucket, prefix.strip("/"), settings or Settings.from_env(), say)
 
 
-class _Count(BaseSubscriber):
+class _Count:
+    """A subscriber of a transfer: s3transfer calls the methods that one has."""
+
     def __init__(self, moved: Moved) -> None:
         self._moved = moved
 
-    def on_progress(self, bytes_transferred: int, **_: Any) -> None:
+    def on_progress(self, bytes_transferred: int, **_: object) -> None:
         self._moved(bytes_transferred)
 
 
@@ -91,7 +95,9 @@ class S3Store:
 
     def head(self, key: str) -> Entry | None:
         found = self._head(key)
-        return found and Entry(key, found["ContentLength"], found["ETag"].strip('"'))
+        if found is None:
+            return None
+        return Entry(key, found["ContentLength"], found["ETag"].strip('"'))
 
     def exists(self, key: str) -> bool:
         return self._head(key) is not None
@@ -104,7 +110,7 @@ class S3Store:
     def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
         name, span = self.prefix + entry.key, f"bytes={start}-{end - 1}"
 
-        def ask(s3: Any) -> list[bytes]:
+        def ask(s3: Client) -> list[bytes]:
             answer = s3.get_object(Bucket=self.bucket, Key=name, Range=span)
             if answer["ETag"].strip('"') != entry.etag:
                 raise changed(self.uri(entry.key))
@@ -163,7 +169,7 @@ class S3Store:
 
     def digest_of(self, key: str) -> str | None:
         found = self._head(key)
-        return (found and found.get("Metadata", {}).get("sha256")) or None
+        return (found.get("Metadata", {}).get("sha256") or None) if found else None
 
     def hurry(self) -> None:
         self._hopeless_until = math.inf
@@ -171,7 +177,7 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[Entry]:
         token: dict[str, str] = {}
         while True:
-            page = self._patiently(prefix, lambda s3, token=token: self._page(s3, prefix, token))
+            page = self._page(prefix, token)
             for item in page.get("Contents", ()):
                 key = item["Key"].removeprefix(self.prefix)
                 yield Entry(key, item["Size"], item["ETag"].strip('"'))
@@ -179,10 +185,13 @@ class S3Store:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _page(self, s3: Any, prefix: str, token: dict[str, str]) -> dict[str, Any]:
-        return s3.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token)
+    def _page(self, prefix: str, token: dict[str, str]) -> Listing:
+        def ask(s3: Client) -> Listing:
+            return s3.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token)
 
-    def _head(self, key: str) -> dict[str, Any] | None:
+        return self._patiently(prefix, ask)
+
+    def _head(self, key: str) -> Head | None:
         try:
             return self._patiently(
                 key, lambda s3: s3.head_object(Bucket=self.bucket, Key=self.prefix + key)
@@ -196,19 +205,19 @@ class S3Store:
         self,
         key: str,
         moved: Moved | None,
-        start: Callable[..., Any],
+        start: Callable[[Transfers, str, Sequence[_Count]], Future],
         config: TransferConfig = _TRANSFER,
     ) -> None:
         """Runs one managed transfer: large files go in parts, side by side."""
         watch = [_Count(moved)] if moved else []
 
-        def once(s3: Any) -> None:
+        def once(s3: Client) -> None:
             with create_transfer_manager(s3, config) as manager:
                 start(manager, self.prefix + key, watch).result()
 
         self._patiently(key, once)
 
-    def _patiently(self, key: str, ask: Callable[[Any], T]) -> T:
+    def _patiently(self, key: str, ask: Callable[[Client], T]) -> T:
         """Asks again while the server is away, up to the settings' patience.
 
         A checkpoint is worth waiting for: a server that restarts is back within seconds. But what
@@ -232,7 +241,7 @@ class S3Store:
             time.sleep(wait)
             wait = min(2 * wait, 8.0)
 
-    def _ask(self, key: str, ask: Callable[[Any], T]) -> T:
+    def _ask(self, key: str, ask: Callable[[Client], T]) -> T:
         try:
             try:
                 found = ask(_client(self._settings))

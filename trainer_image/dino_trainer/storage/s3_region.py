@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from dino_trainer.storage.s3_types import Client, Operation
 
 _MUTE = (301, 302, 307, 400, 401, 403)
 _HEADER = "x-amz-bucket-region"
@@ -19,15 +22,15 @@ _HEADER = "x-amz-bucket-region"
 _EXPECTED = re.compile(r"expecting '([a-z0-9-]+)'")
 # bucket.s3.eu-west-1.amazonaws.com, bucket.s3-eu-west-1.amazonaws.com
 _HOST = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com")
-_moved: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+_moved: WeakKeyDictionary[Client, dict[str, str]] = WeakKeyDictionary()
 
 
-def watch(client: Any) -> None:
+def watch(client: Client) -> None:
     """Notes where this client is sent to from now on."""
     moved = _moved.setdefault(client, {})
     asked = client.meta.region_name
 
-    def note(request_dict: Mapping[str, Any], **_: Any) -> None:
+    def note(request_dict: Mapping[str, Any], **_: object) -> None:
         context = request_dict.get("context", {})
         went, region = context.get("s3_redirect", {}), context.get("signing", {}).get("region")
         if went.get("redirected") and region not in (None, asked):
@@ -37,14 +40,19 @@ def watch(client: Any) -> None:
     client.meta.events.register_last("needs-retry.s3", note)
 
 
-def _end_circle(request_dict: Mapping[str, Any], response: Any, operation: Any, **_: Any) -> None:
+def _end_circle(
+    request_dict: Mapping[str, Any],
+    response: tuple[object, Mapping[str, Any]] | None,
+    operation: Operation,
+    **_: object,
+) -> None:
     """Keeps boto3 from asking a HEAD of the bucket where to send that very HEAD, for ever."""
     headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}
     if operation.name == "HeadBucket" and _HEADER not in headers:
         request_dict.get("context", {}).get("s3_redirect", {})["redirected"] = True
 
 
-def moved_to(client: Any, bucket: str) -> str:
+def moved_to(client: Client, bucket: str) -> str:
     """The region that a client was sent to for a bucket; empty where it was not, or said before."""
     return _moved.get(client, {}).pop(bucket, "")
 

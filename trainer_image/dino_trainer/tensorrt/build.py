@@ -96,14 +96,15 @@ def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, Profile
     """
     inputs = list(model.graph.inputs)
     sides = [side for value in inputs[:1] for side in list(value.shape or [])[1:]]
-    if len(inputs) != 1 or len(sides) != 3 or not all(isinstance(side, int) for side in sides):
+    whole = [side for side in sides if isinstance(side, int)]
+    if len(inputs) != 1 or len(sides) != 3 or len(whole) != 3:
         raise invalid_spec(
             f"{uri} has {len(inputs)} input(s), the first of {sides}: one of [batch, 3, height, "
             "width] is needed, with fixed height and width.",
             "Name a file that `dino export` made.",
         )
-    shapes = [(batch, *map(int, sides)) for batch in batches.all]
-    return {str(inputs[0].name): Profile(*shapes)}
+    least, best, most = ((batch, *map(int, whole)) for batch in batches.all)
+    return {str(inputs[0].name): Profile(least, best, most)}
 
 
 def run(

@@ -54,7 +54,7 @@ class EngineMetadata:
     workspace: int
     props: Mapping[str, str]
     latency: list[dict[str, float]] = field(default_factory=list)
-    comparison: dict[str, Any] | None = None
+    comparison: dict[str, object] | None = None
 
     @property
     def name(self) -> str:

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from threading import Lock
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from dino_trainer.tensorrt.protocols import Logger, Monitor, Named
+
+T = TypeVar("T")
 
 SHOWN = 3  # messages, the last ones
 Say = Callable[[str], None]
@@ -49,7 +54,7 @@ class Heard:
                 self.stopped = not goes_on
             return not self.stopped
 
-    def _guarded(self, call: Callable[[], Any]) -> Any:
+    def _guarded(self, call: Callable[[], T]) -> T | None:
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - raised again outside of TensorRT's threads
@@ -57,19 +62,19 @@ class Heard:
             return None
 
 
-def make_log(trt: Any, heard: Heard, verbose: bool = False) -> Any:
+def make_log(trt: Any, heard: Heard, verbose: bool = False) -> Logger:
     """An ILogger: errors are kept, warnings said, with `verbose` everything."""
     return _log_class(trt)(heard, verbose)
 
 
-def make_monitor(trt: Any, heard: Heard) -> Any:
+def make_monitor(trt: Any, heard: Heard) -> Monitor:
     """An IProgressMonitor of the outermost phases."""
     return _monitor_class(trt)(heard)
 
 
 @cache
-def _log_class(trt: Any) -> type:
-    class Log(trt.ILogger):  # type: ignore[misc]
+def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
+    class Log(trt.ILogger):  # type: ignore[misc]  # a class that is loaded at run time
         def __init__(self, heard: Heard, verbose: bool) -> None:
             trt.ILogger.__init__(self)
             self._heard, self._verbose = heard, verbose
@@ -77,16 +82,16 @@ def _log_class(trt: Any) -> type:
             self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
             self._said = (*self._bad, severity.WARNING)
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: Named, msg: str) -> None:
             said = self._verbose or severity in self._said
             self._heard.message(msg.strip(), severity in self._bad, said)
 
-    return cast(type, Log)
+    return Log
 
 
 @cache
-def _monitor_class(trt: Any) -> type:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+def _monitor_class(trt: Any) -> Callable[[Heard], Monitor]:
+    class Watcher(trt.IProgressMonitor):  # type: ignore[misc]  # so is this
         def __init__(self, heard: Heard) -> None:
             trt.IProgressMonitor.__init__(self)
             self._heard, self._steps = heard, dict[str, int]()
@@ -104,4 +109,4 @@ def _monitor_class(trt: Any) -> type:
         def phase_finish(self, phase_name: str) -> None:
             self._steps.pop(phase_name, None)
 
-    return cast(type, Monitor)
+    return Watcher

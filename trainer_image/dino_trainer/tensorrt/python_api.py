@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from dino_api import memory
 from dino_api.actions import ACTIONS
@@ -155,7 +155,7 @@ def _strongly_typed(trt: types.TensorRT, builder: types.Builder) -> types.Networ
     return network
 
 
-def _parse(trt: types.TensorRT, network: types.Network, log: Any, onnx: bytes) -> None:
+def _parse(trt: types.TensorRT, network: types.Network, log: types.Logger, onnx: bytes) -> None:
     parser = trt.OnnxParser(network, log)
     if parser.parse(onnx):
         return

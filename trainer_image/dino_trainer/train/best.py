@@ -1,12 +1,43 @@
 """Which validation was the best, whose weights are kept, and when more training is pointless."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from dino_api.experiment import TrainConfig
 from dino_api.names import EPOCH_CHECKPOINT
 from dino_api.result import Metrics
+
+MetricsContent = dict[str, float | None]
+
+
+class BestContent(TypedDict):
+    """`Best` in a checkpoint."""
+
+    epoch: int
+    metrics: MetricsContent
+
+
+class KeptContent(TypedDict):
+    """`Kept` in a checkpoint."""
+
+    epoch: int
+    score: float
+
+
+class Waiting(TypedDict):
+    """What early stopping remembers."""
+
+    bar: float | None
+    waited: int
+
+
+class StandingContent(TypedDict):
+    """`Standing` in a checkpoint."""
+
+    last: MetricsContent | None
+    best: BestContent | None
+    kept: list[KeptContent]
+    early_stopping: Waiting
 
 
 @dataclass
@@ -91,16 +122,17 @@ class Standing:
         early = self.config.early_stopping
         return early.enabled and self.waited >= early.patience
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> StandingContent:
         """For a checkpoint."""
+        best = self.best
         return {
-            "last": _plain(self.last),
-            "best": self.best and {"epoch": self.best.epoch, "metrics": _plain(self.best.metrics)},
-            "kept": [asdict(kept) for kept in self.kept],
+            "last": _plain(self.last) if self.last else None,
+            "best": {"epoch": best.epoch, "metrics": _plain(best.metrics)} if best else None,
+            "kept": [{"epoch": kept.epoch, "score": kept.score} for kept in self.kept],
             "early_stopping": {"bar": self.bar, "waited": self.waited},
         }
 
-    def read(self, plain: Mapping[str, Any]) -> None:
+    def read(self, plain: StandingContent) -> None:
         """Takes over what `plain` wrote."""
         self.last = Metrics(**plain["last"]) if plain["last"] else None
         best = plain["best"]
@@ -109,5 +141,5 @@ class Standing:
         self.bar, self.waited = plain["early_stopping"]["bar"], plain["early_stopping"]["waited"]
 
 
-def _plain(metrics: Metrics | None) -> dict[str, float | None] | None:
-    return metrics.model_dump(by_alias=False) if metrics else None
+def _plain(metrics: Metrics) -> MetricsContent:
+    return metrics.model_dump(by_alias=False)

@@ -22,8 +22,8 @@ class Ema:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         pairs = zip(self.model.parameters(), model.parameters(), strict=True)
         moving = [(mine, theirs) for mine, theirs in pairs if theirs.requires_grad]
-        self._average = [mine for mine, _ in moving]
-        self._weights = [theirs for _, theirs in moving]
+        self._average: list[torch.Tensor] = [mine for mine, _ in moving]
+        self._weights: list[torch.Tensor] = [theirs for _, theirs in moving]
 
     @torch.no_grad()
     def update(self) -> None:

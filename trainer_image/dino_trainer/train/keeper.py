@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from dino_api.names import EPOCH_CHECKPOINT
 from dino_trainer.model_files import checkpoint
-from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS, Content
+from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results.output import Output
 from dino_trainer.train import state
 from dino_trainer.train.best import Kept, Standing
+from dino_trainer.train.checkpoint_content import About
 from dino_trainer.train.run import Run
 
 
@@ -19,7 +20,7 @@ class OutputKeeper:
     """
 
     output: Output
-    about: Content
+    about: About
     dataset_digest: str
 
     def latest(self, run: Run) -> None:

@@ -187,7 +187,10 @@ def suspects(run: Run, batches: Sequence[Batch], losses: Sequence[float]) -> str
     bad = [batch for batch, loss in zip(batches, losses, strict=True) if not math.isfinite(loss)]
     own = [[run.image_name(i) for batch in some for i in batch.indices] for some in (bad, batches)]
     found = run.world.gather(own)
-    every = found and [list(chain.from_iterable(names)) for names in zip(*found, strict=True)]
-    names = run.world.broadcast(every and (every[0] or every[1])) or []
+    names: list[str] = []
+    if found:  # rank 0
+        broken, every = (list(chain.from_iterable(each)) for each in zip(*found, strict=True))
+        names = broken or every
+    names = run.world.broadcast(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

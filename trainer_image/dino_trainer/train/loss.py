@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch, normalise
-from dino_trainer.model import Outputs
+from dino_trainer.model import Criterion, Dino, Losses, Outputs
 from dino_trainer.model.precision import autocast
 
 
@@ -36,7 +36,7 @@ class LossOf(nn.Module):
     shares: tuple[str, ...] = ()
     parts: Parts
 
-    def __init__(self, model: nn.Module, criterion: nn.Module, spec: ExperimentSpec) -> None:
+    def __init__(self, model: Dino, criterion: Criterion, spec: ExperimentSpec) -> None:
         super().__init__()
         self.model, self.criterion, self.extra = model, criterion, nn.ModuleDict()
         self.precision = spec.train.precision
@@ -45,7 +45,7 @@ class LossOf(nn.Module):
     def forward(self, batch: Batch, noise: torch.Generator, num_boxes: float) -> Tensor:
         """The loss float32[] of one micro-batch, summed over its boxes, divided by `num_boxes`."""
         outputs = self.predict(batch, noise)
-        losses = self.criterion(outputs, batch.targets, num_boxes)
+        losses: Losses = self.criterion(outputs, batch.targets, num_boxes)
         self.parts = Parts(losses.names, losses.values)
         return losses.total
 
@@ -54,4 +54,5 @@ class LossOf(nn.Module):
         mean, std = self.augmentation.input_mean, self.augmentation.input_std
         pixels = normalise(batch.images, batch.mask, mean, std)
         with autocast(self.precision, pixels.device):
-            return self.model(pixels, batch.mask, batch.targets, noise)
+            outputs: Outputs = self.model(pixels, batch.mask, batch.targets, noise)
+            return outputs

@@ -50,7 +50,8 @@ class Schedule:
         factor = self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        return optimizer.param_groups[0]["lr"]
+        rate: float = optimizer.param_groups[0]["lr"]
+        return rate
 
 
 def build_optimizer(

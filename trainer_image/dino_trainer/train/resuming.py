@@ -17,6 +17,7 @@ from dino_api.experiment.model import STRUCTURE
 from dino_api.experiment.paths import EPOCHS
 from dino_api.names import Action
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.train.checkpoint_content import Resumable
 
 THEIRS = "the checkpoint's"
 FIXED = (
@@ -42,20 +43,22 @@ _WEIGHTS = (
 _NAMED = 3
 
 
-def spec_of(saved: Mapping[str, Any]) -> ExperimentSpec | None:
+def spec_of(saved: Mapping[str, object]) -> ExperimentSpec | None:
     """The spec that a checkpoint was trained with; None where this release cannot read it."""
-    theirs = saved.get("spec")
+    theirs = saved.get("spec") or {}
+    if not isinstance(theirs, Mapping):
+        return None
     names = {name for each in ACTIONS.values() for name in each.sections}
     try:
-        known = {name: part for name, part in dict(theirs or {}).items() if name in names}
+        known = {name: part for name, part in theirs.items() if name in names}
         return ExperimentSpec.model_validate(known)
-    except (ValidationError, TypeError, ValueError):
+    except ValidationError:
         return None
 
 
 def check(
     spec: ExperimentSpec,
-    saved: Mapping[str, Any],
+    saved: Resumable,
     before: ExperimentSpec | None,
     num_classes: int,
     action: Action,
@@ -90,7 +93,7 @@ def _bound(bindings: list[dict[str, Any]] | None) -> set[tuple[str, str]]:
     return {(each.get(names[0], ""), each.get(names[1], "")) for each in bindings or ()}
 
 
-def _counted(spec: ExperimentSpec, saved: Mapping[str, Any], num_classes: int) -> Iterator[str]:
+def _counted(spec: ExperimentSpec, saved: Resumable, num_classes: int) -> Iterator[str]:
     """What is compared with the checkpoint itself, not with its spec."""
     had = len(saved.get("class_names") or ())
     if had and had != num_classes:
@@ -111,7 +114,7 @@ def _epochs(done: int, seen: int) -> str:
     )
 
 
-def _said(spec: ExperimentSpec, saved: Mapping[str, Any], found: list[Difference]) -> Iterator[str]:
+def _said(spec: ExperimentSpec, saved: Resumable, found: list[Difference]) -> Iterator[str]:
     counts = [one for one in found if one.path not in (*FIXED, *UNREAD, *APART)]
     if spec.train.seed not in (-1, saved["seed"]):
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
@@ -123,7 +126,7 @@ def _said(spec: ExperimentSpec, saved: Mapping[str, Any], found: list[Difference
             yield f"{one.path} ({value_in_words(one.now)}) is not read: the weights are {THEIRS}."
 
 
-def seed_for(spec: ExperimentSpec, saved: Mapping[str, Any]) -> int:
+def seed_for(spec: ExperimentSpec, saved: Resumable) -> int:
     """The seed of what is left of a training: the spec's, unless it asks for any."""
     return saved["seed"] if spec.train.seed < 0 else spec.train.seed
 
@@ -133,7 +136,7 @@ def optim_of(before: ExperimentSpec | None, spec: ExperimentSpec) -> OptimConfig
     return spec.train.optim if before is None else before.train.optim
 
 
-def refuse_other_action(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def refuse_other_action(saved: Mapping[str, object], own: Mapping[str, object]) -> None:
     """A distillation has a teacher and projections beside the model, a training has neither."""
     if bool(saved) == bool(own):
         return
@@ -143,7 +146,7 @@ def refuse_other_action(saved: Mapping[str, Any], own: Mapping[str, Any]) -> Non
     )
 
 
-def _made_by(distilled: Mapping[str, Any]) -> Action:
+def _made_by(distilled: Mapping[str, object]) -> Action:
     return Action.DISTILL if distilled else Action.TRAIN
 
 

@@ -15,13 +15,14 @@ from dino_trainer.data.splits import Data
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.machine import devices
-from dino_trainer.model import Criterion, build_dino
-from dino_trainer.model_files.checkpoint import BEST, Content
+from dino_trainer.model import Criterion, Dino, build_dino
+from dino_trainer.model_files.checkpoint import BEST
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.spec.micro_batch import micro_batch
 from dino_trainer.train import resuming, state, weights
+from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.keeper import OutputKeeper
 from dino_trainer.train.loss import LossOf
@@ -29,14 +30,14 @@ from dino_trainer.train.optim import Schedule, build_optimizer
 from dino_trainer.train.run import Run, Validate
 
 # Makes what a training minimises, of its model and the plan of its steps.
-Objective = Callable[[nn.Module, TrainPlan], LossOf]
+Objective = Callable[[Dino, TrainPlan], LossOf]
 
 
 def prepare(
     spec: ExperimentSpec,
     context: RunContext,
     data: Data,
-    saved: Content | None,
+    saved: Resumable | None,
     objective: Objective | None = None,
 ) -> Run:
     """Build everything that training needs and put it where `saved` left off.
@@ -107,7 +108,7 @@ def plan_for(spec: ExperimentSpec, train: CocoDataset, seed: int, world: int) ->
 
 def build_model(
     spec: ExperimentSpec, context: RunContext, num_classes: int, seed: int, fresh: bool
-) -> nn.Module:
+) -> Dino:
     """The model with its first weights, unless a checkpoint is going to replace them anyway."""
     torch.manual_seed(seed_of(INIT, seed))
     try:
@@ -127,7 +128,7 @@ def optimizer_for(loss: LossOf, config: OptimConfig) -> torch.optim.Optimizer:
     return build_optimizer(loss.model, config, distances_in(loss.model), loss.extra.parameters())
 
 
-def distances_in(model: nn.Module) -> dict[str, int]:
+def distances_in(model: Dino) -> dict[str, int]:
     """Of a ViT's parameters, the layers between each and the output; empty for other backbones."""
     return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 

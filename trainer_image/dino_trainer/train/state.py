@@ -6,7 +6,7 @@ scaler, position, validations. Random numbers are not: every draw is a function 
 
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import timm
 import torch
@@ -21,13 +21,14 @@ from dino_trainer.model_files.fetching import fetch
 from dino_trainer.run import RunContext
 from dino_trainer.train import resuming
 from dino_trainer.train.best import Standing
+from dino_trainer.train.checkpoint_content import NEEDED, About, Resumable, Validated
 from dino_trainer.train.optim import take_over
 from dino_trainer.train.run import Run
 
-NEEDED = {"model", "optimizer", "scaler", "position", "seed", "spec_digest", "dataset_digest"}
+_NAMED = 3
 
 
-def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> Content:
+def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> About:
     """What every checkpoint says about itself."""
     return {
         "spec": spec.model_dump(mode="json"),
@@ -42,7 +43,7 @@ def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> Conte
     }
 
 
-def whole(run: Run, about: Content, dataset_digest: str) -> Content:
+def whole(run: Run, about: About, dataset_digest: str) -> Resumable:
     """All that exact resume needs."""
     return {
         **about,
@@ -63,7 +64,7 @@ def whole(run: Run, about: Content, dataset_digest: str) -> Content:
     }
 
 
-def weights_only(run: Run, about: Content) -> Content:
+def weights_only(run: Run, about: About) -> Validated:
     """The weights that were validated, and how they did."""
     return {
         **about,
@@ -74,9 +75,7 @@ def weights_only(run: Run, about: Content) -> Content:
     }
 
 
-def restore(
-    run: Run, saved: Mapping[str, Any], best_is_here: bool, before: torch.optim.Optimizer
-) -> None:
+def restore(run: Run, saved: Resumable, best_is_here: bool, before: torch.optim.Optimizer) -> None:
     """Put `run` where it was when `saved` was made.
 
     before: an optimiser over the same parameters, set up as the one that was saved. Its state is
@@ -120,7 +119,7 @@ def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     module.load_state_dict(state)
 
 
-def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Content | None:
+def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Resumable | None:
     """The checkpoint to go on from: the one the spec names, else the newest whole one.
 
     Raises:
@@ -128,13 +127,9 @@ def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Cont
             named one is not a training checkpoint; InvalidDataset if the data is not the same.
     """
     named = spec.train.resume_training_checkpoint_path
-    if named:
-        saved = _read_named(named, context)
-    else:
-        saved = _newest(context)
-        if saved is None:
-            return None
-        _refuse_other_spec(saved, spec, context)
+    saved = _read_named(named, context) if named else _newest_of_this(spec, context)
+    if saved is None:
+        return None
     if saved["dataset_digest"] != dataset_digest:
         raise invalid_dataset(
             "The training data is not the data that the checkpoint was trained on.",
@@ -145,18 +140,28 @@ def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Cont
     return saved
 
 
-def _read_named(uri: str, context: RunContext) -> Content:
+def _read_named(uri: str, context: RunContext) -> Resumable:
     try:
         saved = checkpoint.read(fetch(uri, context.work_dir))
     except ValueError as error:
         raise invalid_spec(f"train.resume_training_checkpoint_path: {error}") from error
-    missing = NEEDED - saved.keys()
-    if missing:
+    if not _is_resumable(saved):
         raise invalid_spec(
-            f"train.resume_training_checkpoint_path: {uri} lacks {', '.join(sorted(missing))}.",
+            f"train.resume_training_checkpoint_path: {uri} lacks {_missing(saved)}.",
             f"Name a {checkpoint.LATEST}, or use train.pretrained_model_path for weights alone.",
         )
     return saved
+
+
+def _is_resumable(content: Content) -> TypeGuard[Resumable]:
+    return content.keys() >= NEEDED
+
+
+def _missing(content: Content) -> str:
+    """What cannot be resumed without."""
+    missing = sorted(NEEDED - content.keys())
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return ", ".join(missing[:_NAMED]) + more
 
 
 def _newest(context: RunContext) -> Content | None:
@@ -179,9 +184,19 @@ def _newest(context: RunContext) -> Content | None:
     return None
 
 
-def _refuse_other_spec(saved: Content, spec: ExperimentSpec, context: RunContext) -> None:
-    if saved.keys() >= NEEDED and saved["spec_digest"] == context.digest:
-        return
+def _newest_of_this(spec: ExperimentSpec, context: RunContext) -> Resumable | None:
+    """`_newest`. Raises InvalidSpec where it is of another experiment."""
+    saved = _newest(context)
+    if saved is None:
+        return None
+    if saved.get("spec_digest") == context.digest:
+        if _is_resumable(saved):
+            return saved
+        raise invalid_spec(
+            f"{context.output.uri(checkpoint.LATEST)} is of another release: it lacks "
+            f"{_missing(saved)}.",
+            "Choose another output (results_dir), or delete that checkpoint.",
+        )
     before = resuming.spec_of(saved)
     by = before and in_words(differences(before, spec, context.action), resuming.THEIRS)
     raise invalid_spec(

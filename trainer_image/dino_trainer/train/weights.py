@@ -6,14 +6,14 @@ from pathlib import Path
 from torch import nn
 
 from dino_api.experiment import ExperimentSpec
+from dino_api.experiment.model import IMAGENET
 from dino_trainer.errors import invalid_spec
-from dino_trainer.model import load_backbone_weights, load_checkpoint_weights, read_state
-from dino_trainer.model.pretrained import IMAGENET
+from dino_trainer.model import Dino, load_backbone_weights, load_checkpoint_weights, read_state
 from dino_trainer.model.weights import our_name
 from dino_trainer.model_files.fetching import fetch
 
 
-def load_initial(model: nn.Module, spec: ExperimentSpec, work_dir: Path) -> list[str]:
+def load_initial(model: Dino, spec: ExperimentSpec, work_dir: Path) -> list[str]:
     """Load the backbone's weights, then the whole detector's, where the spec names them.
 
     Returns:
