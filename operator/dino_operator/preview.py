@@ -124,7 +124,7 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
 
 
 def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
-    """Of a DinoJob that no search runs for. checked: another job has checked the data."""
+    """Children of a DinoJob that no search runs for. checked: another job has checked the data."""
     resolved = spec_file.read_spec(resource)
     yield from children.inputs(resource, resolved, preflight=False)
     if resolved.reads_data and not checked:

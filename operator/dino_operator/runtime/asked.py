@@ -45,7 +45,7 @@ class Asked:
         return self.children is not before
 
     async def _events(self, uid: str) -> tuple[Object, ...]:
-        """None where they cannot be read: they only say more."""
+        """Events of the object; none where they cannot be read: they only say more."""
         try:
             return tuple(await self._api.events(self._namespace, uid))
         except ApiError as error:
@@ -53,7 +53,7 @@ class Asked:
             return ()
 
     async def _limit_ranges(self) -> tuple[Object, ...]:
-        """None where the operator may not read them, as with the rights of an older chart."""
+        """LimitRanges; none where they may not be read, as with rights of an older chart."""
         try:
             found, _ = await self._api.list_all("limitranges", self._namespace, "")
         except ApiError as error:

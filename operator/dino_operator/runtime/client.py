@@ -89,7 +89,7 @@ def path(plural: str, namespace: str | None, name: str = "", sub: str = "") -> s
 
 
 async def configuration() -> kube.Configuration:
-    """From the pod's service account, or else from KUBECONFIG. Raises ConfigException.
+    """Credentials of the pod's service account, or else from KUBECONFIG. Raises ConfigException.
 
     Proxies of the environment and netrc files are not looked at, as kopf's watches do not look at
     them either: doing so anew for each request took a third of the process's time.

@@ -202,7 +202,7 @@ class Reconciler:
         )
 
     async def _carry_out(self, key: Key, plan: Plan) -> None:
-        """In the plan's order: a crash after any step leaves a state that the next plan mends."""
+        """Writes in the plan's order: after a crash anywhere the next plan mends the rest."""
         resource = self._cache.resource(key)
         if resource is None or (plan.is_empty and not self._events.late(resource)):
             return

@@ -58,7 +58,7 @@ def _pod_status(status: Object) -> Object:
 
 
 def _memory_limit(spec: Object) -> list[Object]:
-    """Of the trainer's container: it may be a LimitRange's."""
+    """The limit of the trainer's container: it may be a LimitRange's."""
     ours = (each for each in spec.get("containers") or () if each["name"] == CONTAINER)
     return [{"name": CONTAINER, "resources": {"limits": _memory(each)}} for each in ours]
 

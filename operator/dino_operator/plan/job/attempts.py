@@ -125,8 +125,8 @@ def _events(view: View, thing: Job | Pod) -> tuple[Object, ...]:
 
 
 def _forbidden(view: View, job: Job, since: datetime) -> Plan | None:
-    """Where the events of the Job say that no pod is created: their words, and ever more seldom
-    what a pod needs, which someone may have deleted."""
+    """The plan where the events of the Job say that no pod is created: their words, and ever
+    more seldom what a pod needs, which someone may have deleted."""
     found = pod_events.refusal(job, _events(view, job), since)
     if found is None:
         return None
@@ -248,7 +248,7 @@ def _leaving(view: View, job: Job, pod: Pod) -> Plan:
 
 
 def _unschedulable(view: View, job: Job, pod: Pod) -> Plan:
-    """Told once it lasts: most pods that find no node at first find one within seconds."""
+    """A wait that is told once it lasts: most pods find a node within seconds."""
     waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
         planned = say(view, job, _passes(view))

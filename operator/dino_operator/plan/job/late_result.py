@@ -47,7 +47,7 @@ class Reading:
 
 
 def reading(view: View, job: Job) -> Reading:
-    """At the result of an attempt that succeeded: as its pod told it, or else as it is read."""
+    """The result of an attempt that succeeded: as its pod told it, or else as it is read."""
     result = results.of_job(job, view.children.pods)
     if result is not None and result.failure is not None:
         result = None  # of a pod that was preempted; the one that came after it is gone
@@ -121,7 +121,7 @@ def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...]
 
 
 def _refused(view: View, refusal: Refusal) -> Plan:
-    """It is asked for again. Words that were heard before stay: they have what is read in them."""
+    """The plan that asks again. Words that were heard before stay: they have what is read."""
     condition = refusals.denied(view.resource, refusal)
     reason, why = (
         (condition.reason, condition.message) if condition else (ConditionReason.READING_RESULT, "")
@@ -136,7 +136,7 @@ def _said(view: View) -> str:
 
 
 def folder(view: View) -> str:
-    """Where the action publishes."""
+    """The folder where the action publishes."""
     return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
 
 

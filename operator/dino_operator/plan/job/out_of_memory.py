@@ -24,7 +24,7 @@ _FEWER = "takes half as many images at a time, with the same result"
 
 
 def after(job: Job, reason: FailureReason, resource: Object) -> MicroBatch | None:
-    """That of the attempt after one that failed for this reason. It never rises again.
+    """The micro-batch of the attempt after one that failed for this reason. It never rises.
 
     Raises InvalidSpec.
     """

@@ -51,7 +51,7 @@ def condition(view: View) -> Condition | None:
 
 
 def state(view: View) -> ParentState:
-    """At the parent, which is watched. One whose model the action cannot take is not waited for."""
+    """The parent, which is watched. One whose model the action cannot take is not waited for."""
     kind, name = _named(view.resource)
     called = f"{kind} {name}"
     thing = view.children.others.get((kind, name))
@@ -175,7 +175,7 @@ def _trains(parent: Object) -> bool:
 
 
 def _classes(parent: Object) -> int | None:
-    """Of the model that it left: what a training was made for, what others took over."""
+    """Classes of the model that it left: a training's own, or those that others took over."""
     status = parent["status"]
     found = (status.get("dataset") or {}).get("numClasses") if _trains(parent) else None
     found = found or (status.get("inherited") or {}).get("numClasses")

@@ -34,7 +34,7 @@ def with_data(view: View, state: State) -> State:
 
 
 def _ready(view: View) -> Condition:
-    """Said once, in words that stay."""
+    """The condition once the data was found good, in words that stay."""
     known = Condition.of(view.resource, ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known

@@ -19,7 +19,7 @@ LONGEST = 1000
 
 
 def failed(pod: Pod) -> str:
-    """Of the container that made the pod fail, where it was not the trainer's; else empty.
+    """The end of the container that made the pod fail, where that was not the trainer's.
 
     A sidecar that is an init container ends when the trainer has, whatever its code: it matters
     only where the trainer never ran.
@@ -56,7 +56,7 @@ def cannot_start(pod: Pod) -> tuple[str, str] | None:
 
 
 def _last_end(container: Container) -> str:
-    """Without the count of its starts, which grows."""
+    """Its last end, without the count of its starts, which grows."""
     ended = container.last_end
     return f"it {_end(ended)}" if ended else "it does not say why"
 

@@ -83,7 +83,7 @@ def _below(at: Loc, schema: Object) -> Object:
 
 
 def without_nulls(value: Any, schema: Object) -> Any:
-    """As it is stored: keys without a value are dropped."""
+    """The value as it is stored: keys without a value are dropped."""
     if isinstance(value, list):
         return [without_nulls(each, schema.get("items", {})) for each in value]
     if not isinstance(value, dict):

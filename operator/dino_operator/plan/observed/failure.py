@@ -34,7 +34,7 @@ class Cause:
     more: str = ""
 
     def to_status(self) -> Object:
-        """As status.failure."""
+        """The cause as status.failure."""
         return Failure(
             reason=self.rule.reason.value,
             message=self.message[:4096],

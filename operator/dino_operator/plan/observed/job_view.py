@@ -169,7 +169,7 @@ class View:
 
     @property
     def own_live_pods(self) -> list[Pod]:
-        """Those of them that are this resource's, also where their Job is gone."""
+        """Live pods that are this resource's, also where their Job is gone."""
         return [pod for pod in self.live_pods if pod.label(Label.JOB_UID) == self.uid]
 
     @property
@@ -218,11 +218,11 @@ class View:
         return None if seconds is None else int(seconds)
 
     def seconds_left(self, attempt: int) -> int | None:
-        """Of the deadline, for that attempt; None without a deadline, 0 or less when used up."""
+        """Seconds of the deadline for that attempt; None without one, 0 or less when used up."""
         return None if self.deadline is None else self.deadline - self.seconds_spent(attempt)
 
     def seconds_spent(self, attempt: int) -> int:
-        """By what ran before. The attempt's own Job remembers it once it exists."""
+        """Seconds that ran before. The attempt's own Job remembers them once it exists."""
         job = self.job_of(attempt)
         if job is not None:
             return active_time.noted(job)

@@ -144,7 +144,7 @@ def _with_remedy(message: str, table: Sequence[tuple[str, str]], otherwise: str)
 
 
 def _of_age(event: Object) -> tuple[datetime, bool]:
-    """Of two in the same second, a failure is the later one: a pod that was made would be seen."""
+    """Sorts by age. Of two in one second a failure is the later: a pod that was made is seen."""
     return _time(event), event["reason"] == NOT_CREATED
 
 

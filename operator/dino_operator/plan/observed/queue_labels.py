@@ -19,7 +19,7 @@ _OF_THE_WORK = (KUEUE_QUEUE_LABEL, MAX_EXEC_TIME)
 
 
 def carried(resource: Object) -> dict[str, str]:
-    """Those of the resource's own metadata, for what is made of it."""
+    """Labels of the resource's own metadata, for what is made of it."""
     return _kueues(resource["metadata"].get("labels"))
 
 

@@ -36,7 +36,7 @@ def of_preflight(job: Job, pods: Iterable[Pod]) -> Object:
 
 
 def _named(artifact: Object) -> Object:
-    """Under its folder: a training may publish a file of the same name."""
+    """The artifact under its folder: a training may publish a file of the same name."""
     name = str(artifact["name"])
     return artifact if name.startswith(PREFIX) else {**artifact, "name": PREFIX + name}
 
@@ -72,7 +72,7 @@ def _facts(result: Result) -> Object:
 
 
 def _rounded(facts: Object) -> Object:
-    """Of a comparison: as many digits as a status keeps."""
+    """A comparison with as many digits as a status keeps."""
     short: Object = {}
     for key, each in facts.items():
         short[key] = _rounded(each) if isinstance(each, dict) else each
@@ -82,7 +82,7 @@ def _rounded(facts: Object) -> Object:
 
 
 def _artifacts(facts: Object, status: Object) -> list[Object]:
-    """Those of the attempt, after the preflight's: as many as a status may have."""
+    """Artifacts of the attempt, after the preflight's: as many as a status may have."""
     kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
     return (kept + list(facts["artifacts"]))[:MOST_ARTIFACTS]
 

@@ -41,7 +41,7 @@ def missing(pod: Pod) -> str:
 
 
 def sentence(pod: Pod, gpus: int) -> str:
-    """For the status: what no node has, in the scheduler's words, and what to do.
+    """A sentence for the status: what no node has, and what to do about it.
 
     gpus: those that the pod asks for.
     """
@@ -56,8 +56,8 @@ def sentence(pod: Pod, gpus: int) -> str:
 
 
 def overlooked(pod: Pod) -> str:
-    """For the status: why the scheduler has said nothing of a node for long, as far as the pod
-    tells."""
+    """A sentence for the status: why the scheduler has said nothing of a node for long, as far
+    as the pod tells."""
     placed = pod.condition("PodScheduled") or Condition(False)
     name = pod.name
     if placed.reason:

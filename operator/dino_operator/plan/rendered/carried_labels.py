@@ -74,6 +74,6 @@ def _usual(part: Object, kind: str) -> dict[str, str]:
 
 
 def _pod_template(resource: Object) -> Object:
-    """Of a DinoJob, or of the trials of a search."""
+    """The podTemplate of a DinoJob, or of the trials of a search."""
     spec = resource["spec"]
     return dict(spec.get("podTemplate") or (spec.get("template") or {}).get("podTemplate") or {})

@@ -138,7 +138,7 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
 
 
 def metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
-    """Of a child of this DinoJob."""
+    """The metadata of a child of this DinoJob."""
     owner = resource["metadata"]
     reference = names.owned_by(api.KIND, owner["name"], owner["uid"])
     meta = {"name": name, "namespace": owner["namespace"], "ownerReferences": [reference]}

@@ -22,14 +22,14 @@ class MicroBatch:
     last_chance: bool = False
 
     def notes(self) -> dict[str, str]:
-        """As annotations of the attempt's Job."""
+        """Annotations of the attempt's Job."""
         notes = {Annotation.MICRO_BATCH.value: str(self.images)}
         if self.passes is not None:
             notes[Annotation.ACCUMULATION.value] = str(self.passes)
         return {**notes, Annotation.OUT_OF_MEMORY.value: "true"} if self.last_chance else notes
 
     def to_status(self) -> Object:
-        """As facts of the status."""
+        """Facts of the status."""
         facts = {"microBatch": self.images}
         return facts if self.passes is None else {**facts, "accumulation": self.passes}
 
@@ -41,7 +41,7 @@ class MicroBatch:
 
 
 def of_job(job: Job | None) -> MicroBatch | None:
-    """That of the attempt; None where it has the whole batch."""
+    """The micro-batch of the attempt; None where it has the whole batch."""
     images = job.note(Annotation.MICRO_BATCH) if job else ""
     if job is None or not images:
         return None
@@ -51,7 +51,7 @@ def of_job(job: Job | None) -> MicroBatch | None:
 
 
 def of_status(resource: Object) -> MicroBatch | None:
-    """That of the newest attempt, where its Job is gone."""
+    """The micro-batch of the newest attempt, where its Job is gone."""
     status = resource.get("status", {})
     if "microBatch" not in status:
         return None

@@ -183,7 +183,7 @@ def _threads(spec: DinoJobSpec, attempt: Attempt) -> int:
 
 
 def _rendezvous(resource: Object, spec: DinoJobSpec, attempt: Attempt) -> list[Object]:
-    """Where the pods of an attempt meet: at the first one. Each Job's meeting has its own id."""
+    """The first pod, where those of an attempt meet. Each Job's meeting has its own id."""
     first = names.job_name(resource["metadata"]["name"], spec.action.value, attempt.number)
     endpoint = f"{first}-0.{_service(resource)}:{api.RENDEZVOUS_PORT}"
     return [

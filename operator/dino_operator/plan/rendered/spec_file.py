@@ -142,7 +142,7 @@ def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
 def _inherit(
     mapping: dict[str, Any], inherited: Object | None, action: Action, weights: bool
 ) -> dict[str, Any]:
-    """With the model of the parent. Raises InvalidSpec where it does not fit."""
+    """The experiment with the parent's model. Raises InvalidSpec where it does not fit."""
     if inherited is None:
         return mapping
     model, who = inherited["model"], "spec.parent.uri is"
@@ -189,7 +189,7 @@ def refuse(problems: list[Problem]) -> None:
 
 
 def _sentences(problems: list[Problem]) -> list[str]:
-    """With the paths of the resource."""
+    """Sentences with the paths of the resource."""
     return [render(replace(each, path=f"spec.experiment.{each.path}")) for each in problems]
 
 

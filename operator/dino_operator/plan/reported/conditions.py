@@ -32,7 +32,7 @@ class State:
     parent: Condition | None = None
 
     def conditions(self) -> Iterator[tuple[Type, Condition]]:
-        """In the order in which people read them; some only where they are asked."""
+        """All conditions in the order in which people read them; some only where they are asked."""
         yield Type.SUSPENDED, self.suspended
         if self.routed is not None:
             yield Type.AUTOML_ROUTED, self.routed
@@ -59,7 +59,7 @@ def not_ours(resource: Object) -> frozenset[str]:
 
 
 def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
-    """Not running, and not at its end."""
+    """The state of a job that does not run, and is not at its end."""
     return State(phase, Condition(False, reason, message))
 
 

@@ -44,7 +44,7 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
 
 
 def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
-    """Once for each cause and attempt: its words may change."""
+    """One event for each cause and attempt: its words may change."""
     known = Condition.of(resource, ConditionType.RUNNING)
     if known is not None and known.reason == state.running.reason:
         return ()

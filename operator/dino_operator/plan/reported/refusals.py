@@ -135,7 +135,7 @@ def is_of_a_change(refusal: Refusal | None) -> bool:
 
 
 def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
-    """Only says that the change was refused: all else is as the plan, or the status, has it.
+    """A plan that says that the change was refused: all else is as the plan, or the status, has it.
 
     None where there is no status so far.
     """
@@ -202,7 +202,7 @@ def _terminating(refusal: Refusal) -> Judgement | None:
 
 
 def _policy(refusal: Refusal) -> Judgement | None:
-    """Before all that goes by the status: a policy and a webhook choose theirs freely."""
+    """A denial, which is asked for before all that goes by the status: each chooses its own."""
     policy, webhook = _POLICY.search(refusal.message), _DENIED.search(refusal.message)
     if policy is not None:
         return _denied(refusal, f"{policy[1]} {policy[2]} (binding {policy[3]})")
@@ -269,7 +269,7 @@ def _right(refusal: Refusal) -> Judgement | None:
 
 
 def _forbidden(refusal: Refusal) -> Judgement | None:
-    """By an admission plugin that says it in its own words."""
+    """A denial by an admission plugin that says it in its own words."""
     return _denied(refusal, "the message says which") if refusal.status == 403 else None
 
 

@@ -26,26 +26,26 @@ def stops(resource: Object, pod: str, for_good: bool = False) -> str:
 
 
 def leaves(resource: Object, pod: str) -> str:
-    """Of a pod that was asked to go and that another one follows."""
+    """The sentence on a pod that was asked to go and that another one follows."""
     saves = "it saves a checkpoint and another follows" if trains(resource) else "another follows"
     return f"pod {pod} was asked to go; {saves}"
 
 
 def resumes(resource: Object) -> str:
-    """Of a job that was held and may go on."""
+    """The sentence on a job that was held and may go on."""
     if trains(resource):
         return "the attempt goes on from its checkpoint"
     return f"the {ACTIONS[action_of(resource)].work} starts again"
 
 
 def held(resource: Object) -> str:
-    """Of a job that is held, without a pod."""
+    """The sentence on a job that is held, without a pod."""
     goes_on = "go on from the last checkpoint" if trains(resource) else "start it again"
     return f"spec.runPolicy.suspend is true; set it to false to {goes_on}"
 
 
 def silent(since: str, pod: str) -> str:
-    """Of a pod that runs and writes no progress. Its account's token is renewed in minutes."""
+    """The sentence on a pod that writes no progress. Its token is renewed in minutes."""
     return (
         f"no progress was written since {since}; ServiceAccount {api.TRAINER_SERVICE_ACCOUNT} and "
         f"RoleBinding {api.PROGRESS_CLUSTER_ROLE} were made sure of (kubectl logs {pod} says what "

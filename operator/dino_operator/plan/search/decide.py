@@ -8,7 +8,7 @@ jobs run on the winner, and last comes Complete or Failed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -33,6 +33,14 @@ from dino_operator.plan.search.trials import dinojobs, outcomes
 from dino_operator.plan.search.trials.trial import Trial
 
 NOTHING = Plan()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What stands from the beginning of a search: its engine, and the fields that keep it."""
+
+    engine: Condition
+    fields: Object
 
 
 def plan(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
@@ -97,21 +105,22 @@ def _plan(view: SearchView) -> Plan:
     chosen, engine = choice.choose(view)
     if not chosen:
         return _wait(view, engine, engine.reason)
-    begun: Object = {
+    fields: Object = {
         "engine": chosen,
         "known": known or None,
         "search": [each.to_dict() for each in view.search.space] or None,
     }
+    begun = Begun(engine, fields)
     step = _step(view)
     trials = _all_trials(view, step)
     end = _end(view, trials, step)
     if end is not None:
-        return _stop(view, engine, step, trials, end, begun)
-    return _go_on(view, engine, step, trials, begun)
+        return _stop(view, step, trials, end, begun)
+    return _go_on(view, step, trials, begun)
 
 
 def _wait(view: SearchView, engine: Condition, reason: str) -> Plan:
-    """For something outside; nothing was made so far."""
+    """A plan that waits for something outside; nothing was made so far."""
     state = status.waiting(reason, engine.message)
     if view.wants_suspend:
         state = status.holding("")
@@ -145,7 +154,7 @@ def _held_up(view: SearchView, step: Step) -> Step:
 
 
 def _all_trials(view: SearchView, step: Step) -> list[Trial]:
-    """By number: the baseline, the engine's, and those that are made now."""
+    """All trials by number: the baseline, the engine's, and those that are made now."""
     found = {each.number: each for each in step.trials}
     first = outcomes.baseline(view)
     if first is not None:
@@ -173,17 +182,15 @@ def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     return end
 
 
-def _go_on(
-    view: SearchView, engine: Condition, step: Step, trials: Sequence[Trial], begun: Object
-) -> Plan:
+def _go_on(view: SearchView, step: Step, trials: Sequence[Trial], begun: Begun) -> Plan:
     """Trials run, and more are started."""
     lost = [] if view.is_held_up else dinojobs.lost(view, outcomes.of_view(view))
     state = replace(status.going(view, step, trials), data=status.data_ready(view))
     planned = status.write(
         view.resource,
-        SearchState(state, engine, status.profile_applied(view)),
+        SearchState(state, begun.engine, status.profile_applied(view)),
         view.now,
-        {**status.of_trials(view, trials), **begun, **step.facts},
+        {**status.of_trials(view, trials), **begun.fields, **step.facts},
         view.settings.recheck if view.is_held_up else step.requeue_after,
     )
     return replace(
@@ -197,18 +204,17 @@ def _go_on(
 
 def _stop(
     view: SearchView,
-    engine: Condition,
     step: Step,
     trials: Sequence[Trial],
     end: End,
-    begun: Object,
+    begun: Begun,
 ) -> Plan:
     """What runs is stopped; once nothing does, the search is over."""
     trials = [_settled(view, each) for each in trials]
     jobs = [each for each in view.trial_jobs.values() if not is_finished(each)]
     over = not jobs and (step.ended or step.failure is not None)
     failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
-    facts: Object = {**status.of_trials(view, trials), **begun, **step.facts}
+    facts: Object = {**status.of_trials(view, trials), **begun.fields, **step.facts}
     if over and failed is None and facts["best"] is None:
         failed = ends.without_checkpoint().to_status()
     facts["failure"] = failed
@@ -220,7 +226,7 @@ def _stop(
     state = replace(state, data=status.data_ready(view))
     plan = status.write(
         view.resource,
-        SearchState(state, engine, status.profile_applied(view)),
+        SearchState(state, begun.engine, status.profile_applied(view)),
         view.now,
         facts,
         1.0 if over else step.requeue_after,

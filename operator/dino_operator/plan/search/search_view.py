@@ -37,7 +37,7 @@ class SearchView:
 
     @property
     def namespace(self) -> str:
-        """Where it and all its children are."""
+        """The namespace of it and all its children."""
         return str(self.resource["metadata"]["namespace"])
 
     @property
@@ -62,7 +62,7 @@ class SearchView:
 
     @property
     def output(self) -> str:
-        """Where everything goes, without a slash at its end."""
+        """The folder where everything goes, without a slash at its end."""
         return self.search.template.output.uri.rstrip("/")
 
     @property

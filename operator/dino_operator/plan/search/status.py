@@ -44,7 +44,7 @@ class SearchState:
     profile: Condition = DATA_GIVEN
 
     def conditions(self) -> Iterator[tuple[ConditionType, Condition]]:
-        """In the order in which people read them."""
+        """All conditions in the order in which people read them."""
         yield ConditionType.ENGINE_READY, self.engine
         yield ConditionType.PROFILE_APPLIED, self.profile
         yield from self.state.conditions()
@@ -108,7 +108,7 @@ def complete(message: str) -> State:
 
 
 def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
-    """Of a search that goes on, worst first."""
+    """The state of a search that goes on, worst first."""
     if view.wants_suspend:
         busy = still_running(view)
         return holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
@@ -132,7 +132,7 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
 
 
 def ending(message: str) -> State:
-    """Of a search that starts no more trials, and is not at its last word."""
+    """The state of a search that starts no more trials, and is not at its last word."""
     return State(Phase.RUNNING, Condition(False, ConditionReason.ENDING, message))
 
 

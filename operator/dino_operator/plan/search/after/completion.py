@@ -28,7 +28,7 @@ SOON = 1.0
 
 
 def the_end(resource: Object, children: Children) -> Plan:
-    """After the last word nothing is made; what someone started under our name is stopped."""
+    """The plan after the last word: what someone started under our name is stopped."""
     mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
     again = conditions.changed(resource, conditions.seen_again(resource))
     return Plan(patches=tuple(dinojobs.stops(mine)), status=again)
@@ -110,7 +110,7 @@ def _tell(view: SearchView, state: State, **facts: object) -> Plan:
 
 
 def _failure(view: SearchView) -> Object:
-    """Said again, so that its remedy stands in the event of the end."""
+    """The failure once more, so that its remedy stands in the event of the end."""
     return {"failure": view.status.get("failure")}
 
 
@@ -120,7 +120,7 @@ def _troubles(written: Report, following: FollowerProgress) -> list[str]:
 
 
 def _events(view: SearchView, written: Report, following: FollowerProgress) -> tuple[Event, ...]:
-    """Of what went wrong, when it is first written down."""
+    """Events of what went wrong, when it is first written down."""
     before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
     found = []
     if written.problem and not before:

@@ -23,7 +23,7 @@ DATA_TYPE = "gen_trt_engine.tensorrt.data_type"
 
 
 def name_of(view: SearchView, index: int) -> str:
-    """Of the so manyth follower; the first is 1."""
+    """The name of the so manyth follower; the first is 1."""
     return f"{view.name}-then-{index}"
 
 

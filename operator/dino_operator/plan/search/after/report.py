@@ -59,7 +59,7 @@ def progress(view: SearchView, outcome: str) -> Report:
 
 
 def _held_back(view: SearchView, job: Job) -> Report:
-    """By a queue, say, that takes every Job. The search does not wait for it for ever."""
+    """A Job that a queue holds, say, which takes every Job. It is not waited for for ever."""
     waited = (view.now - objects.parse_time(job.created_at)).total_seconds()
     if waited < SECONDS:
         return Report()
@@ -131,7 +131,7 @@ def _volume(volume: Object, config: str) -> Object:
 
 
 def _tell(container: Object, output: str) -> None:
-    """In place: what to do, and nothing that speaks of a DinoJob."""
+    """Changes the container: what to do, and nothing that speaks of a DinoJob."""
     command = ["dino", Stage.REPORT.value, Option.EXPERIMENT.value, api.SEARCH_PATH]
     container["command"] = [*command, Option.OUTPUT.value, output]
     container["env"] = [each for each in container["env"] if each["name"] not in OF_A_DINOJOB]

@@ -17,7 +17,7 @@ GENERATION = "cmaes draws the next generation once every trial of the last one h
 
 
 def refusal(view: SearchView) -> str:
-    """Empty: this engine runs every search that the API accepts."""
+    """Why it cannot run a search: never. It runs all that the API accepts."""
     return ""
 
 

@@ -112,7 +112,7 @@ class Axis:
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """Of the range; half a step more on both sides, so that its ends are drawn as often."""
+        """Both ends of the range and half a step more, so that its ends are drawn as often."""
         half = self.step / 2
         if self._is_log:
             return math.log(max(self.low - half, self.low / 2)), math.log(self.high + half)

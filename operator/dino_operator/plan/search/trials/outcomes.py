@@ -114,14 +114,14 @@ def _state(job: Object) -> TrialState:
 
 
 def _reason(job: Object) -> str:
-    """Of the last attempt: that the retries are used up says nothing about why."""
+    """The reason of the last attempt: that the retries are used up says nothing about why."""
     failure = job["status"].get("failure") or {}
     failed = Condition.of(job, ConditionType.FAILED)
     return str(failure.get("reason") or (failed.reason if failed else ""))
 
 
 def _score(status: Object, curve: Iterable[Point]) -> float | None:
-    """Of the best checkpoint; where nothing was published, the best that was pushed."""
+    """The score of the best checkpoint; where nothing was published, the best that was pushed."""
     published = (status.get("metrics") or {}).get("mAP50")
     pushed = max((point.mAP50 for point in curve), default=None)
     best = pushed if published is None else float(published)
@@ -129,7 +129,7 @@ def _score(status: Object, curve: Iterable[Point]) -> float | None:
 
 
 def _gpu_seconds(job: Object, started: str, ended: str) -> int | None:
-    """From the start of the first pod to the end, waits in between included."""
+    """GPUs times seconds from the first start to the end, waits in between included."""
     if not started or not ended:
         return None
     wished = job["spec"].get("resources") or {}

@@ -83,7 +83,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
 
 
 def thinned(curve: tuple[Point, ...], points: int) -> list[float]:
-    """At most so many values of a curve, evenly spread, first and last among them."""
+    """A curve of at most so many values, evenly spread, first and last among them."""
     values = [metric.rounded(each.mAP50) for each in curve]
     if len(values) <= points:
         return values

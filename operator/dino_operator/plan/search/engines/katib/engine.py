@@ -72,7 +72,7 @@ def _is_over(present: Object) -> bool:
 
 
 def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End | None) -> Step:
-    """It was not made yet, or it was deleted: by us when the search ended, or by someone.
+    """A step without it: not made yet, or deleted, by us when the search ended or by someone.
 
     Deleting is the only way to stop an Experiment that Katib knows, so it ends the search: its
     trials and their Jobs went with it, and a new one would not know what they were drawn from.
@@ -99,7 +99,7 @@ def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End
 
 
 def _refused(view: SearchView, mine: tuple[Trial, ...], refusal: Refusal) -> Step:
-    """By a word of Katib's own webhooks, or of its schema, which is final; or until it is taken."""
+    """A step after a word of Katib's webhooks or schema, which is final; else it is waited."""
     judged = refusals.judge(refusal)
     if judged.ends and refusal.kind == experiment.KIND:
         message = f"Katib does not take the Experiment: {refusal.message}"

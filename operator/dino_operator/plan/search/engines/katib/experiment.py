@@ -95,7 +95,7 @@ def _config_name(view: SearchView, data: dict[str, str]) -> str:
 
 
 def _service(view: SearchView, job: Object, resolved: spec_file.Resolved) -> Object:
-    """Where the pods of a trial on several nodes meet, under the name of its first one."""
+    """The Service by which pods of a trial meet, under the name of its first one."""
     made = children.service(job, resolved)
     made["metadata"] = view.metadata(made["metadata"]["name"])
     made["spec"]["selector"] = _pod_labels(view)

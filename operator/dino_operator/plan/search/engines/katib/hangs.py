@@ -161,7 +161,7 @@ def _of_pods(view: SearchView, job: Job, live: Sequence[Pod]) -> Hang | None:
 
 
 def _unschedulable(view: SearchView, pod: Pod) -> Hang | None:
-    """Said and never ended: nodes come and go."""
+    """A hang that is said and never ended: nodes come and go."""
     waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
         return None

@@ -256,7 +256,7 @@ def _collector_failure(each: KatibTrial) -> str:
 
 
 def _checkpoint(view: SearchView, name: str, state: str) -> Object | None:
-    """Where the trainer puts the best checkpoint; a trial that succeeded has validated."""
+    """The place of the best checkpoint; a trial that succeeded has validated."""
     if state != "Succeeded":
         return None
     return {"uri": f"{experiment.output(view, name)}/{BEST}"}

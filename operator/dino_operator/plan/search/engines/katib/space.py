@@ -105,7 +105,7 @@ def _count(one: SearchParameter) -> int:
 
 
 def _values(one: SearchParameter) -> list[float]:
-    """In decimal arithmetic: the third tenth is 0.3 and not 0.30000000000000004."""
+    """The values, in decimal arithmetic: the third tenth is 0.3 and not 0.30000000000000004."""
     low, step = (Decimal(repr(float(part or 0))) for part in (one.min, one.step))
     return [float(low + index * step) for index in range(_count(one))]
 
