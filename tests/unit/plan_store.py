@@ -11,7 +11,7 @@ from datetime import datetime
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Delete, Object, Patch, is_finished
+from dino_operator.plan.model import Delete, Object, Patch, is_finished, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.client import ApiError
@@ -165,7 +165,7 @@ class Store:
     def _has_worked(self, owner: str | None) -> bool:
         """Whether an attempt at the work has succeeded."""
         mine = (j for j in self.things[Kind.JOBS].values() if objects.controller_uid(j) == owner)
-        return any(objects.is_true(job, "Complete") and not is_preflight(job) for job in mine)
+        return any(is_true(job, "Complete") and not is_preflight(job) for job in mine)
 
     def _is_stopped(self, job: Object) -> bool:
         """Whether the DinoJob of the Job is to end for good."""
@@ -260,7 +260,7 @@ class Store:
         job = self.dinojob
         if job is None:
             return
-        over = [each for each in ("Complete", "Failed") if objects.is_true(job, each)]
+        over = [each for each in ("Complete", "Failed") if is_true(job, each)]
         uid = job["metadata"]["uid"]
         assert len(over) < 2
         assert uid not in self.ended or over == self.ended[uid]["over"], "an end was taken back"

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from datetime import timedelta
 
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object, is_finished, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import DISRUPTED
 from dino_operator.plan.observed.job import Job
@@ -174,7 +174,7 @@ def _code(pod: Object) -> int | None:
 def _failure(job: Object, pods: list[Object]) -> tuple[str, str] | None:
     """Reason and message where a pod's end ends the Job; 143 is ignored and replaced."""
     ended = [pod for pod in pods if not Pod(pod).is_live]
-    disrupted = [pod for pod in ended if objects.is_true(pod, DISRUPTED)]
+    disrupted = [pod for pod in ended if is_true(pod, DISRUPTED)]
     if disrupted and job["spec"]["completions"] > 1:
         return "PodFailurePolicy", f"Pod p has condition {DISRUPTED} matching FailJob rule"
     codes = [_code(pod) for pod in ended if pod not in disrupted]

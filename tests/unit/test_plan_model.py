@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dino_operator.plan.model import Object, Settings, is_finished
+from dino_operator.plan.model import Object, Settings, is_finished, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.cache import Cache
@@ -284,14 +284,14 @@ class Adversary(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """The adversary rests: everything ends, and then nothing is written."""
-        if self.world.dinojob is not None and not objects.is_true(self.world.dinojob, "Complete"):
+        if self.world.dinojob is not None and not is_true(self.world.dinojob, "Complete"):
             self.world.edit(suspend=False)
         for _ in range(ROUNDS):
             self.cluster_goes_on()
             self.world.end_pod(0)
         job = self.world.dinojob
         if job is not None:
-            over = objects.is_true(job, "Complete") or objects.is_true(job, "Failed")
+            over = is_true(job, "Complete") or is_true(job, "Failed")
             assert over, f"still {job['status']}"
             assert not [pod for pod in self.world.pods() if Pod(pod).is_live], (
                 "a GPU is held for ever"

@@ -9,8 +9,7 @@ import pytest
 
 from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Object, Plan, is_true
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import decide
@@ -204,7 +203,7 @@ def test_a_refused_change_leaves_a_running_job_running(
     found = running(told)
     assert (found["status"], found["reason"]) == ("True", reason)
     assert "Job x-train-1" in found["message"]
-    assert not objects.is_true({"status": told.status}, "Suspended"), "it is not held"
+    assert not is_true({"status": told.status}, "Suspended"), "it is not held"
     assert [each.reason for each in told.events] == ["Refused"]
     assert (told.creates, told.patches, told.deletes) == ((), (), ())
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from dino_operator.plan.model import Condition, Object, Settings
+from dino_operator.plan.model import Condition, Object, Settings, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
@@ -100,7 +100,7 @@ async def test_cut_off_at_any_write_it_ends_the_same(
     assert cut.left <= 0, "it was cut off"
     assert bench.world.created_jobs == BOTH
     assert bench.world.dinojob is not None
-    assert objects.is_true(bench.world.dinojob, "Complete")
+    assert is_true(bench.world.dinojob, "Complete")
     assert bench.world.dinojob["status"]["dataset"] == {"images": 10, "warnings": ["w"]}
     events = [name for kind, name in bench.world.others if kind == "Event"]
     assert len(events) == 1, "told once"
@@ -156,7 +156,7 @@ async def test_a_late_plan_does_not_take_back_the_end() -> None:
         await bench.reconciler.reconcile(KEY)
     assert await bench.reconciler.reconcile(KEY) is None
     assert bench.world.dinojob is not None
-    assert objects.is_true(bench.world.dinojob, "Complete")
+    assert is_true(bench.world.dinojob, "Complete")
 
 
 async def test_a_resource_that_is_gone_costs_nothing() -> None:

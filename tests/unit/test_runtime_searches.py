@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dino_operator.plan.model import Delete, Object, Plan, Settings
+from dino_operator.plan.model import Delete, Object, Plan, Settings, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Children
 from dino_operator.runtime import loop, reconcile
@@ -49,7 +49,7 @@ async def test_a_searched_job_costs_four_writes_and_ends_with_its_search() -> No
     await searched(bench)
     job = bench.world.dinojob
     assert job is not None
-    assert objects.is_true(job, "Complete")
+    assert is_true(job, "Complete")
     assert job["status"]["checkpoint"] == {"uri": "s3://a/b"}
     assert bench.world.created_jobs == []
     assert bench.world.writes == WRITES
@@ -71,7 +71,7 @@ async def test_cut_off_at_any_write_there_is_one_search(
     born = [each["metadata"]["uid"] for each in bench.world.things[Kind.DINOAUTOMLS].values()]
     assert born == ["uid-2"]
     assert bench.world.dinojob is not None
-    assert objects.is_true(bench.world.dinojob, "Complete")
+    assert is_true(bench.world.dinojob, "Complete")
 
 
 async def test_suspending_reaches_the_search() -> None:

@@ -34,12 +34,26 @@ class Condition:
     @classmethod
     def of(cls, thing: Object, kind: str) -> Condition | None:
         """The condition of that type in the status of an object, or None."""
-        for each in (thing.get("status") or {}).get("conditions", []):
-            if each.get("type") == kind:
-                reason, message = str(each.get("reason", "")), str(each.get("message", ""))
-                since = str(each.get("lastTransitionTime") or "")
-                return cls(each.get("status") == "True", reason, message, since)
-        return None
+        found = _row(thing, kind)
+        if found is None:
+            return None
+        reason, message = str(found.get("reason", "")), str(found.get("message", ""))
+        since = str(found.get("lastTransitionTime") or "")
+        return cls(found.get("status") == "True", reason, message, since)
+
+
+def _row(thing: Object, kind: str) -> Object | None:
+    for each in (thing.get("status") or {}).get("conditions", ()):
+        if each.get("type") == kind:
+            found: Object = each
+            return found
+    return None
+
+
+def is_true(thing: Object, kind: str) -> bool:
+    """Whether the condition of that type is True."""
+    found = _row(thing, kind)
+    return found is not None and found.get("status") == "True"
 
 
 def is_finished(thing: Object) -> bool:
@@ -48,8 +62,7 @@ def is_finished(thing: Object) -> bool:
     Neither is taken back. The Job controller says it only after the pods ended; we run nothing
     again after it.
     """
-    found = (Condition.of(thing, kind) for kind in ("Complete", "Failed"))
-    return any(each is not None and each.is_true for each in found)
+    return is_true(thing, "Complete") or is_true(thing, "Failed")
 
 
 @dataclass(frozen=True)

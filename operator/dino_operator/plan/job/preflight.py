@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import objects, results
+from dino_operator.plan.model import Condition, Object, is_true
+from dino_operator.plan.observed import results
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.reported import sentences
 from dino_operator.plan.reported.conditions import State, waiting
@@ -58,7 +58,7 @@ def _sentence(dataset: Object) -> str:
 
 def facts(view: View) -> Object:
     """What the preflight found, until it stands in the status: after its end, either way."""
-    if objects.is_true(view.resource, ConditionType.DATA_READY):
+    if is_true(view.resource, ConditionType.DATA_READY):
         return {}
     job = view.current if view.checks_data else view.preflight
     if job is None or not job.is_finished:

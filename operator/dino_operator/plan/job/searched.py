@@ -11,7 +11,7 @@ from dino_api.names import AUTOML_PLURAL, ConditionReason, ConditionType, Failur
 from dino_operator.plan.job import awaits_parent, parent, routing
 from dino_operator.plan.job.status import failed, write
 from dino_operator.plan.job.stop import SAID
-from dino_operator.plan.model import Condition, Object, Patch, Plan, is_finished
+from dino_operator.plan.model import Condition, Object, Patch, Plan, is_finished, is_true
 from dino_operator.plan.observed import failure, objects
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.rendered import inheritance, names, spec_file
@@ -103,7 +103,7 @@ def _stop(view: View, search: Object) -> Plan:
     if is_finished(search):
         return _mirrored(view, search)
     patches = _held(search, True)
-    if not patches and objects.is_true(search, ConditionType.SUSPENDED):
+    if not patches and is_true(search, ConditionType.SUSPENDED):
         message = f"{SAID}; DinoAutoML {objects.name_of(search)} stays suspended, with its trials"
         cause = failure.cause(FailureReason.STOPPED, message)
         kept = {key: value for key, value in _facts(search).items() if key not in OF_AN_END}

@@ -10,8 +10,8 @@ from dataclasses import replace
 from dino_api.names import ConditionType, FailureReason
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import failed, say, write
-from dino_operator.plan.model import Delete, Object, Patch, Plan
-from dino_operator.plan.observed import failure, job_action, objects, results
+from dino_operator.plan.model import Delete, Object, Patch, Plan, is_true
+from dino_operator.plan.observed import failure, job_action, results
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import View
 from dino_operator.plan.observed.pod import by_index
@@ -70,7 +70,7 @@ def _reached(view: View, job: Job | None) -> Object:
 
 
 def _sentence(view: View) -> str:
-    ready = not view.reads_data or objects.is_true(view.resource, ConditionType.DATA_READY)
+    ready = not view.reads_data or is_true(view.resource, ConditionType.DATA_READY)
     if not ready or not view.attempts:
         begun = "it trained" if job_action.trains(view.resource) else "its work began"
         return f"{SAID} before {begun}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from dino_api.names import Label
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import objects
 
 
@@ -73,10 +72,9 @@ class Child:
         """When its controller or kubelet first saw it, as text; empty before."""
         return str(self.status.get("startTime") or "")
 
-    def label(self, key: Label | str) -> str:
+    def label(self, key: str) -> str:
         """The value of a label, or an empty string."""
-        name = key.value if isinstance(key, Label) else key
-        return str((self.raw["metadata"].get("labels") or {}).get(name) or "")
+        return str((self.raw["metadata"].get("labels") or {}).get(key) or "")
 
     def note(self, key: Annotation) -> str:
         """The value of one of our annotations, or an empty string."""
@@ -88,4 +86,4 @@ class Child:
 
     def is_true(self, kind: str) -> bool:
         """Whether the condition of that type is True."""
-        return objects.is_true(self.raw, kind)
+        return is_true(self.raw, kind)

@@ -15,8 +15,8 @@ from dino_api.experiment.paths import Loc
 from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed import crd_schema, failure, job_action, objects
+from dino_operator.plan.model import Object, is_true
+from dino_operator.plan.observed import crd_schema, failure, job_action
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job_view import View
@@ -32,7 +32,7 @@ BEGUN = frozenset({"attempts", "automl", "specDigest", "engine", "trials", "hist
 def refusal(view: View) -> Cause | None:
     """Why a DinoJob that has made nothing so far is not begun."""
     begun = view.own_jobs or view.search or BEGUN & view.status.keys()
-    if begun or objects.is_true(view.resource, ConditionType.DATA_READY):
+    if begun or is_true(view.resource, ConditionType.DATA_READY):
         return None
     return _cause(view.resource, KIND)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from dino_api.names import Action, ConditionType, Label, Stage
 from dino_api.resources.dinojob import Resources, RunPolicy
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.model import Object, Settings, is_true
 from dino_operator.plan.observed import active_time, job_action, objects, queue_labels
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
@@ -142,7 +142,7 @@ class View:
     @cached_property
     def checks_data(self) -> bool:
         """Whether the job is at its first stage. Once the data was found good, it stays good."""
-        known = objects.is_true(self.resource, ConditionType.DATA_READY)
+        known = is_true(self.resource, ConditionType.DATA_READY)
         if known or self.preflight or self.checked_by or not self.reads_data:
             return False
         return all(job.is_preflight for job in self.own_jobs)
@@ -172,7 +172,7 @@ class View:
         """Live pods that are this resource's, also where their Job is gone."""
         return [pod for pod in self.live_pods if pod.label(Label.JOB_UID) == self.uid]
 
-    @property
+    @cached_property
     def attempts(self) -> int:
         """The newest attempt of this stage that ever had a Job."""
         known = 0 if self.checks_data else int(self.status.get("attempts", 0))
@@ -183,7 +183,7 @@ class View:
         """The status that the last plan and the pod wrote."""
         return dict(self.resource.get("status") or {})
 
-    @property
+    @cached_property
     def current(self) -> Job | None:
         """The Job of the newest attempt, if it still exists."""
         return self.job_of(self.attempts)
@@ -193,7 +193,7 @@ class View:
         found = (job for job in self.stage_jobs if job.attempt == attempt)
         return next(found, None)
 
-    @property
+    @cached_property
     def succeeded(self) -> Job | None:
         """The Job of this stage that came to a good end, if one did."""
         return next((job for job in self.stage_jobs if job.is_true("Complete")), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.model import Object
 
 CONTAINER = "trainer"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
@@ -47,9 +47,3 @@ def controller_uid(thing: Object) -> str | None:
 def annotation(thing: Object, key: Annotation) -> str:
     """The value of one of our annotations, or an empty string."""
     return str(thing["metadata"].get("annotations", {}).get(key.value, ""))
-
-
-def is_true(thing: Object, kind: str) -> bool:
-    """Whether the condition of that type is True."""
-    condition = Condition.of(thing, kind)
-    return condition is not None and condition.is_true

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from dino_api.names import ConditionReason
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import objects, queue_labels
 from dino_operator.plan.observed.job import Job
 
@@ -35,9 +35,9 @@ def hold(workload: Object, queue: str) -> Hold:
     held = _unavailable(message, queue, workload) or _too_small(message, queue)
     if held is not None:
         return held
-    if objects.is_true(workload, "Evicted"):
+    if is_true(workload, "Evicted"):
         return _evicted(workload, queue, message)
-    if objects.is_true(workload, "QuotaReserved"):
+    if is_true(workload, "QuotaReserved"):
         return _checks(workload, queue)
     return _waits(f"the Job waits in queue {queue} until Kueue admits it", message)
 
@@ -109,7 +109,7 @@ def _evicted(workload: Object, queue: str, message: str) -> Hold:
     why = Condition.of(workload, "Evicted") or Condition(False)
     sentence = f"Kueue took the place in queue {queue} back ({why.reason}: "
     sentence += f"{_message(workload, 'Evicted')}); the Job waits there again"
-    if message and not objects.is_true(workload, "QuotaReserved"):
+    if message and not is_true(workload, "QuotaReserved"):
         sentence += f": {message}"
     remedy = _REMEDIES.get(why.reason, "")
     return Hold(ConditionReason.EVICTED, f"{sentence}. Remedy: {remedy}." if remedy else sentence)

@@ -11,8 +11,8 @@ from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
 from dino_api.resources.dinojob import Resources
-from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed.objects import format_time, is_true
+from dino_operator.plan.model import Condition, Object, is_true
+from dino_operator.plan.observed.objects import format_time
 
 PROGRESS = "progress"
 LONGEST_MESSAGE = 4096

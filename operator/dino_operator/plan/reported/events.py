@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.model import Condition, Event, Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Condition, Event, Object, is_true
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.reported.conditions import State
 
@@ -23,7 +22,7 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
     """An event for each end, for suspending and resuming, and for what is refused: when it is
     first written."""
     generation = str(resource["metadata"].get("generation", 0))
-    held = objects.is_true(resource, ConditionType.SUSPENDED)
+    held = is_true(resource, ConditionType.SUSPENDED)
     events = []
     if state.phase is Phase.COMPLETE:
         events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))

@@ -10,7 +10,7 @@ from datetime import datetime
 from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
 from dino_api.problem import sentence
 from dino_api.resources.dinoautoml import TrialCounts
-from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
+from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.reported import conditions, events
@@ -208,7 +208,7 @@ def still_running(view: SearchView) -> list[str]:
     jobs = [
         objects.name_of(each)
         for each in view.own_dinojobs
-        if not is_finished(each) and not objects.is_true(each, ConditionType.SUSPENDED)
+        if not is_finished(each) and not is_true(each, ConditionType.SUSPENDED)
     ]
     pods = [pod.name for pod in view.children.pods if _trains(pod)]
     return jobs + pods

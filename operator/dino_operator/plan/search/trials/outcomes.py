@@ -16,7 +16,7 @@ from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import LIVE, Point, Trial
@@ -103,7 +103,7 @@ def of_job(number: int, job: Object) -> Trial:
 
 
 def _state(job: Object) -> TrialState:
-    if objects.is_true(job, ConditionType.COMPLETE):
+    if is_true(job, ConditionType.COMPLETE):
         return "Succeeded"
     failed = Condition.of(job, ConditionType.FAILED)
     if failed is not None and failed.is_true:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Delete, Object, Patch
+from dino_operator.plan.model import Condition, Delete, Object, Patch, is_true
 from dino_operator.plan.observed import failure, objects
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.failure import Cause
@@ -68,7 +68,7 @@ def _with_baseline(view: SearchView, mine: Sequence[Trial]) -> list[Trial]:
 
 def _is_over(present: Object) -> bool:
     """Whether Katib has said its last word. Restarting is never taken back, so it does not count"""
-    return objects.is_true(present, "Succeeded") or objects.is_true(present, "Failed")
+    return is_true(present, "Succeeded") or is_true(present, "Failed")
 
 
 def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End | None) -> Step:

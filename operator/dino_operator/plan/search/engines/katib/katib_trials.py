@@ -15,7 +15,7 @@ from dino_api.resources.dinoautoml import TrialState, Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import failure, objects, results
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import SIDECAR, Pod
@@ -52,7 +52,7 @@ class KatibTrial:
     def is_over(self) -> bool:
         """Whether Katib has said its last word on it."""
         last = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
-        return any(objects.is_true(self.trial, kind) for kind in last)
+        return any(is_true(self.trial, kind) for kind in last)
 
     @property
     def is_behind(self) -> bool:
@@ -199,14 +199,14 @@ def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, st
     """State, reason and message."""
     if each.stopped_for == FailureReason.STOPPED:
         return "Stopped", "", ""
-    if objects.is_true(each.trial, "Failed"):
+    if is_true(each.trial, "Failed"):
         return _failed(each)
-    if objects.is_true(each.trial, "Killed"):
+    if is_true(each.trial, "Killed"):
         return "Stopped", "", _message(each, "Killed")
-    if objects.is_true(each.trial, "MetricsUnavailable"):
+    if is_true(each.trial, "MetricsUnavailable"):
         return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
     for kind, state in DONE:
-        if objects.is_true(each.trial, kind):
+        if is_true(each.trial, kind):
             if state == "Succeeded" and each.is_behind:
                 break
             if score is None:
