@@ -12,7 +12,7 @@ from dino_trainer.data.byte_streams import PART
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.nearby import Nearby
-from dino_trainer.data.staging_context import Work, key_of
+from dino_trainer.data.staging_context import StagingContext, key_of
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room
@@ -24,7 +24,7 @@ _THREADS = 16
 _OTHERS = 100_000
 
 
-def download_listed(uri: str, names: set[str], work: Work) -> Folder:
+def download_listed(uri: str, names: set[str], work: StagingContext) -> Folder:
     """A folder with what is both listed in the annotations and there, in whatever form of Unicode.
 
     What is missing is reported with the dataset's other flaws when it is loaded.
@@ -71,7 +71,7 @@ def _link(path: Path, at: Path) -> None:
 
 
 def _download_all(
-    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: Work
+    store: Store, wanted: dict[Entry, Path], scratch: Path, uri: str, work: StagingContext
 ) -> None:
     total = sum(entry.size for entry in wanted)
     if not wanted:

@@ -22,7 +22,7 @@ from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import stem
 from dino_trainer.data.stage import is_packed, packed, staging
-from dino_trainer.data.staging_context import Work
+from dino_trainer.data.staging_context import StagingContext
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say
@@ -125,7 +125,7 @@ def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
     return keyed, path  # the path itself, where only the case or zeros differ
 
 
-def _pictures_of(source: str, work: Work) -> PictureListing:
+def _pictures_of(source: str, work: StagingContext) -> PictureListing:
     store, paths = _store_of(source, work)
     shown = in_order(path for path in paths if not is_hidden(path))
     files = [(path, store.find(path)) for path in filter(is_picture, shown)]
@@ -159,7 +159,7 @@ def _by_ending(paths: Iterable[str]) -> str:
     return ", ".join([*said, f"{rest:,} others"] if rest else said)
 
 
-def _store_of(source: str, work: Work) -> tuple[ImageStore, Iterable[str]]:
+def _store_of(source: str, work: StagingContext) -> tuple[ImageStore, Iterable[str]]:
     """A source's files, and the names that they have in it."""
     if is_packed(source):
         archive, _ = packed(source, work)

@@ -29,7 +29,7 @@ from dino_trainer.data.coco_file import Outline, read_outline
 from dino_trainer.data.image_store import ArchivedImages, Folder, ImageStore, Index, Unseen
 from dino_trainer.data.listed_images import download_listed
 from dino_trainer.data.packing import is_archive, other_by_name
-from dino_trainer.data.staging_context import Work, key_of
+from dino_trainer.data.staging_context import StagingContext, key_of
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import named, require_room, sha256_of
@@ -93,7 +93,7 @@ def stage(
     return [stage_images(stage_annotations(source, work), work) for source in sources]
 
 
-def staging(into: Path, say: Say, stop: threading.Event | None) -> Work:
+def staging(into: Path, say: Say, stop: threading.Event | None) -> StagingContext:
     """What the steps of one staging share. Arguments and failures as of `stage`."""
     into = data_root(into)
     with named(into):
@@ -105,10 +105,10 @@ def staging(into: Path, say: Say, stop: threading.Event | None) -> Work:
             raise TrainerError(FailureReason.PREEMPTED, "Stopped while staging the data.")
         say(line)
 
-    return Work(Cache(into, say_unless_stopped), say_unless_stopped, stop)
+    return StagingContext(Cache(into, say_unless_stopped), say_unless_stopped, stop)
 
 
-def stage_annotations(source: DataSource, work: Work) -> StagedAnnotations:
+def stage_annotations(source: DataSource, work: StagingContext) -> StagedAnnotations:
     """The first half of `stage`, which takes no image."""
     for key, value in (("image_dir", source.image_dir), ("json_file", source.json_file)):
         if not value:
@@ -117,7 +117,7 @@ def stage_annotations(source: DataSource, work: Work) -> StagedAnnotations:
     return StagedAnnotations(source, annotations, read_outline(annotations))
 
 
-def stage_images(staged: StagedAnnotations, work: Work) -> StagedSource:
+def stage_images(staged: StagedAnnotations, work: StagingContext) -> StagedSource:
     """The second half of `stage`."""
     source, annotations, names = staged.source, staged.path, staged.outline.file_names
     images: ImageStore
@@ -131,7 +131,7 @@ def stage_images(staged: StagedAnnotations, work: Work) -> StagedSource:
     return StagedSource(images, annotations, digest, fixed=archive)
 
 
-def _annotations(uri: str, work: Work) -> Path:
+def _annotations(uri: str, work: StagingContext) -> Path:
     base, name = split(uri)
     if not is_remote(uri):
         path = local_path(uri)
@@ -154,7 +154,7 @@ def is_packed(uri: str) -> bool:
     return is_archive(uri) and (is_remote(uri) or not local_path(uri).is_dir())
 
 
-def packed(uri: str, work: Work) -> tuple[ArchivedImages, str]:
+def packed(uri: str, work: StagingContext) -> tuple[ArchivedImages, str]:
     """An archive's content, and the archive's SHA-256. Failures as of `stage`."""
     base, name = split(uri)
     store = open_store(base if is_remote(uri) else str(Path(base).absolute()), work.say)
@@ -191,7 +191,9 @@ def _known(cache: Cache, key: str, uri: str) -> tuple[ArchivedImages, str] | Non
     return (ArchivedImages(tar, index, called=uri), digest) if index else None
 
 
-def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tuple[str, Index]:
+def _take_in(
+    store: Store, entry: Entry, uri: str, into: Path, work: StagingContext
+) -> tuple[str, Index]:
     """Fills the new file `into`; an archive on S3 is inflated and indexed while it comes."""
     if not is_remote(uri):
         work.say(f"Reading {uri} ({human_bytes(entry.size)})")
@@ -204,7 +206,7 @@ def _take_in(store: Store, entry: Entry, uri: str, into: Path, work: Work) -> tu
         return take_in(stream, into, name=uri, moved=moved)
 
 
-def _image_folder(uri: str, names: list[str], work: Work) -> Folder:
+def _image_folder(uri: str, names: list[str], work: StagingContext) -> Folder:
     other = other_by_name(uri)
     if is_remote(uri):
         if other:
