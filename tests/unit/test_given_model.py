@@ -16,12 +16,15 @@ import pytest
 import torch
 from preflight_lab import Lab, lab
 from quantize_graphs import a_graph
+from s3_server import BUCKET, S3Server
 
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.outline import outline_of
 from dino_trainer.storage import stored_file
+from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.s3 import S3Store
 
 __all__ = ["lab"]
 NAMES = ("", "cell", "dot")
@@ -57,6 +60,24 @@ def test_a_checkpoint_says_what_it_is_without_its_weights(
     assert found.class_names == NAMES
     assert (found.num_classes, found.spec.model.num_queries) == (3, 77)
     assert sum(read) < 600_000 < 10_000_000 < path.stat().st_size
+
+
+def test_of_a_checkpoint_in_s3_its_words_alone_come_over(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not downloaded: a preflight may have no room for it."""
+    base = f"s3://{BUCKET}/{tmp_path.name}"
+    open_store(base).upload(a_checkpoint(tmp_path / "model.pth"), "model.pth")
+
+    def fetched(*_: Any) -> None:
+        raise AssertionError("the whole file was fetched")
+
+    monkeypatch.setattr(S3Store, "download", fetched)
+    monkeypatch.setattr(S3Store, "read_bytes", fetched)
+    found = outline_of(f"{base}/model.pth")
+    assert found is not None
+    assert found.class_names == NAMES
+    assert outline_of(f"{base}/another.pth") is None
 
 
 def test_an_onnx_file_says_what_it_is(tmp_path: Path) -> None:
@@ -247,6 +268,15 @@ def test_other_names_are_refused_with_both_lists(action: Action, lab: Lab) -> No
     assert "same ids and names" in finding["remedy"]
 
 
+def test_a_name_in_another_form_of_its_letters_is_the_same(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    model_for(lab, Action.EVALUATE, ("", "Käfer", "dot"), num_queries=43, num_select=43)
+    rename(lab, {1: "Ka\u0308fer", 2: "dot"})
+    assert check(lab, Action.EVALUATE) == 0
+    rename(lab, {1: "käfer", 2: "dot"})
+    assert check(lab, Action.EVALUATE) == 65
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_more_classes_are_refused(action: Action, lab: Lab) -> None:
     given(lab, action)
@@ -322,6 +352,18 @@ def test_images_have_tokens_for_the_teachers_queries(lab: Lab) -> None:
     assert "give 43 tokens, fewer than the teacher's num_queries = 44" in example
     model_for(lab, Action.DISTILL)
     assert check(lab, Action.DISTILL) == 0
+
+
+def test_images_of_more_boxes_than_the_checkpoint_gives_detections(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    model_for(lab, Action.EVALUATE, num_queries=30, num_select=10)
+    boxes = lab.validation.coco["annotations"]
+    boxes += [{**boxes[0], "id": 50 + n, "bbox": [n, 1, 4, 4], "area": 16} for n in range(9)]
+    assert check(lab, Action.EVALUATE) == 0
+    [example] = lab.findings["boxes-over-select"]["examples"]
+    assert example == "test 101.jpg (11 boxes, 10 detections)"
+    assert check(lab, Action.EVALUATE, "model.num_select=11") == 0
+    assert lab.findings == {}
 
 
 def test_a_model_is_read_without_torch(lab: Lab) -> None:

@@ -175,6 +175,14 @@ def dense(lab: Lab) -> None:
     ]
 
 
+def both_classes(lab: Lab) -> None:
+    """23 boxes of each class: none has more than 100 detections."""
+    lab.validation.coco["annotations"] += [
+        {**lab.validation.box(n % 2), "id": 100 + n, "bbox": [n / 10, 1, 4, 4], "area": 16}
+        for n in range(44)
+    ]
+
+
 FAULTS = (
     Fault("source-missing", source(image_dir="/no/such/folder"), "train: There is no folder"),
     Fault("source-missing", source(image_dir="/no/such.tar.gz"), "such.tar.gz"),
@@ -264,6 +272,7 @@ FAULTS = (
     Fault("category-ids-shifted", list_from_zero, "train (the list has 0 to 1, the boxes 1 to 2)"),
     Fault("category-ids-shifted", boxes_from_zero, "train (the list has 1 to 2, the boxes 0 to 1)"),
     Fault("boxes-over-detections", dense, "101.jpg (101 of category 1, train.max_detections is"),
+    Fault("boxes-over-select", both_classes, "validation 101.jpg (46 boxes, 43 detections)"),
     Fault("box-entry", set_all("bbox", [1, 2, 10**400, 4]), "train annotations[0]"),
     Fault("image-size-absent", lambda lab: lab.train.image().update(width=10**400), "images[0]"),
     Fault("box-flat", set_all("bbox", [3, 3, 0, 4]), "train 1.jpg annotations[0] [3, 3, 0, 4]"),
@@ -283,7 +292,7 @@ FAULTS = (
     Fault("box-rotated", set_all("rotation", -15), "train 1.jpg annotations[0]"),
     Fault(
         "boxes-over-queries",
-        lambda lab: lab.spec.update(model={"num_queries": 1, "num_select": 1}),
+        lambda lab: lab.spec.update(model={"num_queries": 1, "num_select": 2}),
         "(2 boxes)",
         6,
     ),

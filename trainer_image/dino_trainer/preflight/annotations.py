@@ -55,6 +55,15 @@ def check_detections(split: Split, most: int, key: str, findings: Findings) -> N
         findings.add_places("boxes-over-detections", said, str, source.at_images(pairs[places, 0]))
 
 
+def check_select(split: Split, select: int, findings: Findings) -> None:
+    """Images with more boxes than the model gives detections of all classes."""
+    for source in split.sources:
+        counts = _per_image(source, source.objects & ~source.repeats)
+        places = np.flatnonzero(counts > select)
+        said = [f"{source.image(i)} ({counts[i]} boxes, {select} detections)" for i in places]
+        findings.add_places("boxes-over-select", said, str, source.at_images(places))
+
+
 def boxes_per_image(source: Source) -> NDArray[np.int64]:
     """[i] usable boxes of each image, without crowds."""
     return _per_image(source, source.objects)

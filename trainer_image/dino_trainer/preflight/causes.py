@@ -78,7 +78,8 @@ FOLLOWS = (
     # The boxes of the second image are taken for the first one's.
     _row(
         "image-id-repeats",
-        PLACED | {"box-repeats", "boxes-over-queries", "boxes-over-detections"},
+        PLACED
+        | {"box-repeats", "boxes-over-queries", "boxes-over-detections", "boxes-over-select"},
         Within.IMAGE,
     ),
     # It says what there is instead of boxes.
@@ -125,6 +126,12 @@ FOLLOWS = (
     _row(frozenset({"box-flat", "box-outside"}), "image-empty", Within.IMAGE),
     _row("box-rotated", PLACED, Within.BOX),
     _row("box-rotated", "image-empty", Within.IMAGE),
+    # Whose remedies are that of the other, too.
+    _row(
+        frozenset({"boxes-over-queries", "boxes-over-detections"}),
+        "boxes-over-select",
+        Within.IMAGE,
+    ),
     # A crowd is left out, whatever else its box is.
     _row("box-crowd", frozenset({"box-ignored", "box-over-edge", "box-repeats"}), Within.BOX),
     # Its boxes stand with the other entry.

@@ -20,12 +20,13 @@ from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
     check_detections,
+    check_select,
     check_source,
 )
 from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.given_model import given_model
+from dino_trainer.preflight.given_model import detections_of, given_model
 from dino_trainer.preflight.model_data import (
     check_classes,
     check_given,
@@ -124,6 +125,8 @@ def _check_annotations(
         whose, scoring = scoring_section(spec, action)
         key = f"{whose}.max_detections"
         check_detections(splits[-1], scoring.max_detections, key, findings)
+        if select := detections_of(spec, action, model):
+            check_select(splits[-1], select, findings)
 
 
 def _check_images(

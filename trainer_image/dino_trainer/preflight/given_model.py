@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.formats import format_of
-from dino_api.names import WEIGHTS_ALONE, Action
+from dino_api.names import TRAINS, WEIGHTS_ALONE, Action
 from dino_trainer.errors import TrainerError
 from dino_trainer.export.input_size import input_size
 from dino_trainer.model_files.info import ModelInfo, config_for
@@ -59,6 +59,13 @@ def lookers(spec: ExperimentSpec, action: Action, model: ModelInfo | None) -> li
         return []  # it was made for a size, and that size was checked then
     as_prepared = _prepared(spec, action, model)
     return [Looker(as_prepared, "the checkpoint's num_queries", _LARGER)] if as_prepared else []
+
+
+def detections_of(spec: ExperimentSpec, action: Action, model: ModelInfo | None) -> int | None:
+    """How many detections of an image the scored model gives; None where nobody knows yet."""
+    if action in TRAINS or "num_select" in spec.model.model_fields_set:
+        return spec.model.num_select
+    return model.num_select if model else None
 
 
 def looks_at_images(spec: ExperimentSpec, action: Action) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.name_forms import composed
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.model_files.info import ModelInfo
 
@@ -55,9 +56,13 @@ def unknown_to(info: ModelInfo, categories: Mapping[int, str]) -> dict[int, str]
 
 
 def otherwise_named(info: ModelInfo, categories: Mapping[int, str]) -> list[int]:
-    """The ids that mean another class to the model."""
+    """The ids that mean another class to the model; one name in two forms of letters is one."""
     named = named_classes(info)
-    return [i for i, name in sorted(categories.items()) if named.get(i, name) != name]
+    return [
+        i
+        for i, name in sorted(categories.items())
+        if composed(named.get(i, name)) != composed(name)
+    ]
 
 
 def both_lists(info: ModelInfo, categories: Mapping[int, str], data: str) -> str:

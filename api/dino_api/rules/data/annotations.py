@@ -210,8 +210,14 @@ BOX_RULES = (
         "model.num_select; COCO's own numbers have 100.",
     ),
     warning(
+        "boxes-over-select",
+        "Images with more boxes than the model gives detections",
+        "Raise model.num_select (of a trained model, too), up to model.num_queries x classes: the "
+        "boxes beyond it can never be found.",
+    ),
+    warning(
         "boxes-over-queries",
         "Images with more boxes than model.num_queries",
-        "Raise model.num_queries: the boxes beyond it can never be found.",
+        "Raise model.num_queries (and model.num_select): the boxes beyond it can never be found.",
     ),
 )
