@@ -245,6 +245,7 @@ def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
     [
         (a_job(RUNNING), [], "has not ended: kubectl dino stop cells"),
         (a_search(statuses.COMPLETE), [], "spec.warmStartFrom"),
+        (a_job(statuses.COMPLETE, action="export", datasets={}), [], "spec.parent.uri=s3://"),
         (a_job(statuses.COMPLETE), ["train.num_epoch=3"], "Did you mean spec.experiment.train"),
         (a_job(statuses.COMPLETE), ["train.num_epochs"], "the form key=value"),
         (a_job(statuses.COMPLETE), ["train.num_epochs=0"], "greater than or equal to 1"),

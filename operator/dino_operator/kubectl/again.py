@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dino_api.experiment.overrides import apply_overrides
-from dino_api.names import API_VERSION, AUTOML_KIND, Action, Phase
+from dino_api.names import API_VERSION, AUTOML_KIND, TRAINS, Action, Phase
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.cluster import Cluster, add_cluster
@@ -98,6 +98,13 @@ def made_again(
     for field in ("suspend", "stop"):
         (spec.get("runPolicy") or {}).pop(field, None)
     _changed(spec, changes)
+    if spec["action"] not in TRAINS and not spec.get("parent"):
+        said = (
+            f"DinoJob {held} took its model from its own output, which the new one does not have."
+        )
+        raise Ended(
+            USAGE, f"{said} Name it: spec.parent.uri=s3://bucket/model, or spec.parent.name=JOB."
+        )
     spec["output"]["uri"] = uri or _beside(old["spec"]["output"]["uri"], held, name)
     left = (status.get("checkpoint") or {}).get("uri")
     if left and not from_scratch and spec["action"] == Action.TRAIN:

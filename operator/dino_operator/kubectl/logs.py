@@ -26,7 +26,8 @@ examples:
   kubectl dino logs cells -f           follow it to its end
   kubectl dino logs cells --stage preflight
 
-Pods are kept until runPolicy.ttlSecondsAfterFinished; after that the log is <output>/<action>/log.
+Pods are kept until runPolicy.ttlSecondsAfterFinished has passed. Of several nodes one is followed
+after the other.
 """
 _LOOK_SECONDS = 2.0
 _OVER = (Phase.COMPLETE, Phase.FAILED)
