@@ -34,6 +34,9 @@ CALLED: Mapping[str, str] = MappingProxyType(
     }
 )
 
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+"""Endings of archives of images; the first is that of those which are written."""
+
 
 def format_of(uri: str) -> Format | None:
     """The format, by the ending of the file; None for another ending."""

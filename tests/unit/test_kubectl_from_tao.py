@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dino_api.names import Action
 from dino_operator.kubectl import main
 from dino_operator.kubectl.tao import NotTranslated, Translation, leaves, translate
-from dino_operator.kubectl.validate import judged
+from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Settings
 
 Object = dict[str, Any]
@@ -84,7 +84,7 @@ def test_a_training_becomes_a_manifest() -> None:
             "experiment": {"train": {"num_epochs": 12}, "model": {"backbone": "resnet_50"}},
         },
     }
-    assert judged("cells", made.manifest, Settings("trainer:1")).refused == ()
+    assert verdict_of("cells", made.manifest, Settings("trainer:1")).refused == ()
 
 
 # key, what the spec says, what becomes of the key, part of why
@@ -194,7 +194,7 @@ def test_what_becomes_of_a_key(spec: Object, key: str, did: str, why: str) -> No
     assert found[0] == did
     assert why in found[1]
     assert made.refused == ()
-    assert judged("cells", made.manifest, Settings("trainer:1")).refused == ()
+    assert verdict_of("cells", made.manifest, Settings("trainer:1")).refused == ()
 
 
 def test_data_of_a_machine_goes_to_the_bucket_of_the_output() -> None:
@@ -294,7 +294,7 @@ def test_each_action_becomes_a_job_that_is_accepted(action: Action) -> None:
     assert made.manifest["spec"]["action"] == action
     assert made.manifest["spec"]["parent"]["uri"].startswith("s3://")
     assert [str(each) for each in made.refused] == []
-    assert judged("cells", made.manifest, Settings("trainer:1")).refused == ()
+    assert verdict_of("cells", made.manifest, Settings("trainer:1")).refused == ()
     accounted(spec, made)
 
 

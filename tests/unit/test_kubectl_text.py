@@ -216,7 +216,7 @@ def test_the_difference_of_two_jobs() -> None:
 
 def test_again_goes_on_from_the_best_checkpoint_with_other_values() -> None:
     old = a_job(statuses.COMPLETE, runPolicy={"stop": True, "maxRetries": 1})
-    made = again.made_again(old, "cells-2", ["train.optim.lr=5e-5", "spec.resources.gpus=4"])
+    made = again.next_job(old, "cells-2", ["train.optim.lr=5e-5", "spec.resources.gpus=4"])
     assert made["metadata"] == {"name": "cells-2", "namespace": "team"}
     spec = made["spec"]
     assert spec["parent"] == {"name": "cells"}
@@ -226,7 +226,7 @@ def test_again_goes_on_from_the_best_checkpoint_with_other_values() -> None:
     assert spec["runPolicy"] == {"maxRetries": 1}
     assert spec["output"]["uri"] == "s3://results/cells-2"
     assert old["spec"]["runPolicy"]["stop"] is True
-    assert "parent" not in again.made_again(old, "cells-2", from_scratch=True)["spec"]
+    assert "parent" not in again.next_job(old, "cells-2", from_scratch=True)["spec"]
 
 
 def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
@@ -234,10 +234,10 @@ def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
         **statuses.told("Failed", failed=("Diverged", "", True)),
         "checkpoint": {"uri": "s3://results/cells/train/best.pth"},
     }
-    made = again.made_again(a_job(status), "cells-2")
+    made = again.next_job(a_job(status), "cells-2")
     assert made["spec"]["parent"] == {"uri": "s3://results/cells/train/best.pth"}
     nothing = {key: value for key, value in status.items() if key != "checkpoint"}
-    assert "parent" not in again.made_again(a_job(nothing), "cells-2")["spec"]
+    assert "parent" not in again.next_job(a_job(nothing), "cells-2")["spec"]
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
 )
 def test_again_that_makes_no_sense(old: Object, changes: list[str], said: str) -> None:
     with pytest.raises(Ended, match="") as ended:
-        again.made_again(old, "cells-2", changes)
+        again.next_job(old, "cells-2", changes)
     assert ended.value.status == 64
     assert said in str(ended.value)
 
 
 def test_names_that_follow() -> None:
-    assert again.following("cells", {"cells"}) == "cells-2"
-    assert again.following("cells-2", {"cells", "cells-2", "cells-3"}) == "cells-4"
+    assert again.next_name("cells", {"cells"}) == "cells-2"
+    assert again.next_name("cells-2", {"cells", "cells-2", "cells-3"}) == "cells-4"
 
 
 def test_logs_say_which_pod_speaks() -> None:
@@ -276,7 +276,7 @@ def test_logs_say_which_pod_speaks() -> None:
     assert logs.selector_of(a_job(), "train") == (
         "dino-operator.io/job=cells,dino-operator.io/job-uid=u,dino-operator.io/action=train"
     )
-    assert "kubectl dino status daml/tune" in logs.none_said(a_job({"automl": "tune"}))
+    assert "kubectl dino status daml/tune" in logs.no_log_message(a_job({"automl": "tune"}))
 
 
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,9 @@ SYNONYMS = {
     "num_workers": ("dataset.workers",),
 }
 
+WEIGHTS = ("model.pretrained_backbone_path", "train.pretrained_model_path")
+"""Keys that name the files of weights which a training begins with."""
+
 
 def dotted(loc: Loc) -> str:
     """The path as text: ("a", "b", 0) is "a.b[0]"."""

@@ -14,7 +14,7 @@ from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.cluster import Cluster, add_cluster
 from dino_operator.kubectl.ending import USAGE, Ended
-from dino_operator.kubectl.validate import judged
+from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 
 DESCRIPTION = """\
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
     cluster = Cluster(options)
     old = cluster.get(options.job)
     taken = {each["metadata"]["name"] for each in cluster.all_of(old["kind"])}
-    name = options.name or following(old["metadata"]["name"], taken)
-    made = made_again(old, name, options.changes, options.uri, options.from_scratch)
+    name = options.name or next_name(old["metadata"]["name"], taken)
+    made = next_job(old, name, options.changes, options.uri, options.from_scratch)
     if options.dry_run:
         print(manifests.text_of([made]), end="")
         return 0
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def following(name: str, taken: set[str]) -> str:
+def next_name(name: str, taken: set[str]) -> str:
     """cells, cells-2, cells-3: the first that nobody has."""
     base = re.sub(r"-\d+$", "", name)
     number = 2
@@ -79,7 +79,7 @@ def following(name: str, taken: set[str]) -> str:
     return f"{base}-{number}"
 
 
-def made_again(
+def next_job(
     old: Object,
     name: str,
     changes: Sequence[str] = (),
@@ -115,7 +115,7 @@ def made_again(
         (spec.get("experiment", {}).get("train") or {}).pop("pretrained_model_path", None)
     meta = {"name": name, "namespace": old["metadata"]["namespace"]}
     made = {"apiVersion": API_VERSION, "kind": old["kind"], "metadata": meta, "spec": spec}
-    if wrong := judged(name, made, Settings("trainer")).refused:
+    if wrong := verdict_of(name, made, Settings("trainer")).refused:
         raise Ended(USAGE, "\n".join(map(str, wrong)))
     return made
 

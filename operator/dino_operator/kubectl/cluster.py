@@ -142,7 +142,7 @@ def _asked(call: Callable[[], Any], missing: Any = _RAISES) -> Any:
     except ApiException as error:
         if error.status == 404 and missing is not _RAISES:
             return missing
-        raise Ended(_status(error.status), said(error.status, error.body)) from error
+        raise Ended(_status(error.status), error_message(error.status, error.body)) from error
     except HTTPError as error:
         raise Ended(UNAVAILABLE, f"The API server cannot be reached: {error}.") from error
 
@@ -153,7 +153,7 @@ def _status(status: int) -> int:
     return {404: NO_INPUT, 400: USAGE, 409: USAGE, 422: USAGE}.get(status, UNAVAILABLE)
 
 
-def said(status: int, body: Any) -> str:
+def error_message(status: int, body: Any) -> str:
     """The sentence of an answer that is an error."""
     try:
         message = str(json.loads(body)["message"])

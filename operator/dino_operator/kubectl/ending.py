@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-USAGE = 64
+from dino_api.failures import exit_code
+from dino_api.names import FailureReason
+
+USAGE = exit_code(FailureReason.INVALID_SPEC)
 """The command line or a manifest is wrong."""
+DATA_ERROR = exit_code(FailureReason.INVALID_DATASET)
+"""What was read, or what is left of it, is not what is needed."""
 NO_INPUT = 66
 """A file or a resource is not there, or cannot be read."""
 UNAVAILABLE = 69
 """The API server or a program that is needed is not reachable."""
-CANNOT_CREATE = 73
-"""A file cannot be written."""
 NO_PERMISSION = 77
 """Not allowed, or not logged in."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dino_api.kubectl_yaml.reader import NotYaml, read
-from dino_api.names import Action
+from dino_api.names import Action, Option
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.ending import DATA_ERROR, USAGE, Ended
 from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
 from dino_operator.kubectl.terminal import Colour, paint, table
 
@@ -32,8 +32,6 @@ default counts. What is left to mend is said at the end.
 
 Exit code 64: the spec cannot be read, 65: the manifest is still refused, 66: there is no file.
 """
-STILL_REFUSED = 65
-"""The manifest is printed, and something in it is still to be mended."""
 _COLOURS: dict[Did, Colour] = {
     "taken": "dim",
     "moved": "green",
@@ -55,7 +53,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     made.add_argument("--name", help="of the DinoJob (default: the file's name)")
     made.add_argument("--namespace", default="", help="of the DinoJob (default: kubectl's)")
     made.add_argument(
-        "--output", default="", metavar="URI", help="where results go, in place of results_dir"
+        Option.OUTPUT, default="", metavar="URI", help="where results go, in place of results_dir"
     )
     made.add_argument(
         "--action",
@@ -77,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
         raise Ended(USAGE, f"{options.spec}: {error}") from error
     sys.stdout.write(manifests.text_of([made.manifest]))
     sys.stdout.flush()
-    print(told(made), file=sys.stderr)
-    return STILL_REFUSED if made.refused else 0
+    print(account_text(made), file=sys.stderr)
+    return DATA_ERROR if made.refused else 0
 
 
 def _name(file: str) -> str:
@@ -87,7 +85,7 @@ def _name(file: str) -> str:
     return stem[:40].strip("-") or "from-tao"
 
 
-def told(made: Translation) -> str:
+def account_text(made: Translation) -> str:
     """What became of each key, those that nobody has to look at last."""
     order: tuple[Did, ...] = ("dropped", "changed", "moved", "taken")
     kept = [each for did in order for each in made.account if each.did == did]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from dino_api import metric
 from dino_api.names import AUTOML_KIND, Phase
 from dino_operator.plan.model import Object
 
@@ -67,7 +68,7 @@ def best(status: Object) -> str:
     one = (status.get("metrics") or {}).get("mAP50")
     one = (status.get("best") or {}).get("mAP50") if one is None else one
     one = max(points, default=told.get("mAP50")) if one is None else one
-    return "" if one is None else f"{one:.4f}"
+    return metric.text(one)
 
 
 def span(seconds: float) -> str:
@@ -143,10 +144,10 @@ def curve(resource: Object) -> Iterator[str]:
         yield "There is no validation yet."
         return
     highest = max(value for _, value in points)
-    yield f"mAP50 {spark([value for _, value in points])} best {highest:.4f}"
+    yield f"mAP50 {spark([value for _, value in points])} best {metric.text(highest)}"
     for label, value in points:
         mark = "  <- best" if value == highest else ""
-        yield f"{label:>12}  {value:.4f}  {'#' * round(40 * max(value, 0))}{mark}"
+        yield f"{label:>12}  {metric.text(value)}  {'#' * round(40 * max(value, 0))}{mark}"
 
 
 def _points(status: Object) -> list[tuple[str, float]]:

@@ -13,17 +13,14 @@ from typing import Any
 
 import yaml
 
-from dino_api.failures import exit_code
 from dino_api.kubectl_yaml.reader import read
 from dino_api.kubectl_yaml.writer import Dumper
-from dino_api.names import SPEC_KEY, Action, FailureReason, Option, Stage
+from dino_api.names import SPEC_KEY, Action, Option, Stage
 from dino_api.resources.datasets import ARCHIVE, FOLDER
-from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, Ended
+from dino_operator.kubectl.ending import DATA_ERROR, NO_INPUT, UNAVAILABLE, Ended
 from dino_operator.plan.model import Object
 from dino_operator.preview import Preview
 
-DATA_ERROR = exit_code(FailureReason.INVALID_DATASET)
-"""The data has errors."""
 _UNPACKED = {ARCHIVE: FOLDER}
 
 

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         time.sleep(_LOOK_SECONDS)
         resource = cluster.get(f"dinojob/{resource['metadata']['name']}")
     if not seen:
-        raise Ended(NO_INPUT, none_said(resource))
+        raise Ended(NO_INPUT, no_log_message(resource))
     return 0
 
 
@@ -102,7 +102,7 @@ def headline(pod: Object) -> str:
     return f"==> {pod['metadata']['name']} ({stage}, attempt {attempt}, {node}) <=="
 
 
-def none_said(resource: Object) -> str:
+def no_log_message(resource: Object) -> str:
     """Why there is no log."""
     name, status = resource["metadata"]["name"], resource.get("status") or {}
     phase = status.get("phase") or Phase.PENDING.value

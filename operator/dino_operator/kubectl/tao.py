@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dino_api.actions import ACTIONS
 from dino_api.base import Note, note_of
 from dino_api.experiment.interpolation import interpolated
-from dino_api.experiment.paths import Loc, dotted, nearest, section_of
+from dino_api.experiment.paths import WEIGHTS, Loc, dotted, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.loading import unread
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
@@ -26,7 +26,6 @@ SOURCES = {
     "test_data_sources": "test",
     "quant_calibration_data_sources": "calibration",
 }
-_PATHS = ("train.pretrained_model_path", "model.pretrained_backbone_path")
 ADVICE = {
     "dataset.eval_class_ids": "only these categories are scored; TAO's template has [1]",
     "dataset.augmentation.fixed_random_crop": "in place of all other augmentations; TAO's template "
@@ -160,7 +159,7 @@ class _Translator:
         end = next((at for at, part in enumerate(loc) if isinstance(part, int)), len(loc))
         held = _at(self.resolved, loc[:end])
         key, now = ".".join(path), _at(self.resolved, loc)
-        if key in _PATHS and isinstance(now, str) and self.places.is_local(now):
+        if key in WEIGHTS and isinstance(now, str) and self.places.is_local(now):
             held = self.places.uri(now)
             _set(self.experiment, path, held)
             return "changed", f"{held}: no pod has the file of this machine; upload it there"
@@ -172,7 +171,7 @@ class _Translator:
     def _moved(self, path: tuple[str, ...], loc: Loc, note: Note) -> tuple[Did, str]:
         leaf, now = path[-1], _at(self.resolved, loc)
         if path == ("results_dir",):
-            return self.places.told(str(now))
+            return self.places.results_entry(str(now))
         if path[0] == "dataset" and path[1] in SOURCES:
             return self._data(SOURCES[path[1]], loc)
         if path[:2] == ("dataset", "infer_data_sources"):

@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dino_api.formats import ARCHIVES
 from dino_operator.plan.model import Object
 
 NO_BUCKET = (
     "results_dir is no s3:// URI. Say by --output s3://bucket/path where the results go; data of "
     "this machine is looked for in the same bucket."
 )
-_ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _BUCKET = r"^s3://[a-z0-9][a-z0-9.-]+(/.*)?$"
 
 
@@ -41,7 +41,7 @@ class Places:
         """The s3:// URI of the bucket alone."""
         return "/".join(self.output.split("/")[:3])
 
-    def told(self, results_dir: str) -> tuple[Literal["moved", "changed"], str]:
+    def results_entry(self, results_dir: str) -> tuple[Literal["moved", "changed"], str]:
         """What became of results_dir."""
         if as_s3(results_dir) == self.output:
             return "moved", "spec.output.uri"
@@ -74,7 +74,7 @@ def source(images: Any, annotations: Any, named: str = "annotations") -> Object:
     if not folder:
         folder = posixpath.join(posixpath.dirname(text), "images")
     base = _common(folder, text) if text else posixpath.dirname(folder)
-    packed = folder.endswith(_ARCHIVES)
+    packed = folder.endswith(ARCHIVES)
     made: Object = {"uri": base, "format": "coco" if packed else "coco_raw"}
     made["images"] = _below(folder, base)
     if text:

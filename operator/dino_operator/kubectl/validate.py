@@ -58,7 +58,7 @@ class Verdict:
         }
 
 
-def judged(name: str, manifest: Any, chosen: Settings, engine: Engine | None = None) -> Verdict:
+def verdict_of(name: str, manifest: Any, chosen: Settings, engine: Engine | None = None) -> Verdict:
     """The API server's refusals, or where it has none the operator's."""
     if found := refused(manifest):
         return Verdict(name, tuple(found))
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints what is said of each manifest. Raises Ended."""
     chosen = installation.settings(options)
     found = [
-        (judged(name, each, chosen, options.engine), each)
+        (verdict_of(name, each, chosen, options.engine), each)
         for name, each in manifests.documents(options.filename)
     ]
     if options.output:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePosixPath
 
+from dino_api.formats import ARCHIVES
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import PICTURES, Kind, kind_of
 
-SUFFIXES = (".tar.gz", ".tgz", ".tar")
+SUFFIXES = ARCHIVES
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
 _BY_HAND = "Unpack it into a folder images, then: tar -czf {made} images/"
 _ZIP, _TAR = _BY_PYTHON.replace("{module}", "zipfile"), _BY_PYTHON.replace("{module}", "tarfile")
@@ -92,5 +93,5 @@ def _made(name: str) -> str:
     base = PurePosixPath(name).name
     for suffix in () if is_archive(base) else _BY_NAME:
         if base.lower().endswith(suffix):
-            base = base[: -len(suffix)].removesuffix(".tar") + ".tar.gz"
+            base = base[: -len(suffix)].removesuffix(ARCHIVES[-1]) + ARCHIVES[0]
     return shlex.quote(base)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
+from dino_api.formats import ARCHIVES
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
 from dino_trainer.data.archive import Tar
@@ -61,7 +62,7 @@ class _Archive:
     """The same files give the same bytes: nothing in it carries a time or an owner."""
 
     def __init__(self, output: Output, name: str) -> None:
-        self._output, self._folder, self._name = output, name, f"{name}.tar.gz"
+        self._output, self._folder, self._name = output, name, f"{name}{ARCHIVES[0]}"
         self._path = output.dir / self._name
         self._open = ExitStack()
         with named(self._path):

@@ -14,7 +14,7 @@ from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_api.experiment.digest import Difference, differences, in_words, value_in_words
 from dino_api.experiment.model import STRUCTURE
-from dino_api.experiment.paths import EPOCHS
+from dino_api.experiment.paths import EPOCHS, WEIGHTS
 from dino_api.names import Action
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.train.checkpoint_content import Resumable
@@ -28,7 +28,7 @@ FIXED = (
     "distill.bindings",
 )
 """Keys that decide which tensors are trained, and what the optimiser remembers of each."""
-UNREAD = ("model.pretrained_backbone_path", "train.pretrained_model_path")
+UNREAD = WEIGHTS
 """Where weights come from that are the checkpoint's now."""
 APART = ("train.seed", EPOCHS, "dataset.num_classes")
 _WAY_ON = (
