@@ -308,3 +308,40 @@ def test_without_a_cluster_it_ends_in_a_sentence(
     (tmp_path / "away").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **held}))
     assert main(["status", "--kubeconfig", str(tmp_path / "away")]) == 69
     assert "The API server cannot be reached" in capsys.readouterr().err
+
+
+class Attempts:
+    """A cluster in which a second attempt follows the first, and the job ends then."""
+
+    def __init__(self, *_: Any) -> None:
+        self.looks = 0
+
+    def get(self, name: str) -> Object:
+        self.looks += 1
+        return a_job(statuses.COMPLETE if self.looks > 2 else RUNNING)
+
+    def pods(self, selector: str) -> list[Object]:
+        return [
+            {
+                "metadata": {"name": f"cells-train-{n}", "creationTimestamp": at(n)},
+                "status": {"phase": "Running" if n < self.looks else "Pending"},
+            }
+            for n in (1, 2)
+        ]
+
+    def log(self, pod: str, container: str, follow: bool) -> list[str]:
+        assert follow
+        return [f"{container} of {pod}"]
+
+
+def test_logs_are_followed_from_attempt_to_attempt_until_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dino_operator.kubectl import main
+
+    monkeypatch.setattr(logs, "Cluster", Attempts)
+    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
+    assert main(["logs", "cells", "-f"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1::2] == ["trainer of cells-train-1", "trainer of cells-train-2"]
+    assert "cells-train-2" in lines[2]
