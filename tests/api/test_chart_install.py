@@ -23,6 +23,13 @@ def helm(kubectl: Kubectl, *arguments: str) -> subprocess.CompletedProcess[str]:
         (),
         ("metrics.service.enabled=true", "s3.secretName=keys", "log.format=json"),
         ("watchNamespaces={default}", "crds.keep=false"),
+        (
+            "networkPolicy.enabled=true",
+            "networkPolicy.trainer.namespaces={default}",
+            "podDisruptionBudget.enabled=true",
+            "metrics.dashboard.enabled=true",
+            "argocd.healthConfigMap=true",
+        ),
     ],
 )
 def test_the_server_takes_every_object(kubectl: Kubectl, values: tuple[str, ...]) -> None:

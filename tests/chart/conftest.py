@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,34 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     return run
 
 
+MONITORING = tuple(
+    f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PrometheusRule")
+)
+"""What a cluster with the Prometheus operator serves."""
+EVERYTHING = (
+    "argocd.healthConfigMap=true",
+    "metrics.service.enabled=true",
+    "metrics.serviceMonitor.enabled=true",
+    "metrics.prometheusRule.enabled=true",
+    "metrics.dashboard.enabled=true",
+    "podDisruptionBudget.enabled=true",
+    "networkPolicy.enabled=true",
+    "networkPolicy.trainer.namespaces={vision}",
+)
+"""Values that make every object that the chart knows."""
+
+
 @pytest.fixture(scope="session")
 def render(helm: Helm) -> Callable[..., Objects]:
-    """The chart's objects with some `--set` values."""
+    """The chart's objects with some `--set` values, on a cluster that serves everything."""
 
-    def run(*values: str) -> Objects:
-        sets = [word for value in values for word in ("--set", value)]
+    @cache
+    def text(*values: str) -> str:
+        words = [word for value in values for word in ("--set", value)]
+        words += [word for each in MONITORING for word in ("--api-versions", each)]
         base = ("template", "dino-operator", str(CHART), "--kube-version", KUBE_VERSION)
-        done = helm(*base, "--namespace", "dino-system", *sets)
+        done = helm(*base, "--namespace", "dino-system", *words)
         assert done.returncode == 0, done.stderr
-        return [one for one in yaml.safe_load_all(done.stdout) if one]
+        return done.stdout
 
-    return run
+    return lambda *values: [one for one in yaml.safe_load_all(text(*values)) if one]

@@ -30,12 +30,10 @@ from tests.statuses import CHECKED, COMPLETE, QUEUED, RUNNING, STOPPING
 from tests.unit.plan_cases import HOLD, SETTINGS
 from tests.unit.search_world import World
 
-from .conftest import CHART, ROOT, Helm, Objects
+from .conftest import CHART, EVERYTHING, ROOT, Helm, Objects
 
 Object = dict[str, Any]
 Render = Callable[..., Objects]
-EVERYTHING = ("argocd.healthConfigMap=true", "metrics.service.enabled=true")
-"""Values that make every object that the chart knows."""
 Health = tuple[str, str]
 LUA = (CHART / "files" / "argocd-health.lua").read_text()
 KEYS = {

@@ -29,3 +29,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- printf "%s:%s" .image.repository $tag -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Ends the rendering where the cluster has no such kind. Call with (list $ "group/version/Kind" "the value that asks for it"). */}}
+{{- define "dino-operator.served" -}}
+{{- $root := index . 0 -}}
+{{- if not ($root.Capabilities.APIVersions.Has (index . 1)) -}}
+{{- fail (printf "%s is set, and the cluster does not serve %s: install its CRD first, or leave the value out (without a cluster, as by helm template, add --api-versions %s)" (index . 2) (index . 1) (index . 1)) -}}
+{{- end -}}
+{{- end -}}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dino_api.names import AUTOML_KIND, KIND, Phase
+from dino_api.names import AUTOML_KIND, KIND, FailureReason, Phase
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects
 
@@ -61,16 +62,25 @@ class Metrics:
         )
 
     def _failures(self, kind: str) -> Count:
+        """Every reason from 0 on: Prometheus sees no increase where a series begins with 1."""
         message = f"{kind}s that failed for good"
-        return Count(f"{NAMES[kind]}_failures", message, ["reason"], registry=self.registry)
+        count = Count(f"{NAMES[kind]}_failures", message, ["reason"], registry=self.registry)
+        for reason in FailureReason:
+            count.labels(reason.value)
+        return count
 
     def _durations(self, kind: str) -> Histogram:
         name, said = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"
         return Histogram(name, said, ["phase"], buckets=HOURS, registry=self.registry)
 
     def watch(self, kind: str, resources: Callable[[], Iterable[Object]]) -> None:
-        """Counts `dino_jobs{phase}`, or `dino_automls{phase}`, from these at each reading."""
+        """Counts `dino_jobs{phase}`, or `dino_automls{phase}`, from these at each reading.
+
+        Of DinoJobs also `dino_job_unchanged_seconds{phase}`.
+        """
         self.registry.register(_Phases(kind, resources))
+        if kind == KIND:
+            self.registry.register(_Unchanged(resources))
 
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
         """One plan for that kind was carried out, with that result."""
@@ -104,3 +114,35 @@ class _Phases(Collector):
         for phase in Phase:
             family.add_metric([phase.value], phases.get(phase.value, 0))
         yield family
+
+
+class _Unchanged(Collector):
+    """By phase, how long ago the job that is silent for longest said something."""
+
+    def __init__(self, resources: Callable[[], Iterable[Object]]) -> None:
+        self._resources = resources
+
+    def collect(self) -> Iterator[Metric]:
+        now, longest = datetime.now(UTC), dict.fromkeys(GOING, 0.0)
+        for each in self._resources():
+            status = each.get("status", {})
+            phase = status.get("phase", Phase.PENDING.value)
+            if phase in longest and "automl" not in status:  # a search speaks by its trials
+                silent = (now - _last_word(each)).total_seconds()
+                longest[phase] = max(longest[phase], silent)
+        said = "Longest time since a DinoJob of that phase changed a condition or told progress"
+        family = GaugeMetricFamily(f"{NAMES[KIND]}_unchanged_seconds", said, labels=["phase"])
+        for phase, seconds in longest.items():
+            family.add_metric([phase], seconds)
+        yield family
+
+
+GOING = [each.value for each in (Phase.PENDING, Phase.PREPARING, Phase.QUEUED, Phase.RUNNING)]
+"""The phases of jobs that have not ended and are not held."""
+
+
+def _last_word(job: Object) -> datetime:
+    status = job.get("status", {})
+    told = [each.get("lastTransitionTime") for each in status.get("conditions", [])]
+    told += [(status.get("progress") or {}).get("updatedAt"), job["metadata"]["creationTimestamp"]]
+    return max(objects.parse_time(str(each)) for each in told if each)
