@@ -9,7 +9,7 @@ import pytest
 
 from dino_api.names import RENDEZVOUS_PORT
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.model import Children
+from dino_operator.plan.observed.children import Children
 from tests.builders import a_job, later
 from tests.statuses import CHECKED
 from tests.unit.plan_cases import SETTINGS
