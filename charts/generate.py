@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,17 @@ def files() -> dict[str, str]:
     """Path below the repository's root -> content."""
     return {
         "examples/argocd/argocd-cm.yaml": argocd_patch(),
+        "charts/dino-operator/Chart.yaml": chart_file(),
         "charts/dino-operator/README.md": readme(),
     }
+
+
+def chart_file() -> str:
+    """Chart.yaml, of the version that stands in pyproject.toml, as the images' tags do."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    text = (CHART / "Chart.yaml").read_text()
+    text = re.sub(r"^version: .*$", f"version: {version}", text, flags=re.MULTILINE)
+    return re.sub(r"^appVersion: .*$", f'appVersion: "{version}"', text, flags=re.MULTILINE)
 
 
 def argocd_patch() -> str:
@@ -70,7 +81,7 @@ def argocd_patch() -> str:
 
 def readme() -> str:
     """The chart's README: every value with its type, default and comment."""
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    chart = yaml.safe_load(chart_file())
     rows = [
         f"| {key} | {kind} | `{default}` | {comment} |" for key, kind, default, comment in values()
     ]
@@ -122,7 +133,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Writes the files, or with --check names those that are stale and returns 1."""
     parser = argparse.ArgumentParser(
         prog="python -m charts.generate",
-        description="Write the chart's README and examples/argocd/argocd-cm.yaml.",
+        description="Write the chart's version, its README and examples/argocd/argocd-cm.yaml.",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 naming the files that differ"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 
 import pytest
+import yaml
+
+from tests.patience import LONG
 
 from . import clients
 from .clients import ROOT, Kubectl
 from .clients import helm as run_helm
+from .operator_process import eventually
 
 CHART = str(clients.CHART)
 
@@ -36,6 +42,8 @@ def test_the_server_takes_every_object(kubectl: Kubectl, values: tuple[str, ...]
     sets = [word for value in values for word in ("--set", value)]
     rendered = helm(kubectl, "template", "x", CHART, "--kube-version", "1.34.0", *sets)
     assert rendered.returncode == 0, rendered.stderr
+    # Of a dry run nothing is left, and the pod of `helm test` needs its account.
+    assert kubectl("create", "serviceaccount", "x-dino-operator").returncode == 0
     # A manager of its own: as kubectl it would warn of the CRD, applied client-side elsewhere.
     how = ("--server-side", "--force-conflicts", "--field-manager=chart", "--dry-run=server")
     arguments = ("apply", *how, "-f", "-")
@@ -44,7 +52,7 @@ def test_the_server_takes_every_object(kubectl: Kubectl, values: tuple[str, ...]
     assert "Warning" not in done.stderr
 
 
-def test_the_pod_is_admitted_where_only_restricted_pods_are(kubectl: Kubectl) -> None:
+def test_its_pods_are_admitted_where_only_restricted_pods_are(kubectl: Kubectl) -> None:
     label = "pod-security.kubernetes.io/warn=restricted"
     assert (
         Kubectl(kubectl.program, kubectl.kubeconfig)(
@@ -52,8 +60,11 @@ def test_the_pod_is_admitted_where_only_restricted_pods_are(kubectl: Kubectl) ->
         ).returncode
         == 0
     )
+    assert kubectl("create", "serviceaccount", "x-dino-operator").returncode == 0
     template = ("template", "x", CHART, "--kube-version", "1.34.0")
-    rendered = helm(kubectl, *template, "--show-only", "templates/deployment.yaml")
+    shown = ("templates/deployment.yaml", "templates/tests/dinojobs.yaml")
+    words = [word for one in shown for word in ("--show-only", one)]
+    rendered = helm(kubectl, *template, *words)
     done = kubectl("apply", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
     assert done.returncode == 0, done.stderr
     assert "PodSecurity" not in done.stderr
@@ -78,3 +89,37 @@ def test_crds_that_another_release_left_are_taken_over_as_the_docs_say(kubectl: 
         assert "`invalid ownership metadata`" in page.read_text(), page
         assert "--take-ownership" in page.read_text(), page
     assert helm(kubectl, *words, "--take-ownership").returncode == 0
+
+
+def run_helm_test(kubectl: Kubectl) -> subprocess.CompletedProcess[str]:
+    """What the pod of `helm test` runs, as its template has it."""
+    words = ("template", "x", CHART, "--kube-version", "1.34.0", "--show-only")
+    rendered = helm(kubectl, *words, "templates/tests/dinojobs.yaml")
+    (container,) = yaml.safe_load(rendered.stdout)["spec"]["containers"]
+    assert container["command"] == ["python", "-c"]
+    env = {one["name"]: one["value"] for one in container["env"]}
+    assert env == {"DINO_TEST_NAMESPACE": kubectl.namespace}
+    command = [sys.executable, "-c", *container["args"]]
+    env = {**os.environ, **env, "KUBECONFIG": str(kubectl.kubeconfig)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONG)
+
+
+def test_helm_test_passes_where_jobs_are_taken_and_leaves_none(kubectl: Kubectl) -> None:
+    done = run_helm_test(kubectl)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert kubectl("get", "dinojobs", "-o", "name").stdout == ""
+
+
+def test_helm_test_says_where_a_right_job_is_refused(kubectl: Kubectl) -> None:
+    quota = ("--hard=count/dinojobs.dino-operator.io=0",)
+    assert kubectl("create", "quota", "none", *quota).returncode == 0
+    done = eventually(lambda: refusal(run_helm_test(kubectl)), "a quota that counts")
+    assert "a DinoJob that is right is refused" in done.stdout
+    assert "exceeded quota" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def refusal(
+    done: subprocess.CompletedProcess[str],
+) -> subprocess.CompletedProcess[str] | None:
+    return done if done.returncode else None

@@ -9,8 +9,7 @@ import pytest
 
 from dino_api.names import RENDEZVOUS_PORT
 from dino_operator.plan.job.decide import plan
-from dino_operator.plan.observed.children import Children
-from tests.builders import a_job, later
+from tests.builders import a_job, around, later
 from tests.statuses import CHECKED
 from tests.unit.plan_cases import SETTINGS
 
@@ -39,7 +38,7 @@ def chooses(selector: Object, labels: Object) -> bool:
 
 def trainers() -> Object:
     """Labels of a training pod, as the plan makes it."""
-    made = plan(a_job().status(CHECKED).obj(), Children(), later(0), SETTINGS).creates
+    made = plan(a_job().status(CHECKED).obj(), around(), later(0), SETTINGS).creates
     return pod_labels("Job", list(made))
 
 
