@@ -59,6 +59,14 @@ def test_progress_is_a_word() -> None:
     assert unchanged(job)["Running"] == pytest.approx(HOUR, abs=60)
 
 
+@pytest.mark.parametrize("text", ["soon", "", "2026-01-01T12:00:00", None])
+def test_progress_without_a_time_does_not_hinder(text: str | None) -> None:
+    """A training pod writes it: whatever it is, all other numbers are read."""
+    job = silent_for(HOUR, RUNNING)
+    job.thing["status"]["progress"] = {"epoch": 1, "updatedAt": text}
+    assert unchanged(job)["Running"] == pytest.approx(HOUR, abs=60)
+
+
 def test_a_job_that_nobody_has_looked_at_waits_since_it_was_made() -> None:
     job = a_job()
     job.meta["creationTimestamp"] = ago(HOUR)

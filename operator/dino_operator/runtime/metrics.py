@@ -128,10 +128,10 @@ class _Unchanged(Collector):
             status = each.get("status", {})
             phase = status.get("phase", Phase.PENDING.value)
             if phase in longest and "automl" not in status:  # a search speaks by its trials
-                silent = (now - _last_word(each)).total_seconds()
-                longest[phase] = max(longest[phase], silent)
-        said = "Longest time since a DinoJob of that phase changed a condition or told progress"
-        family = GaugeMetricFamily(f"{NAMES[KIND]}_unchanged_seconds", said, labels=["phase"])
+                age = (now - _last_change(each)).total_seconds()
+                longest[phase] = max(longest[phase], age)
+        text = "Longest time since a DinoJob of that phase changed a condition or told progress"
+        family = GaugeMetricFamily(f"{NAMES[KIND]}_unchanged_seconds", text, labels=["phase"])
         for phase, seconds in longest.items():
             family.add_metric([phase], seconds)
         yield family
@@ -141,8 +141,19 @@ GOING = [each.value for each in (Phase.PENDING, Phase.PREPARING, Phase.QUEUED, P
 """The phases of jobs that have not ended and are not held."""
 
 
-def _last_word(job: Object) -> datetime:
+def _last_change(job: Object) -> datetime:
+    """When the job was made, changed a condition or told progress, whichever was last."""
     status = job.get("status", {})
-    told = [each.get("lastTransitionTime") for each in status.get("conditions", [])]
-    told += [(status.get("progress") or {}).get("updatedAt"), job["metadata"]["creationTimestamp"]]
-    return max(objects.parse_time(str(each)) for each in told if each)
+    times = [each.get("lastTransitionTime") for each in status.get("conditions", [])]
+    times += [(status.get("progress") or {}).get("updatedAt")]
+    created = objects.parse_time(job["metadata"]["creationTimestamp"])
+    return max([created, *(time for time in map(_time, times) if time)])
+
+
+def _time(text: object) -> datetime | None:
+    """A pod writes its progress itself: what is no time counts as absent."""
+    try:
+        time = objects.parse_time(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
