@@ -47,7 +47,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "DINO_WATCH_NAMESPACES",
         "",
         "namespaces to serve, with commas; none means all",
-        type=_names,
+        type=options.words,
     )
     option(
         "--workers", "DINO_WORKERS", "16", "plans carried out at the same time", type=options.count
@@ -76,10 +76,6 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         type=options.OneOf(("debug", "info", "warning", "error")),
     )
     return made
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _port(text: str) -> int:

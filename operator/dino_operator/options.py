@@ -95,6 +95,26 @@ def profile(text: str) -> Profile:
         raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object") from error
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Words with commas between them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def variables(text: str) -> tuple[tuple[str, str], ...]:
+    """Raises ArgumentTypeError for what is no JSON object of texts, or holds names of ours."""
+    try:
+        given = json.loads(text)
+        pairs = tuple((name, value) for name, value in given.items())
+    except (ValueError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object") from error
+    for name, value in pairs:
+        if not isinstance(value, str):
+            raise argparse.ArgumentTypeError(f"{name} must be a text: put it in quotes")
+        if name.startswith("DINO_"):
+            raise argparse.ArgumentTypeError(f"{name}: names with DINO_ are the operator's own")
+    return pairs
+
+
 @dataclass(frozen=True)
 class OneOf:
     """A word of a few. argparse's own choices do not look at defaults, hence at no variable."""
@@ -138,7 +158,7 @@ class Setting:
 
 _DEFAULTS: dict[str, object] = {
     each.name: each.default for each in fields(Settings) if each.name != "profile"
-} | {"trainer_image": "", "profile": "{}"}
+} | {"trainer_image": "", "profile": "{}", "pull_secrets": "", "trainer_env": "{}"}
 """A trainer's image has no default: whoever adds the option says what is without one."""
 
 SETTINGS: Sequence[Setting] = (
@@ -184,6 +204,26 @@ SETTINGS: Sequence[Setting] = (
         "--cache-claim",
         "DINO_CACHE_CLAIM",
         "claim, in each job's namespace, that keeps staged data",
+    ),
+    Setting(
+        "pull_secrets",
+        "--trainer-pull-secrets",
+        "DINO_TRAINER_PULL_SECRETS",
+        "secrets, in each job's namespace, that the trainer's image is pulled with; with commas",
+        words,
+    ),
+    Setting(
+        "trainer_env",
+        "--trainer-env",
+        "DINO_TRAINER_ENV",
+        "variables of every training pod, as a JSON object of texts",
+        variables,
+    ),
+    Setting(
+        "ca_config_map",
+        "--ca-config-map",
+        "DINO_CA_CONFIG_MAP",
+        "ConfigMap, in each job's namespace, whose ca.crt the object store is trusted by",
     ),
     Setting(
         "automl",

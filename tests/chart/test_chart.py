@@ -13,7 +13,7 @@ from dino_api import names
 from dino_operator import main, options
 from dino_operator.plan.model import Settings
 
-from .conftest import CHART, KUBE_VERSION, Helm, Objects
+from .conftest import CHART, KUBE_VERSION, ROOT, Helm, Objects
 
 Render = Callable[..., Objects]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -208,6 +208,11 @@ def test_values_reach_the_operator(render: Render) -> None:
             "trainer.image.tag=v2",
             "trainer.image.pullPolicy=Always",
             "trainer.cpuPerProcess=6",
+            "trainer.imagePullSecrets[0].name=keys-1",
+            "trainer.imagePullSecrets[1].name=keys-2",
+            "trainer.caConfigMap=private-ca",
+            "trainer.extraEnv.MLFLOW_TRACKING_URI=http://mlflow:5000",
+            "proxy.https=http://proxy:3128",
             "tensorrt.image=registry.example/trainer:v2-tensorrt",
             "log.level=debug",
             "log.format=json",
@@ -215,6 +220,11 @@ def test_values_reach_the_operator(render: Render) -> None:
     )
     profile = json.loads(found.pop("DINO_AUTOML_PROFILE"))
     assert profile == {**VALUES["automl"]["profile"], "trainUri": "s3://smoke/train"}
+    assert json.loads(found.pop("DINO_TRAINER_ENV")) == {
+        "HTTPS_PROXY": "http://proxy:3128",
+        "https_proxy": "http://proxy:3128",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    }
     assert found == {
         "DINO_AUTOML": "false",
         "DINO_AUTOML_TRIALS": "12",
@@ -223,6 +233,8 @@ def test_values_reach_the_operator(render: Render) -> None:
         "DINO_TENSORRT_IMAGE": "registry.example/trainer:v2-tensorrt",
         "DINO_IMAGE_PULL_POLICY": "Always",
         "DINO_CPU_PER_PROCESS": "6",
+        "DINO_TRAINER_PULL_SECRETS": "keys-1,keys-2",
+        "DINO_CA_CONFIG_MAP": "private-ca",
         "DINO_S3_ENDPOINT": "http://s3.storage:7070",
         "DINO_S3_REGION": "eu-north-1",
         "DINO_S3_PATH_STYLE": "true",
@@ -241,6 +253,19 @@ def test_the_operator_reads_the_charts_own_values(render: Render) -> None:
     read = options.settings(main.parser(environ).parse_args([]))
     assert read == Settings(trainer_image=environ["DINO_TRAINER_IMAGE"])
     assert (read.profile.num_classes, read.profile.max_trials) == (5, 10)
+
+
+def test_the_example_without_a_way_out_names_no_other_registry(helm: Helm) -> None:
+    example = str(ROOT / "examples" / "helm" / "air-gap.yaml")
+    lint = helm("lint", str(CHART), "--strict", "--kube-version", KUBE_VERSION, "-f", example)
+    assert lint.returncode == 0, lint.stdout
+    done = helm("template", "x", str(CHART), "--kube-version", KUBE_VERSION, "-f", example)
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    (container,) = deployment(objects)["spec"]["template"]["spec"]["containers"]
+    trainer = environment(objects)["DINO_TRAINER_IMAGE"]
+    assert {one.partition("/")[0] for one in (container["image"], trainer)} == {
+        "mirror.internal:5000"
+    }
 
 
 def test_a_digest_pins_an_image(render: Render) -> None:
@@ -262,6 +287,9 @@ def test_the_metrics_service_is_off_until_asked_for(render: Render) -> None:
 
 
 PLACEMENT = {
+    "extraEnv[0].name=AWS_ROLE_ARN,extraEnv[0].value=arn": lambda spec: (
+        {"name": "AWS_ROLE_ARN", "value": "arn"} in spec["spec"]["containers"][0]["env"]
+    ),
     "podLabels.team=vision": lambda spec: spec["metadata"]["labels"]["team"] == "vision",
     "podAnnotations.note=x": lambda spec: spec["metadata"]["annotations"] == {"note": "x"},
     "nodeSelector.disk=ssd": lambda spec: spec["spec"]["nodeSelector"] == {"disk": "ssd"},
@@ -303,6 +331,8 @@ REFUSED = {
     "CPUs with a unit of memory": ("trainer.cpuPerProcess=4Gi", "/trainer/cpuPerProcess"),
     "an image without a name": ("image.repository=", "/image/repository"),
     "more replicas": ("replicas=2", "replicas"),
+    "the operator's own variables": ("trainer.extraEnv.DINO_DEBUG=1", "/trainer/extraEnv"),
+    "a proxy without a scheme": ("proxy.https=proxy:3128", "/proxy/https"),
 }
 
 

@@ -230,3 +230,41 @@ def test_names_differ_where_the_resources_do() -> None:
     assert names.job_name("a.b", "train", 1) != names.job_name("a-b", "train", 1)
     assert names.service_name("a.b", "1") != names.service_name("a-b", "1")
     assert names.service_name("a", "1") != names.service_name("a", "2")
+
+
+PROXY = (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"), ("DINO_JOB_NAME", "other"))
+INSTALLED = Settings(
+    "trainer:1", pull_secrets=("one", "two"), trainer_env=PROXY, ca_config_map="private-ca"
+)
+EACH_ATTEMPT = pytest.mark.parametrize("attempt", [CHECK, FIRST], ids=["preflight", "training"])
+
+
+@EACH_ATTEMPT
+def test_every_pod_is_pulled_and_set_as_the_installation_says(attempt: pods.Attempt) -> None:
+    pod = pod_of(a_job(), attempt, INSTALLED)
+    assert pod["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+    assert env(pod)["HTTPS_PROXY"] == "http://proxy:3128"
+    assert env(pod)["DINO_JOB_NAME"] == "x", "the operator's own variables stay"
+
+
+@EACH_ATTEMPT
+def test_the_object_store_is_trusted_by_the_installations_certificates(
+    attempt: pods.Attempt,
+) -> None:
+    pod = pod_of(a_job(), attempt, INSTALLED)
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "ca"]
+    assert volume["configMap"] == {"name": "private-ca"}
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "ca"]
+    assert env(pod)["AWS_CA_BUNDLE"] == f"{mount['mountPath']}/ca.crt"
+    assert mount["readOnly"]
+
+
+def test_what_a_job_says_goes_before_the_installation() -> None:
+    wished = {
+        "env": [{"name": "NO_PROXY", "value": ".mine"}],
+        "imagePullSecrets": [{"name": "mine"}],
+    }
+    pod = pod_of(a_job().spec(podTemplate=wished), FIRST, INSTALLED)
+    variables = [each for each in pod["containers"][0]["env"] if each["name"] == "NO_PROXY"]
+    assert variables == [{"name": "NO_PROXY", "value": ".mine"}]
+    assert pod["imagePullSecrets"] == [{"name": "mine"}]

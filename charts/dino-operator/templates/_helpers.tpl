@@ -37,3 +37,21 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- fail (printf "%s is set, and the cluster does not serve %s: install its CRD first, or leave the value out (without a cluster, as by helm template, add --api-versions %s)" (index . 2) (index . 1) (index . 1)) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The variables of every training pod, as JSON: the proxy's in both spellings, as programs read either; then trainer.extraEnv. */}}
+{{- define "dino-operator.trainerEnv" -}}
+{{- $env := dict -}}
+{{- range $name, $value := dict "HTTP_PROXY" .Values.proxy.http "HTTPS_PROXY" .Values.proxy.https "NO_PROXY" .Values.proxy.noProxy -}}
+{{- if $value -}}
+{{- $_ := set $env $name $value -}}
+{{- $_ := set $env (lower $name) $value -}}
+{{- end -}}
+{{- end -}}
+{{- merge (deepCopy .Values.trainer.extraEnv) $env | toJson -}}
+{{- end -}}
+
+{{- define "dino-operator.pullSecrets" -}}
+{{- $names := list -}}
+{{- range .Values.trainer.imagePullSecrets }}{{ $names = append $names .name }}{{ end -}}
+{{- join "," $names -}}
+{{- end -}}

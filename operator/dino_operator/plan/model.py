@@ -80,6 +80,12 @@ class Settings:
     s3_path_style: bool = False
     s3_secret: str = ""
     cache_claim: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets, in each job's namespace, that the trainer's image is pulled with."""
+    trainer_env: tuple[tuple[str, str], ...] = ()
+    """Variables of every training pod, such as a proxy; podTemplate.env goes before them."""
+    ca_config_map: str = ""
+    """ConfigMap, in each job's namespace, whose ca.crt the object store is trusted by."""
     retry_backoff: float = 10
     retry_backoff_max: float = 300
     image_pull_timeout: float = 600

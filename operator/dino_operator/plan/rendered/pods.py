@@ -21,6 +21,7 @@ the service account and it was made again, progress goes on by then."""
 WORK_DIR = "/workspace"
 TOKEN_DIR = "/var/run/secrets/dino"
 CACHE_DIR = "/cache"
+CA_DIR = "/etc/dino-ca"
 GPU_NODES = ("nodeSelector", "affinity", "runtimeClassName")
 EVERYWHERE = ("tolerations", "imagePullSecrets")
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
@@ -85,6 +86,8 @@ def template(resource: Object, resolved: Resolved, attempt: Attempt, settings: S
         "containers": [_container(resource, resolved, attempt, settings)],
         "volumes": _volumes(resource, resolved, attempt, settings),
     }
+    if settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": each} for each in settings.pull_secrets]
     pod |= {key: wished[key] for key in _chosen(spec, attempt) if wished.get(key)}
     if spec.priority_class_name:
         pod["priorityClassName"] = spec.priority_class_name
@@ -114,12 +117,14 @@ def _container(
     ours = _environment(resource, spec, attempt, settings)
     taken = {each["name"] for each in ours}
     wished = [each.to_dict() for each in spec.pod_template.env if each.name not in taken]
+    taken |= {each["name"] for each in wished}
+    common = [{"name": n, "value": v} for n, v in settings.trainer_env if n not in taken]
     return {
         "name": CONTAINER,
         "image": image_of(resolved, attempt, settings),
         "imagePullPolicy": settings.image_pull_policy,
         "command": _command(resolved, attempt),
-        "env": ours + wished,
+        "env": ours + wished + common,
         "resources": _resources(resolved, attempt, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -208,6 +213,8 @@ def _storage(wished: Storage, settings: Settings) -> list[Object]:
     rendered: list[Object] = [
         {"name": each.value, "value": text} for each, text in plain.items() if text
     ]
+    if settings.ca_config_map:
+        rendered.append({"name": Env.S3_CA_BUNDLE.value, "value": f"{CA_DIR}/{api.CA_FILE}"})
     secret = wished.secret_name or settings.s3_secret
     for each in (Env.S3_ACCESS_KEY, Env.S3_SECRET_KEY) if secret else ():
         key = {"name": secret, "key": each.value, "optional": False}
@@ -232,6 +239,8 @@ def _mounts(spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> list[Obj
         mounts.append({"name": "token", "mountPath": TOKEN_DIR, "readOnly": True})
     if _cache(spec, settings):
         mounts.append({"name": "cache", "mountPath": CACHE_DIR})
+    if settings.ca_config_map:
+        mounts.append({"name": "ca", "mountPath": CA_DIR, "readOnly": True})
     return mounts
 
 
@@ -250,6 +259,8 @@ def _volumes(
     claim = _cache(resolved.job.spec, settings)
     if claim:
         volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": claim}})
+    if settings.ca_config_map:
+        volumes.append({"name": "ca", "configMap": {"name": settings.ca_config_map}})
     return volumes
 
 
