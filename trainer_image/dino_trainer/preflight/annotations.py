@@ -59,7 +59,7 @@ def check_select(split: Split, select: int, findings: Findings) -> None:
     """Images with more boxes than the model gives detections of all classes."""
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
-        places = np.flatnonzero(counts > select)
+        places = np.flatnonzero(counts > select).tolist()
         said = [f"{source.image(i)} ({counts[i]} boxes, {select} detections)" for i in places]
         findings.add_places("boxes-over-select", said, str, source.at_images(places))
 
