@@ -25,7 +25,7 @@ class Listed(TypedDict):
     mtimeNs: NotRequired[int]
 
 
-class Content(TypedDict):
+class ManifestContent(TypedDict):
     """The whole file. specDigest: of whose files these are."""
 
     schema: int
@@ -43,7 +43,7 @@ class Manifest:
     def __init__(self, store: Store, say: Say) -> None:
         self._store, self._say = store, say
         self._lock = threading.RLock()
-        self._loaded: Content | None = None
+        self._loaded: ManifestContent | None = None
 
     @property
     def files(self) -> Mapping[str, Listed]:
@@ -74,14 +74,14 @@ class Manifest:
             text = json.dumps(self._content(), indent=2, sort_keys=True) + "\n"
             self._store.write_bytes(text.encode(), MANIFEST_FILE)
 
-    def _content(self) -> Content:
+    def _content(self) -> ManifestContent:
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()
             return self._loaded
 
-    def _load(self) -> Content:
-        empty: Content = {"schema": _SCHEMA, "files": {}}
+    def _load(self) -> ManifestContent:
+        empty: ManifestContent = {"schema": _SCHEMA, "files": {}}
         try:
             content = json.loads(self._store.read_bytes(MANIFEST_FILE))
         except TrainerError as error:
@@ -96,7 +96,7 @@ class Manifest:
         return content
 
 
-def _is_manifest(content: object) -> TypeGuard[Content]:
+def _is_manifest(content: object) -> TypeGuard[ManifestContent]:
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
         return False
     owner = content.get("specDigest")

@@ -61,7 +61,7 @@ class Spread(Protocol):
 
 
 @runtime_checkable
-class Scoring(Protocol):
+class ScoringSection(Protocol):
     """A section that says how many detections of a class in an image are scored."""
 
     max_detections: int
@@ -80,13 +80,13 @@ def shape_section(spec: ExperimentSpec, action: Action) -> Spread | None:
     return section if facts.several and isinstance(section, Spread) else None
 
 
-def scoring_section(spec: ExperimentSpec, action: Action) -> tuple[Action, Scoring]:
+def scoring_section(spec: ExperimentSpec, action: Action) -> tuple[Action, ScoringSection]:
     """The section that says how an action scores, and whose it is: `evaluate` where its own does
     not, since gates score as it does."""
     facts = ACTIONS[action]
     whose = facts.section if facts.scores else Action.EVALUATE
     section = section_of(spec, whose)
-    assert isinstance(section, Scoring)
+    assert isinstance(section, ScoringSection)
     return whose, section
 
 
