@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dino_trainer.data.thousandths import are_thousandths
 
-BCCD = Path(__file__).parents[3] / "shared" / "data" / "bccd"
 Boxes = tuple[np.ndarray, np.ndarray]
 # Ranges of width and height.
 KINDS = {
@@ -79,15 +75,3 @@ def test_few_boxes_and_pictures_of_one_size_say_nothing() -> None:
     assert not are_thousandths(boxes[:19], sizes[:19])
     assert not are_thousandths(boxes, np.full_like(sizes, 300))
     assert not are_thousandths(np.empty((0, 4)), np.empty((0, 2), np.int64))
-
-
-def test_photographs_of_blood_cells_are_honest() -> None:
-    if not BCCD.is_dir():
-        pytest.skip("BCCD does not lie beside the checkout")
-    for path in sorted(BCCD.glob("*/annotations.json")):
-        document = json.loads(path.read_text())
-        sizes = {one["id"]: (one["width"], one["height"]) for one in document["images"]}
-        boxes = np.array([one["bbox"] for one in document["annotations"]], float)
-        of = np.array([sizes[one["image_id"]] for one in document["annotations"]])
-        assert len(boxes) > 100
-        assert not are_thousandths(boxes, of)
