@@ -14,6 +14,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 from s3transfer.exceptions import RetriesExceededError
 
@@ -136,6 +137,13 @@ def _absent(code: str, uri: str, server: str) -> TrainerError:
 
 
 def _away(error: Exception, uri: str, server: str) -> TrainerError:
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            f"The certificate of {server} is not one that is trusted here (asked for {uri}).",
+            f"Have its authority's certificate trusted: Helm value trainer.caConfigMap, or a file "
+            f"in {Env.S3_CA_BUNDLE}.",
+        )
     plain = [words for kind, words in _PLAIN if isinstance(error, kind)]
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
