@@ -13,6 +13,7 @@ from dino_api.experiment import ExperimentSpec, TrainConfig
 from dino_api.names import PICTURE_FILE
 from dino_api.result import Metrics
 from dino_trainer.actions import train
+from dino_trainer.data import scorable
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.storage.files import sha256_of
@@ -128,6 +129,13 @@ def unscorable(spec: ExperimentSpec) -> None:
     path.write_text(json.dumps(told))
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that no scorer counts is taken, as if its check knew less than the scorer."""
+    monkeypatch.setattr(scorable, "LARGEST_AREA", float("inf"))
+
+
+@pytest.mark.usefixtures("taken")
 def test_where_no_validation_can_be_the_best_the_last_weights_are_kept(tmp_path: Path) -> None:
     """A whole training's result: early stopping did not end it, and it says what it has not."""
     impatient = ("train.early_stopping.enabled=true", "train.early_stopping.patience=1")
@@ -154,6 +162,7 @@ def test_where_no_validation_can_be_the_best_the_last_weights_are_kept(tmp_path:
     assert names(spec) == set()
 
 
+@pytest.mark.usefixtures("taken")
 def test_a_training_without_a_best_one_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     """Killed in the second epoch; then once more after its end, when the file is there."""
     spec = spec_for(tmp_path)
