@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BLOCK = re.compile(r"(<!-- floors -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 UNFOLDED = ("dino_operator.plan", "dino_operator.plan.job", "dino_operator.plan.search")
-WIDTH = 62  # of the left column
+WIDTH = 66  # of the left column
 
 
 def contracts(text: str) -> dict[str, list[str]]:

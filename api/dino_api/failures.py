@@ -20,14 +20,18 @@ Retry = Literal["never", "counted", "free"]
 class FailureRule:
     """One kind of failure.
 
-    exit_code: the trainer's, or None where there is none to see.
+    exit_code: the trainer's, of this failure alone, or None where there is none to see.
     retry: never; counted against runPolicy.maxRetries; free (does not count).
+    fails_every_trial: where trial 0 of a search fails so, every other one would.
+    blames_parameters: a trial that fails so has drawn bad parameters, and the sampler is told.
     """
 
     exit_code: int | None
     reason: FailureReason
     retry: Retry
     remedy: str
+    fails_every_trial: bool = False
+    blames_parameters: bool = False
 
     @property
     def when(self) -> str:
@@ -41,18 +45,22 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.INVALID_SPEC,
         "never",
         "Correct the named key and create the job again under a new output or a new name.",
+        fails_every_trial=True,
+        blames_parameters=True,
     ),
     FailureRule(
         65,
         FailureReason.INVALID_DATASET,
         "never",
         "Correct the named file of the dataset, upload it again and create a new job.",
+        fails_every_trial=True,
     ),
     FailureRule(
         66,
         FailureReason.INPUT_NOT_FOUND,
         "never",
         "Check the named URI for a typing error, or upload the file, and create a new job.",
+        fails_every_trial=True,
     ),
     FailureRule(
         69,
@@ -71,6 +79,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.DEVICE_OUT_OF_MEMORY,
         "counted",
         memory.of_any(FailureReason.DEVICE_OUT_OF_MEMORY),
+        blames_parameters=True,
     ),
     FailureRule(
         74,
@@ -91,12 +100,14 @@ TABLE: tuple[FailureRule, ...] = (
         "never",
         "Lower train.optim.lr (a third is a good start) or add train.optim.warmup_steps; "
         "the last good checkpoint is kept.",
+        blames_parameters=True,
     ),
     FailureRule(
         77,
         FailureReason.ACCESS_DENIED,
         "never",
         "Check the secret named by spec.storage.secretName and what its keys may read and write.",
+        fails_every_trial=True,
     ),
     FailureRule(
         78,
@@ -104,6 +115,7 @@ TABLE: tuple[FailureRule, ...] = (
         "never",
         "Check the node's driver, set spec.podTemplate.runtimeClassName: nvidia where the cluster "
         "needs it, use a trainer image built with CUDA, or set spec.resources.gpus: 0.",
+        fails_every_trial=True,
     ),
     FailureRule(
         79,
@@ -124,6 +136,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.OUT_OF_MEMORY,
         "counted",
         memory.of_any(FailureReason.OUT_OF_MEMORY),
+        blames_parameters=True,
     ),
     FailureRule(
         143,
@@ -150,6 +163,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.IMAGE_PULL_FAILED,
         "never",
         "Check the image name in the operator's Helm values and spec.podTemplate.imagePullSecrets.",
+        fails_every_trial=True,
     ),
     FailureRule(
         None,
@@ -176,6 +190,7 @@ TABLE: tuple[FailureRule, ...] = (
         FailureReason.CHILD_NAME_CONFLICT,
         "never",
         "Delete or rename the named object, or create the DinoJob under another name.",
+        fails_every_trial=True,
     ),
     FailureRule(
         None,

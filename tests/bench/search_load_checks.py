@@ -89,7 +89,7 @@ def _of_draws(search: Object, own: Sequence[Object]) -> Iterator[str]:
     for job in own:
         number = int(job["metadata"]["labels"][Label.TRIAL.value])
         notes = job["metadata"]["annotations"]
-        knew = [rows[int(each)] for each in notes[Annotation.HISTORY.value].split(",") if each]
+        knew = [rows[int(each)] for each in notes[Annotation.KNEW.value].split(",") if each]
         again = draw(tuple(status.search), algorithm, number, knew)
         drawn = json.loads(notes[Annotation.PARAMETERS.value])
         if drawn != again:

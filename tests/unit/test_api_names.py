@@ -147,6 +147,15 @@ def test_every_failure_reason_has_one_rule_with_a_remedy() -> None:
     assert all(rule.remedy.endswith(".") for rule in TABLE)
 
 
+def test_no_two_failures_end_with_one_exit_code() -> None:
+    """The operator reads the reason from the code."""
+    reasons: dict[int, list[str]] = {}
+    for rule in TABLE:
+        if rule.exit_code is not None:
+            reasons.setdefault(rule.exit_code, []).append(rule.reason.value)
+    assert {code: own for code, own in reasons.items() if len(own) > 1} == {}
+
+
 def test_the_plan_takes_exit_codes_from_the_catalogue() -> None:
     codes = {rule.exit_code for rule in TABLE} - {None, 64}  # 64 is a usual number
     found = [

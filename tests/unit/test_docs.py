@@ -12,6 +12,7 @@ import yaml
 
 from demo import local
 from dino_api import names
+from dino_api.failures import TABLE
 from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, in_lines, resolve_search
@@ -153,3 +154,16 @@ def test_every_condition_and_reason_that_the_guide_names_exists() -> None:
     known = {value.value for kind in KINDS for value in kind}
     named = set(re.findall(r"`([A-Z]\w+)`", SEARCHES))
     assert not named - known - OTHERS
+
+
+def test_the_guide_to_searches_names_the_failures_of_parameters_and_of_all_trials() -> None:
+    guide = (ROOT / "docs" / "automl.md").read_text()
+    rows = {row.split("|")[2].strip(): row for row in guide.splitlines() if row.startswith("| ")}
+    blamed = next(row for text, row in rows.items() if text.startswith("its parameters' fault"))
+    fatal = next(row for text, row in rows.items() if text.startswith("every other trial would"))
+    named = (set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in (blamed, fatal))
+    wanted = (
+        {rule.reason.value for rule in TABLE if rule.blames_parameters},
+        {rule.reason.value for rule in TABLE if rule.fails_every_trial},
+    )
+    assert tuple(named) == wanted

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,10 +18,11 @@ from preflight_lab import Lab, lab
 from quantize_graphs import a_graph
 from s3_server import BUCKET, S3Server
 
+from dino_api.formats import Format
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_trainer.model_files import checkpoint
-from dino_trainer.model_files.outline import outline_of
+from dino_trainer.model_files.outline import READERS, outline_of
 from dino_trainer.storage import stored_file
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
@@ -379,3 +380,7 @@ def test_a_model_is_read_without_torch(lab: Lab) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_format_says_of_itself_what_it_is() -> None:
+    assert set(READERS) == set(get_args(Format))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from dino_api import formats
+from dino_api.actions import facts_of
+from dino_api.names import Action
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.inheritance import left_in
+from dino_operator.plan.rendered.model_files import misfit
 from tests.builders import Builder, JobBuilder, Object, a_job, around, later
 from tests.unit.plan_actions import ACTIONS, FILES, KEYS, TAKES, given, job_to, that_left
 from tests.unit.plan_cases import SETTINGS
@@ -320,3 +324,13 @@ def test_a_checkpoint_of_int8_weights_is_for_finding_objects_alone(ended: bool) 
 def test_where_the_trainers_words_are_lost_the_int8_checkpoint_is_known_by_its_name() -> None:
     job = of_weights(job_to("quantize", "base")).obj()
     assert left_in("s3://results/base/quantize", job) == {**PACKED, "precision": "int8"}
+
+
+def test_every_format_has_its_rows_here_and_a_way_to_what_each_action_takes() -> None:
+    assert set(FILES) == set(get_args(formats.Format))
+    for action in Action:
+        taken = facts_of(action, weights=False).takes
+        for model in set(formats.CALLED) - set(taken):
+            refusal = misfit(action, model, "DinoJob base (train) left")
+            assert refusal is not None
+            assert "another model" not in refusal, "say how one comes to it, in _WAY"

@@ -114,8 +114,8 @@ def test_a_draw_notes_what_it_knew() -> None:
     world = four_trials()
     world.complete("x-trial-2", 0.4)
     world.settle()
-    assert world.job(2)["metadata"]["annotations"][Annotation.HISTORY.value] == "0"
-    assert world.job(3)["metadata"]["annotations"][Annotation.HISTORY.value] == "0,2"
+    assert world.job(2)["metadata"]["annotations"][Annotation.KNEW.value] == "0"
+    assert world.job(3)["metadata"]["annotations"][Annotation.KNEW.value] == "0,2"
 
 
 def test_kueues_labels_reach_the_trials() -> None:

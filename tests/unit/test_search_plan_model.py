@@ -173,7 +173,7 @@ class Adversary(RuleBasedStateMachine):
         view = SearchView(resource, *[None] * 4)  # type: ignore[arg-type]
         for number, notes in self.world.drawn.items():
             drawn = json.loads(notes[Annotation.PARAMETERS.value])
-            knew = [int(each) for each in notes[Annotation.HISTORY.value].split(",") if each]
+            knew = [int(each) for each in notes[Annotation.KNEW.value].split(",") if each]
             history = [of_row(view.history[each]) for each in knew]
             algorithm = Algorithm.model_validate(self.algorithm)
             assert drawn == draw(a_space(*SPACE), algorithm, number, history)

@@ -36,7 +36,7 @@ class Annotation(StrEnum):
     STOPPED_MESSAGE = f"{GROUP}/stopped-message"
     PARAMETERS = f"{GROUP}/parameters"
     """Of a trial's DinoJob: what was drawn, as JSON."""
-    HISTORY = f"{GROUP}/history"
+    KNEW = f"{GROUP}/history"
     """Of a trial's DinoJob: the numbers of the trials whose results its draw knew, with commas."""
     DATA_CHECKED_BY = f"{GROUP}/data-checked-by"
     """Of a DinoJob: the job whose preflight found the same data good."""

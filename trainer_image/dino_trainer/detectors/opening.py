@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from dino_api import formats
 from dino_api.actions import ACTIONS
@@ -67,17 +67,21 @@ def _refuse_other(path: Path, file: ModelFile) -> None:
 def _opened(path: Path, file: ModelFile, spec: ExperimentSpec, context: RunContext) -> Detector:
     _refuse_other(path, file)
     # Each runtime is imported by who needs it.
-    if file.format == "onnx":
-        from dino_trainer.detectors.onnx_detector import open_onnx
+    match file.format:
+        case "onnx":
+            from dino_trainer.detectors.onnx_detector import open_onnx
 
-        return open_onnx(path, file)
-    if file.format == "engine":
-        from dino_trainer.detectors.engine_detector import open_engine
+            return open_onnx(path, file)
+        case "engine":
+            from dino_trainer.detectors.engine_detector import open_engine
 
-        return open_engine(path, file)
-    from dino_trainer.detectors.torch_detector import open_checkpoint
+            return open_engine(path, file)
+        case "checkpoint":
+            from dino_trainer.detectors.torch_detector import open_checkpoint
 
-    return open_checkpoint(path, file, spec, device_for(spec, context))
+            return open_checkpoint(path, file, spec, device_for(spec, context))
+        case _:
+            assert_never(file.format)
 
 
 def device_for(spec: ExperimentSpec, context: RunContext) -> torch.device:

@@ -1,4 +1,7 @@
-"""What a file is by its content: what is given for a checkpoint is often something else."""
+"""What a file is by its content: what is given for a checkpoint is often something else.
+
+A format of models that is a ZIP archive is told from others in `_zip`.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def outline_of(uri: str) -> ModelInfo | None:
         return None
     try:
         with open_stored(f"{uri}{BESIDE_ENGINE}" if kind == "engine" else uri) as file:
-            return _READERS[kind](file, ModelFile(uri=uri, format=kind))
+            return READERS[kind](file, ModelFile(uri=uri, format=kind))
     except TrainerError as error:
         if error.reason == FailureReason.STORAGE_UNAVAILABLE:
             raise
@@ -190,7 +190,7 @@ def _of_engine(file: BinaryIO, model: ModelFile) -> ModelInfo:
     return Metadata.from_props(props, model.uri).info(model)
 
 
-_READERS: Mapping[formats.Format, Callable[[BinaryIO, ModelFile], ModelInfo | None]] = {
+READERS: Mapping[formats.Format, Callable[[BinaryIO, ModelFile], ModelInfo | None]] = {
     "checkpoint": _of_checkpoint,
     "onnx": _of_onnx,
     "engine": _of_engine,

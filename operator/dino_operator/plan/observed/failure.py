@@ -14,8 +14,8 @@ from dino_operator.plan.observed import containers, memory_limit
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Ended, Pod
 
-KILLED = failures.exit_code(FailureReason.OUT_OF_MEMORY)
-STOPPED = failures.exit_code(FailureReason.PREEMPTED)
+KILLED_CODE = failures.exit_code(FailureReason.OUT_OF_MEMORY)
+PREEMPTED_CODE = failures.exit_code(FailureReason.PREEMPTED)
 DISRUPTED = "DisruptionTarget"
 OOM_KILLED = "OOMKilled"
 ENDED = "the trainer ended with exit code"
@@ -78,7 +78,7 @@ def _without_pod(message: str) -> Cause:
     if DISRUPTED in message:
         return cause(FailureReason.PREEMPTED, f"the pod was evicted: {message}")
     code = re.search(r"exit code (\d+)", message)
-    rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED else None
+    rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED_CODE else None
     if code and rule:
         return Cause(rule, f"no pod is left to ask: {message}", exit_code=int(code[1]))
     message = message or "no pod is left to ask"
@@ -113,6 +113,10 @@ def _evicted(pod: Pod) -> Cause:
 
 
 def _exited(pod: Pod, ended: Ended) -> Cause:
+    """The reason is that of the exit code; of the pod's own words message and remedy count.
+
+    But for OutOfMemory, which a pod with several processes may say under another code.
+    """
     code = 1 if ended.exit_code is None else ended.exit_code
     result = Result.from_termination_message(ended.message)
     reported = result.failure if result else None
@@ -121,10 +125,10 @@ def _exited(pod: Pod, ended: Ended) -> Cause:
         return _out_of_memory(pod, reported.message, code)
     rule = failures.by_exit_code(code)
     if ended.reason == OOM_KILLED and not _explains(rule):
-        own = f"; the trainer ended with exit code {code}" if code != KILLED else ""
+        own = f"; the trainer ended with exit code {code}" if code != KILLED_CODE else ""
         own += f": {reported.message}" if reported else ""
         return _out_of_memory(pod, memory_limit.killed(pod) + own, code)
-    if code in (KILLED, STOPPED):
+    if code in (KILLED_CODE, PREEMPTED_CODE):
         return _signalled(pod, code)
     if reported is None:
         return Cause(rule or _crashed(), _with_log(f"{ENDED} {code}", ended), exit_code=code)
@@ -138,7 +142,7 @@ def _explains(rule: failures.FailureRule | None) -> bool:
     as well; the exit code is that of the first, which went on and may have failed for its own
     cause.
     """
-    return rule is not None and rule.exit_code != KILLED and rule.reason not in VAGUE
+    return rule is not None and rule.exit_code != KILLED_CODE and rule.reason not in VAGUE
 
 
 def _out_of_memory(pod: Pod, message: str, code: int) -> Cause:
@@ -149,7 +153,7 @@ def _out_of_memory(pod: Pod, message: str, code: int) -> Cause:
 def _signalled(pod: Pod, code: int) -> Cause:
     """SIGTERM or SIGKILL: someone took the pod away, or something killed the process."""
     asked = pod.is_being_deleted or pod.is_true(DISRUPTED)
-    if code == STOPPED or asked:
+    if code == PREEMPTED_CODE or asked:
         return cause(FailureReason.PREEMPTED, "the pod was asked to stop", code)
     message = "the process was killed (SIGKILL), and not for reaching its memory limit"
     return cause(FailureReason.CRASHED, message, code)

@@ -56,6 +56,6 @@ def misfit(action: Action, model: str | None, who: str, weights: bool = False) -
     if model is None or model in taken:
         return None
     wanted = next(iter(taken))
-    way = _WAY[wanted, model]
+    way = _WAY.get((wanted, model), "name another model")
     mode = f" with mode {names.WEIGHTS_ALONE}" if weights else ""
     return f"{action}{mode} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {way}"

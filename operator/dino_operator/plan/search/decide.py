@@ -1,8 +1,8 @@
 """What to do about a DinoAutoML: the decision as early returns, worst first.
 
 A search has three parts. Trial 0 checks the data and trains the defaults; the engine runs the other
-trials; then the search is over (`after.py`): `status.completionTime` is set, a report is written,
-jobs run on the winner, and last comes Complete or Failed.
+trials; then the search is over (`after/completion.py`): `status.completionTime` is set, a report is
+written, jobs run on the winner, and last comes Complete or Failed.
 """
 
 from __future__ import annotations

@@ -14,17 +14,7 @@ from dino_operator.plan.search.samplers import grid
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
-FATAL = frozenset(
-    {
-        FailureReason.INVALID_SPEC.value,
-        FailureReason.INVALID_DATASET.value,
-        FailureReason.INPUT_NOT_FOUND.value,
-        FailureReason.ACCESS_DENIED.value,
-        FailureReason.NO_GPU.value,
-        FailureReason.IMAGE_PULL_FAILED.value,
-        FailureReason.CHILD_NAME_CONFLICT.value,
-    }
-)
+FATAL = frozenset(rule.reason.value for rule in failures.TABLE if rule.fails_every_trial)
 """What fails the baseline for one of these fails every other trial as well."""
 
 

@@ -1,4 +1,9 @@
-"""What the plan of a search is made from, looked at once; what its children are called."""
+"""What the plan of a search is made from, looked at once; what its children are called.
+
+A search parameter is an axis of the space, which stands in `spec.search` and, resolved, in
+`status.search`. An assignment is one value for each of them, as an engine draws it; a trial keeps
+it as its `parameters`. The search (`view.search`) is the resolved spec, template and all.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an engine is: the embedded one and Katib's give the same answer to the same question.
 
 Trial 0, the baseline, is a DinoJob on both engines and not the engine's business: `plan` makes it,
-follows it, and asks the engine only once it has found the data good. `trials.baseline(view)` is it.
+follows it (`outcomes.baseline`), and asks the engine only once it has found the data good.
 `ends.reached(view, trials)` says why a search must stop now; an engine that is asked after that
 starts nothing, stops what runs, and says `ended` once nothing of it runs.
 """

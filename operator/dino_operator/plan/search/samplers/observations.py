@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dino_api.names import FailureReason
+from dino_api.failures import TABLE
 from dino_api.resources.dinoautoml import Assignment, KnownTrial, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.samplers.prior import Axis, default_of
 from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
 
 Space = Sequence[SearchParameter]
-BLAMED = frozenset(
-    {
-        FailureReason.DIVERGED.value,
-        FailureReason.DEVICE_OUT_OF_MEMORY.value,
-        FailureReason.OUT_OF_MEMORY.value,
-        FailureReason.INVALID_SPEC.value,  # of a trial whose template trains: more queries than fit
-    }
-)
+BLAMED = frozenset(rule.reason.value for rule in TABLE if rule.blames_parameters)
 """Failures that are the parameters' fault: the sampler is told the worst result, 0."""
 
 

@@ -30,7 +30,7 @@ def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int]
     job["spec"]["experiment"] = read_by(Action.TRAIN, whole)
     notes = {
         Annotation.PARAMETERS.value: json.dumps(drawn),
-        Annotation.HISTORY.value: ",".join(map(str, sorted(knew))),
+        Annotation.KNEW.value: ",".join(map(str, sorted(knew))),
     }
     if number:
         notes[Annotation.DATA_CHECKED_BY.value] = view.trial_name(0)
