@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BLOCK = re.compile(r"(<!-- floors -->\n```text\n)(.*?)(```\n)", re.DOTALL)
 UNFOLDED = ("dino_operator.plan", "dino_operator.plan.job", "dino_operator.plan.search")
-WIDTH = 66  # of the left column
 
 
 def contracts(text: str) -> dict[str, list[str]]:
@@ -43,7 +42,8 @@ def picture(text: str) -> str:
     left, right = (
         [name, "-" * len(name), *rows(floors, name)] for name in ("dino_operator", "dino_trainer")
     )
-    above = [f"{a:{WIDTH}}{b}".rstrip() for a, b in zip_longest(left, right, fillvalue="")]
+    width = max(map(len, left)) + 3
+    above = [f"{a:{width}}{b}".rstrip() for a, b in zip_longest(left, right, fillvalue="")]
     ground = ["dino_api, on which both stand", "-" * 29, *rows(floors, "dino_api")]
     return "\n".join([*above, "", *ground, ""])
 

@@ -23,7 +23,7 @@ TEXT = 4096
 
 NO_NULL: dict[str, JsonValue] = {"nullable": True}
 """Of a choice: the API server then keeps null, and refuses it as no choice, in place of dropping it
-without a word. kubectl apply drops it itself; `nulls.py` is for that."""
+without a word. kubectl apply drops it itself; `resources/null_keys.py` is for that."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from preflight_lab import SIZE, Lab, encoded, lab, picture
 from s3_server import BUCKET, S3Server
 
 from dino_api.rules.data import DATA_RULES
-from dino_trainer.data import decode
 from dino_trainer.preflight import images as preflight_images
 from dino_trainer.preflight.causes import FOLLOWS, LEFT_OUT, WHOLE_FILE, Within, in_order, pairs
 from dino_trainer.preflight.findings import Findings
@@ -274,8 +273,8 @@ def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a picture is opened")
 
     monkeypatch.setattr(preflight_images, "look_at_all", refuse)
-    monkeypatch.setattr(decode, "open_image", refuse)
-    monkeypatch.setattr("dino_trainer.data.measured.open_image", refuse)
+    for user in ("data.measured", "preflight.images", "preflight.tokens"):
+        monkeypatch.setattr(f"dino_trainer.{user}.open_image", refuse)
 
 
 def share(box: list[float]) -> list[float]:

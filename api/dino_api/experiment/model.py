@@ -1,4 +1,7 @@
-"""`model.*`: the DINO detector. Keys and defaults are TAO's; see rules.py for what must agree."""
+"""`model.*`: the DINO detector. Keys and defaults are TAO's.
+
+`rules/experiment/model.py` says what must agree.
+"""
 
 from __future__ import annotations
 

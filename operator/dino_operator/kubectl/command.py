@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     options = parser(os.environ).parse_args(arguments)
     try:
-        status = int(options.run(options))
+        code = int(options.run(options))
         sys.stdout.flush()
     except Ended as end:
         if str(end):
@@ -63,4 +63,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    return status
+    return code

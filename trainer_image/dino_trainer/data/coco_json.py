@@ -22,7 +22,7 @@ class NotCoco(TrainerError):
     def __init__(self, message: str) -> None:
         super().__init__(FailureReason.INVALID_DATASET, message, FORM)
 
-    def __reduce__(self) -> tuple[type[NotCoco], tuple[str]]:
+    def __reduce__(self) -> tuple[type[NotCoco], tuple[str, ...]]:
         return type(self), (self.message,)
 
 

@@ -1,7 +1,7 @@
 """Rendering of the Experiment, and of what its trials need besides.
 
-The trial's Job is that of a DinoJob, as `plan.render` makes it, with what Katib needs changed: so
-cache, resources, security context, data staging and failure policy are the same on both engines.
+The trial's Job is that of a DinoJob (`rendered.children`), with what Katib needs changed: so cache,
+resources, security context, data staging and failure policy are the same on both engines.
 `docs/katib.md` has the reason of each choice.
 """
 
