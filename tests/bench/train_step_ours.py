@@ -18,8 +18,9 @@ LEARNING_RATE, BACKBONE_RATE, WEIGHT_DECAY, CLIP = 1e-4, 1e-5, 1e-4, 0.1
 class OurStep:
     """Our model, loss and optimiser over one batch."""
 
-    def __init__(self, queries: int = 900) -> None:
-        cfg: ModelConfig = published(num_queries=queries)
+    def __init__(self, queries: int = 900, cfg: ModelConfig | None = None) -> None:
+        """cfg: another detector than the published one with that many queries."""
+        cfg = cfg or published(num_queries=queries)
         torch.manual_seed(0)
         self.model = build_dino(cfg, CLASSES).train()
         self.criterion = Criterion(cfg)
