@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from dino_api.experiment.paths import Loc
 from dino_operator.admission.cel_values import matches
 from dino_operator.admission.model import Refusal, Schema
-from dino_operator.plan.observed.crd_schema import named
+from dino_operator.plan.observed.crd_schema import did_you_mean, named
 
 
 def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> Iterator[Refusal]:
@@ -42,8 +41,8 @@ def _of_any(value: Any, known: Schema) -> Iterator[Said]:
     choices = known.get("enum")
     if choices is not None and not _among(value, choices):
         listed = ", ".join(map(json.dumps, choices))
-        near = get_close_matches(str(value), map(str, choices), n=1)
-        meant = f". Did you mean {near[0]}?" if near else ""
+        near = did_you_mean(value, map(str, choices))
+        meant = near and f".{near}"
         yield f"Unsupported value: {json.dumps(value)}: supported values: {listed}{meant}", True
     if "not" in known and _among(value, known["not"]["enum"]):
         yield f"Invalid value: {json.dumps(value)}: must not validate the schema (not)", False

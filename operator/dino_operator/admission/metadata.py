@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from dino_operator.admission.cel_values import matches
 from dino_operator.admission.model import Refusal, Schema
 from dino_operator.plan.observed import crd_schema
+from dino_operator.plan.observed.crd_schema import did_you_mean
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
@@ -54,8 +54,7 @@ def unknown(meta: Schema) -> Iterator[Refusal]:
     """Keys that metadata does not have."""
     for name in meta:
         if name not in KNOWN["properties"]:
-            near = get_close_matches(str(name), KNOWN["properties"], n=1)
-            meant = f" Did you mean metadata.{near[0]}?" if near else ""
+            meant = did_you_mean(name, KNOWN["properties"], "metadata.")
             yield Refusal(f"metadata.{name}", f"is unknown.{meant}")
 
 

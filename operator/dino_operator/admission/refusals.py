@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from dino_api import names as api
@@ -44,8 +43,7 @@ def _no_resource(manifest: Any) -> Refusal | None:
     kind, version = manifest.get("kind"), manifest.get("apiVersion")
     if kind not in crd_schema.KINDS or version != api.API_VERSION:
         wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
-        near = get_close_matches(str(kind), crd_schema.KINDS, n=1)
-        meant = f" Did you mean {near[0]}?" if near and near[0] != kind else ""
+        meant = "" if kind in crd_schema.KINDS else crd_schema.did_you_mean(kind, crd_schema.KINDS)
         said = f"kind {kind!r} of apiVersion {version!r} is not for this operator."
         return Refusal("", f"{said} Give a {wanted}.{meant}")
     meta = manifest.get("metadata")
@@ -61,9 +59,7 @@ def _unknown(manifest: Schema, known: Schema) -> Iterator[Refusal]:
     """Keys that nobody knows, which kubectl apply refuses by itself."""
     for name in manifest:
         if name not in _ROOT:
-            near = get_close_matches(str(name), _ROOT, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            yield Refusal(str(name), f"is unknown.{meant}")
+            yield Refusal(str(name), f"is unknown.{crd_schema.did_you_mean(name, _ROOT)}")
     yield from metadata.unknown(manifest["metadata"])
     for at in crd_schema.unknown(manifest["spec"], known):
         where = crd_schema.named(("spec", *at))

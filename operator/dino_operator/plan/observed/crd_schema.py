@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -71,9 +71,14 @@ def near(at: Loc, schema: Object) -> str:
         close = nearest(dotted(at[before:]))[:1]
         found = [dotted(("spec", *at[:before], each)) for each in close]
     else:
-        close = get_close_matches(str(at[-1]), _below(at[:-1], schema), n=1)
-        found = [dotted(("spec", *at[:-1], each)) for each in close]
+        return did_you_mean(at[-1], _below(at[:-1], schema), f"{dotted(('spec', *at[:-1]))}.")
     return f" Did you mean {found[0]}?" if found else ""
+
+
+def did_you_mean(word: object, known: Iterable[str], before: str = "") -> str:
+    """A sentence with the known word that is most like this one; empty where none is."""
+    close = get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {before}{close[0]}?" if close else ""
 
 
 def _below(at: Loc, schema: Object) -> Object:
