@@ -437,10 +437,15 @@ def test_what_tao_encrypts(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_cut_anywhere_ends_in_a_sentence(tmp_path: Path) -> None:
-    content = {"hyper_parameters": {"path": Path("a")}, "state_dict": a_state()}
+    """No tensor is empty here. The older format writes storages in the order of their addresses.
+
+    Where the empty one comes last, torch reads a file cut in its eight bytes: nothing is lost then.
+    """
+    full = {name: value for name, value in a_state().items() if value.numel()}
+    content = {"hyper_parameters": {"path": Path("a")}, "state_dict": full}
     for new in (True, False):
         whole = saved(tmp_path / "x.pth", content, _use_new_zipfile_serialization=new).read_bytes()
-        for end in range(1, len(whole), max(1, len(whole) // 60)):
+        for end in (*range(1, len(whole), max(1, len(whole) // 60)), len(whole) - 1):
             (tmp_path / "cut.pth").write_bytes(whole[:end])
             refusal(tmp_path / "cut.pth")
 
