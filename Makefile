@@ -46,6 +46,10 @@ lint: setup ## ruff, mypy --strict, import arrows, generated files up to date
 	$(RUN) python -m dino_api.generate --check
 	$(RUN) python -m charts.generate --check
 
+.PHONY: docs
+docs: setup ## The docs as a site in build/site; a dead link ends it
+	$(RUN) mkdocs build
+
 .PHONY: format
 format: setup ## Let ruff format and fix what it can
 	$(RUN) ruff check --fix .

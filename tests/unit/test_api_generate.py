@@ -22,7 +22,15 @@ from dino_api.generate.cel import literal
 from dino_api.generate.crd import AUTOML, JOB, KINDS, Kind, crd, root_schema
 from dino_api.generate.files import files
 from dino_api.loading import load
-from dino_api.names import TRAINS, Action
+from dino_api.names import (
+    TRAINS,
+    Action,
+    ConditionReason,
+    ConditionType,
+    EventReason,
+    FailureReason,
+    Phase,
+)
 from dino_api.rules.catalogue import decided
 from dino_api.rules.experiment import RULES
 from dino_api.rules.resource.dinoautoml import AUTOML_RULES
@@ -313,3 +321,38 @@ def test_the_chart_wraps_the_crds_in_its_switches() -> None:
     for rendered, kind in zip(yaml.safe_load_all(plain), KINDS, strict=True):
         assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
         assert rendered == yaml.safe_load(FILES[kind.file])
+
+
+PAGES = {path: text for path, text in FILES.items() if path.startswith("docs/reference/")}
+
+
+@EACH_KIND
+def test_the_reference_has_a_row_for_every_field(kind: Kind) -> None:
+    """But for those whose inside has a page of its own."""
+    page = PAGES[f"docs/reference/{kind.kind.lower()}.md"]
+    elsewhere = re.compile(r"^\.(spec\.experiment|spec\.template|status\.experiment)[.\[]")
+    fields = {
+        path.removeprefix(".")
+        for path, _ in nodes(root_schema(kind))
+        if path.startswith((".spec.", ".status.")) and not path.endswith("[]")
+    }
+    listed = set(re.findall(r"^(?:\| |### )`([\w.\[\]]+)`", page, re.M))
+    assert listed == {path for path in fields if not elsewhere.match(f".{path}")}
+
+
+def test_the_reference_has_a_row_for_every_key_of_an_experiment() -> None:
+    listed = set(
+        re.findall(r"^(?:\| |## )`([\w.\[\]]+)`", PAGES["docs/reference/experiment.md"], re.M)
+    )
+    assert listed == {
+        path.removeprefix(".experiment.")
+        for path, _ in nodes(root_schema()["properties"]["spec"])
+        if path.startswith(".experiment.") and not path.endswith("[]")
+    }
+
+
+def test_the_reference_has_every_word_of_a_status() -> None:
+    page = PAGES["docs/reference/status-words.md"]
+    for words in (Phase, ConditionType, ConditionReason, FailureReason, EventReason):
+        for word in words:
+            assert f"| `{word.value}` | {word.when} |" in page

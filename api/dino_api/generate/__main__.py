@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Writes the files, or with --check names those that are stale and returns 1."""
     parser = argparse.ArgumentParser(
         prog="python -m dino_api.generate",
-        description="Write crds/, schemas/, the chart's CRD template and docs/rules.md.",
+        description="Write crds/, schemas/, the chart's CRD template and generated docs.",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 naming the files that differ"

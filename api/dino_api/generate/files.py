@@ -14,6 +14,7 @@ from dino_api import names
 from dino_api.experiment.paths import field_at, section_of, walk
 from dino_api.experiment.spec import ExperimentSpec
 from dino_api.generate.crd import KINDS, Kind, crd
+from dino_api.generate.reference import reference_pages
 from dino_api.generate.rules_page import rules_page
 from dino_api.generate.template import template
 from dino_api.loading import template_file
@@ -48,6 +49,7 @@ def files() -> dict[str, str]:
         **schemas,
         "schemas/manifest.json": _json(_manifest(schemas)),
         "docs/rules.md": rules_page(),
+        **reference_pages(),
     }
 
 
