@@ -122,6 +122,11 @@ demo: machine setup ## Cluster, images, S3, operator, dataset, training, picture
 bench: setup ## Time and count against the published code, torchvision and pycocotools; writes docs/benchmarks.md
 	$(RUN) python -m tests.bench
 
+# The Python that has torch for the GPU, such as that of the trainer's image; .venv's by default.
+.PHONY: gpu-check
+gpu-check: ## What a GPU does, in 8 minutes, with PYTHON's torch: numbers, times, a training; needs no network
+	$(or $(PYTHON),.venv/bin/python) -m tests.gpu
+
 .PHONY: exports
 exports: setup ## Real exports of annotation tools through preflight and training; fetches the tools from PyPI
 	$(RUN) python -m tests.exports
