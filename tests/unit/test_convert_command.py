@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from convert_lab import SIZE, Converter, convert, put, put_image
+from convert_lab import Converter, convert, put, put_image
 
 from dino_trainer.command import convert as command
 from dino_trainer.command.cli import main
@@ -57,6 +57,16 @@ def test_images_that_come_later_move_none(convert: Converter) -> None:
     after = splits()
     assert len(after) == 20
     assert {name: after[name] for name in before} == before
+
+
+def test_a_split_without_an_image_is_told_and_not_written(convert: Converter) -> None:
+    """A training takes no empty one."""
+    plain_yolo(convert.source, "a")
+    assert convert.run("yolo", "--split", "0.999999,0,0.000001") == 0, convert.err
+    assert list(convert.boxes("train")) == ["a.jpg"]
+    assert "warning: No image fell into test, which is not written" in convert.out
+    assert "into val" not in convert.out
+    assert not (convert.output / "test").exists()
 
 
 @pytest.mark.parametrize(
@@ -200,18 +210,34 @@ def test_a_source_that_is_not_there_or_empty(convert: Converter) -> None:
     assert "--images /no/such is no folder" in convert.refused("voc", "--images", "/no/such")
 
 
+CAT = (
+    "<annotation><filename>a.jpg</filename><object><name>cat</name><bndbox><xmin>1</xmin>"
+    "<ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></object></annotation>"
+)
+
+
 def test_two_images_of_one_name_are_named(convert: Converter) -> None:
     for part in ("one", "two"):
         put_image(convert.source / part / "JPEGImages/a.jpg")
-        text = f"<annotation><filename>a.jpg</filename><size><width>{SIZE[0]}</width></size></annotation>"
-        put(convert.source / part / "Annotations/a.xml", text.replace("</annotation>", CAT))
+        put(convert.source / part / "Annotations/a.xml", CAT)
     assert "would both be called 'a.jpg'" in convert.refused("voc")
 
 
-CAT = (
-    "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
-    "</bndbox></object></annotation>"
-)
+def test_classes_keep_the_ids_that_they_had(convert: Converter) -> None:
+    """The alphabet would put an ape before the cat; a class that is gone keeps its place."""
+    root = convert.source
+    put_image(root / "JPEGImages/a.jpg")
+    put(root / "Annotations/a.xml", CAT.replace("cat", "ape"))
+    put_image(root / "JPEGImages/b.jpg")
+    put(root / "Annotations/b.xml", CAT.replace("a.jpg", "b.jpg"))
+    earlier = put(convert.folder / "classes.txt", "cat\ndog\n\n")
+    assert convert.run("voc", "--classes", str(earlier)) == 0, convert.err
+    assert convert.categories == {1: "cat", 2: "dog", 3: "ape"}
+    assert convert.boxes() == {"a.jpg": [("ape", 0, 0, 2, 2)], "b.jpg": [("cat", 0, 0, 2, 2)]}
+    assert "warning: Classes that --classes does not list follow after it: ape." in convert.out
+    assert "There is no /no/such" in convert.refused("voc", "--classes", "/no/such")
+    put(earlier, "cat\ncat\n")
+    assert "two classes are called 'cat'" in convert.refused("voc", "--classes", str(earlier))
 
 
 def test_how_far_it_is_is_said_now_and_then() -> None:

@@ -170,6 +170,11 @@ def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
     add(Option.OUTPUT, required=True, metavar="DIR", help="folder to write; it must not exist yet")
     add("--split", metavar="SHARES", help="draw train, val and test: 0.8,0.1,0.1 (or 0.9,0.1)")
     add("--images", metavar="DIR", help="folder of the images, where they lie elsewhere")
+    add(
+        "--classes",
+        metavar="FILE",
+        help="names in the order of their ids, one a line: an earlier classes.txt keeps its ids",
+    )
     add("--archive", action="store_true", help="pack the images of each split: images.tar.gz")
     add(
         "--link",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dino_trainer.convert import formats
 from dino_trainer.convert.coco_writer import How, write
+from dino_trainer.convert.files import read_lines
 from dino_trainer.convert.records import Export, LabelledImage, Source
-from dino_trainer.convert.splitting import by_split, shares_of
+from dino_trainer.convert.splitting import NAMES, by_split, shares_of
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.storage.store import Say
 
@@ -32,8 +33,11 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
         raise invalid_spec(f"--images {images} is no folder.", "Name the folder of the images.")
     wanted = Source(source, images, arguments.voc_zero_based, Steps("read", say))
     export = formats.read(arguments.format, wanted)
+    if arguments.classes:
+        names = read_lines(_local(arguments.classes))
+        export = formats.listed(export, names, _local(arguments.classes))
     splits, left_out = _splits(export, shares is None, by_split(export.images, shares))
-    for line in _told(export, left_out):
+    for line in (*_told(export, left_out), *_empty(splits, shares)):
         say(line)
     how = How(arguments.archive, arguments.link)
     write(splits, export.names, output, how, Steps("written", say))
@@ -93,6 +97,18 @@ def _told(export: Export, left_out: int) -> list[str]:
             "--split takes all."
         )
     return lines
+
+
+def _empty(
+    splits: dict[str, list[LabelledImage]], shares: tuple[float, ...] | None
+) -> list[str]:
+    """Splits that were asked for and that no name fell into: a training takes no empty one."""
+    wanted = [name for name, share in zip(NAMES, shares or (), strict=False) if share]
+    return [
+        f"warning: No image fell into {name}, which is not written: give it a larger share."
+        for name in wanted
+        if name not in splits
+    ]
 
 
 def _summary(

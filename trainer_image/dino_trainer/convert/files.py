@@ -49,6 +49,14 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Lines without white space around them; blank ones at the end are none."""
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return tuple(lines)
+
+
 def read_xml(path: Path) -> ElementTree.Element:
     """The root. Raises InvalidDataset for what is no XML, and for XML with a DOCTYPE."""
     raw = read_bytes(path)

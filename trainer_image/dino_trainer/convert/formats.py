@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from dino_trainer.convert.records import Export, Source
@@ -34,13 +37,30 @@ def read(format: str, source: Source) -> Export:
     """What a tool wrote. Raises TrainerError with file, field and remedy."""
     module = import_module(f"dino_trainer.convert.{FORMATS[format].module}")
     export: Export = module.read(source)
-    for place, name in enumerate(export.names, start=1):
+    require_own_names(export.names, source.path)
+    return export
+
+
+def listed(export: Export, names: Sequence[str], where: Path) -> Export:
+    """The same with the classes in the order of `names`; further ones follow, and are told.
+
+    where: what messages call the list.
+    """
+    require_own_names(names, where)
+    more = [name for name in export.names if name not in names]
+    told = f"Classes that --classes does not list follow after it: {', '.join(more)}."
+    warnings = (*export.warnings, *([told] if more else []))
+    return replace(export, names=(*names, *more), warnings=warnings)
+
+
+def require_own_names(names: Sequence[str], where: Path) -> None:
+    """Raises InvalidDataset where a class has no name, or that of another one."""
+    for place, name in enumerate(names, start=1):
         if len(name.strip().splitlines()) != 1:
             raise invalid_dataset(
-                f"{source.path}: class {place} is called {name!r}.", "Give it a name of one line."
+                f"{where}: class {place} is called {name!r}.", "Give it a name of one line."
             )
-        if name in export.names[: place - 1]:
+        if name in names[: place - 1]:
             raise invalid_dataset(
-                f"{source.path}: two classes are called {name!r}.", "Rename or merge them there."
+                f"{where}: two classes are called {name!r}.", "Rename or merge them there."
             )
-    return export

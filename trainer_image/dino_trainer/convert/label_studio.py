@@ -164,7 +164,8 @@ def _of_results(results: list[dict[str, Any]], where: str, notes: Notes) -> Iter
             )
         said = size(one.get("original_width"), one.get("original_height"), place)
         if kind in _SHAPES:
-            yield _Shape(value, kind, labels.get(str(one.get("id")), []), said, place)
+            names = _names(value) or labels.get(str(one.get("id")), [])
+            yield _Shape(value, kind, names, said, place)
         else:
             notes.leave_out(kind)
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from dino_api.names import FailureReason
-from dino_trainer.convert.files import existing, number, read_text
+from dino_trainer.convert.files import existing, number, read_lines, read_text
 from dino_trainer.convert.geometry import around
 from dino_trainer.convert.pictures import Picture, below, measured, missing
 from dino_trainer.convert.records import (
@@ -228,14 +228,12 @@ def _by_data(file: Path) -> _Layout:
 
 
 def _lines(file: Path) -> tuple[str, ...]:
-    names = [line.strip() for line in read_text(file).splitlines()]
-    while names and not names[-1]:
-        names.pop()
+    names = read_lines(file)
     if not names:
         raise invalid_dataset(
             f"{file} holds no names.", "Write the name of one class in each line."
         )
-    return tuple(names)
+    return names
 
 
 def _label_file(picture: Picture, folder: Path) -> Path | None:
