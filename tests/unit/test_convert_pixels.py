@@ -223,6 +223,16 @@ def test_voc_beside_images_in_folders_of_splits_with_wrong_names_and_no_sizes(
         assert convert.document(split)["images"][0]["width"] == 90
 
 
+def test_voc_deeper_folders(convert: Converter) -> None:
+    """CVAT keeps the folders of names on both sides."""
+    cat = an_object("cat", (11, 10, 40, 28))
+    for part in ("one", "two"):
+        put_image(convert.source / f"JPEGImages/{part}/a.jpg", seed=len(part) + ord(part[0]))
+        put(convert.source / f"Annotations/{part}/a.xml", voc(cat, name=f"{part}/a.jpg"))
+    is_cat = [("cat", 10, 9, 30, 19)]
+    assert convert.done("voc") == {"one/a.jpg": is_cat, "two/a.jpg": is_cat}
+
+
 @pytest.mark.parametrize(
     "text, said",
     [

@@ -99,9 +99,7 @@ def _told(export: Export, left_out: int) -> list[str]:
     return lines
 
 
-def _empty(
-    splits: dict[str, list[LabelledImage]], shares: tuple[float, ...] | None
-) -> list[str]:
+def _empty(splits: dict[str, list[LabelledImage]], shares: tuple[float, ...] | None) -> list[str]:
     """Splits that were asked for and that no name fell into: a training takes no empty one."""
     wanted = [name for name, share in zip(NAMES, shares or (), strict=False) if share]
     return [

@@ -154,12 +154,11 @@ def _outline(shape: dict[str, Any], name: str, where: str, notes: Notes) -> Box:
 def _mask(shape: dict[str, Any], name: str, where: str, notes: Notes) -> Box:
     import hotcoco
 
+    rle = shape.get("rle")
     try:
-        x, y, width, height = hotcoco.mask.to_bbox(shape.get("rle"))
+        x, y, width, height = hotcoco.mask.to_bbox(rle if isinstance(rle, dict) else {})
     except (TypeError, ValueError, KeyError) as error:
-        raise invalid_dataset(
-            f"{where}: rle is no mask of COCO: {error}.", "Remove that mask."
-        ) from error
+        raise invalid_dataset(f"{where}: rle is no mask of COCO.", "Remove that mask.") from error
     notes.add(Oddity.OUTLINED)
     return Box(name, float(x), float(y), float(width), float(height))
 

@@ -72,7 +72,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     lists = cache(_lists)
     for name in names:
         file = folder / name
-        listed = lists(file.parent.parent / "ImageSets" / "Main")
+        listed = lists(_beside(file.parent) / "ImageSets" / "Main")
         first = name.split("/")[0] if "/" in name else ""
         yield file, listed.get(file.stem, "") if listed else split_called(first)
 
@@ -88,8 +88,14 @@ def _lists(folder: Path) -> Mapping[str, str]:
     return found
 
 
+def _beside(folder: Path) -> Path:
+    """The folder that Annotations lies in; XML files may lie deeper."""
+    above = (path for path in (folder, *folder.parents) if path.name == "Annotations")
+    return next(above, folder).parent
+
+
 def _pictures(source: Source, folder: Path) -> Pictures:
-    beside = folder.parent if folder != source.path else folder
+    beside = _beside(folder) if folder != source.path else folder
     return Pictures(source.images, beside / "JPEGImages", beside / "images", folder)
 
 
