@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,22 @@ def test_an_archive_passes_the_preflight(lab: Lab) -> None:
     source["image_dir"] = str(lab.train.folder / "images.tar.gz")
     assert lab.run() == 0
     assert lab.findings == {}
+
+
+def test_names_that_hold_images_are_found_in_an_archive_alone(lab: Lab) -> None:
+    """As docs/data.md says of the layout."""
+    there_and_back(lab.train, "cvat", lab.folder / "cvat", "--archive")
+    for image in lab.train.coco["images"]:
+        image["file_name"] = f"images/{image['file_name']}"
+    source = lab.spec["dataset"]["train_data_sources"][0]
+    source["image_dir"] = str(lab.train.folder / "images.tar.gz")
+    assert lab.run() == 0
+    assert lab.findings == {}
+    with tarfile.open(source["image_dir"]) as tar:
+        tar.extractall(lab.train.folder, filter="data")
+    source["image_dir"] = str(lab.train.folder / "images")
+    assert lab.run() == 65
+    assert set(lab.findings) == {"image-missing"}
 
 
 SIDES = st.integers(20, 6000)
