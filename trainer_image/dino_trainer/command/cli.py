@@ -24,14 +24,16 @@ from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
 from dino_trainer.command.launch import explain, launch
 from dino_trainer.command.rules import print_rules
+from dino_trainer.convert.formats import FORMATS
 from dino_trainer.distributed.launcher import is_rank
 from dino_trainer.errors import failure_of
 from dino_trainer.report.reporter import write_termination
+from dino_trainer.report.terminal import open_terminal
 from dino_trainer.spec.search_file import with_draw
 
 _USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
-RENUMBER = "renumber"
+RENUMBER, CONVERT = "renumber", "convert"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -75,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_report(actions)
     _add_result(actions)
     _add_renumber(actions)
+    _add_convert(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -153,6 +156,39 @@ def _add_renumber(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
+def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
+    convert = actions.add_parser(
+        CONVERT,
+        help="write COCO from YOLO, Pascal VOC, KITTI, Label Studio, CVAT, Datumaro or FiftyOne",
+        description="Write what an annotation tool left as COCO folders that a training takes.",
+        epilog=help_texts.convert_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = convert.add_argument
+    add("format", choices=list(FORMATS), metavar="FORMAT", help=", ".join(FORMATS))
+    add("source", metavar="SOURCE", help="the folder or file of the export: see below")
+    add(Option.OUTPUT, required=True, metavar="DIR", help="folder to write; it must not exist yet")
+    add("--split", metavar="SHARES", help="draw train, val and test: 0.8,0.1,0.1 (or 0.9,0.1)")
+    add("--images", metavar="DIR", help="folder of the images, where they lie elsewhere")
+    add(
+        "--classes",
+        metavar="FILE",
+        help="names in the order of their ids, one a line: an earlier classes.txt keeps its ids",
+    )
+    add("--archive", action="store_true", help="pack the images of each split: images.tar.gz")
+    add(
+        "--link",
+        action="store_true",
+        help="hard links in place of copies, where that can be: whoever edits one edits both",
+    )
+    add(
+        "--voc-zero-based",
+        action="store_true",
+        help="read Pascal VOC's corners as edges counted from 0, not as the devkit's pixels "
+        "counted from 1 of which the last is inside",
+    )
+
+
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         Option.ACTION,
@@ -200,8 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    if arguments.action == RENUMBER:
-        return _renumber(arguments.files)
+    if arguments.action in (RENUMBER, CONVERT):
+        return _on_files(arguments)
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
     stop = threading.Event()
@@ -216,11 +252,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failure.exit_code
 
 
-def _renumber(files: Sequence[Path]) -> int:
-    from dino_trainer.command import renumber
-
+def _on_files(arguments: argparse.Namespace) -> int:
+    """What needs neither spec nor output."""
     try:
-        return renumber.run(files)
+        if arguments.action == RENUMBER:
+            from dino_trainer.command import renumber
+
+            return renumber.run(arguments.files)
+        # Pillow and numpy, which nothing else here needs.
+        from dino_trainer.command import convert
+
+        return convert.run(arguments, open_terminal().line)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         failure = failure_of(error)
         explain(failure, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dino_api import failures
 from dino_api.names import DEFAULT_REGION, TRAINS, Action, Env
 from dino_trainer.command.action_help import ALWAYS, EXAMPLES, HELP
+from dino_trainer.convert.formats import FORMATS
 
 _PREFLIGHT = """\
 examples:
@@ -74,6 +75,36 @@ example:
 
 Ids of images and annotations, and all other keys, stay as they are.
 """
+
+
+_CONVERT = """\
+examples:
+  dino convert yolo  dataset/ --output coco                      the splits that data.yaml has
+  dino convert voc   VOC2012/ --output coco --split 0.8,0.1,0.1  train, val and test
+  dino convert cvat  export/  --output coco --split 0.9,0.1 --archive
+  dino convert label-studio project.json --images photos --output coco
+
+formats, and what SOURCE is:
+{formats}
+
+what is written, each folder as a data source of a training takes it:
+  DIR/train/annotations.json  COCO, with category ids from 1 in the order of the format
+  DIR/train/images/           or images.tar.gz with --archive; file_name begins below images/
+  DIR/val/, DIR/test/         likewise; an export without splits is written into DIR itself
+  DIR/classes.txt             the names in the order of the ids, as inference takes them (classmap)
+
+then: dino preflight, with image_dir: DIR/train/images, json_file: DIR/train/annotations.json
+
+Which split an image falls into depends on its name alone: images that come later move none.
+Boxes that are turned and polygons become the upright boxes around them, which is counted and said.
+The source is never changed. Videos and tracks are refused. docs/data.md says more of each format.
+"""
+
+
+def convert_epilog() -> str:
+    """Everything below the options of `dino convert --help`."""
+    lines = [f"  {name:<13} {one.called}: {one.source}" for name, one in FORMATS.items()]
+    return _CONVERT.replace("{formats}", "\n".join(lines))
 
 
 def main_epilog() -> str:

@@ -1,0 +1,170 @@
+"""COCO folders as a training takes them: images (or images.tar.gz) beside annotations.json.
+
+All is written aside, and takes its place in one step: a conversion that ends early leaves nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+from dino_trainer.convert.records import Box, LabelledImage, Step
+from dino_trainer.data.name_forms import composed
+from dino_trainer.errors import invalid_dataset, invalid_spec
+from dino_trainer.storage.files import named, require_room
+
+ANNOTATIONS, IMAGES, CLASSES = "annotations.json", "images", "classes.txt"
+ARCHIVE = f"{IMAGES}.tar.gz"
+# Of a pixel: finer than any tool draws, and without the dust of shares that became pixels.
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class How:
+    """archive: images go into images.tar.gz. link: they are hard links where that can be."""
+
+    archive: bool = False
+    link: bool = False
+
+
+def write(
+    splits: dict[str, list[LabelledImage]],
+    names: Sequence[str],
+    output: Path,
+    how: How,
+    step: Step,
+) -> None:
+    """Makes `output` with a folder for each split (the split "" is `output` itself).
+
+    Raises InvalidSpec where something is there already, InvalidDataset, DiskFull, AccessDenied.
+    """
+    splits = {split: with_own_names(images) for split, images in splits.items()}
+    with _in_one_step(output) as aside:
+        _require_room(splits, aside, how)
+        text = "".join(f"{name}\n" for name in names)
+        (aside / CLASSES).write_text(text, encoding="utf-8")
+        for split, images in splits.items():
+            folder = aside / split
+            folder.mkdir(exist_ok=True)
+            document = json.dumps(coco(images, names), ensure_ascii=True)
+            (folder / ANNOTATIONS).write_text(document + "\n", encoding="utf-8")
+            if how.archive:
+                _pack(images, folder / ARCHIVE, step)
+            else:
+                _put(images, folder / IMAGES, how.link, step)
+
+
+def coco(images: Sequence[LabelledImage], names: Sequence[str]) -> dict[str, Any]:
+    """The document of one split. Ids of categories count from 1 in the order of `names`."""
+    ids = {name: place for place, name in enumerate(names, start=1)}
+    boxes = [(at, box) for at, image in enumerate(images, start=1) for box in image.boxes]
+    return {
+        "images": [
+            {"id": at, "file_name": one.name, "width": one.width, "height": one.height}
+            for at, one in enumerate(images, start=1)
+        ],
+        "annotations": [
+            _annotation(at, image, ids[box.name], box)
+            for at, (image, box) in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": ids[name], "name": name} for name in names],
+    }
+
+
+def _annotation(id: int, image: int, category: int, box: Box) -> dict[str, Any]:
+    return {
+        "id": id,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [round(value, _DIGITS) for value in (box.x, box.y, box.width, box.height)],
+        "area": round(box.width * box.height, _DIGITS),
+        "iscrowd": 0,
+    }
+
+
+def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Sorted by name. Images of two splits of the export that are called alike get its folder.
+
+    Raises InvalidDataset where two images of one split are called alike.
+    """
+    counts: dict[str, int] = {}
+    for image in images:
+        counts[composed(image.name)] = counts.get(composed(image.name), 0) + 1
+    found: dict[str, LabelledImage] = {}
+    for image in images:
+        name = image.name
+        if counts[composed(name)] > 1 and image.split:
+            name = f"{image.split}/{name}"
+        other = found.setdefault(composed(name), replace(image, name=name))
+        if other.path != image.path or other.boxes != image.boxes:
+            raise invalid_dataset(
+                f"{other.path} and {image.path} would both be called {name!r}.",
+                "Rename one of them in the export, or convert the two parts apart.",
+            )
+    return sorted(found.values(), key=lambda image: image.name)
+
+
+@contextmanager
+def _in_one_step(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that becomes it in the end, or is removed."""
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise invalid_spec(
+            f"There is something in {output} already.", "Name another folder, or remove that one."
+        )
+    aside = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.part")
+    try:
+        with named(output):
+            aside.mkdir(parents=True)
+            yield aside
+            os.replace(aside, output)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _require_room(splits: dict[str, list[LabelledImage]], aside: Path, how: How) -> None:
+    if how.link and not how.archive:
+        return
+    size = sum(image.path.stat().st_size for images in splits.values() for image in images)
+    require_room(size, aside, "The copy of the images")
+
+
+def _put(images: Sequence[LabelledImage], folder: Path, link: bool, step: Step) -> None:
+    folder.mkdir()
+    for image in images:
+        step()
+        target = folder / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not (link and _linked(image.path, target)):
+            shutil.copyfile(image.path, target)
+
+
+def _linked(path: Path, target: Path) -> bool:
+    """Whether a hard link could be made: to the file itself, since archives take no other links."""
+    try:
+        os.link(path.resolve(), target)
+    except OSError:  # another file system, or one that has no links
+        return False
+    return True
+
+
+def _pack(images: Sequence[LabelledImage], path: Path, step: Step) -> None:
+    """The same images make the same bytes: no times, no owners."""
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", 1, file, mtime=0) as packed,
+        tarfile.open(fileobj=cast("IO[bytes]", packed), mode="w") as tar,
+    ):
+        for image in images:
+            step()
+            member = tarfile.TarInfo(f"{IMAGES}/{image.name}")
+            member.size, member.mode = image.path.stat().st_size, 0o644
+            with image.path.open("rb") as content:
+                tar.addfile(member, content)

@@ -1,0 +1,195 @@
+"""FiftyOne's own exports, with boxes in shares of the image: FiftyOneDataset (samples.json), and
+FiftyOneImageDetectionDataset (labels.json). Its exports to COCO need no conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dino_trainer.convert.files import existing, number, numbers, read_json, size
+from dino_trainer.convert.geometry import around
+from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
+from dino_trainer.convert.records import (
+    Box,
+    Export,
+    LabelledImage,
+    Notes,
+    Oddity,
+    Source,
+    sorted_names,
+    split_called,
+)
+from dino_trainer.errors import invalid_dataset
+
+_FORM = "Export it as fo.types.FiftyOneDataset or fo.types.FiftyOneImageDetectionDataset."
+_FIELD = "ground_truth"
+_KINDS = {"Detections": "detections", "Polylines": "polylines"}
+
+
+def read(source: Source) -> Export:
+    """The folder of an export. Splits are the tags train, val and test of samples."""
+    folder = existing(source.path)
+    if (file := folder / "samples.json").is_file():
+        return _Samples(source, file).read()
+    if (file := folder / "labels.json").is_file():
+        return _labels(source, file)
+    raise invalid_dataset(f"{folder} has neither samples.json nor labels.json.", _FORM)
+
+
+def _object(document: Any, key: str, file: Path) -> dict[str, Any]:
+    found = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(found, dict):
+        raise invalid_dataset(f"{file} is not of FiftyOne: {key!r} is no object.", _FORM)
+    return found
+
+
+def _labels(source: Source, file: Path) -> Export:
+    """Of each image its boxes; labels are numbers where the file lists classes."""
+    document = read_json(file)
+    notes, lost, images = Notes(), list[str](), list[LabelledImage]()
+    pictures = Pictures(source.images, file.parent / "data")
+    classes = [str(name) for name in document.get("classes") or ()] if document else []
+    for name, found in _object(document, "labels", file).items():
+        source.step()
+        picture, where = pictures.find(name), f"{file}: {name!r}"
+        if picture is None:
+            lost.append(name)
+            continue
+        boxes = found if isinstance(found, list) else []
+        pixels = measured(picture.path)
+        made = tuple(
+            _detection(one, f"{where}[{at}]", classes, pixels, notes)
+            for at, one in enumerate(boxes)
+        )
+        images.append(LabelledImage(picture.path, picture.name, *pixels, _kept(made)))
+    if lost:
+        raise missing(lost, file)
+    order = tuple(dict.fromkeys((*classes, *sorted_names(images))))
+    return Export(tuple(images), order, warnings=notes.lines())
+
+
+def _kept(boxes: tuple[Box | None, ...]) -> tuple[Box, ...]:
+    return tuple(box for box in boxes if box)
+
+
+def _detection(
+    one: Any, where: str, classes: list[str], pixels: tuple[int, int], notes: Notes
+) -> Box | None:
+    if not isinstance(one, dict):
+        raise invalid_dataset(f"{where} is no object.", _FORM)
+    label = one.get("label")
+    if label is None:
+        notes.add(Oddity.WITHOUT_CLASS)
+        return None
+    if isinstance(label, int):
+        if not 0 <= label < len(classes):
+            raise invalid_dataset(
+                f"{where}: label is {label}, and there are {len(classes)} classes.",
+                "Correct it, or add the class to `classes`.",
+            )
+        label = classes[label]
+    x, y, width, height = numbers(one.get("bounding_box"), 4, where, "bounding_box")
+    return Box(str(label), x * pixels[0], y * pixels[1], width * pixels[0], height * pixels[1])
+
+
+class _Samples:
+    """FiftyOneDataset: metadata.json with the classes, samples.json with all fields."""
+
+    def __init__(self, source: Source, file: Path) -> None:
+        self._source, self._file = source, file
+        self._notes = Notes()
+        self._pictures = Pictures(source.images, file.parent, file.parent / "data")
+        self._samples = self._read()
+        self._field = self._labelled()
+
+    def read(self) -> Export:
+        lost, images = list[str](), list[LabelledImage]()
+        for place, sample in enumerate(self._samples):
+            self._source.step()
+            name = str(sample.get("filepath", ""))
+            picture = self._pictures.find(name)
+            if picture is None:
+                lost.append(name)
+            else:
+                images.append(self._image(sample, picture, f"{self._file}: samples[{place}]"))
+        if lost:
+            raise missing(lost, self._file)
+        order = tuple(dict.fromkeys((*self._classes(), *sorted_names(images))))
+        reading = f"Boxes are those of the field {self._field!r}."
+        return Export(tuple(images), order, reading, self._notes.lines())
+
+    def _read(self) -> list[dict[str, Any]]:
+        document = read_json(self._file)
+        samples = document.get("samples") if isinstance(document, dict) else None
+        if not isinstance(samples, list) or not all(isinstance(one, dict) for one in samples):
+            raise invalid_dataset(f"{self._file} has no list of samples.", _FORM)
+        return samples
+
+    def _labelled(self) -> str:
+        """The field with the boxes: ground_truth, or the only one."""
+        fields = {
+            key
+            for sample in self._samples
+            for key, value in sample.items()
+            if isinstance(value, dict) and value.get("_cls") in _KINDS
+        }
+        if _FIELD in fields or len(fields) == 1:
+            return _FIELD if _FIELD in fields else fields.pop()
+        if not fields:
+            what, remedy = "no field of Detections", "Export a dataset with labels."
+        else:
+            what = f"several fields of boxes ({', '.join(sorted(fields))})"
+            remedy = "Export one of them: dataset.select_fields('NAME').export(…)."
+        raise invalid_dataset(f"{self._file} has {what}.", remedy)
+
+    def _classes(self) -> list[str]:
+        """In the order of the dataset; empty where it has none."""
+        file = self._file.with_name("metadata.json")
+        document = read_json(file) if file.is_file() else {}
+        if not isinstance(document, dict):
+            return []
+        by_field = document.get("classes")
+        own = by_field.get(self._field) if isinstance(by_field, dict) else None
+        return [str(name) for name in own or document.get("default_classes") or ()]
+
+    def _image(self, sample: dict[str, Any], picture: Picture, where: str) -> LabelledImage:
+        metadata = sample.get("metadata")
+        said = metadata if isinstance(metadata, dict) else {}
+        place = f"{where}.metadata"
+        pixels = size(said.get("width"), said.get("height"), place) or measured(picture.path)
+        boxes = _kept(tuple(self._boxes(sample.get(self._field), f"{where}.{self._field}", pixels)))
+        tags = [split_called(str(tag)) for tag in sample.get("tags") or ()]
+        split = next(filter(None, tags), "")
+        name = picture.name.removeprefix("data/")
+        return LabelledImage(picture.path, name, *pixels, boxes, split)
+
+    def _boxes(self, field: Any, where: str, pixels: tuple[int, int]) -> Iterator[Box | None]:
+        if not isinstance(field, dict):
+            return
+        key = _KINDS.get(str(field.get("_cls")), "detections")
+        for place, one in enumerate(field.get(key) or ()):
+            at = f"{where}[{place}]"
+            if key == "polylines":
+                yield self._polyline(one, at, pixels)
+            else:
+                yield _detection(one, at, [], pixels, self._notes)
+
+    def _polyline(self, one: Any, where: str, pixels: tuple[int, int]) -> Box | None:
+        label = one.get("label") if isinstance(one, dict) else None
+        parts = one.get("points") if isinstance(one, dict) else None
+        if label is None:
+            self._notes.add(Oddity.WITHOUT_CLASS)
+            return None
+        if not isinstance(parts, list) or not any(parts):
+            raise invalid_dataset(f"{where}: points is empty.", "Remove that polyline.")
+        self._notes.add(Oddity.OUTLINED)
+        pairs = [pair for part in parts for pair in part]
+        return around(
+            str(label),
+            (
+                (number(x, where, "points") * pixels[0], number(y, where, "points") * pixels[1])
+                for x, y in (numbers(pair, 2, where, "points") for pair in pairs)
+            ),
+        )

@@ -1,0 +1,66 @@
+"""The formats by name, and one record of what `dino convert --help` says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from dino_trainer.convert.records import Export, Source
+from dino_trainer.errors import invalid_dataset
+
+
+class Format(NamedTuple):
+    """module: of this folder. called: by people. source: what is to be named."""
+
+    module: str
+    called: str
+    source: str
+
+
+FORMATS = {
+    "yolo": Format(
+        "yolo", "YOLO (Ultralytics, Roboflow, Darknet)", "the folder with data.yaml, or classes.txt"
+    ),
+    "voc": Format("voc", "Pascal VOC", "the folder with Annotations and JPEGImages"),
+    "kitti": Format("kitti", "KITTI", "the folder with label_2 and image_2, or labels and images"),
+    "label-studio": Format("label_studio", "Label Studio", "the JSON (or JSON-MIN) export"),
+    "cvat": Format("cvat", "CVAT for images 1.1", "the unpacked export, or annotations.xml"),
+    "datumaro": Format("datumaro", "Datumaro", "the folder with annotations and images"),
+    "fiftyone": Format("fiftyone", "FiftyOne", "the folder with samples.json, or labels.json"),
+}
+
+
+def read(format: str, source: Source) -> Export:
+    """What a tool wrote. Raises TrainerError with file, field and remedy."""
+    module = import_module(f"dino_trainer.convert.{FORMATS[format].module}")
+    export: Export = module.read(source)
+    require_own_names(export.names, source.path)
+    return export
+
+
+def listed(export: Export, names: Sequence[str], where: Path) -> Export:
+    """The same with the classes in the order of `names`; further ones follow, and are told.
+
+    where: what messages call the list.
+    """
+    require_own_names(names, where)
+    more = [name for name in export.names if name not in names]
+    told = f"Classes that --classes does not list follow after it: {', '.join(more)}."
+    warnings = (*export.warnings, *([told] if more else []))
+    return replace(export, names=(*names, *more), warnings=warnings)
+
+
+def require_own_names(names: Sequence[str], where: Path) -> None:
+    """Raises InvalidDataset where a class has no name, or that of another one."""
+    for place, name in enumerate(names, start=1):
+        if len(name.strip().splitlines()) != 1:
+            raise invalid_dataset(
+                f"{where}: class {place} is called {name!r}.", "Give it a name of one line."
+            )
+        if name in names[: place - 1]:
+            raise invalid_dataset(
+                f"{where}: two classes are called {name!r}.", "Rename or merge them there."
+            )

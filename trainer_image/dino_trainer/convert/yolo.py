@@ -1,0 +1,305 @@
+"""YOLO: one text file for each image, with shares of its size; class numbers count from 0.
+
+Read are data.yaml (Ultralytics, Roboflow), obj.data (Darknet, CVAT), and classes.txt or obj.names
+beside labels (Label Studio, LabelImg). A line is `class x y width height` with the box's centre, or
+`class x1 y1 x2 y2 x3 y3 …` for a polygon or the four corners of a turned box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dino_api.names import FailureReason
+from dino_trainer.convert.files import existing, number, read_lines, read_text
+from dino_trainer.convert.geometry import around
+from dino_trainer.convert.pictures import Picture, below, measured, missing
+from dino_trainer.convert.records import (
+    Box,
+    Export,
+    LabelledImage,
+    Notes,
+    Oddity,
+    Source,
+    split_called,
+)
+from dino_trainer.data.name_forms import composed
+from dino_trainer.errors import TrainerError, invalid_dataset
+
+_NAMES_ALONE = ("classes.txt", "obj.names", "labels.txt", "data/obj.names")
+_NO_LABELS = ("classes.txt", "labels.txt", "notes.txt", "train.txt", "val.txt", "valid.txt",
+              "test.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt")  # fmt: skip
+_SPLITS = ("train", "val", "valid", "test")
+# Tools round shares to six digits or fewer, and boxes at the edge end a little beyond it.
+_SLACK = 0.01
+_FORM = "A line is: class x_centre y_centre width height, as shares of the image from 0 to 1."
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where things are.
+
+    pictures: with their splits. folder: what labels are looked for below, besides beside images.
+    points: fields after the box that are key points.
+    """
+
+    names: tuple[str, ...]
+    pictures: tuple[tuple[Picture, str], ...]
+    folder: Path
+    points: int = 0
+
+
+def read(source: Source) -> Export:
+    """The folder of an export, or its data.yaml or obj.data. Splits are those that it lists."""
+    layout = _layout(source)
+    notes, labels, images = Notes(), set[Path](), []
+    for picture, split in layout.pictures:
+        source.step()
+        file = _label_file(picture, layout.folder)
+        size = measured(picture.path)
+        boxes: tuple[Box, ...] = ()
+        if file is None:
+            notes.add(Oddity.WITHOUT_LABELS)
+        else:
+            labels.add(file)
+            boxes = tuple(_boxes(file, layout, size, notes))
+        images.append(LabelledImage(picture.path, picture.name, *size, boxes, split))
+    if not labels:
+        raise invalid_dataset(
+            f"{source.path} has {len(images)} images, and no label file for one of them.",
+            "Labels lie in a folder labels beside images, or beside each image, as NAME.txt.",
+        )
+    notes.add(Oddity.WITHOUT_IMAGE, _unused(labels))
+    reading = "Classes are numbered from 1 in the order of the export, which counts from 0."
+    return Export(tuple(images), layout.names, reading, notes.lines())
+
+
+def _layout(source: Source) -> _Layout:
+    path = existing(source.path)
+    if path.is_file():
+        return _by_yaml(path, source) if path.suffix in (".yaml", ".yml") else _by_data(path)
+    found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    for file in (path / "data.yaml", *(found if len(found) == 1 else ())):
+        if file.is_file():
+            return _by_yaml(file, source)
+    if (file := path / "obj.data").is_file():
+        return _by_data(file)
+    for name in _NAMES_ALONE:
+        if (file := path / name).is_file():
+            return _Layout(_lines(file), _all(path, source), path)
+    raise invalid_dataset(
+        f"{path} has no data.yaml, obj.data or classes.txt, so that classes have no names.",
+        "Write the names into classes.txt there, one a line, in the order of their numbers.",
+    )
+
+
+def _all(folder: Path, source: Source) -> tuple[tuple[Picture, str], ...]:
+    """Every image of an export that lists no splits."""
+    images = folder / "images"
+    root = source.images or (images if images.is_dir() else folder)
+    found = below(root)
+    if not found:
+        raise missing([f"{root}/*"], folder)
+    return tuple((picture, "") for picture in found)
+
+
+def _by_yaml(file: Path, source: Source) -> _Layout:
+    """As Ultralytics reads it: folders, lists of images, or several of them for each split."""
+    document = _document(file)
+    names, folder = _yaml_names(document, file), file.parent
+    said = document.get("path")
+    base = folder / said if isinstance(said, str) and (folder / said).is_dir() else folder
+    found: list[tuple[Picture, str]] = []
+    for key in _SPLITS:
+        entries = document.get(key)
+        for entry in entries if isinstance(entries, list) else [entries] if entries else []:
+            split = split_called(key)
+            found += [(picture, split) for picture in _entry(str(entry), base, file, key)]
+    pictures = tuple(found) or _all(folder, source)
+    return _Layout(names, pictures, folder, _key_points(document))
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        # Scalars stay the texts that they are: a class may be called no, or 7.
+        document = yaml.load(read_text(file), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise invalid_dataset(f"{file} is not YAML: {said}.", "Correct that line.") from error
+    if not isinstance(document, dict):
+        raise invalid_dataset(f"{file} holds no keys.", "It has `names`, `train` and `val`.")
+    return document
+
+
+def _yaml_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
+    names = document.get("names")
+    if isinstance(names, dict):
+        order = {str(key): str(name) for key, name in names.items()}
+        if set(order) == {str(at) for at in range(len(order))}:
+            return tuple(order[str(at)] for at in range(len(order)))
+        raise invalid_dataset(
+            f"{file}: the keys of names are not 0, 1, 2 and so on.", "Number them without gaps."
+        )
+    if not isinstance(names, list) or not names:
+        raise invalid_dataset(
+            f"{file} has no names.", "List the classes: names: [cat, dog], in their order."
+        )
+    return tuple(map(str, names))
+
+
+def _key_points(document: dict[str, Any]) -> int:
+    """Numbers of key points that follow the box in each line (kpt_shape: [17, 3])."""
+    shape = document.get("kpt_shape")
+    if not isinstance(shape, list) or len(shape) != 2 or not all(str(n).isdigit() for n in shape):
+        return 0
+    return int(shape[0]) * int(shape[1])
+
+
+def _entry(entry: str, base: Path, file: Path, key: str) -> list[Picture]:
+    """The images of one folder, or of one list of images."""
+    path = _resolved(entry, base)
+    if path is None:
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"{file}: {key} is {entry!r}, and neither that nor the end of it is below {base}.",
+            "Put the folder there, or correct the key.",
+        )
+    if path.is_dir():
+        return below(path)
+    return _listed(path, base)
+
+
+def _listed(file: Path, base: Path) -> list[Picture]:
+    """The images of a list such as train.txt; their names begin after a folder `images`."""
+    found, lost = [], []
+    for line in filter(None, map(str.strip, read_text(file).splitlines())):
+        path = _resolved(line, base)
+        if path is None or not path.is_file():
+            lost.append(line)
+        else:
+            found.append(Picture(path, _name_of(path, base)))
+    if lost:
+        raise missing(lost, file)
+    return found
+
+
+def _name_of(path: Path, base: Path) -> str:
+    parts = path.relative_to(base).parts if path.is_relative_to(base) else (path.name,)
+    for root in ("images", "obj_train_data", "obj_val_data", "obj_test_data"):
+        if root in parts[:-1]:
+            parts = parts[parts.index(root) + 1 :]
+    return "/".join(parts[1:] if len(parts) > 1 and split_called(parts[0]) else parts)
+
+
+def _resolved(text: str, base: Path) -> Path | None:
+    """A path as tools write it: of another machine, with a prefix that the archive has not."""
+    whole = Path(text)
+    if whole.is_absolute() and whole.exists():
+        return whole
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    for start in range(len(parts)):
+        path = base.joinpath(*parts[start:])
+        if path.exists():
+            return path
+    return base if not parts and base.is_dir() else None
+
+
+def _by_data(file: Path) -> _Layout:
+    """Darknet's obj.data: `names = …`, `train = …`, `valid = …`."""
+    base = file.parent
+    pairs = [line.partition("=") for line in read_text(file).splitlines() if "=" in line]
+    keys = {key.strip(): value.strip() for key, _, value in pairs}
+    listed = _resolved(keys.get("names", "obj.names"), base)
+    if listed is None or not listed.is_file():
+        raise invalid_dataset(f"{file}: names leads to no file.", "Put obj.names beside it.")
+    found: list[tuple[Picture, str]] = []
+    for key in _SPLITS:
+        if key in keys:
+            found += [
+                (picture, split_called(key)) for picture in _entry(keys[key], base, file, key)
+            ]
+    if {split for _, split in found} == {"train"}:  # CVAT's name for a task without subsets
+        found = [(picture, "") for picture, _ in found]
+    return _Layout(_lines(listed), tuple(found), base)
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    names = read_lines(file)
+    if not names:
+        raise invalid_dataset(
+            f"{file} holds no names.", "Write the name of one class in each line."
+        )
+    return names
+
+
+def _label_file(picture: Picture, folder: Path) -> Path | None:
+    """Where images has become labels in its path, beside it, or below the export's folder."""
+    stem, parts = picture.path.with_suffix(".txt"), list(picture.path.parts)
+    places = [stem]
+    if "images" in parts[:-1]:
+        at = len(parts) - 2 - parts[-2::-1].index("images")
+        places.insert(0, Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt"))
+    name = Path(picture.name).with_suffix(".txt")
+    places += [folder / "labels" / name, folder / name, folder / name.name]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _unused(labels: set[Path]) -> int:
+    """Label files in the folders that labels were found in which belong to no image."""
+    known = {composed(str(path)) for path in labels}
+    return sum(
+        1
+        for folder in {path.parent for path in labels}
+        for path in folder.glob("*.txt")
+        if composed(str(path)) not in known and path.name not in _NO_LABELS
+    )
+
+
+def _boxes(file: Path, layout: _Layout, size: tuple[int, int], notes: Notes) -> Iterator[Box]:
+    for place, line in enumerate(read_text(file).splitlines(), start=1):
+        fields = line.split()
+        if fields:
+            yield _box(fields, f"{file} line {place}", layout, size, notes)
+
+
+def _box(
+    fields: Sequence[str], where: str, layout: _Layout, size: tuple[int, int], notes: Notes
+) -> Box:
+    name = _class(fields[0], where, layout.names)
+    values = [number(text, where, "a coordinate") for text in fields[1:]]
+    if layout.points and len(values) == 4 + layout.points:
+        values = values[:4]
+    is_outline = len(values) >= 6 and len(values) % 2 == 0
+    if len(values) != 4 and not is_outline:
+        raise invalid_dataset(
+            f"{where} has {len(fields)} fields, which is neither a box (5) nor a polygon.", _FORM
+        )
+    beyond = [value for value in values if not -_SLACK <= value <= 1 + _SLACK]
+    if beyond:
+        raise invalid_dataset(
+            f"{where} has {beyond[0]:g}, which is no share of an image from 0 to 1.",
+            f"{_FORM} Divide pixels by the size of the image.",
+        )
+    if is_outline:
+        notes.add(Oddity.OUTLINED)
+        points = zip(values[::2], values[1::2], strict=True)
+        return around(name, ((x * size[0], y * size[1]) for x, y in points))
+    x, y, width, height = values
+    return Box(
+        name, (x - width / 2) * size[0], (y - height / 2) * size[1], width * size[0],
+        height * size[1],
+    )  # fmt: skip
+
+
+def _class(text: str, where: str, names: Sequence[str]) -> str:
+    value = number(text, where, "the class")
+    if value != int(value) or not 0 <= value < len(names):
+        raise invalid_dataset(
+            f"{where}: the class is {text}, and names has the numbers 0 to {len(names) - 1}.",
+            "Add the class to names, or correct the number.",
+        )
+    return names[int(value)]
