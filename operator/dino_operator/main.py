@@ -7,14 +7,19 @@ import asyncio
 import json
 import logging
 import os
+import signal
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import kopf
 from kubernetes.aio.config import ConfigException
 
 from dino_operator import handlers, options
 from dino_operator.runtime.client import ApiError, Client, configuration
+from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.server import Server
@@ -66,6 +71,21 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "port of /metrics, /healthz and /readyz; 0 takes any",
         type=_port,
     )
+    option(
+        "--lease",
+        "DINO_LEASE",
+        "",
+        "NAMESPACE/NAME of a Lease: of several operators that know it one works, the others stand"
+        " by; none means that there is no other",
+        type=options.lease,
+    )
+    option(
+        "--lease-seconds",
+        "DINO_LEASE_SECONDS",
+        "10",
+        "for how long the others wait for one that is silent",
+        type=options.lease_seconds,
+    )
     formats = options.OneOf(("text", "json"))
     option("--log-format", "DINO_LOG_FORMAT", "text", "how logs look", type=formats)
     option(
@@ -115,16 +135,56 @@ async def run(chosen: argparse.Namespace) -> None:
     """Runs until it is told to stop. Raises ConfigException, ApiError, OSError."""
     metrics = Metrics()
     how = Options(chosen.watch_namespaces, chosen.workers, chosen.resync_seconds)
-    client = Client(await configuration(), metrics)
-    operator = Operator(client, options.settings(chosen), how, metrics)
-    server = Server(operator, chosen.metrics_port)
-    await server.start()
-    logging.getLogger(__name__).info("listening on port %d", server.port)
+    async with candidate(chosen) as lease:
+        before_write = None if lease is None else lease.check
+        client = Client(await configuration(), metrics, before_write=before_write)
+        operator = Operator(client, options.settings(chosen), how, metrics)
+        server = Server(operator, chosen.metrics_port, lease=lease)
+        await server.start()
+        logging.getLogger(__name__).info("listening on port %d", server.port)
+        try:
+            if lease is None:
+                await watch(operator, chosen.watch_namespaces)
+            else:
+                metrics.leader.set_function(lambda: lease.leads)
+                await lead(lease, client, operator, chosen.watch_namespaces)
+        finally:
+            await server.stop()
+            await client.close()
+
+
+@asynccontextmanager
+async def candidate(chosen: argparse.Namespace) -> AsyncIterator[Lease | None]:
+    """The Lease that stands between several operators, with connections of its own; or None."""
+    if chosen.lease is None:
+        yield None
+        return
+    # Random: a container that is started again is another one, and where two hosts have one name.
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    namespace, name = chosen.lease
+    terms = Terms(namespace, name, identity, chosen.lease_seconds)
+    client = Client(await configuration(), Metrics(), timeout=terms.patience)
     try:
-        await watch(operator, chosen.watch_namespaces)
+        yield Lease(client, terms)
     finally:
-        await server.stop()
         await client.close()
+
+
+async def lead(lease: Lease, client: Client, operator: Operator, namespaces: Sequence[str]) -> None:
+    """Stands by until the Lease is free, then works, and gives it back once nothing is in hand."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # then kopf's
+    await lease.acquire()
+    keeping = asyncio.create_task(lease.keep())
+    try:
+        await watch(operator, namespaces)
+    finally:
+        await operator.stop()
+        await client.finish_writes()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await lease.release()
 
 
 async def watch(operator: Operator, namespaces: Sequence[str]) -> None:

@@ -73,6 +73,28 @@ def seconds(text: str) -> float:
     return value
 
 
+def lease(text: str) -> tuple[str, str] | None:
+    """Namespace and name; None for no Lease. Raises ArgumentTypeError."""
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAMESPACE/NAME of a Lease")
+    return namespace, name
+
+
+def lease_seconds(text: str) -> int:
+    """Raises ArgumentTypeError."""
+    if count(text) < SHORTEST_LEASE:
+        raise argparse.ArgumentTypeError(
+            f"{text} is too short: renewals may take a second, so give {SHORTEST_LEASE} or more"
+        )
+    return count(text)
+
+
+SHORTEST_LEASE = 5
+
+
 def cpus(text: str) -> str:
     """Raises ArgumentTypeError for what is no number of CPUs."""
     if text and not re.fullmatch(r"\d+m?|\d*\.\d+", text):

@@ -21,6 +21,7 @@ from dino_operator.plan.rendered import names, spec_file
 from dino_operator.plan.rendered.spec_file import to_yaml
 from dino_operator.runtime.client import ApiError, Client, configuration, path
 from dino_operator.runtime.keys import Kind
+from dino_operator.runtime.lease import Lease, Terms
 from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 from dino_operator.runtime.server import Server
@@ -176,6 +177,7 @@ async def test_pages() -> None:
     for name in (
         "dino_operator_reconcile_total",
         "dino_operator_reconcile_duration_seconds",
+        "dino_operator_leader",
         "dino_operator_queue_depth",
         "dino_operator_queue_working",
         "dino_operator_queue_oldest_seconds",
@@ -187,6 +189,25 @@ async def test_pages() -> None:
         "dino_watch_last_event_timestamp_seconds",
     ):
         assert name in text
+
+
+async def test_one_that_stands_by_is_alive_and_ready() -> None:
+    """An upgrade waits for pods to be ready, and a pod that waits for a Lease is as it should be."""
+    operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
+    lease = Lease(NoApi(), Terms("dino-system", "dino-operator", "one"))  # type: ignore[arg-type]
+    server = Server(operator, 0, "127.0.0.1", lease)
+    await server.start()
+    try:
+        async with ClientSession(f"http://127.0.0.1:{server.port}") as session:
+            async with session.get("/readyz") as answer:
+                assert answer.status == 503, "the API server has not answered so far"
+            lease.holder = "two"
+            async with session.get("/readyz") as answer:
+                assert (answer.status, await answer.text()) == (200, "standing by: two leads")
+            async with session.get("/healthz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok")
+    finally:
+        await server.stop()
 
 
 async def test_a_stuck_key_is_trouble() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -52,6 +54,7 @@ _BASES = {
     "events": "/api/v1",
     "limitranges": "/api/v1",
     "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
 }
 _SELECTORS: dict[str, str] = {
     Kind.JOBS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
@@ -103,16 +106,31 @@ async def configuration() -> kube.Configuration:
 
 
 class Client:
-    """Few verbs, counted, and never more than `concurrency` requests at once."""
+    """Few verbs, counted, and never more than `concurrency` requests at once.
+
+    before_write: called for each request other than a GET once it has a connection, before its
+    first byte; also for one that is sent again as its connection was closed.
+    """
 
     def __init__(
-        self, settings: kube.Configuration, metrics: Metrics, concurrency: int = 32
+        self,
+        settings: kube.Configuration,
+        metrics: Metrics,
+        concurrency: int = 32,
+        timeout: float = TIMEOUT,
+        before_write: Callable[[], None] | None = None,
     ) -> None:
+        settings.trace_configs = [_asking(before_write)] if before_write else None
         self._api = kube.ApiClient(settings)
         self._api.user_agent = "dino-operator"
         self._metrics = metrics
         self._slots = asyncio.Semaphore(concurrency)
-        self._timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._writes: set[asyncio.Task[Object]] = set()
+
+    async def finish_writes(self) -> None:
+        """Waits for the answers to all writes: whoever asked for them may be gone."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -127,7 +145,18 @@ class Client:
         body: Any = None,
         content: str = "application/json",
     ) -> Object:
-        """One request. Raises ApiError."""
+        """One request. Raises ApiError. A write goes on where its caller is cancelled."""
+        sent = self._send(verb, where, query, body, content)
+        if verb == "GET":
+            return await sent
+        writing = asyncio.create_task(sent)
+        self._writes.add(writing)
+        writing.add_done_callback(self._writes.discard)
+        return await asyncio.shield(writing)
+
+    async def _send(
+        self, verb: str, where: str, query: dict[str, str] | None, body: Any, content: str
+    ) -> Object:
         headers = {"Accept": "application/json", "Content-Type": content}
         async with self._slots:
             try:
@@ -237,6 +266,26 @@ class Client:
 
 
 _MANAGER = {"fieldManager": FIELD_MANAGER}
+
+
+def _asking(before_write: Callable[[], None]) -> aiohttp.TraceConfig:
+    """Between the check and the first byte nothing may be waited for: a connection may take long,
+    and a process that was stopped meanwhile must not send what was right before."""
+
+    async def begins(
+        _: object, about: SimpleNamespace, of: aiohttp.TraceRequestStartParams
+    ) -> None:
+        about.writes = of.method != "GET"
+
+    async def has_connection(_: object, about: SimpleNamespace, __: object) -> None:
+        if about.writes:
+            before_write()
+
+    made = aiohttp.TraceConfig()
+    made.on_request_start.append(begins)
+    made.on_connection_create_end.append(has_connection)
+    made.on_connection_reuseconn.append(has_connection)
+    return made
 
 
 def _decode(status: int, raw: bytes) -> Object:

@@ -52,6 +52,12 @@ class Metrics:
             "How long the oldest of them has waited",
             registry=registry,
         )
+        self.leader = Gauge(
+            "dino_operator_leader",
+            "1 where this operator works, 0 where it stands by",
+            registry=registry,
+        )
+        self.leader.set(1)
         self.failures = {kind: self._failures(kind) for kind in NAMES}
         self.durations = {kind: self._durations(kind) for kind in NAMES}
         self.last_event = Gauge(

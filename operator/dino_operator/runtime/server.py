@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from dino_operator.runtime.lease import Lease
 from dino_operator.runtime.loop import Operator
 
 
 class Server:
-    """Serves /healthz, /readyz and /metrics on one port. Port 0 takes any free one."""
+    """Serves /healthz, /readyz and /metrics on one port. Port 0 takes any free one.
 
-    def __init__(self, operator: Operator, port: int, host: str = "0.0.0.0") -> None:
-        self._operator, self._host, self.port = operator, host, port
+    An operator that stands by is ready once it has read the Lease: it does what it is there for.
+    """
+
+    def __init__(
+        self, operator: Operator, port: int, host: str = "0.0.0.0", lease: Lease | None = None
+    ) -> None:
+        self._operator, self._host, self.port, self._lease = operator, host, port, lease
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -36,6 +42,8 @@ class Server:
         return web.Response(text=trouble or "ok", status=500 if trouble else 200)
 
     async def _ready(self, _: web.Request) -> web.Response:
+        if self._lease is not None and not self._lease.leads and self._lease.holder is not None:
+            return web.Response(text=f"standing by: {self._lease.holder or 'nobody'} leads")
         ready = self._operator.ready
         message = "ok" if ready else "waiting for the API server, the CRD and the first list"
         return web.Response(text=message, status=200 if ready else 503)
