@@ -147,7 +147,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 await watch(operator, chosen.watch_namespaces)
             else:
                 metrics.leader.set_function(lambda: lease.leads)
-                await lead(lease, client, operator, chosen.watch_namespaces)
+                await lead(lease, operator, chosen.watch_namespaces)
         finally:
             await server.stop()
             await client.close()
@@ -170,7 +170,7 @@ async def candidate(chosen: argparse.Namespace) -> AsyncIterator[Lease | None]:
         await client.close()
 
 
-async def lead(lease: Lease, client: Client, operator: Operator, namespaces: Sequence[str]) -> None:
+async def lead(lease: Lease, operator: Operator, namespaces: Sequence[str]) -> None:
     """Stands by until the Lease is free, then works, and gives it back once nothing is in hand."""
     task = asyncio.current_task()
     assert task is not None
@@ -181,7 +181,6 @@ async def lead(lease: Lease, client: Client, operator: Operator, namespaces: Seq
         await watch(operator, namespaces)
     finally:
         await operator.stop()
-        await client.finish_writes()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await lease.release()

@@ -78,7 +78,14 @@ class Process:
         return self.port
 
     def _is_ready(self) -> bool:
-        return self.read("readyz") == "ok"
+        """Whether it has read everything, or stands by."""
+        said = self.read("readyz")
+        return said == "ok" or said.startswith("standing by")
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that works."""
+        return "\ndino_operator_leader 1.0\n" in self.read("metrics")
 
     def read(self, page: str) -> str:
         """A page of its HTTP server."""
@@ -122,8 +129,17 @@ class Process:
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.ended()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        """Its exit status, once it has ended."""
+        assert self.process is not None
         status = self.process.wait(timeout=LONG)
         self.process = None
         return status

@@ -83,7 +83,7 @@ def slowed(kubeconfig: Path) -> Iterator[Path]:
         return
     known = yaml.safe_load(kubeconfig.read_text())
     (cluster,) = (each["cluster"] for each in known["clusters"])
-    proxy = _Proxy(cluster, delays)
+    proxy = Proxy(cluster, delays)
     try:
         cluster["server"] = proxy.start()
         slow = kubeconfig.with_name("kubeconfig-slow")
@@ -93,7 +93,7 @@ def slowed(kubeconfig: Path) -> Iterator[Path]:
         proxy.stop()
 
 
-class _Proxy:
+class Proxy:
     """Plain HTTP on a port of this machine; the API server is spoken to as the kubeconfig says."""
 
     def __init__(self, cluster: dict[str, Any], delays: Delays) -> None:

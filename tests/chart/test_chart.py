@@ -88,11 +88,9 @@ def test_what_is_not_watched_may_only_be_listed(render: Render) -> None:
 
 def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None:
     objects = render("watchNamespaces={red,blue}")
-    assert [one["metadata"]["namespace"] for one in of_kind(objects, "Role")] == ["red", "blue"]
-    assert [one["metadata"]["namespace"] for one in of_kind(objects, "RoleBinding")] == [
-        "red",
-        "blue",
-    ]
+    for kind in ("Role", "RoleBinding"):
+        named_so = named(of_kind(objects, kind), "dino-operator")
+        assert [one["metadata"]["namespace"] for one in named_so] == ["red", "blue"]
     assert not of_kind(objects, "ClusterRoleBinding"), "none of the others is the operator's"
     assert {one["metadata"]["name"] for one in of_kind(objects, "ClusterRole")} == {
         names.PROGRESS_CLUSTER_ROLE,
@@ -102,6 +100,46 @@ def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None
     assert environment(objects)["DINO_WATCH_NAMESPACES"] == "red,blue"
     (whole,) = named(of_kind(render(), "ClusterRole"), "dino-operator")
     assert of_kind(objects, "Role")[0]["rules"] == whole["rules"]
+
+
+@pytest.mark.parametrize("values", [(), ("watchNamespaces={red}",)])
+def test_of_leases_it_may_change_its_own_alone(render: Render, values: tuple[str, ...]) -> None:
+    """In the release's namespace; and make any there, as Kubernetes cannot limit that to a name."""
+    objects = render(*values)
+    (role,) = named(of_kind(objects, "Role"), "dino-operator-lease")
+    assert role["metadata"]["namespace"] == "dino-system"
+    about = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    assert role["rules"] == [
+        {**about, "resourceNames": ["dino-operator"], "verbs": ["get", "update"]},
+        {**about, "verbs": ["create"]},
+    ]
+    others = [rule for rule in rules(objects) if rule not in role["rules"]]
+    assert not any("leases" in rule["resources"] for rule in others)
+    assert environment(objects)["DINO_LEASE"] == "dino-system/dino-operator"
+
+
+def test_one_pod_is_replaced_and_of_two_one_stays(render: Render) -> None:
+    """Without a strategy's defaults: the API server refuses what an upgrade leaves of the other."""
+    one, two = (deployment(render(*values))["spec"] for values in ((), ("replicas=2",)))
+    assert (one["replicas"], one["strategy"]) == (1, {"type": "Recreate"})
+    assert two["replicas"] == 2
+    assert two["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+
+
+def test_two_pods_would_rather_be_on_two_nodes_unless_told_otherwise(render: Render) -> None:
+    pods = [
+        deployment(render(*values))["spec"]["template"]
+        for values in ((), ("replicas=2",), ("replicas=2", "affinity.nodeAffinity.x=y"))
+    ]
+    alone, two, told = (pod["spec"].get("affinity") for pod in pods)
+    assert alone is None
+    (apart,) = two["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    selected = apart["podAffinityTerm"]["labelSelector"]["matchLabels"]
+    assert selected.items() <= pods[1]["metadata"]["labels"].items()
+    assert told == {"nodeAffinity": {"x": "y"}}
 
 
 AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"

@@ -17,7 +17,7 @@ from .conftest import EVERYTHING, Objects
 FOLDER = Path(__file__).parent / "golden"
 SETS: dict[str, tuple[str, ...]] = {
     "default": (),
-    "everything": EVERYTHING,
+    "everything": (*EVERYTHING, "replicas=2"),
     "one-team": (
         "watchNamespaces={vision}",
         "rbac.aggregateClusterRoles=false",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from kubernetes.aio import client as kube
 
 from dino_operator import main
-from dino_operator.plan.model import Object
+from dino_operator.plan.model import Object, Settings
 from dino_operator.runtime import lease as leases
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.lease import Lease, Terms
+from dino_operator.runtime.loop import Operator, Options
 from dino_operator.runtime.metrics import Metrics
 
 SECONDS = 10
@@ -352,31 +354,40 @@ async def test_a_write_after_the_hold_is_never_sent(verb: str) -> None:
     assert done == ["GET", "GET"]
 
 
-async def test_it_is_asked_once_the_connection_is_there() -> None:
-    """A connection may take as long as it likes: what was right before is asked again after."""
-    asked: list[bool] = []
+async def test_it_is_asked_right_before_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ran out while the connection was made, or while others had the event loop, counts."""
+    over: list[bool] = []
+
+    def check() -> None:
+        if over:
+            raise RuntimeError("over")
+
+    connect = aiohttp.TCPConnector.connect
+
+    async def slow(*given: Any, **named: Any) -> Any:
+        connection = await connect(*given, **named)
+        asyncio.get_running_loop().call_soon(over.append, True)
+        return connection
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", slow)
     async with listening() as (server, done):
-        client = Client(kube.Configuration(host=server), Metrics())
-        settings = kube.Configuration(host=server)
-        guarded = Client(settings, Metrics(), before_write=lambda: asked.append(bool(done)))
-        await client.request("POST", "/x", body={})
-        await guarded.request("POST", "/x", body={})
-        await guarded.request("POST", "/x", body={})
+        client = Client(kube.Configuration(host=server), Metrics(), before_write=check)
+        with pytest.raises(ApiError):
+            await client.request("POST", "/x", body={})
         await client.close()
-        await guarded.close()
-    assert (asked, done) == ([True, True], ["POST"] * 3)
+    assert (over, done) == ([True], [])
 
 
-async def test_a_write_is_finished_though_its_plan_was_cut() -> None:
+async def test_an_operator_that_is_stopped_waits_for_its_writes() -> None:
+    """Their plans are cut; whoever works next must not meet what is still under way."""
     async with listening(slow=0.2) as (server, done):
         client = Client(kube.Configuration(host=server), Metrics())
+        operator = Operator(client, Settings("t"), Options(), Metrics())
         plan = asyncio.create_task(client.request("POST", "/x", body={}))
+        operator._tasks.append(plan)  # type: ignore[arg-type]
         await asyncio.sleep(0.1)
-        plan.cancel()
-        with suppress(asyncio.CancelledError):
-            await plan
-        assert done == []
-        await client.finish_writes()
+        await operator.stop()
+        assert plan.cancelled()
         assert done == ["POST"]
         await client.close()
 

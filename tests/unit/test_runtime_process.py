@@ -151,6 +151,9 @@ class NoApi:
     async def served(self) -> bool:
         raise ApiError(0, "Unreachable", "nobody")
 
+    async def finish_writes(self) -> None:
+        """Nothing was written."""
+
     async def close(self) -> None:
         """Nothing to close."""
 
@@ -192,7 +195,7 @@ async def test_pages() -> None:
 
 
 async def test_one_that_stands_by_is_alive_and_ready() -> None:
-    """An upgrade waits for pods to be ready, and a pod that waits for a Lease is as it should be."""
+    """An upgrade waits for pods to be ready, and one that waits for a Lease is as it should be."""
     operator = Operator(NoApi(), Settings("t"), Options(), Metrics())  # type: ignore[arg-type]
     lease = Lease(NoApi(), Terms("dino-system", "dino-operator", "one"))  # type: ignore[arg-type]
     server = Server(operator, 0, "127.0.0.1", lease)

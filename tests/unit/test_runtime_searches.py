@@ -197,6 +197,9 @@ class OldApi:
         self.listed.append(kind)
         return self.things.get(kind, []), 100
 
+    async def finish_writes(self) -> None:
+        """Nothing was written."""
+
 
 def an_operator(api: OldApi) -> Operator:
     return Operator(api, Settings("t"), Options(workers=0), Metrics())  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -108,8 +107,8 @@ async def configuration() -> kube.Configuration:
 class Client:
     """Few verbs, counted, and never more than `concurrency` requests at once.
 
-    before_write: called for each request other than a GET once it has a connection, before its
-    first byte; also for one that is sent again as its connection was closed.
+    before_write: called for each request other than a GET right before its first byte is sent; also
+    for one that is sent again as its connection was closed.
     """
 
     def __init__(
@@ -265,26 +264,24 @@ class Client:
         return await self.request("PATCH", where, query=query, body=body, content=APPLY)
 
 
+_Sent = aiohttp.TraceRequestHeadersSentParams | aiohttp.TraceRequestChunkSentParams
 _MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
 def _asking(before_write: Callable[[], None]) -> aiohttp.TraceConfig:
-    """Between the check and the first byte nothing may be waited for: a connection may take long,
-    and a process that was stopped meanwhile must not send what was right before."""
+    """Between the check and the first byte nothing may be waited for, not even the event loop: a
+    process that was stopped meanwhile would send what was right before.
 
-    async def begins(
-        _: object, about: SimpleNamespace, of: aiohttp.TraceRequestStartParams
-    ) -> None:
-        about.writes = of.method != "GET"
+    aiohttp says so before it hands over headers, and what follows them; both leave together.
+    """
 
-    async def has_connection(_: object, about: SimpleNamespace, __: object) -> None:
-        if about.writes:
+    async def ask(_: object, __: object, about: _Sent) -> None:
+        if about.method != "GET":
             before_write()
 
     made = aiohttp.TraceConfig()
-    made.on_request_start.append(begins)
-    made.on_connection_create_end.append(has_connection)
-    made.on_connection_reuseconn.append(has_connection)
+    made.on_request_headers_sent.append(ask)
+    made.on_request_chunk_sent.append(ask)
     return made
 
 

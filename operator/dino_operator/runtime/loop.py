@@ -79,10 +79,14 @@ class Operator:
             self._tasks.append(asyncio.create_task(self._await_crd()))
 
     async def stop(self) -> None:
-        """Ends workers in mid-plan if need be: a plan may be cut anywhere."""
+        """Ends workers in mid-plan if need be: a plan may be cut anywhere.
+
+        What they have sent is answered first: whoever comes next must not meet it.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.finish_writes()
         self._tasks.clear()
         self._synced_at = None
         self.queue.close()
