@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lib.health import answers
-from lib.paths import POD_CIDR, SERVICE_CIDR, Instance, program
+from lib.paths import MANIFESTS, POD_CIDR, SERVICE_CIDR, Instance, program
 from lib.processes import Service
 
 
@@ -76,6 +76,12 @@ def apiserver(instance: Instance) -> Service:
     if not instance.has_node:
         # Nothing could reach a loopback address by the `kubernetes` Service.
         flags["endpoint-reconciler-type"] = "none"
+        flags |= {
+            "audit-policy-file": MANIFESTS / "audit-policy.yaml",
+            "audit-log-path": instance.logs / "audit.log",
+            "audit-log-maxsize": 500,  # MB
+            "audit-log-maxbackup": 1,
+        }
     return Service(
         "kube-apiserver", command("kube-apiserver", flags), answers(f"{instance.server}/readyz")
     )

@@ -18,10 +18,22 @@ import kubernetes
 import pytest
 import yaml
 
+from . import audit
 from .clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
 from .older_crds import install
 from .operator_cluster import Cluster, Operating, operated
 from .operator_process import MODULE, Process
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What judges all the others comes after them."""
+    items.sort(key=lambda item: item.path.name == "test_permissions.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audited_since() -> int:
+    """Where the audit log of this session begins."""
+    return audit.size()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from charts import generate
 from dino_api import names
 from dino_operator import main, options
 from dino_operator.plan.model import Settings
@@ -100,6 +101,30 @@ def test_named_namespaces_get_roles_and_the_cluster_none(render: Render) -> None
     assert environment(objects)["DINO_WATCH_NAMESPACES"] == "red,blue"
     (whole,) = named(of_kind(render(), "ClusterRole"), "dino-operator")
     assert of_kind(objects, "Role")[0]["rules"] == whole["rules"]
+
+
+def test_every_verb_stands_in_the_table_with_its_reason(render: Render) -> None:
+    """docs/permissions.md is read from the template's text, and lacks nothing that Helm renders."""
+    objects = render()
+    ours = [*named(of_kind(objects, "ClusterRole"), "dino-operator"), *of_kind(objects, "Role")]
+    rendered = {
+        (group, resource, *sorted(rule.get("resourceNames", ())), verb)
+        for role in ours
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    told = {
+        (group, resource, *sorted(each.names), each.verb)
+        for each in generate.rights()
+        for group in each.groups
+        for resource in each.resources
+    }
+    assert told == rendered
+    assert all(
+        each.row in (ROOT / "docs" / "permissions.md").read_text() for each in generate.rights()
+    )
 
 
 @pytest.mark.parametrize("values", [(), ("watchNamespaces={red}",)])
@@ -279,6 +304,7 @@ def test_values_reach_the_operator(render: Render) -> None:
         "DINO_S3_SECRET": "keys",
         "DINO_CACHE_CLAIM": "data",
         "DINO_WATCH_NAMESPACES": "",
+        "DINO_LEASE": "dino-system/dino-operator",
         "DINO_LOG_LEVEL": "debug",
         "DINO_LOG_FORMAT": "json",
     }

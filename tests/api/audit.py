@@ -1,0 +1,62 @@
+"""The API server's audit log: what the tested operators asked for, and by whose leave."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .clients import HOME
+from .operator_cluster import ACCOUNT
+
+VARIABLE = "DINO_TEST_AUDIT_LOG"
+"""Where the log of another API server lies."""
+OURS = "system:serviceaccount:"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, once for all requests that are alike. name: empty without one."""
+
+    group: str
+    resource: str
+    verb: str
+    name: str
+    allowed: bool
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}.{self.group or 'core'} {self.name}".rstrip()
+
+
+def log() -> Path:
+    """The audit log of the API server that these tests start, or of yours."""
+    return Path(os.environ.get(VARIABLE) or HOME / "api" / "logs" / "audit.log")
+
+
+def size() -> int:
+    """How much is in it by now; 0 where there is none."""
+    return log().stat().st_size if log().exists() else 0
+
+
+def requests(since: int) -> set[Request]:
+    """All requests of operators for objects that were logged after it had that size."""
+    with log().open("rb") as text:
+        text.seek(since)
+        return {found for line in text for found in _request(line)}
+
+
+def _request(line: bytes) -> Iterator[Request]:
+    """One, unless the line is of somebody else, or of no object."""
+    if f":{ACCOUNT}".encode() not in line:
+        return
+    entry: dict[str, Any] = json.loads(line)
+    about, who = entry.get("objectRef"), entry["user"]["username"]
+    if not about or not who.startswith(OURS) or not who.endswith(f":{ACCOUNT}"):
+        return
+    resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
+    decision = entry.get("annotations", {}).get("authorization.k8s.io/decision")
+    name = about.get("name", "")
+    yield Request(about.get("apiGroup", ""), resource, entry["verb"], name, decision == "allow")
