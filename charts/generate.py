@@ -71,7 +71,8 @@ By Kubernetes' own `system:basic-user` and `system:discovery` it also asks who i
 A training pod may patch the status of DinoJobs of its namespace
 (`charts/dino-operator/templates/progress-role.yaml`), and of that only the progress of its own job
 (`charts/dino-operator/templates/progress-policy.yaml`): `tests/api/test_progress_policy.py` shows
-that the pod of one job cannot change another's. What people may do is in `docs/platform.md`.
+that the pod of one job cannot change another's. What people may do is told
+[for those who run the platform](platform.md).
 """
 """Of the operator's own rights."""
 BADGES = {"Version": "version", "Type": "type", "AppVersion": "appVersion"}
