@@ -91,10 +91,14 @@ class World:
 
     def suspend(self, name: str, on: bool) -> None:
         """spec.suspend."""
+        self.edit(name, suspend=on)
+
+    def edit(self, name: str, **spec: Any) -> None:
+        """Fields of the spec."""
         self.api.patch_namespaced_custom_object(
             **self.where,
             name=name,
-            body={"spec": {"suspend": on}},
+            body={"spec": spec},
             _content_type="application/merge-patch+json",
         )
 
@@ -116,6 +120,14 @@ class World:
         where = {"group": "kubeflow.org", "version": "v1beta1", "plural": plural}
         found = self.api.list_namespaced_custom_object(**where, namespace=self.cluster.namespace)
         return list(found["items"])
+
+    def most_trials(self, name: str) -> int:
+        """How many trials the Experiment of that search is to have."""
+        own = self.experiment(name)
+        found = (
+            each["spec"] for each in self.katib("experiments") if each["metadata"]["name"] == own
+        )
+        return int(next(found)["maxTrialCount"])
 
     def jobs(self, name: str) -> list[Object]:
         """The Jobs of Katib's trials of that search."""
@@ -239,7 +251,7 @@ def test_from_apply_to_the_best_of_baseline_and_trials(world: World) -> None:
     assert not any(world.double.refused.values()), "Katib's webhooks take what is made"
 
 
-def test_suspend_and_resume_lose_no_trial(world: World) -> None:
+def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: World) -> None:
     world.running("pause", 2)
     before = {each["metadata"]["name"] for each in world.jobs("pause")}
     world.suspend("pause", True)
@@ -250,10 +262,12 @@ def test_suspend_and_resume_lose_no_trial(world: World) -> None:
     world.suspend("pause", False)
     world.running("pause", 2)
     assert {each["metadata"]["name"] for each in world.jobs("pause")} == before
+    world.edit("pause", maxTrials=5)
+    eventually(lambda: world.most_trials("pause") == 4, "the Experiment has one trial more")
     world.kubelet.scripts["pause"] = lambda place, name: scored(0.6, name)
     status = world.phase("pause", "Complete")
     assert before <= {row["name"] for row in status["history"]}
-    assert status["trials"]["succeeded"] == 4
+    assert status["trials"]["succeeded"] == 5
 
 
 def test_a_namespace_without_the_label_is_seen_and_ends_the_search(world: World) -> None:

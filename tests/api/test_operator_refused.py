@@ -179,6 +179,14 @@ def searches(cluster: Cluster) -> DinoJobs:
     return DinoJobs(cluster.dinojobs.api, cluster.namespace, "dinoautomls")
 
 
+def test_a_quota_on_the_name_by_which_nodes_meet(cluster: Cluster, operator: Process) -> None:
+    with quota(cluster, "services"):
+        cluster.dinojobs.create(a_manifest("pair", resources={"gpus": 0, "nodes": 2}))
+        found = cluster.reason("pair", "QuotaExceeded")
+        assert "refuses Service" in running(found)["message"]
+    cluster.job("pair-train-1")
+
+
 @pytest.mark.parametrize("kind", ["jobs.batch", "configmaps"])
 def test_a_full_quota_is_waited_for(cluster: Cluster, operator: Process, kind: str) -> None:
     name = f"quota-{kind.partition('.')[0]}"
