@@ -76,11 +76,26 @@ def test_a_job_without_a_policy_is_searched_for_and_ends_with_its_search(cluster
     assert not cluster.jobs_of("seek"), "no Job of its own"
 
 
-def test_a_searched_job_is_suspended_and_stopped_with_its_search(cluster: Cluster) -> None:
+def hold(cluster: Cluster, name: str, on: bool) -> None:
+    cluster.dinojobs.patch(name, {"spec": {"runPolicy": {"suspend": on}}})
+
+
+def test_a_searched_job_is_suspended_resumed_and_stopped_with_its_search(cluster: Cluster) -> None:
     manifest = a_manifest("hold", runPolicy={"suspend": True})
     del manifest["spec"]["automlPolicy"]
     cluster.dinojobs.create(manifest)
     eventually(lambda: search(cluster, "hold").get("spec", {}).get("suspend"), "suspended with it")
+    cluster.phase("hold", "Suspended")
+    trial = f"{search(cluster, 'hold')['metadata']['name']}-trial-0"
+    hold(cluster, "hold", False)
+    cluster.job(f"{trial}-preflight-1")
+    assert not search(cluster, "hold")["spec"]["suspend"], "resumed with it"
+    hold(cluster, "hold", True)
+
+    def is_held() -> bool:
+        return bool(cluster.dinojobs.get(trial)["spec"].get("runPolicy", {}).get("suspend"))
+
+    eventually(is_held, "its trial suspended with it")
     cluster.phase("hold", "Suspended")
     stop(cluster, "hold")
     cluster.phase("hold", "Failed")
