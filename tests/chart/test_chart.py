@@ -394,7 +394,7 @@ REFUSED = {
     "a namespace that cannot exist": ("watchNamespaces={Red}", "/watchNamespaces/0"),
     "CPUs with a unit of memory": ("trainer.cpuPerProcess=4Gi", "/trainer/cpuPerProcess"),
     "an image without a name": ("image.repository=", "/image/repository"),
-    "more replicas": ("replicas=2", "replicas"),
+    "no replicas": ("replicas=0", "/replicas"),
     "the operator's own variables": ("trainer.extraEnv.DINO_DEBUG=1", "/trainer/extraEnv"),
     "a proxy without a scheme": ("proxy.https=proxy:3128", "/proxy/https"),
 }
