@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_scoring_coco import a_coco_dataset, found_in, random_case
 
-from dino_trainer.scoring.detection import Found, join
+from dino_trainer.scoring.detection import DetectionSet, join
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match
 from dino_trainer.scoring.operating import ThresholdCounts
 from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, statistics
@@ -26,7 +26,7 @@ CASES = {
 }
 
 
-def oracle(document: dict, found: Found, *, only_half: bool = False) -> COCOeval:
+def oracle(document: dict, found: DetectionSet, *, only_half: bool = False) -> COCOeval:
     """pycocotools, accumulated; only_half: at IoU 0.5 and for boxes of all sizes alone."""
     b = found.boxes.astype(np.float64)
     rows = np.column_stack(
@@ -51,8 +51,8 @@ def oracle(document: dict, found: Found, *, only_half: bool = False) -> COCOeval
     return evaluation
 
 
-def known(found: Found) -> BoxSet:
-    return BoxSet.found(found.at(np.isin(found.labels, CLASSES)))
+def known(found: DetectionSet) -> BoxSet:
+    return BoxSet.of_detections(found.at(np.isin(found.labels, CLASSES)))
 
 
 def precision(scores: np.ndarray, right: np.ndarray, truths: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_a_chunk_more_or_less_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 def of_a_case(
     threshold: float | None = None, images: int = 12
-) -> tuple[dict, Found, COCOeval, Statistics]:
+) -> tuple[dict, DetectionSet, COCOeval, Statistics]:
     document, found = random_case(5, images, 0.2, False, False)
     evaluated = oracle(document, found)
     truth = BoxSet.true(a_coco_dataset(document))
@@ -122,7 +122,7 @@ def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.Mo
     assert within == [True, False], "and once across them, what is left over"
 
 
-def counts_of_pycocotools(document: dict, found: Found, threshold: float) -> np.ndarray:
+def counts_of_pycocotools(document: dict, found: DetectionSet, threshold: float) -> np.ndarray:
     """Right, wrong and missed of each class at IoU 0.5, of the detections that are left."""
     evaluated = oracle(document, found.at(found.scores >= threshold), only_half=True)
     table = np.zeros((3, 3), int)
@@ -275,5 +275,5 @@ def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
 def test_many_detections_of_equal_score_keep_their_order() -> None:
     """The first of equals takes the box, as pycocotools' stable sort has it."""
     rows = [(1, [0.0, 0.0, 20.0, 20.0], 0.5)] * 3
-    found = BoxSet.found(join([found_in(0, rows)]))
+    found = BoxSet.of_detections(join([found_in(0, rows)]))
     assert match(found, boxes_at([(0, 1, 0)], score=False)).tolist() == [0, NOBODY, NOBODY]

@@ -36,7 +36,7 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import LATEST
 from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.detection import Found, detect
+from dino_trainer.scoring.detection import DetectionSet, detect
 
 NAMES = ("", "red", "", "blue")
 SIZE = (64, 96)
@@ -214,9 +214,9 @@ def test_end_to_end_takes_bytes_and_gives_boxes_in_pixels(made: Made, tmp_path: 
     assert detector.info.batch_size == 2
 
 
-def _joined(detections) -> Found:
+def _joined(detections) -> DetectionSet:
     parts = [torch.cat([getattr(d, name) for d in detections]).numpy() for name in _PARTS]
-    return Found(np.repeat(np.arange(len(detections)), len(detections[0].scores)), *parts)
+    return DetectionSet(np.repeat(np.arange(len(detections)), len(detections[0].scores)), *parts)
 
 
 _PARTS = ("labels", "scores", "boxes")

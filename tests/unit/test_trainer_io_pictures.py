@@ -97,12 +97,12 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     one = gathered([str(tmp_path)], tmp_path / ".work")
     assert [picture.path for picture in one.pictures] == ["a.jpg", "b.tif", "c.jfif", "d.gif"]
-    assert one.said == (
+    assert one.omissions == (
         "8 files are left out, not ending as images do (7 .heic, 1 .txt): 0.HEIC, 1.HEIC, 2.HEIC, "
         "3.HEIC, 4.HEIC and 3 more."
     )
-    assert PictureListing([]).said is None
-    assert (PictureListing([], ("x",)).said or "").startswith("1 file is left out")
+    assert PictureListing([]).omissions is None
+    assert (PictureListing([], ("x",)).omissions or "").startswith("1 file is left out")
     for name in ("a.jpg", "b.tif", "c.jfif", "d.gif"):
         (tmp_path / name).unlink()
     with pytest.raises(TrainerError, match=r"or the like, but there are 7 \.heic, 1 \.txt\."):

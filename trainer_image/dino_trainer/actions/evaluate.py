@@ -26,7 +26,7 @@ from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
-from dino_trainer.scoring.detection import Found, detect
+from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
 from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
@@ -50,13 +50,13 @@ class EvaluationTask:
 class EvaluationResult:
     """What an evaluation found, and what it is worth.
 
-    found: detections above the threshold, of all classes. scored, truth: those that count.
+    detections: detections above the threshold, of all classes. scored, truth: those that count.
     """
 
     metrics: Metrics
     lines: list[str]
     statistics: Statistics
-    found: Found
+    detections: DetectionSet
     scored: BoxSet
     truth: BoxSet
 
@@ -70,10 +70,10 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     """
     devices.tune(spec.train.cudnn)
     scene = prepare(spec, context)
-    found = find(scene, context)
-    if found is None:
+    detections = find(scene, context)
+    if detections is None:
         return Result(action=Action.EVALUATE, spec_digest=context.digest)
-    outcome = score(scene, spec, found)
+    outcome = score(scene, spec, detections)
     for line in outcome.lines:
         context.reporter.say(line)
     context.reporter.tested(outcome.metrics)
@@ -117,26 +117,26 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     return EvaluationTask(detector, dataset, config, classes, warnings)
 
 
-def find(scene: EvaluationTask, context: RunContext) -> Found | None:
+def find(scene: EvaluationTask, context: RunContext) -> DetectionSet | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
-    found = detect(
+    detections = detect(
         scene.detector, scene.dataset, scene.config, context.stop, context.world, progress=pace
     )
-    if found is None and context.world.is_main:
+    if detections is None and context.world.is_main:
         raise TrainerError(
             FailureReason.PREEMPTED,
             f"Stopped on request after {pace.done} of {len(scene.dataset.images)} images.",
         )
-    if found is not None:
-        _refuse_nan(found, scene)
-    return found
+    if detections is not None:
+        _refuse_nan(detections, scene)
+    return detections
 
 
-def _refuse_nan(found: Found, scene: EvaluationTask) -> None:
-    broken = ~(np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1))
+def _refuse_nan(detections: DetectionSet, scene: EvaluationTask) -> None:
+    broken = ~(np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1))
     if broken.any():
-        first = scene.dataset.images[found.images[np.argmax(broken)]]
+        first = scene.dataset.images[detections.images[np.argmax(broken)]]
         raise TrainerError(
             FailureReason.DIVERGED,
             f"{scene.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
@@ -145,15 +145,17 @@ def _refuse_nan(found: Found, scene: EvaluationTask) -> None:
         )
 
 
-def score(scene: EvaluationTask, spec: ExperimentSpec, found: Found) -> EvaluationResult:
+def score(
+    scene: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet
+) -> EvaluationResult:
     """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
     given = spec.evaluate.conf_threshold
-    found = found.at(found.scores.astype(np.float64) >= given)
+    detections = detections.at(detections.scores.astype(np.float64) >= given)
     most = spec.evaluate.max_detections
     scorer = Scorer(scene.dataset, list(scene.classes), most)
-    evaluated = scorer.evaluated(found)
+    evaluated = scorer.evaluated(detections)
     stats = scorer.stats(evaluated)
-    scored = BoxSet.found(found.at(np.isin(found.labels, list(scene.classes))))
+    scored = BoxSet.detections(detections.at(np.isin(detections.labels, list(scene.classes))))
     truth = BoxSet.true(scene.dataset)
     truth = truth.at(np.isin(truth.labels, list(scene.classes)))
     made = statistics(
@@ -166,7 +168,7 @@ def score(scene: EvaluationTask, spec: ExperimentSpec, found: Found) -> Evaluati
         most,
     )
     lines = coco_lines(stats, most)
-    return EvaluationResult(Metrics.from_coco(stats), lines, made, found, scored, truth)
+    return EvaluationResult(Metrics.from_coco(stats), lines, made, detections, scored, truth)
 
 
 def write(
@@ -175,7 +177,7 @@ def write(
     """The three files, published."""
     folder = context.output.dir
     ids = [image.id for image in scene.dataset.images]
-    write_predictions(folder / PREDICTIONS_FILE, outcome.found, ids)
+    write_predictions(folder / PREDICTIONS_FILE, outcome.detections, ids)
     numbers = summary(
         scene.detector.info.file,
         scene.dataset,
@@ -231,15 +233,15 @@ def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page
 def _verdict(scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
     file, dataset, given = scene.detector.info.file, scene.dataset, spec.evaluate.conf_threshold
     precision = f", {file.precision}" if file.precision else ""
-    said = [
+    sentences = [
         f"{file.uri} ({file.format}{precision}) on {len(dataset.images)} images with "
         f"{len(outcome.truth)} boxes of {len(scene.classes)} classes: mAP "
         f"{metric.text(outcome.metrics.mAP)}, mAP50 {metric.text(outcome.metrics.mAP50)}."
     ]
     if given:
-        said.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
+        sentences.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
     most = spec.evaluate.max_detections
-    said.append(f"The {most} best detections of a class in an image count (maxDets {most}).")
+    sentences.append(f"The {most} best detections of a class in an image count (maxDets {most}).")
     if spec.dataset.eval_class_ids is not None:
-        said.append("Only the classes of dataset.eval_class_ids count.")
-    return " ".join(said)
+        sentences.append("Only the classes of dataset.eval_class_ids count.")
+    return " ".join(sentences)

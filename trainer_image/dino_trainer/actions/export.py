@@ -54,18 +54,20 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
-        found = _compared(reference, candidate, shown, scored, spec, context)
-        result = _reported(candidate, found, {**described, "comparedOn": shown.said}, context)
-        if problems := onnx_gate.problems(found):
+        comparison = _compared(reference, candidate, shown, scored, spec, context)
+        result = _reported(
+            candidate, comparison, {**described, "comparedOn": shown.description}, context
+        )
+        if problems := onnx_gate.problems(comparison):
             withdraw((ONNX_FILE,), context)
             raise TrainerError(
                 FailureReason.GATE_FAILED,
                 f"The ONNX file is not published: {' '.join(problems)}",
-                f"{GRAPH_FILE} has the comparison, on {shown.said}. Export with another "
+                f"{GRAPH_FILE} has the comparison, on {shown.description}. Export with another "
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
-        done = published(path, candidate.info.file, result, onnx_gate.summary(found), context)
+        done = published(path, candidate.info.file, result, onnx_gate.summary(comparison), context)
         _copy(spec.export.onnx_file, context)
         return done
     finally:
@@ -155,12 +157,12 @@ def _compared(
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime finds beside what the checkpoint finds."""
-    context.reporter.event(f"Comparing on {shown.said}.")
+    context.reporter.event(f"Comparing on {shown.description}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    found = compare(
+    comparison = compare(
         reference,
         candidate,
         shown.dataset,
@@ -170,24 +172,28 @@ def _compared(
         stop=context.stop,
         progress=progress,
     )
-    context.reporter.event(onnx_gate.summary(found))
-    return found
+    context.reporter.event(onnx_gate.summary(comparison))
+    return comparison
 
 
 def _reported(
     candidate: OnnxDetector,
-    found: Comparison,
+    comparison: Comparison,
     described: Mapping[str, object],
     context: RunContext,
 ) -> Result:
     """The report, published; a result that holds it."""
-    content = {**described, "comparison": found.to_dict(), "problems": onnx_gate.problems(found)}
+    content = {
+        **described,
+        "comparison": comparison.to_dict(),
+        "problems": onnx_gate.problems(comparison),
+    }
     with replacing(context.output.dir / GRAPH_FILE) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return Result(
         action=Action.EXPORT,
         spec_digest=context.digest,
-        comparison=found,
+        comparison=comparison,
         artifacts=[context.output.publish(GRAPH_FILE).artifact(GRAPH_FILE)],
     )
 

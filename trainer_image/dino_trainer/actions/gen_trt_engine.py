@@ -79,11 +79,11 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     unchecked = context.output.dir / _UNCHECKED
     try:
         made = _make(spec, context, reference, here, version, unchecked)
-        found = _compared(reference, made.detector, shown, scored, spec, context)
-        if problems := engine_gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
+        comparison = _compared(reference, made.detector, shown, scored, spec, context)
+        if problems := engine_gate.problems(comparison, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
-            raise _failed(found, shown.said, problems, spec, context)
-        return _published(made, found, spec, context)
+            raise _failed(comparison, shown.description, problems, spec, context)
+        return _published(made, comparison, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
 
@@ -189,12 +189,12 @@ def _compared(
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime and the engine find in the same pictures."""
-    context.reporter.event(f"Comparing with ONNX Runtime on {shown.said}.")
+    context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    found = compare(
+    comparison = compare(
         reference,
         candidate,
         shown.dataset,
@@ -204,27 +204,31 @@ def _compared(
         stop=context.stop,
         progress=progress,
     )
-    context.reporter.event(engine_gate.summary(found))
-    return found
+    context.reporter.event(engine_gate.summary(comparison))
+    return comparison
 
 
 def _failed(
-    found: Comparison, said: str, problems: list[str], spec: ExperimentSpec, context: RunContext
+    comparison: Comparison,
+    compared_on: str,
+    problems: list[str],
+    spec: ExperimentSpec,
+    context: RunContext,
 ) -> TrainerError:
     """The closed gate; the comparison is published."""
-    content = {"comparison": found.to_dict(), "comparedOn": said, "problems": problems}
+    content = {"comparison": comparison.to_dict(), "comparedOn": compared_on, "problems": problems}
     artifact = _write(COMPARISON_FILE, json.dumps(content, indent=2) + "\n", context)
     return TrainerError(
         FailureReason.GATE_FAILED,
         f"The engine is not published: {' '.join(problems)}",
-        f"{COMPARISON_FILE} has the comparison, on {said}. "
+        f"{COMPARISON_FILE} has the comparison, on {compared_on}. "
         f"{_REMEDIES[spec.gen_trt_engine.tensorrt.data_type]}",
-        kept=Result(comparison=found, artifacts=[artifact]),
+        kept=Result(comparison=comparison, artifacts=[artifact]),
     )
 
 
 def _published(
-    made: BuiltEngine, found: Comparison, spec: ExperimentSpec, context: RunContext
+    made: BuiltEngine, comparison: Comparison, spec: ExperimentSpec, context: RunContext
 ) -> Result:
     """The engine and its description, with the latencies."""
     timings = time_batches(made.detector, latency.CLOCK)
@@ -233,13 +237,13 @@ def _published(
     known = replace(
         made.described,
         latency=[asdict(one) for one in timings],
-        comparison=found.to_dict(),
+        comparison=comparison.to_dict(),
     )
     # Its description comes first: an engine without one is of no use.
     described = _write(DESCRIPTION, known.to_json(), context)
-    result = Result(action=Action.GEN_TRT_ENGINE, comparison=found, artifacts=[described])
+    result = Result(action=Action.GEN_TRT_ENGINE, comparison=comparison, artifacts=[described])
     done = published(
-        made.path, made.detector.info.file, result, engine_gate.summary(found), context
+        made.path, made.detector.info.file, result, engine_gate.summary(comparison), context
     )
     _copy(spec.gen_trt_engine.trt_engine, context)
     return done

@@ -39,18 +39,18 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     names = class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)
-    found = gather(spec, context)
-    pictures = found.pictures
+    listing = gather(spec, context)
+    pictures = listing.pictures
     context.reporter.event(
         f"Looking for objects in {len(pictures)} images on {devices.describe(detector.device)}."
     )
-    if found.said:
-        context.reporter.event(f"Warning: {found.said}")
+    if listing.omissions:
+        context.reporter.event(f"Warning: {listing.omissions}")
     watch = Watch(context.reporter.event, context.reporter.progress, context.stop)
     with Writer(context.output, pictures, style) as writer:
         tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
-        artifacts = writer.finish(about(detector, tally, section.conf_threshold, found))
-    verdict = said(tally, found)
+        artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
+    verdict = verdict_of(tally, listing)
     html = page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
     context.reporter.event(verdict)
     return Result(
@@ -62,7 +62,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             num_classes=len(names),
             images=tally.read,
             class_names=list(names),
-            warnings=odd(tally, found),
+            warnings=odd(tally, listing),
         ),
     )
 
@@ -93,7 +93,7 @@ def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
 
 
 def about(
-    detector: Detector, tally: Tally, threshold: float, found: PictureListing
+    detector: Detector, tally: Tally, threshold: float, listing: PictureListing
 ) -> dict[str, object]:
     """What predictions.json says about itself."""
     file = detector.info.file
@@ -102,19 +102,19 @@ def about(
         "model_sha256": file.sha256,
         "conf_threshold": threshold,
         "skipped": [{"file_name": name, "why": why} for name, why in tally.skipped],
-        "left_out": (*found.left_out, *found.lost),
+        "left_out": (*listing.left_out, *listing.lost),
     }
 
 
-def said(tally: Tally, found: PictureListing) -> str:
+def verdict_of(tally: Tally, listing: PictureListing) -> str:
     """What came out, in a sentence or two."""
     text = f"{tally.total:,} objects in {tally.read:,} images, {tally.empty:,} of them without any."
-    return " ".join([text, *odd(tally, found)])
+    return " ".join([text, *odd(tally, listing)])
 
 
-def odd(tally: Tally, found: PictureListing) -> list[str]:
+def odd(tally: Tally, listing: PictureListing) -> list[str]:
     """What was left out, one sentence each."""
-    sentences = [text for text in (skipped(tally), found.said) if text]
+    sentences = [text for text in (skipped(tally), listing.omissions) if text]
     if tally.nameless:
         sentences.append(
             "Detections of classes without a name in the class map are left out: "

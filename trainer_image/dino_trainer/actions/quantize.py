@@ -67,7 +67,7 @@ class QuantizedFile:
     """
 
     file: ModelFile
-    found: Comparison
+    comparison: Comparison
     summary: str
     remedy: str
     page: Callable[[str, bool], str]
@@ -87,10 +87,10 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     unchecked = context.output.dir / f"{name}.unchecked"
     try:
         made = (stored if weights else computing)(spec, context, unchecked)
-        problem = gate(made.found)
+        problem = gate(made.comparison)
         verdict = problem or made.summary
         context.reporter.event(verdict)
-        result = reported(made.page(verdict, not problem), made.found, context)
+        result = reported(made.page(verdict, not problem), made.comparison, context)
         if problem:
             withdraw((name,), context)
             raise TrainerError(FailureReason.GATE_FAILED, problem, made.remedy, kept=result)
@@ -104,21 +104,21 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
     scene = prepare(spec, context)
     done = make(scene, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    found = measure(
+    comparison = measure(
         scene.reference, candidate, scene.shown, scene.scored, scene.config, spec, context
     )
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
         candidate.info.file,
-        found,
-        summary(found, spec.quantize.device),
+        comparison,
+        summary(comparison, spec.quantize.device),
         _remedy(
-            found,
+            comparison,
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: page(verdict, passed, found, done, scene.shown.said),
+        lambda verdict, passed: page(verdict, passed, comparison, done, scene.shown.description),
     )
 
 
@@ -143,14 +143,16 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
     )
     candidate = open_checkpoint(path, file, spec, reference.device)
     config = config_for(reference.info, spec, spec.quantize)
-    found = measure(reference, candidate, shown, scored, config, spec, context)
+    comparison = measure(reference, candidate, shown, scored, config, spec, context)
     return QuantizedFile(
         candidate.info.file,
-        found,
-        f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} "
+        comparison,
+        f"{_scores('Checkpoint and INT8 weights', comparison)} The file is {sizes[0]}, {sizes[1]} "
         "before; it computes as before.",
-        _remedy(found, "Keep"),
-        lambda verdict, passed: weight_only.page(verdict, passed, found, done, shown.said),
+        _remedy(comparison, "Keep"),
+        lambda verdict, passed: weight_only.page(
+            verdict, passed, comparison, done, shown.description
+        ),
     )
 
 
@@ -188,8 +190,8 @@ def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext)
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
-    said = f"the {len(calibration.images)} calibration images, for want of test data"
-    return Pictures(calibration, said)
+    description = f"the {len(calibration.images)} calibration images, for want of test data"
+    return Pictures(calibration, description)
 
 
 def make(
@@ -233,7 +235,7 @@ def measure(
     context: RunContext,
 ) -> Comparison:
     """Both on the same images."""
-    context.reporter.event(f"Comparing on {shown.said}.")
+    context.reporter.event(f"Comparing on {shown.description}.")
     return compare(
         reference,
         candidate,
@@ -246,46 +248,48 @@ def measure(
     )
 
 
-def gate(found: Comparison) -> str:
+def gate(comparison: Comparison) -> str:
     """Why the file must not be published, empty where it may."""
-    if found.loss is None or found.max_loss is None or found.loss <= found.max_loss:
+    loss, limit = comparison.loss, comparison.max_loss
+    if loss is None or limit is None or loss <= limit:
         return ""
     return (
-        f"The INT8 file is not published: its mAP is {metric.text(found.candidate.mAP)}, that of "
-        f"the file that was given {metric.text(found.reference.mAP)}, and quantize.gate.maxLoss "
-        f"allows a loss of {found.max_loss:g}."
+        "The INT8 file is not published: its mAP is "
+        f"{metric.text(comparison.candidate.mAP)}, that of the file that was given "
+        f"{metric.text(comparison.reference.mAP)}, and quantize.gate.maxLoss allows "
+        f"a loss of {limit:g}."
     )
 
 
-def _remedy(found: Comparison, start: str) -> str:
-    if found.loss is None:
+def _remedy(comparison: Comparison, start: str) -> str:
+    if comparison.loss is None:
         return ""
     return (
         f"{REPORT_FILE} has the comparison. {start} layers in floating point by "
         "quantize.skip_names (backbone.* first), or raise quantize.gate.maxLoss above "
-        f"{metric.text(found.loss)}."
+        f"{metric.text(comparison.loss)}."
     )
 
 
-def summary(found: Comparison, device: str) -> str:
+def summary(comparison: Comparison, device: str) -> str:
     """What an ONNX file costs and what it gains, in a sentence or two. device: what it is for."""
-    times = found.reference.latency_ms, found.candidate.latency_ms
+    times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if times[0] is None or times[1] is None:
-        return _scores("FP32 and INT8", found)
+        return _scores("FP32 and INT8", comparison)
     pace = f"{times[0]:.1f} and {times[1]:.1f} ms for one image"
-    text = _scores("FP32 and INT8", found, pace)
+    text = _scores("FP32 and INT8", comparison, pace)
     if times[1] < times[0]:
         return text
     other = "" if device == "cpu" else "for CPUs set quantize.device: cpu, and "
     return f"{text} INT8 is not faster here; {other}measure on the device that it is for."
 
 
-def _scores(named: str, found: Comparison, *more: str) -> str:
-    first, second = found.reference.mAP, found.candidate.mAP
-    known = [] if first is None or second is None else [scores(found)]
-    on = f"{named} on {found.images} images"
-    said = ", ".join([*known, *more])
-    return f"{on}: {said}." if said else f"{on}: no mAP, for want of test data."
+def _scores(named: str, comparison: Comparison, *more: str) -> str:
+    first, second = comparison.reference.mAP, comparison.candidate.mAP
+    known = [] if first is None or second is None else [scores(comparison)]
+    on = f"{named} on {comparison.images} images"
+    figures = ", ".join([*known, *more])
+    return f"{on}: {figures}." if figures else f"{on}: no mAP, for want of test data."
 
 
 def elsewhere() -> str:
@@ -298,13 +302,13 @@ def elsewhere() -> str:
     )
 
 
-def reported(html: str, found: Comparison, context: RunContext) -> Result:
+def reported(html: str, comparison: Comparison, context: RunContext) -> Result:
     """The report, published; a result that holds it."""
     with replacing(context.output.dir / REPORT_FILE) as aside:
         aside.write_text(html, encoding="utf-8", errors="backslashreplace")
     return Result(
         action=Action.QUANTIZE,
         spec_digest=context.digest,
-        comparison=found,
+        comparison=comparison,
         artifacts=[context.output.publish(REPORT_FILE).artifact(REPORT_FILE)],
     )

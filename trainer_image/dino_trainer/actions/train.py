@@ -68,8 +68,8 @@ def carry_out(
 def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
     """The checkpoint to go on from, read by one process for all."""
     world = context.world
-    found = state.find(spec, context, data.train.digest) if world.is_main else None
-    return world.broadcast(found)
+    saved = state.find(spec, context, data.train.digest) if world.is_main else None
+    return world.broadcast(saved)
 
 
 def announce(run: Run, context: RunContext) -> None:
@@ -172,7 +172,7 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
-        found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
-    assert found is not None  # nobody stops it
-    draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE_FILE)
+        detections = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
+    assert detections is not None  # nobody stops it
+    draw_grid(shown.images, detections, data.class_names, context.output.dir / PICTURE_FILE)
     return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)

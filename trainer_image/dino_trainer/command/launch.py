@@ -31,11 +31,11 @@ from dino_api.names import (
 from dino_api.result import Failure, Result
 from dino_trainer.command.announce import announce
 from dino_trainer.command.previous_run import (
+    differing_keys,
     earlier_result,
     kept_checkpoint,
     source_digest,
     still_holds,
-    told_apart,
 )
 from dino_trainer.distributed.launcher import Topology, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure
@@ -144,10 +144,10 @@ def _claimed(
     folder = section_of(spec, action).results_dir
     output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
     # Ranks share one local copy of the output; their launcher has looked for them.
-    found = None if is_rank() else earlier_result(output)
-    earlier = found if found and not found.failure else None
+    result = None if is_rank() else earlier_result(output)
+    earlier = result if result and not result.failure else None
     output.claim(
-        digest(spec, action), earlier is not None, lambda: told_apart(output, spec, action)
+        digest(spec, action), earlier is not None, lambda: differing_keys(output, spec, action)
     )
     return output, earlier
 

@@ -30,8 +30,8 @@ def run(path: Path, output_uri: str) -> int:
     try:
         record = SearchRecord.model_validate(json.loads(text))
     except (ValueError, ValidationError) as error:
-        said = " ".join(str(error).split())
-        raise invalid_spec(f"{path} is not the record of a search: {said}.", _REMEDY) from error
+        reason = " ".join(str(error).split())
+        raise invalid_spec(f"{path} is not the record of a search: {reason}.", _REMEDY) from error
     say = open_terminal().line
     output = Output("", "", scratch_dir(), say, folder=output_uri)
     artifacts = []

@@ -39,10 +39,10 @@ def wrong_form(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> str | No
 def normalised(boxes: Boxes, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """[n] boxes of which every number is within 0..1 (a pixel, as they stand)."""
     inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1)
-    found: NDArray[np.bool_] = np.logical_and(
+    within: NDArray[np.bool_] = np.logical_and(
         inside & (sizes > 1).all(axis=1), (boxes[:, 2:] > 0).all(axis=1)
     )
-    return found
+    return within
 
 
 def _are_corners(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> bool:

@@ -47,10 +47,10 @@ class Cache:
     def note(self, key: str) -> dict[str, object] | None:
         """What was noted under `key`, None where there is nothing that can be read."""
         try:
-            found = json.loads(self.path(f"notes/{key}.json").read_bytes())
+            content = json.loads(self.path(f"notes/{key}.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return content if isinstance(content, dict) else None
 
     def write_note(self, key: str, content: dict[str, object]) -> None:
         """Replaces the note at once."""

@@ -62,8 +62,8 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
     images, categories = (list_in(document, name, path) for name in ("images", "categories"))
     classes = _read_categories(categories, path, note)
     if large := beyond(classes):
-        said = in_words(large[0], classes[large[0]])
-        note(Flaw("category-id-large", "", f"{path}: the largest category id is {said}."))
+        largest = in_words(large[0], classes[large[0]])
+        note(Flaw("category-id-large", "", f"{path}: the largest category id is {largest}."))
         store = Unseen()  # no image is opened for a file that is to be written anew
     ids, names, sizes, skipped, measured = read_images(images, path, note, store)
     annotations = _annotations(document, path, note)

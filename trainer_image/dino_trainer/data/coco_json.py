@@ -56,14 +56,14 @@ def _twice(raw: bytes) -> str:
     """The list that one object has twice; "" where none has."""
     if all(raw.count(f'"{name}"'.encode()) < 2 for name in _LISTS):
         return ""
-    found: list[str] = []
+    repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
-        found.extend(name for name in _LISTS if names.count(name) > 1)
+        repeated.extend(name for name in _LISTS if names.count(name) > 1)
 
     json.loads(raw, object_pairs_hook=note)
-    return found[0] if found else ""
+    return repeated[0] if repeated else ""
 
 
 def _instead(raw: bytes) -> str:

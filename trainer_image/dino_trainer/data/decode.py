@@ -136,8 +136,8 @@ def open_image(file: ImageFile) -> Encoded:
         kind = "BMP" if image.format == "DIB" else image.format or ""
         stored, orientation = image.size, stripped.orientation
         if kind == "TIFF":
-            said = cast("TiffImageFile", image).tag_v2.get(0x0112, 1)
-            orientation = int(said) if said in range(2, 9) else 1
+            tag = cast("TiffImageFile", image).tag_v2.get(0x0112, 1)
+            orientation = int(tag) if tag in range(2, 9) else 1
             stored = stored[::-1] if orientation in _SIDEWAYS else stored
         elif kind not in ("JPEG", "PNG"):
             orientation = metadata.orientation_of(image.info)

@@ -66,13 +66,13 @@ def _size(
     if _is_size(width) and _is_size(height):
         return int(item["width"]), int(item["height"])
     if store and is_unsized(item):
-        found = size_of(_plain(item["file_name"]), store)
-        if not isinstance(found, Unmeasured):
-            return found
+        measured = size_of(_plain(item["file_name"]), store)
+        if not isinstance(measured, Unmeasured):
+            return measured
         what = (
             f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."
         )
-        return Flaw(found.rule, item["file_name"], what, found.why, name=item["file_name"])
+        return Flaw(measured.rule, item["file_name"], what, measured.why, name=item["file_name"])
     field = "height" if _is_size(width) else "width"
     need = "width and height in pixels"
     want = "a whole number of pixels"

@@ -52,21 +52,21 @@ class Nearby:
                 "Write the images into files, and their names into file_name.",
             )
         form, wanted = _form(name)
-        difference, found = self._find(wanted)
-        if not found:
+        difference, matches = self._find(wanted)
+        if not matches:
             return Hint(form, _UNFOUND) if form else self._of_what_is_there()
-        if name in found:
+        if name in matches:
             return Hint(
                 "a link to a file that is not there",
                 data_rule("pictures-lost").remedy,
             )
-        if len(found) > 1:
-            first, second = (_quoted(path) for path in sorted(found)[:2])
+        if len(matches) > 1:
+            first, second = (_quoted(path) for path in sorted(matches)[:2])
             several = _SEVERAL if difference == _MOVED else difference
             return Hint(form or several, f"Write which is meant, {first} or {second}.")
         return Hint(
             form or difference,
-            f"Write {_quoted(found[0])} in place of {_quoted(name)}, and the others likewise.",
+            f"Write {_quoted(matches[0])} in place of {_quoted(name)}, and the others likewise.",
         )
 
     def _find(self, wanted: str) -> tuple[str, list[str]]:
@@ -85,8 +85,8 @@ class Nearby:
             ("spaces, signs or leading zeros differ", _loose, self._by_loose),
             ("letters are of another encoding", _recoded, self._by_base),
         ):
-            if found := places.get(key(base)):
-                return difference, _nearest(found, wanted)
+            if matches := places.get(key(base)):
+                return difference, _nearest(matches, wanted)
         return "", []
 
     def _of_what_is_there(self) -> Hint | None:
@@ -154,11 +154,11 @@ def _quoted(name: str) -> str:
     return f"'{shown}'"
 
 
-def _nearest(found: list[str], wanted: str) -> list[str]:
+def _nearest(matches: list[str], wanted: str) -> list[str]:
     """Those in the wanted folder, where there are any."""
     folder = posixpath.dirname(wanted)
-    beside = [name for name in found if composed(posixpath.dirname(name)) == folder]
-    return beside or found
+    beside = [name for name in matches if composed(posixpath.dirname(name)) == folder]
+    return beside or matches
 
 
 def _folded(base: str) -> str:

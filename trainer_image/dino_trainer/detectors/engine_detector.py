@@ -49,8 +49,8 @@ class EngineDetector:
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
         """See `Detector`."""
-        found = self.run(inputs_of(batch, self.info, self.variant))
-        return detections_of(found, self.info, self.variant, sizes)
+        outputs = self.run(inputs_of(batch, self.info, self.variant))
+        return detections_of(outputs, self.info, self.variant, sizes)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
         """Every output for images [b, 3, h, w] of any batch, by name. Waits for nothing."""

@@ -62,8 +62,10 @@ class OnnxDetector:
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
         """See `Detector`."""
         inputs = inputs_of(batch, self.info, self.variant)
-        found = {name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()}
-        return detections_of(found, self.info, self.variant, sizes)
+        outputs = {
+            name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()
+        }
+        return detections_of(outputs, self.info, self.variant, sizes)
 
     def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Every output by name, for ``inputs`` [b, 3, h, w] of any b."""
@@ -76,8 +78,8 @@ class OnnxDetector:
         if count < size:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], size - count, axis=0)])
         names = outputs_of(self.variant)
-        found = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
-        return {name: value[:count] for name, value in zip(names, found, strict=True)}
+        outputs = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
+        return {name: value[:count] for name, value in zip(names, outputs, strict=True)}
 
 
 def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
@@ -131,9 +133,9 @@ def _check_names(session: onnxruntime.InferenceSession, metadata: Metadata, uri:
     own = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
     expected = [RAW_INPUT], list(outputs_of(metadata.variant))
     if own != expected:
-        said = " -> ".join(", ".join(names) for names in own)
+        graph = " -> ".join(", ".join(names) for names in own)
         wanted = " -> ".join(", ".join(names) for names in expected)
-        raise invalid_spec(f"{uri} has the graph {said}, and a detector has {wanted}.", _REMEDY)
+        raise invalid_spec(f"{uri} has the graph {graph}, and a detector has {wanted}.", _REMEDY)
 
 
 def _check_shapes(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:

@@ -63,7 +63,7 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
 def assign(
     logits: Tensor,
     boxes: Tensor,
-    found: Detected,
+    detections: Detected,
     costs: tuple[float, float, float],
     alpha: float,
 ) -> Tensor:
@@ -76,17 +76,17 @@ def assign(
 
     Args:
         logits, boxes: the student's, float[g, b, q, c] and float[g, b, q, 4].
-        found: of the teacher.
+        detections: of the teacher.
         costs, alpha: see `dino_trainer.model.matching.match`.
 
     Returns:
         int64[g, b, k], the query of each detection; 0 where there is no detection, whose weight
         is 0.
     """
-    classes = Padded(found.logits.argmax(-1), found.boxes, found.weights > 0)
-    each = pairing_cost(logits, boxes, classes, costs, alpha) * found.weights[None, :, None]
+    classes = Padded(detections.logits.argmax(-1), detections.boxes, detections.weights > 0)
+    each = pairing_cost(logits, boxes, classes, costs, alpha) * detections.weights[None, :, None]
     cost = np.nan_to_num(each.cpu().numpy(), nan=NOT_A_NUMBER_COST)
-    counts = (found.weights > 0).sum(1).tolist()
+    counts = (detections.weights > 0).sum(1).tolist()
     g, b, _, k = cost.shape
     queries = np.zeros((g, b, k), dtype=np.int64)
     for image, count in enumerate(counts):

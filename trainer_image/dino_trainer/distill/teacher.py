@@ -24,10 +24,10 @@ from dino_trainer.run import RunContext
 
 
 @dataclass(frozen=True)
-class Seen:
+class TeacherOutputs:
     """What the teacher makes of a batch. features: outputs of its bound modules, by name."""
 
-    found: Detected
+    detections: Detected
     features: ModuleOutputs
 
 
@@ -46,7 +46,9 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, batch: Batch, names: Sequence[str], most: int, precision: str) -> Seen:
+    def forward(
+        self, batch: Batch, names: Sequence[str], most: int, precision: str
+    ) -> TeacherOutputs:
         """Detect.
 
         Args:
@@ -59,7 +61,7 @@ class Teacher(nn.Module):
         pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
         with captured(self.model, names) as features, autocast(precision, pixels.device):
             outputs = self.model(pixels, batch.mask)
-        return Seen(detections(outputs.logits, outputs.boxes, most), features)
+        return TeacherOutputs(detections(outputs.logits, outputs.boxes, most), features)
 
 
 def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequence[str]) -> Teacher:

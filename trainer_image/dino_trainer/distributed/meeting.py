@@ -111,8 +111,8 @@ class ManyNodes:
 
         Raises Preempted if `stop` is set before they have met, PeerLost if one stays away.
         """
-        found: list[RendezvousInfo | Exception] = []
-        thread = threading.Thread(target=self._meet, args=(found,), daemon=True)
+        outcome: list[RendezvousInfo | Exception] = []
+        thread = threading.Thread(target=self._meet, args=(outcome,), daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(0.1)
@@ -120,7 +120,7 @@ class ManyNodes:
                 raise TrainerError(
                     FailureReason.PREEMPTED, "Stopped on request before all nodes had met."
                 )
-        info = found[0]
+        info = outcome[0]
         if isinstance(info, Exception):
             why = str(info) or type(info).__name__
             raise TrainerError(
@@ -129,12 +129,12 @@ class ManyNodes:
             ) from info
         return self._meeting(info)
 
-    def _meet(self, found: list[RendezvousInfo | Exception]) -> None:
+    def _meet(self, outcome: list[RendezvousInfo | Exception]) -> None:
         try:
-            found.append(self._rendezvous())
+            outcome.append(self._rendezvous())
         # Whatever it was, the thread that waits has to hear of it.
         except Exception as error:  # noqa: BLE001
-            found.append(error)
+            outcome.append(error)
 
     def _rendezvous(self) -> RendezvousInfo:
         # Three seconds of imports that a single node need not pay.

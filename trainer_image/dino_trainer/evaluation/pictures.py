@@ -36,17 +36,17 @@ class Mark:
 
 
 def marks(
-    place: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
+    place: int, detections: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
 ) -> list[Mark]:
     """What to draw on the image at `place`, the mistakes last, as they matter most."""
     made = [
         Mark(truth.boxes[at], CROWD, f"{name_of(names, int(truth.labels[at]))}, a crowd")
         for at in np.flatnonzero((truth.images == place) & truth.crowd)
     ]
-    own = np.flatnonzero(found.images == place)
+    own = np.flatnonzero(detections.images == place)
     for kind in (DetectionKind.RIGHT, DetectionKind.FALSE, DetectionKind.CONFUSED):
         made += [
-            Mark(found.boxes[at], COLOURS[kind], _text(at, found, truth, verdict, names))
+            Mark(detections.boxes[at], COLOURS[kind], _text(at, detections, truth, verdict, names))
             for at in own[verdict.kinds[own] == kind][::-1]
         ]
     made += [
@@ -56,12 +56,14 @@ def marks(
     return made
 
 
-def _text(at: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]) -> str:
-    said = f"{name_of(names, int(found.labels[at]))} {found.scores[at]:.2f}"
+def _text(
+    at: int, detections: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
+) -> str:
+    caption = f"{name_of(names, int(detections.labels[at]))} {detections.scores[at]:.2f}"
     if verdict.kinds[at] != DetectionKind.CONFUSED:
-        return said
+        return caption
     is_a = name_of(names, int(truth.labels[verdict.partners[at]]))
-    return f"{said}, is {is_a}"
+    return f"{caption}, is {is_a}"
 
 
 def draw(image: CocoImage, drawn: Sequence[Mark], side: int = SIDE) -> bytes:

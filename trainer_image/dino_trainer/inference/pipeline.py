@@ -58,7 +58,7 @@ def run_through(
             )
         for unreadable in turn.unreadable:
             _skip(unreadable, pictures, tally, watch)
-        for index, size, objects in _found(detector, turn, threshold, tally):
+        for index, size, objects in _objects_in(detector, turn, threshold, tally):
             writer.add(index, size, objects)
         done += len(turn.sizes) + len(turn.unreadable)
         pace(done, len(pictures))
@@ -67,15 +67,15 @@ def run_through(
     return tally
 
 
-def _found(
+def _objects_in(
     detector: Detector, turn: Turn, threshold: float, tally: Tally
 ) -> list[tuple[int, tuple[int, int], Objects]]:
     """Place, size and objects of each image of a turn."""
     if turn.batch is None:
         return []
-    found = detector(turn.batch.to(detector.device), turn.sizes)
+    detections = detector(turn.batch.to(detector.device), turn.sizes)
     rows = []
-    for index, size, one in zip(turn.batch.indices, turn.sizes.tolist(), found, strict=True):
+    for index, size, one in zip(turn.batch.indices, turn.sizes.tolist(), detections, strict=True):
         objects = tally.named(_kept(one, threshold))
         tally.add(objects)
         rows.append((index, (size[0], size[1]), objects))

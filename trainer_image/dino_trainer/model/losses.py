@@ -149,8 +149,8 @@ def _matched_sums(
     positive = classes[..., None] == torch.arange(c, device=labels.device)
     index = queries.clamp(max=q - 1)[..., None].expand(-1, -1, -1, 4)
     boxes = predictions.boxes.gather(2, index)  # [g, b, m, 4]
-    found = queries < q
-    distance, giou = _box_sums(boxes, targets.boxes, found)
+    matched = queries < q
+    distance, giou = _box_sums(boxes, targets.boxes, matched)
     return torch.stack((_focal_sums(predictions.logits, positive, alpha), distance, giou))
 
 

@@ -238,10 +238,10 @@ def backward(
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     row = grad.to(kept).contiguous().view(b, q, m, -1).numpy()
-    found = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
-    _in_parallel(_backward(row.shape[3]), [*arrays, row, *found], b * m)
+    grads = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
+    _in_parallel(_backward(row.shape[3]), [*arrays, row, *grads], b * m)
     to_value, to_locations, to_weights = (
         torch.from_numpy(array).view(t.shape).to(t.dtype)
-        for array, t in zip(found, (value, locations, weights), strict=True)
+        for array, t in zip(grads, (value, locations, weights), strict=True)
     )
     return to_value, to_locations, to_weights

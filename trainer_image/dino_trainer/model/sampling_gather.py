@@ -47,8 +47,8 @@ def sample_by_gather(
 def _mix(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
     """Return float[b, q, d]: the neighbours in ``rows`` at ``index`` [b, q, m, n], by shares."""
     b, q, m, n = index.shape
-    found = rows.index_select(0, index.flatten()).view(b * q * m, 4 * n, rows.shape[1] // 4)
-    return torch.bmm(shares.reshape(-1, 1, 4 * n), found).view(b, q, -1)
+    gathered = rows.index_select(0, index.flatten()).view(b * q * m, 4 * n, rows.shape[1] // 4)
+    return torch.bmm(shares.reshape(-1, 1, 4 * n), gathered).view(b, q, -1)
 
 
 def _shares(weights: Tensor, right: Tensor, lower: Tensor) -> Tensor:

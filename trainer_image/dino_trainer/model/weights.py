@@ -184,8 +184,8 @@ def find_tensors(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
     for key in CONTAINERS:
-        if found := find_tensors(content.get(key)):
-            return found
+        if tensors := find_tensors(content.get(key)):
+            return tensors
     own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in content.items():
         if isinstance(value, Mapping) and not NOT_WEIGHTS.search(str(name)):

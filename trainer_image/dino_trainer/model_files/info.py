@@ -126,8 +126,8 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: object) -> Datase
     size = _asked_size(section) or info.input_size
     if info.input_size and size != info.input_size:
         raise invalid_spec(
-            f"input_width and input_height say {_said(size)}, and {info.file.uri} takes "
-            f"{_said(info.input_size)} only.",
+            f"input_width and input_height say {_in_pixels(size)}, and {info.file.uri} takes "
+            f"{_in_pixels(info.input_size)} only.",
             "Leave them out, or export the model for that size.",
         )
     augmentation = info.spec.dataset.augmentation
@@ -176,5 +176,5 @@ def _asked_size(section: object) -> tuple[int, int] | None:
     return height, width
 
 
-def _said(size: tuple[int, int] | None) -> str:
+def _in_pixels(size: tuple[int, int] | None) -> str:
     return f"{size[1]}x{size[0]}" if size else "any"

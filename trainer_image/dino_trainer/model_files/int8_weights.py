@@ -45,8 +45,8 @@ def read_int8_weights(content: Mapping[str, object]) -> Int8Weights:
         ValueError: where it is not what `plain` makes.
     """
     inner = content[PACKED]
-    found = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
-    parts = [part for part in found if _are_tensors(part)]
+    members = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
+    parts = [part for part in members if _are_tensors(part)]
     if len(parts) != 3:
         raise ValueError("its INT8 weights lack codes, scales or the other tensors")
     codes, scales, kept = parts

@@ -148,10 +148,10 @@ def _check_images(
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
     """The splits that the action reads, by name; training data that is scored, too, once."""
     data = spec.dataset
-    found = {part: sources_of(data, part) for part in annotated(action)}
+    by_part = {part: sources_of(data, part) for part in annotated(action)}
     if action in TRAINS and data.val_data_sources == data.train_data_sources:
-        found[Data.VALIDATION] = None
-    return [(part.value, given or ()) for part, given in found.items() if given or _leads(part)]
+        by_part[Data.VALIDATION] = None
+    return [(part.value, given or ()) for part, given in by_part.items() if given or _leads(part)]
 
 
 def _leads(part: Data) -> bool:

@@ -50,9 +50,9 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do: about the causes that were seen, and about the rest."""
-        told, counts = zip(*self.remedies.values(), strict=True) if self.remedies else ((), ())
+        remedies, counts = zip(*self.remedies.values(), strict=True) if self.remedies else ((), ())
         rest = sum(counts) < self.count
-        return " ".join([*told, *([self.rule.remedy] if rest else [])])
+        return " ".join([*remedies, *([self.rule.remedy] if rest else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """For report.json."""
@@ -144,8 +144,8 @@ class Findings:
 
     def all(self) -> list[Finding]:
         """Errors first, then in the order of the catalogue."""
-        found = [one for id, parts in self._left().items() if (one := _told(id, parts))]
-        return sorted(found, key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
+        findings = [one for id, parts in self._left().items() if (one := _finding_of(id, parts))]
+        return sorted(findings, key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
 
     def _left(self) -> dict[str, list[_Part]]:
         """What is told: everything but what follows from something that is told."""
@@ -173,7 +173,7 @@ class Findings:
         return [one for one in self.all() if not one.is_error]
 
 
-def _told(id: str, parts: list[_Part]) -> Finding | None:
+def _finding_of(id: str, parts: list[_Part]) -> Finding | None:
     if id not in _ORDER or not parts:
         return None
     finding = Finding(data_rule(id))

@@ -79,7 +79,7 @@ class GroupedFlaws:
             tell_names(rule, named, findings, look, at)
         elif kind:
             first, count = kept[0], self.counts[key]
-            text = f"{self.label} {first.where}{_more(count)}: {first.said}"
+            text = f"{self.label} {first.where}{_more(count)}: {first.fault}"
             findings.add(rule, text, count, shown=count, at=at)
         else:
             findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept), at)

@@ -78,8 +78,8 @@ def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
     """As training reads it: upright, unless only the stored pixels have the annotated size."""
     stored, upright, orientation = opened.stored, opened.upright, opened.orientation
     if annotated not in (stored, upright):
-        said = f"is {upright[0]}x{upright[1]}, annotated {annotated[0]}x{annotated[1]}"
-        yield "image-size-differs", said
+        detail = f"is {upright[0]}x{upright[1]}, annotated {annotated[0]}x{annotated[1]}"
+        yield "image-size-differs", detail
     elif orientation != UPRIGHT and stored == upright:
         yield "exif-unclear", f"orientation {orientation}"
     elif orientation != UPRIGHT:

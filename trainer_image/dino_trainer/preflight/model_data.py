@@ -93,10 +93,10 @@ def check_pictures(
     except TrainerError as error:
         _note(error, "classmap-unusable", findings)
     try:
-        found = find_pictures(infer.image_dir, into, say, stop)
-        findings.add_all("pictures-left-out", found.left_out)
-        findings.add_all("pictures-lost", found.lost)
-        return found.pictures
+        listing = find_pictures(infer.image_dir, into, say, stop)
+        findings.add_all("pictures-left-out", listing.left_out)
+        findings.add_all("pictures-lost", listing.lost)
+        return listing.pictures
     except TrainerError as error:
         _note(error, "pictures-absent", findings)
         return []

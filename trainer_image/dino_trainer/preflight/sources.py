@@ -159,8 +159,8 @@ def _read(
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
         own = error.remedy if error.remedy != error.rule.remedy else ""
-        said = f"{flaws.label}: {error.message}"
-        findings.add(rule, said, remedy=own, longest=SENTENCES, at=flaws.at)
+        message = f"{flaws.label}: {error.message}"
+        findings.add(rule, message, remedy=own, longest=SENTENCES, at=flaws.at)
         return None
     read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
     positions = {id: place for place, id in enumerate(entries.image_ids)}

@@ -73,13 +73,13 @@ def images_per_step(spec: ExperimentSpec) -> int:
 def _shared_ids(split: Split, findings: Findings) -> None:
     owners: dict[int, str] = {}
     for source in split.sources:
-        shared, said = [], []
+        shared, examples = [], []
         for place, number in enumerate(source.entries.image_ids):
             other = owners.setdefault(number, source.name)
             if other != source.name:
                 shared.append(place)
-                said.append(f"{other} and {source.name} id {number}")
-        findings.add_places("image-id-shared", said, str, source.at_images(shared))
+                examples.append(f"{other} and {source.name} id {number}")
+        findings.add_places("image-id-shared", examples, str, source.at_images(shared))
 
 
 def _empty_images(split: Split, findings: Findings) -> None:
@@ -98,9 +98,9 @@ def _boxless(split: Split, findings: Findings) -> None:
         split.boxes,
     )
     seen = [(count, *case) for count, case in zip(counts, _INSTEAD, strict=True) if count]
-    said = "; ".join(f"{count} {what}" for count, what, _ in seen)
+    instead = "; ".join(f"{count} {what}" for count, what, _ in seen)
     remedy = seen[0][2] if len(seen) == 1 else ""
-    example = f"{split.name} ({said})" if said else split.name
+    example = f"{split.name} ({instead})" if instead else split.name
     findings.add("no-boxes", example, remedy=remedy, at=At(split.name))
 
 
@@ -119,15 +119,15 @@ def _digests(source: Source) -> Iterator[tuple[int, str]]:
 def _repeated_images(split: Split, findings: Findings) -> None:
     first: dict[str, str] = {}
     for source in split.sources:
-        repeated, said = [], []
+        repeated, examples = [], []
         for place, digest in _digests(source):
             name = source.image(place)
             other = first.setdefault(digest, name)
             # One file that two entries name has a rule of its own.
             if other != name:
                 repeated.append(place)
-                said.append(f"{other} = {name}")
-        findings.add_places("image-repeats", said, str, source.at_images(repeated))
+                examples.append(f"{other} = {name}")
+        findings.add_places("image-repeats", examples, str, source.at_images(repeated))
 
 
 def check_leakage(train: Split, validation: Split, findings: Findings) -> None:
@@ -147,10 +147,10 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
     for number, by in sorted(names.items()):
         if len(by) > 1:
             shown = apart(by)
-            said = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
+            meanings = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
             # One common list may move any of them.
             at = At(classes=[number], reach=list(names))
-            findings.add("category-conflict", f"{number} is {said}", at=at)
+            findings.add("category-conflict", f"{number} is {meanings}", at=at)
     _lists_differ(splits, sorted(names), findings)
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
@@ -174,15 +174,15 @@ def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Finding
     """Ids that a whole split does not list have a place of their own: no box of it has them."""
     sources = [source for split in splits for source in split.sources]
     for wholly in (True, False):
-        ids, said = [], []
+        ids, examples = [], []
         for number in numbers:
             without = [one.name for one in sources if number not in one.entries.categories]
             nowhere = any(one.sources and number not in one.categories for one in splits)
             if without and nowhere == wholly:
                 ids.append(number)
-                said.append(f"{number} (not in {', '.join(without)})")
+                examples.append(f"{number} (not in {', '.join(without)})")
         at = At(classes=ids) if wholly else NOWHERE
-        findings.add_places("category-lists-differ", said, str, at)
+        findings.add_places("category-lists-differ", examples, str, at)
 
 
 def _class_count(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
@@ -196,8 +196,8 @@ def check_eval_ids(spec: ExperimentSpec, splits: Sequence[Split], findings: Find
     """Classes to score that the scored data, the last split, does not have."""
     scored, asked = splits[-1], spec.dataset.eval_class_ids or ()
     unknown = [id for id in asked if id not in scored.categories]
-    said = [f"{id}{_listed_elsewhere(id, splits)}" for id in unknown]
-    findings.add_places("eval-class-unknown", said, str, At(scored.name, classes=unknown))
+    examples = [f"{id}{_listed_elsewhere(id, splits)}" for id in unknown]
+    findings.add_places("eval-class-unknown", examples, str, At(scored.name, classes=unknown))
     boxless = sorted(set(asked) & scored.categories.keys())
     if boxless and not set(boxless) & class_counts(scored).keys():
         at = At(scored.name, classes=boxless, reach=boxless)

@@ -87,12 +87,12 @@ def _tell_pictures(
 ) -> None:
     spec = looker.spec
     drawn = _drawn(spec.dataset.augmentation, np.array([_size(picture) for picture in pictures]))
-    found = _cut(canvas, drawn, np.arange(len(pictures)), _batch(spec, Action.INFERENCE))
-    if few := _few(looker, found):
+    batches = _cut(canvas, drawn, np.arange(len(pictures)), _batch(spec, Action.INFERENCE))
+    if few := _few(looker, batches):
         first, *others = few.images.tolist()
         more = f" and {len(others)} more" if others else ""
-        said = f"{pictures[first].name}{more}: {few.said} by {_AUGMENT}.test_random_resize"
-        _add(looker, f"{said}, {few.wrong}", len(few.images), NOWHERE, findings)
+        text = f"{pictures[first].name}{more}: {few.size} by {_AUGMENT}.test_random_resize"
+        _add(looker, f"{text}, {few.wrong}", len(few.images), NOWHERE, findings)
 
 
 def _add(looker: Looker, text: str, count: int, at: At, findings: Findings) -> None:
@@ -136,7 +136,7 @@ def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] 
 
 def _tell_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
     if wrong := _wrong(looker, size):
-        _add(looker, f"all images, {_said(size)} by {key}, {wrong}", 1, NOWHERE, findings)
+        _add(looker, f"all images, {_in_pixels(size)} by {key}, {wrong}", 1, NOWHERE, findings)
 
 
 def _tell_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
@@ -144,8 +144,8 @@ def _tell_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: 
         config, sizes = looker.spec.dataset.augmentation, _sizes(split)
         if len(sizes):
             drawn = _drawn(config, sizes)
-            found = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
-            _tell(looker, split, found, f"{_AUGMENT}.test_random_resize", findings)
+            batches = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
+            _tell(looker, split, batches, f"{_AUGMENT}.test_random_resize", findings)
 
 
 def _drawn(config: AugmentationConfig, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -217,7 +217,7 @@ def _tell(
         first += count
         if len(own):
             more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-            text = f"{source.image(own[0])}{more}: {few.said} by {key}, {few.wrong}"
+            text = f"{source.image(own[0])}{more}: {few.size} by {key}, {few.wrong}"
             _add(looker, text, len(own), source.at_images(own), findings)
 
 
@@ -225,7 +225,7 @@ class _Few(NamedTuple):
     """Images of batches that are too small; what the smallest batch is, and what is wrong."""
 
     images: NDArray[np.int64]
-    said: str
+    size: str
     wrong: str | None
 
 
@@ -237,7 +237,7 @@ def _few(looker: Looker, batches: _Batches) -> _Few | None:
         return None
     size = batches.sizes[few[np.argmin(counts[few])]].tolist()
     images = np.unique(np.concatenate([batches.images[place] for place in few.tolist()]))
-    return _Few(images, _said(size), _wrong(looker, size))
+    return _Few(images, _in_pixels(size), _wrong(looker, size))
 
 
 def _sizes(split: Split) -> NDArray[np.int64]:
@@ -256,5 +256,5 @@ def _wrong(looker: Looker, size: Sequence[int]) -> str | None:
     return too_few(shapes, model.num_queries, looker.whose)
 
 
-def _said(size: Sequence[int]) -> str:
+def _in_pixels(size: Sequence[int]) -> str:
     return f"{size[1]}x{size[0]} pixels"

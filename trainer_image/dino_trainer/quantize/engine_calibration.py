@@ -49,10 +49,10 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
     folders = spec.gen_trt_engine.tensorrt.calibration.cal_image_dir
     if folders:
         reporter = context.reporter
-        found = find_pictures(folders, context.work_dir, reporter.say, context.stop)
-        if found.said:
-            reporter.event(f"Warning: {found.said}")
-        return found.pictures
+        listing = find_pictures(folders, context.work_dir, reporter.say, context.stop)
+        if listing.omissions:
+            reporter.event(f"Warning: {listing.omissions}")
+        return listing.pictures
     sources = spec.dataset.quant_calibration_data_sources
     if not sources:
         raise invalid_spec(

@@ -110,9 +110,11 @@ def _rows(weight: Tensor) -> Tensor:
     return weight.to(torch.float32).flatten(1).contiguous()
 
 
-def page(verdict: str, passed: bool, found: Comparison, done: QuantizedWeights, on: str) -> str:
+def page(
+    verdict: str, passed: bool, comparison: Comparison, done: QuantizedWeights, on: str
+) -> str:
     """report.html. on: what both were compared on."""
-    said = (
+    method = (
         f"Both ran on {on}. Weights of the layers below are stored as INT8 with a scale "
         "for each output channel; they are floating point again when the file is opened, so the "
         "model computes as before."
@@ -121,4 +123,4 @@ def page(verdict: str, passed: bool, found: Comparison, done: QuantizedWeights, 
         (f"{len(done.layers)} layers are stored as INT8", done.layers),
         ("Kept in floating point by quantize.skip_names", done.skipped),
     )
-    return whole(verdict, passed, found, said, lists)
+    return whole(verdict, passed, comparison, method, lists)

@@ -82,18 +82,18 @@ class Output:
         return self._store.uri(name)
 
     def claim(
-        self, digest: str, finished: bool = False, told: Callable[[], str] = lambda: ""
+        self, digest: str, finished: bool = False, differing: Callable[[], str] = lambda: ""
     ) -> None:
         """Makes this the output of the spec with this digest; call before the first publish.
 
-        finished: a run has succeeded here, of whatever spec. told: asked by what keys that spec
-        differs. Raises InvalidSpec, having changed nothing, if another spec's checkpoints or result
-        would be overwritten.
+        finished: a run has succeeded here, of whatever spec. differing: asked by what keys that
+        spec differs. Raises InvalidSpec, having changed nothing, if another spec's checkpoints or
+        result would be overwritten.
         """
         owner, files = self._manifest.owner, self._manifest.files
         theirs = owner not in (None, digest)
         if theirs and (finished or any(name.endswith(".pth") for name in files)):
-            by = told() or f"spec digest {str(owner)[:12]}…, this one has {digest[:12]}…"
+            by = differing() or f"spec digest {str(owner)[:12]}…, this one has {digest[:12]}…"
             raise invalid_spec(
                 f"{self._base} holds the results of another experiment ({by}).",
                 f"Choose another output (results_dir), or delete that one first.{_go_on(files)}",
@@ -197,13 +197,13 @@ class Output:
         expected = self._manifest.files.get(name)
         if self._remote and expected and path.is_file() and sha256_of(path) == expected["sha256"]:
             return path
-        found = self._downloaded(name, path, expected) if self._remote else None
+        fetched = self._downloaded(name, path, expected) if self._remote else None
         if not self._remote and path.is_file():
-            found = self._checked_local(name, path, expected)
-        elif found is None and expected and not self._store.exists(name):
+            fetched = self._checked_local(name, path, expected)
+        elif fetched is None and expected and not self._store.exists(name):
             self._say(f"{self.uri(name)} was published and is gone.")
             self._manifest.note({name: None})
-        return found
+        return fetched
 
     def reject(self, name: str) -> None:
         """Keeps what is published as `name`, which is damaged, from replacing the one before it:
@@ -242,8 +242,8 @@ class Output:
         if entry is None:
             return {}
         if self._remote:
-            found = self._store.head(name)
-            whole = found and found.size == entry["bytes"]
+            stored = self._store.head(name)
+            whole = stored and stored.size == entry["bytes"]
             if not whole or self._store.digest_of(name) != entry["sha256"]:
                 return {}
             try:
@@ -285,14 +285,14 @@ class Output:
         aside = path.with_name(f".{path.name}.fetched")
         try:
             self._store.download(name, aside, ByteMeter(f"downloading {name}", 0, self._say))
-            own, found = self._store.digest_of(name), sha256_of(aside)
+            own, actual = self._store.digest_of(name), sha256_of(aside)
             trusted = {own, expected and expected["sha256"]} - {None}
-            if trusted and found not in trusted:
+            if trusted and actual not in trusted:
                 size = expected["bytes"] if expected else 0
                 self._say(damaged(self.uri(name), size, aside.stat().st_size))
                 self.reject(name)
                 return None
-            self._manifest.note({name: {"sha256": found, "bytes": aside.stat().st_size}})
+            self._manifest.note({name: {"sha256": actual, "bytes": aside.stat().st_size}})
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)

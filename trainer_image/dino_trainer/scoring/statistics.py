@@ -103,7 +103,7 @@ class Statistics:
 
 
 def statistics(
-    found: BoxSet,
+    detections: BoxSet,
     truth: BoxSet,
     accumulated: Accumulated,
     names: Mapping[int, str],
@@ -118,33 +118,33 @@ def statistics(
     most: detections of a class in an image that count.
     """
     class_ids = np.array(list(names), np.int64)
-    matched = hits(found, truth, most=most)
-    tallies, whole = _tallies(found, truth, matched, class_ids)
+    matched = hits(detections, truth, most=most)
+    tallies, whole = _tallies(detections, truth, matched, class_ids)
     best = whole.best()
     if threshold is None:
         threshold = best.threshold if best else 0.5
-    verdict = judge(found, truth, matched, threshold)
+    verdict = judge(detections, truth, matched, threshold)
     return Statistics(
         tuple(_scores(tallies, accumulated, names, threshold)),
         best,
         whole.at(threshold),
         accumulated.overall(),
         whole.curve(THRESHOLDS),
-        confusion(found, truth, verdict, class_ids),
+        confusion(detections, truth, verdict, class_ids),
         verdict,
-        mistakes(found, truth, verdict, images),
+        mistakes(detections, truth, verdict, images),
     )
 
 
 def _tallies(
-    found: BoxSet, truth: BoxSet, matched: Hits, class_ids: NDArray[np.int64]
+    detections: BoxSet, truth: BoxSet, matched: Hits, class_ids: NDArray[np.int64]
 ) -> tuple[list[ThresholdCounts], ThresholdCounts]:
     """Of each class, and of all together."""
     counted, partners = matched
     rows = np.flatnonzero(counted)
-    rows = rows[np.argsort(found.labels[rows], kind="stable")]
-    scores, right = found.scores[rows], partners[rows] != NOBODY
-    cuts = np.searchsorted(found.labels[rows], class_ids, side="right")[:-1]
+    rows = rows[np.argsort(detections.labels[rows], kind="stable")]
+    scores, right = detections.scores[rows], partners[rows] != NOBODY
+    cuts = np.searchsorted(detections.labels[rows], class_ids, side="right")[:-1]
     truths = np.searchsorted(class_ids, truth.labels[~truth.crowd])
     counts = np.bincount(truths, minlength=len(class_ids)).tolist()
     parts = zip(np.split(scores, cuts), np.split(right, cuts), counts, strict=True)

@@ -46,11 +46,13 @@ def _charts(record: SearchRecord) -> Iterator[tuple[str, Markup | None, str]]:
 
 def _verdict(record: SearchRecord) -> str:
     hours = sum(one.gpu_seconds or 0 for one in record.history) / 3600
-    said = [f"{len(record.history)} trials on the {record.engine} engine ({record.algorithm.name})"]
+    parts = [
+        f"{len(record.history)} trials on the {record.engine} engine ({record.algorithm.name})"
+    ]
     if record.known:
-        said.append(f"{len(record.known)} results of earlier searches were known")
-    said.append(f"{hours:.2f} GPU-hours")
-    return f"{'; '.join(said)}. {record.outcome}".strip()
+        parts.append(f"{len(record.known)} results of earlier searches were known")
+    parts.append(f"{hours:.2f} GPU-hours")
+    return f"{'; '.join(parts)}. {record.outcome}".strip()
 
 
 def _trial(one: Trial) -> dict[str, object]:

@@ -43,14 +43,14 @@ def defaults_of(record: SearchRecord) -> dict[str, Value]:
         spec, _ = load(record.experiment)
     except SpecErrors:
         return {}
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for one in record.space:
         node: object = spec
         for name in one.path.split("."):
             node = getattr(node, name)
         if isinstance(node, bool | int | float | str) and one.when is None:
-            found[one.path] = node
-    return found
+            values[one.path] = node
+    return values
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

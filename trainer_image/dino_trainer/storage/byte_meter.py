@@ -50,7 +50,7 @@ class ByteMeter:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._done = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._spoken_at = time.monotonic()
 
     def __call__(self, count: int) -> None:
         if self._stop is not None and self._stop.is_set():
@@ -58,9 +58,9 @@ class ByteMeter:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._said < self._quiet:
+            if now - self._spoken_at < self._quiet:
                 return
-            self._said = now
+            self._spoken_at = now
             line = self._line(now - self._started)
         self._say(line)
 

@@ -37,12 +37,12 @@ class Heard:
         """The last errors in one line."""
         return "; ".join(self.errors[-SHOWN:]).rstrip(".") or "it gave no reason"
 
-    def message(self, text: str, error: bool, said: bool) -> None:
+    def message(self, text: str, error: bool, shown: bool) -> None:
         """A line of the log."""
         with self._lock:
             if error:
                 self.errors.append(text)
-            if said:
+            if shown:
                 self._guarded(lambda: self._say(f"TensorRT: {text}"))
 
     def step(self, phase: str, done: int, steps: int) -> bool:
@@ -80,11 +80,11 @@ def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
             self._heard, self._verbose = heard, verbose
             severity = trt.ILogger.Severity
             self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
-            self._said = (*self._bad, severity.WARNING)
+            self._shown = (*self._bad, severity.WARNING)
 
         def log(self, severity: Named, msg: str) -> None:
-            said = self._verbose or severity in self._said
-            self._heard.message(msg.strip(), severity in self._bad, said)
+            shown = self._verbose or severity in self._shown
+            self._heard.message(msg.strip(), severity in self._bad, shown)
 
     return Log
 

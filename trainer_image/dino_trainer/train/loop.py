@@ -66,10 +66,10 @@ def mean_loss(
     names = (*run.loss.terms, *run.loss.shares)
     values = run.world.reduce([sum(losses), *(sums[name] for name in names)])
     loss, *parts = (value / run.world.size for value in values)
-    told = dict(zip(names, parts, strict=True))
+    means = dict(zip(names, parts, strict=True))
     return loss, LossParts(
-        {name: told[name] for name in run.loss.terms},
-        {name: told[name] for name in run.loss.shares},
+        {name: means[name] for name in run.loss.terms},
+        {name: means[name] for name in run.loss.shares},
     )
 
 
@@ -186,10 +186,10 @@ def suspects(run: Run, batches: Sequence[Batch], losses: Sequence[float]) -> str
     """The images, of all processes, of the micro-batches whose loss is not finite, else all."""
     bad = [batch for batch, loss in zip(batches, losses, strict=True) if not math.isfinite(loss)]
     own = [[run.image_name(i) for batch in some for i in batch.indices] for some in (bad, batches)]
-    found = run.world.gather(own)
+    gathered = run.world.gather(own)
     names: list[str] = []
-    if found:  # rank 0
-        broken, every = (list(chain.from_iterable(each)) for each in zip(*found, strict=True))
+    if gathered:  # rank 0
+        broken, every = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
         names = broken or every
     names = run.world.broadcast(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -68,15 +68,15 @@ def check(
     Raises TrainerError: InvalidSpec where it changes what cannot be resumed, with every such key,
     both of its values, and the way on.
     """
-    found = [] if before is None else differences(before, spec, action)
-    wrong = [one.in_words(THEIRS) for one in found if _is_fixed(one)]
+    changes = [] if before is None else differences(before, spec, action)
+    wrong = [one.in_words(THEIRS) for one in changes if _is_fixed(one)]
     wrong += _counted(spec, saved, num_classes)
     if wrong:
         raise invalid_spec(
             f"The checkpoint to resume from cannot go on with this spec: {'; '.join(wrong)}.",
             _WAY_ON,
         )
-    return list(_said(spec, saved, found))
+    return list(_sentences(spec, saved, changes))
 
 
 def _is_fixed(one: Difference) -> bool:
@@ -114,14 +114,14 @@ def _epochs(done: int, seen: int) -> str:
     )
 
 
-def _said(spec: ExperimentSpec, saved: Resumable, found: list[Difference]) -> Iterator[str]:
-    counts = [one for one in found if one.path not in (*FIXED, *UNREAD, *APART)]
+def _sentences(spec: ExperimentSpec, saved: Resumable, changes: list[Difference]) -> Iterator[str]:
+    counts = [one for one in changes if one.path not in (*FIXED, *UNREAD, *APART)]
     if spec.train.seed not in (-1, saved["seed"]):
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
-    counts += [one for one in found if one.path == EPOCHS]
+    counts += [one for one in changes if one.path == EPOCHS]
     if counts:
         yield f"From here on other values count: {in_words(counts, THEIRS)}."
-    for one in found:
+    for one in changes:
         if one.path in UNREAD and one.now:
             yield f"{one.path} ({value_in_words(one.now)}) is not read: the weights are {THEIRS}."
 

@@ -140,10 +140,10 @@ def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate
 
     def validate(model: nn.Module) -> Metrics | None:
         with in_training(model, spec, data.class_names) as detector:
-            found = detect(
+            detections = detect(
                 detector, data.validation, spec.dataset, context.stop, context.world, images
             )
-        metrics = None if found is None else Metrics.from_coco(scorer.score(found))
+        metrics = None if detections is None else Metrics.from_coco(scorer.score(detections))
         return context.world.broadcast(metrics)
 
     return validate
