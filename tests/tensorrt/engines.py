@@ -14,7 +14,8 @@ from onnxscript import ir
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
 from dino_trainer.model.targets import Targets
-from dino_trainer.tensorrt import build, engine_metadata, gpu
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
+from dino_trainer.tensorrt import build, gpu
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
 from tests.tensorrt import double, models
@@ -28,7 +29,7 @@ def a_gpu(name: str = "NVIDIA H200", capability: str = "9.0") -> Gpu:
 def install(monkeypatch: pytest.MonkeyPatch, major: int = 11) -> double.World:
     """The double, and its GPU."""
     world = double.install(monkeypatch, major)
-    monkeypatch.setattr(gpu, "find", lambda: a_gpu(world.gpu))
+    monkeypatch.setattr(gpu, "first_gpu", lambda: a_gpu(world.gpu))
     return world
 
 
@@ -67,7 +68,7 @@ def an_engine(
     path = folder / "dino_model.engine"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(built.plan)
-    path.with_name(f"{path.name}{engine_metadata.SUFFIX}").write_text(known.to_json())
+    path.with_name(f"{path.name}{ENGINE_METADATA_SUFFIX}").write_text(known.to_json())
     return path
 
 

@@ -21,7 +21,7 @@ from dino_trainer.actions import quantize
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.info import config_for
-from dino_trainer.quantize.calibration import prepared, spread
+from dino_trainer.quantize.calibration import calibration_inputs, spread
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
@@ -182,7 +182,7 @@ def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Lab) -> None:
     run = detector.run
     detector.run = lambda inputs: seen.append(inputs) or run(inputs)  # type: ignore[method-assign]
     detect(detector, data, config, batch_size=1)
-    given = list(prepared(detector, data, config, Event(), lambda *_: None))
+    given = list(calibration_inputs(detector, data, config, Event(), lambda *_: None))
     assert len(given) == len(seen) == 3
     assert all(np.array_equal(one, other) for one, other in zip(given, seen, strict=True))
 

@@ -18,8 +18,8 @@ from dino_api.result import Comparison, ModelFile, Scored
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
-from dino_trainer.quantize.layers import choose
-from dino_trainer.quantize.page import page
+from dino_trainer.quantize.layers import choose_layers
+from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.static import NOTE, quantize_onnx
 
 MODEL = {
@@ -63,7 +63,9 @@ def test_of_a_real_detector_the_costly_layers_alone_are_chosen() -> None:
     ]
     weights = [numpy_helper.from_array(np.zeros(1, "f4"), node.input[1]) for node in nodes]
     graph = helper.make_graph(nodes, "detector", [], [], weights)
-    chosen = {name.partition("/")[0] for name in choose(helper.make_model(graph), (), "x").layers}
+    chosen = {
+        name.partition("/")[0] for name in choose_layers(helper.make_model(graph), (), "x").layers
+    }
     assert {name for name in chosen if not name.startswith("backbone.")} == {
         "input_proj.0.0", "input_proj.1.0",
         *(f"encoder.layers.0.{part}" for part in (
@@ -149,12 +151,12 @@ def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == NOTE))
     assert note["early"] == list(EARLY)
     found = Comparison(reference=Scored(format="onnx"), candidate=Scored(format="onnx"))
-    assert f"first layers</h2><ul><li>{EARLY[0]}" in page("", True, found, done, "x")
+    assert f"first layers</h2><ul><li>{EARLY[0]}" in layers_page("", True, found, done, "x")
 
 
 def test_an_early_layer_may_be_named_by_a_pattern(tmp_path: Path) -> None:
     source = deep_backbone(tmp_path / "deep.onnx")
-    chosen = choose(onnx.shape_inference.infer_shapes(onnx.load(source)), [EARLY[0]], "x")
+    chosen = choose_layers(onnx.shape_inference.infer_shapes(onnx.load(source)), [EARLY[0]], "x")
     assert (chosen.skipped, chosen.early) == (EARLY[:1], EARLY[1:])
 
 
@@ -215,7 +217,7 @@ def test_patterns_keep_layers_in_float(source: Path, tmp_path: Path) -> None:
 )
 def test_patterns_that_mean_nothing(source: Path, patterns: list[str], message: str) -> None:
     with pytest.raises(TrainerError, match=message) as error:
-        choose(onnx.load(source), patterns, "model.onnx")
+        choose_layers(onnx.load(source), patterns, "model.onnx")
     assert error.value.reason == "InvalidSpec"
 
 

@@ -9,7 +9,13 @@ import pytest
 from coco_builders import pack
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.data.pictures import Picture, PictureListing, find_pictures, in_order, is_picture
+from dino_trainer.data.pictures import (
+    Picture,
+    PictureListing,
+    find_pictures,
+    is_picture,
+    natural_order,
+)
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 
@@ -55,7 +61,7 @@ def paths(sources: list[str], work: Path) -> list[str]:
 
 def test_all_images_below_a_folder_in_natural_order(folder: Path, tmp_path: Path) -> None:
     assert paths([str(folder)], tmp_path / "work") == ORDER
-    assert in_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
+    assert natural_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
     assert not is_picture("jpg")
 
 

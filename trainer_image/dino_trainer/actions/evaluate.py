@@ -19,7 +19,7 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
 from dino_trainer.evaluation.predictions import write_predictions
-from dino_trainer.evaluation.summary import coco_lines, summary
+from dino_trainer.evaluation.summary import coco_lines, evaluation_summary
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
 from dino_trainer.model_files.naming import model_uri
@@ -29,10 +29,10 @@ from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
-from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
+from dino_trainer.scoring.statistics import Accumulated, Statistics, detection_statistics
 from dino_trainer.storage.files import replacing
 
-PICTURED = 12
+WORST_PICTURED = 12
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             Diverged where the model finds no numbers; those of the store.
     """
     devices.tune(spec.train.cudnn)
-    scene = prepare(spec, context)
-    detections = find(scene, context)
+    scene = prepare_evaluation(spec, context)
+    detections = detect_all(scene, context)
     if detections is None:
         return Result(action=Action.EVALUATE, spec_digest=context.digest)
     outcome = score(scene, spec, detections)
     for line in outcome.lines:
         context.reporter.say(line)
     context.reporter.tested(outcome.metrics)
-    artifacts = write(scene, outcome, spec, context)
+    artifacts = write_files(scene, outcome, spec, context)
     info, dataset = scene.detector.info, scene.dataset
     return Result(
         action=Action.EVALUATE,
@@ -96,7 +96,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
+def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
     detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
     with context.world.first_here():
@@ -112,12 +112,12 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
         f"Evaluating {detector.info.file.uri} on {len(dataset.images)} images, "
-        f"{config.batch_size} at once, on {devices.describe(detector.device)}{each}."
+        f"{config.batch_size} at once, on {devices.device_in_words(detector.device)}{each}."
     )
     return EvaluationTask(detector, dataset, config, classes, warnings)
 
 
-def find(scene: EvaluationTask, context: RunContext) -> DetectionSet | None:
+def detect_all(scene: EvaluationTask, context: RunContext) -> DetectionSet | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
     detections = detect(
@@ -158,7 +158,7 @@ def score(
     scored = BoxSet.detections(detections.at(np.isin(detections.labels, list(scene.classes))))
     truth = BoxSet.true(scene.dataset)
     truth = truth.at(np.isin(truth.labels, list(scene.classes)))
-    made = statistics(
+    made = detection_statistics(
         scored,
         truth,
         Accumulated.of(curves(evaluated)),
@@ -171,14 +171,14 @@ def score(
     return EvaluationResult(Metrics.from_coco(stats), lines, made, detections, scored, truth)
 
 
-def write(
+def write_files(
     scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
 ) -> list[Artifact]:
     """The three files, published."""
     folder = context.output.dir
     ids = [image.id for image in scene.dataset.images]
     write_predictions(folder / PREDICTIONS_FILE, outcome.detections, ids)
-    numbers = summary(
+    numbers = evaluation_summary(
         scene.detector.info.file,
         scene.dataset,
         outcome.metrics,
@@ -186,9 +186,10 @@ def write(
         _settings(scene, spec),
     )
     _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
-    shown = [_shown(scene, outcome, place) for place in outcome.statistics.mistakes.worst(PICTURED)]
+    worst = outcome.statistics.mistakes.worst(WORST_PICTURED)
+    shown = [_shown(scene, outcome, place) for place in worst]
     verdict = _verdict(scene, outcome, spec)
-    made = page.page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
+    made = page.evaluation_page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
     _write_text(folder / REPORT_FILE, made)
     return [
         context.output.publish(name).artifact(name)
@@ -222,7 +223,7 @@ def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page
     drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
     return page.MistakePicture(
         image.file.name,
-        pictures.draw(image, drawn),
+        pictures.draw_marks(image, drawn),
         int(counts.right[place]),
         int(counts.missed[place]),
         int(counts.false[place]),

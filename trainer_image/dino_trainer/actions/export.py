@@ -22,7 +22,7 @@ from dino_trainer.export.input_size import input_size
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.gates import onnx_gate
 from dino_trainer.gates.compare import Pictures, compare
-from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
 from dino_trainer.model import Dino
@@ -67,7 +67,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
-        done = published(path, candidate.info.file, result, onnx_gate.summary(comparison), context)
+        done = publish_model(
+            path, candidate.info.file, result, onnx_gate.summary(comparison), context
+        )
         _copy(spec.export.onnx_file, context)
         return done
     finally:
@@ -120,7 +122,7 @@ def _write(
         batch=batch,
         end_to_end=section.end_to_end,
     )
-    described = describe(path)
+    described = describe_graph(path)
     context.reporter.event(
         f"{ONNX_FILE}: {human_bytes(described['bytes'])}, {described['nodes']} nodes."
     )
@@ -136,7 +138,7 @@ class Described(TypedDict):
     operators: dict[str, int]
 
 
-def describe(path: Path) -> Described:
+def describe_graph(path: Path) -> Described:
     """Size, operator set and nodes of an ONNX file, in all and by operator."""
     proto = onnx.load(path)
     operators = Counter(node.op_type for node in proto.graph.node)

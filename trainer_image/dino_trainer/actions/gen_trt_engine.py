@@ -20,24 +20,29 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates import engine_gate
 from dino_trainer.gates.compare import Pictures, compare
-from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.model_files.info import config_for
-from dino_trainer.model_files.naming import format_of, model_uri, refuse_existing
+from dino_trainer.model_files.naming import (
+    ENGINE_METADATA_SUFFIX,
+    model_format,
+    model_uri,
+    refuse_existing,
+)
 from dino_trainer.quantize.engine_calibration import quantized
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing, sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
-from dino_trainer.tensorrt import build, engine_metadata, gpu, latency, python_api
+from dino_trainer.tensorrt import build, gpu, latency, python_api
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
 from dino_trainer.tensorrt.precision import is_quantized
 from dino_trainer.tensorrt.python_api import Engine
 from dino_trainer.tensorrt.timing_cache import TimingCacheFile
 
-DESCRIPTION = f"{ENGINE_FILE}{engine_metadata.SUFFIX}"
+DESCRIPTION = f"{ENGINE_FILE}{ENGINE_METADATA_SUFFIX}"
 _REMEDIES = {
     "FP32": "Use an image with another TensorRT version: this one computes something else.",
     "FP16": "Set gen_trt_engine.tensorrt.data_type: FP32.",
@@ -64,7 +69,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
     version = python_api.load().__version__
-    here = gpu.find()
+    here = gpu.first_gpu()
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
@@ -91,9 +96,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 def _reference(spec: ExperimentSpec, context: RunContext) -> OnnxDetector:
     """The ONNX file as a detector."""
     uri = model_uri(spec, Action.GEN_TRT_ENGINE)
-    if format_of(uri) != "onnx":
+    if model_format(uri) != "onnx":
         raise invalid_spec(
-            f"{uri} is no ONNX file but {format_of(uri)}.",
+            f"{uri} is no ONNX file but {model_format(uri)}.",
             "Export it first: `dino export`, or a DinoJob of action export between the two.",
         )
     detector = open_model(uri, spec, context)
@@ -112,7 +117,7 @@ def _make(
     """Builds the engine as the file `into`, and loads it."""
     config, info = spec.gen_trt_engine.tensorrt, reference.info
     graph = ir.load(reference.path)
-    build.check_source(graph, config.data_type, info.file.uri)
+    build.check_precision(graph, config.data_type, info.file.uri)
     batches = build.batches_for(config, info.batch_size, info.file.uri)
     profile = build.profile_of(graph, batches, info.file.uri)
     if config.data_type == "INT8" and not is_quantized(graph):
@@ -242,7 +247,7 @@ def _published(
     # Its description comes first: an engine without one is of no use.
     described = _write(DESCRIPTION, known.to_json(), context)
     result = Result(action=Action.GEN_TRT_ENGINE, comparison=comparison, artifacts=[described])
-    done = published(
+    done = publish_model(
         made.path, made.detector.info.file, result, engine_gate.summary(comparison), context
     )
     _copy(spec.gen_trt_engine.trt_engine, context)
@@ -279,6 +284,6 @@ def _copy(uri: str, context: RunContext) -> None:
     if not uri:
         return
     folder, name = split(uri)
-    for own, there in ((DESCRIPTION, f"{name}{engine_metadata.SUFFIX}"), (ENGINE_FILE, name)):
+    for own, there in ((DESCRIPTION, f"{name}{ENGINE_METADATA_SUFFIX}"), (ENGINE_FILE, name)):
         open_store(folder).upload(context.output.dir / own, there)
     context.reporter.event(f"The engine is also at {uri}.")

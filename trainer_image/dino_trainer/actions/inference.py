@@ -10,7 +10,7 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
-from dino_trainer.inference.page import page
+from dino_trainer.inference.page import inference_page
 from dino_trainer.inference.pipeline import Watch, run_through
 from dino_trainer.inference.tally import Tally
 from dino_trainer.inference.writer import Style, Writer
@@ -36,13 +36,14 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     devices.tune_cpu()
     section = spec.inference
     detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
-    names = class_names(spec, detector.info)
+    names = shown_class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)
     listing = gather(spec, context)
     pictures = listing.pictures
     context.reporter.event(
-        f"Looking for objects in {len(pictures)} images on {devices.describe(detector.device)}."
+        f"Looking for objects in {len(pictures)} images on "
+        f"{devices.device_in_words(detector.device)}."
     )
     if listing.omissions:
         context.reporter.event(f"Warning: {listing.omissions}")
@@ -51,7 +52,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
         artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
     verdict = verdict_of(tally, listing)
-    html = page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
+    html = inference_page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
     context.reporter.event(verdict)
     return Result(
         action=Action.INFERENCE,
@@ -74,7 +75,7 @@ def gather(spec: ExperimentSpec, context: RunContext) -> PictureListing:
     return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
 
 
-def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
+def shown_class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
     """Name by label: what the class map says, where it agrees with the model."""
     sources = spec.dataset.infer_data_sources
     uri = sources.classmap if sources else ""

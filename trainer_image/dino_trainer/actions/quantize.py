@@ -29,14 +29,14 @@ from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates.compare import Pictures, compare, scores
 from dino_trainer.gates.onnx_gate import pictures
-from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
-from dino_trainer.model_files.naming import file_at, format_of, model_uri
+from dino_trainer.model_files.naming import file_at, model_format, model_uri
 from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
-from dino_trainer.quantize.calibration import check_count, prepared, spread
-from dino_trainer.quantize.page import page
+from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
+from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
@@ -94,14 +94,14 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         if problem:
             withdraw((name,), context)
             raise TrainerError(FailureReason.GATE_FAILED, problem, made.remedy, kept=result)
-        return published(unchecked, made.file, result, verdict, context)
+        return publish_model(unchecked, made.file, result, verdict, context)
     finally:
         unchecked.unlink(missing_ok=True)
 
 
 def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """An ONNX file whose costly layers compute in INT8. path: where it is written."""
-    scene = prepare(spec, context)
+    scene = prepare_quantization(spec, context)
     done = make(scene, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
     comparison = measure(
@@ -112,22 +112,24 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
     return QuantizedFile(
         candidate.info.file,
         comparison,
-        summary(comparison, spec.quantize.device),
+        comparison_in_words(comparison, spec.quantize.device),
         _remedy(
             comparison,
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: page(verdict, passed, comparison, done, scene.shown.description),
+        lambda verdict, passed: layers_page(
+            verdict, passed, comparison, done, scene.shown.description
+        ),
     )
 
 
 def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """A checkpoint whose weights are stored as INT8. path: where it is written."""
     uri = model_uri(spec, Action.QUANTIZE)
-    if format_of(uri) != "checkpoint":
+    if model_format(uri) != "checkpoint":
         raise invalid_spec(
-            f"{uri} is no checkpoint but {format_of(uri)}.",
+            f"{uri} is no checkpoint but {model_format(uri)}.",
             f"Name the .pth file of a training, or leave out quantize.mode: {WEIGHTS_ALONE}.",
         )
     reference = open_model(uri, spec, context)
@@ -150,18 +152,18 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
         f"{_scores('Checkpoint and INT8 weights', comparison)} The file is {sizes[0]}, {sizes[1]} "
         "before; it computes as before.",
         _remedy(comparison, "Keep"),
-        lambda verdict, passed: weight_only.page(
+        lambda verdict, passed: weight_only.weights_page(
             verdict, passed, comparison, done, shown.description
         ),
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
+def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
     """Reads the file and the data, and says what is doubtful about them."""
     uri = model_uri(spec, Action.QUANTIZE)
-    if format_of(uri) != "onnx":
+    if model_format(uri) != "onnx":
         raise invalid_spec(
-            f"{uri} is no ONNX file but {format_of(uri)}.",
+            f"{uri} is no ONNX file but {model_format(uri)}.",
             "Export it first: `dino export`, or a DinoJob of action export between the two.",
         )
     reference = open_model(uri, spec, context)
@@ -201,7 +203,7 @@ def make(
     section, info = spec.quantize, scene.reference.info
     count = len(scene.calibration.images)
     context.reporter.event(f"Taking ranges from {count} images ({section.algorithm}).")
-    images = prepared(
+    images = calibration_inputs(
         scene.reference,
         scene.calibration,
         scene.config,
@@ -271,7 +273,7 @@ def _remedy(comparison: Comparison, start: str) -> str:
     )
 
 
-def summary(comparison: Comparison, device: str) -> str:
+def comparison_in_words(comparison: Comparison, device: str) -> str:
     """What an ONNX file costs and what it gains, in a sentence or two. device: what it is for."""
     times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if times[0] is None or times[1] is None:

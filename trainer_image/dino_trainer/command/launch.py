@@ -52,7 +52,7 @@ from dino_trainer.report.reporter import (
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.spec.file import read_spec
+from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of, shape_section
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
@@ -129,7 +129,7 @@ def _open(
     terminal: Terminal,
 ) -> _Opened:
     """Reads the spec and makes its output this run's."""
-    spec, warnings = read_spec(spec_path, overrides, action)
+    spec, warnings = read_spec_file(spec_path, overrides, action)
     for warning in warnings:
         terminal.line(warning)
     output, earlier = _claimed(spec, action, terminal.line, stop)

@@ -14,7 +14,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
-from dino_trainer.spec.file import read_spec
+from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of
 
 _REMEDY = "Run the action again: it begins with what it finds in its output."
@@ -26,7 +26,7 @@ def run(spec_path: Path, overrides: Sequence[str], action: Action, stop: threadi
     Changes nothing in the output. Raises TrainerError: InvalidSpec, InputNotFound, and what reading
     the output ends with.
     """
-    spec, _ = read_spec(spec_path, overrides, action)
+    spec, _ = read_spec_file(spec_path, overrides, action)
     say = open_terminal().line
     folder = section_of(spec, action).results_dir
     output = Output(

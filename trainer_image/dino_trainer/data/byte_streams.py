@@ -20,7 +20,7 @@ from zlib_ng import zlib_ng
 
 # Of one request to a store.
 PART = 16 * 1024 * 1024
-THREADS = 8
+FETCH_THREADS = 8
 # Parts in memory at most, those under way included.
 WINDOW = 9
 # Small enough for the memory of one piece to be used again for the next, without a page fault.
@@ -68,7 +68,7 @@ class FetchedInParts(InPieces):
 
     def __init__(self, fetch: Fetch, size: int, part: int = PART, window: int = WINDOW) -> None:
         self._fetch, self._size, self._part = fetch, size, part
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+        self._pool = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
         self._parts: deque[Future[list[bytes]]] = deque()
         self._asked = 0
         self._window = window

@@ -9,7 +9,7 @@ from typing import Any
 from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
 from dino_trainer.errors import TrainerError
-from dino_trainer.first_bytes import COMPRESSED, HEAD, TEXTS, kind_of
+from dino_trainer.first_bytes import COMPRESSED, HEAD, TEXTS, kind_of_bytes
 from dino_trainer.storage.files import named
 
 _LISTS = ("images", "annotations", "categories")
@@ -68,7 +68,7 @@ def _twice(raw: bytes) -> str:
 
 def _instead(raw: bytes) -> str:
     """What the file is instead, where its bytes say it."""
-    kind = kind_of(raw[:HEAD])
+    kind = kind_of_bytes(raw[:HEAD])
     if kind is not None and kind not in TEXTS:
         return f", but {kind.value}" if kind in COMPRESSED else f": it is {kind.value}"
     try:

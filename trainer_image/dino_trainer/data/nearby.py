@@ -13,7 +13,7 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from dino_api.rules.data import data_rule
-from dino_trainer.data.decode import ENDINGS
+from dino_trainer.data.decode import IMAGE_FORMATS
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
 
@@ -21,7 +21,7 @@ _SHOWN = 60
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"^([A-Za-z]:|\\\\|~[/\\])")
 _QUERY = re.compile(r"[?&]d=([^&]+)")
-_IMAGE = re.compile(f"({'|'.join(map(re.escape, ENDINGS))})$", re.IGNORECASE)
+_IMAGE = re.compile(f"({'|'.join(map(re.escape, IMAGE_FORMATS))})$", re.IGNORECASE)
 _MOVED, _SEVERAL = "lies in another folder", "files of that name lie in several folders"
 _ADDRESS = "an address in place of a file name"
 _UNFOUND = "Put the images into the image folder, and write their names relative to it."

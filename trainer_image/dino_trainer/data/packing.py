@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from dino_api.formats import ARCHIVES
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.first_bytes import PICTURES, Kind, kind_of
+from dino_trainer.first_bytes import PICTURES, Kind, kind_of_bytes
 
 SUFFIXES = ARCHIVES
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
@@ -55,7 +55,7 @@ def other_by_name(name: str) -> TrainerError | None:
 def other_by_content(name: str, head: bytes) -> TrainerError | None:
     """Of a file that is called like an archive and is none. head: its first bytes, or those of what
     gzip has packed in it."""
-    kind = kind_of(head)
+    kind = kind_of_bytes(head)
     return _other(name, kind) if kind else None
 
 

@@ -2,7 +2,7 @@
 
 Every image below a folder or in an archive counts, however deep it lies. They come in natural order
 (`img2` before `img10`), each under one relative path of its own, which outputs are named after.
-Files that do not end as images do (`decode.ENDINGS`, as in training) are left out, and told of.
+Files that do not end as images do (`decode.IMAGE_FORMATS`, as in training) are left out, and named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
-from dino_trainer.data.decode import ENDINGS
+from dino_trainer.data.decode import IMAGE_FORMATS
 from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed_images import download_listed
@@ -113,10 +113,10 @@ def _under(label: str, listing: PictureListing) -> PictureListing:
 
 def is_picture(path: str) -> bool:
     """Whether a path is that of an image."""
-    return PurePosixPath(path).suffix.lower() in ENDINGS and not is_hidden(path)
+    return PurePosixPath(path).suffix.lower() in IMAGE_FORMATS and not is_hidden(path)
 
 
-def in_order(paths: Iterable[str]) -> list[str]:
+def natural_order(paths: Iterable[str]) -> list[str]:
     """Natural order: numbers inside of names count as numbers; folder by folder."""
     return sorted(paths, key=_key)
 
@@ -129,7 +129,7 @@ def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def _pictures_of(source: str, work: StagingContext) -> PictureListing:
     store, paths = _store_of(source, work)
-    shown = in_order(path for path in paths if not is_hidden(path))
+    shown = natural_order(path for path in paths if not is_hidden(path))
     files = [(path, store.find(path)) for path in filter(is_picture, shown)]
     pictures = [Picture(path, file) for path, file in files if file]
     left_out = tuple(path for path in shown if not is_picture(path))

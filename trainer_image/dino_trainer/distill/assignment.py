@@ -25,7 +25,7 @@ from dino_trainer.model.targets import Padded, from_host
 # box is the noise of a query without an object, and the annotations already teach background.
 LEAST_SCORE = 0.1
 # Far more than detections of one image that matter; bounds the cost of pairing.
-MOST = 100
+MOST_TAUGHT = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
     """
     logits, boxes = logits.float(), boxes.float()
     scores = logits.sigmoid().amax(-1)
-    best = scores.topk(min(most, MOST, scores.shape[1]), dim=1)
+    best = scores.topk(min(most, MOST_TAUGHT, scores.shape[1]), dim=1)
     rows = best.indices[..., None]
     return Detected(
         logits=logits.gather(1, rows.expand(-1, -1, logits.shape[-1])),

@@ -23,7 +23,7 @@ from dino_trainer.model.layers import full_precision
 from dino_trainer.train.loss import LossOf, Parts
 
 # Side of the square that shows the shapes of features, where training has no fixed size.
-SIDE = 640
+SHAPE_SIDE = 640
 
 
 class Distillation(LossOf):
@@ -120,7 +120,7 @@ class Distillation(LossOf):
         """
         if not self.bindings.inner:
             return []
-        height, width = spec.dataset.augmentation.fixed_size or (SIDE, SIDE)
+        height, width = spec.dataset.augmentation.fixed_size or (SHAPE_SIDE, SHAPE_SIDE)
         device = next(self.model.parameters()).device
         picture = torch.zeros(1, 3, height, width, device=device)
         was_training = self.model.training

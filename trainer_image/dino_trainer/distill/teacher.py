@@ -82,7 +82,7 @@ def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequenc
             f"The teacher {uri} is no checkpoint.",
             "Name the .pth file of a training: what lies inside of other files cannot be compared.",
         )
-    check_classes(detector.info, class_names)
+    check_same_classes(detector.info, class_names)
     return Teacher(detector.model, detector.info)
 
 
@@ -95,7 +95,7 @@ def _as_teacher(spec: ExperimentSpec) -> ExperimentSpec:
     return spec.model_copy(update={"model": spec.distill.teacher, "dataset": dataset})
 
 
-def check_classes(info: ModelInfo, class_names: Sequence[str]) -> None:
+def check_same_classes(info: ModelInfo, class_names: Sequence[str]) -> None:
     """Refuses a teacher of other classes: its logits would be taken for those of the student's.
 
     Labels without a name, on either side, are taken to agree.

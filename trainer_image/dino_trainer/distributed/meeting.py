@@ -31,7 +31,7 @@ JOIN_SECONDS = 900
 STORE_SECONDS = 30
 # Silence after which a node counts as lost.
 SILENCE_SECONDS = 30.0
-BEAT_SECONDS = 1.0
+NODE_BEAT_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
 _DONE = b"done"
 
@@ -148,7 +148,7 @@ class ManyNodes:
             except RendezvousConnectionError:
                 if time.monotonic() > until:
                     raise
-                time.sleep(BEAT_SECONDS)
+                time.sleep(NODE_BEAT_SECONDS)
         return self._handler.next_rendezvous()
 
     def _new_handler(self) -> RendezvousHandler:
@@ -220,7 +220,7 @@ class SharedMeeting(Meeting):
 
     def leave(self) -> None:
         self._leaving.set()
-        self._thread.join(_GOODBYE_SECONDS + BEAT_SECONDS)
+        self._thread.join(_GOODBYE_SECONDS + NODE_BEAT_SECONDS)
 
     def _talk(self) -> None:
         count = 0
@@ -235,7 +235,7 @@ class SharedMeeting(Meeting):
             return
 
     def _pause(self) -> float:
-        return 0.1 if self._outbox else BEAT_SECONDS
+        return 0.1 if self._outbox else NODE_BEAT_SECONDS
 
     def _exchange(self, beat: bytes) -> None:
         self._store.set(f"beat/{self._index}", beat.decode())

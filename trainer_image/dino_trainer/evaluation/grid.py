@@ -12,7 +12,7 @@ from dino_trainer.scoring.detection import DetectionSet
 
 TRUE = (255, 255, 255)
 # Distinct on photographs and for most colour-blind people (Okabe and Ito).
-COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
+CLASS_COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
            (204, 121, 167), (0, 114, 178)]  # fmt: skip
 CAPTION = 22
 # Found boxes of at least that score are drawn.
@@ -60,11 +60,12 @@ def draw_one(
     for place in np.flatnonzero(detections.scores >= threshold)[::-1]:  # the best end on top
         label = int(detections.labels[place])
         box = tuple((detections.boxes[place] * factor).tolist())
-        _draw_box(draw, box, f"{name_of(class_names, label)} {detections.scores[place]:.2f}", label)
+        name = class_name_of(class_names, label)
+        _draw_box(draw, box, f"{name} {detections.scores[place]:.2f}", label)
     return tile
 
 
-def name_of(class_names: Sequence[str], label: int) -> str:
+def class_name_of(class_names: Sequence[str], label: int) -> str:
     """A class's name, or its number where it has none."""
     named = label < len(class_names) and class_names[label]
     return named or f"class {label}"
@@ -72,7 +73,7 @@ def name_of(class_names: Sequence[str], label: int) -> str:
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], text: str, label: int) -> None:
     left, top, right, bottom = box
-    colour, font = COLOURS[label % len(COLOURS)], _font(11)
+    colour, font = CLASS_COLOURS[label % len(CLASS_COLOURS)], _font(11)
     draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
     _, _, width, height = draw.textbbox((0, 0), text, font=font)
     above = max(0, top - height - 2)

@@ -56,7 +56,7 @@ class MistakePicture:
     confused: int
 
 
-def page(
+def evaluation_page(
     verdict: str,
     warnings: Sequence[str],
     metrics: Metrics,

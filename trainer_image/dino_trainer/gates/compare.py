@@ -26,7 +26,7 @@ from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
 from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, DetectionSet, detect
-from dino_trainer.scoring.matching import NOBODY, BoxSet, match
+from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
 
 # Two boxes of one class that overlap by so much are the same detection.
@@ -115,11 +115,11 @@ def matched(
     if not total:
         return None
     ours, theirs = BoxSet.of_detections(candidate), BoxSet.of_detections(reference)
-    chosen = match(ours, theirs, iou)
+    chosen = match_boxes(ours, theirs, iou)
     return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
 
 
-def in_words(comparison: Comparison) -> list[str]:
+def likeness_in_words(comparison: Comparison) -> list[str]:
     """How alike both are, as far as it is known: detections, then mAP."""
     parts = []
     if comparison.matched is not None:

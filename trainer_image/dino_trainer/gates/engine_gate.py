@@ -9,7 +9,7 @@ from dino_api.actions import Data
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
-from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import sources_of
 
@@ -72,5 +72,5 @@ def problems(comparison: Comparison, data_type: str) -> list[str]:
 
 def summary(comparison: Comparison) -> str:
     """The comparison in a sentence."""
-    alike = ", ".join(in_words(comparison)) or "no detections"
+    alike = ", ".join(likeness_in_words(comparison)) or "no detections"
     return f"ONNX file and engine on {comparison.images} images: {alike}."

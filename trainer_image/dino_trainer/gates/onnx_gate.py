@@ -12,7 +12,7 @@ from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
@@ -93,7 +93,7 @@ def problems(comparison: Comparison) -> list[str]:
 
 def summary(comparison: Comparison) -> str:
     """The comparison in a sentence."""
-    parts = in_words(comparison)
+    parts = likeness_in_words(comparison)
     times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if None not in times:
         parts.append(f"{times[0]:.1f} and {times[1]:.1f} ms for one image")

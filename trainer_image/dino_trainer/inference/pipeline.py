@@ -9,7 +9,7 @@ from threading import Event
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
 from dino_api.result import Progress
-from dino_trainer.data.decode import FORMATS
+from dino_trainer.data.decode import READ_FORMATS
 from dino_trainer.data.pictures import Picture
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.inference.objects import Objects
@@ -102,5 +102,5 @@ def _none_readable(tally: Tally) -> TrainerError:
     which = "The only image" if count == 1 else f"None of the {count} images"
     return invalid_dataset(
         f"{which} can be read; {name}: {why}.",
-        f"Name folders or archives of whole files of one of {', '.join(FORMATS[:-1])}.",
+        f"Name folders or archives of whole files of one of {', '.join(READ_FORMATS[:-1])}.",
     )

@@ -40,7 +40,7 @@ def pick_device(gpus: int, local_rank: int = 0, key: str = "train.num_gpus") -> 
     return torch.device("cuda", local_rank) if gpus > 1 else torch.device("cuda")
 
 
-def describe(device: torch.device) -> str:
+def device_in_words(device: torch.device) -> str:
     """The device in words: "NVIDIA A100" or "the CPU with 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -37,7 +37,7 @@ class Losses:
     total: Tensor  # float32[], what to differentiate
     names: tuple[str, ...]  # published names: loss_ce, loss_bbox_0, loss_giou_dn, …
     values: Tensor  # float32[len(names)], unweighted
-    queries: Tensor  # int64[g, b, m], what ``matching.match`` returned
+    queries: Tensor  # int64[g, b, m], what ``matching.match_boxes`` returned
 
     @property
     def terms(self) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from dino_trainer.model.weights import (
 from dino_trainer.model.windows import SwinBody
 
 # What detectors and self-supervised checkpoints put before a backbone's own names.
-PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
+NAME_PREFIXES = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
 BIAS_TABLE = "relative_position_bias_table"
 
 
@@ -103,7 +103,7 @@ def _fit(
 
 def _bare(name: str) -> str:
     """A name without what other programs put before it."""
-    return PREFIX.sub("", WRAPPERS.sub("", INNER_WRAPPERS.sub("", name)))
+    return NAME_PREFIXES.sub("", WRAPPERS.sub("", INNER_WRAPPERS.sub("", name)))
 
 
 def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dino_trainer.model.sampling_grid import LevelShapes
 
-QUERIES = 1000  # read at once: 66 MB at 8 heads of 32 and 16 samples, all at once eight times that
+# 66 MB at 8 heads of 32 and 16 samples; all at once are eight times that.
+QUERIES_AT_ONCE = 1000
 
 
 def sample_by_gather(
@@ -39,7 +40,9 @@ def sample_by_gather(
     shares = _shares(weights, right_share, lower_share)
     mixed = [
         _mix(rows, *some)
-        for some in zip(index.split(QUERIES, 1), shares.split(QUERIES, 1), strict=True)
+        for some in zip(
+            index.split(QUERIES_AT_ONCE, 1), shares.split(QUERIES_AT_ONCE, 1), strict=True
+        )
     ]
     return torch.cat(mixed, dim=1)
 

@@ -15,7 +15,7 @@ from dino_api.experiment.dataset import GEOMETRY, PIXELS
 from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
-from dino_trainer.spec.micro_batch import micro_batch
+from dino_trainer.spec.micro_batch import micro_batch_size
 from dino_trainer.spec.sections import Resized, batch_size_of
 
 if TYPE_CHECKING:
@@ -149,17 +149,17 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: object) -> Datase
 
 def _that_fits(batch: int, info: ModelInfo) -> int:
     """The batch, or the smaller one that the operator asks for after a lack of memory."""
-    images = micro_batch()
-    if images is None or images >= batch:
+    micro_batch = micro_batch_size()
+    if micro_batch is None or micro_batch >= batch:
         return batch
     if info.batch_size:
         raise invalid_spec(
             f"Memory did not suffice for {info.file.uri}, which takes batches of {batch} only: "
-            f"{images} at once, as the attempt asks for, cannot be tried.",
+            f"{micro_batch} at once, as the attempt asks for, cannot be tried.",
             "Make the file with a smaller batch (export.batch_size, or for an engine "
             "gen_trt_engine.tensorrt.min_batch_size), or raise spec.resources.memory.",
         )
-    return images
+    return micro_batch
 
 
 def _asked_size(section: object) -> tuple[int, int] | None:

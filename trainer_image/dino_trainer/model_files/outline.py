@@ -24,7 +24,7 @@ from dino_api.names import FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.naming import BESIDE_ENGINE
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.storage.stored_file import open_stored
 
@@ -60,7 +60,7 @@ def outline_of(uri: str) -> ModelInfo | None:
     if kind is None:
         return None
     try:
-        with open_stored(f"{uri}{BESIDE_ENGINE}" if kind == "engine" else uri) as file:
+        with open_stored(f"{uri}{ENGINE_METADATA_SUFFIX}" if kind == "engine" else uri) as file:
             return READERS[kind](file, ModelFile(uri=uri, format=kind))
     except TrainerError as error:
         if error.reason == FailureReason.STORAGE_UNAVAILABLE:

@@ -26,14 +26,14 @@ from dino_trainer.preflight.annotations import (
 from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.given_model import detections_of, given_model
+from dino_trainer.preflight.given_model import detections_per_image, given_model
 from dino_trainer.preflight.model_data import (
-    check_classes,
     check_given,
+    check_known_categories,
     check_names,
     check_pictures,
 )
-from dino_trainer.preflight.sources import Split, read_split
+from dino_trainer.preflight.sources import Split, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
     check_eval_ids,
@@ -80,7 +80,7 @@ def check(
 
     wanted = _sources(spec, action)
     stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
-    read = partial(read_split, stage_one=stage_one, findings=findings)
+    read = partial(read_split_for_check, stage_one=stage_one, findings=findings)
     splits = tuple(read(name, sources) for name, sources in wanted)
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
@@ -115,7 +115,7 @@ def _check_annotations(
         check_boxes_per_image(train, spec.model.num_queries, findings)
         check_training(spec, train, validation, findings)
         if model:  # the teacher
-            check_classes([train], model, None, findings)
+            check_known_categories([train], model, None, findings)
             check_names(train, model, findings)
     else:
         check_given(spec, splits, model, findings)
@@ -125,7 +125,7 @@ def _check_annotations(
         whose, scoring = scoring_section(spec, action)
         key = f"{whose}.max_detections"
         check_detections(splits[-1], scoring.max_detections, key, findings)
-        if select := detections_of(spec, action, model):
+        if select := detections_per_image(spec, action, model):
             check_select(splits[-1], select, findings)
 
 
@@ -166,7 +166,7 @@ def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findin
     return spec.dataset.num_classes or (largest and largest + 1)
 
 
-def describe(checked: Checked) -> Dataset:
+def dataset_status(checked: Checked) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
     warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
     if not checked.splits:

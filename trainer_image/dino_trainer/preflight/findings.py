@@ -9,10 +9,10 @@ from typing import Any
 from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data.rule import DataRule
-from dino_trainer.preflight.causes import causes_of, in_order
+from dino_trainer.preflight.causes import causes_of, rules_in_order
 from dino_trainer.preflight.places import NOWHERE, At, Places, T
 
-EXAMPLES = 5
+MOST_EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
 _LONGEST = 160
 # Of what a whole source ends with: there is one for each.
@@ -104,7 +104,7 @@ class Findings:
             if remedy:
                 first, mended = finding.remedies.get(cause or remedy, (remedy, 0))
                 finding.remedies[cause or remedy] = (first, mended + count)
-            if example and len(finding.examples) < EXAMPLES:
+            if example and len(finding.examples) < MOST_EXAMPLES:
                 finding.examples.append(without_middle(example, longest))
                 finding.shown += shown
 
@@ -125,7 +125,7 @@ class Findings:
         def say(finding: Finding, left: Places) -> None:
             kept = left.of(places)
             finding.count += len(kept)
-            for place in kept[: EXAMPLES - len(finding.examples)]:
+            for place in kept[: MOST_EXAMPLES - len(finding.examples)]:
                 finding.examples.append(without_middle(describe(place), _LONGEST))
                 finding.shown += 1
 
@@ -150,7 +150,7 @@ class Findings:
     def _left(self) -> dict[str, list[_Part]]:
         """What is told: everything but what follows from something that is told."""
         left: dict[str, list[_Part]] = {}
-        for id in (*in_order(), *self._parts):
+        for id in (*rules_in_order(), *self._parts):
             if id in left or id not in self._parts:
                 continue
             causes = [

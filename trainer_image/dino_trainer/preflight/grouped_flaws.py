@@ -11,7 +11,7 @@ from dino_api.rules.data.annotations import IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
 from dino_trainer.preflight.causes import LEFT_OUT
-from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Findings
 from dino_trainer.preflight.places import At
 
 Explain = Callable[[str], Hint | None]
@@ -39,7 +39,7 @@ class GroupedFlaws:
         """One more."""
         key = (flaw.rule, flaw.kind)
         kept = self.kept.setdefault(key, [])
-        if flaw.name or flaw.id is not None or len(kept) < EXAMPLES:
+        if flaw.name or flaw.id is not None or len(kept) < MOST_EXAMPLES:
             kept.append(flaw)
         self.counts[key] += 1
 

@@ -22,7 +22,7 @@ from dino_trainer.storage.store import Say
 from dino_trainer.storage.uris import split
 
 # Fewer images than these miss what is rare, and ranges come out too small.
-ENOUGH = 32
+ENOUGH_TO_CALIBRATE = 32
 _LISTED = 5
 
 
@@ -33,15 +33,15 @@ def check_given(
 
     model: what its file says, where that could be read.
     """
-    check_classes(splits, model, spec.dataset.num_classes, findings)
+    check_known_categories(splits, model, spec.dataset.num_classes, findings)
     if model and splits:
         check_names(splits[-1], model, findings)
     for one in splits:
-        if one.name == "calibration" and one.listed < ENOUGH:
+        if one.name == "calibration" and one.listed < ENOUGH_TO_CALIBRATE:
             findings.add("calibration-few", str(one.images), at=At(one.name))
 
 
-def check_classes(
+def check_known_categories(
     splits: Sequence[Split], model: ModelInfo | None, classes: int | None, findings: Findings
 ) -> None:
     """Categories beyond those of the model. classes: how many it has, if its file does not say."""

@@ -131,7 +131,7 @@ class Split:
         return sum(int(one.objects.sum()) for one in self.sources)
 
 
-def read_split(
+def read_split_for_check(
     name: str, sources: Sequence[DataSource], stage_one: StageOne, findings: Findings
 ) -> Split:
     """Reads what can be read of a split; `findings` hears of the rest.

@@ -10,9 +10,9 @@ from itertools import chain, islice
 import numpy as np
 
 from dino_api.experiment import ExperimentSpec
-from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.name_forms import apart
-from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Findings
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
 
@@ -155,7 +155,7 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
     if large := beyond({number: next(iter(by)) for number, by in names.items()}):
-        examples = (in_words(number, next(iter(names[number]))) for number in large)
+        examples = (class_in_words(number, next(iter(names[number]))) for number in large)
         findings.add_all("category-id-large", examples)
     else:
         _gaps(names.keys(), findings)
@@ -164,10 +164,10 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
 def _gaps(known: Set[int], findings: Findings) -> None:
     largest = max(known, default=0)
     gaps = largest - sum(number > 0 for number in known)
-    shown = islice((n for n in range(1, largest) if n not in known), EXAMPLES)
+    shown = islice((n for n in range(1, largest) if n not in known), MOST_EXAMPLES)
     findings.add_all("category-gaps", map(str, shown))
-    if gaps > EXAMPLES:
-        findings.add("category-gaps", count=gaps - EXAMPLES)
+    if gaps > MOST_EXAMPLES:
+        findings.add("category-gaps", count=gaps - MOST_EXAMPLES)
 
 
 def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Findings) -> None:

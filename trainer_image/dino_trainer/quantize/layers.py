@@ -60,7 +60,7 @@ class Chosen:
         return [*self.layers, *self.activations]
 
 
-def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
+def choose_layers(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
     """The nodes to quantize.
 
     model: with inferred shapes; where a height is not known, no layer counts as early.

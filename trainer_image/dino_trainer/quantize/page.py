@@ -21,7 +21,9 @@ _WHERE = {
 }
 
 
-def page(verdict: str, passed: bool, comparison: Comparison, done: Quantized, on: str) -> str:
+def layers_page(
+    verdict: str, passed: bool, comparison: Comparison, done: Quantized, on: str
+) -> str:
     """The whole page. on: what both were compared on."""
     chosen = done.chosen
     method = (
@@ -35,10 +37,10 @@ def page(verdict: str, passed: bool, comparison: Comparison, done: Quantized, on
         ("Kept in floating point by quantize.skip_names", chosen.skipped),
         ("Kept in floating point as the backbone's first layers", chosen.early),
     )
-    return whole(verdict, passed, comparison, method, lists)
+    return quantization_page(verdict, passed, comparison, method, lists)
 
 
-def whole(
+def quantization_page(
     verdict: str, passed: bool, comparison: Comparison, method: str, lists: Sequence[Layers]
 ) -> str:
     """A page on any quantization. method: how it was done. lists: empty ones are left out."""

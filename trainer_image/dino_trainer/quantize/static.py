@@ -26,9 +26,9 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from dino_api.formats import INT8
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.model_files.onnx_metadata import HEADROOM, NOTE, PREFIX
+from dino_trainer.model_files.onnx_metadata import HEADROOM, KEY_PREFIX, NOTE
 from dino_trainer.quantize import headroom
-from dino_trainer.quantize.layers import Chosen, choose
+from dino_trainer.quantize.layers import Chosen, choose_layers
 from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
 from dino_trainer.storage.files import named, replacing, sha256_of
@@ -89,7 +89,7 @@ def quantize_onnx(
     with named(onnx_path):
         model = onnx.shape_inference.infer_shapes(onnx.load(onnx_path))
     refuse_quantized(model, where)
-    chosen = choose(model, skip_names, where)
+    chosen = choose_layers(model, skip_names, where)
     ranges, count = ranges_of(model, _tensors(model, chosen), images, algorithm)
     if not finite(ranges):
         raise TrainerError(
@@ -155,8 +155,8 @@ def _with_nodes(
 
 def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, object]) -> None:
     """The source's metadata, as far as it is still true."""
-    props = {one.key: one.value for one in source.metadata_props if one.key.startswith(PREFIX)}
-    props |= {f"{PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}
+    props = {one.key: one.value for one in source.metadata_props if one.key.startswith(KEY_PREFIX)}
+    props |= {f"{KEY_PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}
     del made.metadata_props[:]
     onnx.helper.set_model_props(made, props)
     made.producer_name, made.producer_version = source.producer_name, source.producer_version

@@ -72,7 +72,7 @@ class BoxSet:
         )
 
 
-def match(
+def match_boxes(
     detections: BoxSet, truth: BoxSet, iou: float = 0.5, *, same_class: bool = True
 ) -> NDArray[np.int64]:
     """Who found what: int64[n], the place of each detection's true box, or NOBODY.

@@ -18,7 +18,7 @@ from dino_trainer.scoring.verdict import (
     Hits,
     Mistakes,
     Verdict,
-    confusion,
+    confusion_matrix,
     hits,
     judge,
     mistakes,
@@ -102,7 +102,7 @@ class Statistics:
         return self.used.threshold
 
 
-def statistics(
+def detection_statistics(
     detections: BoxSet,
     truth: BoxSet,
     accumulated: Accumulated,
@@ -130,7 +130,7 @@ def statistics(
         whole.at(threshold),
         accumulated.overall(),
         whole.curve(THRESHOLDS),
-        confusion(detections, truth, verdict, class_ids),
+        confusion_matrix(detections, truth, verdict, class_ids),
         verdict,
         mistakes(detections, truth, verdict, images),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.scoring.detection import MOST_DETECTIONS
-from dino_trainer.scoring.matching import NOBODY, BoxSet, among_best, match
+from dino_trainer.scoring.matching import NOBODY, BoxSet, among_best, match_boxes
 
 
 class DetectionKind(IntEnum):
@@ -53,7 +53,7 @@ def hits(detections: BoxSet, truth: BoxSet, iou: float = 0.5, most: int = MOST_D
     """
     scored = among_best(detections, most)
     partners = np.full(len(detections), NOBODY)
-    partners[scored] = match(detections.at(scored), truth, iou)
+    partners[scored] = match_boxes(detections.at(scored), truth, iou)
     in_crowd = np.append(truth.crowd, False)[partners]  # the last place is NOBODY's
     return scored & ~in_crowd, partners
 
@@ -76,7 +76,7 @@ def judge(
     missed[partners[kinds == DetectionKind.RIGHT]] = False
 
     rest, lost = np.flatnonzero(kinds == DetectionKind.FALSE), np.flatnonzero(missed)
-    across = match(detections.at(rest), truth.at(lost), iou, same_class=False)
+    across = match_boxes(detections.at(rest), truth.at(lost), iou, same_class=False)
     confused = across != NOBODY
     kinds[rest[confused]] = DetectionKind.CONFUSED
     partners[rest[confused]] = lost[across[confused]]
@@ -84,7 +84,7 @@ def judge(
     return Verdict(kinds, partners, missed)
 
 
-def confusion(
+def confusion_matrix(
     detections: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """int64[c + 1, c + 1]: true class by found class; the last of each is the background.

@@ -22,7 +22,7 @@ from dino_api.search import kind_of
 from dino_api.search.record import SearchRecord
 
 # Fewer results than this say nothing about which parameter mattered.
-ENOUGH = 5
+ENOUGH_TRIALS = 5
 
 
 def study_of(record: SearchRecord) -> optuna.Study:
@@ -58,7 +58,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
     PED-ANOVA (Watanabe et al., 2023), as Optuna has it. Empty where too few trials have results.
     """
-    if len(study.trials) < ENOUGH:
+    if len(study.trials) < ENOUGH_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

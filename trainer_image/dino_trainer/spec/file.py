@@ -17,7 +17,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.spec.needs import for_running
 
 
-def read_spec(
+def read_spec_file(
     path: Path, overrides: Sequence[str], action: Action = Action.TRAIN
 ) -> tuple[ExperimentSpec, list[str]]:
     """The spec, checked for what `action` reads, overrides applied, and warnings as sentences.

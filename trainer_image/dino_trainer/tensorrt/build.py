@@ -10,6 +10,7 @@ from onnxscript import ir
 
 from dino_api.experiment.actions import TensorRtConfig
 from dino_trainer.errors import invalid_spec
+from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import precision, python_api
 from dino_trainer.tensorrt.python_api import Built, Profile, Request
 
@@ -52,7 +53,7 @@ def batches_for(config: TensorRtConfig, own: int | None, uri: str) -> Batches:
     return Batches(own, own, own)
 
 
-def check_source(model: ir.Model, data_type: str, uri: str) -> None:
+def check_precision(model: ir.Model, data_type: str, uri: str) -> None:
     """Refuses a graph that is of another precision than asked for.
 
     Raises TrainerError: InvalidSpec.
@@ -114,7 +115,7 @@ def run(
     workspace: int,
     timing: bytes,
     progress: Callable[[int], bool],
-    say: Callable[[str], None],
+    say: Say,
     verbose: bool,
 ) -> Built:
     """Builds; see `python_api.build`.
@@ -134,7 +135,7 @@ def run(
 class Phases:
     """Turns TensorRT's steps into percent, and says when a phase begins."""
 
-    def __init__(self, progress: Callable[[int], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, progress: Callable[[int], bool], say: Say) -> None:
         self._progress, self._say = progress, say
         self._phase, self._percent = "", 0
 

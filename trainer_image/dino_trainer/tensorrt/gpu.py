@@ -29,7 +29,7 @@ class Gpu:
     cuda: str | None
 
 
-def find() -> Gpu:
+def first_gpu() -> Gpu:
     """The GPU that this process sees first. Raises NoGPU where there is none."""
     if not torch.cuda.is_available():
         raise TrainerError(

@@ -34,10 +34,10 @@ def measure(batch: int, run: Callable[[], None], clock: Callable[[], float]) -> 
         started = clock()
         run()
         taken.append(clock() - started)
-    return summary(batch, taken)
+    return timing_of(batch, taken)
 
 
-def summary(batch: int, seconds: Sequence[float]) -> Timing:
+def timing_of(batch: int, seconds: Sequence[float]) -> Timing:
     """Of the seconds that single runs took; at least two."""
     median = statistics.median(seconds)
     p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]

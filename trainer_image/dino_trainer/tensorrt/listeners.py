@@ -13,13 +13,14 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dino_trainer.storage.store import Say
+
 if TYPE_CHECKING:
     from dino_trainer.tensorrt.protocols import Logger, Monitor, Named
 
 T = TypeVar("T")
 
-SHOWN = 3  # messages, the last ones
-Say = Callable[[str], None]
+LAST_ERRORS = 3  # messages, the last ones
 # Phase, steps done, steps ("", 0 and 0 inside of a phase); False stops the build.
 PhaseListener = Callable[[str, int, int], bool]
 
@@ -35,7 +36,7 @@ class Heard:
 
     def last(self) -> str:
         """The last errors in one line."""
-        return "; ".join(self.errors[-SHOWN:]).rstrip(".") or "it gave no reason"
+        return "; ".join(self.errors[-LAST_ERRORS:]).rstrip(".") or "it gave no reason"
 
     def message(self, text: str, error: bool, shown: bool) -> None:
         """A line of the log."""

@@ -25,7 +25,7 @@ class OutputKeeper:
 
     def latest(self, run: Run) -> None:
         """All that resuming needs; the one before it is kept too."""
-        content = state.whole(run, self.about, self.dataset_digest)
+        content = state.resumable_content(run, self.about, self.dataset_digest)
         checkpoint.write(content, self.output.dir / LATEST, self.output.dir / PREVIOUS)
         self.output.publish_soon(LATEST, PREVIOUS)
 

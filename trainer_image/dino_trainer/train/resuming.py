@@ -28,8 +28,6 @@ FIXED = (
     "distill.bindings",
 )
 """Keys that decide which tensors are trained, and what the optimiser remembers of each."""
-UNREAD = WEIGHTS
-"""Where weights come from that are the checkpoint's now."""
 APART = ("train.seed", EPOCHS, "dataset.num_classes")
 _WAY_ON = (
     "Give these keys the checkpoint's values; or name the checkpoint as "
@@ -56,7 +54,7 @@ def spec_of(saved: Mapping[str, object]) -> ExperimentSpec | None:
         return None
 
 
-def check(
+def changes_in_words(
     spec: ExperimentSpec,
     saved: Resumable,
     before: ExperimentSpec | None,
@@ -115,14 +113,14 @@ def _epochs(done: int, seen: int) -> str:
 
 
 def _sentences(spec: ExperimentSpec, saved: Resumable, changes: list[Difference]) -> Iterator[str]:
-    counts = [one for one in changes if one.path not in (*FIXED, *UNREAD, *APART)]
+    counts = [one for one in changes if one.path not in (*FIXED, *WEIGHTS, *APART)]
     if spec.train.seed not in (-1, saved["seed"]):
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
     counts += [one for one in changes if one.path == EPOCHS]
     if counts:
         yield f"From here on other values count: {in_words(counts, THEIRS)}."
     for one in changes:
-        if one.path in UNREAD and one.now:
+        if one.path in WEIGHTS and one.now:
             yield f"{one.path} ({value_in_words(one.now)}) is not read: the weights are {THEIRS}."
 
 
