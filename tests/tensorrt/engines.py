@@ -18,6 +18,7 @@ from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.tensorrt import build, gpu
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.python_api import Request
 from tests.tensorrt import double, models
 
 
@@ -63,7 +64,8 @@ def an_engine(
     known = replace(describe(world, batch), **changes)  # type: ignore[arg-type]
     profile = build.profile_of(graph, build.Batches(*batch), "the model")
     silent = (lambda _: True, lambda _: None)
-    built = build.run(graph, known.name, profile, 1 << 30, b"", *silent, False)
+    request = Request(ir.to_proto(graph).SerializeToString(), known.name, profile, 1 << 30)
+    built = build.run(request, *silent, False)
     assert built.plan
     path = folder / "dino_model.engine"
     folder.mkdir(parents=True, exist_ok=True)

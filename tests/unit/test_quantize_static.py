@@ -18,6 +18,7 @@ from dino_api.result import Comparison, ModelFile, Scored
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
+from dino_trainer.quantize import QuantizationOptions
 from dino_trainer.quantize.layers import choose_layers
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.static import NOTE, quantize_onnx
@@ -104,7 +105,7 @@ def test_scales_are_by_channel_and_symmetric_for_tensorrt(
     source: Path, tmp_path: Path, for_cpu: bool
 ) -> None:
     made = tmp_path / "int8.onnx"
-    quantize_onnx(source, made, images(), for_cpu=for_cpu)
+    quantize_onnx(source, made, images(), QuantizationOptions(for_cpu=for_cpu))
     model = onnx.load(made)
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     zeros = [values[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
@@ -122,7 +123,7 @@ def test_the_file_computes_nearly_the_same_and_says_what_it_is(
     source: Path, tmp_path: Path, for_cpu: bool
 ) -> None:
     made = tmp_path / "int8.onnx"
-    quantize_onnx(source, made, images(16), for_cpu=for_cpu)
+    quantize_onnx(source, made, images(16), QuantizationOptions(for_cpu=for_cpu))
     before, after = opened(source), opened(made)
     assert after.info.file.precision == "int8"
     assert (after.info.class_names, after.info.spec) == (before.info.class_names, before.info.spec)
@@ -138,7 +139,7 @@ def test_the_file_computes_nearly_the_same_and_says_what_it_is(
 def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool) -> None:
     """All that comes before maps of a quarter of the picture, the picture itself included."""
     source, made = deep_backbone(tmp_path / "deep.onnx"), tmp_path / "int8.onnx"
-    done = quantize_onnx(source, made, images(), for_cpu=for_cpu)
+    done = quantize_onnx(source, made, images(), QuantizationOptions(for_cpu=for_cpu))
     assert done.chosen.early == EARLY
     assert not {*EARLY} & {*done.chosen.layers}
     assert {LAST, NODES["map"], NODES["value"]} <= {*done.chosen.layers}
@@ -184,7 +185,9 @@ def test_entropy_cuts_off_what_is_rare(source: Path, tmp_path: Path) -> None:
     scales = {}
     for algorithm in ("minmax", "entropy"):
         made = tmp_path / f"{algorithm}.onnx"
-        quantize_onnx(source, made, rare(), algorithm, ["encoder.*", "input_proj.*"])
+        quantize_onnx(
+            source, made, rare(), QuantizationOptions(algorithm, ["encoder.*", "input_proj.*"])
+        )
         model = onnx.load(made)
         values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
         first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
@@ -201,7 +204,9 @@ def test_a_file_of_a_fixed_batch_is_calibrated_image_by_image(tmp_path: Path) ->
 
 def test_patterns_keep_layers_in_float(source: Path, tmp_path: Path) -> None:
     patterns = ["backbone.*", "*/Gemm"]
-    done = quantize_onnx(source, tmp_path / "int8.onnx", images(), skip_names=patterns)
+    done = quantize_onnx(
+        source, tmp_path / "int8.onnx", images(), QuantizationOptions(skip_names=patterns)
+    )
     assert done.chosen.skipped == tuple(sorted(NODES[name] for name in ("stem", "wide", "narrow")))
     assert set(done.chosen.layers) == {NODES["map"], NODES["value"]}
     assert done.chosen.activations == ()
@@ -230,7 +235,7 @@ def test_what_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
         quantize_onnx(source, tmp_path / "none.onnx", iter(()))
     assert empty.value.reason == "InvalidDataset"
     with pytest.raises(TrainerError, match="algorithm max is not built"):
-        quantize_onnx(source, tmp_path / "max.onnx", images(), "max")
+        quantize_onnx(source, tmp_path / "max.onnx", images(), QuantizationOptions("max"))
     with pytest.raises(TrainerError, match="not numbers") as broken:
         quantize_onnx(source, tmp_path / "nan.onnx", (np.inf * image for image in images()))
     assert broken.value.reason == "Diverged"

@@ -155,7 +155,7 @@ def score(
     scorer = Scorer(scene.dataset, list(scene.classes), most)
     evaluated = scorer.evaluated(detections)
     stats = scorer.stats(evaluated)
-    scored = BoxSet.detections(detections.at(np.isin(detections.labels, list(scene.classes))))
+    scored = BoxSet.of_detections(detections.at(np.isin(detections.labels, list(scene.classes))))
     truth = BoxSet.true(scene.dataset)
     truth = truth.at(np.isin(truth.labels, list(scene.classes)))
     made = detection_statistics(

@@ -19,11 +19,11 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.input_size import input_size
-from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.gates import onnx_gate
-from dino_trainer.gates.compare import Pictures, compare
+from dino_trainer.gates.compare import ComparisonSettings, compare
 from dino_trainer.gates.publishing import publish_model, withdraw
-from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.gates.scoring import scoring
 from dino_trainer.machine import devices
 from dino_trainer.model import Dino
 from dino_trainer.model_files.info import config_for
@@ -54,7 +54,10 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
-        comparison = _compared(reference, candidate, shown, scored, spec, context)
+        context.reporter.event(f"Comparing on {shown.description}.")
+        config = config_for(candidate.info, spec, spec.export)
+        settings = ComparisonSettings(shown.dataset, config, scored, onnx_gate.MAX_LOSS)
+        comparison = _compared(reference, candidate, settings, context)
         result = _reported(
             candidate, comparison, {**described, "comparedOn": shown.description}, context
         )
@@ -113,15 +116,8 @@ def _write(
         )
     model = reference.model
     assert isinstance(model, Dino)
-    export_onnx(
-        model,
-        info,
-        path,
-        size=size,
-        opset=section.opset_version,
-        batch=batch,
-        end_to_end=section.end_to_end,
-    )
+    form = GraphForm(size, section.opset_version, batch, section.end_to_end)
+    export_onnx(model, info, path, form)
     described = describe_graph(path)
     context.reporter.event(
         f"{ONNX_FILE}: {human_bytes(described['bytes'])}, {described['nodes']} nodes."
@@ -153,27 +149,15 @@ def describe_graph(path: Path) -> Described:
 def _compared(
     reference: TorchDetector,
     candidate: OnnxDetector,
-    shown: Pictures,
-    scored: Scoring,
-    spec: ExperimentSpec,
+    settings: ComparisonSettings,
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime finds beside what the checkpoint finds."""
-    context.reporter.event(f"Comparing on {shown.description}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    comparison = compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config_for(candidate.info, spec, spec.export),
-        scoring=scored,
-        max_loss=onnx_gate.MAX_LOSS,
-        stop=context.stop,
-        progress=progress,
-    )
+    comparison = compare(reference, candidate, settings, context.stop, progress)
     context.reporter.event(onnx_gate.summary(comparison))
     return comparison
 

@@ -19,9 +19,9 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates import engine_gate
-from dino_trainer.gates.compare import Pictures, compare
+from dino_trainer.gates.compare import ComparisonSettings, compare
 from dino_trainer.gates.publishing import publish_model, withdraw
-from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.gates.scoring import scoring
 from dino_trainer.model_files.info import config_for
 from dino_trainer.model_files.naming import (
     ENGINE_METADATA_SUFFIX,
@@ -52,6 +52,14 @@ _UNCHECKED = f"{ENGINE_FILE}.unchecked"
 
 
 @dataclass(frozen=True)
+class Target:
+    """What an engine is built for: it runs nowhere else."""
+
+    gpu: Gpu
+    tensorrt: str
+
+
+@dataclass(frozen=True)
 class BuiltEngine:
     """An engine that is not published yet."""
 
@@ -69,22 +77,25 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
     version = python_api.load().__version__
-    here = gpu.first_gpu()
+    target = Target(gpu.first_gpu(), version)
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
-    shown = engine_gate.pictures(
-        spec, context
-    )  # a build takes minutes: what is missing is said before
+    # A build takes minutes: what is missing is said before.
+    shown = engine_gate.pictures(spec, context)
     scored = scoring(spec, reference.info, shown.dataset, context)
+    limits = engine_gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type]
+    config = config_for(reference.info, spec, None)
+    settings = ComparisonSettings(shown.dataset, config, scored, limits.max_loss)
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
-        f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."
+        f"{target.gpu.name}, {spec.gen_trt_engine.tensorrt.data_type}."
     )
     unchecked = context.output.dir / _UNCHECKED
     try:
-        made = _make(spec, context, reference, here, version, unchecked)
-        comparison = _compared(reference, made.detector, shown, scored, spec, context)
+        made = _make(spec, context, reference, target, unchecked)
+        context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
+        comparison = _compared(reference, made.detector, settings, context)
         if problems := engine_gate.problems(comparison, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(comparison, shown.description, problems, spec, context)
@@ -110,12 +121,11 @@ def _make(
     spec: ExperimentSpec,
     context: RunContext,
     reference: OnnxDetector,
-    here: Gpu,
-    version: str,
+    target: Target,
     into: Path,
 ) -> BuiltEngine:
     """Builds the engine as the file `into`, and loads it."""
-    config, info = spec.gen_trt_engine.tensorrt, reference.info
+    config, info, here = spec.gen_trt_engine.tensorrt, reference.info, target.gpu
     graph = ir.load(reference.path)
     build.check_precision(graph, config.data_type, info.file.uri)
     batches = build.batches_for(config, info.batch_size, info.file.uri)
@@ -126,7 +136,7 @@ def _make(
     context.reporter.event(build.lowered(graph, config.data_type))
     described = EngineMetadata(
         precision=config.data_type.lower(),
-        tensorrt=version,
+        tensorrt=target.tensorrt,
         gpu=here.name,
         capability=here.capability,
         memory=here.memory,
@@ -165,16 +175,14 @@ def _build(
         reporter.progress(Progress(percent=percent))
         return not context.stop.is_set()
 
-    built = build.run(
-        graph,
-        described.name,
-        profile,
-        described.workspace,
-        cache.read(),
-        progress,
-        reporter.event,
-        section.verbose,
+    request = python_api.Request(
+        onnx=ir.to_proto(graph).SerializeToString(),
+        name=described.name,
+        profiles=profile,
+        workspace=described.workspace,
+        timing=cache.read(),
     )
+    built = build.run(request, progress, reporter.event, section.verbose)
     cache.write(built.timing)
     if built.plan is None:
         raise TrainerError(
@@ -188,27 +196,15 @@ def _build(
 def _compared(
     reference: OnnxDetector,
     candidate: EngineDetector,
-    shown: Pictures,
-    scored: Scoring,
-    spec: ExperimentSpec,
+    settings: ComparisonSettings,
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime and the engine find in the same pictures."""
-    context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    comparison = compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config_for(reference.info, spec, None),
-        scoring=scored,
-        max_loss=engine_gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
-        stop=context.stop,
-        progress=progress,
-    )
+    comparison = compare(reference, candidate, settings, context.stop, progress)
     context.reporter.event(engine_gate.summary(comparison))
     return comparison
 

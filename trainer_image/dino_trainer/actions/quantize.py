@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_api import metric
-from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import (
     QUANTIZED_FILE,
     QUANTIZED_WEIGHTS,
@@ -27,14 +27,14 @@ from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.gates.compare import Pictures, compare, scores
+from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare, scores
 from dino_trainer.gates.onnx_gate import pictures
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
-from dino_trainer.model_files.info import Detector, config_for
+from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import file_at, model_format, model_uri
-from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
+from dino_trainer.quantize import QuantizationOptions, Quantized, quantize_onnx, weight_only
 from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
@@ -48,14 +48,12 @@ _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 @dataclass(frozen=True)
 class QuantizationTask:
-    """The ONNX file that was given, and the images. shown, scored: what both files are compared on,
-    and how."""
+    """The ONNX file that was given, and the images. compared_on: which ones, in words."""
 
     reference: OnnxDetector
-    config: DatasetConfig
     calibration: CocoDataset
-    shown: Pictures
-    scored: Scoring
+    settings: ComparisonSettings
+    compared_on: str
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,8 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
     scene = prepare_quantization(spec, context)
     done = make(scene, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    comparison = measure(
-        scene.reference, candidate, scene.shown, scene.scored, scene.config, spec, context
-    )
+    context.reporter.event(f"Comparing on {scene.compared_on}.")
+    comparison = measure(scene.reference, candidate, scene.settings, context)
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
@@ -118,9 +115,7 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: layers_page(
-            verdict, passed, comparison, done, scene.shown.description
-        ),
+        lambda verdict, passed: layers_page(verdict, passed, comparison, done, scene.compared_on),
     )
 
 
@@ -144,8 +139,9 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
         f"{sizes[1]} before."
     )
     candidate = open_checkpoint(path, file, spec, reference.device)
-    config = config_for(reference.info, spec, spec.quantize)
-    comparison = measure(reference, candidate, shown, scored, config, spec, context)
+    context.reporter.event(f"Comparing on {shown.description}.")
+    settings = settings_of(reference.info, shown, scored, spec)
+    comparison = measure(reference, candidate, settings, context)
     return QuantizedFile(
         candidate.info.file,
         comparison,
@@ -177,10 +173,18 @@ def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> Quantizat
     calibration = spread(whole)
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
-    config = config_for(reference.info, spec, spec.quantize)
     shown = _tested(calibration, spec, context)
     scored = scoring(spec, reference.info, shown.dataset, context)
-    return QuantizationTask(reference, config, calibration, shown, scored)
+    settings = settings_of(reference.info, shown, scored, spec)
+    return QuantizationTask(reference, calibration, settings, shown.description)
+
+
+def settings_of(
+    info: ModelInfo, shown: Pictures, scored: Scoring, spec: ExperimentSpec
+) -> ComparisonSettings:
+    """How the quantized file is compared with the one it is made from, which is of `info`."""
+    config = config_for(info, spec, spec.quantize)
+    return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.maxLoss)
 
 
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
@@ -206,7 +210,7 @@ def make(
     images = calibration_inputs(
         scene.reference,
         scene.calibration,
-        scene.config,
+        scene.settings.config,
         context.stop,
         Pace(context.reporter.progress),
     )
@@ -214,9 +218,7 @@ def make(
         scene.reference.path,
         into,
         images,
-        section.algorithm,
-        section.skip_names,
-        for_cpu=section.device == "cpu",
+        QuantizationOptions(section.algorithm, section.skip_names, section.device == "cpu"),
         where=info.file.uri,
     )
     size = human_bytes(into.stat().st_size)
@@ -228,26 +230,11 @@ def make(
 
 
 def measure(
-    reference: Detector,
-    candidate: Detector,
-    shown: Pictures,
-    scored: Scoring,
-    config: DatasetConfig,
-    spec: ExperimentSpec,
-    context: RunContext,
+    reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
 ) -> Comparison:
     """Both on the same images."""
-    context.reporter.event(f"Comparing on {shown.description}.")
-    return compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config,
-        scoring=scored,
-        max_loss=spec.quantize.gate.maxLoss,
-        stop=context.stop,
-        progress=Pace(context.reporter.progress),
-    )
+    pace = Pace(context.reporter.progress)
+    return compare(reference, candidate, settings, context.stop, pace)
 
 
 def gate(comparison: Comparison) -> str:

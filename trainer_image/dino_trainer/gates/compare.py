@@ -29,10 +29,10 @@ from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, DetectionSe
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
 
+COCOS = Scoring()
 # Two boxes of one class that overlap by so much are the same detection.
 SAME_BOX = 0.9
 RANDOM_IMAGES = 8
-COCOS = Scoring()
 # A latency is the median of so many runs, or of as many as fit into so many seconds, 3 at least.
 _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
@@ -45,14 +45,26 @@ class Pictures:
     description: str
 
 
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """How two models are compared.
+
+    dataset: real images with their boxes. None: seeded random pictures, without a mAP.
+    config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
+    scoring: which classes and how many detections count.
+    max_loss: the largest loss of mAP that is allowed, noted in the result.
+    """
+
+    dataset: CocoDataset | None
+    config: DatasetConfig
+    scoring: Scoring = COCOS
+    max_loss: float | None = None
+
+
 def compare(
     reference: Detector,
     candidate: Detector,
-    dataset: CocoDataset | None,
-    config: DatasetConfig,
-    *,
-    scoring: Scoring = COCOS,
-    max_loss: float | None = None,
+    settings: ComparisonSettings,
     stop: Event | None = None,
     progress: Counted | None = None,
 ) -> Comparison:
@@ -61,10 +73,7 @@ def compare(
     Args:
         reference: what the candidate was made from.
         candidate: what was made.
-        dataset: real images with their boxes. None: seeded random pictures, without a mAP.
-        config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
-        scoring: which classes and how many detections count.
-        max_loss: the largest loss of mAP that the caller allows, noted in the result.
+        settings: what they are shown, and what counts.
         stop, progress: as of `detect`; the images of both models are counted.
 
     Returns:
@@ -75,14 +84,15 @@ def compare(
         TrainerError: Preempted where `stop` was set; Diverged for scores or boxes that are no
             numbers.
     """
-    size = _size(candidate, config)
+    dataset, scoring = settings.dataset, settings.scoring
+    size = _size(candidate, settings.config)
     models = (reference, candidate)
     if dataset is None:
         detections = [_on_random(model, size) for model in models]
         scores = [Metrics(), Metrics()]
     else:
         detections = [
-            _detect(model, dataset, config, stop, _after(progress, turn))
+            _detect(model, dataset, settings.config, stop, _after(progress, turn))
             for turn, model in enumerate(models)
         ]
         scorer = Scorer(dataset, scoring.class_ids, scoring.max_detections)
@@ -99,7 +109,7 @@ def compare(
         images=RANDOM_IMAGES if dataset is None else len(dataset.images),
         matched=matched(detections[0], detections[1]),
         loss=None if first.mAP is None or second.mAP is None else first.mAP - second.mAP,
-        max_loss=max_loss,
+        max_loss=settings.max_loss,
         max_detections=None if dataset is None else scoring.max_detections,
     )
 

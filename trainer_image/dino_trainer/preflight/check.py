@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
-from dino_trainer.data.pictures import Picture
+from dino_trainer.data.pictures import Picture, find_pictures
 from dino_trainer.data.stage import data_root
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.annotations import (
@@ -33,7 +33,7 @@ from dino_trainer.preflight.model_data import (
     check_names,
     check_pictures,
 )
-from dino_trainer.preflight.sources import Split, read_split_for_check
+from dino_trainer.preflight.sources import Source, Split, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
     check_eval_ids,
@@ -91,12 +91,15 @@ def check(
     if any(findings.has(rule) for rule in WHOLE_FILE):
         say("No image was looked at: annotations come first that are to be written anew.")
     else:
-        _check_images(action, splits, data_root(into) / "checked", findings, say, stop)
+        kept = data_root(into) / "checked"
+        look = partial(check_files, kept=kept, findings=findings, say=say, stop=stop)
+        _check_images(action, splits, look, findings)
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
     if Data.INFERENCE in ACTIONS[action].reads and infer:
         count = model.num_classes if model else spec.dataset.num_classes
-        pictures = check_pictures(infer, count, into, findings, say, stop)
+        find = partial(find_pictures, into=into, say=say, stop=stop)
+        pictures = check_pictures(infer, count, find, findings, say)
         check_tokens_of_pictures(spec, pictures, model, findings)
     classes = _num_classes(spec, splits, findings)
     return Checked(action, splits, findings, classes, len(pictures))
@@ -132,14 +135,12 @@ def _check_annotations(
 def _check_images(
     action: Action,
     splits: Sequence[Split],
-    kept: Path,
+    look: Callable[[Source], None],
     findings: Findings,
-    say: Say,
-    stop: threading.Event | None,
 ) -> None:
-    """The slow part: every image is opened."""
+    """The slow part: every image is opened. look: `check_files` of a source."""
     for source in (source for split in splits for source in split.sources):
-        check_files(source, kept, findings, say, stop)
+        look(source)
     check_contents(splits, findings)
     if action in TRAINS and len(splits) > 1:
         check_leakage(splits[0], splits[1], findings)

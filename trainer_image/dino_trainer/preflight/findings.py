@@ -67,6 +67,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What to do where a cause was seen, in place of the rule's remedy. cause: the words for it,
+    by which what has one cause is counted; the remedy's own where left out."""
+
+    remedy: str = ""
+    cause: str = ""
+
+
+RULES_OWN = Advice()
+
+
+@dataclass(frozen=True)
 class _Part:
     """What one check found of one rule, and where. say: adds what of it is to be told."""
 
@@ -88,25 +100,27 @@ class Findings:
         id: str,
         example: str = "",
         count: int = 1,
-        *,
-        shown: int = 1,
-        remedy: str = "",
-        cause: str = "",
-        longest: int = _LONGEST,
+        advice: Advice = RULES_OWN,
         at: At = NOWHERE,
     ) -> None:
-        """`count` of rule `id`. shown: how many of them the example speaks of. remedy: another
-        one than the rule's, where the cause was seen, by the words for that. longest: what of the
-        example is kept. at: where it was found, told or left out as a whole."""
+        """Adds `count` of rule `id`, of which the example speaks. at: where it was found, told or
+        left out as a whole."""
+        self.add_sentences(id, without_middle(example, _LONGEST), count, advice, at)
+
+    def add_sentences(
+        self, id: str, text: str, count: int = 1, advice: Advice = RULES_OWN, at: At = NOWHERE
+    ) -> None:
+        """Adds the same of an example that is whole sentences, and may be longer."""
 
         def say(finding: Finding, _: Places) -> None:
             finding.count += count
-            if remedy:
-                first, mended = finding.remedies.get(cause or remedy, (remedy, 0))
-                finding.remedies[cause or remedy] = (first, mended + count)
-            if example and len(finding.examples) < MOST_EXAMPLES:
-                finding.examples.append(without_middle(example, longest))
-                finding.shown += shown
+            if remedy := advice.remedy:
+                cause = advice.cause or remedy
+                first, mended = finding.remedies.get(cause, (remedy, 0))
+                finding.remedies[cause] = (first, mended + count)
+            if text and len(finding.examples) < MOST_EXAMPLES:
+                finding.examples.append(without_middle(text, SENTENCES))
+                finding.shown += count
 
         self._note(id, Places(at), say)
 

@@ -11,7 +11,7 @@ from dino_api.rules.data.annotations import IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
 from dino_trainer.preflight.causes import LEFT_OUT
-from dino_trainer.preflight.findings import MOST_EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Advice, Findings
 from dino_trainer.preflight.places import At
 
 Explain = Callable[[str], Hint | None]
@@ -80,7 +80,7 @@ class GroupedFlaws:
         elif kind:
             first, count = kept[0], self.counts[key]
             text = f"{self.label} {first.where}{_more(count)}: {first.fault}"
-            findings.add(rule, text, count, shown=count, at=at)
+            findings.add(rule, text, count, at=at)
         else:
             findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept), at)
             if more := self.counts[key] - len(kept):
@@ -107,7 +107,7 @@ def tell_names(
         if cause:
             text = f"{without_middle(places[0], _SHOWN)}{_more(len(places))}: {cause}"
             count, remedy = len(places), remedies[cause]
-            findings.add(rule, text, count, shown=count, remedy=remedy, cause=cause, at=at)
+            findings.add(rule, text, count, Advice(remedy, cause), at)
         else:
             findings.add_places(rule, places, str, at)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.dataset import InferDataSource
 from dino_api.names import FailureReason
-from dino_trainer.data.pictures import Picture, find_pictures
+from dino_trainer.data.pictures import Picture, PictureListing
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.preflight.sources import Split
 from dino_trainer.scoring.classes import both_lists, listed, named_classes, otherwise_named
@@ -68,22 +66,19 @@ def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
             f"{both_lists(model, scored.categories, f'{scored.name} data')}"
         )
         at = At(scored.name)
-        findings.add(
-            "class-names-differ", text, len(other), shown=len(other), longest=SENTENCES, at=at
-        )
+        findings.add_sentences("class-names-differ", text, len(other), at=at)
 
 
 def check_pictures(
     infer: InferDataSource,
     classes: int | None,
-    into: Path,
+    find: Callable[[Sequence[str]], PictureListing],
     findings: Findings,
     say: Say,
-    stop: threading.Event | None,
 ) -> list[Picture]:
     """Lists the images of an inference, which become local, and reads its class map.
 
-    classes: of the model, where that is known. Returns the images.
+    classes: of the model, where that is known. find: `find_pictures`, to here. Returns the images.
     Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
     """
     try:
@@ -93,7 +88,7 @@ def check_pictures(
     except TrainerError as error:
         _note(error, "classmap-unusable", findings)
     try:
-        listing = find_pictures(infer.image_dir, into, say, stop)
+        listing = find(infer.image_dir)
         findings.add_all("pictures-left-out", listing.left_out)
         findings.add_all("pictures-lost", listing.lost)
         return listing.pictures
@@ -109,8 +104,8 @@ def _content(uri: str, say: Say) -> bytes:
 
 def _note(error: TrainerError, unusable: str, findings: Findings) -> None:
     if error.reason == FailureReason.INPUT_NOT_FOUND:
-        findings.add("source-missing", error.message, longest=SENTENCES)
+        findings.add_sentences("source-missing", error.message)
     elif error.reason == FailureReason.INVALID_DATASET:
-        findings.add(unusable, error.message, longest=SENTENCES)
+        findings.add_sentences(unusable, error.message)
     else:
         raise error

@@ -17,7 +17,7 @@ from dino_trainer.data.coco_json import NotCoco
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
 from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
@@ -160,7 +160,7 @@ def _read(
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
         own = error.remedy if error.remedy != error.rule.remedy else ""
         message = f"{flaws.label}: {error.message}"
-        findings.add(rule, message, remedy=own, longest=SENTENCES, at=flaws.at)
+        findings.add_sentences(rule, message, advice=Advice(own), at=flaws.at)
         return None
     read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
     positions = {id: place for place, id in enumerate(entries.image_ids)}

@@ -12,7 +12,7 @@ import numpy as np
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.name_forms import apart
-from dino_trainer.preflight.findings import MOST_EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Advice, Findings
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
 
@@ -101,7 +101,7 @@ def _boxless(split: Split, findings: Findings) -> None:
     instead = "; ".join(f"{count} {what}" for count, what, _ in seen)
     remedy = seen[0][2] if len(seen) == 1 else ""
     example = f"{split.name} ({instead})" if instead else split.name
-    findings.add("no-boxes", example, remedy=remedy, at=At(split.name))
+    findings.add("no-boxes", example, advice=Advice(remedy), at=At(split.name))
 
 
 def _contents(split: Split) -> Iterator[tuple[str, str]]:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
 from dino_api.names import TRAINS, Action
+from dino_api.reported import without_middle
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.sizes import PlannedSizes, by_size
 from dino_trainer.data.transforms import draw_eval
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.given_model import Looker, lookers, looks_at_images
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Split
@@ -96,16 +97,8 @@ def _tell_pictures(
 
 
 def _add(looker: Looker, text: str, count: int, at: At, findings: Findings) -> None:
-    findings.add(
-        RULE,
-        text,
-        count,
-        shown=count,
-        remedy=looker.remedy,
-        cause=looker.remedy,
-        longest=_LONGEST,
-        at=at,
-    )
+    advice = Advice(looker.remedy)
+    findings.add_sentences(RULE, without_middle(text, _LONGEST), count, advice, at)
 
 
 def _size(picture: ImageFile) -> tuple[int, int]:

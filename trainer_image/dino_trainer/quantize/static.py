@@ -59,14 +59,27 @@ class Quantized:
         }
 
 
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """How to quantize.
+
+    algorithm: minmax or entropy. skip_names: patterns over names of nodes that stay in float32,
+    too. for_cpu: UINT8 activations, which TensorRT does not take, and weights with headroom.
+    """
+
+    algorithm: str = "minmax"
+    skip_names: Sequence[str] = ()
+    for_cpu: bool = False
+
+
+DEFAULTS = QuantizationOptions()
+
+
 def quantize_onnx(
     onnx_path: Path,
     out_path: Path,
     images: Iterable[NDArray[Any]],
-    algorithm: str = "minmax",
-    skip_names: Sequence[str] = (),
-    *,
-    for_cpu: bool = False,
+    options: QuantizationOptions = DEFAULTS,
     where: str = "",
 ) -> Quantized:
     """Writes the quantized form of one ONNX file to another; one batch of images is held at a time.
@@ -75,9 +88,7 @@ def quantize_onnx(
         onnx_path: a file of `dino export`, in float32. Its metadata is kept, with precision int8.
         out_path: appears only when it is whole.
         images: inputs of the graph, [b, 3, h, w], prepared as for an evaluation; read once.
-        algorithm: minmax or entropy.
-        skip_names: patterns over names of nodes that stay in float32, too.
-        for_cpu: UINT8 activations, which TensorRT does not take, and weights with headroom.
+        options: how.
         where: what messages call the file; its path if left out.
 
     Raises:
@@ -89,16 +100,16 @@ def quantize_onnx(
     with named(onnx_path):
         model = onnx.shape_inference.infer_shapes(onnx.load(onnx_path))
     refuse_quantized(model, where)
-    chosen = choose_layers(model, skip_names, where)
-    ranges, count = ranges_of(model, _tensors(model, chosen), images, algorithm)
+    chosen = choose_layers(model, options.skip_names, where)
+    ranges, count = ranges_of(model, _tensors(model, chosen), images, options.algorithm)
     if not finite(ranges):
         raise TrainerError(
             FailureReason.DIVERGED,
             f"Layers of {where} take values that are not numbers (NaN).",
             "Take a checkpoint from before its training diverged.",
         )
-    done = Quantized(chosen, count, algorithm, for_cpu)
-    made = _with_nodes(model, chosen, ranges, for_cpu)
+    done = Quantized(chosen, count, options.algorithm, options.for_cpu)
+    made = _with_nodes(model, chosen, ranges, options.for_cpu)
     _describe(made, model, done.note(sha256_of(onnx_path)))
     onnx.checker.check_model(made)
     with replacing(out_path) as aside:

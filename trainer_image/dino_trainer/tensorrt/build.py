@@ -108,27 +108,11 @@ def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, Profile
     return {str(inputs[0].name): Profile(least, best, most)}
 
 
-def run(
-    model: ir.Model,
-    name: str,
-    profile: dict[str, Profile],
-    workspace: int,
-    timing: bytes,
-    progress: Callable[[int], bool],
-    say: Say,
-    verbose: bool,
-) -> Built:
+def run(request: Request, progress: Callable[[int], bool], say: Say, verbose: bool) -> Built:
     """Builds; see `python_api.build`.
 
     progress: hears percent, of the phase that runs; False stops the build.
     """
-    request = Request(
-        onnx=ir.to_proto(model).SerializeToString(),
-        name=name,
-        profiles=profile,
-        workspace=workspace,
-        timing=timing,
-    )
     return python_api.build(request, Phases(progress, say), say, verbose)
 
 
