@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper, parser
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import Metadata
 
 SIZE = (32, 48)
 CLASSES = ("", "red", "", "blue")

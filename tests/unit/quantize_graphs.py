@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper, parser
 
 from dino_api.loading import load
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import Metadata
 
 NAMES = ("", "red", "", "blue")
 _GRAPH = """

@@ -36,8 +36,8 @@ from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections, build_dino
 from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.graph_metadata import Metadata
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.report.reporter import Reporter
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext

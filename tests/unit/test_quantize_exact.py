@@ -21,7 +21,7 @@ from quantize_graphs import a_graph
 from dino_api.result import ModelFile
 from dino_trainer.actions.quantize import elsewhere
 from dino_trainer.detectors.onnx_detector import EXACT, open_onnx
-from dino_trainer.model_files.onnx_metadata import NOTE
+from dino_trainer.model_files.graph_metadata import NOTE
 from dino_trainer.quantize import QuantizationOptions, headroom, this_cpu
 from dino_trainer.quantize.static import quantize_onnx
 

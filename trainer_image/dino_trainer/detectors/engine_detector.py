@@ -13,9 +13,9 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Detections
+from dino_trainer.model_files.graph_metadata import RAW_INPUT, Variant
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
-from dino_trainer.model_files.onnx_metadata import RAW_INPUT, Variant
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, print_line
 from dino_trainer.storage.uris import is_remote, split

@@ -14,8 +14,8 @@ from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Detections, postprocess
 from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.model_files.graph_metadata import Variant
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Variant
 
 
 def inputs_of(batch: Batch, info: ModelInfo, variant: Variant) -> Tensor:

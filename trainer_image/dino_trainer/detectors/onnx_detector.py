@@ -17,14 +17,14 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model import Detections
-from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import (
+from dino_trainer.model_files.graph_metadata import (
     END_TO_END_OUTPUTS,
     RAW_INPUT,
     RAW_OUTPUTS,
     Metadata,
     Variant,
 )
+from dino_trainer.model_files.info import ModelInfo
 
 _REMEDY = "Name a file that `dino export` or `dino quantize` made."
 # In the order of preference; the CPU can run everything.

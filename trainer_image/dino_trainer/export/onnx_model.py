@@ -28,8 +28,8 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import EndToEnd, Raw
 from dino_trainer.export.opset import EXPORTED, lower
 from dino_trainer.model import Dino
+from dino_trainer.model_files.graph_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, Metadata
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, Metadata
 
 PACKAGE = "dino-operator"
 _LARGEST = 2**31 - 1  # bytes of a protobuf

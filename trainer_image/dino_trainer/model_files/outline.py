@@ -23,9 +23,9 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.model_files.graph_metadata import Metadata
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
-from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.storage.stored_file import open_stored
 
 _OTHER = "Use it with the release that made it, or train again."

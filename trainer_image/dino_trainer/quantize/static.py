@@ -26,7 +26,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from dino_api.formats import INT8
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.model_files.onnx_metadata import HEADROOM, KEY_PREFIX, NOTE
+from dino_trainer.model_files.graph_metadata import HEADROOM, KEY_PREFIX, NOTE
 from dino_trainer.quantize import headroom
 from dino_trainer.quantize.layers import Chosen, choose_layers
 from dino_trainer.quantize.library_warnings import quiet

@@ -14,8 +14,8 @@ from typing import Any
 
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
+from dino_trainer.model_files.graph_metadata import Metadata
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
-from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.tensorrt.gpu import Gpu
 
 ENGINE_SCHEMA = 1
