@@ -21,7 +21,7 @@ from dino_trainer.model_files.graph_metadata import (
     END_TO_END_OUTPUTS,
     RAW_INPUT,
     RAW_OUTPUTS,
-    Metadata,
+    GraphMetadata,
     Variant,
 )
 from dino_trainer.model_files.info import ModelInfo
@@ -91,7 +91,7 @@ def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
     """
     session = _session(path, file.uri)
     props = session.get_modelmeta().custom_metadata_map
-    metadata = Metadata.from_props(props, file.uri)
+    metadata = GraphMetadata.from_props(props, file.uri)
     if metadata.cut_off:
         del session  # or two would hold the weights
         session = _session(path, file.uri, exact=True)
@@ -129,7 +129,7 @@ def _refused(uri: str, error: Exception) -> TrainerError:
     )
 
 
-def _check_names(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+def _check_names(session: onnxruntime.InferenceSession, metadata: GraphMetadata, uri: str) -> None:
     own = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
     expected = [RAW_INPUT], list(outputs_of(metadata.variant))
     if own != expected:
@@ -138,7 +138,7 @@ def _check_names(session: onnxruntime.InferenceSession, metadata: Metadata, uri:
         raise invalid_spec(f"{uri} has the graph {graph}, and a detector has {wanted}.", _REMEDY)
 
 
-def _check_shapes(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+def _check_shapes(session: onnxruntime.InferenceSession, metadata: GraphMetadata, uri: str) -> None:
     """Metadata of one model on the graph of another."""
     shape = session.get_inputs()[0].shape
     if tuple(shape[2:]) != metadata.input_size:

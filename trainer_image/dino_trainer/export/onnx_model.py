@@ -28,7 +28,7 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import EndToEnd, Raw
 from dino_trainer.export.opset import EXPORTED, lower
 from dino_trainer.model import Dino
-from dino_trainer.model_files.graph_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, Metadata
+from dino_trainer.model_files.graph_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
 
 PACKAGE = "dino-operator"
@@ -74,7 +74,7 @@ def export_onnx(model: Dino, info: ModelInfo, path: Path, form: GraphForm) -> No
     proto = _traced(graph, example, batch is None, end_to_end)
     if form.opset != EXPORTED:
         lower(proto)
-    metadata = Metadata(
+    metadata = GraphMetadata(
         spec=info.spec,
         class_names=info.class_names,
         input_size=size,

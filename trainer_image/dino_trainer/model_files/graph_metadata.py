@@ -1,4 +1,5 @@
-"""What an ONNX file of ours says about itself, in its ``metadata_props``.
+"""What an exported graph says about itself: an ONNX file in its ``metadata_props``, an engine in the
+file beside it.
 
 Keys start with ``dino.``; every value is JSON. Whoever runs the file needs nothing else: the class
 names, how pixels are prepared, and the spec of the model, without where its data lay.
@@ -35,7 +36,7 @@ _REMEDY = "Name a file that `dino export` or `dino quantize` of this release mad
 
 
 @dataclass(frozen=True)
-class Metadata:
+class GraphMetadata:
     """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
 
     ``headroom``: the INT8 weights of a quantized file are computed with exactly by every CPU.
@@ -79,7 +80,7 @@ class Metadata:
         return {KEY_PREFIX + name: json.dumps(value) for name, value in content.items()}
 
     @classmethod
-    def from_props(cls, props: Mapping[str, str], where: str) -> Metadata:
+    def from_props(cls, props: Mapping[str, str], where: str) -> GraphMetadata:
         """Read them from the file that ``where`` names.
 
         Raises:
@@ -107,7 +108,7 @@ class Metadata:
             ) from error
 
     @classmethod
-    def _from_content(cls, content: Mapping[str, Any]) -> Metadata:
+    def _from_content(cls, content: Mapping[str, Any]) -> GraphMetadata:
         if content["schema"] != GRAPH_SCHEMA:
             raise ValueError("another schema")
         height, width = content["input_size"]

@@ -23,7 +23,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.model_files.graph_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.storage.stored_file import open_stored
@@ -146,7 +146,7 @@ def _of_onnx(file: BinaryIO, model: ModelFile) -> ModelInfo:
         assert field == _METADATA_PROPS
         pair = dict(_fields(BytesIO(part), {_KEY, _VALUE}))
         props[pair[_KEY].decode()] = pair.get(_VALUE, b"").decode()
-    return Metadata.from_props(props, model.uri).info(model)
+    return GraphMetadata.from_props(props, model.uri).info(model)
 
 
 def _fields(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
@@ -187,7 +187,7 @@ def _varint(file: BinaryIO) -> int | None:
 def _of_engine(file: BinaryIO, model: ModelFile) -> ModelInfo:
     content = json.loads(file.read(_MOST))
     props = {name: json.dumps(value) for name, value in content["props"].items()}
-    return Metadata.from_props(props, model.uri).info(model)
+    return GraphMetadata.from_props(props, model.uri).info(model)
 
 
 READERS: Mapping[formats.Format, Callable[[BinaryIO, ModelFile], ModelInfo | None]] = {

@@ -5,7 +5,7 @@ which ONNX Runtime and TensorRT both fuse. Activations are INT8 and symmetric ar
 TensorRT needs them. A file for CPUs has them as UINT8 with a zero point instead: ONNX Runtime then
 needs no ReLU, and x86's vector units multiply just that, which makes it half as fast again. Its
 weights have headroom (`headroom.py`): every CPU computes the same. Of the other file a GPU and
-TensorRT do; ONNX Runtime on x86 without VNNI has to be asked (`model_files/onnx_metadata.py`).
+TensorRT do; ONNX Runtime on x86 without VNNI has to be asked (`model_files/graph_metadata.py`).
 """
 
 from __future__ import annotations

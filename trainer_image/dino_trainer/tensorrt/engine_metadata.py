@@ -14,7 +14,7 @@ from typing import Any
 
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
-from dino_trainer.model_files.graph_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.tensorrt.gpu import Gpu
 
@@ -66,9 +66,9 @@ class EngineMetadata:
         content["props"] = {name: json.loads(value) for name, value in self.props.items()}
         return json.dumps({"schema": ENGINE_SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"
 
-    def model(self, where: str) -> Metadata:
+    def model(self, where: str) -> GraphMetadata:
         """What the model is. Raises InvalidSpec where that cannot be read."""
-        return Metadata.from_props(self.props, where)
+        return GraphMetadata.from_props(self.props, where)
 
 
 def read(path: Path, file: ModelFile) -> EngineMetadata:
