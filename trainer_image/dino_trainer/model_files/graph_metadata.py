@@ -1,5 +1,6 @@
-"""What an exported graph says about itself: an ONNX file in its ``metadata_props``, an engine in the
-file beside it.
+"""What an exported graph says about itself.
+
+An ONNX file has it in its ``metadata_props``, an engine in the file beside it.
 
 Keys start with ``dino.``; every value is JSON. Whoever runs the file needs nothing else: the class
 names, how pixels are prepared, and the spec of the model, without where its data lay.
