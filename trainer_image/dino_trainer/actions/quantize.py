@@ -282,7 +282,7 @@ def _scores(named: str, comparison: Comparison, *more: str) -> str:
 
 
 def elsewhere() -> str:
-    """Where else than here ONNX Runtime computes a file differently that was not made for CPUs."""
+    """Says where else ONNX Runtime computes a file differently that was not made for CPUs."""
     this = "This CPU is one of them. " if cuts_off() else ""
     return (
         "The file is for GPUs and TensorRT. Where an x86 CPU has no VNNI, ONNX Runtime cuts sums "

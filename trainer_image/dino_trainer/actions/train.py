@@ -40,7 +40,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 def carry_out(
     spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
 ) -> Result:
-    """`run` for any objective.
+    """Does what `run` does, for any objective.
 
     aim: chooses what is minimised once the data is known; None: the detector's own loss.
 
@@ -102,7 +102,7 @@ def noted(run: Run) -> str | None:
 
 
 def stopped_early(run: Run) -> str | None:
-    """That early stopping ended the training, and why, in a sentence."""
+    """Says in a sentence that early stopping ended the training, and why."""
     best, early = run.standing.best, run.spec.train.early_stopping
     if run.finished or best is None:
         return None

@@ -298,7 +298,7 @@ def _print(failure: Failure) -> None:
 
 
 def scratch_dir() -> Path:
-    """Where data and results are made: DINO_WORK_DIR, or the user's cache."""
+    """The folder where data and results are made: DINO_WORK_DIR, or the user's cache."""
     given = os.environ.get(Env.WORK_DIR)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(cache, "dino")

@@ -52,7 +52,7 @@ def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
 
 
 def differing_keys(output: Output, spec: ExperimentSpec, action: Action) -> str:
-    """By what keys the spec of an earlier run differs; empty where that is not to be read."""
+    """The keys by which the spec of an earlier run differs; empty where that is not to be read."""
     try:
         path = output.fetch(EXPERIMENT_FILE)
         content = path and read(path.read_text(encoding="utf-8"))

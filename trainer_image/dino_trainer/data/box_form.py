@@ -35,7 +35,7 @@ def wrong_form(boxes: Boxes, sizes: Sizes, areas: Boxes) -> str | None:
 
 
 def normalised(boxes: Boxes, sizes: Sizes) -> NDArray[np.bool_]:
-    """[n] boxes of which every number is within 0..1 (a pixel, as they stand)."""
+    """Marks of [n] boxes those of which every number is within 0..1 (a pixel, as they stand)."""
     inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1)
     within: NDArray[np.bool_] = np.logical_and(
         inside & (sizes > 1).all(axis=1), (boxes[:, 2:] > 0).all(axis=1)

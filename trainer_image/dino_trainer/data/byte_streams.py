@@ -37,7 +37,7 @@ class Readable(Protocol):
     """Bytes to read forward."""
 
     def read(self, size: int, /) -> bytes | memoryview:
-        """At most `size` bytes; empty at the end alone."""
+        """Reads at most `size` bytes; empty at the end alone."""
 
 
 class InPieces(ABC):
@@ -50,7 +50,7 @@ class InPieces(ABC):
         """What follows; empty at the end alone."""
 
     def read(self, size: int, /) -> memoryview:
-        """At most `size` bytes; empty at the end."""
+        """Reads at most `size` bytes; empty at the end."""
         if not self._rest:
             self._rest = self._next_piece()
         data, self._rest = self._rest[:size], self._rest[size:]
@@ -191,7 +191,7 @@ class Hashed(InPieces):
         self._stop()
 
     def is_gzip(self) -> bool:
-        """By content, not by name: an archive that was renamed still opens."""
+        """Whether it is, by content and not by name: an archive that was renamed still opens."""
         self._rest = self._next_piece()
         return bytes(self._rest[:2]) == b"\x1f\x8b"
 

@@ -41,7 +41,7 @@ class Cache:
         self._say = say
 
     def path(self, name: str) -> Path:
-        """Where the entry `kind/key` lies; it is whole if it exists."""
+        """The path of the entry `kind/key`; it is whole if it exists."""
         return self.root / name
 
     def note(self, key: str) -> dict[str, object] | None:

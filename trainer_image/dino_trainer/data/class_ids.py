@@ -13,5 +13,5 @@ def beyond(categories: Mapping[int, str]) -> list[int]:
 
 
 def class_in_words(id: int, name: str) -> str:
-    """`2732727934 ('cell'), where 19999 is the largest possible`"""
+    """Writes `2732727934 ('cell'), where 19999 is the largest possible`."""
     return f"{id} ({name!r}), where {MOST_CLASSES - 1} is the largest possible"

@@ -91,15 +91,15 @@ class Encoded:
 
     @property
     def upright(self) -> Pixels:
-        """As viewers show it."""
+        """The size as viewers show it."""
         return self.stored[::-1] if self.orientation in _SIDEWAYS else self.stored
 
     def size_for(self, wanted: Pixels) -> Pixels:
-        """As it is used where annotations say `wanted`: upright, unless only `stored` fits."""
+        """The size where annotations say `wanted`: upright, unless only `stored` fits."""
         return self.stored if wanted == self.stored else self.upright
 
     def rgb(self, wanted: Pixels, shrink: int = 1) -> Image.Image:
-        """8-bit RGB of `size_for(wanted)`; a JPEG of that by `shrink`: 2, 4 or 8.
+        """Decodes 8-bit RGB of `size_for(wanted)`; a JPEG of that by `shrink`: 2, 4 or 8.
 
         For one call. Raises UnreadableImage, OutOfMemory.
         """
@@ -145,7 +145,7 @@ def open_image(file: ImageFile) -> Encoded:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB from any mode; 16-bit values keep their upper eight bits."""
+    """Makes 8-bit RGB of any mode; 16-bit values keep their upper eight bits."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):

@@ -38,7 +38,7 @@ class Stripped(NamedTuple):
 
     @property
     def orientation(self) -> int:
-        """1 to 8, as EXIF counts; that of XMP where EXIF says none."""
+        """The orientation, 1 to 8 as EXIF counts; that of XMP where EXIF says none."""
         return exif_orientation(self.exif) or xmp_orientation(self.xmp) or UPRIGHT
 
 

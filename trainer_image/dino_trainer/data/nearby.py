@@ -45,7 +45,7 @@ class Nearby:
         self._names = {composed(name): name for name in names}
 
     def hint(self, name: str) -> Hint | None:
-        """None where nothing but the absence of the file is seen."""
+        """What may be meant by the name; None where nothing but the absence of the file is seen."""
         if name.startswith("data:"):
             return Hint(
                 "the image itself in place of a name",

@@ -15,7 +15,7 @@ from dino_trainer.storage.store import Entry, Say, Store
 
 @dataclass(frozen=True)
 class StagingContext:
-    """Where one staging keeps its files, and who hears of it.
+    """The folders of one staging, and who hears of it.
 
     stop: when set, the copying ends with Preempted.
     """

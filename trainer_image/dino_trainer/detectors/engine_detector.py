@@ -49,7 +49,7 @@ class EngineDetector:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
-        """See `Detector`."""
+        """Detects; see `Detector`."""
         outputs = self.run(inputs_of(batch, self.info, self.variant))
         return detections_of(outputs, self.info, self.variant, sizes)
 

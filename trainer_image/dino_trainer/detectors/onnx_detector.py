@@ -60,7 +60,7 @@ class OnnxDetector:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
-        """See `Detector`."""
+        """Detects; see `Detector`."""
         inputs = inputs_of(batch, self.info, self.variant)
         outputs = {
             name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()

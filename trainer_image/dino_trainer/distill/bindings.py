@@ -43,7 +43,7 @@ class Inner:
 
     @property
     def name(self) -> str:
-        """For reports: the student's module, or all levels."""
+        """The name in reports: the student's module, or all levels."""
         return self.pairs[0][0] if len(self.pairs) == 1 else LEVELS
 
 
@@ -56,7 +56,7 @@ class Bindings:
 
     @property
     def names(self) -> list[str]:
-        """For reports, each once: predictions, then modules, as the losses of a step are added."""
+        """The names in reports: predictions, then modules, as the losses of a step are added."""
         seen: Counter[str] = Counter()
         names = []
         for name in (*(one.name for one in self.predicted), *(one.name for one in self.inner)):

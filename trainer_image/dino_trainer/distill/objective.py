@@ -142,7 +142,7 @@ class SameTeacher(nn.Module):
         self.sha256 = sha256
 
     def get_extra_state(self) -> dict[str, str]:
-        """For the checkpoint."""
+        """The state that goes into the checkpoint."""
         return {"sha256": self.sha256}
 
     def set_extra_state(self, state: dict[str, str]) -> None:

@@ -81,7 +81,7 @@ class OneNode:
     """Meetings without other nodes."""
 
     def meet(self, stop: threading.Event) -> Meeting:
-        """At a free port of this machine."""
+        """Meets at a free port of this machine."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

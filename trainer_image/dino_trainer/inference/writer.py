@@ -41,7 +41,7 @@ class Style:
 
 
 class Writer:
-    """For use from one thread, in a `with`: at its end nothing waits any more.
+    """Writes what is found. For one thread, in a `with`: at its end nothing waits any more.
 
     pictures: all images; what is written of one lies under its own path.
     """
@@ -61,7 +61,7 @@ class Writer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes, by label."""
+        """The names of the classes, by label."""
         return self._style.names
 
     def __enter__(self) -> Writer:

@@ -74,7 +74,7 @@ class Backbone(nn.Module):
         return maps if self.neck is None else self.neck(maps, (x.shape[2], x.shape[3]))
 
     def distances(self) -> dict[str, int]:
-        """For a plain ViT: parameter name -> layers between it and the output. Else empty.
+        """Of a plain ViT, parameter name -> layers between it and the output. Else empty.
 
         The learning rate of a layer is the full one times ``layer_decay_rate`` to this power.
         """

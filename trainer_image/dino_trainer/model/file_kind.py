@@ -87,7 +87,7 @@ class FileKind:
 
 
 def kind_of_file(path: Path) -> FileKind:
-    """By the first bytes, and for archives by what is in them. Raises OSError."""
+    """Tells it by the first bytes, and for archives by what is in them. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:

@@ -50,7 +50,7 @@ class VitBody(nn.Module):
         return F.pad(tokens, (self.net.num_prefix_tokens, 0), value=True)[:, None, None]
 
     def distances(self) -> dict[str, int]:
-        """For each parameter's name, how many layers lie between it and the output.
+        """The number of layers, by parameter's name, that lie between it and the output.
 
         0: the last norm, 1: the last block, …, depth + 1: the embeddings.
         """

@@ -223,7 +223,7 @@ def _arrays(
 
 
 def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """See ``sampling.sample``."""
+    """Compute ``sampling.sample``."""
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     out = torch.empty((b, q, value.shape[2]), dtype=kept)
@@ -234,7 +234,7 @@ def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 def backward(
     grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See ``sampling.sample_backward``."""
+    """Compute ``sampling.sample_backward``."""
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     row = grad.to(kept).contiguous().view(b, q, m, -1).numpy()

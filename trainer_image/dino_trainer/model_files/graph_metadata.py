@@ -38,7 +38,7 @@ _REMEDY = "Name a file that `dino export` or `dino quantize` of this release mad
 
 @dataclass(frozen=True)
 class GraphMetadata:
-    """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
+    """The metadata. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
 
     ``headroom``: the INT8 weights of a quantized file are computed with exactly by every CPU.
     """
@@ -59,7 +59,7 @@ class GraphMetadata:
         return self.precision == INT8 and not self.headroom
 
     def to_props(self) -> dict[str, str]:
-        """As strings for ``metadata_props``."""
+        """Strings for ``metadata_props``."""
         augmentation = self.spec.dataset.augmentation
         content = {
             "schema": GRAPH_SCHEMA,

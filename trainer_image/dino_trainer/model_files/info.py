@@ -57,7 +57,7 @@ class Detector(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it wants its batches."""
+        """The device where it wants its batches."""
 
     def __call__(self, batch: Batch, sizes: torch.Tensor) -> list[Detections]:
         """Detections of each image of a batch, best first.

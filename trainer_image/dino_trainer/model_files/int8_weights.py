@@ -29,7 +29,7 @@ class Int8Weights:
     kept: Mapping[str, Tensor]
 
     def plain(self) -> dict[str, object]:
-        """For the key PACKED of a checkpoint's content."""
+        """The value of the key PACKED in a checkpoint's content."""
         return {"codes": {**self.codes}, "scales": {**self.scales}, "kept": {**self.kept}}
 
     def state(self) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ class Int8Weights:
 
 
 def read_int8_weights(content: Mapping[str, object]) -> Int8Weights:
-    """From the content of a checkpoint that has the key PACKED.
+    """Reads them from the content of a checkpoint that has the key PACKED.
 
     Raises:
         ValueError: where it is not what `plain` makes.

@@ -34,7 +34,7 @@ _OTHERS = {
 
 
 def model_uri(spec: ExperimentSpec, action: Action) -> str:
-    """Where the model lies that an action works on.
+    """The URI of the model that an action works on.
 
     What its section names; else what a training, or an export, in the same results_dir leaves:
     `<results_dir>/train/dino_model_latest.pth`, `<results_dir>/export/dino_model.onnx`.

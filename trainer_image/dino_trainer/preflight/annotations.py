@@ -67,7 +67,7 @@ def check_select(split: Split, select: int, findings: Findings) -> None:
 
 
 def boxes_per_image(source: Source) -> NDArray[np.int64]:
-    """[i] usable boxes of each image, without crowds."""
+    """Counts usable boxes of each image, without crowds."""
     return _per_image(source, source.objects)
 
 

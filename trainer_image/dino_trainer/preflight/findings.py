@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """`Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
+        """The sentence: `Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
         if not self.examples:
             return f"{self.rule.title}{'' if self.count == 1 else f': {self.count}'}."
         left = self.count - self.shown
@@ -55,7 +55,7 @@ class Finding:
         return " ".join([*remedies, *([self.rule.remedy] if rest else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """For report.json."""
+        """Its entry in report.json."""
         return {
             "id": self.rule.id,
             "severity": self.rule.severity,

@@ -57,7 +57,7 @@ def check_known_categories(
 
 
 def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
-    """Of the split whose score counts, or that is learned from: elsewhere names say nothing."""
+    """Checks the split whose score counts, or that is learned from: elsewhere names say nothing."""
     if other := otherwise_named(model, scored.categories):
         first = other[0]
         text = (

@@ -63,7 +63,7 @@ class Source:
 
     @cached_property
     def repeats(self) -> NDArray[np.bool_]:
-        """[n] True for the second and further of equal boxes with one category on one image."""
+        """Marks [n] the second and further of equal boxes with one category on one image."""
         entries = self.entries
         keys = np.column_stack([entries.images, entries.labels, entries.boxes])
         repeated = np.ones(len(keys), np.bool_)
@@ -74,7 +74,7 @@ class Source:
 
     @property
     def objects(self) -> NDArray[np.bool_]:
-        """[n] usable boxes, crowds left out."""
+        """Marks [n] usable boxes, crowds left out."""
         return self.odd.usable & ~self.entries.crowd
 
     @cached_property

@@ -242,5 +242,5 @@ def _class(names: Mapping[int, str], id: int) -> str:
 
 
 def digests(splits: Iterable[Split]) -> list[str]:
-    """Of all sources, in order."""
+    """The digests of all sources, in order."""
     return [source.staged.digest for source in chain(*(split.sources for split in splits))]

@@ -18,7 +18,7 @@ COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
 
 
 def dataset_statistics(splits: Sequence[Split]) -> dict[str, Any]:
-    """{"classes": […], "splits": {name: {"images", "boxes", "boxSizes", "boxesPerImage"}}}."""
+    """Counts {"classes": […], "splits": {name: {"images", "boxes", "boxSizes", …}}}."""
     return {"classes": _classes(splits), "splits": {split.name: _split(split) for split in splits}}
 
 

@@ -53,7 +53,7 @@ def check_count(images: int) -> str | None:
 
 
 def spread(dataset: CocoDataset, most: int = MOST_IMAGES) -> CocoDataset:
-    """At most so many of its images, evenly spread."""
+    """Keeps at most so many of its images, evenly spread."""
     total = len(dataset.images)
     if total <= most:
         return dataset

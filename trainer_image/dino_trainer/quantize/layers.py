@@ -91,7 +91,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def module_of(name: str) -> str:
-    """`input_proj.0.0` of `input_proj.0.0/Conv_2`."""
+    """The module of a node: `input_proj.0.0` of `input_proj.0.0/Conv_2`."""
     return name.rpartition("/")[0]
 
 

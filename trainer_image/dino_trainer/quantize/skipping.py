@@ -14,7 +14,7 @@ def skipped_by(
     where: str,
     fits: Callable[[str, str], bool] = fnmatchcase,
 ) -> set[str]:
-    """Those of the names `able` that a pattern (* and ?) is meant for.
+    """The names of `able` that a pattern (* and ?) is meant for.
 
     able: the layers that would be quantized. where: what messages call the file. fits: whether a
     name, given first, is meant by a pattern. Raises InvalidSpec for a pattern that fits none.

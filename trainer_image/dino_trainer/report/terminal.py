@@ -36,7 +36,7 @@ def open_terminal(stream: TextIO | None = None) -> Terminal:
 
 
 def progress_line(progress: Progress, parts: LossParts = NO_PARTS) -> str:
-    """`epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  3 min 20 s left`.
+    """Writes `epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  3 min 20 s left`.
 
     With a teacher, and last, where a narrow terminal cuts it:
     `of the loss: detection 4.100, pred_logits 0.310, encoder 1.020`.

@@ -72,7 +72,7 @@ class Output:
         self.stuck = False
 
     def uri(self, name: str) -> str:
-        """Where `name` lies once it is published."""
+        """The URI of `name` once it is published."""
         return self._store.uri(name)
 
     def claim(
@@ -116,7 +116,7 @@ class Output:
         return self._published.put(self.dir / name, name, previous)
 
     def publish_soon(self, name: str, previous: str = "") -> None:
-        """Like `publish`, but an upload goes on beside the caller's work.
+        """Publishes, but an upload goes on beside the caller's work.
 
         What is sent is the file as it is now; `dir/name` may be replaced, but not written to. Where
         the one before still waits, it is left out. Raises what ended an upload before this one.

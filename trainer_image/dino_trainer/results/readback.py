@@ -42,6 +42,6 @@ def doubt(store: Store, artifact: Artifact) -> str | None:
 
 
 def damaged(where: str, expected: int, actual: int) -> str:
-    """That a file is not used. expected, actual: bytes."""
+    """Says that a file is not used. expected, actual: bytes."""
     what = f"({actual:,} bytes, {expected:,} expected, or another SHA-256)"
     return f"{where} differs from what was published {what}: it is not used."

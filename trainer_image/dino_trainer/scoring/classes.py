@@ -68,7 +68,7 @@ def otherwise_named(info: ModelInfo, categories: Mapping[int, str]) -> list[int]
 
 
 def both_lists(info: ModelInfo, categories: Mapping[int, str], data: str) -> str:
-    """`The model has 1 (red), 3 (blue); the test data 1 (rot), 3 (blau).`"""
+    """Writes `The model has 1 (red), 3 (blue); the test data 1 (rot), 3 (blau).`"""
     return (
         f"The model has {listed(named_classes(info), _LIST)}; the {data} "
         f"{listed(categories, _LIST)}."
@@ -95,7 +95,7 @@ def scored_classes(asked: Sequence[int] | None, dataset: CocoDataset) -> dict[in
 
 
 def listed(classes: Mapping[int, str], most: int = _SHOWN) -> str:
-    """`1 (red), 3 (blue) and 7 more`"""
+    """Writes `1 (red), 3 (blue) and 7 more`."""
     names = [f"{i} ({name})" for i, name in sorted(classes.items())]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

@@ -34,11 +34,11 @@ class DetectionSet:
     boxes: np.ndarray
 
     def of(self, image: int) -> "DetectionSet":
-        """Those of one image."""
+        """The detections of one image."""
         return self.at(slice(*np.searchsorted(self.images, [image, image + 1])))
 
     def at(self, rows: slice | np.ndarray) -> "DetectionSet":
-        """Those in `rows`, in their order."""
+        """The detections in `rows`, in their order."""
         return DetectionSet(
             self.images[rows], self.labels[rows], self.scores[rows], self.boxes[rows]
         )

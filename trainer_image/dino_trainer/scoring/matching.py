@@ -62,7 +62,7 @@ class BoxSet:
         )
 
     def at(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """Those in `rows`, in their order."""
+        """The boxes in `rows`, in their order."""
         return type(self)(
             self.images[rows],
             self.labels[rows],
@@ -105,12 +105,12 @@ def match_boxes(
 
 
 def ranked(boxes: BoxSet) -> NDArray[np.int64]:
-    """int64[n]: places by score, the best first, equal ones in their own order."""
+    """Ranks into int64[n]: places by score, the best first, equal ones in their own order."""
     return np.argsort(-boxes.scores, kind="stable")
 
 
 def among_best(detections: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
-    """bool[n]: whether a detection is among the `most` best of its class in its image."""
+    """Marks bool[n] whether a detection is among the `most` best of its class in its image."""
     by = np.lexsort((-detections.scores, _keys(detections, True)))
     ranks = np.empty(len(detections), np.int64)
     ranks[by] = _places_in_group(_keys(detections, True)[by])

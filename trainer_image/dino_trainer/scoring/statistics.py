@@ -41,14 +41,14 @@ class Accumulated:
 
     @classmethod
     def of(cls, evaluated: Mapping[str, NDArray[np.float64]]) -> Accumulated:
-        """From the arrays of pycocotools, which have sizes and numbers of detections last."""
+        """Takes the arrays of pycocotools, which have sizes and numbers of detections last."""
         return cls(
             np.asarray(evaluated["precision"])[:, :, :, 0, -1],
             np.asarray(evaluated["recall"])[:, :, 0, -1],
         )
 
     def overall(self) -> NDArray[np.float64]:
-        """float64[t, r]: the mean of the classes that have a true box; zeros without any."""
+        """The mean float64[t, r] of the classes that have a true box; zeros without any."""
         known = (self.precision > -1).all(axis=(0, 1))
         if not known.any():
             return np.zeros(self.precision.shape[:2])
@@ -111,7 +111,7 @@ def detection_statistics(
     threshold: float | None = None,
     most: int = MOST_DETECTIONS,
 ) -> Statistics:
-    """Of boxes that all belong to classes in `names`, whose order is that of `accumulated`.
+    """Judges boxes that all belong to classes in `names`, whose order is that of `accumulated`.
 
     names: name by category id, sorted by id. images: how many there are.
     threshold: None takes the one with the largest F1; 0.5 where nothing right was found.

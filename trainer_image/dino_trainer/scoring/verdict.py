@@ -45,7 +45,7 @@ Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 
 def hits(detections: BoxSet, truth: BoxSet, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
-    """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
+    """Decides for all thresholds which detections count, bool[n], and whom each found, int64[n].
 
     most: that many of a class in an image count, the best ones.
 
@@ -87,7 +87,7 @@ def judge(
 def confusion_matrix(
     detections: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """int64[c + 1, c + 1]: true class by found class; the last of each is the background.
+    """Counts int64[c + 1, c + 1]: true class by found class; the last of each is the background.
 
     class_ids: sorted, all that occur. Each true box that is no crowd is in one row, each detection
     that counts in one column, so that the diagonal holds the right ones of each class.
@@ -105,7 +105,7 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class Mistakes:
-    """By image, int64[i]: right detections, and the three kinds of mistakes."""
+    """Counts by image, int64[i]: right detections, and the three kinds of mistakes."""
 
     right: NDArray[np.int64]
     missed: NDArray[np.int64]
@@ -114,7 +114,7 @@ class Mistakes:
 
     @property
     def all(self) -> NDArray[np.int64]:
-        """int64[i]: how many mistakes an image has."""
+        """Counts int64[i] the mistakes of each image."""
         return self.missed + self.false + self.confused
 
     def worst(self, most: int) -> NDArray[np.int64]:

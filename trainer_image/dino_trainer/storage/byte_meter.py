@@ -13,7 +13,7 @@ _QUIET_SECONDS = 5.0
 
 
 def human_bytes(count: float) -> str:
-    """1536 -> `1.5 KB`."""
+    """Writes 1536 as `1.5 KB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -22,7 +22,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """3700 -> `1 h 2 min`."""
+    """Writes 3700 as `1 h 2 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

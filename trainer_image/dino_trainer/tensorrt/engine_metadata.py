@@ -33,7 +33,7 @@ class OnnxSource:
 
 @dataclass(frozen=True)
 class EngineMetadata:
-    """See the module.
+    """The metadata of an engine; see the module.
 
     precision: fp32, fp16 or int8. tensorrt, driver, cuda: versions. gpu, capability, memory: of the
     GPU that it was built on. batch: smallest, tuned for, largest. workspace: bytes. props: the ONNX

@@ -38,7 +38,7 @@ class OutputKeeper:
         self._weights(run, kept.name)
 
     def drop(self, kept: Kept) -> None:
-        """That file is not wanted any more."""
+        """Removes a file that is not wanted any more."""
         self.output.remove(kept.name)
 
     def tidy(self, standing: Standing) -> None:

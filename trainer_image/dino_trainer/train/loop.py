@@ -122,7 +122,7 @@ def stopped(run: Run) -> TrainerError:
 
 
 def validation_due(run: Run) -> bool:
-    """At the end of every `validation_interval`-th epoch and of the last, once each."""
+    """Whether it is the end of a `validation_interval`-th epoch, or of the last; once each."""
     if run.epoch == run.validated or run.step % run.plan.steps_per_epoch:
         return False
     return run.finished or run.epoch % run.spec.train.validation_interval == 0
@@ -139,7 +139,7 @@ def checkpoint_due(run: Run) -> bool:
 
 
 def progress_of(run: Run, rate: float | None = None) -> Progress:
-    """Where the run stands, for people and for the resource's status.
+    """The progress of the run, for people and for the resource's status.
 
     rate: learning rate of the last step, None before this attempt's first.
     """

@@ -160,7 +160,7 @@ def misfits(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
 
 def other_model(odd: list[str]) -> TrainerError:
-    """That the checkpoint is of another model, in what `misfits` found."""
+    """The error that the checkpoint is of another model, in what `misfits` found."""
     more = f"; and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
     return invalid_spec(
         f"The checkpoint to resume from is of another model: {'; '.join(odd[:_NAMED])}{more}.",

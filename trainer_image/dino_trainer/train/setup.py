@@ -131,7 +131,7 @@ def optimizer_for(loss: LossOf, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 def distances_in(model: Dino) -> dict[str, int]:
-    """Of a ViT's parameters, the layers between each and the output; empty for other backbones."""
+    """The layers between each of a ViT's parameters and the output; empty for other backbones."""
     return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 
 
