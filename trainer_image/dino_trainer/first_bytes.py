@@ -84,7 +84,7 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], Kind], ...] = (
 
 
 def kind_of_bytes(head: bytes) -> Kind | None:
-    """The kind; None where none is known. head: the first `HEAD` bytes, or all of a shorter file."""
+    """The kind; None for no known one. head: the first `HEAD` bytes, or all of a shorter file."""
     for begins, kind in _BEGINNINGS:
         if head.startswith(begins):
             return kind

@@ -12,7 +12,7 @@ from pathlib import Path
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.grouped_flaws import tell_names
+from dino_trainer.preflight.grouped_flaws import add_names
 from dino_trainer.preflight.images import Facts, ImageToCheck
 from dino_trainer.preflight.sources import Source
 from dino_trainer.storage.store import Say
@@ -57,7 +57,7 @@ def _missing(source: Source, absent: list[str], findings: Findings) -> None:
     """Also those that lack a size, too: what is wrong with the names is one cause for both."""
     names = [*absent, *(flaw.name for flaw in source.flaws.of("image-missing"))]
     named = [(f"{source.name} {name}", name) for name in names]
-    tell_names("image-missing", named, findings, source.nearby.hint, source.at)
+    add_names("image-missing", named, findings, source.nearby.hint, source.at)
 
 
 def _bracketed(detail: str) -> str:

@@ -57,14 +57,14 @@ class GroupedFlaws:
         """The flaws of a rule whose files are told by name."""
         return self.kept.get((rule, ""), [])
 
-    def tell(self, findings: Findings, look: Explain, positions: Mapping[int, int]) -> None:
+    def add_to(self, findings: Findings, look: Explain, positions: Mapping[int, int]) -> None:
         """Adds what entries say themselves. look: why a name is not there. positions: of images,
         by id."""
         for (rule, kind), kept in self.kept.items():
             if rule in _OF_FILES:
                 findings.mark(LEFT_OUT, self.at)
             elif rule != _OF_ALL:
-                self._tell((rule, kind), findings, look, self._at(rule, kept, positions))
+                self._add((rule, kind), findings, look, self._at(rule, kept, positions))
 
     def _at(self, rule: str, kept: Sequence[Flaw], positions: Mapping[int, int]) -> At:
         ids = [flaw.id for flaw in kept if flaw.id is not None]
@@ -72,11 +72,11 @@ class GroupedFlaws:
             return replace(self.at, images=[positions[id] for id in ids if id in positions])
         return replace(self.at, classes=ids)
 
-    def _tell(self, key: tuple[str, str], findings: Findings, look: Explain, at: At) -> None:
+    def _add(self, key: tuple[str, str], findings: Findings, look: Explain, at: At) -> None:
         (rule, kind), kept = key, self.kept[key]
         if kept[0].name:
             named = [(f"{self.label} {flaw.where}", flaw.name) for flaw in kept]
-            tell_names(rule, named, findings, look, at)
+            add_names(rule, named, findings, look, at)
         elif kind:
             first, count = kept[0], self.counts[key]
             text = f"{self.label} {first.where}{_more(count)}: {first.fault}"
@@ -87,7 +87,7 @@ class GroupedFlaws:
                 findings.add(rule, count=more, at=at)
 
 
-def tell_names(
+def add_names(
     rule: str,
     named: Sequence[tuple[str, str]],
     findings: Findings,

@@ -164,5 +164,5 @@ def _read(
         return None
     read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
     positions = {id: place for place, id in enumerate(entries.image_ids)}
-    flaws.tell(findings, lambda name: read.nearby.hint(name), positions)
+    flaws.add_to(findings, lambda name: read.nearby.hint(name), positions)
     return read

@@ -224,17 +224,17 @@ def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
 def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
     trained, names = class_counts(train), train.categories
 
-    def tell(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
+    def add(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
         findings.add_places(rule, ids, describe, At(split.name, classes=ids))
 
-    tell("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
+    add("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
     most = max(trained.values(), default=0)
     rare = [id for id, count in sorted(trained.items()) if count * RARE < most]
-    tell("class-imbalance", train, rare, lambda id: f"{_class(names, id)}: {trained[id]}")
+    add("class-imbalance", train, rare, lambda id: f"{_class(names, id)}: {trained[id]}")
     if validation and validation.sources:
         scored, listed = class_counts(validation), {**names, **validation.categories}
         unseen = [id for id in sorted(listed) if not scored[id]]
-        tell("class-unvalidated", validation, unseen, partial(_class, listed))
+        add("class-unvalidated", validation, unseen, partial(_class, listed))
 
 
 def _class(names: Mapping[int, str], id: int) -> str:

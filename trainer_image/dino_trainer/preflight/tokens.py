@@ -58,15 +58,15 @@ def check_tokens(
     for place, looker in enumerate(lookers(spec, action, model)):
         seen = looker.spec
         if fixed := _fixed(seen, action):
-            _tell_fixed(looker, *fixed, findings)
+            _add_fixed(looker, *fixed, findings)
         elif action in TRAINS:
             jitter = seen.dataset.augmentation.fixed_random_crop is not None
             key = f"{_AUGMENT}.{'fixed_random_crop' if jitter else 'scales'}"
-            _tell(looker, splits[0], _trained(seen, splits[0]), key, findings)
+            _add_batches(looker, splits[0], _trained(seen, splits[0]), key, findings)
             if place == 0:  # a teacher validates nothing
-                _tell_scored(looker, splits[-1:], seen.dataset.batch_size, findings)
+                _add_scored(looker, splits[-1:], seen.dataset.batch_size, findings)
         elif looks_at_images(seen, action):
-            _tell_scored(looker, splits[-1:], _batch(seen, action), findings)
+            _add_scored(looker, splits[-1:], _batch(seen, action), findings)
 
 
 def check_tokens_of_pictures(
@@ -80,10 +80,10 @@ def check_tokens_of_pictures(
         seen = looker.spec
         canvas = eval_canvas(seen.dataset.augmentation)
         if pictures and not _fixed(seen, Action.INFERENCE) and not _is_filled(seen, canvas):
-            _tell_pictures(looker, canvas, pictures, findings)
+            _add_pictures(looker, canvas, pictures, findings)
 
 
-def _tell_pictures(
+def _add_pictures(
     looker: Looker, canvas: Canvas, pictures: Sequence[ImageFile], findings: Findings
 ) -> None:
     spec = looker.spec
@@ -127,18 +127,18 @@ def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] 
     return None
 
 
-def _tell_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
+def _add_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
     if wrong := _wrong(looker, size):
         _add(looker, f"all images, {_in_pixels(size)} by {key}, {wrong}", 1, NOWHERE, findings)
 
 
-def _tell_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
+def _add_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
     for split in splits:
         config, sizes = looker.spec.dataset.augmentation, _sizes(split)
         if len(sizes):
             drawn = _drawn(config, sizes)
             batches = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
-            _tell(looker, split, batches, f"{_AUGMENT}.test_random_resize", findings)
+            _add_batches(looker, split, batches, f"{_AUGMENT}.test_random_resize", findings)
 
 
 def _drawn(config: AugmentationConfig, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -195,7 +195,7 @@ def _cut(canvas: Canvas, drawn: NDArray[Any], images: NDArray[np.int64], batch: 
     return _Batches(canvas.together(drawn, batch), np.split(images, list(cuts)))
 
 
-def _tell(
+def _add_batches(
     looker: Looker, split: Split, batches: _Batches | None, key: str, findings: Findings
 ) -> None:
     """The images of batches that are too small, and the smallest of those."""

@@ -252,7 +252,7 @@ class S3Store:
                 answer = ask(_client(self._settings))
         except (ClientError, BotoCoreError, RetriesExceededError) as error:
             raise translate(error, self.uri(key), self._settings) from error
-        self._tell_of_region()
+        self._name_region()
         return answer
 
     def _ask_aloud(self, key: str, mute: ClientError) -> None:
@@ -268,7 +268,7 @@ class S3Store:
             if error.response.get("Error", {}).get("Code") != "InvalidRange":  # an empty object
                 raise error from mute
 
-    def _tell_of_region(self) -> None:
+    def _name_region(self) -> None:
         """boto3 heals a wrong region in silence, at twice the requests."""
         if region := s3_region.moved_to(_client(self._settings), self.bucket):
             self._say(

@@ -124,7 +124,7 @@ class Phases:
         self._phase, self._percent = "", 0
 
     def __call__(self, phase: str, done: int, steps: int) -> bool:
-        """Hears of a step, as a `listeners.PhaseListener`; one inside a phase asks whether to go on."""
+        """Hears of a step (`listeners.PhaseListener`); one inside a phase asks whether to go on."""
         if phase and phase != self._phase:
             self._phase = phase
             self._say(f"TensorRT: {phase}.")

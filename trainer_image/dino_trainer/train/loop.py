@@ -39,18 +39,18 @@ def train(run: Run, steps: Iterable[list[Batch]]) -> None:
         boxes, stop = run.world.reduce([boxes_in(batches), run.stop.is_set()])
         if stop:
             raise stopped(run)
-        rate = run.schedule.apply(run.optimizer, run.step)
+        lr = run.schedule.apply(run.optimizer, run.step)
         pending = accumulate(run, batches, boxes / run.world.size)
         losses, sums, norm = pending.fetch(update(run))
         loss, parts = mean_loss(run, losses, sums)
         finite = math.isfinite(loss) and math.isfinite(norm)
         run.skipped = 0 if finite else run.skipped + 1
         if not finite and not may_pass(run):
-            raise diverged(run, batches, losses, norm, rate)
+            raise diverged(run, batches, losses, norm, lr)
         run.meter.step(loss if finite else None, parts)
         run.step += 1
         if run.world.is_main:
-            run.watcher.progress(progress_of(run, rate), run.meter.parts)
+            run.watcher.progress(progress_of(run, lr), run.meter.parts)
         after_step(run)
         if run.over:
             return
@@ -138,10 +138,10 @@ def checkpoint_due(run: Run) -> bool:
     return whole_epoch and run.epoch % config.checkpoint_interval == 0
 
 
-def progress_of(run: Run, rate: float | None = None) -> Progress:
+def progress_of(run: Run, lr: float | None = None) -> Progress:
     """The progress of the run, for people and for the resource's status.
 
-    rate: learning rate of the last step, None before this attempt's first.
+    lr: learning rate of the last step, None before this attempt's first.
     """
     speed, last = run.meter.step_seconds, run.standing.last
     return Progress(
@@ -153,7 +153,7 @@ def progress_of(run: Run, rate: float | None = None) -> Progress:
         eta_seconds=run.meter.eta_seconds(run.step),
         loss=run.meter.loss,
         distillation_loss=run.meter.parts.distillation,
-        learning_rate=rate,
+        learning_rate=lr,
         images_per_second=run.plan.global_batch / speed if speed else None,
         mAP=last.mAP if last else None,
         mAP50=last.mAP50 if last else None,
@@ -166,7 +166,7 @@ def may_pass(run: Run) -> bool:
 
 
 def diverged(
-    run: Run, batches: Sequence[Batch], losses: Sequence[float], norm: float, rate: float
+    run: Run, batches: Sequence[Batch], losses: Sequence[float], norm: float, lr: float
 ) -> TrainerError:
     """Names the step and its images: one of them may be the cause.
 
@@ -178,7 +178,7 @@ def diverged(
     return TrainerError(
         FailureReason.DIVERGED,
         f"The {what} at epoch {run.epoch + 1}, step {run.step + 1} of {run.plan.steps} (learning "
-        f"rate {rate:.3g}), on the images {names}. The last checkpoint is from before this step.",
+        f"rate {lr:.3g}), on the images {names}. The last checkpoint is from before this step.",
     )
 
 
