@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("no_end")
 
 
 @pytest.fixture
-def goal(monkeypatch: pytest.MonkeyPatch) -> None:
+def goal(no_end: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The baseline has reached the goal."""
     monkeypatch.setattr(ends, "reached", lambda view, trials: ends.End("the goal is reached"))
 

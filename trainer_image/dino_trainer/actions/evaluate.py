@@ -69,16 +69,16 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             Diverged where the model finds no numbers; those of the store.
     """
     devices.tune(spec.train.cudnn)
-    scene = prepare_evaluation(spec, context)
-    detections = detect_all(scene, context)
+    task = prepare_evaluation(spec, context)
+    detections = detect_all(task, context)
     if detections is None:
         return Result(action=Action.EVALUATE, spec_digest=context.digest)
-    outcome = score(scene, spec, detections)
+    outcome = score(task, spec, detections)
     for line in outcome.lines:
         context.reporter.say(line)
     context.reporter.tested(outcome.metrics)
-    artifacts = write_files(scene, outcome, spec, context)
-    info, dataset = scene.detector.info, scene.dataset
+    artifacts = write_files(task, outcome, spec, context)
+    info, dataset = task.detector.info, task.dataset
     return Result(
         action=Action.EVALUATE,
         spec_digest=context.digest,
@@ -91,7 +91,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             annotations=dataset.annotations,
             class_names=list(info.class_names),
             digest=dataset.digest,
-            warnings=scene.warnings,
+            warnings=task.warnings,
         ),
     )
 
@@ -117,53 +117,51 @@ def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationT
     return EvaluationTask(detector, dataset, config, classes, warnings)
 
 
-def detect_all(scene: EvaluationTask, context: RunContext) -> DetectionSet | None:
+def detect_all(task: EvaluationTask, context: RunContext) -> DetectionSet | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
     detections = detect(
-        scene.detector, scene.dataset, scene.config, context.stop, context.world, progress=pace
+        task.detector, task.dataset, task.config, context.stop, context.world, progress=pace
     )
     if detections is None and context.world.is_main:
         raise TrainerError(
             FailureReason.PREEMPTED,
-            f"Stopped on request after {pace.done} of {len(scene.dataset.images)} images.",
+            f"Stopped on request after {pace.done} of {len(task.dataset.images)} images.",
         )
     if detections is not None:
-        _refuse_nan(detections, scene)
+        _refuse_nan(detections, task)
     return detections
 
 
-def _refuse_nan(detections: DetectionSet, scene: EvaluationTask) -> None:
+def _refuse_nan(detections: DetectionSet, task: EvaluationTask) -> None:
     broken = ~(np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1))
     if broken.any():
-        first = scene.dataset.images[detections.images[np.argmax(broken)]]
+        first = task.dataset.images[detections.images[np.argmax(broken)]]
         raise TrainerError(
             FailureReason.DIVERGED,
-            f"{scene.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
+            f"{task.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
             f"{first.file.name}.",
             "Evaluate a checkpoint from before its training diverged, or an export of more digits.",
         )
 
 
-def score(
-    scene: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet
-) -> EvaluationResult:
+def score(task: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet) -> EvaluationResult:
     """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
     given = spec.evaluate.conf_threshold
     detections = detections.at(detections.scores.astype(np.float64) >= given)
     most = spec.evaluate.max_detections
-    scorer = Scorer(scene.dataset, list(scene.classes), most)
+    scorer = Scorer(task.dataset, list(task.classes), most)
     evaluated = scorer.evaluated(detections)
     stats = scorer.stats(evaluated)
-    scored = BoxSet.of_detections(detections.at(np.isin(detections.labels, list(scene.classes))))
-    truth = BoxSet.true(scene.dataset)
-    truth = truth.at(np.isin(truth.labels, list(scene.classes)))
+    scored = BoxSet.of_detections(detections.at(np.isin(detections.labels, list(task.classes))))
+    truth = BoxSet.true(task.dataset)
+    truth = truth.at(np.isin(truth.labels, list(task.classes)))
     made = detection_statistics(
         scored,
         truth,
         Accumulated.of(curves(evaluated)),
-        scene.classes,
-        len(scene.dataset.images),
+        task.classes,
+        len(task.dataset.images),
         given or None,
         most,
     )
@@ -172,24 +170,24 @@ def score(
 
 
 def write_files(
-    scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
+    task: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
 ) -> list[Artifact]:
     """The three files, published."""
     folder = context.output.dir
-    ids = [image.id for image in scene.dataset.images]
+    ids = [image.id for image in task.dataset.images]
     write_predictions(folder / PREDICTIONS_FILE, outcome.detections, ids)
     numbers = evaluation_summary(
-        scene.detector.info.file,
-        scene.dataset,
+        task.detector.info.file,
+        task.dataset,
         outcome.metrics,
         outcome.statistics,
-        _settings(scene, spec),
+        _settings(task, spec),
     )
     _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
     worst = outcome.statistics.mistakes.worst(WORST_PICTURED)
-    shown = [_shown(scene, outcome, place) for place in worst]
-    verdict = _verdict(scene, outcome, spec)
-    made = page.evaluation_page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
+    shown = [_shown(task, outcome, place) for place in worst]
+    verdict = _verdict(task, outcome, spec)
+    made = page.evaluation_page(verdict, task.warnings, outcome.metrics, outcome.statistics, shown)
     _write_text(folder / REPORT_FILE, made)
     return [
         context.output.publish(name).artifact(name)
@@ -202,14 +200,14 @@ def _write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
+def _settings(task: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     """What the numbers depend on besides model and data."""
-    augmentation = scene.config.augmentation
+    augmentation = task.config.augmentation
     return {
         "confThreshold": spec.evaluate.conf_threshold,
         "maxDetections": spec.evaluate.max_detections,
         "evalClassIds": spec.dataset.eval_class_ids,
-        "batchSize": scene.config.batch_size,
+        "batchSize": task.config.batch_size,
         "fixedSize": augmentation.fixed_size,
         "testRandomResize": augmentation.test_random_resize,
         "randomResizeMaxSize": augmentation.random_resize_max_size,
@@ -217,9 +215,9 @@ def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     }
 
 
-def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
-    image, counts = scene.dataset.images[place], outcome.statistics.mistakes
-    names = scene.dataset.class_names
+def _shown(task: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
+    image, counts = task.dataset.images[place], outcome.statistics.mistakes
+    names = task.dataset.class_names
     drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
     return page.MistakePicture(
         image.file.name,
@@ -231,12 +229,12 @@ def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page
     )
 
 
-def _verdict(scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
-    file, dataset, given = scene.detector.info.file, scene.dataset, spec.evaluate.conf_threshold
+def _verdict(task: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
+    file, dataset, given = task.detector.info.file, task.dataset, spec.evaluate.conf_threshold
     precision = f", {file.precision}" if file.precision else ""
     sentences = [
         f"{file.uri} ({file.format}{precision}) on {len(dataset.images)} images with "
-        f"{len(outcome.truth)} boxes of {len(scene.classes)} classes: mAP "
+        f"{len(outcome.truth)} boxes of {len(task.classes)} classes: mAP "
         f"{metric.text(outcome.metrics.mAP)}, mAP50 {metric.text(outcome.metrics.mAP50)}."
     ]
     if given:

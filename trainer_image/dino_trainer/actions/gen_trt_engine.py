@@ -52,7 +52,7 @@ _UNCHECKED = f"{ENGINE_FILE}.unchecked"
 
 
 @dataclass(frozen=True)
-class Target:
+class EngineTarget:
     """What an engine is built for: it runs nowhere else."""
 
     gpu: Gpu
@@ -77,7 +77,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
     version = python_api.load().__version__
-    target = Target(gpu.first_gpu(), version)
+    target = EngineTarget(gpu.first_gpu(), version)
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
@@ -121,7 +121,7 @@ def _make(
     spec: ExperimentSpec,
     context: RunContext,
     reference: OnnxDetector,
-    target: Target,
+    target: EngineTarget,
     into: Path,
 ) -> BuiltEngine:
     """Builds the engine as the file `into`, and loads it."""

@@ -99,11 +99,11 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 
 def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """An ONNX file whose costly layers compute in INT8. path: where it is written."""
-    scene = prepare_quantization(spec, context)
-    done = make(scene, spec, context, path)
+    task = prepare_quantization(spec, context)
+    done = make(task, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    context.reporter.event(f"Comparing on {scene.compared_on}.")
-    comparison = measure(scene.reference, candidate, scene.settings, context)
+    context.reporter.event(f"Comparing on {task.compared_on}.")
+    comparison = compare_files(task.reference, candidate, task.settings, context)
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
@@ -115,7 +115,7 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: layers_page(verdict, passed, comparison, done, scene.compared_on),
+        lambda verdict, passed: layers_page(verdict, passed, comparison, done, task.compared_on),
     )
 
 
@@ -141,7 +141,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
     candidate = open_checkpoint(path, file, spec, reference.device)
     context.reporter.event(f"Comparing on {shown.description}.")
     settings = settings_of(reference.info, shown, scored, spec)
-    comparison = measure(reference, candidate, settings, context)
+    comparison = compare_files(reference, candidate, settings, context)
     return QuantizedFile(
         candidate.info.file,
         comparison,
@@ -201,21 +201,21 @@ def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext)
 
 
 def make(
-    scene: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
+    task: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
 ) -> Quantized:
     """Writes the quantized file, which nobody has looked at yet."""
-    section, info = spec.quantize, scene.reference.info
-    count = len(scene.calibration.images)
+    section, info = spec.quantize, task.reference.info
+    count = len(task.calibration.images)
     context.reporter.event(f"Taking ranges from {count} images ({section.algorithm}).")
     images = calibration_inputs(
-        scene.reference,
-        scene.calibration,
-        scene.settings.config,
+        task.reference,
+        task.calibration,
+        task.settings.config,
         context.stop,
         Pace(context.reporter.progress),
     )
     done = quantize_onnx(
-        scene.reference.path,
+        task.reference.path,
         into,
         images,
         QuantizationOptions(section.algorithm, section.skip_names, section.device == "cpu"),
@@ -229,7 +229,7 @@ def make(
     return done
 
 
-def measure(
+def compare_files(
     reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
 ) -> Comparison:
     """Both on the same images."""
