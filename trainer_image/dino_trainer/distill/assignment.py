@@ -29,7 +29,7 @@ MOST_TAUGHT = 100
 
 
 @dataclass(frozen=True)
-class Detected:
+class TeacherDetections:
     """What the teacher has found in a batch, best first.
 
     weights: the best score of each detection, so that what the teacher is sure of counts more; 0
@@ -41,7 +41,7 @@ class Detected:
     weights: Tensor  # float32[b, k]
 
 
-def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
+def sure_detections(logits: Tensor, boxes: Tensor, most: int) -> TeacherDetections:
     """The queries of the teacher that count: those with a score of `LEAST_SCORE` or more.
 
     Args:
@@ -52,7 +52,7 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
     scores = logits.sigmoid().amax(-1)
     best = scores.topk(min(most, MOST_TAUGHT, scores.shape[1]), dim=1)
     rows = best.indices[..., None]
-    return Detected(
+    return TeacherDetections(
         logits=logits.gather(1, rows.expand(-1, -1, logits.shape[-1])),
         boxes=boxes.gather(1, rows.expand(-1, -1, 4)),
         weights=best.values * (best.values >= LEAST_SCORE),
@@ -63,7 +63,7 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
 def assign(
     logits: Tensor,
     boxes: Tensor,
-    detections: Detected,
+    detections: TeacherDetections,
     costs: tuple[float, float, float],
     alpha: float,
 ) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch
-from dino_trainer.distill.assignment import Detected, assign
+from dino_trainer.distill.assignment import TeacherDetections, assign
 from dino_trainer.distill.bindings import CRITERIA, LEVELS, Bindings
 from dino_trainer.distill.features import Comparison, ModuleOutputs, PaddingMask, captured
 from dino_trainer.distill.teacher import Teacher
@@ -81,7 +81,7 @@ class Distillation(LossOf):
         self.parts = Parts((*own.names, *self.shares), torch.cat((own.values, shares.detach())))
         return shares.sum()
 
-    def of_predictions(self, outputs: ModelOutputs, detections: Detected) -> list[Tensor]:
+    def of_predictions(self, outputs: ModelOutputs, detections: TeacherDetections) -> list[Tensor]:
         """Return float32[] of each bound prediction: weight x difference, summed."""
         if not self.bindings.predicted:
             return []

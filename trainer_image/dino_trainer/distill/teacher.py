@@ -13,7 +13,7 @@ from dino_api.names import Action
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
-from dino_trainer.distill.assignment import Detected, detections
+from dino_trainer.distill.assignment import TeacherDetections, sure_detections
 from dino_trainer.distill.features import ModuleOutputs, captured
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Dino
@@ -27,7 +27,7 @@ from dino_trainer.run import RunContext
 class TeacherOutputs:
     """What the teacher makes of a batch. features: outputs of its bound modules, by name."""
 
-    detections: Detected
+    detections: TeacherDetections
     features: ModuleOutputs
 
 
@@ -61,7 +61,7 @@ class Teacher(nn.Module):
         pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
         with captured(self.model, names) as features, autocast(precision, pixels.device):
             outputs = self.model(pixels, batch.mask)
-        return TeacherOutputs(detections(outputs.logits, outputs.boxes, most), features)
+        return TeacherOutputs(sure_detections(outputs.logits, outputs.boxes, most), features)
 
 
 def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequence[str]) -> Teacher:
