@@ -119,7 +119,7 @@ def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.Mo
         within.append(same_class)
         return match_boxes(found, truth, iou, same_class=same_class)
 
-    monkeypatch.setattr("dino_trainer.scoring.verdict.match", counting)
+    monkeypatch.setattr("dino_trainer.scoring.verdict.match_boxes", counting)
     of_a_case(images=3)
     assert within == [True, False], "and once across them, what is left over"
 

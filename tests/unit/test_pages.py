@@ -17,9 +17,9 @@ from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.page import inference_page as of_inference
 from dino_trainer.inference.tally import Tally
 from dino_trainer.pages import render
-from dino_trainer.preflight.page import inference_page as of_preflight
+from dino_trainer.preflight.page import preflight_page as of_preflight
 from dino_trainer.quantize.page import quantization_page as of_quantization
-from dino_trainer.search_report.page import inference_page as of_search
+from dino_trainer.search_report.page import search_page as of_search
 
 EVIL = "<b>&\"'</b>"
 TEMPLATES = Path(pages.__file__).parent / "templates"
