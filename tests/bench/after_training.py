@@ -35,7 +35,7 @@ from dino_trainer.data.loader import eval_loader
 from dino_trainer.data.stage import stage
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
-from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.gates.compare import random_batch
 from dino_trainer.model import build_dino
 from dino_trainer.model_files.info import Detector, ModelInfo, config_for
@@ -210,7 +210,8 @@ def large(folder: Path) -> Bench:
     names = tuple(f"class {index}" for index in range(LARGE_CLASSES))
     file = ModelFile(uri="random", format="checkpoint")
     info = ModelInfo(file, spec, names, LARGE, None, spec.model.num_select)
-    export_onnx(model, info, path, size=LARGE, opset=17, batch=None, end_to_end=False)
+    form = GraphForm(size=LARGE, opset=17, batch=None, end_to_end=False)
+    export_onnx(model, info, path, form)
     pixels, sizes = random_batch(1, LARGE, 0), torch.tensor([LARGE])
     torch_model, onnx_model = TorchDetector(model, info), open_onnx(path, described(path))
 

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dino_trainer.data.coco import CocoDataset, CocoImage
-from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.scorer import Scorer
 from tests.bench.harness import machine, paired
 
@@ -27,7 +27,7 @@ class Case:
     """The same true boxes and detections in the form that each side starts from."""
 
     dataset: CocoDataset
-    found: Found
+    found: DetectionSet
     truth: COCO  # with its index
     rows: np.ndarray  # float64[n, 7]: image, x, y, w, h, score, class, as loadRes takes it
 
@@ -66,7 +66,7 @@ def make_case(images: int, detections: int, classes: int, truths: int) -> Case:
     names = {id: f"class {id}" for id in range(1, classes + 1)}
     return Case(
         CocoDataset(tuple(map(_image, range(images), boxes, labels)), names, ()),
-        Found(places, found_labels.ravel(), scores.ravel(), corners),
+        DetectionSet(places, found_labels.ravel(), scores.ravel(), corners),
         _truth(boxes, labels, names),
         _rows(places, corners.astype(np.float64), scores.ravel(), found_labels.ravel()),
     )

@@ -25,7 +25,7 @@ from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.train import loop
-from dino_trainer.train.setup import prepare
+from dino_trainer.train.setup import prepare_run
 from tests.bench.harness import Bench, machine
 from tests.bench.photographs import photographs
 
@@ -117,7 +117,7 @@ def trained(into: Path, workers: int) -> Timed:
         run_id="bench",
     )
     data = load_data(spec, context)
-    run = prepare(spec, context, data, None)
+    run = prepare_run(spec, context, data, None)
     timed = Timed(train_loader(data.train, spec.dataset, run.plan), stop)
     try:
         loop.train(run, timed)  # type: ignore[arg-type]  # it only iterates

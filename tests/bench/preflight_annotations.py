@@ -50,19 +50,19 @@ def ours(path: Path) -> dict[str, Any]:
     """All that preflight asks of one file and one split of it."""
     from dino_trainer.preflight.annotations import check_boxes_per_image, check_source
     from dino_trainer.preflight.findings import Findings
-    from dino_trainer.preflight.sources import read_split
+    from dino_trainer.preflight.sources import read_split_for_check
     from dino_trainer.preflight.splits import check_splits
-    from dino_trainer.preflight.statistics import statistics
+    from dino_trainer.preflight.statistics import dataset_statistics
 
     findings = Findings()
     staged = StagedSource(Folder(path.parent), path, "")
     source = DataSource(image_dir=str(path.parent), json_file=str(path))
-    split = read_split("train", [source], lambda _: staged, findings)
+    split = read_split_for_check("train", [source], lambda _: staged, findings)
     check_source(split.sources[0], findings)
     check_splits([split], findings)
     check_boxes_per_image(split, 300, findings)
     assert not findings.errors
-    return statistics([split])
+    return dataset_statistics([split])
 
 
 def peer(path: Path) -> object:

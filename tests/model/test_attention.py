@@ -59,7 +59,7 @@ def test_samplers_agree_with_a_loop(backend: str) -> None:
 def test_a_gather_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     value, locations, weights = inputs()
     whole = ms_deform_attn(value, SHAPES, locations, weights, "gather")
-    monkeypatch.setattr(sampling_gather, "QUERIES", 2)
+    monkeypatch.setattr(sampling_gather, "QUERIES_AT_ONCE", 2)
     parts = ms_deform_attn(value, SHAPES, locations, weights, "gather")
     torch.testing.assert_close(parts, whole)
 

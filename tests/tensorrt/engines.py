@@ -14,9 +14,11 @@ from onnxscript import ir
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch
 from dino_trainer.model.targets import Targets
-from dino_trainer.tensorrt import build, engine_metadata, gpu
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
+from dino_trainer.tensorrt import build, gpu
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
+from dino_trainer.tensorrt.python_api import Request
 from tests.tensorrt import double, models
 
 
@@ -28,7 +30,7 @@ def a_gpu(name: str = "NVIDIA H200", capability: str = "9.0") -> Gpu:
 def install(monkeypatch: pytest.MonkeyPatch, major: int = 11) -> double.World:
     """The double, and its GPU."""
     world = double.install(monkeypatch, major)
-    monkeypatch.setattr(gpu, "find", lambda: a_gpu(world.gpu))
+    monkeypatch.setattr(gpu, "first_gpu", lambda: a_gpu(world.gpu))
     return world
 
 
@@ -62,12 +64,13 @@ def an_engine(
     known = replace(describe(world, batch), **changes)  # type: ignore[arg-type]
     profile = build.profile_of(graph, build.Batches(*batch), "the model")
     silent = (lambda _: True, lambda _: None)
-    built = build.run(graph, known.name, profile, 1 << 30, b"", *silent, False)
+    request = Request(ir.to_proto(graph).SerializeToString(), known.name, profile, 1 << 30)
+    built = build.run(request, *silent, False)
     assert built.plan
     path = folder / "dino_model.engine"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(built.plan)
-    path.with_name(f"{path.name}{engine_metadata.SUFFIX}").write_text(known.to_json())
+    path.with_name(f"{path.name}{ENGINE_METADATA_SUFFIX}").write_text(known.to_json())
     return path
 
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper, parser
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 
 SIZE = (32, 48)
 CLASSES = ("", "red", "", "blue")
@@ -114,9 +114,9 @@ def a_spec() -> ExperimentSpec:
     return load({"model": model, "dataset": {"num_classes": len(CLASSES)}})[0]
 
 
-def metadata(batch: int | None) -> Metadata:
+def metadata(batch: int | None) -> GraphMetadata:
     """What the file says about itself."""
-    return Metadata(a_spec(), CLASSES, SIZE, batch, 5, "raw", "fp32", "ab" * 32)
+    return GraphMetadata(a_spec(), CLASSES, SIZE, batch, 5, "raw", "fp32", "ab" * 32)
 
 
 def quantized(model: onnx.ModelProto, zero: int = 0, kind: type = np.int8) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from s3_proxy import S3Proxy
 from s3_server import BUCKET, S3Server
 from trainer_command import Command
 
+from dino_operator.plan.search import ends
 from dino_trainer.report import reporter
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def _logging_as_it_was() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("kopf").setLevel(kopf)
+
+
+@pytest.fixture
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search itself has no reason to end, unless a test says so."""
+    monkeypatch.setattr(ends, "reached", lambda view, trials: None)
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -61,7 +61,7 @@ def a_model(seed: int = 0, classes: int = 4, **changes: Any) -> Dino:
 def save_teacher(at: Path, model: Dino, names: Sequence[str] = NAMES, **changes: Any) -> Path:
     """A checkpoint of `model`, as its training would have left it; `changes` as for `a_model`."""
     spec, _ = load({"model": TINY | changes})
-    content = {**state.describe(spec, digest(spec), list(names)), "model": model.state_dict()}
+    content = {**state.about_run(spec, digest(spec), list(names)), "model": model.state_dict()}
     write(content, at)
     return at
 

@@ -47,6 +47,8 @@ class Case:
     now: float = 60
     automls: list[Builder] = field(default_factory=list)
     others: list[Builder] = field(default_factory=list)
+    strangers: list[Builder] = field(default_factory=list)
+    known: frozenset[tuple[str, str]] = frozenset()
     served: bool = True
     settings: Settings = SETTINGS
     kueue: KueueAccess = "unasked"
@@ -139,6 +141,8 @@ def check(case: Case) -> None:
         tuple(each.obj() for each in case.pods),
         automls=tuple(each.obj() for each in case.automls),
         others={(each["kind"], each["metadata"]["name"]): each for each in others},
+        strangers=tuple(each.obj() for each in case.strangers),
+        known=case.known,
         automl_served=case.served,
         kueue=case.kueue,
         workload=case.workload,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dino_api.names import Action
 from dino_api.result import Result
 from dino_trainer.command.cli import main
 from dino_trainer.report import reporter
@@ -143,7 +144,7 @@ class Lab:
         return {finding["id"]: finding for finding in report["findings"]}
 
     @property
-    def told(self) -> Result:
+    def reported(self) -> Result:
         """What the operator would read."""
         result = Result.from_termination_message(self._log.read_text())
         assert result is not None
@@ -163,3 +164,8 @@ def lab(
     yield Lab(tmp_path, capsys, log)
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def check(lab: Lab, action: Action, *overrides: str) -> int:
+    """The exit code of a preflight for `action`."""
+    return lab.run(*overrides, options=["--for", action.value])

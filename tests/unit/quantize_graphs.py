@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper, parser
 
 from dino_api.loading import load
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 
 NAMES = ("", "red", "", "blue")
 _GRAPH = """
@@ -128,7 +128,7 @@ def _describe(model: onnx.ModelProto, batch: int | None, precision: str) -> None
         "model": {"num_queries": 6, "num_select": 6},
         "dataset": {"augmentation": {"fixed_size": [64, 96], "input_mean": [0.5, 0.4, 0.3]}},
     }
-    metadata = Metadata(
+    metadata = GraphMetadata(
         spec=load(content)[0],
         class_names=NAMES,
         input_size=(64, 96),

@@ -126,7 +126,7 @@ def test_weights_alone_are_another_kind_of_quantizing() -> None:
 def test_the_api_server_the_plan_and_the_trainer_know_the_same_files(ending: str) -> None:
     """A checkpoint in .ckpt or .safetensors, which the trainer opens, could be no parent."""
     uri = f"s3://bucket/some/model{ending}"
-    assert naming.format_of(uri) == format_of(uri) == ENDINGS[ending]
+    assert naming.model_format(uri) == format_of(uri) == ENDINGS[ending]
     asked = next(each for each in PARENT_RULES if each.id == "parent-uri")
     assert ending in asked.must
     assert ending.removeprefix(".") in asked.cel

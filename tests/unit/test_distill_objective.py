@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from dino_api.loading import load
 from dino_trainer.data.loader import Batch
-from dino_trainer.distill.assignment import LEAST_SCORE, Detected, assign, detections
+from dino_trainer.distill.assignment import LEAST_SCORE, TeacherDetections, assign, sure_detections
 from dino_trainer.distill.bindings import read_bindings
 from dino_trainer.distill.features import captured
 from dino_trainer.distill.objective import Distillation
@@ -176,10 +176,12 @@ def test_the_order_of_the_teachers_queries_does_not_matter() -> None:
             torch.testing.assert_close(mine.grad, same.grad)
 
 
-def found(count: int, weights: list[float]) -> Detected:
+def found(count: int, weights: list[float]) -> TeacherDetections:
     generator = torch.Generator().manual_seed(count)
     boxes = 0.2 + 0.5 * torch.rand(1, count, 4, generator=generator)
-    return Detected(torch.randn(1, count, 3, generator=generator), boxes, torch.tensor([weights]))
+    return TeacherDetections(
+        torch.randn(1, count, 3, generator=generator), boxes, torch.tensor([weights])
+    )
 
 
 def test_pairs_are_those_of_lowest_cost() -> None:
@@ -195,7 +197,7 @@ def test_pairs_are_those_of_lowest_cost() -> None:
 def test_a_doubtful_detection_takes_no_query_from_a_sure_one() -> None:
     """Without weights the cheaper sum would give the good query to the doubtful detection."""
     boxes = torch.tensor([[[0.3, 0.3, 0.1, 0.1], [0.34, 0.3, 0.1, 0.1]]])
-    theirs = Detected(torch.zeros(1, 2, 2), boxes, torch.tensor([[0.9, 0.1]]))
+    theirs = TeacherDetections(torch.zeros(1, 2, 2), boxes, torch.tensor([[0.9, 0.1]]))
     mine = torch.tensor([[[[0.3, 0.3, 0.1, 0.1], [0.1, 0.3, 0.1, 0.1]]]])
     plain = (mine[0, 0][:, None] - boxes[0][None]).abs().sum(-1)
     costs = (0.0, 1.0, 0.0)
@@ -208,9 +210,9 @@ def test_a_doubtful_detection_takes_no_query_from_a_sure_one() -> None:
 def test_only_what_the_teacher_has_found_counts() -> None:
     scores = torch.tensor([0.95, 0.05, LEAST_SCORE * 1.01, 0.5])
     logits = torch.logit(scores)[None, :, None]
-    kept = detections(logits, torch.rand(1, 4, 4), most=3)
+    kept = sure_detections(logits, torch.rand(1, 4, 4), most=3)
     assert kept.weights[0].tolist() == pytest.approx([0.95, 0.5, LEAST_SCORE * 1.01])
-    fewer = detections(logits, torch.rand(1, 4, 4), most=10)
+    fewer = sure_detections(logits, torch.rand(1, 4, 4), most=10)
     assert (fewer.weights[0] > 0).tolist() == [True, True, True, False]
 
 

@@ -23,7 +23,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.machine.devices import pick_device
 from dino_trainer.model import build_dino
 from dino_trainer.model_files.info import Detector
-from dino_trainer.scoring.detection import Found, detect
+from dino_trainer.scoring.detection import DetectionSet, detect
 
 
 def talk(world: World, folder: Path) -> object:
@@ -148,7 +148,7 @@ def test_who_loses_a_peer_says_so() -> None:
         assert message.startswith("Another process of the training is gone: ")
 
 
-def find(world: World, folder: Path) -> tuple[Found | None, Found | None, bool]:
+def find(world: World, folder: Path) -> tuple[DetectionSet | None, DetectionSet | None, bool]:
     """What all ranks find together, what one finds, and whether one's stop stops all."""
     data, spec = load_folder(folder), a_spec(folder, folder)
     torch.manual_seed(0)
@@ -159,7 +159,7 @@ def find(world: World, folder: Path) -> tuple[Found | None, Found | None, bool]:
 
 def find_with(
     detector: Detector, data: CocoDataset, config: DatasetConfig, world: World
-) -> tuple[Found | None, Found | None, bool]:
+) -> tuple[DetectionSet | None, DetectionSet | None, bool]:
     together = detect(detector, data, config, world=world)
     stop = Event()
     if world.rank == world.size - 1:

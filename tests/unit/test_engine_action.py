@@ -286,12 +286,12 @@ def test_library_and_gpu_are_looked_for_before_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no ONNX file at all: that would be said next."""
-    find = gpu.find
+    find = gpu.first_gpu
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     first = failure(a_spec(tmp_path))
     engines.install(monkeypatch)
-    monkeypatch.setattr(gpu, "find", find)
+    monkeypatch.setattr(gpu, "first_gpu", find)
     second = failure(a_spec(tmp_path))
     engines.install(monkeypatch)
     third = failure(a_spec(tmp_path))

@@ -17,7 +17,8 @@ from dino_trainer.detectors.engine_detector import EngineDetector, open_engine
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections, postprocess
 from dino_trainer.model.dino import Outputs, Predictions
-from dino_trainer.tensorrt import engine_metadata, gpu
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
+from dino_trainer.tensorrt import gpu
 from tests.tensorrt import double, engines, models
 
 
@@ -76,7 +77,7 @@ def test_detections_that_the_graph_selects_are_scaled_to_the_originals(
     world: double.World, tmp_path: Path
 ) -> None:
     path = engines.an_engine(tmp_path, world, model=models.selecting())
-    described = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
+    described = path.with_name(f"{path.name}{ENGINE_METADATA_SUFFIX}")
     content = json.loads(described.read_text())
     content["props"]["dino.variant"] = "end_to_end"
     described.write_text(json.dumps(content))
@@ -124,7 +125,7 @@ def test_an_engine_of_another_version_is_refused_by_name(
 
 def test_an_engine_without_its_description_is_refused(world: double.World, tmp_path: Path) -> None:
     path = engines.an_engine(tmp_path, world)
-    beside = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
+    beside = path.with_name(f"{path.name}{ENGINE_METADATA_SUFFIX}")
     text = beside.read_text()
     for bad in ("{", "[]", text.replace('"schema": 1', '"schema": 9')):
         beside.write_text(bad)
@@ -144,7 +145,7 @@ def test_the_description_of_another_engine_is_refused(world: double.World, tmp_p
 def test_without_a_gpu_or_the_library_the_reason_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path, find = tmp_path / "dino_model.engine", gpu.find
+    path, find = tmp_path / "dino_model.engine", gpu.first_gpu
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = []
@@ -153,7 +154,7 @@ def test_without_a_gpu_or_the_library_the_reason_says_so(
             open_engine(path, engines.a_file(path))
         found.append(caught.value.reason)
         engines.install(monkeypatch)
-        monkeypatch.setattr(gpu, "find", find)
+        monkeypatch.setattr(gpu, "first_gpu", find)
     assert found == [FailureReason.NO_TENSORRT, FailureReason.NO_GPU]
 
 
@@ -173,7 +174,7 @@ def test_latency_is_the_median_of_many_runs() -> None:
     timing = latency.measure(4, lambda: runs.append(1), lambda: next(now))
     assert len(runs) == latency.WARM_UP + latency.RUNS
     assert timing == latency.Timing(4, 2.0, 2.0, 2000.0)
-    skewed = latency.summary(1, [0.001] * 95 + [0.5] * 5)
+    skewed = latency.timing_of(1, [0.001] * 95 + [0.5] * 5)
     assert (skewed.median_ms, skewed.images_per_second) == (1.0, 1000.0)
     assert latency.batches(1, 1, 8) == [1, 8]
     assert latency.table([timing])[1].split() == ["4", "2.00", "2.00", "2000.0"]

@@ -36,8 +36,8 @@ from dino_trainer.distributed.world import World
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Detections, build_dino
 from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Metadata
 from dino_trainer.report.reporter import Reporter
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
@@ -393,7 +393,7 @@ def an_onnx_file(path: Path, spec: ExperimentSpec) -> None:
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
     graph = helper.make_graph(nodes, "middle", infos[:1], infos[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    metadata = Metadata(spec, NAMES, (32, 48), 4, 10, "raw", "int8", None)
+    metadata = GraphMetadata(spec, NAMES, (32, 48), 4, 10, "raw", "int8", None)
     helper.set_model_props(model, metadata.to_props())
     onnx.save(model, path)
 

@@ -11,11 +11,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_scoring_coco import a_coco_dataset, found_in, random_case
 
-from dino_trainer.scoring.detection import Found, join
-from dino_trainer.scoring.matching import NOBODY, BoxSet, match
+from dino_trainer.scoring.detection import DetectionSet, join
+from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.operating import ThresholdCounts
-from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, statistics
-from dino_trainer.scoring.verdict import DetectionKind, confusion, hits, judge, mistakes
+from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, detection_statistics
+from dino_trainer.scoring.verdict import DetectionKind, confusion_matrix, hits, judge, mistakes
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}
@@ -26,7 +26,7 @@ CASES = {
 }
 
 
-def oracle(document: dict, found: Found, *, only_half: bool = False) -> COCOeval:
+def oracle(document: dict, found: DetectionSet, *, only_half: bool = False) -> COCOeval:
     """pycocotools, accumulated; only_half: at IoU 0.5 and for boxes of all sizes alone."""
     b = found.boxes.astype(np.float64)
     rows = np.column_stack(
@@ -51,8 +51,8 @@ def oracle(document: dict, found: Found, *, only_half: bool = False) -> COCOeval
     return evaluation
 
 
-def known(found: Found) -> BoxSet:
-    return BoxSet.found(found.at(np.isin(found.labels, CLASSES)))
+def known(found: DetectionSet) -> BoxSet:
+    return BoxSet.of_detections(found.at(np.isin(found.labels, CLASSES)))
 
 
 def precision(scores: np.ndarray, right: np.ndarray, truths: int) -> np.ndarray:
@@ -94,19 +94,21 @@ def test_the_101st_detection_of_a_class_in_an_image_does_not_count() -> None:
 def test_a_chunk_more_or_less_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     document, found = random_case(*CASES["whole pixels, where overlaps tie"])
     boxes, truth = known(found), BoxSet.true(a_coco_dataset(document))
-    whole = match(boxes, truth)
+    whole = match_boxes(boxes, truth)
     monkeypatch.setattr("dino_trainer.scoring.matching._PAIRS_AT_ONCE", 7)
-    np.testing.assert_array_equal(match(boxes, truth), whole)
+    np.testing.assert_array_equal(match_boxes(boxes, truth), whole)
     assert (whole != NOBODY).sum() > 20
 
 
 def of_a_case(
     threshold: float | None = None, images: int = 12
-) -> tuple[dict, Found, COCOeval, Statistics]:
+) -> tuple[dict, DetectionSet, COCOeval, Statistics]:
     document, found = random_case(5, images, 0.2, False, False)
     evaluated = oracle(document, found)
     truth = BoxSet.true(a_coco_dataset(document))
-    made = statistics(known(found), truth, Accumulated.of(evaluated.eval), NAMES, images, threshold)
+    made = detection_statistics(
+        known(found), truth, Accumulated.of(evaluated.eval), NAMES, images, threshold
+    )
     return document, found, evaluated, made
 
 
@@ -115,14 +117,14 @@ def test_detections_are_matched_within_their_classes_once(monkeypatch: pytest.Mo
 
     def counting(found: BoxSet, truth: BoxSet, iou: float, same_class: bool = True) -> np.ndarray:
         within.append(same_class)
-        return match(found, truth, iou, same_class=same_class)
+        return match_boxes(found, truth, iou, same_class=same_class)
 
-    monkeypatch.setattr("dino_trainer.scoring.verdict.match", counting)
+    monkeypatch.setattr("dino_trainer.scoring.verdict.match_boxes", counting)
     of_a_case(images=3)
     assert within == [True, False], "and once across them, what is left over"
 
 
-def counts_of_pycocotools(document: dict, found: Found, threshold: float) -> np.ndarray:
+def counts_of_pycocotools(document: dict, found: DetectionSet, threshold: float) -> np.ndarray:
     """Right, wrong and missed of each class at IoU 0.5, of the detections that are left."""
     evaluated = oracle(document, found.at(found.scores >= threshold), only_half=True)
     table = np.zeros((3, 3), int)
@@ -226,7 +228,7 @@ def test_verdict(truths, detections, kinds, missed) -> None:
     verdict = judge(found, truth, hits(found, truth), 0.5)
     assert verdict.kinds.tolist() == kinds
     assert verdict.missed.sum() == missed
-    table = confusion(found, truth, verdict, np.array(CLASSES))
+    table = confusion_matrix(found, truth, verdict, np.array(CLASSES))
     assert table[:3].sum() == (~truth.crowd).sum()
     assert table[:, :3].sum() == sum(kind >= DetectionKind.RIGHT for kind in kinds)
 
@@ -254,7 +256,7 @@ def test_equal_scores_are_shown_together_or_not_at_all() -> None:
 def test_without_a_right_detection_there_is_no_best_threshold(detections) -> None:
     found, truth = boxes_at(detections, score=True), boxes_at([(0, 1, 0)], score=False)
     zeros = Accumulated(np.zeros((10, 101, 1)), np.zeros((10, 1)))
-    made = statistics(found, truth, zeros, {1: "one"}, images=1)
+    made = detection_statistics(found, truth, zeros, {1: "one"}, images=1)
     assert (made.best, made.classes[0].best, made.threshold) == (None, None, 0.5)
     assert made.classes[0].ap == 0.0
 
@@ -264,7 +266,7 @@ def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
     truth = boxes_at([(0, 1, 0)], score=False)
     arrays = Accumulated(np.ones((10, 101, 2)), np.ones((10, 2)))
     arrays.precision[:, :, 1] = arrays.recall[:, 1] = -1
-    made = statistics(found, truth, arrays, {1: "one", 3: "three"}, images=1)
+    made = detection_statistics(found, truth, arrays, {1: "one", 3: "three"}, images=1)
     absent = made.classes[1]
     assert (absent.ap, absent.ar, absent.best, absent.truths) == (None, None, None, 0)
     assert made.curves.min() == 1.0
@@ -275,5 +277,5 @@ def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
 def test_many_detections_of_equal_score_keep_their_order() -> None:
     """The first of equals takes the box, as pycocotools' stable sort has it."""
     rows = [(1, [0.0, 0.0, 20.0, 20.0], 0.5)] * 3
-    found = BoxSet.found(join([found_in(0, rows)]))
-    assert match(found, boxes_at([(0, 1, 0)], score=False)).tolist() == [0, NOBODY, NOBODY]
+    found = BoxSet.of_detections(join([found_in(0, rows)]))
+    assert match_boxes(found, boxes_at([(0, 1, 0)], score=False)).tolist() == [0, NOBODY, NOBODY]

@@ -27,7 +27,7 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError
 from dino_trainer.export.input_size import input_size
-from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.gates import onnx_gate
 from dino_trainer.gates.compare import matched, random_batch
 from dino_trainer.model import build_dino
@@ -36,7 +36,7 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import LATEST
 from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
-from dino_trainer.scoring.detection import Found, detect
+from dino_trainer.scoring.detection import DetectionSet, detect
 
 NAMES = ("", "red", "", "blue")
 SIZE = (64, 96)
@@ -194,10 +194,7 @@ def test_end_to_end_takes_bytes_and_gives_boxes_in_pixels(made: Made, tmp_path: 
         model.model,  # type: ignore[arg-type]
         model.info,
         path,
-        size=SIZE,
-        opset=18,
-        batch=2,
-        end_to_end=True,
+        GraphForm(SIZE, opset=18, batch=2, end_to_end=True),
     )
     assert onnx.load(path).opset_import[0].version == 18
     detector, batch = opened(path), random_batch(3, SIZE, 0)
@@ -214,9 +211,9 @@ def test_end_to_end_takes_bytes_and_gives_boxes_in_pixels(made: Made, tmp_path: 
     assert detector.info.batch_size == 2
 
 
-def _joined(detections) -> Found:
+def _joined(detections) -> DetectionSet:
     parts = [torch.cat([getattr(d, name) for d in detections]).numpy() for name in _PARTS]
-    return Found(np.repeat(np.arange(len(detections)), len(detections[0].scores)), *parts)
+    return DetectionSet(np.repeat(np.arange(len(detections)), len(detections[0].scores)), *parts)
 
 
 _PARTS = ("labels", "scores", "boxes")

@@ -136,7 +136,7 @@ def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
     found = find_pictures([str(tmp_path)], tmp_path / ".work", print)
     assert [one.path for one in found.pictures] == ["a.jpg"]
     assert found.lost == ("gone.jpg", "pipe.png")
-    assert found.said == (
+    assert found.omissions == (
         "2 files are left out, a link that leads nowhere, or no file at all: gone.jpg, pipe.png."
     )
     (tmp_path / "a.jpg").unlink()

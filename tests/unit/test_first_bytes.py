@@ -10,7 +10,7 @@ import pytest
 from dino_trainer.data.decode import open_image
 from dino_trainer.data.packing import other_by_content
 from dino_trainer.errors import TrainerError
-from dino_trainer.first_bytes import HEAD, PICTURES, Kind, is_text, kind_of
+from dino_trainer.first_bytes import HEAD, PICTURES, Kind, is_text, kind_of_bytes
 from dino_trainer.model import file_kind
 
 BOM = b"\xef\xbb\xbf"
@@ -44,12 +44,12 @@ def test_every_kind_is_shown() -> None:
 
 @pytest.mark.parametrize("kind, head", CASES)
 def test_what_it_is(kind: Kind, head: bytes) -> None:
-    assert kind_of(head) is kind
+    assert kind_of_bytes(head) is kind
 
 
 @pytest.mark.parametrize("head", [b"", bytes(HEAD), b"\x80\x02}", bytes(range(128, 256)), BOM])
 def test_what_is_in_no_table(head: bytes) -> None:
-    assert kind_of(head) is None
+    assert kind_of_bytes(head) is None
 
 
 @pytest.mark.parametrize("kind, head", CASES)
@@ -61,7 +61,7 @@ def test_each_reader_says_the_same(kind: Kind, head: bytes, tmp_path: Path) -> N
     assert archive is not None
     assert f"a.tar.gz is {kind}" in archive.message
     assert archive.remedy
-    found = file_kind.kind_of(path)
+    found = file_kind.kind_of_file(path)
     assert (found.reader, bool(found.remedy)) == ("", True)
     if kind is not Kind.ZIP:  # whose names are looked at, too
         assert found.what.startswith(kind)
@@ -90,5 +90,5 @@ def test_what_cannot_be_printed_is_no_text(sign: bytes) -> None:
 def test_many_comments_cost_no_time() -> None:
     """Each more of them doubled it once: seventy would have taken longer than the universe has."""
     before = time.monotonic()
-    assert kind_of((b"<!---->" * 80)[: HEAD - 2] + b"no") is Kind.TEXT
+    assert kind_of_bytes((b"<!---->" * 80)[: HEAD - 2] + b"no") is Kind.TEXT
     assert time.monotonic() - before < 10

@@ -25,7 +25,7 @@ from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.actions import export, gen_trt_engine, quantize
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import compare
+from dino_trainer.gates.compare import ComparisonSettings, compare
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import ModelInfo
@@ -80,7 +80,7 @@ def gap(dataset: CocoDataset, scoring: Scoring, lost_of: int = 1) -> Comparison:
     """A detector that finds all beside one that finds 100 of an image's boxes of a class."""
     config = load({"dataset": {"workers": 0, "augmentation": {"fixed_size": [64, 96]}}})[0].dataset
     models = (Knowing(dataset, 10_000), Knowing(dataset, 100, lost_of))
-    return compare(*models, dataset, config, scoring=scoring)
+    return compare(*models, ComparisonSettings(dataset, config, scoring))
 
 
 def test_boxes_beyond_the_hundredth_count_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from preflight_lab import Lab, lab
+from preflight_lab import Lab, check, lab
 from quantize_graphs import a_graph
 from s3_server import BUCKET, S3Server
 
@@ -220,10 +220,6 @@ def model_for(lab: Lab, action: Action, names: tuple[str, ...] = NAMES, **model:
         a_graph(results / "export/dino_model.onnx")
     else:
         a_checkpoint(results / "train/dino_model_latest.pth", names, **model)
-
-
-def check(lab: Lab, action: Action, *overrides: str) -> int:
-    return lab.run(*overrides, options=["--for", action.value])
 
 
 def rename(lab: Lab, names: dict[int, str]) -> None:

@@ -95,7 +95,7 @@ ORIENTATIONS = {
 def test_the_endings_are_those_of_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
     table = page[page.index("|---|") : page.index("- **With")]
-    assert sorted(re.findall(r"\.[a-z0-9]+", table)) == sorted(decode.ENDINGS)
+    assert sorted(re.findall(r"\.[a-z0-9]+", table)) == sorted(decode.IMAGE_FORMATS)
     assert f"{decode.MAX_PIXELS:,}" in page
 
 

@@ -15,7 +15,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.inference import drawing, files
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.objects import Objects, kitti
-from dino_trainer.inference.page import ReportPicture, page
+from dino_trainer.inference.page import ReportPicture, inference_page
 from dino_trainer.inference.tally import Tally
 from dino_trainer.results.output import Output
 
@@ -152,7 +152,7 @@ def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
     image = Image.new("RGB", (100, 80))
     found = objects((1, 0.9, (20, 30, 60, 70)), (3, 0.8, (-5, -5, 15, 15)), (3, 0.6, (9, 9, 8, 8)))
     colours = drawing.colours_of(NAMES, {"red": "#ff0000", "blue": "#0000ff"})
-    drawing.draw(image, found, NAMES, colours, width=3)
+    drawing.draw_objects(image, found, NAMES, colours, width=3)
     assert image.getpixel((60, 50)) == image.getpixel((58, 50)) == (255, 0, 0)
     assert image.getpixel((57, 50)) == (0, 0, 0)  # 3 pixels wide
     assert image.getpixel((15, 12)) == (0, 0, 255)
@@ -190,7 +190,9 @@ def test_counts_and_the_report() -> None:
     assert tally.images.tolist() == [0, 1, 0, 1]
     assert tally.scores.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
     colours = drawing.colours_of(NAMES, None)
-    html = page("Two images.", tally, colours, 0.5, [ReportPicture("<b>.jpg", b"jpeg", 3)])
+    html = inference_page(
+        "Two images.", tally, colours, 0.5, [ReportPicture("<b>.jpg", b"jpeg", 3)]
+    )
     assert "<td>b/&lt;i&gt;.jpg</td><td>no image</td>" in html
     assert "&lt;b&gt;.jpg: 3" in html
     assert "0.5 to 0.6" in html

@@ -26,15 +26,11 @@ from tests.unit.katib_cases import (
     written,
 )
 
-
-@pytest.fixture(autouse=True)
-def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search itself has no reason to end, unless a test says so."""
-    monkeypatch.setattr(ends, "reached", lambda view, trials: None)
+pytestmark = pytest.mark.usefixtures("no_end")
 
 
 @pytest.fixture
-def goal(monkeypatch: pytest.MonkeyPatch) -> None:
+def goal(no_end: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The baseline has reached the goal."""
     monkeypatch.setattr(ends, "reached", lambda view, trials: ends.End("the goal is reached"))
 

@@ -8,7 +8,6 @@ import pytest
 
 from dino_api.names import FailureReason
 from dino_operator.plan.observed.children import Refusal, StatusCause
-from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import engine
 from tests.builders import at
@@ -28,11 +27,7 @@ from tests.unit.katib_cases import (
     written,
 )
 
-
-@pytest.fixture(autouse=True)
-def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search itself has no reason to end, unless a test says so."""
-    monkeypatch.setattr(ends, "reached", lambda view, trials: None)
+pytestmark = pytest.mark.usefixtures("no_end")
 
 
 def suspends(told: Step) -> dict[str, bool]:

@@ -14,12 +14,12 @@ from dino_api.search.record import SearchRecord
 from dino_trainer import pages
 from dino_trainer.inference import drawing
 from dino_trainer.inference.page import ReportPicture
-from dino_trainer.inference.page import page as of_inference
+from dino_trainer.inference.page import inference_page as of_inference
 from dino_trainer.inference.tally import Tally
 from dino_trainer.pages import render
-from dino_trainer.preflight.page import page as of_preflight
-from dino_trainer.quantize.page import whole as of_quantization
-from dino_trainer.search_report.page import page as of_search
+from dino_trainer.preflight.page import preflight_page as of_preflight
+from dino_trainer.quantize.page import quantization_page as of_quantization
+from dino_trainer.search_report.page import search_page as of_search
 
 EVIL = "<b>&\"'</b>"
 TEMPLATES = Path(pages.__file__).parent / "templates"

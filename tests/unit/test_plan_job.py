@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +13,8 @@ from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Patch, Plan, Settings
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
-    Builder,
-    ChildBuilder,
     JobBuilder,
     Object,
-    PodBuilder,
     a_child,
     a_job,
     a_pod,
@@ -37,10 +34,10 @@ from tests.statuses import (
     of_generation,
     told,
 )
+from tests.unit.plan_cases import HOLD, Case, check
 
 SETTINGS = Settings(trainer_image="trainer:1", s3_endpoint="http://s3", s3_secret="s3-keys")
 UNSEEN = ("DataChecked", "no error was found", True)
-HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last checkpoint"
 
 
 def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tuple[Object, ...]:
@@ -56,19 +53,6 @@ def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tup
 
 def digest_of(job: JobBuilder) -> str:
     return spec_file.read_spec(job.obj()).digest
-
-
-@dataclass
-class Case:
-    """At `now` seconds after noon this job with these children needs this plan."""
-
-    job: JobBuilder
-    plan: Plan
-    jobs: list[ChildBuilder] = field(default_factory=list)
-    pods: list[PodBuilder] = field(default_factory=list)
-    strangers: list[Builder] = field(default_factory=list)
-    known: frozenset[tuple[str, str]] = frozenset()
-    now: float = 60
 
 
 def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:
@@ -356,14 +340,7 @@ CASES = {**_begin(), **_obstacles(), **_lifecycle()}
 
 @pytest.mark.parametrize("sentence", CASES)
 def test_plan(sentence: str) -> None:
-    case = CASES[sentence]
-    children = around(
-        tuple(each.obj() for each in case.jobs),
-        tuple(each.obj() for each in case.pods),
-        strangers=tuple(each.obj() for each in case.strangers),
-        known=case.known,
-    )
-    assert plan(case.job.obj(), children, later(case.now), SETTINGS) == case.plan
+    check(replace(CASES[sentence], settings=SETTINGS))
 
 
 def test_irrevocable_plans_are_those_that_cannot_be_taken_back() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from preflight_lab import Lab, encoded, lab, picture
+from preflight_lab import Lab, check, encoded, lab, picture
 
 from dino_api.names import Action
 from dino_api.rules.data.images import MODEL_RULES
@@ -31,10 +31,6 @@ def given(lab: Lab, action: Action) -> None:
         }
     else:
         data["test_data_sources"] = lab.validation.source  # TAO's one source, without a list
-
-
-def check(lab: Lab, action: Action, *overrides: str) -> int:
-    return lab.run(*overrides, options=["--for", action.value])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +59,7 @@ def test_good_data_passes(lab: Lab, action: Action, counted: str) -> None:
 def test_the_dataset_told_is_that_of_the_action(lab: Lab) -> None:
     given(lab, Action.EVALUATE)
     check(lab, Action.EVALUATE)
-    told = lab.told.dataset
+    told = lab.reported.dataset
     assert told is not None
     assert (told.num_classes, told.images, told.annotations) == (3, 3, 6)
     assert told.class_names == ["", "cell", "dot"]
@@ -108,8 +104,8 @@ def test_a_fault_is_found(
     spoil(lab)
     assert check(lab, action) == (66 if rule == "source-missing" else 65)
     assert example in lab.findings[rule]["examples"][0]
-    assert lab.told.failure is not None
-    assert rule in lab.told.failure.message
+    assert lab.reported.failure is not None
+    assert rule in lab.reported.failure.message
 
 
 def test_every_rule_about_models_is_tested_here() -> None:
@@ -132,8 +128,8 @@ def test_files_that_inference_leaves_out_are_counted_and_named(lab: Lab) -> None
     assert (lost["count"], lost["examples"]) == (1, ["gone.jpg"])
     finding = lab.findings["pictures-left-out"]
     assert (finding["count"], finding["examples"]) == (1, ["photo.heic"])
-    assert lab.told.dataset is not None
-    assert lab.told.dataset.images == 7
+    assert lab.reported.dataset is not None
+    assert lab.reported.dataset.images == 7
 
 
 def test_enough_calibration_images_are_not_warned_of(lab: Lab) -> None:

@@ -268,8 +268,8 @@ def test_of_an_s3_folder_the_other_keys_are_known(lab: Lab, s3_server: S3Server)
     [example] = lab.findings["source-missing"]["examples"]
     assert f"{base}/none holds none of the 6 images" in example
     assert "(1.jpg: lies in another folder)" in example
-    assert lab.told.failure is not None
-    assert "Write 'train2017/1.jpg' in place of '1.jpg'" in str(lab.told.failure.remedy)
+    assert lab.reported.failure is not None
+    assert "Write 'train2017/1.jpg' in place of '1.jpg'" in str(lab.reported.failure.remedy)
     source["image_dir"] = f"{base}/none/train2017"
     assert lab.run() == 0
 

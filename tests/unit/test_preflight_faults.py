@@ -350,13 +350,13 @@ def test_a_fault_is_found(fault: Fault, lab: Lab) -> None:
     if rule.severity == "warning":
         assert errors == []
         assert code == 0
-        assert lab.told.failure is None
-        assert lab.told.dataset is not None
-        assert finding["message"] in lab.told.dataset.warnings
+        assert lab.reported.failure is None
+        assert lab.reported.dataset is not None
+        assert finding["message"] in lab.reported.dataset.warnings
     else:
         assert code == (66 if errors == ["source-missing"] else 65)
-        assert lab.told.failure is not None
-        assert f"{rule.id} ({fault.count})" in lab.told.failure.message
+        assert lab.reported.failure is not None
+        assert f"{rule.id} ({fault.count})" in lab.reported.failure.message
         assert finding["remedy"] in lab.err
 
 
@@ -432,9 +432,9 @@ def test_all_faults_are_found_at_once(lab: Lab) -> None:
     assert lab.run() == 65
     expected = {"image-missing", "image-size-absent", "box-entry", "class-count"}
     assert expected | {"box-category-unknown"} <= set(lab.findings)
-    assert lab.told.failure is not None
+    assert lab.reported.failure is not None
     for id in expected:
-        assert id in lab.told.failure.message
+        assert id in lab.reported.failure.message
 
 
 def test_a_wrong_scheme_is_a_mistake_of_the_spec(lab: Lab) -> None:

@@ -13,7 +13,14 @@ from s3_server import BUCKET, S3Server
 
 from dino_api.rules.data import DATA_RULES
 from dino_trainer.preflight import images as preflight_images
-from dino_trainer.preflight.causes import FOLLOWS, LEFT_OUT, WHOLE_FILE, Within, in_order, pairs
+from dino_trainer.preflight.causes import (
+    FOLLOWS,
+    LEFT_OUT,
+    WHOLE_FILE,
+    Within,
+    pairs,
+    rules_in_order,
+)
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.storage.opening import open_store
@@ -52,7 +59,7 @@ def test_the_table_names_rules_and_has_an_order() -> None:
     ids = {rule.id for rule in DATA_RULES} | {LEFT_OUT}
     assert {one for row in FOLLOWS for one in row.causes | row.follow} <= ids
     assert set(WHOLE_FILE) <= ids
-    order = in_order()
+    order = rules_in_order()
     assert all(order.index(cause) < order.index(follows) for cause, follows, _ in PAIRS)
 
 

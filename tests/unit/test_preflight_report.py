@@ -94,7 +94,7 @@ def test_the_numbers_of_the_report(lab: Lab) -> None:
 
 def test_the_result_says_what_training_would_say(lab: Lab) -> None:
     lab.run()
-    told, data = lab.told, lab.told.dataset
+    told, data = lab.reported, lab.reported.dataset
     assert told.action == Stage.PREFLIGHT
     assert data is not None
     assert (data.num_classes, data.images, data.annotations) == (3, 6, 12)
@@ -109,9 +109,9 @@ def test_the_result_says_what_training_would_say(lab: Lab) -> None:
 
 def test_the_number_of_classes_that_was_asked_for_is_told(lab: Lab) -> None:
     assert lab.run("dataset.num_classes=5") == 0
-    assert lab.told.dataset is not None
-    assert lab.told.dataset.num_classes == 5
-    assert len(lab.told.dataset.class_names) == 5
+    assert lab.reported.dataset is not None
+    assert lab.reported.dataset.num_classes == 5
+    assert len(lab.reported.dataset.class_names) == 5
 
 
 def test_errors_are_summed_up_with_their_examples(lab: Lab) -> None:
@@ -119,7 +119,7 @@ def test_errors_are_summed_up_with_their_examples(lab: Lab) -> None:
         (lab.train.folder / "images" / f"{id}.jpg").unlink()
     lab.train.box(11)["bbox"] = None
     assert lab.run() == 65
-    failure = lab.told.failure
+    failure = lab.reported.failure
     assert failure is not None
     assert (failure.reason, failure.exit_code) == ("InvalidDataset", 65)
     assert failure.message.startswith(
@@ -128,7 +128,7 @@ def test_errors_are_summed_up_with_their_examples(lab: Lab) -> None:
     assert "train 1.jpg, train 2.jpg, train 3.jpg" in failure.message
     assert failure.remedy is not None
     assert str(lab.reports / "report.html") in failure.remedy
-    assert lab.told.dataset is not None, "what is known is told all the same"
+    assert lab.reported.dataset is not None, "what is known is told all the same"
 
 
 def test_examples_are_few_and_the_rest_is_counted(lab: Lab) -> None:
@@ -169,7 +169,7 @@ def test_reports_and_data_on_s3(lab: Lab, s3_server: S3Server) -> None:
         {"image_dir": f"{base}/train/images", "json_file": f"{base}/train/annotations.json"}
     ]
     assert lab.run() == 0
-    assert lab.told.artifacts[1].uri == f"{base}/results/preflight/report.json"
+    assert lab.reported.artifacts[1].uri == f"{base}/results/preflight/report.json"
     assert json.loads(store.read_bytes("results/preflight/report.json"))["findings"] == []
     (lab.train.folder / "images" / "2.jpg").unlink()
     s3_server.client().delete_object(Bucket=BUCKET, Key=f"{lab.folder.name}/train/images/2.jpg")
@@ -192,9 +192,9 @@ def test_a_store_that_is_away_is_no_flaw_of_the_data(
     monkeypatch.setenv("DINO_STORAGE_PATIENCE", "0")
     lab.spec["dataset"]["train_data_sources"][0]["json_file"] = "s3://data/a.json"
     assert lab.run() == 69
-    assert lab.told.failure is not None
-    assert lab.told.failure.reason == "StorageUnavailable"
-    assert lab.told.action == Stage.PREFLIGHT
+    assert lab.reported.failure is not None
+    assert lab.reported.failure.reason == "StorageUnavailable"
+    assert lab.reported.action == Stage.PREFLIGHT
 
 
 def test_an_archive_is_looked_into_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,9 +266,9 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_spec_errors_end_with_64_and_say_which_command(lab: Lab) -> None:
     assert lab.run("model.nheads=7") == 64
-    assert lab.told.action == Stage.PREFLIGHT
-    assert lab.told.failure is not None
-    assert lab.told.failure.reason == "InvalidSpec"
+    assert lab.reported.action == Stage.PREFLIGHT
+    assert lab.reported.failure is not None
+    assert lab.reported.failure.reason == "InvalidSpec"
 
 
 def test_a_file_name_that_is_no_text_can_be_told(lab: Lab) -> None:

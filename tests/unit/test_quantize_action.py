@@ -20,8 +20,9 @@ from dino_api.result import Comparison, ModelFile, Result, Scored
 from dino_trainer.actions import quantize
 from dino_trainer.detectors.onnx_detector import open_onnx
 from dino_trainer.errors import TrainerError
+from dino_trainer.gates.compare import ComparisonSettings
 from dino_trainer.model_files.info import config_for
-from dino_trainer.quantize.calibration import prepared, spread
+from dino_trainer.quantize.calibration import calibration_inputs, spread
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
@@ -93,10 +94,10 @@ def scored(precision: str, score: float, milliseconds: float = 10.0) -> Scored:
 def compared(lab: Lab, monkeypatch: pytest.MonkeyPatch, loss: float, after: float = 5.0) -> None:
     """What both files find is said to differ by so much."""
 
-    def compare(*_: Any, max_loss: float, **__: Any) -> Comparison:
+    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> Comparison:
         candidate = scored("int8", 0.5 - loss, after)
         return Comparison(reference=scored("fp32", 0.5), candidate=candidate, images=4,
-                          matched=0.9, loss=loss, max_loss=max_loss)  # fmt: skip
+                          matched=0.9, loss=loss, max_loss=settings.max_loss)  # fmt: skip
 
     monkeypatch.setattr(quantize, "compare", compare)
 
@@ -182,7 +183,7 @@ def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Lab) -> None:
     run = detector.run
     detector.run = lambda inputs: seen.append(inputs) or run(inputs)  # type: ignore[method-assign]
     detect(detector, data, config, batch_size=1)
-    given = list(prepared(detector, data, config, Event(), lambda *_: None))
+    given = list(calibration_inputs(detector, data, config, Event(), lambda *_: None))
     assert len(given) == len(seen) == 3
     assert all(np.array_equal(one, other) for one, other in zip(given, seen, strict=True))
 

@@ -21,8 +21,8 @@ from quantize_graphs import a_graph
 from dino_api.result import ModelFile
 from dino_trainer.actions.quantize import elsewhere
 from dino_trainer.detectors.onnx_detector import EXACT, open_onnx
-from dino_trainer.model_files.onnx_metadata import NOTE
-from dino_trainer.quantize import headroom, this_cpu
+from dino_trainer.model_files.graph_metadata import NOTE
+from dino_trainer.quantize import QuantizationOptions, headroom, this_cpu
 from dino_trainer.quantize.static import quantize_onnx
 
 WEIGHTED = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
@@ -41,7 +41,7 @@ def images(count: int = 4) -> Iterator[NDArray[np.float32]]:
 
 def made(source: Path, *, for_cpu: bool) -> Path:
     path = source.with_name(f"int8-{for_cpu}.onnx")
-    quantize_onnx(source, path, images(), for_cpu=for_cpu)
+    quantize_onnx(source, path, images(), QuantizationOptions(for_cpu=for_cpu))
     return path
 
 

@@ -18,8 +18,9 @@ from dino_api.result import Comparison, ModelFile, Scored
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import build_dino
-from dino_trainer.quantize.layers import choose
-from dino_trainer.quantize.page import page
+from dino_trainer.quantize import QuantizationOptions
+from dino_trainer.quantize.layers import choose_layers
+from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.static import NOTE, quantize_onnx
 
 MODEL = {
@@ -63,7 +64,9 @@ def test_of_a_real_detector_the_costly_layers_alone_are_chosen() -> None:
     ]
     weights = [numpy_helper.from_array(np.zeros(1, "f4"), node.input[1]) for node in nodes]
     graph = helper.make_graph(nodes, "detector", [], [], weights)
-    chosen = {name.partition("/")[0] for name in choose(helper.make_model(graph), (), "x").layers}
+    chosen = {
+        name.partition("/")[0] for name in choose_layers(helper.make_model(graph), (), "x").layers
+    }
     assert {name for name in chosen if not name.startswith("backbone.")} == {
         "input_proj.0.0", "input_proj.1.0",
         *(f"encoder.layers.0.{part}" for part in (
@@ -102,7 +105,7 @@ def test_scales_are_by_channel_and_symmetric_for_tensorrt(
     source: Path, tmp_path: Path, for_cpu: bool
 ) -> None:
     made = tmp_path / "int8.onnx"
-    quantize_onnx(source, made, images(), for_cpu=for_cpu)
+    quantize_onnx(source, made, images(), QuantizationOptions(for_cpu=for_cpu))
     model = onnx.load(made)
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     zeros = [values[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
@@ -120,7 +123,7 @@ def test_the_file_computes_nearly_the_same_and_says_what_it_is(
     source: Path, tmp_path: Path, for_cpu: bool
 ) -> None:
     made = tmp_path / "int8.onnx"
-    quantize_onnx(source, made, images(16), for_cpu=for_cpu)
+    quantize_onnx(source, made, images(16), QuantizationOptions(for_cpu=for_cpu))
     before, after = opened(source), opened(made)
     assert after.info.file.precision == "int8"
     assert (after.info.class_names, after.info.spec) == (before.info.class_names, before.info.spec)
@@ -136,7 +139,7 @@ def test_the_file_computes_nearly_the_same_and_says_what_it_is(
 def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool) -> None:
     """All that comes before maps of a quarter of the picture, the picture itself included."""
     source, made = deep_backbone(tmp_path / "deep.onnx"), tmp_path / "int8.onnx"
-    done = quantize_onnx(source, made, images(), for_cpu=for_cpu)
+    done = quantize_onnx(source, made, images(), QuantizationOptions(for_cpu=for_cpu))
     assert done.chosen.early == EARLY
     assert not {*EARLY} & {*done.chosen.layers}
     assert {LAST, NODES["map"], NODES["value"]} <= {*done.chosen.layers}
@@ -149,12 +152,12 @@ def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == NOTE))
     assert note["early"] == list(EARLY)
     found = Comparison(reference=Scored(format="onnx"), candidate=Scored(format="onnx"))
-    assert f"first layers</h2><ul><li>{EARLY[0]}" in page("", True, found, done, "x")
+    assert f"first layers</h2><ul><li>{EARLY[0]}" in layers_page("", True, found, done, "x")
 
 
 def test_an_early_layer_may_be_named_by_a_pattern(tmp_path: Path) -> None:
     source = deep_backbone(tmp_path / "deep.onnx")
-    chosen = choose(onnx.shape_inference.infer_shapes(onnx.load(source)), [EARLY[0]], "x")
+    chosen = choose_layers(onnx.shape_inference.infer_shapes(onnx.load(source)), [EARLY[0]], "x")
     assert (chosen.skipped, chosen.early) == (EARLY[:1], EARLY[1:])
 
 
@@ -182,7 +185,9 @@ def test_entropy_cuts_off_what_is_rare(source: Path, tmp_path: Path) -> None:
     scales = {}
     for algorithm in ("minmax", "entropy"):
         made = tmp_path / f"{algorithm}.onnx"
-        quantize_onnx(source, made, rare(), algorithm, ["encoder.*", "input_proj.*"])
+        quantize_onnx(
+            source, made, rare(), QuantizationOptions(algorithm, ["encoder.*", "input_proj.*"])
+        )
         model = onnx.load(made)
         values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
         first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
@@ -199,7 +204,9 @@ def test_a_file_of_a_fixed_batch_is_calibrated_image_by_image(tmp_path: Path) ->
 
 def test_patterns_keep_layers_in_float(source: Path, tmp_path: Path) -> None:
     patterns = ["backbone.*", "*/Gemm"]
-    done = quantize_onnx(source, tmp_path / "int8.onnx", images(), skip_names=patterns)
+    done = quantize_onnx(
+        source, tmp_path / "int8.onnx", images(), QuantizationOptions(skip_names=patterns)
+    )
     assert done.chosen.skipped == tuple(sorted(NODES[name] for name in ("stem", "wide", "narrow")))
     assert set(done.chosen.layers) == {NODES["map"], NODES["value"]}
     assert done.chosen.activations == ()
@@ -215,7 +222,7 @@ def test_patterns_keep_layers_in_float(source: Path, tmp_path: Path) -> None:
 )
 def test_patterns_that_mean_nothing(source: Path, patterns: list[str], message: str) -> None:
     with pytest.raises(TrainerError, match=message) as error:
-        choose(onnx.load(source), patterns, "model.onnx")
+        choose_layers(onnx.load(source), patterns, "model.onnx")
     assert error.value.reason == "InvalidSpec"
 
 
@@ -228,7 +235,7 @@ def test_what_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
         quantize_onnx(source, tmp_path / "none.onnx", iter(()))
     assert empty.value.reason == "InvalidDataset"
     with pytest.raises(TrainerError, match="algorithm max is not built"):
-        quantize_onnx(source, tmp_path / "max.onnx", images(), "max")
+        quantize_onnx(source, tmp_path / "max.onnx", images(), QuantizationOptions("max"))
     with pytest.raises(TrainerError, match="not numbers") as broken:
         quantize_onnx(source, tmp_path / "nan.onnx", (np.inf * image for image in images()))
     assert broken.value.reason == "Diverged"

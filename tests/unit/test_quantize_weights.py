@@ -20,7 +20,7 @@ from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import quantize
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import matched
+from dino_trainer.gates.compare import ComparisonSettings, matched
 from dino_trainer.model import build_dino, read_state
 from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
@@ -199,10 +199,10 @@ def test_too_great_a_loss_publishes_the_report_alone_and_withdraws_the_file(
     lab = Lab(tmp_path)
     lab.run()
 
-    def compare(*_: Any, max_loss: float, **__: Any) -> Comparison:
+    def compare(_: Any, __: Any, settings: ComparisonSettings, *more: Any) -> Comparison:
         both = [Scored(format="checkpoint", precision=p, mAP=m) for p, m in WORSE.items()]
         return Comparison(reference=both[0], candidate=both[1], images=4, loss=0.02,
-                          max_loss=max_loss)  # fmt: skip
+                          max_loss=settings.max_loss)  # fmt: skip
 
     monkeypatch.setattr(quantize, "compare", compare)
     with pytest.raises(TrainerError, match=r"mAP is 0\.4800") as error:

@@ -48,10 +48,10 @@ def test_the_files_that_it_writes_pass(lab: Lab, ids: tuple[Any, Any]) -> None:
     assert renumbered(lab) == 0
     assert lab.check() == 0
     assert lab.findings == {}
-    assert lab.told.dataset is not None
-    assert lab.told.dataset.num_classes == 3
+    assert lab.reported.dataset is not None
+    assert lab.reported.dataset.num_classes == 3
     wanted = ["", "cell", "dot"] if list(ids) == sorted(ids) else ["", "dot", "cell"]
-    assert lab.told.dataset.class_names == wanted
+    assert lab.reported.dataset.class_names == wanted
 
 
 def test_the_remedy_is_a_command_that_works(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from training_builders import a_dataset, load_folder
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.errors import TrainerError
-from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.scorer import Scorer
 
 KEY = "evaluate.max_detections"
@@ -41,7 +41,7 @@ def perfect(dataset: CocoDataset, most: int = 100) -> float:
     boxes[:, 2:] += boxes[:, :2]
     labels = np.concatenate([image.labels for image in dataset.images])
     scores = np.linspace(1, 0.5, len(boxes), dtype=np.float32)
-    found = Found(np.repeat(np.arange(len(counts)), counts), labels, scores, boxes)
+    found = DetectionSet(np.repeat(np.arange(len(counts)), counts), labels, scores, boxes)
     return float(Scorer(dataset, None, most).score(found)[0])
 
 

@@ -20,7 +20,7 @@ from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.model import build_dino
-from dino_trainer.scoring.detection import Found, detect, join
+from dino_trainer.scoring.detection import DetectionSet, detect, join
 from dino_trainer.scoring.scorer import Scorer
 
 CATEGORIES = [1, 3, 7]
@@ -28,7 +28,7 @@ CATEGORIES = [1, 3, 7]
 
 def random_case(
     seed: int, images: int, crowd: float, whole: bool, shuffled: bool
-) -> tuple[dict[str, Any], Found]:
+) -> tuple[dict[str, Any], DetectionSet]:
     """Random true boxes of all sizes, and detections: near misses, false ones, equal scores."""
     rng = np.random.default_rng(seed)
     ids = rng.permutation(images) + 5 if shuffled else np.arange(images)
@@ -73,8 +73,8 @@ def near(box: list[float], rng: np.random.Generator) -> list[float]:
     return moved.tolist()
 
 
-def found_in(image: int, rows: list[tuple[int, list[float], float]]) -> Found:
-    return Found(
+def found_in(image: int, rows: list[tuple[int, list[float], float]]) -> DetectionSet:
+    return DetectionSet(
         np.full(len(rows), image, np.int64),
         np.array([label for label, _, _ in rows], np.int64),
         np.array([score for _, _, score in rows], np.float32),
@@ -104,7 +104,7 @@ def a_coco_dataset(document: dict[str, Any]) -> CocoDataset:
 
 
 def pycocotools_statistics(
-    document: dict[str, Any], found: Found, class_ids: list[int] | None
+    document: dict[str, Any], found: DetectionSet, class_ids: list[int] | None
 ) -> np.ndarray:
     """The oracle."""
     boxes = found.boxes.astype(np.float64)
@@ -191,7 +191,7 @@ def test_sources_with_the_same_ids_are_kept_apart() -> None:
 def test_a_perfect_detector_scores_one(tmp_path: Path) -> None:
     data = load_folder(a_dataset(tmp_path / "train"))
     parts = [
-        Found(
+        DetectionSet(
             np.full(len(image.labels), place, np.int64),
             image.labels,
             np.full(len(image.labels), 0.9, np.float32),

@@ -35,7 +35,7 @@ from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.evaluation.predictions import write_predictions
-from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.scorer import Scorer
 
 EXAMPLES = int(os.environ.get("DINO_SCORER_EXAMPLES", "200"))
@@ -116,8 +116,8 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any], list[int]]:
     return document, sorted(rows, key=lambda row: (row[0], -row[3])), list(order)
 
 
-def found_of(rows: list[Any]) -> Found:
-    return Found(
+def found_of(rows: list[Any]) -> DetectionSet:
+    return DetectionSet(
         np.array([row[0] for row in rows], np.int64),
         np.array([row[1] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.float32),
@@ -274,7 +274,7 @@ def test_images_whose_ids_are_one_in_float64_are_two(tmp_path: Path) -> None:
         assert [row["image_id"] for row in json.loads((tmp_path / "p.json").read_text())] == ids
 
 
-def dense(count: int) -> tuple[dict[str, Any], Found]:
+def dense(count: int) -> tuple[dict[str, Any], DetectionSet]:
     """An image with `count` boxes of a class, and a detector that finds them all."""
     boxes = [[6.0 * (n % 30), 6.0 * (n // 30), 5.0, 5.0] for n in range(count)]
     document = one_box()

@@ -85,8 +85,8 @@ def test_an_action_has_its_own_folder_digest_and_words(evaluation: Evaluation) -
     result = evaluation.result
     assert result["action"] == "evaluate"
     assert result["specDigest"] == digest(spec, Action.EVALUATE)
-    assert evaluation.told is not None
-    assert evaluation.told.action == Action.EVALUATE
+    assert evaluation.reported is not None
+    assert evaluation.reported.action == Action.EVALUATE
     assert "sourceDigest" not in evaluation.termination.read_text()
     assert (evaluation.results / "experiment.yaml").is_file()
     for words in ("Test data        ", f"From             {evaluation.model}", "Evaluate results"):
@@ -105,8 +105,8 @@ def test_the_same_again_is_nothing_to_do(evaluation: Evaluation) -> None:
     assert evaluation.run("dataset.workers=1") == 0
     assert evaluation.runs == 1
     assert "Nothing to do" in evaluation.out
-    assert evaluation.told is not None
-    assert evaluation.told.metrics == Metrics(mAP=0.5)
+    assert evaluation.reported is not None
+    assert evaluation.reported.metrics == Metrics(mAP=0.5)
 
 
 def test_another_model_in_the_same_place_is_taken_anew(evaluation: Evaluation) -> None:
@@ -164,8 +164,8 @@ def test_what_a_failed_gate_found_out_is_kept(evaluation: Evaluation) -> None:
     assert result.comparison == comparison
     assert [artifact.name for artifact in result.artifacts] == ["report.html"]
     assert (result.action, result.failure and result.failure.reason) == ("evaluate", "GateFailed")
-    assert evaluation.told is not None
-    assert evaluation.told.comparison == comparison
+    assert evaluation.reported is not None
+    assert evaluation.reported.comparison == comparison
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_dead_writer_on_this_machine_is_succeeded_at_once(tmp_path: Path) -> N
 def test_a_writer_elsewhere_is_succeeded_once_it_shows_no_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock_module, "LOCK_BEAT_SECONDS", 0.1)
     monkeypatch.setattr(lock_module, "STALE_SECONDS", 3.0)
     other = at_work(tmp_path, "another-node")
     death: list[float] = []
@@ -139,7 +139,7 @@ def test_a_writer_elsewhere_is_succeeded_once_it_shows_no_life(
 def test_a_holder_shows_life_and_gives_up_only_what_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(lock_module, "LOCK_BEAT_SECONDS", 0.02)
     lock = Lock(tmp_path / "lock", "it", quiet)
     lock.take()
     os.utime(lock.path, ns=(1, 1))

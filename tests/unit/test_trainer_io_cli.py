@@ -45,10 +45,13 @@ def test_a_run_leaves_spec_status_result_and_termination_message(command: Comman
         yaml.safe_load((command.results / "experiment.yaml").read_text())["train"]["num_epochs"]
         == 3
     )
-    assert command.told is not None
-    assert command.told.metrics == Metrics(mAP=0.5)
-    assert command.told.spec_digest is not None
-    assert Result.model_validate_json((command.results / "result.json").read_text()) == command.told
+    assert command.reported is not None
+    assert command.reported.metrics == Metrics(mAP=0.5)
+    assert command.reported.spec_digest is not None
+    assert (
+        Result.model_validate_json((command.results / "result.json").read_text())
+        == command.reported
+    )
     lines = (command.results / "status.json").read_text().splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["STARTED", "SUCCESS"]
     manifest = json.loads((command.results / "manifest.json").read_text())
@@ -70,7 +73,7 @@ def test_it_says_what_it_is_going_to_do(command: Command) -> None:
 def test_work_is_done_once(command: Command) -> None:
     command.acts(succeed)
     command.run()
-    first = command.told
+    first = command.reported
 
     def never(_spec: Any, _context: RunContext) -> Result:
         raise AssertionError("it was run again")
@@ -79,7 +82,7 @@ def test_work_is_done_once(command: Command) -> None:
     command.termination.write_text("")
     assert command.run("dataset.workers=3") == 0, "workers do not decide the result"
     assert "Nothing to do" in command.out
-    assert command.told == first
+    assert command.reported == first
 
 
 def test_work_whose_checkpoint_is_gone_is_done_again(command: Command) -> None:
@@ -99,9 +102,9 @@ def test_another_experiment_in_one_place_is_refused_and_nothing_changes(
     assert command.run("train.num_epochs=77") == 64
     assert "results of another experiment (train.num_epochs is 77, there 10)." in command.err
     assert {path.name: path.read_bytes() for path in command.results.iterdir()} == before
-    assert command.told is not None
-    assert command.told.failure is not None
-    assert command.told.failure.reason == "InvalidSpec"
+    assert command.reported is not None
+    assert command.reported.failure is not None
+    assert command.reported.failure.reason == "InvalidSpec"
 
 
 def test_all_problems_of_a_spec_come_at_once(command: Command) -> None:
@@ -119,9 +122,9 @@ def test_all_problems_of_a_spec_come_at_once(command: Command) -> None:
         "key=value",
     ):
         assert words in command.err
-    assert command.told is not None
-    assert command.told.failure is not None
-    assert "batch_sise" in command.told.failure.message
+    assert command.reported is not None
+    assert command.reported.failure is not None
+    assert "batch_sise" in command.reported.failure.message
     assert not command.results.exists()
 
 
@@ -182,8 +185,8 @@ def test_how_a_run_ends(case: str, command: Command) -> None:
 
     command.acts(fail)
     assert command.run() == code
-    assert command.told is not None
-    failure, checkpoint = command.told.failure, command.told.checkpoint
+    assert command.reported is not None
+    failure, checkpoint = command.reported.failure, command.reported.checkpoint
     assert failure is not None
     assert (failure.reason, failure.exit_code) == (reason, code)
     assert failure.remedy
@@ -229,11 +232,11 @@ def test_results_on_s3_are_found_by_the_next_pod(
     command.spec["results_dir"] = f"s3://{BUCKET}/{tmp_path.name}"
     command.acts(succeed)
     assert command.run() == 0
-    first = command.told
+    first = command.reported
     monkeypatch.setenv("DINO_WORK_DIR", str(tmp_path / "another pod"))
     assert command.run() == 0
     assert "Nothing to do" in command.out
-    assert command.told == first
+    assert command.reported == first
     output = Output(command.spec["results_dir"], "train", tmp_path / "third")
     assert set(output.published()) >= {"result.json", "status.json", "dino_model_best.pth"}
 

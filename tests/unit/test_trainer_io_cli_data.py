@@ -45,10 +45,10 @@ def test_data_that_cannot_be_used(case: str, command: Command, s3_server: S3Serv
     source.update({key: value.format(data=data) for key, value in changes.items()})
     assert command.run() == code
     assert words in command.err
-    assert command.told is not None
-    assert command.told.failure is not None
-    assert command.told.failure.exit_code == code
-    assert command.told.failure.remedy
+    assert command.reported is not None
+    assert command.reported.failure is not None
+    assert command.reported.failure.exit_code == code
+    assert command.reported.failure.remedy
 
 
 def test_credentials_that_are_refused(
@@ -62,7 +62,7 @@ def test_credentials_that_are_refused(
     assert command.run() == 77
     s3._client.cache_clear()
     assert "spec.storage.secretName" in command.err
-    assert command.told is not None
+    assert command.reported is not None
 
 
 def test_a_stop_while_the_server_is_away(command: Command) -> None:

@@ -9,7 +9,13 @@ import pytest
 from coco_builders import pack
 from s3_server import BUCKET, S3Server
 
-from dino_trainer.data.pictures import Picture, PictureListing, find_pictures, in_order, is_picture
+from dino_trainer.data.pictures import (
+    Picture,
+    PictureListing,
+    find_pictures,
+    is_picture,
+    natural_order,
+)
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 
@@ -55,7 +61,7 @@ def paths(sources: list[str], work: Path) -> list[str]:
 
 def test_all_images_below_a_folder_in_natural_order(folder: Path, tmp_path: Path) -> None:
     assert paths([str(folder)], tmp_path / "work") == ORDER
-    assert in_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
+    assert natural_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
     assert not is_picture("jpg")
 
 
@@ -97,12 +103,12 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     one = gathered([str(tmp_path)], tmp_path / ".work")
     assert [picture.path for picture in one.pictures] == ["a.jpg", "b.tif", "c.jfif", "d.gif"]
-    assert one.said == (
+    assert one.omissions == (
         "8 files are left out, not ending as images do (7 .heic, 1 .txt): 0.HEIC, 1.HEIC, 2.HEIC, "
         "3.HEIC, 4.HEIC and 3 more."
     )
-    assert PictureListing([]).said is None
-    assert (PictureListing([], ("x",)).said or "").startswith("1 file is left out")
+    assert PictureListing([]).omissions is None
+    assert (PictureListing([], ("x",)).omissions or "").startswith("1 file is left out")
     for name in ("a.jpg", "b.tif", "c.jfif", "d.gif"):
         (tmp_path / name).unlink()
     with pytest.raises(TrainerError, match=r"or the like, but there are 7 \.heic, 1 \.txt\."):

@@ -20,7 +20,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.report import Reporter
 from dino_trainer.report.meter import LossParts
 from dino_trainer.report.status_file import StatusFile
-from dino_trainer.report.terminal import BarTerminal, PlainTerminal, describe, open_terminal
+from dino_trainer.report.terminal import BarTerminal, PlainTerminal, open_terminal, progress_line
 from dino_trainer.results.output import Output
 from dino_trainer.storage.byte_meter import ByteMeter, human_bytes, human_seconds
 
@@ -173,12 +173,12 @@ def test_progress_as_a_sentence() -> None:
         images_per_second=9.13,
         mAP50=0.5,
     )
-    assert describe(progress) == (
+    assert progress_line(progress) == (
         "epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  mAP50 0.500  "
         "3 min 20 s left"
     )
-    assert describe(Progress()) == ""
-    assert describe(Progress(loss=1.5), TAUGHT) == (
+    assert progress_line(Progress()) == ""
+    assert progress_line(Progress(loss=1.5), TAUGHT) == (
         "loss 1.500  of the loss: detection 1.250, encoder 0.250"
     )
 

@@ -28,12 +28,12 @@ def result(command: Command, *more: str) -> int:
 def test_it_says_again_what_the_action_left(command: Command) -> None:
     command.acts(succeed)
     assert command.run() == 0
-    first, text = command.told, command.termination.read_text()
+    first, text = command.reported, command.termination.read_text()
     before = {path: path.stat().st_mtime_ns for path in command.results.rglob("*")}
     assert result(command) == 0
-    assert command.told == first
-    assert command.told is not None
-    assert command.told.folder == str(command.results)
+    assert command.reported == first
+    assert command.reported is not None
+    assert command.reported.folder == str(command.results)
     assert command.termination.read_text() == text
     assert text in command.out
     assert {path: path.stat().st_mtime_ns for path in command.results.rglob("*")} == before
@@ -45,10 +45,10 @@ def test_it_reads_from_s3_in_a_pod_of_its_own(
     command.spec["results_dir"] = f"s3://{BUCKET}/{tmp_path.name}"
     command.acts(succeed)
     assert command.run() == 0
-    first = command.told
+    first = command.reported
     monkeypatch.setenv("DINO_WORK_DIR", str(tmp_path / "another pod"))
     assert result(command) == 0
-    assert command.told == first
+    assert command.reported == first
 
 
 def test_the_result_of_another_spec_is_refused(command: Command) -> None:
@@ -57,10 +57,10 @@ def test_the_result_of_another_spec_is_refused(command: Command) -> None:
     command.spec["train"]["num_epochs"] = 77
     assert result(command) == 64
     assert "is the result of another experiment (train.num_epochs is 77, there 10)." in command.err
-    assert command.told is not None
-    assert command.told.failure is not None
-    assert command.told.failure.reason == "InvalidSpec"
-    assert command.told.metrics is None
+    assert command.reported is not None
+    assert command.reported.failure is not None
+    assert command.reported.failure.reason == "InvalidSpec"
+    assert command.reported.metrics is None
 
 
 def test_where_none_is_it_says_so(command: Command) -> None:
@@ -102,7 +102,7 @@ def test_no_bound_of_a_report_ends_a_run_that_is_done(command: Command) -> None:
     assert len(left["dataset"]["classNames"]) == 1204
     assert left["dataset"]["warnings"][-1] == "and 2 more, in the report"
     assert left["metrics"] == {"mAP50": 0.5}
-    told = command.told
+    told = command.reported
     assert told is not None
     assert told.metrics == Metrics(mAP50=0.5)
     assert told.checkpoint == Checkpoint(

@@ -8,7 +8,7 @@ import pytest
 
 from dino_api.experiment.interpolation import _Resolver
 from dino_trainer.errors import TrainerError
-from dino_trainer.spec.file import read_mapping, read_spec
+from dino_trainer.spec.file import read_mapping, read_spec_file
 
 DATA = "results_dir: /r\ndataset:\n  train_data_sources: [{image_dir: /a, json_file: /a.json}]\n"
 
@@ -24,7 +24,7 @@ def test_numbers_with_exponents_and_words_for_flags(tmp_path: Path) -> None:
     mapping = read_mapping(a_file(tmp_path, text))["train"]
     assert (mapping["num_epochs"], mapping["optim"]["lr"]) == (10, 0.0001)
     assert (mapping["ema"]["enabled"], mapping["seed"]) == (True, 16)
-    spec, _ = read_spec(a_file(tmp_path, DATA + text), ["train.num_epochs=1.2e1"])
+    spec, _ = read_spec_file(a_file(tmp_path, DATA + text), ["train.num_epochs=1.2e1"])
     assert spec.train.num_epochs == 12
 
 
@@ -45,11 +45,11 @@ def test_references_are_resolved_once(
     path = a_file(tmp_path, text + wrong)
     if wrong:
         with pytest.raises(TrainerError) as caught:
-            read_spec(path, [])
+            read_spec_file(path, [])
         for key in ("model.num_queries", "model.num_select", "dataset.train_data_sources"):
             assert key in caught.value.message
     else:
-        assert read_spec(path, given)[0].train.results_dir == "/r/train"
+        assert read_spec_file(path, given)[0].train.results_dir == "/r/train"
     assert len(calls) == 1
 
 
@@ -93,14 +93,14 @@ BAD = {
 
 def test_what_the_command_line_gives_has_no_line(tmp_path: Path) -> None:
     with pytest.raises(TrainerError) as caught:
-        read_spec(a_file(tmp_path, "train:\n  seed: 1"), ["train.seed=x"])
+        read_spec_file(a_file(tmp_path, "train:\n  seed: 1"), ["train.seed=x"])
     assert "  train.seed: must be a whole number" in caught.value.message
 
 
 def test_null_is_as_if_it_were_left_out(tmp_path: Path) -> None:
     text = f"{DATA}train:\n  num_epochs:\n  optim: null\nmodel: ~\nevaluate:\n"
-    spec, notes = read_spec(a_file(tmp_path, text), ["train.seed=null"])
-    plain, _ = read_spec(a_file(tmp_path, DATA), [])
+    spec, notes = read_spec_file(a_file(tmp_path, text), ["train.seed=null"])
+    plain, _ = read_spec_file(a_file(tmp_path, DATA), [])
     assert spec == plain
     said = "has no value (null), and is taken as left out."
     told = [note.removeprefix("warning: ") for note in notes if "null" in note]
@@ -114,13 +114,13 @@ def test_null_is_as_if_it_were_left_out(tmp_path: Path) -> None:
 
 def test_a_missing_value_is_named_once(tmp_path: Path) -> None:
     with pytest.raises(TrainerError) as caught:
-        read_spec(a_file(tmp_path, DATA.replace("/r", "???")), [])
+        read_spec_file(a_file(tmp_path, DATA.replace("/r", "???")), [])
     assert "has 1 problem:\n  line 1: results_dir: is ???" in caught.value.message
 
 
 def test_references_are_resolved_after_the_command_line(tmp_path: Path) -> None:
     text = DATA + "evaluate: {results_dir: '${results_dir}/eval'}\n"
-    spec, _ = read_spec(a_file(tmp_path, text), ["results_dir=/other"])
+    spec, _ = read_spec_file(a_file(tmp_path, text), ["results_dir=/other"])
     assert spec.evaluate.results_dir == "/other/eval"
 
 
@@ -134,5 +134,5 @@ def test_numbers_of_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD.keys())
 def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(TrainerError) as caught:
-        read_spec(a_file(tmp_path, text), [])
+        read_spec_file(a_file(tmp_path, text), [])
     assert said in caught.value.message

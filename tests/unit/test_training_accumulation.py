@@ -16,10 +16,10 @@ from dino_trainer.data.sampler import TrainPlan
 from dino_trainer.data.splits import Data, load_data
 from dino_trainer.distributed import World
 from dino_trainer.errors import TrainerError
-from dino_trainer.spec.micro_batch import micro_batch
+from dino_trainer.spec.micro_batch import micro_batch_size
 from dino_trainer.train import step
 from dino_trainer.train.run import Run
-from dino_trainer.train.setup import prepare
+from dino_trainer.train.setup import prepare_run
 
 # Denoising draws its noise batch by batch. Plain SGD keeps small differences small.
 PLAIN = ("model.use_dn=false", "train.optim.optimizer=SGD", "train.num_epochs=1")
@@ -67,7 +67,7 @@ class Peer(World):
 def a_run(spec: ExperimentSpec, world: World) -> tuple[Run, Data]:
     context = a_context(spec, Recorder())
     data = load_data(spec, context)
-    built = prepare(spec, context, data, None)
+    built = prepare_run(spec, context, data, None)
     built.world = world
     return built, data
 
@@ -122,10 +122,10 @@ def test_more_images_a_step_than_there_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0", "5", "two", "-1"])
 def test_a_micro_batch_is_a_part_of_a_batch(text: str) -> None:
-    assert micro_batch(4, {"DINO_MICRO_BATCH": "4"}) == 4
-    assert micro_batch(4, {}) is None
+    assert micro_batch_size(4, {"DINO_MICRO_BATCH": "4"}) == 4
+    assert micro_batch_size(4, {}) is None
     with pytest.raises(TrainerError, match=r"not a number from 1 to dataset\.batch_size") as caught:
-        micro_batch(4, {"DINO_MICRO_BATCH": text})
+        micro_batch_size(4, {"DINO_MICRO_BATCH": text})
     assert caught.value.reason == "InvalidSpec"
 
 

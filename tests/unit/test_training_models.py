@@ -20,7 +20,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.model_files.info import ModelInfo, check_structure, config_for
-from dino_trainer.model_files.naming import format_of, model_uri
+from dino_trainer.model_files.naming import model_format, model_uri
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
@@ -154,7 +154,7 @@ def test_a_model_that_is_not_there(folder: Path) -> None:
         open_model(uri, a_user_spec(), context_of(folder))
     assert missing.value.remedy == f"Run `dino train` before, or name the model as {keys}."
     with pytest.raises(TrainerError, match="is no model file"):
-        format_of("s3://bucket/model.onnx.zip")
+        model_format("s3://bucket/model.onnx.zip")
 
 
 def a_user_spec(*overrides: str) -> ExperimentSpec:
@@ -272,7 +272,7 @@ def test_the_content_of_a_file_says_what_it_is(folder: Path, tmp_path: Path) -> 
         assert said in caught.value.message
     for name in ("x.hdf5", "x.etlt", "x.zip", "x.plan"):
         with pytest.raises(TrainerError, match="is no model file, but "):
-            format_of(name)
+            model_format(name)
     (tmp_path / "folder.pth").mkdir()
     with pytest.raises(TrainerError, match="is a folder, not a file of weights"):
         open_model(str(tmp_path / "folder.pth"), spec, context)

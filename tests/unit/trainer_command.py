@@ -59,7 +59,7 @@ class Command:
         return code
 
     @property
-    def told(self) -> Result | None:
+    def reported(self) -> Result | None:
         """What the operator would read."""
         return Result.from_termination_message(self.termination.read_text())
 

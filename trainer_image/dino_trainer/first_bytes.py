@@ -83,8 +83,8 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], Kind], ...] = (
 )
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """None for what no table knows. head: the first `HEAD` bytes, or all of a shorter file."""
+def kind_of_bytes(head: bytes) -> Kind | None:
+    """The kind; None for no known one. head: the first `HEAD` bytes, or all of a shorter file."""
     for begins, kind in _BEGINNINGS:
         if head.startswith(begins):
             return kind
@@ -98,7 +98,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether it is UTF-8 that can be printed, and anything at all. head: as of `kind_of`."""
+    """Whether it is UTF-8 that can be printed, and anything at all. head: as of `kind_of_bytes`."""
     reader = codecs.getincrementaldecoder("utf-8")()
     try:
         text = reader.decode(head.removeprefix(codecs.BOM_UTF8), final=len(head) < HEAD)

@@ -26,7 +26,7 @@ def level_shapes(backbone: str, levels: Iterable[int], size: MapSize) -> tuple[M
 
 
 def token_counts(backbone: str, levels: Iterable[int], sizes: NDArray[Any]) -> NDArray[np.int64]:
-    """[n] tokens of batches of `sizes`, int[n, 2]."""
+    """Counts [n] tokens of batches of `sizes`, int[n, 2]."""
     levels = tuple(levels)
     heights, widths = (sides(backbone, levels, sizes[:, axis]) for axis in (0, 1))
     counts: NDArray[np.int64] = np.sum(

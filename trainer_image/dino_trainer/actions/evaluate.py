@@ -19,20 +19,20 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
 from dino_trainer.evaluation.predictions import write_predictions
-from dino_trainer.evaluation.summary import coco_lines, summary
+from dino_trainer.evaluation.summary import coco_lines, evaluation_summary
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
-from dino_trainer.scoring.detection import Found, detect
+from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
-from dino_trainer.scoring.statistics import Accumulated, Statistics, statistics
+from dino_trainer.scoring.statistics import Accumulated, Statistics, detection_statistics
 from dino_trainer.storage.files import replacing
 
-PICTURED = 12
+WORST_PICTURED = 12
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class EvaluationTask:
 class EvaluationResult:
     """What an evaluation found, and what it is worth.
 
-    found: detections above the threshold, of all classes. scored, truth: those that count.
+    detections: detections above the threshold, of all classes. scored, truth: those that count.
     """
 
     metrics: Metrics
     lines: list[str]
     statistics: Statistics
-    found: Found
+    detections: DetectionSet
     scored: BoxSet
     truth: BoxSet
 
@@ -69,16 +69,16 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             Diverged where the model finds no numbers; those of the store.
     """
     devices.tune(spec.train.cudnn)
-    scene = prepare(spec, context)
-    found = find(scene, context)
-    if found is None:
+    task = prepare_evaluation(spec, context)
+    detections = detect_all(task, context)
+    if detections is None:
         return Result(action=Action.EVALUATE, spec_digest=context.digest)
-    outcome = score(scene, spec, found)
+    outcome = score(task, spec, detections)
     for line in outcome.lines:
         context.reporter.say(line)
     context.reporter.tested(outcome.metrics)
-    artifacts = write(scene, outcome, spec, context)
-    info, dataset = scene.detector.info, scene.dataset
+    artifacts = write_files(task, outcome, spec, context)
+    info, dataset = task.detector.info, task.dataset
     return Result(
         action=Action.EVALUATE,
         spec_digest=context.digest,
@@ -91,12 +91,12 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             annotations=dataset.annotations,
             class_names=list(info.class_names),
             digest=dataset.digest,
-            warnings=scene.warnings,
+            warnings=task.warnings,
         ),
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
+def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
     detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
     with context.world.first_here():
@@ -112,81 +112,82 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
         f"Evaluating {detector.info.file.uri} on {len(dataset.images)} images, "
-        f"{config.batch_size} at once, on {devices.describe(detector.device)}{each}."
+        f"{config.batch_size} at once, on {devices.device_in_words(detector.device)}{each}."
     )
     return EvaluationTask(detector, dataset, config, classes, warnings)
 
 
-def find(scene: EvaluationTask, context: RunContext) -> Found | None:
+def detect_all(task: EvaluationTask, context: RunContext) -> DetectionSet | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
-    found = detect(
-        scene.detector, scene.dataset, scene.config, context.stop, context.world, progress=pace
+    detections = detect(
+        task.detector, task.dataset, task.config, context.stop, context.world, progress=pace
     )
-    if found is None and context.world.is_main:
+    if detections is None and context.world.is_main:
         raise TrainerError(
             FailureReason.PREEMPTED,
-            f"Stopped on request after {pace.done} of {len(scene.dataset.images)} images.",
+            f"Stopped on request after {pace.done} of {len(task.dataset.images)} images.",
         )
-    if found is not None:
-        _refuse_nan(found, scene)
-    return found
+    if detections is not None:
+        _refuse_nan(detections, task)
+    return detections
 
 
-def _refuse_nan(found: Found, scene: EvaluationTask) -> None:
-    broken = ~(np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1))
+def _refuse_nan(detections: DetectionSet, task: EvaluationTask) -> None:
+    broken = ~(np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1))
     if broken.any():
-        first = scene.dataset.images[found.images[np.argmax(broken)]]
+        first = task.dataset.images[detections.images[np.argmax(broken)]]
         raise TrainerError(
             FailureReason.DIVERGED,
-            f"{scene.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
+            f"{task.detector.info.file.uri} finds boxes that are not numbers (NaN), first in "
             f"{first.file.name}.",
             "Evaluate a checkpoint from before its training diverged, or an export of more digits.",
         )
 
 
-def score(scene: EvaluationTask, spec: ExperimentSpec, found: Found) -> EvaluationResult:
+def score(task: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet) -> EvaluationResult:
     """Numbers only. Detections below `evaluate.conf_threshold` are gone before anything counts."""
     given = spec.evaluate.conf_threshold
-    found = found.at(found.scores.astype(np.float64) >= given)
+    detections = detections.at(detections.scores.astype(np.float64) >= given)
     most = spec.evaluate.max_detections
-    scorer = Scorer(scene.dataset, list(scene.classes), most)
-    evaluated = scorer.evaluated(found)
+    scorer = Scorer(task.dataset, list(task.classes), most)
+    evaluated = scorer.evaluated(detections)
     stats = scorer.stats(evaluated)
-    scored = BoxSet.found(found.at(np.isin(found.labels, list(scene.classes))))
-    truth = BoxSet.true(scene.dataset)
-    truth = truth.at(np.isin(truth.labels, list(scene.classes)))
-    made = statistics(
+    scored = BoxSet.of_detections(detections.at(np.isin(detections.labels, list(task.classes))))
+    truth = BoxSet.true(task.dataset)
+    truth = truth.at(np.isin(truth.labels, list(task.classes)))
+    made = detection_statistics(
         scored,
         truth,
         Accumulated.of(curves(evaluated)),
-        scene.classes,
-        len(scene.dataset.images),
+        task.classes,
+        len(task.dataset.images),
         given or None,
         most,
     )
     lines = coco_lines(stats, most)
-    return EvaluationResult(Metrics.from_coco(stats), lines, made, found, scored, truth)
+    return EvaluationResult(Metrics.from_coco(stats), lines, made, detections, scored, truth)
 
 
-def write(
-    scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
+def write_files(
+    task: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
 ) -> list[Artifact]:
     """The three files, published."""
     folder = context.output.dir
-    ids = [image.id for image in scene.dataset.images]
-    write_predictions(folder / PREDICTIONS_FILE, outcome.found, ids)
-    numbers = summary(
-        scene.detector.info.file,
-        scene.dataset,
+    ids = [image.id for image in task.dataset.images]
+    write_predictions(folder / PREDICTIONS_FILE, outcome.detections, ids)
+    numbers = evaluation_summary(
+        task.detector.info.file,
+        task.dataset,
         outcome.metrics,
         outcome.statistics,
-        _settings(scene, spec),
+        _settings(task, spec),
     )
     _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
-    shown = [_shown(scene, outcome, place) for place in outcome.statistics.mistakes.worst(PICTURED)]
-    verdict = _verdict(scene, outcome, spec)
-    made = page.page(verdict, scene.warnings, outcome.metrics, outcome.statistics, shown)
+    worst = outcome.statistics.mistakes.worst(WORST_PICTURED)
+    shown = [_shown(task, outcome, place) for place in worst]
+    verdict = _verdict(task, outcome, spec)
+    made = page.evaluation_page(verdict, task.warnings, outcome.metrics, outcome.statistics, shown)
     _write_text(folder / REPORT_FILE, made)
     return [
         context.output.publish(name).artifact(name)
@@ -199,14 +200,14 @@ def _write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
+def _settings(task: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     """What the numbers depend on besides model and data."""
-    augmentation = scene.config.augmentation
+    augmentation = task.config.augmentation
     return {
         "confThreshold": spec.evaluate.conf_threshold,
         "maxDetections": spec.evaluate.max_detections,
         "evalClassIds": spec.dataset.eval_class_ids,
-        "batchSize": scene.config.batch_size,
+        "batchSize": task.config.batch_size,
         "fixedSize": augmentation.fixed_size,
         "testRandomResize": augmentation.test_random_resize,
         "randomResizeMaxSize": augmentation.random_resize_max_size,
@@ -214,13 +215,13 @@ def _settings(scene: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     }
 
 
-def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
-    image, counts = scene.dataset.images[place], outcome.statistics.mistakes
-    names = scene.dataset.class_names
+def _shown(task: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
+    image, counts = task.dataset.images[place], outcome.statistics.mistakes
+    names = task.dataset.class_names
     drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
     return page.MistakePicture(
         image.file.name,
-        pictures.draw(image, drawn),
+        pictures.draw_marks(image, drawn),
         int(counts.right[place]),
         int(counts.missed[place]),
         int(counts.false[place]),
@@ -228,18 +229,18 @@ def _shown(scene: EvaluationTask, outcome: EvaluationResult, place: int) -> page
     )
 
 
-def _verdict(scene: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
-    file, dataset, given = scene.detector.info.file, scene.dataset, spec.evaluate.conf_threshold
+def _verdict(task: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec) -> str:
+    file, dataset, given = task.detector.info.file, task.dataset, spec.evaluate.conf_threshold
     precision = f", {file.precision}" if file.precision else ""
-    said = [
+    sentences = [
         f"{file.uri} ({file.format}{precision}) on {len(dataset.images)} images with "
-        f"{len(outcome.truth)} boxes of {len(scene.classes)} classes: mAP "
+        f"{len(outcome.truth)} boxes of {len(task.classes)} classes: mAP "
         f"{metric.text(outcome.metrics.mAP)}, mAP50 {metric.text(outcome.metrics.mAP50)}."
     ]
     if given:
-        said.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
+        sentences.append(f"Detections below {given:g} were dropped (evaluate.conf_threshold).")
     most = spec.evaluate.max_detections
-    said.append(f"The {most} best detections of a class in an image count (maxDets {most}).")
+    sentences.append(f"The {most} best detections of a class in an image count (maxDets {most}).")
     if spec.dataset.eval_class_ids is not None:
-        said.append("Only the classes of dataset.eval_class_ids count.")
-    return " ".join(said)
+        sentences.append("Only the classes of dataset.eval_class_ids count.")
+    return " ".join(sentences)

@@ -19,11 +19,11 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.input_size import input_size
-from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.gates import onnx_gate
-from dino_trainer.gates.compare import Pictures, compare
-from dino_trainer.gates.publishing import published, withdraw
-from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.gates.compare import ComparisonSettings, compare
+from dino_trainer.gates.publishing import publish_model, withdraw
+from dino_trainer.gates.scoring import scoring
 from dino_trainer.machine import devices
 from dino_trainer.model import Dino
 from dino_trainer.model_files.info import config_for
@@ -54,18 +54,25 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     try:
         described = _write(reference, spec, context, path)
         candidate = open_onnx(path, file_at(path, context.output.uri(ONNX_FILE)))
-        found = _compared(reference, candidate, shown, scored, spec, context)
-        result = _reported(candidate, found, {**described, "comparedOn": shown.said}, context)
-        if problems := onnx_gate.problems(found):
+        context.reporter.event(f"Comparing on {shown.description}.")
+        config = config_for(candidate.info, spec, spec.export)
+        settings = ComparisonSettings(shown.dataset, config, scored, onnx_gate.MAX_LOSS)
+        comparison = _compared(reference, candidate, settings, context)
+        result = _reported(
+            candidate, comparison, {**described, "comparedOn": shown.description}, context
+        )
+        if problems := onnx_gate.problems(comparison):
             withdraw((ONNX_FILE,), context)
             raise TrainerError(
                 FailureReason.GATE_FAILED,
                 f"The ONNX file is not published: {' '.join(problems)}",
-                f"{GRAPH_FILE} has the comparison, on {shown.said}. Export with another "
+                f"{GRAPH_FILE} has the comparison, on {shown.description}. Export with another "
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
-        done = published(path, candidate.info.file, result, onnx_gate.summary(found), context)
+        done = publish_model(
+            path, candidate.info.file, result, onnx_gate.summary(comparison), context
+        )
         _copy(spec.export.onnx_file, context)
         return done
     finally:
@@ -109,16 +116,9 @@ def _write(
         )
     model = reference.model
     assert isinstance(model, Dino)
-    export_onnx(
-        model,
-        info,
-        path,
-        size=size,
-        opset=section.opset_version,
-        batch=batch,
-        end_to_end=section.end_to_end,
-    )
-    described = describe(path)
+    form = GraphForm(size, section.opset_version, batch, section.end_to_end)
+    export_onnx(model, info, path, form)
+    described = describe_graph(path)
     context.reporter.event(
         f"{ONNX_FILE}: {human_bytes(described['bytes'])}, {described['nodes']} nodes."
     )
@@ -134,7 +134,7 @@ class Described(TypedDict):
     operators: dict[str, int]
 
 
-def describe(path: Path) -> Described:
+def describe_graph(path: Path) -> Described:
     """Size, operator set and nodes of an ONNX file, in all and by operator."""
     proto = onnx.load(path)
     operators = Counter(node.op_type for node in proto.graph.node)
@@ -149,45 +149,37 @@ def describe(path: Path) -> Described:
 def _compared(
     reference: TorchDetector,
     candidate: OnnxDetector,
-    shown: Pictures,
-    scored: Scoring,
-    spec: ExperimentSpec,
+    settings: ComparisonSettings,
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime finds beside what the checkpoint finds."""
-    context.reporter.event(f"Comparing on {shown.said}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    found = compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config_for(candidate.info, spec, spec.export),
-        scoring=scored,
-        max_loss=onnx_gate.MAX_LOSS,
-        stop=context.stop,
-        progress=progress,
-    )
-    context.reporter.event(onnx_gate.summary(found))
-    return found
+    comparison = compare(reference, candidate, settings, context.stop, progress)
+    context.reporter.event(onnx_gate.summary(comparison))
+    return comparison
 
 
 def _reported(
     candidate: OnnxDetector,
-    found: Comparison,
+    comparison: Comparison,
     described: Mapping[str, object],
     context: RunContext,
 ) -> Result:
     """The report, published; a result that holds it."""
-    content = {**described, "comparison": found.to_dict(), "problems": onnx_gate.problems(found)}
+    content = {
+        **described,
+        "comparison": comparison.to_dict(),
+        "problems": onnx_gate.problems(comparison),
+    }
     with replacing(context.output.dir / GRAPH_FILE) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return Result(
         action=Action.EXPORT,
         spec_digest=context.digest,
-        comparison=found,
+        comparison=comparison,
         artifacts=[context.output.publish(GRAPH_FILE).artifact(GRAPH_FILE)],
     )
 

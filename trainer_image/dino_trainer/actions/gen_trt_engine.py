@@ -19,31 +19,44 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates import engine_gate
-from dino_trainer.gates.compare import Pictures, compare
-from dino_trainer.gates.publishing import published, withdraw
-from dino_trainer.gates.scoring import Scoring, scoring
+from dino_trainer.gates.compare import ComparisonSettings, compare
+from dino_trainer.gates.publishing import publish_model, withdraw
+from dino_trainer.gates.scoring import scoring
 from dino_trainer.model_files.info import config_for
-from dino_trainer.model_files.naming import format_of, model_uri, refuse_existing
+from dino_trainer.model_files.naming import (
+    ENGINE_METADATA_SUFFIX,
+    model_format,
+    model_uri,
+    refuse_existing,
+)
 from dino_trainer.quantize.engine_calibration import quantized
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing, sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
-from dino_trainer.tensorrt import build, engine_metadata, gpu, latency, python_api
+from dino_trainer.tensorrt import build, gpu, latency, python_api
 from dino_trainer.tensorrt.engine_metadata import EngineMetadata, OnnxSource
 from dino_trainer.tensorrt.gpu import Gpu
 from dino_trainer.tensorrt.precision import is_quantized
 from dino_trainer.tensorrt.python_api import Engine
 from dino_trainer.tensorrt.timing_cache import TimingCacheFile
 
-DESCRIPTION = f"{ENGINE_FILE}{engine_metadata.SUFFIX}"
+DESCRIPTION = f"{ENGINE_FILE}{ENGINE_METADATA_SUFFIX}"
 _REMEDIES = {
     "FP32": "Use an image with another TensorRT version: this one computes something else.",
     "FP16": "Set gen_trt_engine.tensorrt.data_type: FP32.",
     "INT8": "Set gen_trt_engine.tensorrt.data_type: FP16, or calibrate on more images.",
 }
 _UNCHECKED = f"{ENGINE_FILE}.unchecked"
+
+
+@dataclass(frozen=True)
+class EngineTarget:
+    """What an engine is built for: it runs nowhere else."""
+
+    gpu: Gpu
+    tensorrt: str
 
 
 @dataclass(frozen=True)
@@ -64,26 +77,29 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             the comparison alone is published, and the engine of an earlier run is withdrawn.
     """
     version = python_api.load().__version__
-    here = gpu.find()
+    target = EngineTarget(gpu.first_gpu(), version)
     copy = spec.gen_trt_engine.trt_engine
     refuse_existing("gen_trt_engine.trt_engine", copy, ".engine")
     reference = _reference(spec, context)
-    shown = engine_gate.pictures(
-        spec, context
-    )  # a build takes minutes: what is missing is said before
+    # A build takes minutes: what is missing is said before.
+    shown = engine_gate.pictures(spec, context)
     scored = scoring(spec, reference.info, shown.dataset, context)
+    limits = engine_gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type]
+    config = config_for(reference.info, spec, None)
+    settings = ComparisonSettings(shown.dataset, config, scored, limits.max_loss)
     context.reporter.event(
         f"Building {ENGINE_FILE} from {reference.info.file.uri} with TensorRT {version} for "
-        f"{here.name}, {spec.gen_trt_engine.tensorrt.data_type}."
+        f"{target.gpu.name}, {spec.gen_trt_engine.tensorrt.data_type}."
     )
     unchecked = context.output.dir / _UNCHECKED
     try:
-        made = _make(spec, context, reference, here, version, unchecked)
-        found = _compared(reference, made.detector, shown, scored, spec, context)
-        if problems := engine_gate.problems(found, spec.gen_trt_engine.tensorrt.data_type):
+        made = _make(spec, context, reference, target, unchecked)
+        context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
+        comparison = _compared(reference, made.detector, settings, context)
+        if problems := engine_gate.problems(comparison, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
-            raise _failed(found, shown.said, problems, spec, context)
-        return _published(made, found, spec, context)
+            raise _failed(comparison, shown.description, problems, spec, context)
+        return _published(made, comparison, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
 
@@ -91,9 +107,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 def _reference(spec: ExperimentSpec, context: RunContext) -> OnnxDetector:
     """The ONNX file as a detector."""
     uri = model_uri(spec, Action.GEN_TRT_ENGINE)
-    if format_of(uri) != "onnx":
+    if model_format(uri) != "onnx":
         raise invalid_spec(
-            f"{uri} is no ONNX file but {format_of(uri)}.",
+            f"{uri} is no ONNX file but {model_format(uri)}.",
             "Export it first: `dino export`, or a DinoJob of action export between the two.",
         )
     detector = open_model(uri, spec, context)
@@ -105,14 +121,13 @@ def _make(
     spec: ExperimentSpec,
     context: RunContext,
     reference: OnnxDetector,
-    here: Gpu,
-    version: str,
+    target: EngineTarget,
     into: Path,
 ) -> BuiltEngine:
     """Builds the engine as the file `into`, and loads it."""
-    config, info = spec.gen_trt_engine.tensorrt, reference.info
+    config, info, here = spec.gen_trt_engine.tensorrt, reference.info, target.gpu
     graph = ir.load(reference.path)
-    build.check_source(graph, config.data_type, info.file.uri)
+    build.check_precision(graph, config.data_type, info.file.uri)
     batches = build.batches_for(config, info.batch_size, info.file.uri)
     profile = build.profile_of(graph, batches, info.file.uri)
     if config.data_type == "INT8" and not is_quantized(graph):
@@ -121,7 +136,7 @@ def _make(
     context.reporter.event(build.lowered(graph, config.data_type))
     described = EngineMetadata(
         precision=config.data_type.lower(),
-        tensorrt=version,
+        tensorrt=target.tensorrt,
         gpu=here.name,
         capability=here.capability,
         memory=here.memory,
@@ -160,16 +175,14 @@ def _build(
         reporter.progress(Progress(percent=percent))
         return not context.stop.is_set()
 
-    built = build.run(
-        graph,
-        described.name,
-        profile,
-        described.workspace,
-        cache.read(),
-        progress,
-        reporter.event,
-        section.verbose,
+    request = python_api.Request(
+        onnx=ir.to_proto(graph).SerializeToString(),
+        name=described.name,
+        profiles=profile,
+        workspace=described.workspace,
+        timing=cache.read(),
     )
+    built = build.run(request, progress, reporter.event, section.verbose)
     cache.write(built.timing)
     if built.plan is None:
         raise TrainerError(
@@ -183,48 +196,40 @@ def _build(
 def _compared(
     reference: OnnxDetector,
     candidate: EngineDetector,
-    shown: Pictures,
-    scored: Scoring,
-    spec: ExperimentSpec,
+    settings: ComparisonSettings,
     context: RunContext,
 ) -> Comparison:
     """What ONNX Runtime and the engine find in the same pictures."""
-    context.reporter.event(f"Comparing with ONNX Runtime on {shown.said}.")
 
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    found = compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config_for(reference.info, spec, None),
-        scoring=scored,
-        max_loss=engine_gate.LIMITS[spec.gen_trt_engine.tensorrt.data_type].max_loss,
-        stop=context.stop,
-        progress=progress,
-    )
-    context.reporter.event(engine_gate.summary(found))
-    return found
+    comparison = compare(reference, candidate, settings, context.stop, progress)
+    context.reporter.event(engine_gate.summary(comparison))
+    return comparison
 
 
 def _failed(
-    found: Comparison, said: str, problems: list[str], spec: ExperimentSpec, context: RunContext
+    comparison: Comparison,
+    compared_on: str,
+    problems: list[str],
+    spec: ExperimentSpec,
+    context: RunContext,
 ) -> TrainerError:
     """The closed gate; the comparison is published."""
-    content = {"comparison": found.to_dict(), "comparedOn": said, "problems": problems}
+    content = {"comparison": comparison.to_dict(), "comparedOn": compared_on, "problems": problems}
     artifact = _write(COMPARISON_FILE, json.dumps(content, indent=2) + "\n", context)
     return TrainerError(
         FailureReason.GATE_FAILED,
         f"The engine is not published: {' '.join(problems)}",
-        f"{COMPARISON_FILE} has the comparison, on {said}. "
+        f"{COMPARISON_FILE} has the comparison, on {compared_on}. "
         f"{_REMEDIES[spec.gen_trt_engine.tensorrt.data_type]}",
-        kept=Result(comparison=found, artifacts=[artifact]),
+        kept=Result(comparison=comparison, artifacts=[artifact]),
     )
 
 
 def _published(
-    made: BuiltEngine, found: Comparison, spec: ExperimentSpec, context: RunContext
+    made: BuiltEngine, comparison: Comparison, spec: ExperimentSpec, context: RunContext
 ) -> Result:
     """The engine and its description, with the latencies."""
     timings = time_batches(made.detector, latency.CLOCK)
@@ -233,13 +238,13 @@ def _published(
     known = replace(
         made.described,
         latency=[asdict(one) for one in timings],
-        comparison=found.to_dict(),
+        comparison=comparison.to_dict(),
     )
     # Its description comes first: an engine without one is of no use.
     described = _write(DESCRIPTION, known.to_json(), context)
-    result = Result(action=Action.GEN_TRT_ENGINE, comparison=found, artifacts=[described])
-    done = published(
-        made.path, made.detector.info.file, result, engine_gate.summary(found), context
+    result = Result(action=Action.GEN_TRT_ENGINE, comparison=comparison, artifacts=[described])
+    done = publish_model(
+        made.path, made.detector.info.file, result, engine_gate.summary(comparison), context
     )
     _copy(spec.gen_trt_engine.trt_engine, context)
     return done
@@ -275,6 +280,6 @@ def _copy(uri: str, context: RunContext) -> None:
     if not uri:
         return
     folder, name = split(uri)
-    for own, there in ((DESCRIPTION, f"{name}{engine_metadata.SUFFIX}"), (ENGINE_FILE, name)):
+    for own, there in ((DESCRIPTION, f"{name}{ENGINE_METADATA_SUFFIX}"), (ENGINE_FILE, name)):
         open_store(folder).upload(context.output.dir / own, there)
     context.reporter.event(f"The engine is also at {uri}.")

@@ -10,7 +10,7 @@ from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
-from dino_trainer.inference.page import page
+from dino_trainer.inference.page import inference_page
 from dino_trainer.inference.pipeline import Watch, run_through
 from dino_trainer.inference.tally import Tally
 from dino_trainer.inference.writer import Style, Writer
@@ -36,22 +36,23 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     devices.tune_cpu()
     section = spec.inference
     detector = open_model(model_uri(spec, Action.INFERENCE), spec, context)
-    names = class_names(spec, detector.info)
+    names = shown_class_names(spec, detector.info)
     style = Style(names, colours_of(names, section.color_map), section.outline_width)
     config = config_for(detector.info, spec, section)
-    found = gather(spec, context)
-    pictures = found.pictures
+    listing = gather(spec, context)
+    pictures = listing.pictures
     context.reporter.event(
-        f"Looking for objects in {len(pictures)} images on {devices.describe(detector.device)}."
+        f"Looking for objects in {len(pictures)} images on "
+        f"{devices.device_in_words(detector.device)}."
     )
-    if found.said:
-        context.reporter.event(f"Warning: {found.said}")
+    if listing.omissions:
+        context.reporter.event(f"Warning: {listing.omissions}")
     watch = Watch(context.reporter.event, context.reporter.progress, context.stop)
     with Writer(context.output, pictures, style) as writer:
         tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
-        artifacts = writer.finish(about(detector, tally, section.conf_threshold, found))
-    verdict = said(tally, found)
-    html = page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
+        artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
+    verdict = verdict_of(tally, listing)
+    html = inference_page(verdict, tally, style.colours, section.conf_threshold, writer.shown)
     context.reporter.event(verdict)
     return Result(
         action=Action.INFERENCE,
@@ -62,7 +63,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             num_classes=len(names),
             images=tally.read,
             class_names=list(names),
-            warnings=odd(tally, found),
+            warnings=odd(tally, listing),
         ),
     )
 
@@ -74,7 +75,7 @@ def gather(spec: ExperimentSpec, context: RunContext) -> PictureListing:
     return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
 
 
-def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
+def shown_class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
     """Name by label: what the class map says, where it agrees with the model."""
     sources = spec.dataset.infer_data_sources
     uri = sources.classmap if sources else ""
@@ -93,7 +94,7 @@ def class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:
 
 
 def about(
-    detector: Detector, tally: Tally, threshold: float, found: PictureListing
+    detector: Detector, tally: Tally, threshold: float, listing: PictureListing
 ) -> dict[str, object]:
     """What predictions.json says about itself."""
     file = detector.info.file
@@ -102,19 +103,19 @@ def about(
         "model_sha256": file.sha256,
         "conf_threshold": threshold,
         "skipped": [{"file_name": name, "why": why} for name, why in tally.skipped],
-        "left_out": (*found.left_out, *found.lost),
+        "left_out": (*listing.left_out, *listing.lost),
     }
 
 
-def said(tally: Tally, found: PictureListing) -> str:
+def verdict_of(tally: Tally, listing: PictureListing) -> str:
     """What came out, in a sentence or two."""
     text = f"{tally.total:,} objects in {tally.read:,} images, {tally.empty:,} of them without any."
-    return " ".join([text, *odd(tally, found)])
+    return " ".join([text, *odd(tally, listing)])
 
 
-def odd(tally: Tally, found: PictureListing) -> list[str]:
+def odd(tally: Tally, listing: PictureListing) -> list[str]:
     """What was left out, one sentence each."""
-    sentences = [text for text in (skipped(tally), found.said) if text]
+    sentences = [text for text in (skipped(tally), listing.omissions) if text]
     if tally.nameless:
         sentences.append(
             "Detections of classes without a name in the class map are left out: "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_api import metric
-from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import (
     QUANTIZED_FILE,
     QUANTIZED_WEIGHTS,
@@ -27,16 +27,16 @@ from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.gates.compare import Pictures, compare, scores
+from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare, scores
 from dino_trainer.gates.onnx_gate import pictures
-from dino_trainer.gates.publishing import published, withdraw
+from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
-from dino_trainer.model_files.info import Detector, config_for
-from dino_trainer.model_files.naming import file_at, format_of, model_uri
-from dino_trainer.quantize import Quantized, quantize_onnx, weight_only
-from dino_trainer.quantize.calibration import check_count, prepared, spread
-from dino_trainer.quantize.page import page
+from dino_trainer.model_files.info import Detector, ModelInfo, config_for
+from dino_trainer.model_files.naming import file_at, model_format, model_uri
+from dino_trainer.quantize import QuantizationOptions, Quantized, quantize_onnx, weight_only
+from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
+from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
 from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
@@ -48,14 +48,12 @@ _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 @dataclass(frozen=True)
 class QuantizationTask:
-    """The ONNX file that was given, and the images. shown, scored: what both files are compared on,
-    and how."""
+    """The ONNX file that was given, and the images. compared_on: which ones, in words."""
 
     reference: OnnxDetector
-    config: DatasetConfig
     calibration: CocoDataset
-    shown: Pictures
-    scored: Scoring
+    settings: ComparisonSettings
+    compared_on: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class QuantizedFile:
     """
 
     file: ModelFile
-    found: Comparison
+    comparison: Comparison
     summary: str
     remedy: str
     page: Callable[[str, bool], str]
@@ -87,47 +85,46 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     unchecked = context.output.dir / f"{name}.unchecked"
     try:
         made = (stored if weights else computing)(spec, context, unchecked)
-        problem = gate(made.found)
+        problem = gate(made.comparison)
         verdict = problem or made.summary
         context.reporter.event(verdict)
-        result = reported(made.page(verdict, not problem), made.found, context)
+        result = reported(made.page(verdict, not problem), made.comparison, context)
         if problem:
             withdraw((name,), context)
             raise TrainerError(FailureReason.GATE_FAILED, problem, made.remedy, kept=result)
-        return published(unchecked, made.file, result, verdict, context)
+        return publish_model(unchecked, made.file, result, verdict, context)
     finally:
         unchecked.unlink(missing_ok=True)
 
 
 def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """An ONNX file whose costly layers compute in INT8. path: where it is written."""
-    scene = prepare(spec, context)
-    done = make(scene, spec, context, path)
+    task = prepare_quantization(spec, context)
+    done = make(task, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    found = measure(
-        scene.reference, candidate, scene.shown, scene.scored, scene.config, spec, context
-    )
+    context.reporter.event(f"Comparing on {task.compared_on}.")
+    comparison = compare_files(task.reference, candidate, task.settings, context)
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
         candidate.info.file,
-        found,
-        summary(found, spec.quantize.device),
+        comparison,
+        comparison_in_words(comparison, spec.quantize.device),
         _remedy(
-            found,
+            comparison,
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: page(verdict, passed, found, done, scene.shown.said),
+        lambda verdict, passed: layers_page(verdict, passed, comparison, done, task.compared_on),
     )
 
 
 def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFile:
     """A checkpoint whose weights are stored as INT8. path: where it is written."""
     uri = model_uri(spec, Action.QUANTIZE)
-    if format_of(uri) != "checkpoint":
+    if model_format(uri) != "checkpoint":
         raise invalid_spec(
-            f"{uri} is no checkpoint but {format_of(uri)}.",
+            f"{uri} is no checkpoint but {model_format(uri)}.",
             f"Name the .pth file of a training, or leave out quantize.mode: {WEIGHTS_ALONE}.",
         )
     reference = open_model(uri, spec, context)
@@ -142,24 +139,27 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
         f"{sizes[1]} before."
     )
     candidate = open_checkpoint(path, file, spec, reference.device)
-    config = config_for(reference.info, spec, spec.quantize)
-    found = measure(reference, candidate, shown, scored, config, spec, context)
+    context.reporter.event(f"Comparing on {shown.description}.")
+    settings = settings_of(reference.info, shown, scored, spec)
+    comparison = compare_files(reference, candidate, settings, context)
     return QuantizedFile(
         candidate.info.file,
-        found,
-        f"{_scores('Checkpoint and INT8 weights', found)} The file is {sizes[0]}, {sizes[1]} "
+        comparison,
+        f"{_scores('Checkpoint and INT8 weights', comparison)} The file is {sizes[0]}, {sizes[1]} "
         "before; it computes as before.",
-        _remedy(found, "Keep"),
-        lambda verdict, passed: weight_only.page(verdict, passed, found, done, shown.said),
+        _remedy(comparison, "Keep"),
+        lambda verdict, passed: weight_only.weights_page(
+            verdict, passed, comparison, done, shown.description
+        ),
     )
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
+def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
     """Reads the file and the data, and says what is doubtful about them."""
     uri = model_uri(spec, Action.QUANTIZE)
-    if format_of(uri) != "onnx":
+    if model_format(uri) != "onnx":
         raise invalid_spec(
-            f"{uri} is no ONNX file but {format_of(uri)}.",
+            f"{uri} is no ONNX file but {model_format(uri)}.",
             "Export it first: `dino export`, or a DinoJob of action export between the two.",
         )
     reference = open_model(uri, spec, context)
@@ -173,10 +173,18 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> QuantizationTask:
     calibration = spread(whole)
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
-    config = config_for(reference.info, spec, spec.quantize)
     shown = _tested(calibration, spec, context)
     scored = scoring(spec, reference.info, shown.dataset, context)
-    return QuantizationTask(reference, config, calibration, shown, scored)
+    settings = settings_of(reference.info, shown, scored, spec)
+    return QuantizationTask(reference, calibration, settings, shown.description)
+
+
+def settings_of(
+    info: ModelInfo, shown: Pictures, scored: Scoring, spec: ExperimentSpec
+) -> ComparisonSettings:
+    """How the quantized file is compared with the one it is made from, which is of `info`."""
+    config = config_for(info, spec, spec.quantize)
+    return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.maxLoss)
 
 
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
@@ -188,31 +196,29 @@ def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext)
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
-    said = f"the {len(calibration.images)} calibration images, for want of test data"
-    return Pictures(calibration, said)
+    description = f"the {len(calibration.images)} calibration images, for want of test data"
+    return Pictures(calibration, description)
 
 
 def make(
-    scene: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
+    task: QuantizationTask, spec: ExperimentSpec, context: RunContext, into: Path
 ) -> Quantized:
     """Writes the quantized file, which nobody has looked at yet."""
-    section, info = spec.quantize, scene.reference.info
-    count = len(scene.calibration.images)
+    section, info = spec.quantize, task.reference.info
+    count = len(task.calibration.images)
     context.reporter.event(f"Taking ranges from {count} images ({section.algorithm}).")
-    images = prepared(
-        scene.reference,
-        scene.calibration,
-        scene.config,
+    images = calibration_inputs(
+        task.reference,
+        task.calibration,
+        task.settings.config,
         context.stop,
         Pace(context.reporter.progress),
     )
     done = quantize_onnx(
-        scene.reference.path,
+        task.reference.path,
         into,
         images,
-        section.algorithm,
-        section.skip_names,
-        for_cpu=section.device == "cpu",
+        QuantizationOptions(section.algorithm, section.skip_names, section.device == "cpu"),
         where=info.file.uri,
     )
     size = human_bytes(into.stat().st_size)
@@ -223,73 +229,60 @@ def make(
     return done
 
 
-def measure(
-    reference: Detector,
-    candidate: Detector,
-    shown: Pictures,
-    scored: Scoring,
-    config: DatasetConfig,
-    spec: ExperimentSpec,
-    context: RunContext,
+def compare_files(
+    reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
 ) -> Comparison:
     """Both on the same images."""
-    context.reporter.event(f"Comparing on {shown.said}.")
-    return compare(
-        reference,
-        candidate,
-        shown.dataset,
-        config,
-        scoring=scored,
-        max_loss=spec.quantize.gate.maxLoss,
-        stop=context.stop,
-        progress=Pace(context.reporter.progress),
-    )
+    pace = Pace(context.reporter.progress)
+    return compare(reference, candidate, settings, context.stop, pace)
 
 
-def gate(found: Comparison) -> str:
+def gate(comparison: Comparison) -> str:
     """Why the file must not be published, empty where it may."""
-    if found.loss is None or found.max_loss is None or found.loss <= found.max_loss:
+    loss, limit = comparison.loss, comparison.max_loss
+    if loss is None or limit is None or loss <= limit:
         return ""
     return (
-        f"The INT8 file is not published: its mAP is {metric.text(found.candidate.mAP)}, that of "
-        f"the file that was given {metric.text(found.reference.mAP)}, and quantize.gate.maxLoss "
-        f"allows a loss of {found.max_loss:g}."
+        "The INT8 file is not published: its mAP is "
+        f"{metric.text(comparison.candidate.mAP)}, that of the file that was given "
+        f"{metric.text(comparison.reference.mAP)}, and quantize.gate.maxLoss allows "
+        f"a loss of {limit:g}."
     )
 
 
-def _remedy(found: Comparison, start: str) -> str:
-    if found.loss is None:
+def _remedy(comparison: Comparison, start: str) -> str:
+    if comparison.loss is None:
         return ""
     return (
         f"{REPORT_FILE} has the comparison. {start} layers in floating point by "
         "quantize.skip_names (backbone.* first), or raise quantize.gate.maxLoss above "
-        f"{metric.text(found.loss)}."
+        f"{metric.text(comparison.loss)}."
     )
 
 
-def summary(found: Comparison, device: str) -> str:
+def comparison_in_words(comparison: Comparison, device: str) -> str:
     """What an ONNX file costs and what it gains, in a sentence or two. device: what it is for."""
-    times = found.reference.latency_ms, found.candidate.latency_ms
+    times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if times[0] is None or times[1] is None:
-        return _scores("FP32 and INT8", found)
+        return _scores("FP32 and INT8", comparison)
     pace = f"{times[0]:.1f} and {times[1]:.1f} ms for one image"
-    text = _scores("FP32 and INT8", found, pace)
+    text = _scores("FP32 and INT8", comparison, pace)
     if times[1] < times[0]:
         return text
     other = "" if device == "cpu" else "for CPUs set quantize.device: cpu, and "
     return f"{text} INT8 is not faster here; {other}measure on the device that it is for."
 
 
-def _scores(named: str, found: Comparison, *more: str) -> str:
-    first, second = found.reference.mAP, found.candidate.mAP
-    known = [] if first is None or second is None else [scores(found)]
-    on = f"{named} on {found.images} images"
-    said = ", ".join([*known, *more])
-    return f"{on}: {said}." if said else f"{on}: no mAP, for want of test data."
+def _scores(named: str, comparison: Comparison, *more: str) -> str:
+    first, second = comparison.reference.mAP, comparison.candidate.mAP
+    known = [] if first is None or second is None else [scores(comparison)]
+    on = f"{named} on {comparison.images} images"
+    figures = ", ".join([*known, *more])
+    return f"{on}: {figures}." if figures else f"{on}: no mAP, for want of test data."
 
 
 def elsewhere() -> str:
-    """Where else than here ONNX Runtime computes a file differently that was not made for CPUs."""
+    """Says where else ONNX Runtime computes a file differently that was not made for CPUs."""
     this = "This CPU is one of them. " if cuts_off() else ""
     return (
         "The file is for GPUs and TensorRT. Where an x86 CPU has no VNNI, ONNX Runtime cuts sums "
@@ -298,13 +291,13 @@ def elsewhere() -> str:
     )
 
 
-def reported(html: str, found: Comparison, context: RunContext) -> Result:
+def reported(html: str, comparison: Comparison, context: RunContext) -> Result:
     """The report, published; a result that holds it."""
     with replacing(context.output.dir / REPORT_FILE) as aside:
         aside.write_text(html, encoding="utf-8", errors="backslashreplace")
     return Result(
         action=Action.QUANTIZE,
         spec_digest=context.digest,
-        comparison=found,
+        comparison=comparison,
         artifacts=[context.output.publish(REPORT_FILE).artifact(REPORT_FILE)],
     )

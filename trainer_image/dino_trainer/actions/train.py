@@ -23,7 +23,7 @@ from dino_trainer.storage.store import Stored
 from dino_trainer.train import loop, state
 from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.run import Run
-from dino_trainer.train.setup import Objective, prepare
+from dino_trainer.train.setup import Objective, prepare_run
 
 PICTURED = 12
 
@@ -40,7 +40,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 def carry_out(
     spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
 ) -> Result:
-    """`run` for any objective.
+    """Does what `run` does, for any objective.
 
     aim: chooses what is minimised once the data is known; None: the detector's own loss.
 
@@ -52,8 +52,8 @@ def carry_out(
     with world.first_here():
         data = load_data(spec, context)
     objective = aim(data) if aim else None
-    training = prepare(spec, context, data, saved_state(spec, context, data), objective)
-    announce(training, context)
+    training = prepare_run(spec, context, data, saved_state(spec, context, data), objective)
+    announce_training(training, context)
     pin = training.device.type == "cuda"
     steps = train_loader(data.train, spec.dataset, training.plan, world.rank, pin=pin)
     with recorded(spec, context, training.loggers, training.step) as training.watcher:
@@ -68,17 +68,17 @@ def carry_out(
 def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
     """The checkpoint to go on from, read by one process for all."""
     world = context.world
-    found = state.find(spec, context, data.train.digest) if world.is_main else None
-    return world.broadcast(found)
+    saved = state.find_resumable(spec, context, data.train.digest) if world.is_main else None
+    return world.broadcast(saved)
 
 
-def announce(run: Run, context: RunContext) -> None:
+def announce_training(run: Run, context: RunContext) -> None:
     """What is going to be trained, where, and what is doubtful about it."""
     plan, processes = run.plan, run.world.size
     each = f" in each of {processes} processes" if processes > 1 else ""
     context.reporter.event(
         f"Training {plan.steps - run.step} of {plan.steps} steps, {plan.steps_per_epoch} an epoch, "
-        f"{plan.global_batch} images a step, on {devices.describe(run.device)}{each}."
+        f"{plan.global_batch} images a step, on {devices.device_in_words(run.device)}{each}."
     )
     if run.step:
         context.reporter.resumed(loop.progress_of(run))
@@ -102,7 +102,7 @@ def noted(run: Run) -> str | None:
 
 
 def stopped_early(run: Run) -> str | None:
-    """That early stopping ended the training, and why, in a sentence."""
+    """Says in a sentence that early stopping ended the training, and why."""
     best, early = run.standing.best, run.spec.train.early_stopping
     if run.finished or best is None:
         return None
@@ -119,7 +119,7 @@ def conclude(run: Run, context: RunContext, data: Data) -> Result:
     if top is None:  # no validation had anything to find: the last weights are as good as any
         run.keeper.best(run)
         context.output.settle()
-    best = published(context, BEST)
+    best = published_artifact(context, BEST)
     listed = context.output.published()
     kept = [listed[one.name].artifact(one.name) for one in run.standing.kept]
     picture = draw_picture(run, context, data)
@@ -156,7 +156,7 @@ def conclude(run: Run, context: RunContext, data: Data) -> Result:
     )
 
 
-def published(context: RunContext, name: str) -> Artifact:
+def published_artifact(context: RunContext, name: str) -> Artifact:
     """A file that this run, or the one it resumed, has published; it is local afterwards."""
     path = context.output.fetch(name)
     if path is None:
@@ -172,7 +172,7 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
-        found = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
-    assert found is not None  # nobody stops it
-    draw_grid(shown.images, found, data.class_names, context.output.dir / PICTURE_FILE)
+        detections = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
+    assert detections is not None  # nobody stops it
+    draw_grid(shown.images, detections, data.class_names, context.output.dir / PICTURE_FILE)
     return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dino_api.names import Action
 
-EXAMPLES = """\
+TRAIN_EXAMPLES = """\
 examples:
   dino train -e spec.yaml
   dino train -e spec.yaml results_dir=/tmp/run train.num_epochs=3 dataset.batch_size=2
@@ -178,7 +178,7 @@ HELP: dict[Action, ActionText] = {
     Action.TRAIN: ActionText(
         "train a detector and score it on validation images",
         "Train a DINO detector on COCO data and score it after each validation.",
-        EXAMPLES,
+        TRAIN_EXAMPLES,
         _TRAIN_RESULTS,
     ),
     Action.EVALUATE: ActionText(

@@ -27,11 +27,11 @@ def announce(action: Action, spec: ExperimentSpec, output: Output, say: Say) -> 
 
 def _data(action: Action, spec: ExperimentSpec) -> Iterator[tuple[str, str]]:
     for part in annotated(action):
-        found = _sources(sources_of(spec.dataset, part))
+        sources = _sources(sources_of(spec.dataset, part))
         if part is Data.VALIDATION:
-            found = found or "the training data again"
-        if found:
-            yield part.heading, found
+            sources = sources or "the training data again"
+        if sources:
+            yield part.heading, sources
     infer = spec.dataset.infer_data_sources
     if Data.INFERENCE in ACTIONS[action].reads and infer:
         yield Data.INFERENCE.heading, ", ".join(infer.image_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dino_api import failures
 from dino_api.names import DEFAULT_REGION, TRAINS, Action, Env
-from dino_trainer.command.action_help import ALWAYS, EXAMPLES, HELP
+from dino_trainer.command.action_help import ALWAYS, HELP, TRAIN_EXAMPLES
 from dino_trainer.convert.formats import FORMATS
 
 _PREFLIGHT = """\
@@ -110,6 +110,7 @@ def convert_epilog() -> str:
 def main_epilog() -> str:
     """Everything below the options of `dino --help`."""
     return (
-        f"{EXAMPLES.rstrip()}\n\n`dino <action> --help` says more: examples, results, exit codes, "
+        f"{TRAIN_EXAMPLES.rstrip()}\n\n"
+        "`dino <action> --help` says more: examples, results, exit codes, "
         "environment."
     )

@@ -31,11 +31,11 @@ from dino_api.names import (
 from dino_api.result import Failure, Result
 from dino_trainer.command.announce import announce
 from dino_trainer.command.previous_run import (
+    differing_keys,
     earlier_result,
     kept_checkpoint,
     source_digest,
     still_holds,
-    told_apart,
 )
 from dino_trainer.distributed.launcher import Topology, is_rank, supervise
 from dino_trainer.distributed.processes import end_with_launcher, leave_failure
@@ -52,7 +52,7 @@ from dino_trainer.report.reporter import (
 from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
-from dino_trainer.spec.file import read_spec
+from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of, shape_section
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
@@ -129,7 +129,7 @@ def _open(
     terminal: Terminal,
 ) -> _Opened:
     """Reads the spec and makes its output this run's."""
-    spec, warnings = read_spec(spec_path, overrides, action)
+    spec, warnings = read_spec_file(spec_path, overrides, action)
     for warning in warnings:
         terminal.line(warning)
     output, earlier = _claimed(spec, action, terminal.line, stop)
@@ -144,10 +144,10 @@ def _claimed(
     folder = section_of(spec, action).results_dir
     output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
     # Ranks share one local copy of the output; their launcher has looked for them.
-    found = None if is_rank() else earlier_result(output)
-    earlier = found if found and not found.failure else None
+    result = None if is_rank() else earlier_result(output)
+    earlier = result if result and not result.failure else None
     output.claim(
-        digest(spec, action), earlier is not None, lambda: told_apart(output, spec, action)
+        digest(spec, action), earlier is not None, lambda: differing_keys(output, spec, action)
     )
     return output, earlier
 
@@ -298,7 +298,7 @@ def _print(failure: Failure) -> None:
 
 
 def scratch_dir() -> Path:
-    """Where data and results are made: DINO_WORK_DIR, or the user's cache."""
+    """The folder where data and results are made: DINO_WORK_DIR, or the user's cache."""
     given = os.environ.get(Env.WORK_DIR)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(cache, "dino")

@@ -13,15 +13,15 @@ from dino_api.reported import shortened
 from dino_api.result import Artifact, Result
 from dino_trainer.command.launch import explain, scratch_dir
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight.check import Checked, check, describe
+from dino_trainer.preflight.check import Checked, check, dataset_status
 from dino_trainer.preflight.findings import Finding
-from dino_trainer.preflight.page import page
+from dino_trainer.preflight.page import preflight_page
 from dino_trainer.preflight.samples import sample_sheet
-from dino_trainer.preflight.statistics import statistics
+from dino_trainer.preflight.statistics import dataset_statistics
 from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
-from dino_trainer.spec.file import read_spec
+from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
@@ -43,7 +43,7 @@ def run(
     Raises TrainerError where the data could not be checked at all.
     """
     elsewhere = [f"results_dir={report}"] if report else []
-    spec, warnings = read_spec(spec_path, [*overrides, *elsewhere], action)
+    spec, warnings = read_spec_file(spec_path, [*overrides, *elsewhere], action)
     say = open_terminal().line
     for warning in warnings:
         say(warning)
@@ -53,11 +53,11 @@ def run(
     for finding in checked.findings.all():
         say(f"{finding.rule.severity}: {finding.rule.id}: {finding.message}")
         say(f"  -> {finding.remedy}")
-    failure = failure_of(checked, output.uri(REPORT_FILE))
+    failure = failure_of_data(checked, output.uri(REPORT_FILE))
     result = Result(
         action=Stage.PREFLIGHT,
         artifacts=_publish(spec, checked, output),
-        dataset=describe(checked),
+        dataset=dataset_status(checked),
         failure=failure.as_failure() if failure else None,
         folder=folder_of(output),
     )
@@ -70,7 +70,7 @@ def run(
     return failure.exit_code
 
 
-def failure_of(checked: Checked, report: str) -> TrainerError | None:
+def failure_of_data(checked: Checked, report: str) -> TrainerError | None:
     """Why the action must not begin: the errors by id and count, with their messages.
 
     Data that is not there at all is InputNotFound; anything else is InvalidDataset.
@@ -105,14 +105,14 @@ def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Art
         "action": checked.action.value,
         "ok": not checked.findings.errors,
         "findings": [finding.to_dict() for finding in checked.findings.all()],
-        "dataset": describe(checked).to_dict(),
-        "statistics": statistics(checked.splits),
+        "dataset": dataset_status(checked).to_dict(),
+        "statistics": dataset_statistics(checked.splits),
     }
     augmented = checked.action in TRAINS
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
     return [
-        _write(output, REPORT_FILE, page(content, sheet)),
+        _write(output, REPORT_FILE, preflight_page(content, sheet)),
         _write(output, REPORT_DATA_FILE, _json(content)),
     ]
 

@@ -44,15 +44,15 @@ def source_digest(spec: ExperimentSpec, action: Action) -> str | None:
         return None
     base, name = split(model_uri(spec, action))
     store = open_store(base)
-    found = store.head(name)
-    if found is None:
+    entry = store.head(name)
+    if entry is None:
         return None
     known = store.digest_of(name) if is_remote(base) else sha256_of(local_path(base) / name)
-    return f"sha256:{known}" if known else f"etag:{found.etag} {found.size}"
+    return f"sha256:{known}" if known else f"etag:{entry.etag} {entry.size}"
 
 
-def told_apart(output: Output, spec: ExperimentSpec, action: Action) -> str:
-    """By what keys the spec of an earlier run differs; empty where that is not to be read."""
+def differing_keys(output: Output, spec: ExperimentSpec, action: Action) -> str:
+    """The keys by which the spec of an earlier run differs; empty where that is not to be read."""
     try:
         path = output.fetch(EXPERIMENT_FILE)
         content = path and read(path.read_text(encoding="utf-8"))

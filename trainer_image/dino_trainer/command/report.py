@@ -15,7 +15,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.report.reporter import write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
-from dino_trainer.search_report.page import page
+from dino_trainer.search_report.page import search_page
 from dino_trainer.storage.files import replacing
 
 _REMEDY = "Give the search.json that a search left in its output."
@@ -30,12 +30,12 @@ def run(path: Path, output_uri: str) -> int:
     try:
         record = SearchRecord.model_validate(json.loads(text))
     except (ValueError, ValidationError) as error:
-        said = " ".join(str(error).split())
-        raise invalid_spec(f"{path} is not the record of a search: {said}.", _REMEDY) from error
+        reason = " ".join(str(error).split())
+        raise invalid_spec(f"{path} is not the record of a search: {reason}.", _REMEDY) from error
     say = open_terminal().line
     output = Output("", "", scratch_dir(), say, folder=output_uri)
     artifacts = []
-    for name, content in ((REPORT_FILE, page(record)), (SEARCH_KEY, text)):
+    for name, content in ((REPORT_FILE, search_page(record)), (SEARCH_KEY, text)):
         with replacing(output.dir / name) as aside:
             aside.write_text(content, encoding="utf-8")
         artifacts.append(output.publish(name).artifact(name))

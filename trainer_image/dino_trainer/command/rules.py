@@ -14,8 +14,8 @@ def print_rules(as_json: bool) -> int:
     """Prints every entry on standard output; returns the exit code."""
     entries = catalogue()
     if as_json:
-        told = [entry.to_dict() for entry in entries]
-        text = json.dumps(told, indent=2, ensure_ascii=False)
+        listed = [entry.to_dict() for entry in entries]
+        text = json.dumps(listed, indent=2, ensure_ascii=False)
     else:
         text = "\n".join(_paragraph(entry) for entry in entries)
     try:

@@ -27,9 +27,9 @@ def image_root(index: Index, archive_name: str, file_names: Collection[str]) -> 
         if any(ArchivedImages(Path(), index, root).find(probe) for probe in probes):
             return root
     wanted = set(map(composed, file_names))
-    found = _roots(index, wanted)
-    whole = [root for root, count in found.items() if count == len(wanted)]
-    for only in (list(found), whole):
+    roots = _roots(index, wanted)
+    whole = [root for root, count in roots.items() if count == len(wanted)]
+    for only in (list(roots), whole):
         if len(only) == 1:
             return only[0]
     return next(root for root in candidates if not root or index.has_folder(root))
@@ -37,11 +37,11 @@ def image_root(index: Index, archive_name: str, file_names: Collection[str]) -> 
 
 def _roots(index: Index, wanted: Collection[str]) -> Counter[str]:
     """How many of the names each folder of the archive has below it."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for path in index.files:
         at = path.find("/")
         while at >= 0:
             if composed(path[at + 1 :]) in wanted:
-                found[path[:at]] += 1
+                counts[path[:at]] += 1
             at = path.find("/", at + 1)
-    return found
+    return counts

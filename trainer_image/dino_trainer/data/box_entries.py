@@ -30,7 +30,7 @@ class Known:
 
 
 def read_boxes(items: list[Any], known: Known, path: Path, note: Note) -> NDArray[np.float64]:
-    """[n, 12]: row, places of image and category, x, y, width, height, area, four flags."""
+    """Reads [n, 12]: row, places of image and category, x, y, width, height, area, four flags."""
     table = np.empty((len(items), 12), np.float64)
     count = 0
     for i, item in enumerate(items):

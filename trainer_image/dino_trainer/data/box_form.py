@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_trainer.data.percents import are_percents
+from dino_trainer.data.percents import Boxes, Sizes, are_percents
 
 # Shares: of at least so many of the boxes. A few may be clicks by mistake.
 _MOST = 0.5
@@ -18,10 +18,8 @@ _MOST = 0.5
 _FIT, _REACH_OUT, _ENOUGH = 0.99, 0.1, 10
 _NEAR = 0.01
 
-Boxes = NDArray[np.float64]
 
-
-def wrong_form(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> str | None:
+def wrong_form(boxes: Boxes, sizes: Sizes, areas: Boxes) -> str | None:
     """The rule that a file's boxes break; None where they are in pixels.
 
     boxes: [n, 4] as written. sizes: [n, 2] of each box's image. areas: [n], NaN where none is given
@@ -36,16 +34,16 @@ def wrong_form(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> str | No
     return "boxes-corners" if _are_corners(boxes, sizes, areas) else None
 
 
-def normalised(boxes: Boxes, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[n] boxes of which every number is within 0..1 (a pixel, as they stand)."""
+def normalised(boxes: Boxes, sizes: Sizes) -> NDArray[np.bool_]:
+    """Marks of [n] boxes those of which every number is within 0..1 (a pixel, as they stand)."""
     inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1)
-    found: NDArray[np.bool_] = np.logical_and(
+    within: NDArray[np.bool_] = np.logical_and(
         inside & (sizes > 1).all(axis=1), (boxes[:, 2:] > 0).all(axis=1)
     )
-    return found
+    return within
 
 
-def _are_corners(boxes: Boxes, sizes: NDArray[np.int64], areas: Boxes) -> bool:
+def _are_corners(boxes: Boxes, sizes: Sizes, areas: Boxes) -> bool:
     start, end = boxes[:, :2], boxes[:, 2:]
     fit = ((end > start) & (start >= -1) & (end <= sizes + 1)).all(axis=1)
     if fit.mean() < _FIT:

@@ -20,7 +20,7 @@ from zlib_ng import zlib_ng
 
 # Of one request to a store.
 PART = 16 * 1024 * 1024
-THREADS = 8
+FETCH_THREADS = 8
 # Parts in memory at most, those under way included.
 WINDOW = 9
 # Small enough for the memory of one piece to be used again for the next, without a page fault.
@@ -37,7 +37,7 @@ class Readable(Protocol):
     """Bytes to read forward."""
 
     def read(self, size: int, /) -> bytes | memoryview:
-        """At most `size` bytes; empty at the end alone."""
+        """Reads at most `size` bytes; empty at the end alone."""
 
 
 class InPieces(ABC):
@@ -50,7 +50,7 @@ class InPieces(ABC):
         """What follows; empty at the end alone."""
 
     def read(self, size: int, /) -> memoryview:
-        """At most `size` bytes; empty at the end."""
+        """Reads at most `size` bytes; empty at the end."""
         if not self._rest:
             self._rest = self._next_piece()
         data, self._rest = self._rest[:size], self._rest[size:]
@@ -68,7 +68,7 @@ class FetchedInParts(InPieces):
 
     def __init__(self, fetch: Fetch, size: int, part: int = PART, window: int = WINDOW) -> None:
         self._fetch, self._size, self._part = fetch, size, part
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+        self._pool = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
         self._parts: deque[Future[list[bytes]]] = deque()
         self._asked = 0
         self._window = window
@@ -191,7 +191,7 @@ class Hashed(InPieces):
         self._stop()
 
     def is_gzip(self) -> bool:
-        """By content, not by name: an archive that was renamed still opens."""
+        """Whether it is, by content and not by name: an archive that was renamed still opens."""
         self._rest = self._next_piece()
         return bytes(self._rest[:2]) == b"\x1f\x8b"
 

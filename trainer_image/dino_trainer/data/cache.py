@@ -41,16 +41,16 @@ class Cache:
         self._say = say
 
     def path(self, name: str) -> Path:
-        """Where the entry `kind/key` lies; it is whole if it exists."""
+        """The path of the entry `kind/key`; it is whole if it exists."""
         return self.root / name
 
     def note(self, key: str) -> dict[str, object] | None:
         """What was noted under `key`, None where there is nothing that can be read."""
         try:
-            found = json.loads(self.path(f"notes/{key}.json").read_bytes())
+            content = json.loads(self.path(f"notes/{key}.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return content if isinstance(content, dict) else None
 
     def write_note(self, key: str, content: dict[str, object]) -> None:
         """Replaces the note at once."""

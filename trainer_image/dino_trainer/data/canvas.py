@@ -28,7 +28,7 @@ class Canvas:
         return -(-sizes // self.multiple) * self.multiple
 
     def together(self, sizes: np.ndarray, batch: int) -> np.ndarray:
-        """Those of batches of `batch` pictures in a row, the last one with what is left."""
+        """The sizes of batches of `batch` pictures in a row, the last one with what is left."""
         starts = np.arange(0, len(sizes), batch)
         return np.maximum.reduceat(self.each(sizes), starts, axis=0)
 

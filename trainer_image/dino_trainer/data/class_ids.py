@@ -12,6 +12,6 @@ def beyond(categories: Mapping[int, str]) -> list[int]:
     return sorted((id for id in categories if id >= MOST_CLASSES), reverse=True)
 
 
-def in_words(id: int, name: str) -> str:
-    """`2732727934 ('cell'), where 19999 is the largest possible`"""
+def class_in_words(id: int, name: str) -> str:
+    """Writes `2732727934 ('cell'), where 19999 is the largest possible`."""
     return f"{id} ({name!r}), where {MOST_CLASSES - 1} is the largest possible"

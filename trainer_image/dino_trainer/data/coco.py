@@ -129,10 +129,10 @@ def _merge_categories(known: dict[int, str], parsed: CocoFile, source: StagedSou
 
 
 def _images(parsed: CocoFile, source: StagedSource) -> list[CocoImage]:
-    found = {name: source.images.find(name) for name in parsed.file_names}
-    files = [file for name in parsed.file_names if (file := found[name])]
+    by_name = {name: source.images.find(name) for name in parsed.file_names}
+    files = [file for name in parsed.file_names if (file := by_name[name])]
     if len(files) < len(parsed.file_names):
-        missing = [name for name in parsed.file_names if not found[name]]
+        missing = [name for name in parsed.file_names if not by_name[name]]
         raise _missing_images(missing, len(parsed.file_names), source)
     ends = np.searchsorted(parsed.image_index, np.arange(len(files) + 1))
     images = []

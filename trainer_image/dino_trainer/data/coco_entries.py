@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.box_entries import Known, read_boxes
-from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.coco_json import is_int, list_in, read_json
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_entries import is_unsized, read_images
@@ -62,8 +62,8 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
     images, categories = (list_in(document, name, path) for name in ("images", "categories"))
     classes = _read_categories(categories, path, note)
     if large := beyond(classes):
-        said = in_words(large[0], classes[large[0]])
-        note(Flaw("category-id-large", "", f"{path}: the largest category id is {said}."))
+        largest = class_in_words(large[0], classes[large[0]])
+        note(Flaw("category-id-large", "", f"{path}: the largest category id is {largest}."))
         store = Unseen()  # no image is opened for a file that is to be written anew
     ids, names, sizes, skipped, measured = read_images(images, path, note, store)
     annotations = _annotations(document, path, note)

@@ -9,7 +9,7 @@ from typing import Any
 from dino_api.names import FailureReason
 from dino_api.rules.data import data_rule
 from dino_trainer.errors import TrainerError
-from dino_trainer.first_bytes import COMPRESSED, HEAD, TEXTS, kind_of
+from dino_trainer.first_bytes import COMPRESSED, HEAD, TEXTS, kind_of_bytes
 from dino_trainer.storage.files import named
 
 _LISTS = ("images", "annotations", "categories")
@@ -56,19 +56,19 @@ def _twice(raw: bytes) -> str:
     """The list that one object has twice; "" where none has."""
     if all(raw.count(f'"{name}"'.encode()) < 2 for name in _LISTS):
         return ""
-    found: list[str] = []
+    repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
-        found.extend(name for name in _LISTS if names.count(name) > 1)
+        repeated.extend(name for name in _LISTS if names.count(name) > 1)
 
     json.loads(raw, object_pairs_hook=note)
-    return found[0] if found else ""
+    return repeated[0] if repeated else ""
 
 
 def _instead(raw: bytes) -> str:
     """What the file is instead, where its bytes say it."""
-    kind = kind_of(raw[:HEAD])
+    kind = kind_of_bytes(raw[:HEAD])
     if kind is not None and kind not in TEXTS:
         return f", but {kind.value}" if kind in COMPRESSED else f": it is {kind.value}"
     try:

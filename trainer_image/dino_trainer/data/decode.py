@@ -21,14 +21,14 @@ from dino_api.reported import shortened
 from dino_trainer.data import image_metadata as metadata
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.errors import TrainerError
-from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Kind, kind_of
+from dino_trainer.first_bytes import HEAD, PICTURES, TEXTS, Kind, kind_of_bytes
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
 
 # What files of a format may end in. Files are told apart by content; without annotations, the
 # ending decides whether a file is a picture at all.
-ENDINGS = {
+IMAGE_FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG",
     ".mpo": "JPEG", ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF",
     ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM",
@@ -36,7 +36,7 @@ ENDINGS = {
     ".j2c": "JPEG2000", ".jpc": "JPEG2000", ".avif": "AVIF",
 }  # fmt: skip
 # Pillow knows more: some need a program beside it, some have nothing to be known by.
-FORMATS = tuple(dict.fromkeys((*ENDINGS.values(), "DIB")))
+READ_FORMATS = tuple(dict.fromkeys((*IMAGE_FORMATS.values(), "DIB")))
 # Four bytes a pixel in memory: 1 GiB. A header that says more may be a trap.
 MAX_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns from here on, and refuses twice as many
@@ -78,7 +78,7 @@ class Encoded:
     """A picture whose header was read. Sizes are (width, height).
 
     stored: as the pixels lie in the file. orientation: 1 to 8, as EXIF counts.
-    kind: its format, as `ENDINGS` has it. mode: of its pixels, as Pillow has it.
+    kind: its format, as `IMAGE_FORMATS` has it. mode: of its pixels, as Pillow has it.
     """
 
     name: str
@@ -91,15 +91,15 @@ class Encoded:
 
     @property
     def upright(self) -> Pixels:
-        """As viewers show it."""
+        """The size as viewers show it."""
         return self.stored[::-1] if self.orientation in _SIDEWAYS else self.stored
 
     def size_for(self, wanted: Pixels) -> Pixels:
-        """As it is used where annotations say `wanted`: upright, unless only `stored` fits."""
+        """The size where annotations say `wanted`: upright, unless only `stored` fits."""
         return self.stored if wanted == self.stored else self.upright
 
     def rgb(self, wanted: Pixels, shrink: int = 1) -> Image.Image:
-        """8-bit RGB of `size_for(wanted)`; a JPEG of that by `shrink`: 2, 4 or 8.
+        """Decodes 8-bit RGB of `size_for(wanted)`; a JPEG of that by `shrink`: 2, 4 or 8.
 
         For one call. Raises UnreadableImage, OutOfMemory.
         """
@@ -136,8 +136,8 @@ def open_image(file: ImageFile) -> Encoded:
         kind = "BMP" if image.format == "DIB" else image.format or ""
         stored, orientation = image.size, stripped.orientation
         if kind == "TIFF":
-            said = cast("TiffImageFile", image).tag_v2.get(0x0112, 1)
-            orientation = int(said) if said in range(2, 9) else 1
+            tag = cast("TiffImageFile", image).tag_v2.get(0x0112, 1)
+            orientation = int(tag) if tag in range(2, 9) else 1
             stored = stored[::-1] if orientation in _SIDEWAYS else stored
         elif kind not in ("JPEG", "PNG"):
             orientation = metadata.orientation_of(image.info)
@@ -145,7 +145,7 @@ def open_image(file: ImageFile) -> Encoded:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB from any mode; 16-bit values keep their upper eight bits."""
+    """Makes 8-bit RGB of any mode; 16-bit values keep their upper eight bits."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):
@@ -157,7 +157,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _open(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    image = Image.open(io.BytesIO(content), formats=READ_FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     return image
@@ -216,9 +216,9 @@ def _is_instead(content: bytes) -> str:
         return f"it holds {'nothing but zeros' if content else 'nothing'}"
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF:
         return "it is HEIF, which is not read (convert it to JPEG)"
-    kind = kind_of(content[:HEAD])
+    kind = kind_of_bytes(content[:HEAD])
     if kind is None or kind in (*PICTURES, *TEXTS):  # which may be a picture's first bytes
-        for name in FORMATS:
+        for name in READ_FORMATS:
             accept = Image.OPEN[name][1]
             if accept and accept(content[:16].ljust(16, b"\0")) is True:
                 return f"it begins as {name} does, and what follows is damaged"

@@ -20,7 +20,7 @@ _KINDS = {dict: "an object", list: "a list", str: "text", bool: "a truth value"}
 class Flaw:
     """One entry that cannot be used. rule: id of its data rule. where: `images[3]`, with detail.
 
-    said: the field, and what is wrong with it. kind: the same in all entries with that fault, so
+    fault: the field, and what is wrong with it. kind: the same in all entries with that fault, so
     that they are told as one; "" where each is told by itself. name: the file name, where that is
     what is wrong. id: that of the image or category, where another entry is taken for it.
     """
@@ -28,7 +28,7 @@ class Flaw:
     rule: str
     where: str
     message: str
-    said: str = ""
+    fault: str = ""
     kind: str = ""
     name: str = ""
     id: int | None = None
@@ -52,9 +52,9 @@ class WrittenEntry(NamedTuple):
 
 def lacking(rule: str, entry: WrittenEntry, field: str, need: str, want: str = "") -> Flaw:
     """An entry whose field is missing, or is not what is needed there. want: `need` in short."""
-    said, kind = _fault(entry.item, field, want or need)
-    what = f"{entry.path}: {entry.where} is {_json(entry.item, 120)}, which lacks {need}: {said}."
-    return Flaw(rule, entry.where, what, said, kind)
+    fault, kind = _fault(entry.item, field, want or need)
+    what = f"{entry.path}: {entry.where} is {_json(entry.item, 120)}, which lacks {need}: {fault}."
+    return Flaw(rule, entry.where, what, fault, kind)
 
 
 def _fault(item: Any, field: str, need: str) -> tuple[str, str]:

@@ -37,8 +37,8 @@ def _below(folder: Path, at: str, above: frozenset[tuple[int, int]]) -> Iterator
         place = (stat.st_dev, stat.st_ino)
         if place in above:
             return
-        with os.scandir(folder) as found:
-            entries = [(entry.name, _is_folder(entry)) for entry in found]
+        with os.scandir(folder) as listing:
+            entries = [(entry.name, _is_folder(entry)) for entry in listing]
     for name, is_folder in entries:
         if not is_folder:
             yield f"{at}{name}"

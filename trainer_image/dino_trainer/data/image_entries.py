@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from dino_trainer.data.coco_json import is_int
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_store import ImageStore
-from dino_trainer.data.measured import Unmeasured, size_of
-from dino_trainer.data.measured import named as named_by_address
+from dino_trainer.data.measured import Unmeasured, size_of, with_file_name
 
 # Of an image, in pixels: nothing real is larger, and arrays hold it.
 _LONGEST_SIDE = 2**31 - 1
@@ -33,7 +32,7 @@ def read_images(
     skipped: set[int] = set()
     measured: list[int] = []
     for i, entry in enumerate(items):
-        where, item = f"images[{i}]", named_by_address(entry, store)
+        where, item = f"images[{i}]", with_file_name(entry, store)
         size = _image_flaw(item, ids, path, where) or _size(item, path, where, store)
         if isinstance(size, Flaw):
             note(size)
@@ -66,13 +65,13 @@ def _size(
     if _is_size(width) and _is_size(height):
         return int(item["width"]), int(item["height"])
     if store and is_unsized(item):
-        found = size_of(_plain(item["file_name"]), store)
-        if not isinstance(found, Unmeasured):
-            return found
+        measured = size_of(_plain(item["file_name"]), store)
+        if not isinstance(measured, Unmeasured):
+            return measured
         what = (
             f"{path}: {where} lacks width and height, and {item['file_name']!r} cannot be measured."
         )
-        return Flaw(found.rule, item["file_name"], what, found.why, name=item["file_name"])
+        return Flaw(measured.rule, item["file_name"], what, measured.why, name=item["file_name"])
     field = "height" if _is_size(width) else "width"
     need = "width and height in pixels"
     want = "a whole number of pixels"

@@ -38,7 +38,7 @@ class Stripped(NamedTuple):
 
     @property
     def orientation(self) -> int:
-        """1 to 8, as EXIF counts; that of XMP where EXIF says none."""
+        """The orientation, 1 to 8 as EXIF counts; that of XMP where EXIF says none."""
         return exif_orientation(self.exif) or xmp_orientation(self.xmp) or UPRIGHT
 
 
@@ -53,8 +53,8 @@ def strip(content: bytes) -> Stripped:
 
 def orientation_of(info: Mapping[Any, Any]) -> int:
     """The orientation in the `info` of a picture that Pillow has opened."""
-    found = (info.get("exif"), info.get("xmp"))
-    exif, xmp = (one if isinstance(one, bytes) else b"" for one in found)
+    blocks = (info.get("exif"), info.get("xmp"))
+    exif, xmp = (one if isinstance(one, bytes) else b"" for one in blocks)
     return exif_orientation(exif) or xmp_orientation(xmp) or UPRIGHT
 
 
@@ -125,16 +125,16 @@ def _shapes_pixels(marker: int, body: bytes) -> bool:
 
 
 def _strip_png(content: bytes) -> Stripped:
-    places, found = [(0, len(_PNG))], dict.fromkeys((b"eXIf", _PNG_EXIF, _PNG_XMP), b"")
+    places, blocks = [(0, len(_PNG))], dict.fromkeys((b"eXIf", _PNG_EXIF, _PNG_XMP), b"")
     for kind, start, end in _chunks(content):
         critical = not kind[0] & 0x20
         if critical or (kind == b"tRNS" and _is_whole(content, start, end)):
             places.append((start, end))
         elif kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and _is_whole(content, start, end):
-            _note(kind, content[start + 8 : end - 4], found)
+            _note(kind, content[start + 8 : end - 4], blocks)
     if sum(end - start for start, end in places) < len(content):
         content = b"".join(content[start:end] for start, end in places)
-    return Stripped(content, found[b"eXIf"] or found[_PNG_EXIF], found[_PNG_XMP])
+    return Stripped(content, blocks[b"eXIf"] or blocks[_PNG_EXIF], blocks[_PNG_XMP])
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -147,20 +147,20 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_whole(content: bytes, start: int, end: int) -> bool:
-    said = int.from_bytes(content[end - 4 : end], "big")
-    return end - start >= 12 and zlib.crc32(content[start + 4 : end - 4]) == said
+    checksum = int.from_bytes(content[end - 4 : end], "big")
+    return end - start >= 12 and zlib.crc32(content[start + 4 : end - 4]) == checksum
 
 
-def _note(kind: bytes, body: bytes, found: dict[bytes, bytes]) -> None:
+def _note(kind: bytes, body: bytes, blocks: dict[bytes, bytes]) -> None:
     """Keeps what may say an orientation."""
     if kind == b"eXIf":
-        found[kind] = body
+        blocks[kind] = body
         return
     keyword, _, rest = body.partition(b"\0")
-    if keyword in found:
+    if keyword in blocks:
         with suppress(ValueError, zlib.error):
             text = _text(kind, rest)
-            found[keyword] = text if keyword == _PNG_XMP else _from_hex(text)
+            blocks[keyword] = text if keyword == _PNG_XMP else _from_hex(text)
 
 
 def _text(kind: bytes, rest: bytes) -> bytes:

@@ -49,7 +49,7 @@ class ImageStore(Protocol):
         """The image, None where there is no such file."""
 
     def size(self, name: str) -> int:
-        """In bytes, -1 where there is no such file."""
+        """The size in bytes, -1 where there is no such file."""
 
     def names(self) -> Iterable[str]:
         """What is there, for whoever looks for a file that is not."""
@@ -123,7 +123,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Index:
-    """Where the files of a .tar lie: (offset, size) in bytes, by name without `./` or `//`."""
+    """The places of a .tar's files: (offset, size) in bytes, by name without `./` or `//`."""
 
     files: Mapping[str, tuple[int, int]]
 
@@ -142,7 +142,7 @@ class Index:
 
     @classmethod
     def read(cls, path: Path) -> Index | None:
-        """None where there is none that can be read."""
+        """Reads it; None where there is none that can be read."""
         try:
             files = json.loads(path.read_bytes())["files"]
             return cls({name: (int(offset), int(size)) for name, (offset, size) in files.items()})

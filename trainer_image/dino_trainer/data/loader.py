@@ -253,7 +253,7 @@ class WorkerOptions(TypedDict):
 
 
 def worker_options(config: DatasetConfig, pin: bool) -> WorkerOptions:
-    """As many workers as the spec and the cores allow. pin: whether batches go to a GPU."""
+    """Takes as many workers as the spec and the cores allow. pin: whether batches go to a GPU."""
     workers = min(config.workers, cores_each())
     return {
         "num_workers": workers,

@@ -14,7 +14,7 @@ from filelock import SoftFileLease, Timeout
 
 from dino_trainer.storage.store import Say
 
-BEAT_SECONDS = 5.0
+LOCK_BEAT_SECONDS = 5.0
 # All trainers that share a cache must agree on it: another value needs another folder of locks.
 STALE_SECONDS = 30.0
 _POLL_SECONDS = 0.25
@@ -32,7 +32,7 @@ class Lock:
         self._lease = SoftFileLease(
             path,
             lease_duration=STALE_SECONDS,
-            heartbeat_interval=BEAT_SECONDS,
+            heartbeat_interval=LOCK_BEAT_SECONDS,
             poll_interval=_POLL_SECONDS,
             thread_local=False,
         )

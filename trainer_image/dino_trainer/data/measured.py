@@ -35,7 +35,7 @@ def size_of(name: str, store: ImageStore) -> tuple[int, int] | Unmeasured:
         return Unmeasured("image-unreadable", error.why)
 
 
-def named(item: Any, store: ImageStore | None) -> Any:
+def with_file_name(item: Any, store: ImageStore | None) -> Any:
     """An entry with a file_name: that of its address, with or without the last folder."""
     if not (parts := _of_address(item)):
         return item

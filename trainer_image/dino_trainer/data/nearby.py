@@ -13,7 +13,7 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from dino_api.rules.data import data_rule
-from dino_trainer.data.decode import ENDINGS
+from dino_trainer.data.decode import IMAGE_FORMATS
 from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
 
@@ -21,7 +21,7 @@ _SHOWN = 60
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"^([A-Za-z]:|\\\\|~[/\\])")
 _QUERY = re.compile(r"[?&]d=([^&]+)")
-_IMAGE = re.compile(f"({'|'.join(map(re.escape, ENDINGS))})$", re.IGNORECASE)
+_IMAGE = re.compile(f"({'|'.join(map(re.escape, IMAGE_FORMATS))})$", re.IGNORECASE)
 _MOVED, _SEVERAL = "lies in another folder", "files of that name lie in several folders"
 _ADDRESS = "an address in place of a file name"
 _UNFOUND = "Put the images into the image folder, and write their names relative to it."
@@ -45,28 +45,28 @@ class Nearby:
         self._names = {composed(name): name for name in names}
 
     def hint(self, name: str) -> Hint | None:
-        """None where nothing but the absence of the file is seen."""
+        """What may be meant by the name; None where nothing but the absence of the file is seen."""
         if name.startswith("data:"):
             return Hint(
                 "the image itself in place of a name",
                 "Write the images into files, and their names into file_name.",
             )
         form, wanted = _form(name)
-        difference, found = self._find(wanted)
-        if not found:
+        difference, matches = self._find(wanted)
+        if not matches:
             return Hint(form, _UNFOUND) if form else self._of_what_is_there()
-        if name in found:
+        if name in matches:
             return Hint(
                 "a link to a file that is not there",
                 data_rule("pictures-lost").remedy,
             )
-        if len(found) > 1:
-            first, second = (_quoted(path) for path in sorted(found)[:2])
+        if len(matches) > 1:
+            first, second = (_quoted(path) for path in sorted(matches)[:2])
             several = _SEVERAL if difference == _MOVED else difference
             return Hint(form or several, f"Write which is meant, {first} or {second}.")
         return Hint(
             form or difference,
-            f"Write {_quoted(found[0])} in place of {_quoted(name)}, and the others likewise.",
+            f"Write {_quoted(matches[0])} in place of {_quoted(name)}, and the others likewise.",
         )
 
     def _find(self, wanted: str) -> tuple[str, list[str]]:
@@ -85,8 +85,8 @@ class Nearby:
             ("spaces, signs or leading zeros differ", _loose, self._by_loose),
             ("letters are of another encoding", _recoded, self._by_base),
         ):
-            if found := places.get(key(base)):
-                return difference, _nearest(found, wanted)
+            if matches := places.get(key(base)):
+                return difference, _nearest(matches, wanted)
         return "", []
 
     def _of_what_is_there(self) -> Hint | None:
@@ -154,11 +154,11 @@ def _quoted(name: str) -> str:
     return f"'{shown}'"
 
 
-def _nearest(found: list[str], wanted: str) -> list[str]:
+def _nearest(matches: list[str], wanted: str) -> list[str]:
     """Those in the wanted folder, where there are any."""
     folder = posixpath.dirname(wanted)
-    beside = [name for name in found if composed(posixpath.dirname(name)) == folder]
-    return beside or found
+    beside = [name for name in matches if composed(posixpath.dirname(name)) == folder]
+    return beside or matches
 
 
 def _folded(base: str) -> str:

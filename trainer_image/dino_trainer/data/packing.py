@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from dino_api.formats import ARCHIVES
 from dino_trainer.errors import TrainerError, invalid_dataset
-from dino_trainer.first_bytes import PICTURES, Kind, kind_of
+from dino_trainer.first_bytes import PICTURES, Kind, kind_of_bytes
 
 SUFFIXES = ARCHIVES
 _BY_PYTHON = "python3 -m {module} -e {name} images && tar -czf {made} images/"
@@ -38,7 +38,7 @@ def is_archive(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """`images.tar.gz` -> `images`."""
+    """The name without its ending: `images.tar.gz` -> `images`."""
     base = PurePosixPath(name).name
     for suffix in SUFFIXES:
         if base.lower().endswith(suffix):
@@ -47,15 +47,15 @@ def stem(name: str) -> str:
 
 
 def other_by_name(name: str) -> TrainerError | None:
-    """Of a file or URI that ends like an archive which is not read."""
+    """Says what is wrong with a file or URI that ends like an archive which is not read."""
     kind = _BY_NAME.get(PurePosixPath(name.lower()).suffix)
     return _other(name, kind) if kind else None
 
 
 def other_by_content(name: str, head: bytes) -> TrainerError | None:
-    """Of a file that is called like an archive and is none. head: its first bytes, or those of what
+    """Says what is called like an archive and is none. head: its first bytes, or those of what
     gzip has packed in it."""
-    kind = kind_of(head)
+    kind = kind_of_bytes(head)
     return _other(name, kind) if kind else None
 
 

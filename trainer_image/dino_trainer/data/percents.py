@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 
-WHOLE = 100.0
+PERCENT = 100.0
 # So many of the boxes must agree, and there must be so many where no area tells; in small pictures
 # so many percents reach out.
 _AGREE, _ENOUGH, _REACH_OUT = 0.99, 10, 0.1
@@ -32,7 +32,7 @@ _FAR = 75.0
 
 def are_percents(boxes: Boxes, sizes: Sizes, areas: Boxes) -> bool:
     """Whether a file's boxes are percents. Arguments: as of `box_form.wrong_form`."""
-    inside = ((boxes >= 0) & (boxes <= WHOLE + _ROUNDED)).all(axis=1)
+    inside = ((boxes >= 0) & (boxes <= PERCENT + _ROUNDED)).all(axis=1)
     if inside.mean() < _AGREE:
         return False
     return _areas_say_so(boxes, sizes, areas) or (
@@ -49,7 +49,7 @@ def _areas_say_so(boxes: Boxes, sizes: Sizes, areas: Boxes) -> bool:
     column more, which of one box in a picture above 100 x 100 may be just that.
     """
     as_sizes = boxes[:, 2:].prod(axis=1)
-    as_percents = as_sizes * (sizes / WHOLE).prod(axis=1)
+    as_percents = as_sizes * (sizes / PERCENT).prod(axis=1)
     telling = np.isfinite(areas) & ~np.isclose(as_percents, as_sizes, rtol=5 * _NEAR, atol=1)
     if not telling.any():
         return False
@@ -65,11 +65,11 @@ def _are_whole_pixels(boxes: Boxes, sizes: Sizes) -> bool:
 
     Sides of whole hundreds are not judged: there halves, quarters and tenths of a pixel are such.
     """
-    judged = np.tile(sizes % int(WHOLE) != 0, 2)  # [n, 4], by the side that a number is of
+    judged = np.tile(sizes % int(PERCENT) != 0, 2)  # [n, 4], by the side that a number is of
     some = judged.any(axis=1)
     if some.sum() < _ENOUGH or not _are_fractions(np.where(judged, boxes, 0)[some]):
         return False
-    sides = np.tile(sizes / WHOLE, 2)
+    sides = np.tile(sizes / PERCENT, 2)
     pixels = boxes * sides
     whole = np.abs(pixels - np.round(pixels)) <= _ROUNDED + _DIGITS * sides
     return bool((whole | ~judged)[some].all(axis=1).mean() >= _AGREE)
@@ -89,8 +89,8 @@ def _lie_in_the_corner(boxes: Boxes, sizes: Sizes) -> bool:
     ends = (boxes[:, :2] + boxes[:, 2:])[large]
     if large.sum() < _ENOUGH or (ends.max(axis=0) < _FAR).any() or not _are_fractions(boxes):
         return False
-    room = np.maximum(sizes[large] - boxes[large, 2:], WHOLE)  # where a box of pixels may start
-    chances = np.log((WHOLE / room).prod(axis=1))
+    room = np.maximum(sizes[large] - boxes[large, 2:], PERCENT)  # where a box of pixels may start
+    chances = np.log((PERCENT / room).prod(axis=1))
     places = (boxes[large, :2] // _PLACE).astype(np.int64)
     _, place = np.unique(places, axis=0, return_inverse=True)
     counts = np.bincount(place.ravel())

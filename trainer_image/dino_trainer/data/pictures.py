@@ -2,7 +2,7 @@
 
 Every image below a folder or in an archive counts, however deep it lies. They come in natural order
 (`img2` before `img10`), each under one relative path of its own, which outputs are named after.
-Files that do not end as images do (`decode.ENDINGS`, as in training) are left out, and told of.
+Files that do not end as images do (`decode.IMAGE_FORMATS`, as in training) are left out, and named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dino_api.names import FailureReason
-from dino_trainer.data.decode import ENDINGS
+from dino_trainer.data.decode import IMAGE_FORMATS
 from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.data.image_store import Folder, ImageFile, ImageStore
 from dino_trainer.data.listed_images import download_listed
@@ -62,16 +62,16 @@ class PictureListing:
     lost: tuple[str, ...] = ()
 
     @property
-    def said(self) -> str | None:
+    def omissions(self) -> str | None:
         """What is left out, counted, the first ones by name; None where nothing is."""
-        told = []
+        sentences = []
         if self.left_out:
             why = f"not ending as images do ({_by_ending(self.left_out)})"
-            told.append(f"{_files(self.left_out)} left out, {why}: {_named(self.left_out)}.")
+            sentences.append(f"{_files(self.left_out)} left out, {why}: {_named(self.left_out)}.")
         if self.lost:
             why = "a link that leads nowhere, or no file at all"
-            told.append(f"{_files(self.lost)} left out, {why}: {_named(self.lost)}.")
-        return " ".join(told) or None
+            sentences.append(f"{_files(self.lost)} left out, {why}: {_named(self.lost)}.")
+        return " ".join(sentences) or None
 
 
 def find_pictures(
@@ -90,31 +90,33 @@ def find_pictures(
     if not sources:
         raise invalid_dataset("No images are named.", "Name a folder or an archive of images.")
     work = staging(into, say, stop)
-    found = [_pictures_of(source, work) for source in sources]
-    paths = [picture.path for one in found for picture in one.pictures]
+    listings = [_pictures_of(source, work) for source in sources]
+    paths = [picture.path for one in listings for picture in one.pictures]
     if len(set(paths)) < len(paths):
-        found = [_under(label, one) for label, one in zip(_labels(sources), found, strict=True)]
+        listings = [
+            _under(label, one) for label, one in zip(_labels(sources), listings, strict=True)
+        ]
     return PictureListing(
-        [picture for one in found for picture in one.pictures],
-        tuple(path for one in found for path in one.left_out),
-        tuple(path for one in found for path in one.lost),
+        [picture for one in listings for picture in one.pictures],
+        tuple(path for one in listings for path in one.left_out),
+        tuple(path for one in listings for path in one.lost),
     )
 
 
-def _under(label: str, found: PictureListing) -> PictureListing:
+def _under(label: str, listing: PictureListing) -> PictureListing:
     return PictureListing(
-        [replace(picture, path=f"{label}/{picture.path}") for picture in found.pictures],
-        tuple(f"{label}/{path}" for path in found.left_out),
-        tuple(f"{label}/{path}" for path in found.lost),
+        [replace(picture, path=f"{label}/{picture.path}") for picture in listing.pictures],
+        tuple(f"{label}/{path}" for path in listing.left_out),
+        tuple(f"{label}/{path}" for path in listing.lost),
     )
 
 
 def is_picture(path: str) -> bool:
     """Whether a path is that of an image."""
-    return PurePosixPath(path).suffix.lower() in ENDINGS and not is_hidden(path)
+    return PurePosixPath(path).suffix.lower() in IMAGE_FORMATS and not is_hidden(path)
 
 
-def in_order(paths: Iterable[str]) -> list[str]:
+def natural_order(paths: Iterable[str]) -> list[str]:
     """Natural order: numbers inside of names count as numbers; folder by folder."""
     return sorted(paths, key=_key)
 
@@ -127,7 +129,7 @@ def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def _pictures_of(source: str, work: StagingContext) -> PictureListing:
     store, paths = _store_of(source, work)
-    shown = in_order(path for path in paths if not is_hidden(path))
+    shown = natural_order(path for path in paths if not is_hidden(path))
     files = [(path, store.find(path)) for path in filter(is_picture, shown)]
     pictures = [Picture(path, file) for path, file in files if file]
     left_out = tuple(path for path in shown if not is_picture(path))
@@ -154,9 +156,9 @@ def _named(paths: Sequence[str]) -> str:
 def _by_ending(paths: Iterable[str]) -> str:
     """How many files of each ending, the most frequent ones first."""
     counts = Counter(PurePosixPath(path).suffix.lower() or "no ending" for path in paths)
-    said = [f"{count:,} {ending}" for ending, count in counts.most_common(_NAMED)]
+    parts = [f"{count:,} {ending}" for ending, count in counts.most_common(_NAMED)]
     rest = counts.total() - sum(count for _, count in counts.most_common(_NAMED))
-    return ", ".join([*said, f"{rest:,} others"] if rest else said)
+    return ", ".join([*parts, f"{rest:,} others"] if rest else parts)
 
 
 def _store_of(source: str, work: StagingContext) -> tuple[ImageStore, Iterable[str]]:

@@ -29,7 +29,7 @@ class SampleKey:
 
 
 class PositionContent(TypedDict):
-    """`Position` in a checkpoint."""
+    """The `Position` in a checkpoint."""
 
     epoch: int
     seen: int
@@ -51,7 +51,7 @@ class Position:
     cuts: tuple[tuple[int, int], ...] = ()
 
     def plain(self) -> PositionContent:
-        """For a checkpoint."""
+        """The content of it in a checkpoint."""
         return {"epoch": self.epoch, "seen": self.seen, "cuts": [list(cut) for cut in self.cuts]}
 
     @classmethod

@@ -37,7 +37,7 @@ class Draws:
         return self
 
     def uniform(self) -> float:
-        """From 0, included, to 1, excluded; as `torch.rand(())`."""
+        """Draws from 0, included, to 1, excluded; as `torch.rand(())`."""
         return (self._bits.random_raw() & 0xFFFFFF) / 2**24
 
     def integer(self, low: int, high: int) -> int:

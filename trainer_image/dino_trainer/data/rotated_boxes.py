@@ -24,10 +24,10 @@ def is_rotated(item: Any) -> bool:
     return _has_angle(item)
 
 
-def _has_angle(said: dict[str, Any]) -> bool:
-    if _NAMES.isdisjoint(said):  # most of a million entries
+def _has_angle(fields: dict[str, Any]) -> bool:
+    if _NAMES.isdisjoint(fields):  # most of a million entries
         return False
-    return any(_is_turned(said[name]) for name in _NAMES & said.keys())
+    return any(_is_turned(fields[name]) for name in _NAMES & fields.keys())
 
 
 def _is_turned(value: object) -> bool:

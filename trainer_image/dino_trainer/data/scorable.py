@@ -44,16 +44,16 @@ def check_scored(
             f"({', '.join(map(str, class_ids or ()))}).",
             "Name classes that have boxes there, or leave the key out to score all classes.",
         )
-    said = []
+    warnings = []
     if large.any():
-        said.append(
+        warnings.append(
             f"{large.sum()} boxes have an area above 10^10 square pixels, and COCO's scoring does "
             "not count them: correct the areas in the annotations"
         )
     places = np.repeat(np.arange(len(images)), [len(image.labels) for image in images])
     kept &= ~large
-    said += _over_most(dataset, places[kept], labels[kept], most, key)
-    return said + _over_select(dataset, places[kept], select)
+    warnings += _over_most(dataset, places[kept], labels[kept], most, key)
+    return warnings + _over_select(dataset, places[kept], select)
 
 
 def _over_most(

@@ -36,8 +36,8 @@ def shifted(listed: Mapping[int, str], annotations: Sequence[Any], path: str) ->
     unknown = used - set(listed)
     if unknown != {beyond} or used & at_either_end != {beyond}:
         return None
-    said = f"the list has {_span(first, last)}, the boxes {_span(min(used), max(used))}"
-    return Flaw("category-ids-shifted", f"({said})", f"{path}: {said}.")
+    ranges = f"the list has {_span(first, last)}, the boxes {_span(min(used), max(used))}"
+    return Flaw("category-ids-shifted", f"({ranges})", f"{path}: {ranges}.")
 
 
 def _span(first: int, last: int) -> str:

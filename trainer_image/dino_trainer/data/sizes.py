@@ -51,11 +51,11 @@ class PlannedSizes:
 
     def of(self, epoch: int) -> np.ndarray:
         """(height, width) of every picture in one epoch, int32[n, 2]; about 10 µs a picture."""
-        draws, found = Draws(), np.empty((len(self.images), 2), np.int32)
+        draws, planned = Draws(), np.empty((len(self.images), 2), np.int32)
         for index, size in enumerate(self.images):
             stream = draws.turn(AUGMENT, self.seed, epoch, index)
-            found[index] = draw_train(self.config, size, stream).size
-        return found
+            planned[index] = draw_train(self.config, size, stream).size
+        return planned
 
 
 def rounded_up(sides: np.ndarray) -> np.ndarray:

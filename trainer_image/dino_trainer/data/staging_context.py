@@ -15,7 +15,7 @@ from dino_trainer.storage.store import Entry, Say, Store
 
 @dataclass(frozen=True)
 class StagingContext:
-    """Where one staging keeps its files, and who hears of it.
+    """The folders of one staging, and who hears of it.
 
     stop: when set, the copying ends with Preempted.
     """
@@ -35,5 +35,5 @@ def key_of(store: Store, *entries: Entry) -> str:
     What two servers call by one URI are different things.
     """
     server = os.environ.get(Env.S3_ENDPOINT, "")
-    told = [server, store.uri(""), *(f"{e.key} {e.size} {e.etag}" for e in entries)]
-    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:32]
+    lines = [server, store.uri(""), *(f"{e.key} {e.size} {e.etag}" for e in entries)]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-WHOLE = 1000.0
+THOUSAND = 1000.0
 # As in percents.py: so many boxes must agree, there must be so many, and so many reach out.
 _AGREE, _ENOUGH, _REACH_OUT = 0.99, 20, 0.1
 # Thousandths of a picture reach both far sides, whatever its form.
@@ -27,10 +27,10 @@ def are_thousandths(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> boo
     if len(boxes) < _ENOUGH or bool((sizes == sizes[0]).all()):
         return False
     ends = boxes[:, :2] + boxes[:, 2:]
-    within = ((boxes >= 0).all(axis=1) & (ends <= WHOLE + 1).all(axis=1)).mean() >= _AGREE
+    within = ((boxes >= 0).all(axis=1) & (ends <= THOUSAND + 1).all(axis=1)).mean() >= _AGREE
     if not within or (ends.max(axis=0) < _FAR).any():
         return False
     out = (ends > sizes + 1).any(axis=1)
-    frame = (sizes + 1) * (WHOLE / sizes.max(axis=1, keepdims=True))  # sides are often cut
+    frame = (sizes + 1) * (THOUSAND / sizes.max(axis=1, keepdims=True))  # sides are often cut
     beyond = (ends > frame).any(axis=1) & (ends > frame[:, ::-1]).any(axis=1)
     return bool((out & beyond).mean() >= _REACH_OUT)

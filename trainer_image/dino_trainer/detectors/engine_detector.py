@@ -13,8 +13,9 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Detections
+from dino_trainer.model_files.graph_metadata import RAW_INPUT, Variant
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import RAW_INPUT, Variant
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, print_line
 from dino_trainer.storage.uris import is_remote, split
@@ -48,9 +49,9 @@ class EngineDetector:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
-        """See `Detector`."""
-        found = self.run(inputs_of(batch, self.info, self.variant))
-        return detections_of(found, self.info, self.variant, sizes)
+        """Detects; see `Detector`."""
+        outputs = self.run(inputs_of(batch, self.info, self.variant))
+        return detections_of(outputs, self.info, self.variant, sizes)
 
     def run(self, images: Tensor) -> dict[str, Tensor]:
         """Every output for images [b, 3, h, w] of any batch, by name. Waits for nothing."""
@@ -99,13 +100,13 @@ def open_engine(path: Path, file: ModelFile, say: Say = print_line) -> EngineDet
             version, and where either file is missing or cannot be read.
     """
     trt = python_api.load()
-    here = gpu.find()
+    here = gpu.first_gpu()
     known = engine_metadata.read(_described(path, file), file)
     engine_metadata.check_here(known, here, trt.__version__, file.uri)
     engine = Engine(path.read_bytes(), say)
     if engine.name != known.name:
         raise invalid_spec(
-            f"{file.uri}{engine_metadata.SUFFIX} describes another engine: {known.name}, and the "
+            f"{file.uri}{ENGINE_METADATA_SUFFIX} describes another engine: {known.name}, and the "
             f"engine says {engine.name}.",
             "Keep both files of `dino gen_trt_engine` together.",
         )
@@ -116,7 +117,7 @@ def as_detector(
     engine: Engine, known: engine_metadata.EngineMetadata, file: ModelFile, device: torch.device
 ) -> EngineDetector:
     """A loaded engine of which `known` is known."""
-    model = known.model(f"{file.uri}{engine_metadata.SUFFIX}")
+    model = known.model(f"{file.uri}{ENGINE_METADATA_SUFFIX}")
     made = model.info(file)
     own = made.file.model_copy(update={"precision": known.precision})
     low, _, high = known.batch
@@ -126,9 +127,9 @@ def as_detector(
 
 def _described(path: Path, file: ModelFile) -> Path:
     """The JSON file, beside the engine's local copy."""
-    beside = path.with_name(f"{path.name}{engine_metadata.SUFFIX}")
+    beside = path.with_name(f"{path.name}{ENGINE_METADATA_SUFFIX}")
     if is_remote(file.uri):
-        folder, name = split(f"{file.uri}{engine_metadata.SUFFIX}")
+        folder, name = split(f"{file.uri}{ENGINE_METADATA_SUFFIX}")
         store = open_store(folder, say=print_line)
         beside.unlink(missing_ok=True)
         if store.exists(name):

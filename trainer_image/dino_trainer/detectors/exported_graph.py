@@ -14,8 +14,8 @@ from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Detections, postprocess
 from dino_trainer.model.dino import Outputs, Predictions
+from dino_trainer.model_files.graph_metadata import Variant
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import Variant
 
 
 def inputs_of(batch: Batch, info: ModelInfo, variant: Variant) -> Tensor:
@@ -32,23 +32,23 @@ def inputs_of(batch: Batch, info: ModelInfo, variant: Variant) -> Tensor:
 
 
 def detections_of(
-    found: Mapping[str, Tensor], info: ModelInfo, variant: Variant, sizes: Tensor
+    outputs: Mapping[str, Tensor], info: ModelInfo, variant: Variant, sizes: Tensor
 ) -> list[Detections]:
     """Detections from the graph's outputs by name; ``sizes`` int64[b, 2] as of a `Detector`."""
     if variant == "end_to_end":
-        return _selected(found, info, sizes)
-    layers = Predictions(found["pred_logits"][None], found["pred_boxes"][None])
+        return _selected(outputs, info, sizes)
+    layers = Predictions(outputs["pred_logits"][None], outputs["pred_boxes"][None])
     return postprocess(Outputs(layers, None, None), sizes, info.num_select)
 
 
-def _selected(found: Mapping[str, Tensor], info: ModelInfo, sizes: Tensor) -> list[Detections]:
+def _selected(outputs: Mapping[str, Tensor], info: ModelInfo, sizes: Tensor) -> list[Detections]:
     """What the graph selected, its boxes in pixels of the original images."""
     assert info.input_size is not None
     height, width = info.input_size
-    boxes = found["boxes"].float()
+    boxes = outputs["boxes"].float()
     own = torch.tensor([width, height, width, height], device=boxes.device)
     scale = sizes.to(boxes.device)[:, [1, 0, 1, 0]] / own  # [b, 4]
-    parts = (found["scores"].float(), found["labels"].long(), boxes * scale[:, None])
+    parts = (outputs["scores"].float(), outputs["labels"].long(), boxes * scale[:, None])
     return [Detections(*image) for image in zip(*parts, strict=True)]
 
 

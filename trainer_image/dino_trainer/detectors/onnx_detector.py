@@ -17,14 +17,14 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.detectors.exported_graph import detections_of, inputs_of
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model import Detections
-from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import (
+from dino_trainer.model_files.graph_metadata import (
     END_TO_END_OUTPUTS,
     RAW_INPUT,
     RAW_OUTPUTS,
-    Metadata,
+    GraphMetadata,
     Variant,
 )
+from dino_trainer.model_files.info import ModelInfo
 
 _REMEDY = "Name a file that `dino export` or `dino quantize` made."
 # In the order of preference; the CPU can run everything.
@@ -60,10 +60,12 @@ class OnnxDetector:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
-        """See `Detector`."""
+        """Detects; see `Detector`."""
         inputs = inputs_of(batch, self.info, self.variant)
-        found = {name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()}
-        return detections_of(found, self.info, self.variant, sizes)
+        outputs = {
+            name: torch.from_numpy(value) for name, value in self.run(inputs.numpy()).items()
+        }
+        return detections_of(outputs, self.info, self.variant, sizes)
 
     def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Every output by name, for ``inputs`` [b, 3, h, w] of any b."""
@@ -76,8 +78,8 @@ class OnnxDetector:
         if count < size:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], size - count, axis=0)])
         names = outputs_of(self.variant)
-        found = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
-        return {name: value[:count] for name, value in zip(names, found, strict=True)}
+        outputs = self.session.run(list(names), {RAW_INPUT: np.ascontiguousarray(inputs)})
+        return {name: value[:count] for name, value in zip(names, outputs, strict=True)}
 
 
 def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
@@ -89,7 +91,7 @@ def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
     """
     session = _session(path, file.uri)
     props = session.get_modelmeta().custom_metadata_map
-    metadata = Metadata.from_props(props, file.uri)
+    metadata = GraphMetadata.from_props(props, file.uri)
     if metadata.cut_off:
         del session  # or two would hold the weights
         session = _session(path, file.uri, exact=True)
@@ -127,16 +129,16 @@ def _refused(uri: str, error: Exception) -> TrainerError:
     )
 
 
-def _check_names(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+def _check_names(session: onnxruntime.InferenceSession, metadata: GraphMetadata, uri: str) -> None:
     own = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
     expected = [RAW_INPUT], list(outputs_of(metadata.variant))
     if own != expected:
-        said = " -> ".join(", ".join(names) for names in own)
+        graph = " -> ".join(", ".join(names) for names in own)
         wanted = " -> ".join(", ".join(names) for names in expected)
-        raise invalid_spec(f"{uri} has the graph {said}, and a detector has {wanted}.", _REMEDY)
+        raise invalid_spec(f"{uri} has the graph {graph}, and a detector has {wanted}.", _REMEDY)
 
 
-def _check_shapes(session: onnxruntime.InferenceSession, metadata: Metadata, uri: str) -> None:
+def _check_shapes(session: onnxruntime.InferenceSession, metadata: GraphMetadata, uri: str) -> None:
     """Metadata of one model on the graph of another."""
     shape = session.get_inputs()[0].shape
     if tuple(shape[2:]) != metadata.input_size:

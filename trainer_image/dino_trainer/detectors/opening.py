@@ -12,7 +12,7 @@ from dino_api.names import Action, FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.info import Detector, ModelInfo, check_structure
-from dino_trainer.model_files.naming import file_at, format_of, stand_in, takes
+from dino_trainer.model_files.naming import file_at, model_format, stand_in, takes
 from dino_trainer.spec.sections import OnGpus, key_path, section_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
             `spec` sets describe, or has weights in INT8 and is made into another; InputNotFound
             where there is none; those of the store.
     """
-    format_of(uri)  # what is no model is not fetched
+    model_format(uri)  # what is no model is not fetched
     with context.world.first_here():
         path = _fetched(uri, spec, context)
     detector = _opened(path, file_at(path, uri), spec, context)
@@ -52,13 +52,12 @@ def _refuse_int8(info: ModelInfo, spec: ExperimentSpec, action: Action) -> None:
 
 def _refuse_other(path: Path, file: ModelFile) -> None:
     """Refuses what is no model by its content; what is a model of another kind has another key."""
-    from dino_trainer.model.file_kind import MODELS, kind_of
+    from dino_trainer.model.file_kind import kind_of_file
 
-    kind = kind_of(path)
-    other = "checkpoint" if kind.reader else MODELS.get(kind.what)
-    if file.format == "checkpoint" or other == file.format or kind.unknown:
+    kind = kind_of_file(path)
+    if file.format in ("checkpoint", kind.format) or kind.unknown:
         return  # who reads it says the rest
-    if other == "checkpoint":
+    if kind.format == "checkpoint":
         remedy = "Name it where checkpoints are taken, or name the file that was made from it."
         raise invalid_spec(f"{file.uri} is no {file.format} file, but a checkpoint.", remedy)
     raise invalid_spec(f"{file.uri} is no {file.format} file: it is {kind.what}.", kind.remedy)

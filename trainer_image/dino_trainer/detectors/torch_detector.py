@@ -44,12 +44,12 @@ class TorchDetector:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, sizes: Tensor) -> list[Detections]:
-        """See `Detector`."""
+        """Detects; see `Detector`."""
         spec = self.info.spec
         config = spec.dataset.augmentation
         pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)

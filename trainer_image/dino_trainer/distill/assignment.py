@@ -25,11 +25,11 @@ from dino_trainer.model.targets import Padded, from_host
 # box is the noise of a query without an object, and the annotations already teach background.
 LEAST_SCORE = 0.1
 # Far more than detections of one image that matter; bounds the cost of pairing.
-MOST = 100
+MOST_TAUGHT = 100
 
 
 @dataclass(frozen=True)
-class Detected:
+class TeacherDetections:
     """What the teacher has found in a batch, best first.
 
     weights: the best score of each detection, so that what the teacher is sure of counts more; 0
@@ -41,7 +41,7 @@ class Detected:
     weights: Tensor  # float32[b, k]
 
 
-def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
+def sure_detections(logits: Tensor, boxes: Tensor, most: int) -> TeacherDetections:
     """The queries of the teacher that count: those with a score of `LEAST_SCORE` or more.
 
     Args:
@@ -50,9 +50,9 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
     """
     logits, boxes = logits.float(), boxes.float()
     scores = logits.sigmoid().amax(-1)
-    best = scores.topk(min(most, MOST, scores.shape[1]), dim=1)
+    best = scores.topk(min(most, MOST_TAUGHT, scores.shape[1]), dim=1)
     rows = best.indices[..., None]
-    return Detected(
+    return TeacherDetections(
         logits=logits.gather(1, rows.expand(-1, -1, logits.shape[-1])),
         boxes=boxes.gather(1, rows.expand(-1, -1, 4)),
         weights=best.values * (best.values >= LEAST_SCORE),
@@ -63,7 +63,7 @@ def detections(logits: Tensor, boxes: Tensor, most: int) -> Detected:
 def assign(
     logits: Tensor,
     boxes: Tensor,
-    found: Detected,
+    detections: TeacherDetections,
     costs: tuple[float, float, float],
     alpha: float,
 ) -> Tensor:
@@ -76,17 +76,17 @@ def assign(
 
     Args:
         logits, boxes: the student's, float[g, b, q, c] and float[g, b, q, 4].
-        found: of the teacher.
+        detections: of the teacher.
         costs, alpha: see `dino_trainer.model.matching.match`.
 
     Returns:
         int64[g, b, k], the query of each detection; 0 where there is no detection, whose weight
         is 0.
     """
-    classes = Padded(found.logits.argmax(-1), found.boxes, found.weights > 0)
-    each = pairing_cost(logits, boxes, classes, costs, alpha) * found.weights[None, :, None]
+    classes = Padded(detections.logits.argmax(-1), detections.boxes, detections.weights > 0)
+    each = pairing_cost(logits, boxes, classes, costs, alpha) * detections.weights[None, :, None]
     cost = np.nan_to_num(each.cpu().numpy(), nan=NOT_A_NUMBER_COST)
-    counts = (found.weights > 0).sum(1).tolist()
+    counts = (detections.weights > 0).sum(1).tolist()
     g, b, _, k = cost.shape
     queries = np.zeros((g, b, k), dtype=np.int64)
     for image, count in enumerate(counts):

@@ -19,7 +19,7 @@ CRITERIA = {"pred_logits": OF_LOGITS, "pred_boxes": OF_BOXES}
 # TAO calls the projected feature maps so, whose levels are our modules input_proj.0, .1, ...
 LEVELS, TAO_LEVELS = "input_proj", "model.backbone.0.body"
 # What they compute belongs to queries, which have no common order in two models.
-QUERIES = ("decoder", "proposals", "query_embed", "query_boxes", "label_embed")
+QUERY_MODULES = ("decoder", "proposals", "query_embed", "query_boxes", "label_embed")
 OF_QUERIES = "Bind pred_logits and pred_boxes, whose queries are matched; or modules before them."
 
 
@@ -43,7 +43,7 @@ class Inner:
 
     @property
     def name(self) -> str:
-        """For reports: the student's module, or all levels."""
+        """The name in reports: the student's module, or all levels."""
         return self.pairs[0][0] if len(self.pairs) == 1 else LEVELS
 
 
@@ -56,7 +56,7 @@ class Bindings:
 
     @property
     def names(self) -> list[str]:
-        """For reports, each once: predictions, then modules, as the losses of a step are added."""
+        """The names in reports: predictions, then modules, as the losses of a step are added."""
         seen: Counter[str] = Counter()
         names = []
         for name in (*(one.name for one in self.predicted), *(one.name for one in self.inner)):
@@ -182,7 +182,7 @@ def _module(model: nn.Module, given: str, where: str) -> str:
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Bind {LEVELS} or encoder."
         what = f"names {given}, which is no module of the model" if given else "is empty"
         raise invalid_spec(f"{where} {what}.", hint)
-    if name.split(".")[0] in QUERIES:
+    if name.split(".")[0] in QUERY_MODULES:
         raise invalid_spec(
             f"{where} names {given}, which works query by query, and the queries of two models "
             "are in no common order.",

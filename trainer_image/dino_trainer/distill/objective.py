@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import Batch
-from dino_trainer.distill.assignment import Detected, assign
+from dino_trainer.distill.assignment import TeacherDetections, assign
 from dino_trainer.distill.bindings import CRITERIA, LEVELS, Bindings
 from dino_trainer.distill.features import Comparison, ModuleOutputs, PaddingMask, captured
 from dino_trainer.distill.teacher import Teacher
@@ -23,7 +23,7 @@ from dino_trainer.model.layers import full_precision
 from dino_trainer.train.loss import LossOf, Parts
 
 # Side of the square that shows the shapes of features, where training has no fixed size.
-SIDE = 640
+SHAPE_SIDE = 640
 
 
 class Distillation(LossOf):
@@ -73,7 +73,7 @@ class Distillation(LossOf):
             outputs = self.predict(batch, noise)
         own = self.criterion(outputs, batch.targets, num_boxes)
         with full_precision(own.total.device):
-            predicted = self.of_predictions(outputs, seen.found)
+            predicted = self.of_predictions(outputs, seen.detections)
             inner = self.of_features(features, seen.features, batch.mask)
             each = [one * (self.weight / max(num_boxes, 1.0)) for one in predicted]
             each += [one * (self.weight / self.images) for one in inner]
@@ -81,21 +81,21 @@ class Distillation(LossOf):
         self.parts = Parts((*own.names, *self.shares), torch.cat((own.values, shares.detach())))
         return shares.sum()
 
-    def of_predictions(self, outputs: ModelOutputs, found: Detected) -> list[Tensor]:
+    def of_predictions(self, outputs: ModelOutputs, detections: TeacherDetections) -> list[Tensor]:
         """Return float32[] of each bound prediction: weight x difference, summed."""
         if not self.bindings.predicted:
             return []
         sets = supervised(outputs, self.model.cfg.aux_loss)
         cfg = self.model.cfg
-        rows = assign(sets.logits, sets.boxes, found, cfg.costs, cfg.focal_alpha)[..., None]
+        rows = assign(sets.logits, sets.boxes, detections, cfg.costs, cfg.focal_alpha)[..., None]
         mine = {"pred_logits": sets.logits, "pred_boxes": sets.boxes}
-        theirs = {"pred_logits": found.logits, "pred_boxes": found.boxes}
+        theirs = {"pred_logits": detections.logits, "pred_boxes": detections.boxes}
         differences = []
         for binding in self.bindings.predicted:
             values = mine[binding.name].float()
             chosen = values.gather(2, rows.expand(-1, -1, -1, values.shape[-1]))
             each = CRITERIA[binding.name][binding.criterion](chosen, theirs[binding.name])
-            differences.append(binding.weight * (each * found.weights).sum())
+            differences.append(binding.weight * (each * detections.weights).sum())
         return differences
 
     def of_features(
@@ -120,7 +120,7 @@ class Distillation(LossOf):
         """
         if not self.bindings.inner:
             return []
-        height, width = spec.dataset.augmentation.fixed_size or (SIDE, SIDE)
+        height, width = spec.dataset.augmentation.fixed_size or (SHAPE_SIDE, SHAPE_SIDE)
         device = next(self.model.parameters()).device
         picture = torch.zeros(1, 3, height, width, device=device)
         was_training = self.model.training
@@ -142,7 +142,7 @@ class SameTeacher(nn.Module):
         self.sha256 = sha256
 
     def get_extra_state(self) -> dict[str, str]:
-        """For the checkpoint."""
+        """The state that goes into the checkpoint."""
         return {"sha256": self.sha256}
 
     def set_extra_state(self, state: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from dino_api.names import Action
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
-from dino_trainer.distill.assignment import Detected, detections
+from dino_trainer.distill.assignment import TeacherDetections, sure_detections
 from dino_trainer.distill.features import ModuleOutputs, captured
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Dino
@@ -24,10 +24,10 @@ from dino_trainer.run import RunContext
 
 
 @dataclass(frozen=True)
-class Seen:
+class TeacherOutputs:
     """What the teacher makes of a batch. features: outputs of its bound modules, by name."""
 
-    found: Detected
+    detections: TeacherDetections
     features: ModuleOutputs
 
 
@@ -46,7 +46,9 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, batch: Batch, names: Sequence[str], most: int, precision: str) -> Seen:
+    def forward(
+        self, batch: Batch, names: Sequence[str], most: int, precision: str
+    ) -> TeacherOutputs:
         """Detect.
 
         Args:
@@ -59,7 +61,7 @@ class Teacher(nn.Module):
         pixels = normalise(batch.images, batch.mask, config.input_mean, config.input_std)
         with captured(self.model, names) as features, autocast(precision, pixels.device):
             outputs = self.model(pixels, batch.mask)
-        return Seen(detections(outputs.logits, outputs.boxes, most), features)
+        return TeacherOutputs(sure_detections(outputs.logits, outputs.boxes, most), features)
 
 
 def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequence[str]) -> Teacher:
@@ -80,7 +82,7 @@ def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequenc
             f"The teacher {uri} is no checkpoint.",
             "Name the .pth file of a training: what lies inside of other files cannot be compared.",
         )
-    check_classes(detector.info, class_names)
+    check_same_classes(detector.info, class_names)
     return Teacher(detector.model, detector.info)
 
 
@@ -93,7 +95,7 @@ def _as_teacher(spec: ExperimentSpec) -> ExperimentSpec:
     return spec.model_copy(update={"model": spec.distill.teacher, "dataset": dataset})
 
 
-def check_classes(info: ModelInfo, class_names: Sequence[str]) -> None:
+def check_same_classes(info: ModelInfo, class_names: Sequence[str]) -> None:
     """Refuses a teacher of other classes: its logits would be taken for those of the student's.
 
     Labels without a name, on either side, are taken to agree.

@@ -160,7 +160,7 @@ class Attempt:
         self._asked = False
 
     def until_the_end(self) -> AttemptEnd | None:
-        """None if all ranks succeeded."""
+        """Waits for all ranks; None if all succeeded."""
         while True:
             self._processes.poll()
             if self._processes.succeeded:

@@ -31,7 +31,7 @@ JOIN_SECONDS = 900
 STORE_SECONDS = 30
 # Silence after which a node counts as lost.
 SILENCE_SECONDS = 30.0
-BEAT_SECONDS = 1.0
+NODE_BEAT_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
 _DONE = b"done"
 
@@ -81,7 +81,7 @@ class OneNode:
     """Meetings without other nodes."""
 
     def meet(self, stop: threading.Event) -> Meeting:
-        """At a free port of this machine."""
+        """Meets at a free port of this machine."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -111,8 +111,8 @@ class ManyNodes:
 
         Raises Preempted if `stop` is set before they have met, PeerLost if one stays away.
         """
-        found: list[RendezvousInfo | Exception] = []
-        thread = threading.Thread(target=self._meet, args=(found,), daemon=True)
+        outcome: list[RendezvousInfo | Exception] = []
+        thread = threading.Thread(target=self._meet, args=(outcome,), daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(0.1)
@@ -120,7 +120,7 @@ class ManyNodes:
                 raise TrainerError(
                     FailureReason.PREEMPTED, "Stopped on request before all nodes had met."
                 )
-        info = found[0]
+        info = outcome[0]
         if isinstance(info, Exception):
             why = str(info) or type(info).__name__
             raise TrainerError(
@@ -129,12 +129,12 @@ class ManyNodes:
             ) from info
         return self._meeting(info)
 
-    def _meet(self, found: list[RendezvousInfo | Exception]) -> None:
+    def _meet(self, outcome: list[RendezvousInfo | Exception]) -> None:
         try:
-            found.append(self._rendezvous())
+            outcome.append(self._rendezvous())
         # Whatever it was, the thread that waits has to hear of it.
         except Exception as error:  # noqa: BLE001
-            found.append(error)
+            outcome.append(error)
 
     def _rendezvous(self) -> RendezvousInfo:
         # Three seconds of imports that a single node need not pay.
@@ -148,7 +148,7 @@ class ManyNodes:
             except RendezvousConnectionError:
                 if time.monotonic() > until:
                     raise
-                time.sleep(BEAT_SECONDS)
+                time.sleep(NODE_BEAT_SECONDS)
         return self._handler.next_rendezvous()
 
     def _new_handler(self) -> RendezvousHandler:
@@ -220,7 +220,7 @@ class SharedMeeting(Meeting):
 
     def leave(self) -> None:
         self._leaving.set()
-        self._thread.join(_GOODBYE_SECONDS + BEAT_SECONDS)
+        self._thread.join(_GOODBYE_SECONDS + NODE_BEAT_SECONDS)
 
     def _talk(self) -> None:
         count = 0
@@ -235,7 +235,7 @@ class SharedMeeting(Meeting):
             return
 
     def _pause(self) -> float:
-        return 0.1 if self._outbox else BEAT_SECONDS
+        return 0.1 if self._outbox else NODE_BEAT_SECONDS
 
     def _exchange(self, beat: bytes) -> None:
         self._store.set(f"beat/{self._index}", beat.decode())

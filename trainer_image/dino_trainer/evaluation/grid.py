@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dino_trainer.data.coco import CocoImage
 from dino_trainer.data.transforms import read_image
-from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.detection import DetectionSet
 
 TRUE = (255, 255, 255)
 # Distinct on photographs and for most colour-blind people (Okabe and Ito).
-COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
+CLASS_COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
            (204, 121, 167), (0, 114, 178)]  # fmt: skip
 CAPTION = 22
 # Found boxes of at least that score are drawn.
@@ -23,12 +23,12 @@ CELL = (400, 300)
 
 
 def draw_grid(
-    images: Sequence[CocoImage], found: Found, class_names: Sequence[str], path: Path
+    images: Sequence[CocoImage], detections: DetectionSet, class_names: Sequence[str], path: Path
 ) -> None:
     """Write a PNG with the given images in rows of COLUMNS.
 
     Found boxes of at least THRESHOLD are coloured by class, with name and score; true boxes are
-    thin and white, crowds left out. Image i's boxes are those of `found.of(i)`.
+    thin and white, crowds left out. Image i's boxes are those of `detections.of(i)`.
     """
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
@@ -36,7 +36,7 @@ def draw_grid(
     caption = f"colour: found, with score (from {THRESHOLD:g})   white: true"
     ImageDraw.Draw(sheet).text((6, 4), caption, fill=TRUE, font=_font(13))
     for place, image in enumerate(images):
-        tile = draw_one(image, found.of(place), class_names, THRESHOLD, CELL)
+        tile = draw_one(image, detections.of(place), class_names, THRESHOLD, CELL)
         row, column = divmod(place, columns)
         sheet.paste(tile, (column * CELL[0], row * CELL[1] + CAPTION))
     sheet.save(path)
@@ -44,7 +44,7 @@ def draw_grid(
 
 def draw_one(
     image: CocoImage,
-    found: Found,
+    detections: DetectionSet,
     class_names: Sequence[str],
     threshold: float,
     cell: tuple[int, int],
@@ -57,14 +57,15 @@ def draw_one(
     draw = ImageDraw.Draw(tile)
     for x, y, w, h in image.boxes[~image.crowd] * factor:
         draw.rectangle((x, y, x + w, y + h), outline=TRUE, width=1)
-    for place in np.flatnonzero(found.scores >= threshold)[::-1]:  # the best end on top
-        label = int(found.labels[place])
-        box = tuple((found.boxes[place] * factor).tolist())
-        _draw_box(draw, box, f"{name_of(class_names, label)} {found.scores[place]:.2f}", label)
+    for place in np.flatnonzero(detections.scores >= threshold)[::-1]:  # the best end on top
+        label = int(detections.labels[place])
+        box = tuple((detections.boxes[place] * factor).tolist())
+        name = class_name_of(class_names, label)
+        _draw_box(draw, box, f"{name} {detections.scores[place]:.2f}", label)
     return tile
 
 
-def name_of(class_names: Sequence[str], label: int) -> str:
+def class_name_of(class_names: Sequence[str], label: int) -> str:
     """A class's name, or its number where it has none."""
     named = label < len(class_names) and class_names[label]
     return named or f"class {label}"
@@ -72,7 +73,7 @@ def name_of(class_names: Sequence[str], label: int) -> str:
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], text: str, label: int) -> None:
     left, top, right, bottom = box
-    colour, font = COLOURS[label % len(COLOURS)], _font(11)
+    colour, font = CLASS_COLOURS[label % len(CLASS_COLOURS)], _font(11)
     draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
     _, _, width, height = draw.textbbox((0, 0), text, font=font)
     above = max(0, top - height - 2)

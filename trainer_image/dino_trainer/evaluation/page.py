@@ -56,7 +56,7 @@ class MistakePicture:
     confused: int
 
 
-def page(
+def evaluation_page(
     verdict: str,
     warnings: Sequence[str],
     metrics: Metrics,
@@ -76,7 +76,7 @@ def page(
         heads=_HEAD,
         classes=[_all(statistics), *map(_class, statistics.classes)],
         precision_recall=chart(charts.precision_recall(statistics), script=True),
-        best=_said(statistics),
+        best=_thresholds(statistics),
         f1_by_threshold=chart(charts.f1_by_threshold(statistics)),
         threshold=statistics.threshold,
         confusion="" if figure is None else chart(figure),
@@ -106,17 +106,17 @@ def _point(point: OperatingPoint | None) -> tuple[str, str, str, str]:
     )
 
 
-def _said(statistics: Statistics) -> str:
+def _thresholds(statistics: Statistics) -> str:
     used, best = statistics.used, statistics.best
-    said = (
+    sentence = (
         f"At {used.threshold:.3f} precision is {used.precision:.3f}, recall {used.recall:.3f} and "
         f"F1 {used.f1:.3f}."
     )
     if best is None:
-        return f"No detection is right, so that no threshold is the best one. {said}"
+        return f"No detection is right, so that no threshold is the best one. {sentence}"
     if best.threshold == used.threshold:
-        return f"{said} No other threshold has a larger F1."
-    return f"{said} F1 is largest at {best.threshold:.3f}: {best.f1:.3f}."
+        return f"{sentence} No other threshold has a larger F1."
+    return f"{sentence} F1 is largest at {best.threshold:.3f}: {best.f1:.3f}."
 
 
 def _confusions(statistics: Statistics) -> Iterator[tuple[str, str, str]]:
@@ -124,9 +124,9 @@ def _confusions(statistics: Statistics) -> Iterator[tuple[str, str, str]]:
     counts = statistics.confusion[:-1, :-1].copy()
     np.fill_diagonal(counts, 0)
     for at in np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]:
-        true, found = divmod(int(at), len(counts))
-        if count := int(counts[true, found]):
-            names = statistics.classes[true].name, statistics.classes[found].name
+        true, predicted = divmod(int(at), len(counts))
+        if count := int(counts[true, predicted]):
+            names = statistics.classes[true].name, statistics.classes[predicted].name
             yield *names, f"{count:,}"
 
 

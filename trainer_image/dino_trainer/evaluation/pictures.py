@@ -12,13 +12,13 @@ from PIL import ImageDraw, ImageFont
 
 from dino_trainer.data.coco import CocoImage
 from dino_trainer.data.transforms import read_image
-from dino_trainer.evaluation.grid import name_of
+from dino_trainer.evaluation.grid import class_name_of
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.verdict import DetectionKind, Verdict
 
-SIDE, _QUALITY = 720, 82
+MOST_SIDE, _QUALITY = 720, 82
 # Apart for most colour-blind people (Okabe and Ito); each also says in words what it is.
-COLOURS = {
+MARK_COLOURS = {
     DetectionKind.RIGHT: (0, 158, 115),
     DetectionKind.CONFUSED: (230, 159, 0),
     DetectionKind.FALSE: (213, 94, 0),
@@ -36,35 +36,41 @@ class Mark:
 
 
 def marks(
-    place: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
+    place: int, detections: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
 ) -> list[Mark]:
     """What to draw on the image at `place`, the mistakes last, as they matter most."""
     made = [
-        Mark(truth.boxes[at], CROWD, f"{name_of(names, int(truth.labels[at]))}, a crowd")
+        Mark(truth.boxes[at], CROWD, f"{class_name_of(names, int(truth.labels[at]))}, a crowd")
         for at in np.flatnonzero((truth.images == place) & truth.crowd)
     ]
-    own = np.flatnonzero(found.images == place)
+    own = np.flatnonzero(detections.images == place)
     for kind in (DetectionKind.RIGHT, DetectionKind.FALSE, DetectionKind.CONFUSED):
         made += [
-            Mark(found.boxes[at], COLOURS[kind], _text(at, found, truth, verdict, names))
+            Mark(
+                detections.boxes[at],
+                MARK_COLOURS[kind],
+                _text(at, detections, truth, verdict, names),
+            )
             for at in own[verdict.kinds[own] == kind][::-1]
         ]
     made += [
-        Mark(truth.boxes[at], MISSED, f"{name_of(names, int(truth.labels[at]))} missed")
+        Mark(truth.boxes[at], MISSED, f"{class_name_of(names, int(truth.labels[at]))} missed")
         for at in np.flatnonzero((truth.images == place) & verdict.missed)
     ]
     return made
 
 
-def _text(at: int, found: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]) -> str:
-    said = f"{name_of(names, int(found.labels[at]))} {found.scores[at]:.2f}"
+def _text(
+    at: int, detections: BoxSet, truth: BoxSet, verdict: Verdict, names: Sequence[str]
+) -> str:
+    caption = f"{class_name_of(names, int(detections.labels[at]))} {detections.scores[at]:.2f}"
     if verdict.kinds[at] != DetectionKind.CONFUSED:
-        return said
-    is_a = name_of(names, int(truth.labels[verdict.partners[at]]))
-    return f"{said}, is {is_a}"
+        return caption
+    is_a = class_name_of(names, int(truth.labels[verdict.partners[at]]))
+    return f"{caption}, is {is_a}"
 
 
-def draw(image: CocoImage, drawn: Sequence[Mark], side: int = SIDE) -> bytes:
+def draw_marks(image: CocoImage, drawn: Sequence[Mark], side: int = MOST_SIDE) -> bytes:
     """A JPEG whose longer side has at most `side` pixels. Raises InvalidDataset."""
     picture = read_image(image.file, image.width, image.height)
     factor = min(1.0, side / max(picture.size))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_trainer.scoring.detection import Found
+from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.storage.files import replacing
 
 _AT_ONCE = 20_000
 
 
-def write_predictions(path: Path, found: Found, image_ids: Sequence[int]) -> None:
+def write_predictions(path: Path, detections: DetectionSet, image_ids: Sequence[int]) -> None:
     """All detections, one a line, in their order, with every digit.
 
     pycocotools on this file finds the very statistics that were reported: rounded numbers would
@@ -23,7 +23,7 @@ def write_predictions(path: Path, found: Found, image_ids: Sequence[int]) -> Non
     """
     with replacing(path) as aside, aside.open("w", encoding="ascii") as file:
         lead = "[\n"
-        for part in _parts(BoxSet.found(found)):
+        for part in _parts(BoxSet.of_detections(detections)):
             file.write(lead + ",\n".join(_lines(part, image_ids)))
             lead = ",\n"
         file.write("[]\n" if lead == "[\n" else "\n]\n")

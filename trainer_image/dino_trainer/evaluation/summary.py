@@ -11,7 +11,7 @@ from dino_trainer.scoring.detection import MOST_DETECTIONS
 from dino_trainer.scoring.operating import OperatingPoint
 from dino_trainer.scoring.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
 
-SCHEMA = 1
+METRICS_SCHEMA = 1
 _LISTED = 50
 _IOU = "0.50:0.95"
 
@@ -36,7 +36,7 @@ def coco_lines(stats: NDArray[np.float64], most: int = MOST_DETECTIONS) -> list[
     ]
 
 
-def summary(
+def evaluation_summary(
     model: ModelFile,
     dataset: CocoDataset,
     metrics: Metrics,
@@ -48,7 +48,7 @@ def summary(
     settings: what was asked for, as it stands in the spec.
     """
     return {
-        "schema": SCHEMA,
+        "schema": METRICS_SCHEMA,
         "model": model.to_dict(),
         "data": _data(dataset),
         "settings": settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.errors import invalid_spec
 
-SIDE = 640  # TAO's default
+DEFAULT_SIDE = 640  # TAO's default
 
 
 def input_size(spec: ExperimentSpec, trained: ExperimentSpec) -> tuple[int, int]:
@@ -23,4 +23,4 @@ def input_size(spec: ExperimentSpec, trained: ExperimentSpec) -> tuple[int, int]
             "Set both, or leave both out.",
         )
     fixed = spec.dataset.augmentation.fixed_size or trained.dataset.augmentation.fixed_size
-    return (fixed[0], fixed[1]) if fixed else (SIDE, SIDE)
+    return (fixed[0], fixed[1]) if fixed else (DEFAULT_SIDE, DEFAULT_SIDE)

@@ -13,6 +13,7 @@ import logging
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.export.graph import EndToEnd, Raw
 from dino_trainer.export.opset import EXPORTED, lower
 from dino_trainer.model import Dino
+from dino_trainer.model_files.graph_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.onnx_metadata import END_TO_END_OUTPUTS, RAW_OUTPUTS, Metadata
 
 PACKAGE = "dino-operator"
 _LARGEST = 2**31 - 1  # bytes of a protobuf
@@ -36,26 +37,28 @@ _LARGE = 2**26  # bytes of a constant
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def export_onnx(
-    model: Dino,
-    info: ModelInfo,
-    path: Path,
-    *,
-    size: tuple[int, int],
-    opset: int,
-    batch: int | None,
-    end_to_end: bool,
-) -> None:
+@dataclass(frozen=True)
+class GraphForm:
+    """What an exported graph takes and gives.
+
+    size: height and width of its input. opset: 17 or 18. batch: images at once; None leaves it
+    open. end_to_end: False: normalised float32[b, 3, h, w] to pred_logits and pred_boxes. True:
+    uint8[b, 3, h, w] to boxes, scores and labels; see `export.graph`.
+    """
+
+    size: tuple[int, int]
+    opset: int
+    batch: int | None
+    end_to_end: bool
+
+
+def export_onnx(model: Dino, info: ModelInfo, path: Path, form: GraphForm) -> None:
     """Write ``model`` to ``path``.
 
     Args:
         model: in evaluation mode, in float32.
         info: what is known of it; goes into the file's metadata.
-        size: height and width of its input.
-        opset: 17 or 18.
-        batch: images at once; None leaves it open.
-        end_to_end: False: normalised float32[b, 3, h, w] to pred_logits and pred_boxes. True:
-            uint8[b, 3, h, w] to boxes, scores and labels; see `export.graph`.
+        form: what the graph takes and gives.
 
     Raises:
         TrainerError: InvalidSpec for a size that the model cannot work with, or a model of more
@@ -63,14 +66,15 @@ def export_onnx(
         onnx.checker.ValidationError: what was written is not ONNX.
     """
     device = next(model.parameters()).device
+    size, batch, end_to_end = form.size, form.batch, form.end_to_end
     graph = _graph(model, info, size, end_to_end)
     kind = torch.uint8 if end_to_end else torch.float32
     # Of an open batch 2 images: torch takes one that is 1 for a constant.
     example = torch.zeros((batch or 2, 3, *size), dtype=kind, device=device)
     proto = _traced(graph, example, batch is None, end_to_end)
-    if opset != EXPORTED:
+    if form.opset != EXPORTED:
         lower(proto)
-    metadata = Metadata(
+    metadata = GraphMetadata(
         spec=info.spec,
         class_names=info.class_names,
         input_size=size,

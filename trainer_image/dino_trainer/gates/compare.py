@@ -25,34 +25,46 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
-from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, Found, detect
-from dino_trainer.scoring.matching import NOBODY, BoxSet, match
+from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, DetectionSet, detect
+from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
 
+COCOS = Scoring()
 # Two boxes of one class that overlap by so much are the same detection.
 SAME_BOX = 0.9
 RANDOM_IMAGES = 8
-COCOS = Scoring()
 # A latency is the median of so many runs, or of as many as fit into so many seconds, 3 at least.
 _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What to compare on; dataset None: random pictures. said: which they are, in words."""
+    """What to compare on; dataset None: random pictures. description: which they are, in words."""
 
     dataset: CocoDataset | None
-    said: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """How two models are compared.
+
+    dataset: real images with their boxes. None: seeded random pictures, without a mAP.
+    config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
+    scoring: which classes and how many detections count.
+    max_loss: the largest loss of mAP that is allowed, noted in the result.
+    """
+
+    dataset: CocoDataset | None
+    config: DatasetConfig
+    scoring: Scoring = COCOS
+    max_loss: float | None = None
 
 
 def compare(
     reference: Detector,
     candidate: Detector,
-    dataset: CocoDataset | None,
-    config: DatasetConfig,
-    *,
-    scoring: Scoring = COCOS,
-    max_loss: float | None = None,
+    settings: ComparisonSettings,
     stop: Event | None = None,
     progress: Counted | None = None,
 ) -> Comparison:
@@ -61,10 +73,7 @@ def compare(
     Args:
         reference: what the candidate was made from.
         candidate: what was made.
-        dataset: real images with their boxes. None: seeded random pictures, without a mAP.
-        config: how images are prepared, for both: `config_for` of the one that takes fewer sizes.
-        scoring: which classes and how many detections count.
-        max_loss: the largest loss of mAP that the caller allows, noted in the result.
+        settings: what they are shown, and what counts.
         stop, progress: as of `detect`; the images of both models are counted.
 
     Returns:
@@ -75,19 +84,20 @@ def compare(
         TrainerError: Preempted where `stop` was set; Diverged for scores or boxes that are no
             numbers.
     """
-    size = _size(candidate, config)
+    dataset, scoring = settings.dataset, settings.scoring
+    size = _size(candidate, settings.config)
     models = (reference, candidate)
     if dataset is None:
-        found = [_on_random(model, size) for model in models]
+        detections = [_on_random(model, size) for model in models]
         scores = [Metrics(), Metrics()]
     else:
-        found = [
-            _detect(model, dataset, config, stop, _after(progress, turn))
+        detections = [
+            _detect(model, dataset, settings.config, stop, _after(progress, turn))
             for turn, model in enumerate(models)
         ]
         scorer = Scorer(dataset, scoring.class_ids, scoring.max_detections)
-        scores = [Metrics.from_coco(scorer.score(one)) for one in found]
-    for model, one in zip(models, found, strict=True):
+        scores = [Metrics.from_coco(scorer.score(one)) for one in detections]
+    for model, one in zip(models, detections, strict=True):
         _refuse_nan(model, one)
     first, second = (
         _scored(model, score, latency_ms(model, size))
@@ -97,14 +107,16 @@ def compare(
         reference=first,
         candidate=second,
         images=RANDOM_IMAGES if dataset is None else len(dataset.images),
-        matched=matched(found[0], found[1]),
+        matched=matched(detections[0], detections[1]),
         loss=None if first.mAP is None or second.mAP is None else first.mAP - second.mAP,
-        max_loss=max_loss,
+        max_loss=settings.max_loss,
         max_detections=None if dataset is None else scoring.max_detections,
     )
 
 
-def matched(reference: Found, candidate: Found, iou: float = SAME_BOX) -> float | None:
+def matched(
+    reference: DetectionSet, candidate: DetectionSet, iou: float = SAME_BOX
+) -> float | None:
     """The share of the reference's detections that the candidate has, weighted by score.
 
     None where the reference found nothing at all.
@@ -112,26 +124,27 @@ def matched(reference: Found, candidate: Found, iou: float = SAME_BOX) -> float 
     total = reference.scores.astype(np.float64).sum()
     if not total:
         return None
-    ours, theirs = BoxSet.found(candidate), BoxSet.found(reference)
-    chosen = match(ours, theirs, iou)
+    ours, theirs = BoxSet.of_detections(candidate), BoxSet.of_detections(reference)
+    chosen = match_boxes(ours, theirs, iou)
     return float(min(1.0, theirs.scores[chosen[chosen != NOBODY]].sum() / total))
 
 
-def in_words(found: Comparison) -> list[str]:
+def likeness_in_words(comparison: Comparison) -> list[str]:
     """How alike both are, as far as it is known: detections, then mAP."""
     parts = []
-    if found.matched is not None:
-        parts.append(f"{100 * found.matched:.2f} % of the detections are the same")
-    if found.loss is not None:
-        parts.append(scores(found))
+    if comparison.matched is not None:
+        parts.append(f"{100 * comparison.matched:.2f} % of the detections are the same")
+    if comparison.loss is not None:
+        parts.append(scores(comparison))
     return parts
 
 
-def scores(found: Comparison) -> str:
+def scores(comparison: Comparison) -> str:
     """Both mAPs; of how many detections, where they are not COCO's."""
-    most = found.max_detections or MOST_DETECTIONS
-    said = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
-    return f"mAP {metric.text(found.reference.mAP)} and {metric.text(found.candidate.mAP)}{said}"
+    most = comparison.max_detections or MOST_DETECTIONS
+    note = f" (maxDets {most})" if most > MOST_DETECTIONS else ""
+    first, second = comparison.reference.mAP, comparison.candidate.mAP
+    return f"mAP {metric.text(first)} and {metric.text(second)}{note}"
 
 
 def latency_ms(detector: Detector, size: tuple[int, int]) -> float:
@@ -181,14 +194,14 @@ def _detect(
     config: DatasetConfig,
     stop: Event | None,
     progress: Counted | None,
-) -> Found:
-    found = detect(model, dataset, config, stop, progress=progress)
-    if found is None:
+) -> DetectionSet:
+    detections = detect(model, dataset, config, stop, progress=progress)
+    if detections is None:
         raise TrainerError(
             FailureReason.PREEMPTED,
             f"Stopped on request while {model.info.file.uri} was compared.",
         )
-    return found
+    return detections
 
 
 def _after(progress: Counted | None, turn: int) -> Counted | None:
@@ -198,14 +211,14 @@ def _after(progress: Counted | None, turn: int) -> Counted | None:
     return lambda done, total: progress(turn * total + done, 2 * total)
 
 
-def _on_random(model: Detector, size: tuple[int, int]) -> Found:
+def _on_random(model: Detector, size: tuple[int, int]) -> DetectionSet:
     """What a model finds in random pictures, one after another."""
     sizes = torch.tensor([size])
     parts = [
         model(random_batch(1, size, seed).to(model.device), sizes)[0]
         for seed in range(RANDOM_IMAGES)
     ]
-    return Found(
+    return DetectionSet(
         np.repeat(np.arange(RANDOM_IMAGES), [len(one.scores) for one in parts]),
         torch.cat([one.labels for one in parts]).cpu().numpy(),
         torch.cat([one.scores for one in parts]).cpu().numpy(),
@@ -213,8 +226,8 @@ def _on_random(model: Detector, size: tuple[int, int]) -> Found:
     )
 
 
-def _refuse_nan(model: Detector, found: Found) -> None:
-    if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
+def _refuse_nan(model: Detector, detections: DetectionSet) -> None:
+    if not (np.isfinite(detections.scores).all() and np.isfinite(detections.boxes).all()):
         raise TrainerError(
             FailureReason.DIVERGED,
             f"{model.info.file.uri} finds boxes that are not numbers (NaN).",

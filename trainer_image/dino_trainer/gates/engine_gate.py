@@ -9,7 +9,7 @@ from dino_api.actions import Data
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
-from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import sources_of
 
@@ -52,25 +52,25 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
     )
 
 
-def problems(found: Comparison, data_type: str) -> list[str]:
+def problems(comparison: Comparison, data_type: str) -> list[str]:
     """Why the engine must not be published, one sentence each; none where it may."""
-    limits, said = LIMITS[data_type], []
-    if found.loss is not None and found.loss > limits.max_loss:
-        said.append(
-            f"its mAP is {metric.text(found.candidate.mAP)}, the ONNX file's "
-            f"{metric.text(found.reference.mAP)}: "
+    limits, reasons = LIMITS[data_type], []
+    if comparison.loss is not None and comparison.loss > limits.max_loss:
+        reasons.append(
+            f"its mAP is {metric.text(comparison.candidate.mAP)}, the ONNX file's "
+            f"{metric.text(comparison.reference.mAP)}: "
             f"{data_type} may lose {limits.max_loss:g}."
         )
-    least = ON_RANDOM[data_type] if found.loss is None else limits.least_matched
-    if least is not None and found.matched is not None and found.matched < least:
-        said.append(
-            f"it has {100 * found.matched:.1f} % of the ONNX file's detections, by class, overlap "
-            f"and score; {100 * least:g} % are needed for {data_type}."
+    least = ON_RANDOM[data_type] if comparison.loss is None else limits.least_matched
+    if least is not None and comparison.matched is not None and comparison.matched < least:
+        reasons.append(
+            f"it has {100 * comparison.matched:.1f} % of the ONNX file's detections, by class, "
+            f"overlap and score; {100 * least:g} % are needed for {data_type}."
         )
-    return said
+    return reasons
 
 
-def summary(found: Comparison) -> str:
+def summary(comparison: Comparison) -> str:
     """The comparison in a sentence."""
-    alike = ", ".join(in_words(found)) or "no detections"
-    return f"ONNX file and engine on {found.images} images: {alike}."
+    alike = ", ".join(likeness_in_words(comparison)) or "no detections"
+    return f"ONNX file and engine on {comparison.images} images: {alike}."

@@ -12,7 +12,7 @@ from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import Pictures, in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
@@ -74,27 +74,27 @@ def _some(dataset: CocoDataset) -> CocoDataset:
     return replace(dataset, images=tuple(chosen))
 
 
-def problems(found: Comparison) -> list[str]:
+def problems(comparison: Comparison) -> list[str]:
     """Why the file must not be published, one sentence each; none where it may."""
-    said = []
-    if found.loss is not None and abs(found.loss) > MAX_LOSS:
-        said.append(
-            f"its mAP is {metric.text(found.candidate.mAP)}, the checkpoint's "
-            f"{metric.text(found.reference.mAP)}: "
+    reasons = []
+    if comparison.loss is not None and abs(comparison.loss) > MAX_LOSS:
+        reasons.append(
+            f"its mAP is {metric.text(comparison.candidate.mAP)}, the checkpoint's "
+            f"{metric.text(comparison.reference.mAP)}: "
             f"they may differ by {MAX_LOSS:g}."
         )
-    if found.matched is not None and found.matched < LEAST_MATCHED:
-        said.append(
-            f"it has {100 * found.matched:.1f} % of the checkpoint's detections, by class, overlap "
-            f"and score; {100 * LEAST_MATCHED:g} % are needed."
+    if comparison.matched is not None and comparison.matched < LEAST_MATCHED:
+        reasons.append(
+            f"it has {100 * comparison.matched:.1f} % of the checkpoint's detections, by class, "
+            f"overlap and score; {100 * LEAST_MATCHED:g} % are needed."
         )
-    return said
+    return reasons
 
 
-def summary(found: Comparison) -> str:
+def summary(comparison: Comparison) -> str:
     """The comparison in a sentence."""
-    parts = in_words(found)
-    times = found.reference.latency_ms, found.candidate.latency_ms
+    parts = likeness_in_words(comparison)
+    times = comparison.reference.latency_ms, comparison.candidate.latency_ms
     if None not in times:
         parts.append(f"{times[0]:.1f} and {times[1]:.1f} ms for one image")
-    return f"Checkpoint and ONNX file on {found.images} images: {', '.join(parts)}."
+    return f"Checkpoint and ONNX file on {comparison.images} images: {', '.join(parts)}."

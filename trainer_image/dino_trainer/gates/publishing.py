@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dino_trainer.run import RunContext
 
 
-def published(
+def publish_model(
     made: Path, file: ModelFile, result: Result, note: str, context: RunContext
 ) -> Result:
     """Moves a file whose gate held to its final place; `result` with it as its model.

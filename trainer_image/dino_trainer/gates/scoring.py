@@ -28,7 +28,7 @@ class Scoring:
 def scoring(
     spec: ExperimentSpec, info: ModelInfo, dataset: CocoDataset | None, context: RunContext
 ) -> Scoring:
-    """That of the spec, for these images; boxes that are not counted so are said.
+    """The scoring of the spec, for these images; says which boxes are not counted so.
 
     info: of the model that another is made from. dataset: None for random pictures, which have no
     boxes.

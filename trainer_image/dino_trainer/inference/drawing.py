@@ -67,7 +67,7 @@ def own_colour(label: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw(
+def draw_objects(
     image: Image.Image,
     objects: Objects,
     names: Sequence[str],

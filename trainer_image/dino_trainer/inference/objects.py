@@ -24,7 +24,7 @@ class Objects:
     boxes: NDArray[np.float32]
 
     def at(self, rows: NDArray[np.bool_]) -> Objects:
-        """Those where `rows` is True."""
+        """The objects where `rows` is True."""
         return Objects(self.labels[rows], self.scores[rows], self.boxes[rows])
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ def _kitti_lines(objects: Objects, names: Sequence[str]) -> Iterator[str]:
 
 
 def coco(objects: Objects, image_id: int, first_id: int) -> list[dict[str, object]]:
-    """As entries of `annotations` in a COCO file, with a score, numbered from `first_id` on."""
+    """Entries of `annotations` in a COCO file, with a score, numbered from `first_id` on."""
     corners = objects.boxes.astype(np.float64)
     sides = corners[:, 2:] - corners[:, :2]
     boxes = np.concatenate([corners[:, :2], sides], axis=1).round(3)

@@ -21,7 +21,7 @@ class ReportPicture:
     objects: int
 
 
-def page(
+def inference_page(
     verdict: str,
     tally: Tally,
     colours: Sequence[Colour],

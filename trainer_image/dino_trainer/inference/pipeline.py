@@ -9,7 +9,7 @@ from threading import Event
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
 from dino_api.result import Progress
-from dino_trainer.data.decode import FORMATS
+from dino_trainer.data.decode import READ_FORMATS
 from dino_trainer.data.pictures import Picture
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.inference.objects import Objects
@@ -58,7 +58,7 @@ def run_through(
             )
         for unreadable in turn.unreadable:
             _skip(unreadable, pictures, tally, watch)
-        for index, size, objects in _found(detector, turn, threshold, tally):
+        for index, size, objects in _objects_in(detector, turn, threshold, tally):
             writer.add(index, size, objects)
         done += len(turn.sizes) + len(turn.unreadable)
         pace(done, len(pictures))
@@ -67,15 +67,15 @@ def run_through(
     return tally
 
 
-def _found(
+def _objects_in(
     detector: Detector, turn: Turn, threshold: float, tally: Tally
 ) -> list[tuple[int, tuple[int, int], Objects]]:
     """Place, size and objects of each image of a turn."""
     if turn.batch is None:
         return []
-    found = detector(turn.batch.to(detector.device), turn.sizes)
+    detections = detector(turn.batch.to(detector.device), turn.sizes)
     rows = []
-    for index, size, one in zip(turn.batch.indices, turn.sizes.tolist(), found, strict=True):
+    for index, size, one in zip(turn.batch.indices, turn.sizes.tolist(), detections, strict=True):
         objects = tally.named(_kept(one, threshold))
         tally.add(objects)
         rows.append((index, (size[0], size[1]), objects))
@@ -102,5 +102,5 @@ def _none_readable(tally: Tally) -> TrainerError:
     which = "The only image" if count == 1 else f"None of the {count} images"
     return invalid_dataset(
         f"{which} can be read; {name}: {why}.",
-        f"Name folders or archives of whole files of one of {', '.join(FORMATS[:-1])}.",
+        f"Name folders or archives of whole files of one of {', '.join(READ_FORMATS[:-1])}.",
     )

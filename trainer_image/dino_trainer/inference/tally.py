@@ -33,7 +33,7 @@ class Tally:
         self._named = np.array([bool(name) for name in self.names])
 
     def named(self, objects: Objects) -> Objects:
-        """Those whose class has a name; the others are counted."""
+        """The objects whose class has a name; the others are counted."""
         rows = self._named[objects.labels]
         self.nameless += int((~rows).sum())
         return objects.at(rows)

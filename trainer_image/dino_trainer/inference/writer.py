@@ -18,7 +18,7 @@ from PIL import Image
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
 from dino_trainer.data.pictures import Picture
-from dino_trainer.inference.drawing import Colour, draw, drawn_names, encode
+from dino_trainer.inference.drawing import Colour, draw_objects, drawn_names, encode
 from dino_trainer.inference.files import PredictionsFile, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import ReportPicture
@@ -27,7 +27,7 @@ from dino_trainer.machine.devices import cores_each
 from dino_trainer.results.output import Output
 
 LABELS, PICTURES = "labels", "images_annotated"
-SHOWN = 24
+MOST_SHOWN = 24
 _SMALL, _WAITING = 480, 4
 
 
@@ -41,7 +41,7 @@ class Style:
 
 
 class Writer:
-    """For use from one thread, in a `with`: at its end nothing waits any more.
+    """Writes what is found. For one thread, in a `with`: at its end nothing waits any more.
 
     pictures: all images; what is written of one lies under its own path.
     """
@@ -52,7 +52,7 @@ class Writer:
         self._label_names, self._drawn_names = label_names(paths), drawn_names(paths)
         self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
         self._predictions = PredictionsFile(output.dir)
-        chosen = np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures)))
+        chosen = np.linspace(0, len(pictures) - 1, min(MOST_SHOWN, len(pictures)))
         self._chosen = set(chosen.round().astype(int).tolist())
         self._threads = cores_each()
         self._pool = ThreadPoolExecutor(self._threads)
@@ -61,7 +61,7 @@ class Writer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes, by label."""
+        """The names of the classes, by label."""
         return self._style.names
 
     def __enter__(self) -> Writer:
@@ -98,7 +98,7 @@ class Writer:
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
         image = read_upright(self._all[index], size)
-        draw(image, objects, self._style.names, self._style.colours, self._style.width)
+        draw_objects(image, objects, self._style.names, self._style.colours, self._style.width)
         small = _small(image) if index in self._chosen else b""
         return Drawn(encode(image, self._drawn_names[index]), small, len(objects))
 

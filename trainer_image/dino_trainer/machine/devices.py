@@ -28,19 +28,19 @@ def pick_device(gpus: int, local_rank: int = 0, key: str = "train.num_gpus") -> 
         TrainerError: NoGPU in a pod, where the CPU would waste what was asked for, and where there
             are fewer GPUs than processes.
     """
-    found = torch.cuda.device_count() if gpus and torch.cuda.is_available() else 0
-    if gpus and found < gpus and (found or os.environ.get(Env.JOB_NAME)):
+    available = torch.cuda.device_count() if gpus and torch.cuda.is_available() else 0
+    if gpus and available < gpus and (available or os.environ.get(Env.JOB_NAME)):
         raise TrainerError(
             FailureReason.NO_GPU,
-            f"{key} is {gpus}, but PyTorch {torch.__version__} finds {found or 'no'} GPU here.",
+            f"{key} is {gpus}, but PyTorch {torch.__version__} finds {available or 'no'} GPU here.",
         )
-    if not found:
+    if not available:
         return torch.device("cpu")
     # Without peers just "cuda": a checkpoint's device names then fit any machine.
     return torch.device("cuda", local_rank) if gpus > 1 else torch.device("cuda")
 
 
-def describe(device: torch.device) -> str:
+def device_in_words(device: torch.device) -> str:
     """The device in words: "NVIDIA A100" or "the CPU with 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

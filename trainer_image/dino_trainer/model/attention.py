@@ -66,7 +66,7 @@ def ms_deform_attn(
 
 @dataclass(frozen=True)
 class References:
-    """Where offsets start and how far a unit of them reaches, as ``ms_deform_attn`` counts.
+    """The starts of offsets and how far a unit of them reaches, as ``ms_deform_attn`` counts.
 
     The samples of a head lie side by side, so that one long row is computed at once: with rows of
     two numbers, x and y, a CPU takes six times as long.

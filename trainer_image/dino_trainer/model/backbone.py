@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from dino_trainer.model.backbone_names import RESNETS, TAO, TIMM, Recipe, recipe_of
 from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.layers import faster_convolutions
-from dino_trainer.model.pyramid import PATCH, FeaturePyramid, LevelNorms, VitBody
+from dino_trainer.model.pyramid import VIT_PATCH, FeaturePyramid, LevelNorms, VitBody
 from dino_trainer.model.windows import GcVitBody, SwinBody
 
 STRIDES = (4, 8, 16, 32)  # of C2..C5
@@ -74,7 +74,7 @@ class Backbone(nn.Module):
         return maps if self.neck is None else self.neck(maps, (x.shape[2], x.shape[3]))
 
     def distances(self) -> dict[str, int]:
-        """For a plain ViT: parameter name -> layers between it and the output. Else empty.
+        """Of a plain ViT, parameter name -> layers between it and the output. Else empty.
 
         The learning rate of a layer is the full one times ``layer_decay_rate`` to this power.
         """
@@ -215,8 +215,8 @@ def _build_vit(recipe: Recipe, stages: tuple[int, ...]) -> Backbone:
         pretrained=False,
         num_classes=0,
         global_pool="",
-        patch_size=PATCH,
-        img_size=tuple(PATCH * cells for cells in pretrained.patch_embed.grid_size),
+        patch_size=VIT_PATCH,
+        img_size=tuple(VIT_PATCH * cells for cells in pretrained.patch_embed.grid_size),
         dynamic_img_size=True,
         dynamic_img_pad=True,
         **recipe.options,

@@ -60,12 +60,12 @@ class Outputs:
 
     @property
     def logits(self) -> Tensor:
-        """float[b, q, c]."""
+        """Logits, float[b, q, c]."""
         return self.layers.logits[-1]
 
     @property
     def boxes(self) -> Tensor:
-        """float[b, q, 4], cxcywh relative to the unpadded image."""
+        """Boxes, float[b, q, 4], cxcywh relative to the unpadded image."""
         return self.layers.boxes[-1]
 
 

@@ -23,7 +23,7 @@ PROPOSAL_SIZE = 0.05
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the tokens of a batch lie. Depends on sizes and padding alone, not on weights.
+    """The places of a batch's tokens. Depends on sizes and padding alone, not on weights.
 
     b is 1 where no image is padded: they are all alike.
     """

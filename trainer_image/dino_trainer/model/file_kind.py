@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dino_api.formats import CALLED
+from dino_api.formats import CALLED, Format
 from dino_api.reported import without_middle
 from dino_trainer import first_bytes
 from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind
@@ -34,9 +34,6 @@ _ENGINE_REMEDY = (
     "was built from."
 )
 _UNKNOWN = "of no kind that is known here: it may be encrypted or damaged"
-_ONNX_FILE = CALLED["onnx"]
-MODELS = {_ONNX_FILE: "onnx", Kind.ENGINE.value: "engine"}
-"""Kinds that other keys of a spec name."""
 ENCRYPTED = (
     "a model that TAO has encrypted with a key",
     "Save it without a key in TAO (train or export again without encryption_key and -k), or take "
@@ -70,11 +67,18 @@ class FileKind:
     """What a file is.
 
     reader: who can read it; empty for what is no checkpoint. what, remedy: parts of a sentence.
+    exported: its format where it is a model that other keys of a spec name.
     """
 
     reader: Reader
     what: str = ""
     remedy: str = ""
+    exported: Format | None = None
+
+    @property
+    def format(self) -> Format | None:
+        """The format of models that it is of; None for what is none."""
+        return "checkpoint" if self.reader else self.exported
 
     @property
     def unknown(self) -> bool:
@@ -82,19 +86,20 @@ class FileKind:
         return self.what == _UNKNOWN
 
 
-def kind_of(path: Path) -> FileKind:
-    """By the first bytes, and for archives by what is in them. Raises OSError."""
+def kind_of_file(path: Path) -> FileKind:
+    """Tells it by the first bytes, and for archives by what is in them. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
         return FileKind("", "empty", _WHOLE)
-    kind = first_bytes.kind_of(head)
+    kind = first_bytes.kind_of_bytes(head)
     if kind is None:
         return _binary(path, head)
     if kind is Kind.ZIP:
         return _zip(path)
     what = _pointer(head) if kind is Kind.LFS else f"{kind}{_MORE.get(kind, '')}"
-    return FileKind("", what, _REMEDIES.get(kind, _CHECKPOINT))
+    exported: Format | None = "engine" if kind is Kind.ENGINE else None
+    return FileKind("", what, _REMEDIES.get(kind, _CHECKPOINT), exported)
 
 
 def _pointer(head: bytes) -> str:
@@ -134,7 +139,7 @@ def _binary(path: Path, head: bytes) -> FileKind:
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":
         return FileKind("pickle")
     if _ONNX.match(head):
-        return FileKind("", _ONNX_FILE, _ONNX_REMEDY)
+        return FileKind("", CALLED["onnx"], _ONNX_REMEDY, "onnx")
     if head[4:8] == b"TFL3":
         return FileKind("", "a TensorFlow Lite file", "Name a checkpoint of PyTorch.")
     if not any(head):

@@ -108,10 +108,10 @@ def _tensors_of(module: Any, prefix: str) -> list[tuple[str, Tensor]]:
     if not isinstance(state, Mapping):
         return []
     own = {**_map(state.get("_parameters")), **_map(state.get("_buffers"))}
-    found = [(f"{prefix}{name}", v) for name, v in own.items() if isinstance(v, Tensor)]
+    tensors = [(f"{prefix}{name}", v) for name, v in own.items() if isinstance(v, Tensor)]
     for name, inner in _map(state.get("_modules")).items():
-        found += _tensors_of(inner, f"{prefix}{name}.")
-    return found
+        tensors += _tensors_of(inner, f"{prefix}{name}.")
+    return tensors
 
 
 def _map(value: Any) -> Mapping[Any, Any]:

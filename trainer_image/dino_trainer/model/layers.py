@@ -150,12 +150,12 @@ class _Dense(torch.autograd.Function):
         depth = len(saved) // 2
         inputs, weights = saved[:depth], saved[depth:]
         needed = ctx.needs_input_grad[1:]
-        found: list[Tensor | None] = [None] * len(ctx.types)
+        grads: list[Tensor | None] = [None] * len(ctx.types)
         for layer in reversed(range(depth)):
             if needed[2 * layer + 1]:
-                found[2 * layer + 1] = grad.t() @ inputs[layer]
+                grads[2 * layer + 1] = grad.t() @ inputs[layer]
             if needed[2 * layer + 2]:
-                found[2 * layer + 2] = grad.sum(0)
+                grads[2 * layer + 2] = grad.sum(0)
             if not any(needed[: 2 * layer + 1]):
                 break
             grad = grad @ weights[layer]
@@ -164,9 +164,9 @@ class _Dense(torch.autograd.Function):
                     grad, inputs[layer], 0, grad_input=grad
                 )
         if needed[0]:
-            found[0] = grad
+            grads[0] = grad
         return None, *(
-            None if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True)
+            None if g is None else g.to(t) for g, t in zip(grads, ctx.types, strict=True)
         )
 
 

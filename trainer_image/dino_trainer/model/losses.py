@@ -37,7 +37,7 @@ class Losses:
     total: Tensor  # float32[], what to differentiate
     names: tuple[str, ...]  # published names: loss_ce, loss_bbox_0, loss_giou_dn, …
     values: Tensor  # float32[len(names)], unweighted
-    queries: Tensor  # int64[g, b, m], what ``matching.match`` returned
+    queries: Tensor  # int64[g, b, m], what ``matching.match_boxes`` returned
 
     @property
     def terms(self) -> dict[str, Tensor]:
@@ -149,8 +149,8 @@ def _matched_sums(
     positive = classes[..., None] == torch.arange(c, device=labels.device)
     index = queries.clamp(max=q - 1)[..., None].expand(-1, -1, -1, 4)
     boxes = predictions.boxes.gather(2, index)  # [g, b, m, 4]
-    found = queries < q
-    distance, giou = _box_sums(boxes, targets.boxes, found)
+    matched = queries < q
+    distance, giou = _box_sums(boxes, targets.boxes, matched)
     return torch.stack((_focal_sums(predictions.logits, positive, alpha), distance, giou))
 
 

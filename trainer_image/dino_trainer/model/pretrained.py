@@ -25,7 +25,7 @@ from dino_trainer.model.weights import (
 from dino_trainer.model.windows import SwinBody
 
 # What detectors and self-supervised checkpoints put before a backbone's own names.
-PREFIX = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
+NAME_PREFIXES = re.compile(r"^(?:model\.|module\.|backbone\.(?:0\.)?(?:body\.)?)*(?:net\.)?")
 BIAS_TABLE = "relative_position_bias_table"
 
 
@@ -43,19 +43,19 @@ def load_backbone_weights(model: Dino, source: str | Path) -> LoadReport:
     """
     own = model.backbone.body.state_dict()
     if str(source) == IMAGENET:
-        found = _shipped(model.cfg.backbone, own)
+        tensors = _shipped(model.cfg.backbone, own)
         skipped: tuple[tuple[str, str], ...] = ()
     else:
-        found, skipped = _fit(read_state(source), model)
-    wrong = [name for name in own if name not in found or found[name].shape != own[name].shape]
+        tensors, skipped = _fit(read_state(source), model)
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
     if wrong:
         raise ValueError(
             f"{source} does not fit the backbone {model.cfg.backbone}: {len(wrong)} of {len(own)} "
             f"tensors are missing or have another shape, the first is {wrong[0]}. "
             "Check model.backbone and model.pretrained_backbone_path."
         )
-    model.backbone.body.load_state_dict(found)
-    return LoadReport(tuple(f"backbone.body.{name}" for name in found), skipped, ())
+    model.backbone.body.load_state_dict(tensors)
+    return LoadReport(tuple(f"backbone.body.{name}" for name in tensors), skipped, ())
 
 
 def _shipped(backbone: str, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,22 +88,22 @@ def _fit(
     names = net.state_dict()
     # timm flattens "stages.0" to "stages_0" in feature extractors; compare without either sign.
     known = {name.replace(".", "_"): name for name in names}
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     skipped = []
     # Of an average beside the weights, which has the same names, nothing is left.
     by_name = sorted(state.items(), key=lambda one: not is_averaged(one[0]))
     for name, value in _convert({_bare(k): v for k, v in by_name}, body).items():
         target = known.get(name.replace(".", "_"))
         if target is not None:
-            found[lead + target] = value
+            tensors[lead + target] = value
         elif not name.endswith(IGNORED):
             skipped.append((name, "the backbone has no such tensor"))
-    return found, tuple(skipped)
+    return tensors, tuple(skipped)
 
 
 def _bare(name: str) -> str:
     """A name without what other programs put before it."""
-    return PREFIX.sub("", WRAPPERS.sub("", INNER_WRAPPERS.sub("", name)))
+    return NAME_PREFIXES.sub("", WRAPPERS.sub("", INNER_WRAPPERS.sub("", name)))
 
 
 def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from timm.layers import LayerNorm2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-PATCH = 16  # whatever the pretraining had; see pretrained.py for the weights
+VIT_PATCH = 16  # whatever the pretraining had; see pretrained.py for the weights
 EMBEDDING = re.compile(r"(?:^|\.)net\.(?:\w+_embed|\w+_token|norm_pre)\b")
 BLOCK = re.compile(r"(?:^|\.)net\.blocks\.(\d+)\.")
 
@@ -46,11 +46,11 @@ class VitBody(nn.Module):
     def _seen(self, mask: Tensor) -> Tensor:
         """Return bool[b, 1, 1, n]."""
         # Padding lies right and below: a patch has a pixel of the image if its first is one.
-        tokens = ~mask[:, ::PATCH, ::PATCH].flatten(1)
+        tokens = ~mask[:, ::VIT_PATCH, ::VIT_PATCH].flatten(1)
         return F.pad(tokens, (self.net.num_prefix_tokens, 0), value=True)[:, None, None]
 
     def distances(self) -> dict[str, int]:
-        """For each parameter's name, how many layers lie between it and the output.
+        """The number of layers, by parameter's name, that lie between it and the output.
 
         0: the last norm, 1: the last block, …, depth + 1: the embeddings.
         """
@@ -70,7 +70,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, d: int, stages: tuple[int, ...]) -> None:
         super().__init__()
-        self.strides = tuple(PATCH // 4 * 2**stage for stage in stages)
+        self.strides = tuple(VIT_PATCH // 4 * 2**stage for stage in stages)
         makers = (_four, _eight, _sixteen, _thirty_two)
         self.scales = nn.ModuleList(makers[stage](d) for stage in stages)
         self.channels = tuple((d // 4, d // 2, d, d)[stage] for stage in stages)

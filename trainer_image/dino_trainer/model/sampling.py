@@ -22,7 +22,7 @@ from dino_trainer.model import sampling_cpu
 
 @torch.library.custom_op("dino::sample", mutates_args=(), device_types="cpu")
 def sample(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """See ``attention.ms_deform_attn``; ``shapes`` is flat here: h0, w0, h1, w1, …"""
+    """Samples; see ``attention.ms_deform_attn``; ``shapes`` is flat here: h0, w0, h1, w1, …"""
     return sampling_cpu.forward(value, shapes, locations, weights)
 
 

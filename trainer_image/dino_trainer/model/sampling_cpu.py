@@ -223,7 +223,7 @@ def _arrays(
 
 
 def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """See ``sampling.sample``."""
+    """Compute ``sampling.sample``."""
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     out = torch.empty((b, q, value.shape[2]), dtype=kept)
@@ -234,14 +234,14 @@ def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 def backward(
     grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See ``sampling.sample_backward``."""
+    """Compute ``sampling.sample_backward``."""
     arrays, kept = _arrays(value, shapes, locations, weights)
     b, q, m = weights.shape[:3]
     row = grad.to(kept).contiguous().view(b, q, m, -1).numpy()
-    found = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
-    _in_parallel(_backward(row.shape[3]), [*arrays, row, *found], b * m)
+    grads = tuple(np.zeros_like(array) for array in (arrays[0], arrays[2], arrays[3]))
+    _in_parallel(_backward(row.shape[3]), [*arrays, row, *grads], b * m)
     to_value, to_locations, to_weights = (
         torch.from_numpy(array).view(t.shape).to(t.dtype)
-        for array, t in zip(found, (value, locations, weights), strict=True)
+        for array, t in zip(grads, (value, locations, weights), strict=True)
     )
     return to_value, to_locations, to_weights

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dino_trainer.model.sampling_grid import LevelShapes
 
-QUERIES = 1000  # read at once: 66 MB at 8 heads of 32 and 16 samples, all at once eight times that
+# 66 MB at 8 heads of 32 and 16 samples; all at once are eight times that.
+QUERIES_AT_ONCE = 1000
 
 
 def sample_by_gather(
@@ -39,7 +40,9 @@ def sample_by_gather(
     shares = _shares(weights, right_share, lower_share)
     mixed = [
         _mix(rows, *some)
-        for some in zip(index.split(QUERIES, 1), shares.split(QUERIES, 1), strict=True)
+        for some in zip(
+            index.split(QUERIES_AT_ONCE, 1), shares.split(QUERIES_AT_ONCE, 1), strict=True
+        )
     ]
     return torch.cat(mixed, dim=1)
 
@@ -47,8 +50,8 @@ def sample_by_gather(
 def _mix(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
     """Return float[b, q, d]: the neighbours in ``rows`` at ``index`` [b, q, m, n], by shares."""
     b, q, m, n = index.shape
-    found = rows.index_select(0, index.flatten()).view(b * q * m, 4 * n, rows.shape[1] // 4)
-    return torch.bmm(shares.reshape(-1, 1, 4 * n), found).view(b, q, -1)
+    gathered = rows.index_select(0, index.flatten()).view(b * q * m, 4 * n, rows.shape[1] // 4)
+    return torch.bmm(shares.reshape(-1, 1, 4 * n), gathered).view(b, q, -1)
 
 
 def _shares(weights: Tensor, right: Tensor, lower: Tensor) -> Tensor:

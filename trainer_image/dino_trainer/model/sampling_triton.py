@@ -216,7 +216,7 @@ def _launch(
 
 
 def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """See ``sampling.sample``."""
+    """Compute ``sampling.sample``."""
     value, locations, weights = (t.contiguous() for t in (value, locations, weights))
     out = value.new_empty((*locations.shape[:2], value.shape[2]))
     _launch(forward_kernel, (value, locations, weights, out), shapes, VECTOR)
@@ -226,7 +226,7 @@ def forward(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 def backward(
     grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See ``sampling.sample_backward``."""
+    """Compute ``sampling.sample_backward``."""
     value, locations, weights, grad = (t.contiguous() for t in (value, locations, weights, grad))
     kept = torch.float64 if value.dtype == torch.float64 else torch.float32
     to_value = torch.zeros_like(value, dtype=kept)

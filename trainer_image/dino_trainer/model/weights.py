@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dino_trainer.model import inert
-from dino_trainer.model.file_kind import ENCRYPTED, kind_of
+from dino_trainer.model.file_kind import ENCRYPTED, kind_of_file
 
 # Published name -> ours, by the first pattern that fits. Names that fit none are ours already.
 RENAMES = [
@@ -139,7 +139,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def read_content(path: Path) -> Any:
     """Return all that a file of weights holds, its tensors on the CPU. Raises ValueError."""
     try:
-        kind = kind_of(path)
+        kind = kind_of_file(path)
     except FileNotFoundError:
         raise ValueError(f"There is no file {path}. {REMEDY}") from None
     except OSError as error:
@@ -184,8 +184,8 @@ def find_tensors(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
     for key in CONTAINERS:
-        if found := find_tensors(content.get(key)):
-            return found
+        if tensors := find_tensors(content.get(key)):
+            return tensors
     own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in content.items():
         if isinstance(value, Mapping) and not NOT_WEIGHTS.search(str(name)):

@@ -23,7 +23,7 @@ from timm.models.swin_transformer import (
 )
 from torch import Tensor, nn
 
-PATCH = 4
+SWIN_PATCH = 4
 
 
 class SwinBody(nn.Module):
@@ -41,7 +41,7 @@ class SwinBody(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return float[b, c_i, h_i, w_i], finest first; sizes are rounded up."""
-        x = self.net.patch_embed(_pad(images, PATCH, (2, 3)))  # [b, h, w, c]
+        x = self.net.patch_embed(_pad(images, SWIN_PATCH, (2, 3)))  # [b, h, w, c]
         maps = []
         for index, stage in enumerate(self.net.layers):
             x = stage.downsample(x)

@@ -15,7 +15,7 @@ import torch
 
 from dino_api import names
 from dino_trainer.model import read_state
-from dino_trainer.model.file_kind import kind_of
+from dino_trainer.model.file_kind import kind_of_file
 from dino_trainer.model.weights import UNREADABLE
 from dino_trainer.storage.files import named, replacing
 
@@ -59,7 +59,7 @@ def _save(content: Mapping[str, object], path: Path) -> None:
 
 def _why(path: Path) -> str:
     """Torch's own words are long, of several lines and coloured."""
-    kind = kind_of(path)
+    kind = kind_of_file(path)
     if kind.what:
         return f"it is {kind.what}"
     try:

@@ -33,7 +33,7 @@ def fetch(uri: str, into: Path) -> Path:
 
 
 def place_of(uri: str, into: Path) -> Path:
-    """Where `fetch` puts, or finds, a file: no other URI has the same place."""
+    """The path where `fetch` puts, or finds, a file: no other URI has the same place."""
     if not is_remote(uri):
         return local_path(uri)
     own = hashlib.sha256(uri.encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from dino_api.experiment.dataset import GEOMETRY, PIXELS
 from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
-from dino_trainer.spec.micro_batch import micro_batch
+from dino_trainer.spec.micro_batch import micro_batch_size
 from dino_trainer.spec.sections import Resized, batch_size_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Detector(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it wants its batches."""
+        """The device where it wants its batches."""
 
     def __call__(self, batch: Batch, sizes: torch.Tensor) -> list[Detections]:
         """Detections of each image of a batch, best first.
@@ -126,8 +126,8 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: object) -> Datase
     size = _asked_size(section) or info.input_size
     if info.input_size and size != info.input_size:
         raise invalid_spec(
-            f"input_width and input_height say {_said(size)}, and {info.file.uri} takes "
-            f"{_said(info.input_size)} only.",
+            f"input_width and input_height say {_in_pixels(size)}, and {info.file.uri} takes "
+            f"{_in_pixels(info.input_size)} only.",
             "Leave them out, or export the model for that size.",
         )
     augmentation = info.spec.dataset.augmentation
@@ -149,17 +149,17 @@ def config_for(info: ModelInfo, spec: ExperimentSpec, section: object) -> Datase
 
 def _that_fits(batch: int, info: ModelInfo) -> int:
     """The batch, or the smaller one that the operator asks for after a lack of memory."""
-    images = micro_batch()
-    if images is None or images >= batch:
+    micro_batch = micro_batch_size()
+    if micro_batch is None or micro_batch >= batch:
         return batch
     if info.batch_size:
         raise invalid_spec(
             f"Memory did not suffice for {info.file.uri}, which takes batches of {batch} only: "
-            f"{images} at once, as the attempt asks for, cannot be tried.",
+            f"{micro_batch} at once, as the attempt asks for, cannot be tried.",
             "Make the file with a smaller batch (export.batch_size, or for an engine "
             "gen_trt_engine.tensorrt.min_batch_size), or raise spec.resources.memory.",
         )
-    return images
+    return micro_batch
 
 
 def _asked_size(section: object) -> tuple[int, int] | None:
@@ -176,5 +176,5 @@ def _asked_size(section: object) -> tuple[int, int] | None:
     return height, width
 
 
-def _said(size: tuple[int, int] | None) -> str:
+def _in_pixels(size: tuple[int, int] | None) -> str:
     return f"{size[1]}x{size[0]}" if size else "any"

@@ -29,7 +29,7 @@ class Int8Weights:
     kept: Mapping[str, Tensor]
 
     def plain(self) -> dict[str, object]:
-        """For the key PACKED of a checkpoint's content."""
+        """The value of the key PACKED in a checkpoint's content."""
         return {"codes": {**self.codes}, "scales": {**self.scales}, "kept": {**self.kept}}
 
     def state(self) -> dict[str, Tensor]:
@@ -39,14 +39,14 @@ class Int8Weights:
 
 
 def read_int8_weights(content: Mapping[str, object]) -> Int8Weights:
-    """From the content of a checkpoint that has the key PACKED.
+    """Reads them from the content of a checkpoint that has the key PACKED.
 
     Raises:
         ValueError: where it is not what `plain` makes.
     """
     inner = content[PACKED]
-    found = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
-    parts = [part for part in found if _are_tensors(part)]
+    members = [inner.get(name) for name in ("codes", "scales", "kept")] if _is_map(inner) else []
+    parts = [part for part in members if _are_tensors(part)]
     if len(parts) != 3:
         raise ValueError("its INT8 weights lack codes, scales or the other tensors")
     codes, scales, kept = parts

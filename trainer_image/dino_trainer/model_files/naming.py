@@ -18,7 +18,7 @@ from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
 # An engine is described by a file beside it, of its name and this.
-BESIDE_ENGINE = ".json"
+ENGINE_METADATA_SUFFIX = ".json"
 # What is named for a model and holds none that could be read here.
 _OTHERS = {
     ".etlt": "an encrypted export of TAO: name the .pth or .onnx of the same training",
@@ -34,7 +34,7 @@ _OTHERS = {
 
 
 def model_uri(spec: ExperimentSpec, action: Action) -> str:
-    """Where the model lies that an action works on.
+    """The URI of the model that an action works on.
 
     What its section names; else what a training, or an export, in the same results_dir leaves:
     `<results_dir>/train/dino_model_latest.pth`, `<results_dir>/export/dino_model.onnx`.
@@ -68,7 +68,7 @@ def takes(spec: ExperimentSpec, action: Action) -> Mapping[str, str]:
     return facts_of(action, spec.quantize.mode == WEIGHTS_ALONE).takes
 
 
-def format_of(uri: str) -> Format:
+def model_format(uri: str) -> Format:
     """What kind of file it is, by its extension. Raises InvalidSpec for any other."""
     suffix = PurePosixPath(uri).suffix.lower()
     if suffix in _OTHERS:
@@ -86,7 +86,7 @@ def format_of(uri: str) -> Format:
 def file_at(path: Path, uri: str) -> ModelFile:
     """The file at `path`, which is known as `uri`."""
     size = path.stat().st_size
-    return ModelFile(uri=uri, format=format_of(uri), sha256=sha256_of(path), bytes=size)
+    return ModelFile(uri=uri, format=model_format(uri), sha256=sha256_of(path), bytes=size)
 
 
 def refuse_existing(key: str, uri: str, suffix: str) -> None:

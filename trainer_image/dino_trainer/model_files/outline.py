@@ -23,9 +23,9 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
 from dino_api.result import ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.model_files.naming import BESIDE_ENGINE
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.storage.stored_file import open_stored
 
 _OTHER = "Use it with the release that made it, or train again."
@@ -60,7 +60,7 @@ def outline_of(uri: str) -> ModelInfo | None:
     if kind is None:
         return None
     try:
-        with open_stored(f"{uri}{BESIDE_ENGINE}" if kind == "engine" else uri) as file:
+        with open_stored(f"{uri}{ENGINE_METADATA_SUFFIX}" if kind == "engine" else uri) as file:
             return READERS[kind](file, ModelFile(uri=uri, format=kind))
     except TrainerError as error:
         if error.reason == FailureReason.STORAGE_UNAVAILABLE:
@@ -146,7 +146,7 @@ def _of_onnx(file: BinaryIO, model: ModelFile) -> ModelInfo:
         assert field == _METADATA_PROPS
         pair = dict(_fields(BytesIO(part), {_KEY, _VALUE}))
         props[pair[_KEY].decode()] = pair.get(_VALUE, b"").decode()
-    return Metadata.from_props(props, model.uri).info(model)
+    return GraphMetadata.from_props(props, model.uri).info(model)
 
 
 def _fields(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
@@ -187,7 +187,7 @@ def _varint(file: BinaryIO) -> int | None:
 def _of_engine(file: BinaryIO, model: ModelFile) -> ModelInfo:
     content = json.loads(file.read(_MOST))
     props = {name: json.dumps(value) for name, value in content["props"].items()}
-    return Metadata.from_props(props, model.uri).info(model)
+    return GraphMetadata.from_props(props, model.uri).info(model)
 
 
 READERS: Mapping[formats.Format, Callable[[BinaryIO, ModelFile], ModelInfo | None]] = {

@@ -37,8 +37,8 @@ def check_boxes_per_image(split: Split, queries: int, findings: Findings) -> Non
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
         places = np.flatnonzero(counts > queries).tolist()
-        said = [f"{source.image(i)} ({counts[i]} boxes)" for i in places]
-        findings.add_places("boxes-over-queries", said, str, source.at_images(places))
+        examples = [f"{source.image(i)} ({counts[i]} boxes)" for i in places]
+        findings.add_places("boxes-over-queries", examples, str, source.at_images(places))
 
 
 def check_detections(split: Split, most: int, key: str, findings: Findings) -> None:
@@ -48,11 +48,13 @@ def check_detections(split: Split, most: int, key: str, findings: Findings) -> N
         pairs = np.column_stack([source.entries.images[kept], source.entries.labels[kept]])
         pairs, counts = np.unique(pairs, axis=0, return_counts=True)
         places = np.flatnonzero(counts > most)
-        said = [
+        examples = [
             f"{source.image(pairs[i, 0])} ({counts[i]} of category {pairs[i, 1]}, {key} is {most})"
             for i in places
         ]
-        findings.add_places("boxes-over-detections", said, str, source.at_images(pairs[places, 0]))
+        findings.add_places(
+            "boxes-over-detections", examples, str, source.at_images(pairs[places, 0])
+        )
 
 
 def check_select(split: Split, select: int, findings: Findings) -> None:
@@ -60,12 +62,12 @@ def check_select(split: Split, select: int, findings: Findings) -> None:
     for source in split.sources:
         counts = _per_image(source, source.objects & ~source.repeats)
         places = np.flatnonzero(counts > select).tolist()
-        said = [f"{source.image(i)} ({counts[i]} boxes, {select} detections)" for i in places]
-        findings.add_places("boxes-over-select", said, str, source.at_images(places))
+        examples = [f"{source.image(i)} ({counts[i]} boxes, {select} detections)" for i in places]
+        findings.add_places("boxes-over-select", examples, str, source.at_images(places))
 
 
 def boxes_per_image(source: Source) -> NDArray[np.int64]:
-    """[i] usable boxes of each image, without crowds."""
+    """Counts usable boxes of each image, without crowds."""
     return _per_image(source, source.objects)
 
 

@@ -16,7 +16,7 @@ from graphlib import TopologicalSorter
 # Of images that are left out since nothing says how large they are: no rule, and never told.
 LEFT_OUT = "left-out"
 
-UNREAD = frozenset({"source-missing", "source-unusable", "annotations-unreadable"})
+UNREAD_SOURCES = frozenset({"source-missing", "source-unusable", "annotations-unreadable"})
 IMAGES = frozenset(
     {"image-entry", "image-size-absent", "image-name-unsafe", "image-id-repeats", LEFT_OUT}
 )
@@ -62,13 +62,13 @@ def _set(rules: frozenset[str] | str) -> frozenset[str]:
 FOLLOWS = (
     # Of what is left out nothing is counted, and what it lists is not known.
     _row(
-        UNREAD | IMAGES | CATEGORIES | BOXES,
+        UNREAD_SOURCES | IMAGES | CATEGORIES | BOXES,
         CLASSES | {"no-boxes", "eval-class-boxless"},
         Within.SPLIT,
     ),
-    _row(UNREAD | CATEGORIES, "eval-class-unknown", Within.SPLIT),
-    _row(UNREAD, frozenset({"too-few-images", "calibration-few"}), Within.SPLIT),
-    _row(UNREAD | CATEGORIES, "category-gaps", Within.DATA),
+    _row(UNREAD_SOURCES | CATEGORIES, "eval-class-unknown", Within.SPLIT),
+    _row(UNREAD_SOURCES, frozenset({"too-few-images", "calibration-few"}), Within.SPLIT),
+    _row(UNREAD_SOURCES | CATEGORIES, "category-gaps", Within.DATA),
     _row(CATEGORIES, "category-lists-differ", Within.DATA),
     _row(CATEGORIES, "category-conflict", Within.CLASS),
     _row(BOXES, "image-empty", Within.SOURCE),
@@ -153,7 +153,7 @@ def causes_of(rule: str) -> list[tuple[str, Within]]:
     return _CAUSES.get(rule, [])
 
 
-def in_order() -> tuple[str, ...]:
+def rules_in_order() -> tuple[str, ...]:
     """The rules of the table, causes first. Raises CycleError where two follow from each other."""
     graph = {rule: {cause for cause, _ in causes} for rule, causes in _CAUSES.items()}
     return tuple(TopologicalSorter(graph).static_order())

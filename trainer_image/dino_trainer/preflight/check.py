@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from dino_api.names import TRAINS, Action
 from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
-from dino_trainer.data.pictures import Picture
+from dino_trainer.data.pictures import Picture, find_pictures
 from dino_trainer.data.stage import data_root
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.annotations import (
@@ -26,14 +26,14 @@ from dino_trainer.preflight.annotations import (
 from dino_trainer.preflight.causes import WHOLE_FILE
 from dino_trainer.preflight.files import check_files
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.given_model import detections_of, given_model
+from dino_trainer.preflight.given_model import detections_per_image, given_model
 from dino_trainer.preflight.model_data import (
-    check_classes,
     check_given,
+    check_known_categories,
     check_names,
     check_pictures,
 )
-from dino_trainer.preflight.sources import Split, read_split
+from dino_trainer.preflight.sources import Source, Split, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
     check_eval_ids,
@@ -80,7 +80,7 @@ def check(
 
     wanted = _sources(spec, action)
     stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
-    read = partial(read_split, stage_one=stage_one, findings=findings)
+    read = partial(read_split_for_check, stage_one=stage_one, findings=findings)
     splits = tuple(read(name, sources) for name, sources in wanted)
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
@@ -91,12 +91,15 @@ def check(
     if any(findings.has(rule) for rule in WHOLE_FILE):
         say("No image was looked at: annotations come first that are to be written anew.")
     else:
-        _check_images(action, splits, data_root(into) / "checked", findings, say, stop)
+        kept = data_root(into) / "checked"
+        look = partial(check_files, kept=kept, findings=findings, say=say, stop=stop)
+        _check_images(action, splits, look, findings)
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
     if Data.INFERENCE in ACTIONS[action].reads and infer:
         count = model.num_classes if model else spec.dataset.num_classes
-        pictures = check_pictures(infer, count, into, findings, say, stop)
+        find = partial(find_pictures, into=into, say=say, stop=stop)
+        pictures = check_pictures(infer, count, find, findings, say)
         check_tokens_of_pictures(spec, pictures, model, findings)
     classes = _num_classes(spec, splits, findings)
     return Checked(action, splits, findings, classes, len(pictures))
@@ -115,7 +118,7 @@ def _check_annotations(
         check_boxes_per_image(train, spec.model.num_queries, findings)
         check_training(spec, train, validation, findings)
         if model:  # the teacher
-            check_classes([train], model, None, findings)
+            check_known_categories([train], model, None, findings)
             check_names(train, model, findings)
     else:
         check_given(spec, splits, model, findings)
@@ -125,21 +128,19 @@ def _check_annotations(
         whose, scoring = scoring_section(spec, action)
         key = f"{whose}.max_detections"
         check_detections(splits[-1], scoring.max_detections, key, findings)
-        if select := detections_of(spec, action, model):
+        if select := detections_per_image(spec, action, model):
             check_select(splits[-1], select, findings)
 
 
 def _check_images(
     action: Action,
     splits: Sequence[Split],
-    kept: Path,
+    look: Callable[[Source], None],
     findings: Findings,
-    say: Say,
-    stop: threading.Event | None,
 ) -> None:
-    """The slow part: every image is opened."""
+    """The slow part: every image is opened. look: `check_files` of a source."""
     for source in (source for split in splits for source in split.sources):
-        check_files(source, kept, findings, say, stop)
+        look(source)
     check_contents(splits, findings)
     if action in TRAINS and len(splits) > 1:
         check_leakage(splits[0], splits[1], findings)
@@ -148,10 +149,10 @@ def _check_images(
 def _sources(spec: ExperimentSpec, action: Action) -> list[tuple[str, Sequence[DataSource]]]:
     """The splits that the action reads, by name; training data that is scored, too, once."""
     data = spec.dataset
-    found = {part: sources_of(data, part) for part in annotated(action)}
+    by_part = {part: sources_of(data, part) for part in annotated(action)}
     if action in TRAINS and data.val_data_sources == data.train_data_sources:
-        found[Data.VALIDATION] = None
-    return [(part.value, given or ()) for part, given in found.items() if given or _leads(part)]
+        by_part[Data.VALIDATION] = None
+    return [(part.value, given or ()) for part, given in by_part.items() if given or _leads(part)]
 
 
 def _leads(part: Data) -> bool:
@@ -166,7 +167,7 @@ def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findin
     return spec.dataset.num_classes or (largest and largest + 1)
 
 
-def describe(checked: Checked) -> Dataset:
+def dataset_status(checked: Checked) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
     warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
     if not checked.splits:

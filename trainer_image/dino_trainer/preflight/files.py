@@ -12,7 +12,7 @@ from pathlib import Path
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.grouped_flaws import tell_names
+from dino_trainer.preflight.grouped_flaws import add_names
 from dino_trainer.preflight.images import Facts, ImageToCheck
 from dino_trainer.preflight.sources import Source
 from dino_trainer.storage.store import Say
@@ -36,28 +36,28 @@ def check_files(
         for file, (width, height), name in zip(files, sizes, names, strict=True)
         if file
     ]
-    found = _facts(source.staged, looks, kept, say, stop)
+    all_facts = _facts(source.staged, looks, kept, say, stop)
     source.facts = [None] * len(files)
     measured = set(source.entries.measured)
     flaws: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for place, facts in zip(there, found, strict=True):
+    for place, facts in zip(there, all_facts, strict=True):
         source.facts[place] = facts
         for id, detail in facts.flaws:
             if id == "exif-turned" and place in measured:
                 id = "exif-unclear"  # the annotations say no size
             flaws[id].append((place, f"{source.image(place)}{_bracketed(detail)}"))
-    for id, told in flaws.items():
-        positions, said = zip(*told, strict=True)
-        findings.add_places(id, said, str, source.at_images(positions))
+    for id, flawed in flaws.items():
+        positions, examples = zip(*flawed, strict=True)
+        findings.add_places(id, examples, str, source.at_images(positions))
     for flaw in source.flaws.of("image-unreadable"):
-        findings.add(flaw.rule, f"{source.name} {flaw.where}{_bracketed(flaw.said)}", at=source.at)
+        findings.add(flaw.rule, f"{source.name} {flaw.where}{_bracketed(flaw.fault)}", at=source.at)
 
 
 def _missing(source: Source, absent: list[str], findings: Findings) -> None:
     """Also those that lack a size, too: what is wrong with the names is one cause for both."""
     names = [*absent, *(flaw.name for flaw in source.flaws.of("image-missing"))]
     named = [(f"{source.name} {name}", name) for name in names]
-    tell_names("image-missing", named, findings, source.nearby.hint, source.at)
+    add_names("image-missing", named, findings, source.nearby.hint, source.at)
 
 
 def _bracketed(detail: str) -> str:
@@ -75,10 +75,10 @@ def _facts(
     if staged.fixed and (known := _read(note, len(looks))):
         say(f"The {len(looks)} images of {staged.annotations} were checked before.")
         return known
-    found = images.look_at_all(looks, say, stop)
+    facts = images.look_at_all(looks, say, stop)
     if staged.fixed:
-        _write(note, found)
-    return found
+        _write(note, facts)
+    return facts
 
 
 def _read(path: Path, count: int) -> list[Facts] | None:

@@ -9,10 +9,10 @@ from typing import Any
 from dino_api.reported import without_middle
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data.rule import DataRule
-from dino_trainer.preflight.causes import causes_of, in_order
+from dino_trainer.preflight.causes import causes_of, rules_in_order
 from dino_trainer.preflight.places import NOWHERE, At, Places, T
 
-EXAMPLES = 5
+MOST_EXAMPLES = 5
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
 _LONGEST = 160
 # Of what a whole source ends with: there is one for each.
@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """`Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
+        """The sentence: `Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
         if not self.examples:
             return f"{self.rule.title}{'' if self.count == 1 else f': {self.count}'}."
         left = self.count - self.shown
@@ -50,12 +50,12 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What to do: about the causes that were seen, and about the rest."""
-        told, counts = zip(*self.remedies.values(), strict=True) if self.remedies else ((), ())
+        remedies, counts = zip(*self.remedies.values(), strict=True) if self.remedies else ((), ())
         rest = sum(counts) < self.count
-        return " ".join([*told, *([self.rule.remedy] if rest else [])])
+        return " ".join([*remedies, *([self.rule.remedy] if rest else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """For report.json."""
+        """Its entry in report.json."""
         return {
             "id": self.rule.id,
             "severity": self.rule.severity,
@@ -64,6 +64,18 @@ class Finding:
             "message": self.message,
             "remedy": self.remedy,
         }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do where a cause was seen, in place of the rule's remedy. cause: the words for it,
+    by which what has one cause is counted; the remedy's own where left out."""
+
+    remedy: str = ""
+    cause: str = ""
+
+
+RULES_OWN = Advice()
 
 
 @dataclass(frozen=True)
@@ -88,25 +100,27 @@ class Findings:
         id: str,
         example: str = "",
         count: int = 1,
-        *,
-        shown: int = 1,
-        remedy: str = "",
-        cause: str = "",
-        longest: int = _LONGEST,
+        advice: Advice = RULES_OWN,
         at: At = NOWHERE,
     ) -> None:
-        """`count` of rule `id`. shown: how many of them the example speaks of. remedy: another
-        one than the rule's, where the cause was seen, by the words for that. longest: what of the
-        example is kept. at: where it was found, told or left out as a whole."""
+        """Adds `count` of rule `id`, of which the example speaks. at: where it was found, told or
+        left out as a whole."""
+        self.add_sentences(id, without_middle(example, _LONGEST), count, advice, at)
+
+    def add_sentences(
+        self, id: str, text: str, count: int = 1, advice: Advice = RULES_OWN, at: At = NOWHERE
+    ) -> None:
+        """Adds the same of an example that is whole sentences, and may be longer."""
 
         def say(finding: Finding, _: Places) -> None:
             finding.count += count
-            if remedy:
-                first, mended = finding.remedies.get(cause or remedy, (remedy, 0))
-                finding.remedies[cause or remedy] = (first, mended + count)
-            if example and len(finding.examples) < EXAMPLES:
-                finding.examples.append(without_middle(example, longest))
-                finding.shown += shown
+            if remedy := advice.remedy:
+                cause = advice.cause or remedy
+                first, mended = finding.remedies.get(cause, (remedy, 0))
+                finding.remedies[cause] = (first, mended + count)
+            if text and len(finding.examples) < MOST_EXAMPLES:
+                finding.examples.append(without_middle(text, SENTENCES))
+                finding.shown += count
 
         self._note(id, Places(at), say)
 
@@ -125,7 +139,7 @@ class Findings:
         def say(finding: Finding, left: Places) -> None:
             kept = left.of(places)
             finding.count += len(kept)
-            for place in kept[: EXAMPLES - len(finding.examples)]:
+            for place in kept[: MOST_EXAMPLES - len(finding.examples)]:
                 finding.examples.append(without_middle(describe(place), _LONGEST))
                 finding.shown += 1
 
@@ -144,13 +158,13 @@ class Findings:
 
     def all(self) -> list[Finding]:
         """Errors first, then in the order of the catalogue."""
-        found = [one for id, parts in self._left().items() if (one := _told(id, parts))]
-        return sorted(found, key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
+        findings = [one for id, parts in self._left().items() if (one := _finding_of(id, parts))]
+        return sorted(findings, key=lambda one: (not one.is_error, _ORDER[one.rule.id]))
 
     def _left(self) -> dict[str, list[_Part]]:
         """What is told: everything but what follows from something that is told."""
         left: dict[str, list[_Part]] = {}
-        for id in (*in_order(), *self._parts):
+        for id in (*rules_in_order(), *self._parts):
             if id in left or id not in self._parts:
                 continue
             causes = [
@@ -173,7 +187,7 @@ class Findings:
         return [one for one in self.all() if not one.is_error]
 
 
-def _told(id: str, parts: list[_Part]) -> Finding | None:
+def _finding_of(id: str, parts: list[_Part]) -> Finding | None:
     if id not in _ORDER or not parts:
         return None
     finding = Finding(data_rule(id))

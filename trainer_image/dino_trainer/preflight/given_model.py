@@ -61,7 +61,9 @@ def lookers(spec: ExperimentSpec, action: Action, model: ModelInfo | None) -> li
     return [Looker(as_prepared, "the checkpoint's num_queries", _LARGER)] if as_prepared else []
 
 
-def detections_of(spec: ExperimentSpec, action: Action, model: ModelInfo | None) -> int | None:
+def detections_per_image(
+    spec: ExperimentSpec, action: Action, model: ModelInfo | None
+) -> int | None:
     """How many detections of an image the scored model gives; None where nobody knows yet."""
     if action in TRAINS or "num_select" in spec.model.model_fields_set:
         return spec.model.num_select

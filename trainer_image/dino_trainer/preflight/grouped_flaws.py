@@ -11,7 +11,7 @@ from dino_api.rules.data.annotations import IMAGE_ENTRY_RULES
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.nearby import Hint
 from dino_trainer.preflight.causes import LEFT_OUT
-from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Advice, Findings
 from dino_trainer.preflight.places import At
 
 Explain = Callable[[str], Hint | None]
@@ -39,7 +39,7 @@ class GroupedFlaws:
         """One more."""
         key = (flaw.rule, flaw.kind)
         kept = self.kept.setdefault(key, [])
-        if flaw.name or flaw.id is not None or len(kept) < EXAMPLES:
+        if flaw.name or flaw.id is not None or len(kept) < MOST_EXAMPLES:
             kept.append(flaw)
         self.counts[key] += 1
 
@@ -57,14 +57,14 @@ class GroupedFlaws:
         """The flaws of a rule whose files are told by name."""
         return self.kept.get((rule, ""), [])
 
-    def tell(self, findings: Findings, look: Explain, positions: Mapping[int, int]) -> None:
+    def add_to(self, findings: Findings, look: Explain, positions: Mapping[int, int]) -> None:
         """Adds what entries say themselves. look: why a name is not there. positions: of images,
         by id."""
         for (rule, kind), kept in self.kept.items():
             if rule in _OF_FILES:
                 findings.mark(LEFT_OUT, self.at)
             elif rule != _OF_ALL:
-                self._tell((rule, kind), findings, look, self._at(rule, kept, positions))
+                self._add((rule, kind), findings, look, self._at(rule, kept, positions))
 
     def _at(self, rule: str, kept: Sequence[Flaw], positions: Mapping[int, int]) -> At:
         ids = [flaw.id for flaw in kept if flaw.id is not None]
@@ -72,22 +72,22 @@ class GroupedFlaws:
             return replace(self.at, images=[positions[id] for id in ids if id in positions])
         return replace(self.at, classes=ids)
 
-    def _tell(self, key: tuple[str, str], findings: Findings, look: Explain, at: At) -> None:
+    def _add(self, key: tuple[str, str], findings: Findings, look: Explain, at: At) -> None:
         (rule, kind), kept = key, self.kept[key]
         if kept[0].name:
             named = [(f"{self.label} {flaw.where}", flaw.name) for flaw in kept]
-            tell_names(rule, named, findings, look, at)
+            add_names(rule, named, findings, look, at)
         elif kind:
             first, count = kept[0], self.counts[key]
-            text = f"{self.label} {first.where}{_more(count)}: {first.said}"
-            findings.add(rule, text, count, shown=count, at=at)
+            text = f"{self.label} {first.where}{_more(count)}: {first.fault}"
+            findings.add(rule, text, count, at=at)
         else:
             findings.add_all(rule, (f"{self.label} {flaw.where}" for flaw in kept), at)
             if more := self.counts[key] - len(kept):
                 findings.add(rule, count=more, at=at)
 
 
-def tell_names(
+def add_names(
     rule: str,
     named: Sequence[tuple[str, str]],
     findings: Findings,
@@ -107,7 +107,7 @@ def tell_names(
         if cause:
             text = f"{without_middle(places[0], _SHOWN)}{_more(len(places))}: {cause}"
             count, remedy = len(places), remedies[cause]
-            findings.add(rule, text, count, shown=count, remedy=remedy, cause=cause, at=at)
+            findings.add(rule, text, count, Advice(remedy, cause), at)
         else:
             findings.add_places(rule, places, str, at)
 

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from dino_trainer.data import image_store
-from dino_trainer.data.decode import ENDINGS, Encoded, Pixels, UnreadableImage, open_image
+from dino_trainer.data.decode import IMAGE_FORMATS, Encoded, Pixels, UnreadableImage, open_image
 from dino_trainer.data.image_metadata import UPRIGHT
 from dino_trainer.data.image_store import Held
 from dino_trainer.machine.child_processes import end_with_parent
@@ -64,7 +64,7 @@ def look(one: ImageToCheck) -> Facts:
 
 
 def _flaws(opened: Encoded, wanted: Pixels) -> Iterator[tuple[str, str]]:
-    expected = ENDINGS.get(PurePath(opened.name).suffix.lower())
+    expected = IMAGE_FORMATS.get(PurePath(opened.name).suffix.lower())
     if expected not in (None, opened.kind):
         yield "image-mislabelled", f"is {opened.kind}"
     if opened.mode == "CMYK":
@@ -78,8 +78,8 @@ def _size(opened: Encoded, annotated: Pixels) -> Iterator[tuple[str, str]]:
     """As training reads it: upright, unless only the stored pixels have the annotated size."""
     stored, upright, orientation = opened.stored, opened.upright, opened.orientation
     if annotated not in (stored, upright):
-        said = f"is {upright[0]}x{upright[1]}, annotated {annotated[0]}x{annotated[1]}"
-        yield "image-size-differs", said
+        detail = f"is {upright[0]}x{upright[1]}, annotated {annotated[0]}x{annotated[1]}"
+        yield "image-size-differs", detail
     elif orientation != UPRIGHT and stored == upright:
         yield "exif-unclear", f"orientation {orientation}"
     elif orientation != UPRIGHT:

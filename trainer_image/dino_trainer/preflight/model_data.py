@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.dataset import InferDataSource
 from dino_api.names import FailureReason
-from dino_trainer.data.pictures import Picture, find_pictures
+from dino_trainer.data.pictures import Picture, PictureListing
 from dino_trainer.errors import TrainerError
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.preflight.sources import Split
 from dino_trainer.scoring.classes import both_lists, listed, named_classes, otherwise_named
@@ -22,7 +20,7 @@ from dino_trainer.storage.store import Say
 from dino_trainer.storage.uris import split
 
 # Fewer images than these miss what is rare, and ranges come out too small.
-ENOUGH = 32
+ENOUGH_TO_CALIBRATE = 32
 _LISTED = 5
 
 
@@ -33,15 +31,15 @@ def check_given(
 
     model: what its file says, where that could be read.
     """
-    check_classes(splits, model, spec.dataset.num_classes, findings)
+    check_known_categories(splits, model, spec.dataset.num_classes, findings)
     if model and splits:
         check_names(splits[-1], model, findings)
     for one in splits:
-        if one.name == "calibration" and one.listed < ENOUGH:
+        if one.name == "calibration" and one.listed < ENOUGH_TO_CALIBRATE:
             findings.add("calibration-few", str(one.images), at=At(one.name))
 
 
-def check_classes(
+def check_known_categories(
     splits: Sequence[Split], model: ModelInfo | None, classes: int | None, findings: Findings
 ) -> None:
     """Categories beyond those of the model. classes: how many it has, if its file does not say."""
@@ -59,7 +57,7 @@ def check_classes(
 
 
 def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
-    """Of the split whose score counts, or that is learned from: elsewhere names say nothing."""
+    """Checks the split whose score counts, or that is learned from: elsewhere names say nothing."""
     if other := otherwise_named(model, scored.categories):
         first = other[0]
         text = (
@@ -68,22 +66,19 @@ def check_names(scored: Split, model: ModelInfo, findings: Findings) -> None:
             f"{both_lists(model, scored.categories, f'{scored.name} data')}"
         )
         at = At(scored.name)
-        findings.add(
-            "class-names-differ", text, len(other), shown=len(other), longest=SENTENCES, at=at
-        )
+        findings.add_sentences("class-names-differ", text, len(other), at=at)
 
 
 def check_pictures(
     infer: InferDataSource,
     classes: int | None,
-    into: Path,
+    find: Callable[[Sequence[str]], PictureListing],
     findings: Findings,
     say: Say,
-    stop: threading.Event | None,
 ) -> list[Picture]:
     """Lists the images of an inference, which become local, and reads its class map.
 
-    classes: of the model, where that is known. Returns the images.
+    classes: of the model, where that is known. find: `find_pictures`, to here. Returns the images.
     Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
     """
     try:
@@ -93,10 +88,10 @@ def check_pictures(
     except TrainerError as error:
         _note(error, "classmap-unusable", findings)
     try:
-        found = find_pictures(infer.image_dir, into, say, stop)
-        findings.add_all("pictures-left-out", found.left_out)
-        findings.add_all("pictures-lost", found.lost)
-        return found.pictures
+        listing = find(infer.image_dir)
+        findings.add_all("pictures-left-out", listing.left_out)
+        findings.add_all("pictures-lost", listing.lost)
+        return listing.pictures
     except TrainerError as error:
         _note(error, "pictures-absent", findings)
         return []
@@ -109,8 +104,8 @@ def _content(uri: str, say: Say) -> bytes:
 
 def _note(error: TrainerError, unusable: str, findings: Findings) -> None:
     if error.reason == FailureReason.INPUT_NOT_FOUND:
-        findings.add("source-missing", error.message, longest=SENTENCES)
+        findings.add_sentences("source-missing", error.message)
     elif error.reason == FailureReason.INVALID_DATASET:
-        findings.add(unusable, error.message, longest=SENTENCES)
+        findings.add_sentences(unusable, error.message)
     else:
         raise error

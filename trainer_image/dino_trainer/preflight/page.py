@@ -8,7 +8,7 @@ from dino_api.names import TRAINS
 from dino_trainer.pages import render
 
 
-def page(report: dict[str, Any], sheet: bytes | None) -> str:
+def preflight_page(report: dict[str, Any], sheet: bytes | None) -> str:
     """The whole page. report: what report.json holds. sheet: JPEG of samples."""
     action, findings, statistics = report["action"], report["findings"], report["statistics"]
     errors = sum(one["severity"] == "error" for one in findings)

@@ -36,7 +36,7 @@ NOWHERE = At()
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """`at` of n findings, and which of them are left. left: None for all."""
+    """The `at` of n findings, and which of them are left. left: None for all."""
 
     at: At
     count: int = 1

@@ -19,8 +19,8 @@ from dino_trainer.preflight.annotations import boxes_per_image
 from dino_trainer.preflight.sources import Source, Split
 
 SAMPLES = 12
-COLUMNS = 4
-CELL = (320, 240)
+SAMPLE_COLUMNS = 4
+SAMPLE_CELL = (320, 240)
 # Degrees of hue between neighbouring classes: the golden angle never repeats.
 _TURN = 137
 
@@ -34,12 +34,12 @@ def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> byte
     tiles = list(_tiles(spec, split, augmented))
     if not tiles:
         return None
-    columns = min(COLUMNS, len(tiles))
+    columns = min(SAMPLE_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * CELL[0], rows * CELL[1]), (32, 32, 32))
+    sheet = Image.new("RGB", (columns * SAMPLE_CELL[0], rows * SAMPLE_CELL[1]), (32, 32, 32))
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
-        sheet.paste(tile, (column * CELL[0], row * CELL[1]))
+        sheet.paste(tile, (column * SAMPLE_CELL[0], row * SAMPLE_CELL[1]))
     content = io.BytesIO()
     sheet.save(content, "JPEG", quality=80)
     return content.getvalue()
@@ -108,7 +108,7 @@ def _draw(
     labels: NDArray[np.int64],
     names: dict[int, str],
 ) -> Image.Image:
-    factor = min((CELL[0] - 4) / image.width, (CELL[1] - 4) / image.height)
+    factor = min((SAMPLE_CELL[0] - 4) / image.width, (SAMPLE_CELL[1] - 4) / image.height)
     tile = image.resize((max(1, int(image.width * factor)), max(1, int(image.height * factor))))
     pen = ImageDraw.Draw(tile)
     font = ImageFont.load_default(11)

@@ -17,7 +17,7 @@ from dino_trainer.data.coco_json import NotCoco
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight.findings import SENTENCES, Findings
+from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
 from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
@@ -63,7 +63,7 @@ class Source:
 
     @cached_property
     def repeats(self) -> NDArray[np.bool_]:
-        """[n] True for the second and further of equal boxes with one category on one image."""
+        """Marks [n] the second and further of equal boxes with one category on one image."""
         entries = self.entries
         keys = np.column_stack([entries.images, entries.labels, entries.boxes])
         repeated = np.ones(len(keys), np.bool_)
@@ -74,7 +74,7 @@ class Source:
 
     @property
     def objects(self) -> NDArray[np.bool_]:
-        """[n] usable boxes, crowds left out."""
+        """Marks [n] usable boxes, crowds left out."""
         return self.odd.usable & ~self.entries.crowd
 
     @cached_property
@@ -131,7 +131,7 @@ class Split:
         return sum(int(one.objects.sum()) for one in self.sources)
 
 
-def read_split(
+def read_split_for_check(
     name: str, sources: Sequence[DataSource], stage_one: StageOne, findings: Findings
 ) -> Split:
     """Reads what can be read of a split; `findings` hears of the rest.
@@ -159,10 +159,10 @@ def _read(
             raise
         rule = "annotations-unreadable" if isinstance(error, NotCoco) else rule
         own = error.remedy if error.remedy != error.rule.remedy else ""
-        said = f"{flaws.label}: {error.message}"
-        findings.add(rule, said, remedy=own, longest=SENTENCES, at=flaws.at)
+        message = f"{flaws.label}: {error.message}"
+        findings.add_sentences(rule, message, advice=Advice(own), at=flaws.at)
         return None
     read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
     positions = {id: place for place, id in enumerate(entries.image_ids)}
-    flaws.tell(findings, lambda name: read.nearby.hint(name), positions)
+    flaws.add_to(findings, lambda name: read.nearby.hint(name), positions)
     return read

@@ -10,9 +10,9 @@ from itertools import chain, islice
 import numpy as np
 
 from dino_api.experiment import ExperimentSpec
-from dino_trainer.data.class_ids import beyond, in_words
+from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.name_forms import apart
-from dino_trainer.preflight.findings import EXAMPLES, Findings
+from dino_trainer.preflight.findings import MOST_EXAMPLES, Advice, Findings
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Source, Split
 
@@ -73,13 +73,13 @@ def images_per_step(spec: ExperimentSpec) -> int:
 def _shared_ids(split: Split, findings: Findings) -> None:
     owners: dict[int, str] = {}
     for source in split.sources:
-        shared, said = [], []
+        shared, examples = [], []
         for place, number in enumerate(source.entries.image_ids):
             other = owners.setdefault(number, source.name)
             if other != source.name:
                 shared.append(place)
-                said.append(f"{other} and {source.name} id {number}")
-        findings.add_places("image-id-shared", said, str, source.at_images(shared))
+                examples.append(f"{other} and {source.name} id {number}")
+        findings.add_places("image-id-shared", examples, str, source.at_images(shared))
 
 
 def _empty_images(split: Split, findings: Findings) -> None:
@@ -98,10 +98,10 @@ def _boxless(split: Split, findings: Findings) -> None:
         split.boxes,
     )
     seen = [(count, *case) for count, case in zip(counts, _INSTEAD, strict=True) if count]
-    said = "; ".join(f"{count} {what}" for count, what, _ in seen)
+    instead = "; ".join(f"{count} {what}" for count, what, _ in seen)
     remedy = seen[0][2] if len(seen) == 1 else ""
-    example = f"{split.name} ({said})" if said else split.name
-    findings.add("no-boxes", example, remedy=remedy, at=At(split.name))
+    example = f"{split.name} ({instead})" if instead else split.name
+    findings.add("no-boxes", example, advice=Advice(remedy), at=At(split.name))
 
 
 def _contents(split: Split) -> Iterator[tuple[str, str]]:
@@ -119,15 +119,15 @@ def _digests(source: Source) -> Iterator[tuple[int, str]]:
 def _repeated_images(split: Split, findings: Findings) -> None:
     first: dict[str, str] = {}
     for source in split.sources:
-        repeated, said = [], []
+        repeated, examples = [], []
         for place, digest in _digests(source):
             name = source.image(place)
             other = first.setdefault(digest, name)
             # One file that two entries name has a rule of its own.
             if other != name:
                 repeated.append(place)
-                said.append(f"{other} = {name}")
-        findings.add_places("image-repeats", said, str, source.at_images(repeated))
+                examples.append(f"{other} = {name}")
+        findings.add_places("image-repeats", examples, str, source.at_images(repeated))
 
 
 def check_leakage(train: Split, validation: Split, findings: Findings) -> None:
@@ -147,15 +147,15 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
     for number, by in sorted(names.items()):
         if len(by) > 1:
             shown = apart(by)
-            said = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
+            meanings = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
             # One common list may move any of them.
             at = At(classes=[number], reach=list(names))
-            findings.add("category-conflict", f"{number} is {said}", at=at)
+            findings.add("category-conflict", f"{number} is {meanings}", at=at)
     _lists_differ(splits, sorted(names), findings)
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
     if large := beyond({number: next(iter(by)) for number, by in names.items()}):
-        examples = (in_words(number, next(iter(names[number]))) for number in large)
+        examples = (class_in_words(number, next(iter(names[number]))) for number in large)
         findings.add_all("category-id-large", examples)
     else:
         _gaps(names.keys(), findings)
@@ -164,25 +164,25 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
 def _gaps(known: Set[int], findings: Findings) -> None:
     largest = max(known, default=0)
     gaps = largest - sum(number > 0 for number in known)
-    shown = islice((n for n in range(1, largest) if n not in known), EXAMPLES)
+    shown = islice((n for n in range(1, largest) if n not in known), MOST_EXAMPLES)
     findings.add_all("category-gaps", map(str, shown))
-    if gaps > EXAMPLES:
-        findings.add("category-gaps", count=gaps - EXAMPLES)
+    if gaps > MOST_EXAMPLES:
+        findings.add("category-gaps", count=gaps - MOST_EXAMPLES)
 
 
 def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Findings) -> None:
     """Ids that a whole split does not list have a place of their own: no box of it has them."""
     sources = [source for split in splits for source in split.sources]
     for wholly in (True, False):
-        ids, said = [], []
+        ids, examples = [], []
         for number in numbers:
             without = [one.name for one in sources if number not in one.entries.categories]
             nowhere = any(one.sources and number not in one.categories for one in splits)
             if without and nowhere == wholly:
                 ids.append(number)
-                said.append(f"{number} (not in {', '.join(without)})")
+                examples.append(f"{number} (not in {', '.join(without)})")
         at = At(classes=ids) if wholly else NOWHERE
-        findings.add_places("category-lists-differ", said, str, at)
+        findings.add_places("category-lists-differ", examples, str, at)
 
 
 def _class_count(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
@@ -196,8 +196,8 @@ def check_eval_ids(spec: ExperimentSpec, splits: Sequence[Split], findings: Find
     """Classes to score that the scored data, the last split, does not have."""
     scored, asked = splits[-1], spec.dataset.eval_class_ids or ()
     unknown = [id for id in asked if id not in scored.categories]
-    said = [f"{id}{_listed_elsewhere(id, splits)}" for id in unknown]
-    findings.add_places("eval-class-unknown", said, str, At(scored.name, classes=unknown))
+    examples = [f"{id}{_listed_elsewhere(id, splits)}" for id in unknown]
+    findings.add_places("eval-class-unknown", examples, str, At(scored.name, classes=unknown))
     boxless = sorted(set(asked) & scored.categories.keys())
     if boxless and not set(boxless) & class_counts(scored).keys():
         at = At(scored.name, classes=boxless, reach=boxless)
@@ -224,17 +224,17 @@ def _enough(spec: ExperimentSpec, train: Split, findings: Findings) -> None:
 def _class_counts(train: Split, validation: Split | None, findings: Findings) -> None:
     trained, names = class_counts(train), train.categories
 
-    def tell(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
+    def add(rule: str, split: Split, ids: list[int], describe: Callable[[int], str]) -> None:
         findings.add_places(rule, ids, describe, At(split.name, classes=ids))
 
-    tell("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
+    add("class-untrained", train, [id for id in names if not trained[id]], partial(_class, names))
     most = max(trained.values(), default=0)
     rare = [id for id, count in sorted(trained.items()) if count * RARE < most]
-    tell("class-imbalance", train, rare, lambda id: f"{_class(names, id)}: {trained[id]}")
+    add("class-imbalance", train, rare, lambda id: f"{_class(names, id)}: {trained[id]}")
     if validation and validation.sources:
         scored, listed = class_counts(validation), {**names, **validation.categories}
         unseen = [id for id in sorted(listed) if not scored[id]]
-        tell("class-unvalidated", validation, unseen, partial(_class, listed))
+        add("class-unvalidated", validation, unseen, partial(_class, listed))
 
 
 def _class(names: Mapping[int, str], id: int) -> str:
@@ -242,5 +242,5 @@ def _class(names: Mapping[int, str], id: int) -> str:
 
 
 def digests(splits: Iterable[Split]) -> list[str]:
-    """Of all sources, in order."""
+    """The digests of all sources, in order."""
     return [source.staged.digest for source in chain(*(split.sources for split in splits))]

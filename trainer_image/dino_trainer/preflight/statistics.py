@@ -17,8 +17,8 @@ SIZE_EDGES = (0, 8, 16, 32, 64, 96, 192, 384, 768)
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
 
 
-def statistics(splits: Sequence[Split]) -> dict[str, Any]:
-    """{"classes": […], "splits": {name: {"images", "boxes", "boxSizes", "boxesPerImage"}}}."""
+def dataset_statistics(splits: Sequence[Split]) -> dict[str, Any]:
+    """Counts {"classes": […], "splits": {name: {"images", "boxes", "boxSizes", …}}}."""
     return {"classes": _classes(splits), "splits": {split.name: _split(split) for split in splits}}
 
 

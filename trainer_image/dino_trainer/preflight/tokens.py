@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
 from dino_api.names import TRAINS, Action
+from dino_api.reported import without_middle
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.sizes import PlannedSizes, by_size
 from dino_trainer.data.transforms import draw_eval
 from dino_trainer.model_files.info import ModelInfo
-from dino_trainer.preflight.findings import Findings
+from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.given_model import Looker, lookers, looks_at_images
 from dino_trainer.preflight.places import NOWHERE, At
 from dino_trainer.preflight.sources import Split
@@ -57,15 +58,15 @@ def check_tokens(
     for place, looker in enumerate(lookers(spec, action, model)):
         seen = looker.spec
         if fixed := _fixed(seen, action):
-            _tell_fixed(looker, *fixed, findings)
+            _add_fixed(looker, *fixed, findings)
         elif action in TRAINS:
             jitter = seen.dataset.augmentation.fixed_random_crop is not None
             key = f"{_AUGMENT}.{'fixed_random_crop' if jitter else 'scales'}"
-            _tell(looker, splits[0], _trained(seen, splits[0]), key, findings)
+            _add_batches(looker, splits[0], _trained(seen, splits[0]), key, findings)
             if place == 0:  # a teacher validates nothing
-                _tell_scored(looker, splits[-1:], seen.dataset.batch_size, findings)
+                _add_scored(looker, splits[-1:], seen.dataset.batch_size, findings)
         elif looks_at_images(seen, action):
-            _tell_scored(looker, splits[-1:], _batch(seen, action), findings)
+            _add_scored(looker, splits[-1:], _batch(seen, action), findings)
 
 
 def check_tokens_of_pictures(
@@ -79,33 +80,25 @@ def check_tokens_of_pictures(
         seen = looker.spec
         canvas = eval_canvas(seen.dataset.augmentation)
         if pictures and not _fixed(seen, Action.INFERENCE) and not _is_filled(seen, canvas):
-            _tell_pictures(looker, canvas, pictures, findings)
+            _add_pictures(looker, canvas, pictures, findings)
 
 
-def _tell_pictures(
+def _add_pictures(
     looker: Looker, canvas: Canvas, pictures: Sequence[ImageFile], findings: Findings
 ) -> None:
     spec = looker.spec
     drawn = _drawn(spec.dataset.augmentation, np.array([_size(picture) for picture in pictures]))
-    found = _cut(canvas, drawn, np.arange(len(pictures)), _batch(spec, Action.INFERENCE))
-    if few := _few(looker, found):
+    batches = _cut(canvas, drawn, np.arange(len(pictures)), _batch(spec, Action.INFERENCE))
+    if few := _few(looker, batches):
         first, *others = few.images.tolist()
         more = f" and {len(others)} more" if others else ""
-        said = f"{pictures[first].name}{more}: {few.said} by {_AUGMENT}.test_random_resize"
-        _add(looker, f"{said}, {few.wrong}", len(few.images), NOWHERE, findings)
+        text = f"{pictures[first].name}{more}: {few.size} by {_AUGMENT}.test_random_resize"
+        _add(looker, f"{text}, {few.wrong}", len(few.images), NOWHERE, findings)
 
 
 def _add(looker: Looker, text: str, count: int, at: At, findings: Findings) -> None:
-    findings.add(
-        RULE,
-        text,
-        count,
-        shown=count,
-        remedy=looker.remedy,
-        cause=looker.remedy,
-        longest=_LONGEST,
-        at=at,
-    )
+    advice = Advice(looker.remedy)
+    findings.add_sentences(RULE, without_middle(text, _LONGEST), count, advice, at)
 
 
 def _size(picture: ImageFile) -> tuple[int, int]:
@@ -134,18 +127,18 @@ def _fixed(spec: ExperimentSpec, action: Action) -> tuple[tuple[int, int], str] 
     return None
 
 
-def _tell_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
+def _add_fixed(looker: Looker, size: tuple[int, int], key: str, findings: Findings) -> None:
     if wrong := _wrong(looker, size):
-        _add(looker, f"all images, {_said(size)} by {key}, {wrong}", 1, NOWHERE, findings)
+        _add(looker, f"all images, {_in_pixels(size)} by {key}, {wrong}", 1, NOWHERE, findings)
 
 
-def _tell_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
+def _add_scored(looker: Looker, splits: Sequence[Split], batch: int, findings: Findings) -> None:
     for split in splits:
         config, sizes = looker.spec.dataset.augmentation, _sizes(split)
         if len(sizes):
             drawn = _drawn(config, sizes)
-            found = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
-            _tell(looker, split, found, f"{_AUGMENT}.test_random_resize", findings)
+            batches = _cut(eval_canvas(config), drawn, np.arange(len(sizes)), batch)
+            _add_batches(looker, split, batches, f"{_AUGMENT}.test_random_resize", findings)
 
 
 def _drawn(config: AugmentationConfig, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -202,7 +195,7 @@ def _cut(canvas: Canvas, drawn: NDArray[Any], images: NDArray[np.int64], batch: 
     return _Batches(canvas.together(drawn, batch), np.split(images, list(cuts)))
 
 
-def _tell(
+def _add_batches(
     looker: Looker, split: Split, batches: _Batches | None, key: str, findings: Findings
 ) -> None:
     """The images of batches that are too small, and the smallest of those."""
@@ -217,7 +210,7 @@ def _tell(
         first += count
         if len(own):
             more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-            text = f"{source.image(own[0])}{more}: {few.said} by {key}, {few.wrong}"
+            text = f"{source.image(own[0])}{more}: {few.size} by {key}, {few.wrong}"
             _add(looker, text, len(own), source.at_images(own), findings)
 
 
@@ -225,7 +218,7 @@ class _Few(NamedTuple):
     """Images of batches that are too small; what the smallest batch is, and what is wrong."""
 
     images: NDArray[np.int64]
-    said: str
+    size: str
     wrong: str | None
 
 
@@ -237,7 +230,7 @@ def _few(looker: Looker, batches: _Batches) -> _Few | None:
         return None
     size = batches.sizes[few[np.argmin(counts[few])]].tolist()
     images = np.unique(np.concatenate([batches.images[place] for place in few.tolist()]))
-    return _Few(images, _said(size), _wrong(looker, size))
+    return _Few(images, _in_pixels(size), _wrong(looker, size))
 
 
 def _sizes(split: Split) -> NDArray[np.int64]:
@@ -256,5 +249,5 @@ def _wrong(looker: Looker, size: Sequence[int]) -> str | None:
     return too_few(shapes, model.num_queries, looker.whose)
 
 
-def _said(size: Sequence[int]) -> str:
+def _in_pixels(size: Sequence[int]) -> str:
     return f"{size[1]}x{size[0]} pixels"

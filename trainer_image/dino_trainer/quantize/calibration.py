@@ -22,7 +22,7 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.scoring.detection import Counted, cut
 
-MOST = 500
+MOST_CALIBRATION_IMAGES = 500
 # On BCCD, whose photographs are much alike, ranges of 3 images lose 0.0007 of mAP, those of 10 and
 # of 64 none. Other data is less alike, and without test data the gate would measure the loss on
 # the very images that the ranges come from: of a few it would see none. Hence FEWEST. Below WISE
@@ -52,8 +52,8 @@ def check_count(images: int) -> str | None:
     return None
 
 
-def spread(dataset: CocoDataset, most: int = MOST) -> CocoDataset:
-    """At most so many of its images, evenly spread."""
+def spread(dataset: CocoDataset, most: int = MOST_CALIBRATION_IMAGES) -> CocoDataset:
+    """Keeps at most so many of its images, evenly spread."""
     total = len(dataset.images)
     if total <= most:
         return dataset
@@ -61,7 +61,7 @@ def spread(dataset: CocoDataset, most: int = MOST) -> CocoDataset:
     return replace(dataset, images=chosen)
 
 
-def prepared(
+def calibration_inputs(
     detector: OnnxDetector,
     dataset: CocoDataset,
     config: DatasetConfig,

@@ -39,7 +39,7 @@ def quantized(reference: OnnxDetector, spec: ExperimentSpec, context: RunContext
     into = context.work_dir / "calibrated" / reference.path.name
     into.parent.mkdir(parents=True, exist_ok=True)
     config = config_for(reference.info, spec, None)
-    images = prepared(files, reference, config, context)
+    images = engine_inputs(files, reference, config, context)
     quantize_onnx(reference.path, into, images, where=reference.info.file.uri)
     return ir.load(into)
 
@@ -49,10 +49,10 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
     folders = spec.gen_trt_engine.tensorrt.calibration.cal_image_dir
     if folders:
         reporter = context.reporter
-        found = find_pictures(folders, context.work_dir, reporter.say, context.stop)
-        if found.said:
-            reporter.event(f"Warning: {found.said}")
-        return found.pictures
+        listing = find_pictures(folders, context.work_dir, reporter.say, context.stop)
+        if listing.omissions:
+            reporter.event(f"Warning: {listing.omissions}")
+        return listing.pictures
     sources = spec.dataset.quant_calibration_data_sources
     if not sources:
         raise invalid_spec(
@@ -65,7 +65,7 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
     return [image.file for image in dataset.images]
 
 
-def prepared(
+def engine_inputs(
     files: Sequence[ImageFile],
     reference: OnnxDetector,
     config: DatasetConfig,

@@ -37,13 +37,13 @@ def scales(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, list[dict
     layers: nodes with constant weights, by name.
     """
     values = {one.name: one for one in model.graph.initializer}
-    found = {}
+    overrides = {}
     for node in model.graph.node:
         if node.name in layers:
             weight, axis = numpy_helper.to_array(values[node.input[1]]), _channels(node)
             limits = largest_pairs(weight, axis, depthwise=_is_depthwise(node, weight))
-            found[node.input[1]] = [_override(axis, scale) for scale in _scales(limits)]
-    return found
+            overrides[node.input[1]] = [_override(axis, scale) for scale in _scales(limits)]
+    return overrides
 
 
 def _scales(limits: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -52,10 +52,10 @@ def _scales(limits: NDArray[np.float64]) -> NDArray[np.float32]:
     One of zeros, or of less than float32 can divide by, gets the largest of its layer: its bias,
     whose scale follows from it, is then as fine as those of its neighbours.
     """
-    found = (limits / _SCALED_TO).astype(np.float32)
-    none = found < np.finfo(np.float32).tiny
-    found[none] = 1 if none.all() else found.max()
-    return found
+    channel_scales = (limits / _SCALED_TO).astype(np.float32)
+    none = channel_scales < np.finfo(np.float32).tiny
+    channel_scales[none] = 1 if none.all() else channel_scales.max()
+    return channel_scales
 
 
 def largest_pairs(

@@ -60,7 +60,7 @@ class Chosen:
         return [*self.layers, *self.activations]
 
 
-def choose(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
+def choose_layers(model: onnx.ModelProto, skip_names: Sequence[str], where: str) -> Chosen:
     """The nodes to quantize.
 
     model: with inferred shapes; where a height is not known, no layer counts as early.
@@ -91,7 +91,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def module_of(name: str) -> str:
-    """`input_proj.0.0` of `input_proj.0.0/Conv_2`."""
+    """The module of a node: `input_proj.0.0` of `input_proj.0.0/Conv_2`."""
     return name.rpartition("/")[0]
 
 

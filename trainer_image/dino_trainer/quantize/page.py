@@ -21,10 +21,12 @@ _WHERE = {
 }
 
 
-def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str) -> str:
+def layers_page(
+    verdict: str, passed: bool, comparison: Comparison, done: Quantized, on: str
+) -> str:
     """The whole page. on: what both were compared on."""
     chosen = done.chosen
-    said = (
+    method = (
         f"Both ran on {on}. Ranges of values come from {done.images} calibration "
         f"images, by the algorithm {done.algorithm}; activations are "
         f"{'UINT8, for CPUs' if done.for_cpu else 'INT8, symmetric around zero'}, weights INT8 "
@@ -35,30 +37,32 @@ def page(verdict: str, passed: bool, found: Comparison, done: Quantized, on: str
         ("Kept in floating point by quantize.skip_names", chosen.skipped),
         ("Kept in floating point as the backbone's first layers", chosen.early),
     )
-    return whole(verdict, passed, found, said, lists)
+    return quantization_page(verdict, passed, comparison, method, lists)
 
 
-def whole(verdict: str, passed: bool, found: Comparison, said: str, lists: Sequence[Layers]) -> str:
-    """A page on any quantization. said: how it was done. lists: empty ones are left out."""
-    rows = list(_rows(found))
-    done = said + _counted(found)
+def quantization_page(
+    verdict: str, passed: bool, comparison: Comparison, method: str, lists: Sequence[Layers]
+) -> str:
+    """A page on any quantization. method: how it was done. lists: empty ones are left out."""
+    rows = list(_rows(comparison))
+    done = method + _counted(comparison)
     return render("quantization", verdict=verdict, passed=passed, rows=rows, done=done, lists=lists)
 
 
-def _counted(found: Comparison) -> str:
-    most = found.max_detections
+def _counted(comparison: Comparison) -> str:
+    most = comparison.max_detections
     return f" The {most} best detections of a class in an image count." if most else ""
 
 
-def _rows(found: Comparison) -> Iterator[tuple[str, str, str]]:
-    one, other = found.reference, found.candidate
+def _rows(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+    one, other = comparison.reference, comparison.candidate
     yield "number format", one.precision or "", other.precision or ""
     yield "mAP", metric.text(one.mAP), metric.text(other.mAP)
     yield "mAP50", metric.text(one.mAP50), metric.text(other.mAP50)
     yield "milliseconds for one image", _time(one), _time(other)
     yield "size of the file", human_bytes(one.bytes or 0), human_bytes(other.bytes or 0)
-    if found.matched is not None:
-        yield "detections found again", "", f"{100 * found.matched:.1f} %"
+    if comparison.matched is not None:
+        yield "detections found again", "", f"{100 * comparison.matched:.1f} %"
 
 
 def _time(one: Scored) -> str:

@@ -98,8 +98,8 @@ def _calibrator(
         """Looks at the tensors that will be quantized, with as many threads as there are cores."""
 
         def select_tensors_to_calibrate(self, model: onnx.ModelProto) -> tuple[set[str], Any]:
-            found, infos = super().select_tensors_to_calibrate(model)
-            return found & tensors, infos
+            selected, infos = super().select_tensors_to_calibrate(model)
+            return selected & tensors, infos
 
         def create_inference_session(self) -> None:
             session = onnxruntime.SessionOptions()

@@ -5,7 +5,7 @@ which ONNX Runtime and TensorRT both fuse. Activations are INT8 and symmetric ar
 TensorRT needs them. A file for CPUs has them as UINT8 with a zero point instead: ONNX Runtime then
 needs no ReLU, and x86's vector units multiply just that, which makes it half as fast again. Its
 weights have headroom (`headroom.py`): every CPU computes the same. Of the other file a GPU and
-TensorRT do; ONNX Runtime on x86 without VNNI has to be asked (`model_files/onnx_metadata.py`).
+TensorRT do; ONNX Runtime on x86 without VNNI has to be asked (`model_files/graph_metadata.py`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from dino_api.formats import INT8
 from dino_api.names import FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.model_files.onnx_metadata import HEADROOM, NOTE, PREFIX
+from dino_trainer.model_files.graph_metadata import HEADROOM, KEY_PREFIX, NOTE
 from dino_trainer.quantize import headroom
-from dino_trainer.quantize.layers import Chosen, choose
+from dino_trainer.quantize.layers import Chosen, choose_layers
 from dino_trainer.quantize.library_warnings import quiet
 from dino_trainer.quantize.ranges import finite, ranges_of
 from dino_trainer.storage.files import named, replacing, sha256_of
@@ -59,14 +59,27 @@ class Quantized:
         }
 
 
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """How to quantize.
+
+    algorithm: minmax or entropy. skip_names: patterns over names of nodes that stay in float32,
+    too. for_cpu: UINT8 activations, which TensorRT does not take, and weights with headroom.
+    """
+
+    algorithm: str = "minmax"
+    skip_names: Sequence[str] = ()
+    for_cpu: bool = False
+
+
+DEFAULTS = QuantizationOptions()
+
+
 def quantize_onnx(
     onnx_path: Path,
     out_path: Path,
     images: Iterable[NDArray[Any]],
-    algorithm: str = "minmax",
-    skip_names: Sequence[str] = (),
-    *,
-    for_cpu: bool = False,
+    options: QuantizationOptions = DEFAULTS,
     where: str = "",
 ) -> Quantized:
     """Writes the quantized form of one ONNX file to another; one batch of images is held at a time.
@@ -75,9 +88,7 @@ def quantize_onnx(
         onnx_path: a file of `dino export`, in float32. Its metadata is kept, with precision int8.
         out_path: appears only when it is whole.
         images: inputs of the graph, [b, 3, h, w], prepared as for an evaluation; read once.
-        algorithm: minmax or entropy.
-        skip_names: patterns over names of nodes that stay in float32, too.
-        for_cpu: UINT8 activations, which TensorRT does not take, and weights with headroom.
+        options: how.
         where: what messages call the file; its path if left out.
 
     Raises:
@@ -89,16 +100,16 @@ def quantize_onnx(
     with named(onnx_path):
         model = onnx.shape_inference.infer_shapes(onnx.load(onnx_path))
     refuse_quantized(model, where)
-    chosen = choose(model, skip_names, where)
-    ranges, count = ranges_of(model, _tensors(model, chosen), images, algorithm)
+    chosen = choose_layers(model, options.skip_names, where)
+    ranges, count = ranges_of(model, _tensors(model, chosen), images, options.algorithm)
     if not finite(ranges):
         raise TrainerError(
             FailureReason.DIVERGED,
             f"Layers of {where} take values that are not numbers (NaN).",
             "Take a checkpoint from before its training diverged.",
         )
-    done = Quantized(chosen, count, algorithm, for_cpu)
-    made = _with_nodes(model, chosen, ranges, for_cpu)
+    done = Quantized(chosen, count, options.algorithm, options.for_cpu)
+    made = _with_nodes(model, chosen, ranges, options.for_cpu)
     _describe(made, model, done.note(sha256_of(onnx_path)))
     onnx.checker.check_model(made)
     with replacing(out_path) as aside:
@@ -155,8 +166,8 @@ def _with_nodes(
 
 def _describe(made: onnx.ModelProto, source: onnx.ModelProto, note: dict[str, object]) -> None:
     """The source's metadata, as far as it is still true."""
-    props = {one.key: one.value for one in source.metadata_props if one.key.startswith(PREFIX)}
-    props |= {f"{PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}
+    props = {one.key: one.value for one in source.metadata_props if one.key.startswith(KEY_PREFIX)}
+    props |= {f"{KEY_PREFIX}precision": json.dumps(INT8), NOTE: json.dumps(note)}
     del made.metadata_props[:]
     onnx.helper.set_model_props(made, props)
     made.producer_name, made.producer_version = source.producer_name, source.producer_version

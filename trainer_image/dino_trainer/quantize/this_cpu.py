@@ -26,5 +26,5 @@ def cuts_off() -> bool:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    (found,) = session.run(None, {"a": np.full((1, 2), _ACTIVATION, np.uint8)})
-    return bool((found != 2 * _ACTIVATION * _WEIGHT).any())
+    (sums,) = session.run(None, {"a": np.full((1, 2), _ACTIVATION, np.uint8)})
+    return bool((sums != 2 * _ACTIVATION * _WEIGHT).any())

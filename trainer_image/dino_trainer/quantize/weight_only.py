@@ -26,7 +26,7 @@ from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.int8_weights import Int8Weights
 from dino_trainer.quantize.library_warnings import quiet
-from dino_trainer.quantize.page import whole
+from dino_trainer.quantize.page import quantization_page
 from dino_trainer.quantize.skipping import skipped_by
 
 # On BCCD all layers lose 0.0048 of mAP, those of so many weights none, and the file is 8.0 MB in
@@ -56,7 +56,7 @@ def quantize_weights(
         TrainerError: InvalidSpec for skip_names that fit nothing, or where no layer is left.
     """
     info = detector.info
-    done = choose(detector.model, skip_names, info.file.uri)
+    done = choose_weights(detector.model, skip_names, info.file.uri)
     packed, tool = _packed(detector.model, done.layers)
     content = {
         "spec": info.spec.model_dump(mode="json"),
@@ -69,7 +69,7 @@ def quantize_weights(
     return done
 
 
-def choose(model: nn.Module, skip_names: Sequence[str], where: str) -> QuantizedWeights:
+def choose_weights(model: nn.Module, skip_names: Sequence[str], where: str) -> QuantizedWeights:
     """Which layers become INT8. where: what messages call the file. Raises InvalidSpec."""
     able = [name for name, module in model.named_modules() if _is_large(module)]
     skipped = skipped_by(skip_names, able, where)
@@ -110,9 +110,11 @@ def _rows(weight: Tensor) -> Tensor:
     return weight.to(torch.float32).flatten(1).contiguous()
 
 
-def page(verdict: str, passed: bool, found: Comparison, done: QuantizedWeights, on: str) -> str:
+def weights_page(
+    verdict: str, passed: bool, comparison: Comparison, done: QuantizedWeights, on: str
+) -> str:
     """report.html. on: what both were compared on."""
-    said = (
+    method = (
         f"Both ran on {on}. Weights of the layers below are stored as INT8 with a scale "
         "for each output channel; they are floating point again when the file is opened, so the "
         "model computes as before."
@@ -121,4 +123,4 @@ def page(verdict: str, passed: bool, found: Comparison, done: QuantizedWeights, 
         (f"{len(done.layers)} layers are stored as INT8", done.layers),
         ("Kept in floating point by quantize.skip_names", done.skipped),
     )
-    return whole(verdict, passed, found, said, lists)
+    return quantization_page(verdict, passed, comparison, method, lists)

@@ -165,10 +165,10 @@ def parameters(spec: ExperimentSpec) -> list[tuple[str, str]]:
 
 
 def _leaves(mapping: Mapping[str, object], prefix: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    leaves: list[tuple[str, str]] = []
     for name, value in mapping.items():
         if isinstance(value, dict):
-            found += _leaves(value, f"{prefix}{name}.")
+            leaves += _leaves(value, f"{prefix}{name}.")
         else:
-            found.append((prefix + name, value if isinstance(value, str) else json.dumps(value)))
-    return found
+            leaves.append((prefix + name, value if isinstance(value, str) else json.dumps(value)))
+    return leaves

@@ -70,7 +70,7 @@ def recorded(
 def open_sinks(
     spec: ExperimentSpec, context: RunContext, loggers: dict[str, str], step: int
 ) -> list[Sink]:
-    """Those that the spec and the environment ask for, in the first of several processes alone."""
+    """Opens what spec and environment ask for, in the first of several processes alone."""
     sinks: list[Sink] = []
     if not context.world.is_main:
         return sinks

@@ -44,7 +44,7 @@ class Target:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Target | None:
-        """None outside a pod that the operator made."""
+        """The resource to report to; None outside a pod that the operator made."""
         needed = (Env.JOB_NAME, Env.JOB_NAMESPACE, Env.TOKEN_DIR)
         values = [env.get(name, "") for name in (*needed, "KUBERNETES_SERVICE_HOST")]
         if not all(values):

@@ -81,7 +81,7 @@ class Reporter:
             self._end_epoch(self._last, self._epoch_started)
 
     def resumed(self, progress: Progress) -> None:
-        """Where an earlier attempt got to: a position, but no step of this one.
+        """Hears where an earlier attempt got to: a position, but no step of this one.
 
         What comes before the first step, such as a validation, is reported with it.
         """
@@ -224,7 +224,7 @@ def _is_number(value: float | None) -> TypeGuard[float]:
 
 
 def folder_of(output: Output) -> str:
-    """Where `result.json` lies."""
+    """The folder of `result.json`."""
     return output.uri(RESULT_FILE).rpartition("/")[0]
 
 

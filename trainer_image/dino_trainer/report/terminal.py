@@ -35,8 +35,8 @@ def open_terminal(stream: TextIO | None = None) -> Terminal:
     return BarTerminal(stream) if stream.isatty() else PlainTerminal(stream)
 
 
-def describe(progress: Progress, parts: LossParts = NO_PARTS) -> str:
-    """`epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  3 min 20 s left`.
+def progress_line(progress: Progress, parts: LossParts = NO_PARTS) -> str:
+    """Writes `epoch 3/12  step 120/480  25%  loss 5.430  lr 0.0004  9.1 images/s  3 min 20 s left`.
 
     With a teacher, and last, where a narrow terminal cuts it:
     `of the loss: detection 4.100, pred_logits 0.310, encoder 1.020`.
@@ -78,7 +78,7 @@ class PlainTerminal:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._seconds
-            self.line(describe(progress, parts))
+            self.line(progress_line(progress, parts))
 
     def close(self) -> None:
         """Nothing to undo."""
@@ -104,7 +104,7 @@ class BarTerminal:
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("", total=progress.steps)
-        text = describe(progress, parts)
+        text = progress_line(progress, parts)
         self._bar.update(self._task, completed=progress.step or 0, description=text)
 
     def close(self) -> None:

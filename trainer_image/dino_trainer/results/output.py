@@ -2,11 +2,7 @@
 
 `Output.dir` is where files are made. `publish` makes one safe at its final place; with a local
 results folder that is the same file, with S3 it is uploaded. `publish_soon` uploads beside the
-training. Beside the files lies `manifest.json` with the size and SHA-256 of each, written after the
-payload; `fetch` checks against it. An S3 object also carries its SHA-256 as metadata, written in
-one step with the content: when a run is killed between payload and manifest, the newer payload
-still proves itself. What a file was before can be kept under a second name, copied by the server
-before the new content arrives, so that at every moment one of the two is whole.
+training. What lies at the final place, and how it is checked, says `published.py`.
 """
 
 from __future__ import annotations
@@ -14,18 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event
 
 from dino_api.names import LATEST_CHECKPOINT, Env, FailureReason
 from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.results.manifest import Listed, Manifest
-from dino_trainer.results.readback import confirm, damaged, doubt
+from dino_trainer.results.published import PublishedFiles
+from dino_trainer.results.readback import confirm, doubt
 from dino_trainer.results.uploads import Job, Uploads
-from dino_trainer.storage.byte_meter import ByteMeter
-from dino_trainer.storage.files import named, sha256_of
+from dino_trainer.storage.files import named
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, Stored, print_line
 from dino_trainer.storage.uris import is_remote, local_path
@@ -61,49 +56,49 @@ class Output:
             )
         self._base = folder.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
         self._store = open_store(self._base, say)
-        self._say = say
         self._stop = stop or Event()
-        self._remote = is_remote(self._base)
-        self._manifest = Manifest(self._store, say)
-        if self._remote:
+        remote = is_remote(self._base)
+        if remote:
             place = hashlib.sha256(self._base.encode()).hexdigest()[:16]
             self.dir = work_dir / "output" / place / action
         else:
             self.dir = local_path(self._base)
-        if make or self._remote:
+        if make or remote:
             with named(self.dir):
                 self.dir.mkdir(parents=True, exist_ok=True)
+        self._published = PublishedFiles(self._store, self.dir, say)
         self._uploads = Uploads(self.dir / ".uploads", say)
         self._ends: float | None = None
         self.stuck = False
 
     def uri(self, name: str) -> str:
-        """Where `name` lies once it is published."""
+        """The URI of `name` once it is published."""
         return self._store.uri(name)
 
     def claim(
-        self, digest: str, finished: bool = False, told: Callable[[], str] = lambda: ""
+        self, digest: str, finished: bool = False, differing: Callable[[], str] = lambda: ""
     ) -> None:
         """Makes this the output of the spec with this digest; call before the first publish.
 
-        finished: a run has succeeded here, of whatever spec. told: asked by what keys that spec
-        differs. Raises InvalidSpec, having changed nothing, if another spec's checkpoints or result
-        would be overwritten.
+        finished: a run has succeeded here, of whatever spec. differing: asked by what keys that
+        spec differs. Raises InvalidSpec, having changed nothing, if another spec's checkpoints or
+        result would be overwritten.
         """
-        owner, files = self._manifest.owner, self._manifest.files
+        manifest = self._published.manifest
+        owner, files = manifest.owner, manifest.files
         theirs = owner not in (None, digest)
         if theirs and (finished or any(name.endswith(".pth") for name in files)):
-            by = told() or f"spec digest {str(owner)[:12]}…, this one has {digest[:12]}…"
+            by = differing() or f"spec digest {str(owner)[:12]}…, this one has {digest[:12]}…"
             raise invalid_spec(
                 f"{self._base} holds the results of another experiment ({by}).",
                 f"Choose another output (results_dir), or delete that one first.{_go_on(files)}",
             )
         # What an attempt without a checkpoint left behind says nothing about this experiment.
-        self._manifest.own(digest, {} if theirs else files)
+        manifest.own(digest, {} if theirs else files)
 
     def published(self) -> dict[str, Stored]:
         """What the manifest lists, by name."""
-        files = self._manifest.files
+        files = self._published.manifest.files
         return {n: Stored(self.uri(n), f["sha256"], f["bytes"]) for n, f in files.items()}
 
     def exists(self, name: str) -> bool:
@@ -118,20 +113,22 @@ class Output:
         message says where the local file is kept.
         """
         self._uploads.withdraw(name)
-        return self._put(self.dir / name, name, previous)
+        return self._published.put(self.dir / name, name, previous)
 
     def publish_soon(self, name: str, previous: str = "") -> None:
-        """Like `publish`, but an upload goes on beside the caller's work.
+        """Publishes, but an upload goes on beside the caller's work.
 
         What is sent is the file as it is now; `dir/name` may be replaced, but not written to. Where
         the one before still waits, it is left out. Raises what ended an upload before this one.
         """
-        if not self._remote:
+        if not self._published.remote:
             self.publish(name, previous)
             return
         self._uploads.raise_failure()
         snapshot = self._uploads.snapshot(self.dir / name, copied=False)
-        job = Job(lambda outdated: self._put(snapshot, name, previous, outdated), snapshot)
+        job = Job(
+            lambda outdated: self._published.put(snapshot, name, previous, outdated), snapshot
+        )
         self._uploads.put(name, job)
 
     def offer(self, name: str) -> None:
@@ -139,21 +136,25 @@ class Output:
 
         The file may be written to afterwards. Raises TrainerError with a local results folder.
         """
-        if not self._remote:
+        if not self._published.remote:
             self.publish(name)
             return
         snapshot = self._uploads.snapshot(self.dir / name, copied=True)
-        job = Job(lambda outdated: self._put(snapshot, name, "", outdated), snapshot, vital=False)
+        job = Job(
+            lambda outdated: self._published.put(snapshot, name, "", outdated),
+            snapshot,
+            vital=False,
+        )
         self._uploads.put(name, job)
 
     def remove(self, name: str) -> None:
         """Makes `name` be gone, here and there; what was never there is gone already."""
         with named(self.dir / name):
             (self.dir / name).unlink(missing_ok=True)
-        if self._remote:
-            self._uploads.put(name, Job(lambda _: self._erase(name), vital=False))
-        elif name in self._manifest.files:
-            self._manifest.write({name: None})
+        if self._published.remote:
+            self._uploads.put(name, Job(lambda _: self._published.erase(name), vital=False))
+        elif name in self._published.manifest.files:
+            self._published.manifest.write({name: None})
 
     def settle(self) -> None:
         """Waits until all is published. Raises what ended an upload; Preempted at a stop."""
@@ -193,72 +194,12 @@ class Output:
 
         One that differs from the manifest, or is gone, is reported through `say` and not used."""
         self.settle()
-        path = self.dir / name
-        expected = self._manifest.files.get(name)
-        if self._remote and expected and path.is_file() and sha256_of(path) == expected["sha256"]:
-            return path
-        found = self._downloaded(name, path, expected) if self._remote else None
-        if not self._remote and path.is_file():
-            found = self._checked_local(name, path, expected)
-        elif found is None and expected and not self._store.exists(name):
-            self._say(f"{self.uri(name)} was published and is gone.")
-            self._manifest.note({name: None})
-        return found
+        return self._published.fetch(name)
 
     def reject(self, name: str) -> None:
         """Keeps what is published as `name`, which is damaged, from replacing the one before it:
         a local file is set aside as `<name>.damaged`."""
-        self._manifest.note({name: None})
-        path = self.dir / name
-        if path.is_file():
-            os.replace(path, path.with_name(f"{path.name}.damaged"))
-
-    def _put(self, path: Path, name: str, previous: str, outdated: Event | None = None) -> Stored:
-        """Publishes the content of `path` as `name`."""
-        try:
-            with named(path):
-                size = path.stat().st_size
-                kept = self._kept(name, previous) if previous else {}
-                if self._remote:
-                    meter = ByteMeter(f"uploading {name}", size, self._say, outdated)
-                    stored = self._store.upload(path, name, meter)
-                else:
-                    stored = Stored(self.uri(name), sha256_of(path), size)
-                self._manifest.write({**kept, name: self._listed(stored, path)})
-        except TrainerError as error:
-            where = f"{error.message} {name} is kept at {self.dir / name}."
-            raise TrainerError(error.reason, where, error.remedy) from error
-        return stored
-
-    def _listed(self, stored: Stored, path: Path) -> Listed:
-        entry: Listed = {"sha256": stored.sha256, "bytes": stored.bytes}
-        if not self._remote:
-            entry["mtimeNs"] = path.stat().st_mtime_ns
-        return entry
-
-    def _kept(self, name: str, previous: str) -> Mapping[str, Listed]:
-        """The entry of what was `name`, now as `previous`; none where that is not worth keeping."""
-        entry = self._manifest.files.get(name)
-        if entry is None:
-            return {}
-        if self._remote:
-            found = self._store.head(name)
-            whole = found and found.size == entry["bytes"]
-            if not whole or self._store.digest_of(name) != entry["sha256"]:
-                return {}
-            try:
-                self._store.copy(name, previous)
-            except TrainerError as error:
-                if error.reason == FailureReason.STORAGE_UNAVAILABLE:
-                    raise
-                self._say(f"The {name} before this one is not kept: {error.message}")
-                return {}
-        return {previous: entry}
-
-    def _erase(self, name: str) -> None:
-        if name in self._manifest.files:
-            self._manifest.write({name: None})
-        self._store.remove(name)
+        self._published.reject(name)
 
     def _wait(self) -> list[str]:
         """Waits for the uploads; the names of those that a stop leaves no time for."""
@@ -268,35 +209,6 @@ class Output:
             if self._ends is not None and time.monotonic() > self._ends:
                 return left
         return []
-
-    def _checked_local(self, name: str, path: Path, expected: Listed | None) -> Path | None:
-        if expected is None or path.stat().st_mtime_ns != expected.get("mtimeNs"):
-            # Replaced since: by a run that was killed before it could note it, or by its owner.
-            return path
-        if sha256_of(path) == expected["sha256"]:
-            return path
-        self._say(damaged(str(path), expected["bytes"], path.stat().st_size))
-        self.reject(name)
-        return None
-
-    def _downloaded(self, name: str, path: Path, expected: Listed | None) -> Path | None:
-        if not self._store.exists(name):
-            return None
-        aside = path.with_name(f".{path.name}.fetched")
-        try:
-            self._store.download(name, aside, ByteMeter(f"downloading {name}", 0, self._say))
-            own, found = self._store.digest_of(name), sha256_of(aside)
-            trusted = {own, expected and expected["sha256"]} - {None}
-            if trusted and found not in trusted:
-                size = expected["bytes"] if expected else 0
-                self._say(damaged(self.uri(name), size, aside.stat().st_size))
-                self.reject(name)
-                return None
-            self._manifest.note({name: {"sha256": found, "bytes": aside.stat().st_size}})
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        return path
 
 
 def _go_on(files: Iterable[str]) -> str:

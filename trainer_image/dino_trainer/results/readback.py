@@ -30,18 +30,18 @@ def doubt(store: Store, artifact: Artifact) -> str | None:
     """What is wrong with a published file, by size and SHA-256; None where nothing is."""
     base = store.uri("")
     key = artifact.uri.removeprefix(base).lstrip("/")
-    found = store.head(key)
-    if found is None:
+    entry = store.head(key)
+    if entry is None:
         return "is not there"
-    if artifact.bytes is not None and found.size != artifact.bytes:
-        return f"has {found.size:,} bytes there instead of {artifact.bytes:,}"
+    if artifact.bytes is not None and entry.size != artifact.bytes:
+        return f"has {entry.size:,} bytes there instead of {artifact.bytes:,}"
     digest = store.digest_of(key) if is_remote(base) else sha256_of(local_path(artifact.uri))
     if digest and artifact.sha256 and digest != artifact.sha256:
         return "has another SHA-256 there"
     return None
 
 
-def damaged(where: str, expected: int, found: int) -> str:
-    """That a file is not used. expected, found: bytes."""
-    what = f"({found:,} bytes, {expected:,} expected, or another SHA-256)"
+def damaged(where: str, expected: int, actual: int) -> str:
+    """Says that a file is not used. expected, actual: bytes."""
+    what = f"({actual:,} bytes, {expected:,} expected, or another SHA-256)"
     return f"{where} differs from what was published {what}: it is not used."

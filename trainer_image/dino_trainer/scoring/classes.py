@@ -31,11 +31,13 @@ def check_classes(info: ModelInfo, dataset: CocoDataset, data: str = "test data"
             "model that was trained on these classes.",
         )
     if other := otherwise_named(info, dataset.categories):
-        said = [f"category {i} is {dataset.categories[i]!r} in the {data} and {named[i]!r} in "
-                "the model" for i in other]  # fmt: skip
+        conflicts = "; ".join(
+            f"category {i} is {dataset.categories[i]!r} in the {data} and {named[i]!r} in the model"
+            for i in other[:_SHOWN]
+        )
         more = f", and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
         raise invalid_dataset(
-            f"{info.file.uri} has other classes than the {data}: {'; '.join(said[:_SHOWN])}{more}. "
+            f"{info.file.uri} has other classes than the {data}: {conflicts}{more}. "
             f"{both_lists(info, dataset.categories, data)}",
             "Use the names and ids of the training data, or name the model that fits.",
         )
@@ -66,7 +68,7 @@ def otherwise_named(info: ModelInfo, categories: Mapping[int, str]) -> list[int]
 
 
 def both_lists(info: ModelInfo, categories: Mapping[int, str], data: str) -> str:
-    """`The model has 1 (red), 3 (blue); the test data 1 (rot), 3 (blau).`"""
+    """Writes `The model has 1 (red), 3 (blue); the test data 1 (rot), 3 (blau).`"""
     return (
         f"The model has {listed(named_classes(info), _LIST)}; the {data} "
         f"{listed(categories, _LIST)}."
@@ -93,10 +95,10 @@ def scored_classes(asked: Sequence[int] | None, dataset: CocoDataset) -> dict[in
 
 
 def listed(classes: Mapping[int, str], most: int = _SHOWN) -> str:
-    """`1 (red), 3 (blue) and 7 more`"""
-    said = [f"{i} ({name})" for i, name in sorted(classes.items())]
-    more = f" and {len(said) - most} more" if len(said) > most else ""
-    return f"{', '.join(said[:most])}{more}"
+    """Writes `1 (red), 3 (blue) and 7 more`."""
+    names = [f"{i} ({name})" for i, name in sorted(classes.items())]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def _known(named: dict[int, str]) -> str:

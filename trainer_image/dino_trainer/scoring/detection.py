@@ -21,7 +21,7 @@ TURNS_BETWEEN_QUESTIONS = 8
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectionSet:
     """Detections in a whole data set, n in all, image after image, best score first in each.
 
     images: int64[n], places in the data set. labels: int64[n], category ids.
@@ -33,16 +33,18 @@ class Found:
     scores: np.ndarray
     boxes: np.ndarray
 
-    def of(self, image: int) -> "Found":
-        """Those of one image."""
+    def of(self, image: int) -> "DetectionSet":
+        """The detections of one image."""
         return self.at(slice(*np.searchsorted(self.images, [image, image + 1])))
 
-    def at(self, rows: slice | np.ndarray) -> "Found":
-        """Those in `rows`, in their order."""
-        return Found(self.images[rows], self.labels[rows], self.scores[rows], self.boxes[rows])
+    def at(self, rows: slice | np.ndarray) -> "DetectionSet":
+        """The detections in `rows`, in their order."""
+        return DetectionSet(
+            self.images[rows], self.labels[rows], self.scores[rows], self.boxes[rows]
+        )
 
 
-NOTHING = Found(
+NOTHING = DetectionSet(
     np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 4), "f4")
 )
 
@@ -59,7 +61,7 @@ def detect(
     world: World | None = None,
     batch_size: int | None = None,
     progress: Counted | None = None,
-) -> Found | None:
+) -> DetectionSet | None:
     """What a detector finds in every image: a model, an ONNX file or an engine alike.
 
     config: how images are prepared, and the size of batches; `batch_size` in its place where memory
@@ -101,31 +103,31 @@ def _agree_to_stop(turn: int, stop: Event, world: World) -> bool:
     return world.reduce([stop.is_set()])[0] > 0
 
 
-def _collect(found: Found, world: World) -> Found | None:
+def _collect(detections: DetectionSet, world: World) -> DetectionSet | None:
     """On rank 0, what all ranks found, in the order of one process."""
-    gathered = world.gather(found)
+    gathered = world.gather(detections)
     if gathered is None:
         return None
     whole = join(gathered)
     return whole.at(np.argsort(whole.images, kind="stable"))
 
 
-def detect_batch(detector: Detector, batch: Batch, dataset: CocoDataset) -> list[Found]:
+def detect_batch(detector: Detector, batch: Batch, dataset: CocoDataset) -> list[DetectionSet]:
     """The detections of one batch; one entry an image."""
     images = [dataset.images[index] for index in batch.indices]
     sizes = torch.tensor([[image.height, image.width] for image in images])
     detections = detector(batch.to(detector.device), sizes)
-    return [_found(index, one) for index, one in zip(batch.indices, detections, strict=True)]
+    return [_rows_of(index, one) for index, one in zip(batch.indices, detections, strict=True)]
 
 
-def _found(index: int, one: Detections) -> Found:
+def _rows_of(index: int, one: Detections) -> DetectionSet:
     scores, labels, boxes = (part.cpu().numpy() for part in (one.scores, one.labels, one.boxes))
-    return Found(np.full(len(scores), index, np.int64), labels, scores, boxes)
+    return DetectionSet(np.full(len(scores), index, np.int64), labels, scores, boxes)
 
 
-def join(parts: list[Found]) -> Found:
+def join(parts: list[DetectionSet]) -> DetectionSet:
     """Detections of several images as one."""
-    return Found(
+    return DetectionSet(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.scores for part in parts]),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.data.coco import CocoDataset
-from dino_trainer.scoring.detection import MOST_DETECTIONS, Found
+from dino_trainer.scoring.detection import MOST_DETECTIONS, DetectionSet
 
 # Pairs that are compared at once: bounds the memory of crowded data sets.
 _PAIRS_AT_ONCE = 2_000_000
@@ -52,15 +52,17 @@ class BoxSet:
         )
 
     @classmethod
-    def found(cls, found: Found) -> Self:
+    def of_detections(cls, detections: DetectionSet) -> Self:
         """The detections, in their order."""
-        corners = found.boxes.astype(np.float64)
+        corners = detections.boxes.astype(np.float64)
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        scores = found.scores.astype(np.float64)
-        return cls(found.images, found.labels, boxes, scores, np.zeros(len(scores), np.bool_))
+        scores = detections.scores.astype(np.float64)
+        return cls(
+            detections.images, detections.labels, boxes, scores, np.zeros(len(scores), np.bool_)
+        )
 
     def at(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """Those in `rows`, in their order."""
+        """The boxes in `rows`, in their order."""
         return type(self)(
             self.images[rows],
             self.labels[rows],
@@ -70,8 +72,8 @@ class BoxSet:
         )
 
 
-def match(
-    found: BoxSet, truth: BoxSet, iou: float = 0.5, *, same_class: bool = True
+def match_boxes(
+    detections: BoxSet, truth: BoxSet, iou: float = 0.5, *, same_class: bool = True
 ) -> NDArray[np.int64]:
     """Who found what: int64[n], the place of each detection's true box, or NOBODY.
 
@@ -81,17 +83,17 @@ def match(
 
     iou: overlap from which on a box counts as found.
     """
-    chosen = np.full(len(found), NOBODY)
-    order = ranked(found)  # before the choice of pairs: equal scores keep their order
-    pairs = _overlapping(found, truth, min(iou, 1 - 1e-10), same_class)
+    chosen = np.full(len(detections), NOBODY)
+    order = ranked(detections)  # before the choice of pairs: equal scores keep their order
+    pairs = _overlapping(detections, truth, min(iou, 1 - 1e-10), same_class)
     if not len(pairs.overlaps):
         return chosen
-    position = np.empty(len(found), np.int64)
-    position[order] = np.arange(len(found))
-    turn = _turns(pairs.found, position, _keys(found, same_class))
+    position = np.empty(len(detections), np.int64)
+    position[order] = np.arange(len(detections))
+    turn = _turns(pairs.detections, position, _keys(detections, same_class))
     crowd = truth.crowd[pairs.truth]
-    by = np.lexsort((-pairs.truth, -pairs.overlaps, crowd, pairs.found, turn))
-    d, t, crowd = pairs.found[by], pairs.truth[by], crowd[by]
+    by = np.lexsort((-pairs.truth, -pairs.overlaps, crowd, pairs.detections, turn))
+    d, t, crowd = pairs.detections[by], pairs.truth[by], crowd[by]
     taken = np.zeros(len(truth), np.bool_)
     for rows in np.split(np.arange(len(by)), np.flatnonzero(np.diff(turn[by])) + 1):
         # In one turn each image (and class) has one detection, so none is in another's way.
@@ -103,15 +105,15 @@ def match(
 
 
 def ranked(boxes: BoxSet) -> NDArray[np.int64]:
-    """int64[n]: places by score, the best first, equal ones in their own order."""
+    """Ranks into int64[n]: places by score, the best first, equal ones in their own order."""
     return np.argsort(-boxes.scores, kind="stable")
 
 
-def among_best(found: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
-    """bool[n]: whether a detection is among the `most` best of its class in its image."""
-    by = np.lexsort((-found.scores, _keys(found, True)))
-    ranks = np.empty(len(found), np.int64)
-    ranks[by] = _places_in_group(_keys(found, True)[by])
+def among_best(detections: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
+    """Marks bool[n] whether a detection is among the `most` best of its class in its image."""
+    by = np.lexsort((-detections.scores, _keys(detections, True)))
+    ranks = np.empty(len(detections), np.int64)
+    ranks[by] = _places_in_group(_keys(detections, True)[by])
     return ranks < most
 
 
@@ -119,10 +121,10 @@ def among_best(found: BoxSet, most: int = MOST_DETECTIONS) -> NDArray[np.bool_]:
 class _Pairs:
     """Pairs of a detection and a true box that may match.
 
-    found, truth: int64[p], places. overlaps: float64[p], IoU; with a crowd, the share in it.
+    detections, truth: int64[p], places. overlaps: float64[p], IoU; with a crowd, the share in it.
     """
 
-    found: NDArray[np.int64]
+    detections: NDArray[np.int64]
     truth: NDArray[np.int64]
     overlaps: NDArray[np.float64]
 
@@ -132,35 +134,35 @@ def _keys(boxes: BoxSet, same_class: bool) -> NDArray[np.int64]:
     return (boxes.images << 32) + boxes.labels if same_class else boxes.images
 
 
-def _overlapping(found: BoxSet, truth: BoxSet, iou: float, same_class: bool) -> _Pairs:
+def _overlapping(detections: BoxSet, truth: BoxSet, iou: float, same_class: bool) -> _Pairs:
     """All pairs with an overlap of at least `iou`."""
     keys = _keys(truth, same_class)
     by_key = np.argsort(keys, kind="stable")
-    own = _keys(found, same_class)
+    own = _keys(detections, same_class)
     first = np.searchsorted(keys[by_key], own, side="left")
     counts = np.searchsorted(keys[by_key], own, side="right") - first
     cuts = np.flatnonzero(np.diff(np.cumsum(counts) // _PAIRS_AT_ONCE)) + 1
     parts = []
-    for rows in np.split(np.arange(len(found)), cuts):
+    for rows in np.split(np.arange(len(detections)), cuts):
         d = np.repeat(rows, counts[rows])
         t = by_key[first[d] + _places_in_group(d)]
-        overlaps = overlap(found.boxes[d], truth.boxes[t], truth.crowd[t])
+        overlaps = overlap(detections.boxes[d], truth.boxes[t], truth.crowd[t])
         close = overlaps >= iou
         parts.append((d[close], t[close], overlaps[close]))
     return _Pairs(*(np.concatenate(one) for one in zip(*parts, strict=True)))
 
 
 def overlap(
-    found: NDArray[np.float64], truth: NDArray[np.float64], crowd: NDArray[np.bool_]
+    detections: NDArray[np.float64], truth: NDArray[np.float64], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """IoU of boxes [p, 4], (x, y, width, height); for a crowd the share of the found box in it.
 
     The very operations of pycocotools' C code: a pair at the threshold falls on the same side.
     """
-    low = np.maximum(found[:, :2], truth[:, :2])
-    high = np.minimum(found[:, :2] + found[:, 2:], truth[:, :2] + truth[:, 2:])
+    low = np.maximum(detections[:, :2], truth[:, :2])
+    high = np.minimum(detections[:, :2] + detections[:, 2:], truth[:, :2] + truth[:, 2:])
     common = np.maximum(high - low, 0).prod(axis=1)
-    area = found[:, 2] * found[:, 3]
+    area = detections[:, 2] * detections[:, 3]
     union = np.where(crowd, area, area + truth[:, 2] * truth[:, 3] - common)
     iou: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
     return iou

@@ -38,7 +38,7 @@ class ThresholdCounts:
     def of(
         cls, scores: NDArray[np.float64], hits: NDArray[np.bool_], truths: int
     ) -> ThresholdCounts:
-        """From detections in any order. hits: bool[n], whether each found a true box."""
+        """Counts detections in any order. hits: bool[n], whether each found a true box."""
         order = np.argsort(-scores, kind="stable")
         scores = scores[order]
         right = np.cumsum(hits[order], dtype=np.int64)
@@ -48,14 +48,14 @@ class ThresholdCounts:
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """float64[k]: twice the right ones as a share of all detections and all true boxes."""
+        """F1, float64[k]: twice the right ones as a share of all detections and all true boxes."""
         f1: NDArray[np.float64] = (
             2 * self.right / np.maximum(self.right + self.wrong + self.truths, 1)
         )
         return f1
 
     def best(self) -> OperatingPoint | None:
-        """Where F1 is largest, the highest such threshold; None where nothing right was found."""
+        """The highest threshold with the largest F1; None where nothing right was found."""
         if not self.truths or not self.right[-1:].any():
             return None
         return self._point(int(np.argmax(self.f1)))

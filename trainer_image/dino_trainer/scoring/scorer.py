@@ -11,7 +11,7 @@ import hotcoco
 import numpy as np
 
 from dino_trainer.data.coco import CocoDataset, CocoImage
-from dino_trainer.scoring.detection import MOST_DETECTIONS, Found
+from dino_trainer.scoring.detection import MOST_DETECTIONS, DetectionSet
 
 _AR100 = 8
 
@@ -68,9 +68,9 @@ class Scorer:
             iscrowd=np.concatenate([image.crowd for image in images]),
         )
 
-    def score(self, found: Found) -> np.ndarray:
+    def score(self, detections: DetectionSet) -> np.ndarray:
         """The statistics in pycocotools' order, float64[12]; -1 where there is nothing to find."""
-        return self.stats(self.evaluated(found))
+        return self.stats(self.evaluated(detections))
 
     def stats(self, evaluated: hotcoco.COCOeval) -> np.ndarray:
         """The statistics of what `evaluated` gave."""
@@ -81,17 +81,19 @@ class Scorer:
             stats[_AR100] = recall[recall > -1].mean() if (recall > -1).any() else -1
         return stats
 
-    def evaluated(self, found: Found) -> hotcoco.COCOeval:
+    def evaluated(self, detections: DetectionSet) -> hotcoco.COCOeval:
         """All that the statistics are made of: `eval` with its curves."""
-        known = np.isin(found.labels, self._categories)
-        boxes = found.boxes[known].astype(np.float64)
+        known = np.isin(detections.labels, self._categories)
+        boxes = detections.boxes[known].astype(np.float64)
         rows = np.concatenate(
             [
-                self._places[found.images[known], None].astype(np.float64),
+                self._places[detections.images[known], None].astype(np.float64),
                 boxes[:, :2],
                 boxes[:, 2:] - boxes[:, :2],
-                found.scores[known, None].astype(np.float64),
-                np.searchsorted(self._categories, found.labels[known])[:, None].astype(np.float64),
+                detections.scores[known, None].astype(np.float64),
+                np.searchsorted(self._categories, detections.labels[known])[:, None].astype(
+                    np.float64
+                ),
             ],
             axis=1,
         )

@@ -18,7 +18,7 @@ from dino_trainer.scoring.verdict import (
     Hits,
     Mistakes,
     Verdict,
-    confusion,
+    confusion_matrix,
     hits,
     judge,
     mistakes,
@@ -41,14 +41,14 @@ class Accumulated:
 
     @classmethod
     def of(cls, evaluated: Mapping[str, NDArray[np.float64]]) -> Accumulated:
-        """From the arrays of pycocotools, which have sizes and numbers of detections last."""
+        """Takes the arrays of pycocotools, which have sizes and numbers of detections last."""
         return cls(
             np.asarray(evaluated["precision"])[:, :, :, 0, -1],
             np.asarray(evaluated["recall"])[:, :, 0, -1],
         )
 
     def overall(self) -> NDArray[np.float64]:
-        """float64[t, r]: the mean of the classes that have a true box; zeros without any."""
+        """The mean float64[t, r] of the classes that have a true box; zeros without any."""
         known = (self.precision > -1).all(axis=(0, 1))
         if not known.any():
             return np.zeros(self.precision.shape[:2])
@@ -102,8 +102,8 @@ class Statistics:
         return self.used.threshold
 
 
-def statistics(
-    found: BoxSet,
+def detection_statistics(
+    detections: BoxSet,
     truth: BoxSet,
     accumulated: Accumulated,
     names: Mapping[int, str],
@@ -111,40 +111,40 @@ def statistics(
     threshold: float | None = None,
     most: int = MOST_DETECTIONS,
 ) -> Statistics:
-    """Of boxes that all belong to classes in `names`, whose order is that of `accumulated`.
+    """Judges boxes that all belong to classes in `names`, whose order is that of `accumulated`.
 
     names: name by category id, sorted by id. images: how many there are.
     threshold: None takes the one with the largest F1; 0.5 where nothing right was found.
     most: detections of a class in an image that count.
     """
     class_ids = np.array(list(names), np.int64)
-    matched = hits(found, truth, most=most)
-    tallies, whole = _tallies(found, truth, matched, class_ids)
+    matched = hits(detections, truth, most=most)
+    tallies, whole = _tallies(detections, truth, matched, class_ids)
     best = whole.best()
     if threshold is None:
         threshold = best.threshold if best else 0.5
-    verdict = judge(found, truth, matched, threshold)
+    verdict = judge(detections, truth, matched, threshold)
     return Statistics(
         tuple(_scores(tallies, accumulated, names, threshold)),
         best,
         whole.at(threshold),
         accumulated.overall(),
         whole.curve(THRESHOLDS),
-        confusion(found, truth, verdict, class_ids),
+        confusion_matrix(detections, truth, verdict, class_ids),
         verdict,
-        mistakes(found, truth, verdict, images),
+        mistakes(detections, truth, verdict, images),
     )
 
 
 def _tallies(
-    found: BoxSet, truth: BoxSet, matched: Hits, class_ids: NDArray[np.int64]
+    detections: BoxSet, truth: BoxSet, matched: Hits, class_ids: NDArray[np.int64]
 ) -> tuple[list[ThresholdCounts], ThresholdCounts]:
     """Of each class, and of all together."""
     counted, partners = matched
     rows = np.flatnonzero(counted)
-    rows = rows[np.argsort(found.labels[rows], kind="stable")]
-    scores, right = found.scores[rows], partners[rows] != NOBODY
-    cuts = np.searchsorted(found.labels[rows], class_ids, side="right")[:-1]
+    rows = rows[np.argsort(detections.labels[rows], kind="stable")]
+    scores, right = detections.scores[rows], partners[rows] != NOBODY
+    cuts = np.searchsorted(detections.labels[rows], class_ids, side="right")[:-1]
     truths = np.searchsorted(class_ids, truth.labels[~truth.crowd])
     counts = np.bincount(truths, minlength=len(class_ids)).tolist()
     parts = zip(np.split(scores, cuts), np.split(right, cuts), counts, strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_trainer.scoring.detection import MOST_DETECTIONS
-from dino_trainer.scoring.matching import NOBODY, BoxSet, among_best, match
+from dino_trainer.scoring.matching import NOBODY, BoxSet, among_best, match_boxes
 
 
 class DetectionKind(IntEnum):
@@ -44,31 +44,31 @@ class Verdict:
 Hits = tuple[NDArray[np.bool_], NDArray[np.int64]]
 
 
-def hits(found: BoxSet, truth: BoxSet, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
-    """For all thresholds at once: which detections count, bool[n], and whom each found, int64[n].
+def hits(detections: BoxSet, truth: BoxSet, iou: float = 0.5, most: int = MOST_DETECTIONS) -> Hits:
+    """Decides for all thresholds which detections count, bool[n], and whom each found, int64[n].
 
     most: that many of a class in an image count, the best ones.
 
     Better detections choose first, so what scores less changes nothing about them.
     """
-    scored = among_best(found, most)
-    partners = np.full(len(found), NOBODY)
-    partners[scored] = match(found.at(scored), truth, iou)
+    scored = among_best(detections, most)
+    partners = np.full(len(detections), NOBODY)
+    partners[scored] = match_boxes(detections.at(scored), truth, iou)
     in_crowd = np.append(truth.crowd, False)[partners]  # the last place is NOBODY's
     return scored & ~in_crowd, partners
 
 
 def judge(
-    found: BoxSet, truth: BoxSet, within: Hits, threshold: float, iou: float = 0.5
+    detections: BoxSet, truth: BoxSet, within: Hits, threshold: float, iou: float = 0.5
 ) -> Verdict:
     """Every detection and every true box in its place.
 
     within: the `hits` of both at that `iou`, which hold for all thresholds.
     """
     counted, partners = within
-    shown = found.scores >= threshold
+    shown = detections.scores >= threshold
     partners = np.where(shown, partners, NOBODY)
-    kinds = np.full(len(found), DetectionKind.HIDDEN)
+    kinds = np.full(len(detections), DetectionKind.HIDDEN)
     kinds[shown & ~counted & (partners != NOBODY)] = DetectionKind.CROWD
     shown &= counted
     kinds[shown] = np.where(partners[shown] != NOBODY, DetectionKind.RIGHT, DetectionKind.FALSE)
@@ -76,7 +76,7 @@ def judge(
     missed[partners[kinds == DetectionKind.RIGHT]] = False
 
     rest, lost = np.flatnonzero(kinds == DetectionKind.FALSE), np.flatnonzero(missed)
-    across = match(found.at(rest), truth.at(lost), iou, same_class=False)
+    across = match_boxes(detections.at(rest), truth.at(lost), iou, same_class=False)
     confused = across != NOBODY
     kinds[rest[confused]] = DetectionKind.CONFUSED
     partners[rest[confused]] = lost[across[confused]]
@@ -84,28 +84,28 @@ def judge(
     return Verdict(kinds, partners, missed)
 
 
-def confusion(
-    found: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
+def confusion_matrix(
+    detections: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """int64[c + 1, c + 1]: true class by found class; the last of each is the background.
+    """Counts int64[c + 1, c + 1]: true class by found class; the last of each is the background.
 
     class_ids: sorted, all that occur. Each true box that is no crowd is in one row, each detection
     that counts in one column, so that the diagonal holds the right ones of each class.
     """
     background = len(class_ids)
     table = np.zeros((background + 1, background + 1), np.int64)
-    found_as = np.searchsorted(class_ids, found.labels)
+    predicted = np.searchsorted(class_ids, detections.labels)
     is_a = np.searchsorted(class_ids, truth.labels)
     paired = np.isin(verdict.kinds, (DetectionKind.RIGHT, DetectionKind.CONFUSED))
-    np.add.at(table, (is_a[verdict.partners[paired]], found_as[paired]), 1)
-    np.add.at(table[background], found_as[verdict.kinds == DetectionKind.FALSE], 1)
+    np.add.at(table, (is_a[verdict.partners[paired]], predicted[paired]), 1)
+    np.add.at(table[background], predicted[verdict.kinds == DetectionKind.FALSE], 1)
     np.add.at(table[:, background], is_a[verdict.missed], 1)
     return table
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """By image, int64[i]: right detections, and the three kinds of mistakes."""
+    """Counts by image, int64[i]: right detections, and the three kinds of mistakes."""
 
     right: NDArray[np.int64]
     missed: NDArray[np.int64]
@@ -114,7 +114,7 @@ class Mistakes:
 
     @property
     def all(self) -> NDArray[np.int64]:
-        """int64[i]: how many mistakes an image has."""
+        """Counts int64[i] the mistakes of each image."""
         return self.missed + self.false + self.confused
 
     def worst(self, most: int) -> NDArray[np.int64]:
@@ -127,11 +127,11 @@ class Mistakes:
         return order[self.all[order] > 0]
 
 
-def mistakes(found: BoxSet, truth: BoxSet, verdict: Verdict, images: int) -> Mistakes:
+def mistakes(detections: BoxSet, truth: BoxSet, verdict: Verdict, images: int) -> Mistakes:
     """Counts by image, for `images` of them."""
 
     def count(kind: DetectionKind) -> NDArray[np.int64]:
-        return np.bincount(found.images[verdict.kinds == kind], minlength=images)
+        return np.bincount(detections.images[verdict.kinds == kind], minlength=images)
 
     missed = np.bincount(truth.images[verdict.missed], minlength=images)
     return Mistakes(

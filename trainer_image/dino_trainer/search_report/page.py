@@ -14,10 +14,10 @@ from dino_api.search import in_lines
 from dino_api.search.record import SearchRecord
 from dino_trainer.pages import chart, render
 from dino_trainer.search_report import charts
-from dino_trainer.search_report.study import ENOUGH, study_of
+from dino_trainer.search_report.study import ENOUGH_TRIALS, study_of
 
 
-def page(record: SearchRecord) -> str:
+def search_page(record: SearchRecord) -> str:
     """The whole page; plotly's script is in it, so that it opens anywhere (5 MB)."""
     best = record.best
     return render(
@@ -37,7 +37,7 @@ def _charts(record: SearchRecord) -> Iterator[tuple[str, Markup | None, str]]:
     yield "mAP50 over trials", chart(charts.over_trials(record), script=True), ""
     figures = (
         ("The searched values", charts.parallel_coordinates(study), "two results"),
-        ("Importance", charts.importance(study), f"{ENOUGH} results"),
+        ("Importance", charts.importance(study), f"{ENOUGH_TRIALS} results"),
         ("Learning curves", charts.learning_curves(record), "a validation"),
     )
     for title, figure, needs in figures:
@@ -46,11 +46,13 @@ def _charts(record: SearchRecord) -> Iterator[tuple[str, Markup | None, str]]:
 
 def _verdict(record: SearchRecord) -> str:
     hours = sum(one.gpu_seconds or 0 for one in record.history) / 3600
-    said = [f"{len(record.history)} trials on the {record.engine} engine ({record.algorithm.name})"]
+    parts = [
+        f"{len(record.history)} trials on the {record.engine} engine ({record.algorithm.name})"
+    ]
     if record.known:
-        said.append(f"{len(record.known)} results of earlier searches were known")
-    said.append(f"{hours:.2f} GPU-hours")
-    return f"{'; '.join(said)}. {record.outcome}".strip()
+        parts.append(f"{len(record.known)} results of earlier searches were known")
+    parts.append(f"{hours:.2f} GPU-hours")
+    return f"{'; '.join(parts)}. {record.outcome}".strip()
 
 
 def _trial(one: Trial) -> dict[str, object]:

@@ -22,7 +22,7 @@ from dino_api.search import kind_of
 from dino_api.search.record import SearchRecord
 
 # Fewer results than this say nothing about which parameter mattered.
-ENOUGH = 5
+ENOUGH_TRIALS = 5
 
 
 def study_of(record: SearchRecord) -> optuna.Study:
@@ -43,14 +43,14 @@ def defaults_of(record: SearchRecord) -> dict[str, Value]:
         spec, _ = load(record.experiment)
     except SpecErrors:
         return {}
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for one in record.space:
         node: object = spec
         for name in one.path.split("."):
             node = getattr(node, name)
         if isinstance(node, bool | int | float | str) and one.when is None:
-            found[one.path] = node
-    return found
+            values[one.path] = node
+    return values
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -58,7 +58,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
     PED-ANOVA (Watanabe et al., 2023), as Optuna has it. Empty where too few trials have results.
     """
-    if len(study.trials) < ENOUGH:
+    if len(study.trials) < ENOUGH_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

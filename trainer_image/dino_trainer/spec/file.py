@@ -17,7 +17,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.spec.needs import for_running
 
 
-def read_spec(
+def read_spec_file(
     path: Path, overrides: Sequence[str], action: Action = Action.TRAIN
 ) -> tuple[ExperimentSpec, list[str]]:
     """The spec, checked for what `action` reads, overrides applied, and warnings as sentences.
@@ -25,20 +25,20 @@ def read_spec(
     Raises InvalidSpec whose message holds every problem, one a line; InputNotFound.
     """
     mapping = read_mapping(path)
-    told = Located(path, overrides)
+    located = Located(path, overrides)
     problems: list[Problem] = []
-    given, found = resolved(mapping, overrides, action)
+    given, unresolved = resolved(mapping, overrides, action)
     try:
-        spec, warnings = checked(given, found, action)
+        spec, warnings = checked(given, unresolved, action)
     except SpecErrors as errors:
         problems = [problem for problem in errors.problems if problem.severity == "error"]
     named = {problem.path for problem in problems}
     needed = [each for each in for_running(given, action) if each.path not in named]
     if problems := needed + problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "\n".join(f"  {told.sentence(problem)}" for problem in problems)
+        lines = "\n".join(f"  {located.sentence(problem)}" for problem in problems)
         raise invalid_spec(f"{path} has {count}:\n{lines}", _correct(action))
-    return spec, [told.sentence(warning) for warning in warnings]
+    return spec, [located.sentence(warning) for warning in warnings]
 
 
 class Located:

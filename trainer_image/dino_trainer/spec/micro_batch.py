@@ -9,7 +9,9 @@ from dino_api.names import Env
 from dino_trainer.errors import invalid_spec
 
 
-def micro_batch(batch_size: int | None = None, env: Mapping[str, str] = os.environ) -> int | None:
+def micro_batch_size(
+    batch_size: int | None = None, env: Mapping[str, str] = os.environ
+) -> int | None:
     """The number that the operator sets; None where it sets none: a batch stays whole.
 
     batch_size: that of a training, of which a micro-batch is a part; None for other actions, whose

@@ -52,8 +52,8 @@ def _read_space(path: Path) -> list[SearchParameter]:
             FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.", "Check --search."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        said = " ".join(str(error).split())
-        raise invalid_spec(f"{path} holds no search space: {said}.", _REMEDY) from error
+        reason = " ".join(str(error).split())
+        raise invalid_spec(f"{path} holds no search space: {reason}.", _REMEDY) from error
 
 
 def _split(override: str) -> tuple[str, str]:

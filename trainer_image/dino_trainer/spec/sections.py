@@ -107,5 +107,5 @@ def uri_at(section: ActionSection, key: str) -> str:
 
 
 def key_path(action: Action, key: str) -> str:
-    """`evaluate.checkpoint`: a key of an action's section as people write it."""
+    """A path such as `evaluate.checkpoint`: a key of an action's section as people write it."""
     return f"{action.value}.{key}"

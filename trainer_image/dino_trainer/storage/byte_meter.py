@@ -13,7 +13,7 @@ _QUIET_SECONDS = 5.0
 
 
 def human_bytes(count: float) -> str:
-    """1536 -> `1.5 KB`."""
+    """Writes 1536 as `1.5 KB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -22,7 +22,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """3700 -> `1 h 2 min`."""
+    """Writes 3700 as `1 h 2 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -50,7 +50,7 @@ class ByteMeter:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._done = 0
-        self._started = self._said = time.monotonic()
+        self._started = self._spoken_at = time.monotonic()
 
     def __call__(self, count: int) -> None:
         if self._stop is not None and self._stop.is_set():
@@ -58,9 +58,9 @@ class ByteMeter:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._said < self._quiet:
+            if now - self._spoken_at < self._quiet:
                 return
-            self._said = now
+            self._spoken_at = now
             line = self._line(now - self._started)
         self._say(line)
 

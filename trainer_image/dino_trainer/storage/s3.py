@@ -94,10 +94,10 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}{key}"
 
     def head(self, key: str) -> Entry | None:
-        found = self._head(key)
-        if found is None:
+        head = self._head(key)
+        if head is None:
             return None
-        return Entry(key, found["ContentLength"], found["ETag"].strip('"'))
+        return Entry(key, head["ContentLength"], head["ETag"].strip('"'))
 
     def exists(self, key: str) -> bool:
         return self._head(key) is not None
@@ -168,8 +168,8 @@ class S3Store:
         self._patiently(key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=self.prefix + key))
 
     def digest_of(self, key: str) -> str | None:
-        found = self._head(key)
-        return (found.get("Metadata", {}).get("sha256") or None) if found else None
+        head = self._head(key)
+        return (head.get("Metadata", {}).get("sha256") or None) if head else None
 
     def hurry(self) -> None:
         self._hopeless_until = math.inf
@@ -244,16 +244,16 @@ class S3Store:
     def _ask(self, key: str, ask: Callable[[Client], T]) -> T:
         try:
             try:
-                found = ask(_client(self._settings))
+                answer = ask(_client(self._settings))
             except ClientError as error:
                 if not s3_region.says_nothing(error):
                     raise
                 self._ask_aloud(key, error)
-                found = ask(_client(self._settings))
+                answer = ask(_client(self._settings))
         except (ClientError, BotoCoreError, RetriesExceededError) as error:
             raise translate(error, self.uri(key), self._settings) from error
-        self._tell_of_region()
-        return found
+        self._name_region()
+        return answer
 
     def _ask_aloud(self, key: str, mute: ClientError) -> None:
         """Asks for the first byte of what a HEAD was refused for: the refusal has words then.
@@ -268,7 +268,7 @@ class S3Store:
             if error.response.get("Error", {}).get("Code") != "InvalidRange":  # an empty object
                 raise error from mute
 
-    def _tell_of_region(self) -> None:
+    def _name_region(self) -> None:
         """boto3 heals a wrong region in silence, at twice the requests."""
         if region := s3_region.moved_to(_client(self._settings), self.bucket):
             self._say(

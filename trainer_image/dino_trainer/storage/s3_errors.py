@@ -123,8 +123,8 @@ def _elsewhere(error: ClientError, code: str, uri: str, asked: str) -> TrainerEr
 
 def _in_its_words(error: ClientError) -> str:
     """Code and message of an answer; the code alone where it had no body."""
-    said = error.response.get("Error", {})
-    code, text = str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split())
+    answer = error.response.get("Error", {})
+    code, text = str(answer.get("Code", "")), " ".join(str(answer.get("Message", "")).split())
     return f"{code}: {text[:300].rstrip('.')}" if text and not code.isdigit() else code
 
 

@@ -65,11 +65,11 @@ def says_nothing(error: ClientError) -> bool:
 
 def right_region(error: ClientError) -> str:
     """The region that an answer names, empty where it names none."""
-    said = error.response.get("Error", {})
+    answer = error.response.get("Error", {})
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    if known := headers.get(_HEADER) or said.get("Region"):
+    if known := headers.get(_HEADER) or answer.get("Region"):
         return str(known)
-    expected = _EXPECTED.search(str(said.get("Message", "")))
-    host = _HOST.search(str(said.get("Endpoint", "")))
-    found = expected or host
-    return found[1] if found else ""
+    expected = _EXPECTED.search(str(answer.get("Message", "")))
+    host = _HOST.search(str(answer.get("Endpoint", "")))
+    match = expected or host
+    return match[1] if match else ""

@@ -30,7 +30,7 @@ class Stored:
     bytes: int
 
     def artifact(self, name: str) -> Artifact:
-        """As a result lists it, under `name`."""
+        """The entry of a result's list, under `name`."""
         return Artifact(name=name, uri=self.uri, sha256=self.sha256, bytes=self.bytes)
 
 
@@ -82,7 +82,7 @@ class Store(Protocol):
         """The sha256 that was written together with the content, where the store keeps one."""
 
     def hurry(self) -> None:
-        """From now on nothing is asked for a second time: there is no time left to wait."""
+        """Asks for nothing a second time from now on: there is no time left to wait."""
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All files whose key starts with `prefix`, in no particular order."""

@@ -18,7 +18,7 @@ def local_path(uri: str) -> Path:
 
 
 def split(uri: str) -> tuple[str, str]:
-    """`s3://bucket/a/b.json` -> (`s3://bucket/a`, `b.json`); the same for paths.
+    """Parts `s3://bucket/a/b.json` into (`s3://bucket/a`, `b.json`); the same for paths.
 
     Raises InvalidSpec where no file is named.
     """

@@ -10,6 +10,7 @@ from onnxscript import ir
 
 from dino_api.experiment.actions import TensorRtConfig
 from dino_trainer.errors import invalid_spec
+from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import precision, python_api
 from dino_trainer.tensorrt.python_api import Built, Profile, Request
 
@@ -52,7 +53,7 @@ def batches_for(config: TensorRtConfig, own: int | None, uri: str) -> Batches:
     return Batches(own, own, own)
 
 
-def check_source(model: ir.Model, data_type: str, uri: str) -> None:
+def check_precision(model: ir.Model, data_type: str, uri: str) -> None:
     """Refuses a graph that is of another precision than asked for.
 
     Raises TrainerError: InvalidSpec.
@@ -107,39 +108,23 @@ def profile_of(model: ir.Model, batches: Batches, uri: str) -> dict[str, Profile
     return {str(inputs[0].name): Profile(least, best, most)}
 
 
-def run(
-    model: ir.Model,
-    name: str,
-    profile: dict[str, Profile],
-    workspace: int,
-    timing: bytes,
-    progress: Callable[[int], bool],
-    say: Callable[[str], None],
-    verbose: bool,
-) -> Built:
+def run(request: Request, progress: Callable[[int], bool], say: Say, verbose: bool) -> Built:
     """Builds; see `python_api.build`.
 
     progress: hears percent, of the phase that runs; False stops the build.
     """
-    request = Request(
-        onnx=ir.to_proto(model).SerializeToString(),
-        name=name,
-        profiles=profile,
-        workspace=workspace,
-        timing=timing,
-    )
     return python_api.build(request, Phases(progress, say), say, verbose)
 
 
 class Phases:
     """Turns TensorRT's steps into percent, and says when a phase begins."""
 
-    def __init__(self, progress: Callable[[int], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, progress: Callable[[int], bool], say: Say) -> None:
         self._progress, self._say = progress, say
         self._phase, self._percent = "", 0
 
     def __call__(self, phase: str, done: int, steps: int) -> bool:
-        """See `listeners.PhaseListener`. Steps inside of a phase only ask whether to go on."""
+        """Hears of a step (`listeners.PhaseListener`); one inside a phase asks whether to go on."""
         if phase and phase != self._phase:
             self._phase = phase
             self._say(f"TensorRT: {phase}.")

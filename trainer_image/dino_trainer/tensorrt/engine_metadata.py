@@ -14,12 +14,11 @@ from typing import Any
 
 from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
-from dino_trainer.model_files.naming import BESIDE_ENGINE
-from dino_trainer.model_files.onnx_metadata import Metadata
+from dino_trainer.model_files.graph_metadata import GraphMetadata
+from dino_trainer.model_files.naming import ENGINE_METADATA_SUFFIX
 from dino_trainer.tensorrt.gpu import Gpu
 
-SCHEMA = 1
-SUFFIX = BESIDE_ENGINE
+ENGINE_SCHEMA = 1
 _AGAIN = "Build the engine again with `dino gen_trt_engine`, from its ONNX file, on such a GPU."
 
 
@@ -34,7 +33,7 @@ class OnnxSource:
 
 @dataclass(frozen=True)
 class EngineMetadata:
-    """See the module.
+    """The metadata of an engine; see the module.
 
     precision: fp32, fp16 or int8. tensorrt, driver, cuda: versions. gpu, capability, memory: of the
     GPU that it was built on. batch: smallest, tuned for, largest. workspace: bytes. props: the ONNX
@@ -65,11 +64,11 @@ class EngineMetadata:
         """The file's text."""
         content = asdict(self)
         content["props"] = {name: json.loads(value) for name, value in self.props.items()}
-        return json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({"schema": ENGINE_SCHEMA, **content}, indent=2, ensure_ascii=False) + "\n"
 
-    def model(self, where: str) -> Metadata:
+    def model(self, where: str) -> GraphMetadata:
         """What the model is. Raises InvalidSpec where that cannot be read."""
-        return Metadata.from_props(self.props, where)
+        return GraphMetadata.from_props(self.props, where)
 
 
 def read(path: Path, file: ModelFile) -> EngineMetadata:
@@ -77,10 +76,10 @@ def read(path: Path, file: ModelFile) -> EngineMetadata:
 
     Raises TrainerError: InvalidSpec where it is not there or cannot be read.
     """
-    where = f"{file.uri}{SUFFIX}"
+    where = f"{file.uri}{ENGINE_METADATA_SUFFIX}"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA:
+        if content.pop("schema") != ENGINE_SCHEMA:
             raise ValueError("it has another schema")
         return _from_content(content)
     except FileNotFoundError as error:

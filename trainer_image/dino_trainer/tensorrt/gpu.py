@@ -29,7 +29,7 @@ class Gpu:
     cuda: str | None
 
 
-def find() -> Gpu:
+def first_gpu() -> Gpu:
     """The GPU that this process sees first. Raises NoGPU where there is none."""
     if not torch.cuda.is_available():
         raise TrainerError(
@@ -54,7 +54,7 @@ def find() -> Gpu:
 def driver_version(file: Path = _DRIVER) -> str | None:
     """What the kernel module says of itself; None where it is not to be seen."""
     try:
-        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", file.read_text())
+        match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", file.read_text())
     except OSError:
         return None
-    return found.group(1) if found else None
+    return match.group(1) if match else None

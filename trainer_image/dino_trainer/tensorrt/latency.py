@@ -12,7 +12,7 @@ WARM_UP, RUNS = 10, 100
 
 @dataclass(frozen=True)
 class Timing:
-    """Of `RUNS` runs, host to host: median and 95th percentile in milliseconds, images a second."""
+    """Times of `RUNS` runs, host to host: median and 95th percentile in ms, images a second."""
 
     batch: int
     median_ms: float
@@ -34,18 +34,18 @@ def measure(batch: int, run: Callable[[], None], clock: Callable[[], float]) -> 
         started = clock()
         run()
         taken.append(clock() - started)
-    return summary(batch, taken)
+    return timing_of(batch, taken)
 
 
-def summary(batch: int, seconds: Sequence[float]) -> Timing:
-    """Of the seconds that single runs took; at least two."""
+def timing_of(batch: int, seconds: Sequence[float]) -> Timing:
+    """The timing of single runs that took so many seconds; at least two."""
     median = statistics.median(seconds)
     p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
     return Timing(batch, round(1e3 * median, 3), round(1e3 * p95, 3), round(batch / median, 2))
 
 
 def table(timings: Iterable[Timing]) -> list[str]:
-    """For people: a heading and a line for each batch."""
+    """A table for people: a heading and a line for each batch."""
     head = f"{'batch':>6} {'median ms':>10} {'p95 ms':>9} {'images/s':>9}"
     rows = [
         f"{one.batch:>6} {one.median_ms:>10.2f} {one.p95_ms:>9.2f} {one.images_per_second:>9.1f}"

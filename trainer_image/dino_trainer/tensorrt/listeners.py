@@ -13,13 +13,14 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dino_trainer.storage.store import Say
+
 if TYPE_CHECKING:
     from dino_trainer.tensorrt.protocols import Logger, Monitor, Named
 
 T = TypeVar("T")
 
-SHOWN = 3  # messages, the last ones
-Say = Callable[[str], None]
+LAST_ERRORS = 3  # messages, the last ones
 # Phase, steps done, steps ("", 0 and 0 inside of a phase); False stops the build.
 PhaseListener = Callable[[str, int, int], bool]
 
@@ -35,14 +36,14 @@ class Heard:
 
     def last(self) -> str:
         """The last errors in one line."""
-        return "; ".join(self.errors[-SHOWN:]).rstrip(".") or "it gave no reason"
+        return "; ".join(self.errors[-LAST_ERRORS:]).rstrip(".") or "it gave no reason"
 
-    def message(self, text: str, error: bool, said: bool) -> None:
+    def message(self, text: str, error: bool, shown: bool) -> None:
         """A line of the log."""
         with self._lock:
             if error:
                 self.errors.append(text)
-            if said:
+            if shown:
                 self._guarded(lambda: self._say(f"TensorRT: {text}"))
 
     def step(self, phase: str, done: int, steps: int) -> bool:
@@ -80,11 +81,11 @@ def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
             self._heard, self._verbose = heard, verbose
             severity = trt.ILogger.Severity
             self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
-            self._said = (*self._bad, severity.WARNING)
+            self._shown = (*self._bad, severity.WARNING)
 
         def log(self, severity: Named, msg: str) -> None:
-            said = self._verbose or severity in self._said
-            self._heard.message(msg.strip(), severity in self._bad, said)
+            shown = self._verbose or severity in self._shown
+            self._heard.message(msg.strip(), severity in self._bad, shown)
 
     return Log
 

@@ -16,8 +16,15 @@ from dino_api import memory
 from dino_api.actions import ACTIONS
 from dino_api.names import Action, FailureReason
 from dino_trainer.errors import TrainerError, invalid_spec
+from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import protocols as types
-from dino_trainer.tensorrt.listeners import SHOWN, Heard, PhaseListener, Say, make_log, make_monitor
+from dino_trainer.tensorrt.listeners import (
+    LAST_ERRORS,
+    Heard,
+    PhaseListener,
+    make_log,
+    make_monitor,
+)
 
 Created = TypeVar("Created")
 MAJORS = (10, 11)
@@ -162,9 +169,9 @@ def _parse(trt: types.TensorRT, network: types.Network, log: types.Logger, onnx:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     where = [
         f"node {e.node_name() or '(unnamed)'} ({e.node_operator()}): {e.desc()}"
-        for e in errors[:SHOWN]
+        for e in errors[:LAST_ERRORS]
     ]
-    more = f" and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+    more = f" and {len(errors) - LAST_ERRORS} more" if len(errors) > LAST_ERRORS else ""
     raise invalid_spec(
         f"TensorRT {trt.__version__} cannot read the ONNX file: "
         f"{'; '.join(where) or 'it gave no reason'}{more}.",

@@ -10,7 +10,7 @@ from dino_trainer.storage.uris import split
 
 
 class TimingCacheFile:
-    """`gen_trt_engine.timing_cache` where that is set, else a file among the results.
+    """The file `gen_trt_engine.timing_cache` where that is set, else a file among the results.
 
     A build that was interrupted goes on with it. TensorRT itself refuses one of another GPU.
     """

@@ -11,14 +11,14 @@ MetricsContent = dict[str, float | None]
 
 
 class BestContent(TypedDict):
-    """`Best` in a checkpoint."""
+    """The `Best` in a checkpoint."""
 
     epoch: int
     metrics: MetricsContent
 
 
 class KeptContent(TypedDict):
-    """`Kept` in a checkpoint."""
+    """The `Kept` in a checkpoint."""
 
     epoch: int
     score: float
@@ -32,7 +32,7 @@ class Waiting(TypedDict):
 
 
 class StandingContent(TypedDict):
-    """`Standing` in a checkpoint."""
+    """The `Standing` in a checkpoint."""
 
     last: MetricsContent | None
     best: BestContent | None
@@ -123,7 +123,7 @@ class Standing:
         return early.enabled and self.waited >= early.patience
 
     def plain(self) -> StandingContent:
-        """For a checkpoint."""
+        """The content of it in a checkpoint."""
         best = self.best
         return {
             "last": _plain(self.last) if self.last else None,

@@ -25,7 +25,7 @@ class OutputKeeper:
 
     def latest(self, run: Run) -> None:
         """All that resuming needs; the one before it is kept too."""
-        content = state.whole(run, self.about, self.dataset_digest)
+        content = state.resumable_content(run, self.about, self.dataset_digest)
         checkpoint.write(content, self.output.dir / LATEST, self.output.dir / PREVIOUS)
         self.output.publish_soon(LATEST, PREVIOUS)
 
@@ -38,7 +38,7 @@ class OutputKeeper:
         self._weights(run, kept.name)
 
     def drop(self, kept: Kept) -> None:
-        """That file is not wanted any more."""
+        """Removes a file that is not wanted any more."""
         self.output.remove(kept.name)
 
     def tidy(self, standing: Standing) -> None:

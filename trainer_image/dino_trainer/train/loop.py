@@ -39,18 +39,18 @@ def train(run: Run, steps: Iterable[list[Batch]]) -> None:
         boxes, stop = run.world.reduce([boxes_in(batches), run.stop.is_set()])
         if stop:
             raise stopped(run)
-        rate = run.schedule.apply(run.optimizer, run.step)
+        lr = run.schedule.apply(run.optimizer, run.step)
         pending = accumulate(run, batches, boxes / run.world.size)
         losses, sums, norm = pending.fetch(update(run))
         loss, parts = mean_loss(run, losses, sums)
         finite = math.isfinite(loss) and math.isfinite(norm)
         run.skipped = 0 if finite else run.skipped + 1
         if not finite and not may_pass(run):
-            raise diverged(run, batches, losses, norm, rate)
+            raise diverged(run, batches, losses, norm, lr)
         run.meter.step(loss if finite else None, parts)
         run.step += 1
         if run.world.is_main:
-            run.watcher.progress(progress_of(run, rate), run.meter.parts)
+            run.watcher.progress(progress_of(run, lr), run.meter.parts)
         after_step(run)
         if run.over:
             return
@@ -66,10 +66,10 @@ def mean_loss(
     names = (*run.loss.terms, *run.loss.shares)
     values = run.world.reduce([sum(losses), *(sums[name] for name in names)])
     loss, *parts = (value / run.world.size for value in values)
-    told = dict(zip(names, parts, strict=True))
+    means = dict(zip(names, parts, strict=True))
     return loss, LossParts(
-        {name: told[name] for name in run.loss.terms},
-        {name: told[name] for name in run.loss.shares},
+        {name: means[name] for name in run.loss.terms},
+        {name: means[name] for name in run.loss.shares},
     )
 
 
@@ -122,7 +122,7 @@ def stopped(run: Run) -> TrainerError:
 
 
 def validation_due(run: Run) -> bool:
-    """At the end of every `validation_interval`-th epoch and of the last, once each."""
+    """Whether it is the end of a `validation_interval`-th epoch, or of the last; once each."""
     if run.epoch == run.validated or run.step % run.plan.steps_per_epoch:
         return False
     return run.finished or run.epoch % run.spec.train.validation_interval == 0
@@ -138,10 +138,10 @@ def checkpoint_due(run: Run) -> bool:
     return whole_epoch and run.epoch % config.checkpoint_interval == 0
 
 
-def progress_of(run: Run, rate: float | None = None) -> Progress:
-    """Where the run stands, for people and for the resource's status.
+def progress_of(run: Run, lr: float | None = None) -> Progress:
+    """The progress of the run, for people and for the resource's status.
 
-    rate: learning rate of the last step, None before this attempt's first.
+    lr: learning rate of the last step, None before this attempt's first.
     """
     speed, last = run.meter.step_seconds, run.standing.last
     return Progress(
@@ -153,7 +153,7 @@ def progress_of(run: Run, rate: float | None = None) -> Progress:
         eta_seconds=run.meter.eta_seconds(run.step),
         loss=run.meter.loss,
         distillation_loss=run.meter.parts.distillation,
-        learning_rate=rate,
+        learning_rate=lr,
         images_per_second=run.plan.global_batch / speed if speed else None,
         mAP=last.mAP if last else None,
         mAP50=last.mAP50 if last else None,
@@ -166,7 +166,7 @@ def may_pass(run: Run) -> bool:
 
 
 def diverged(
-    run: Run, batches: Sequence[Batch], losses: Sequence[float], norm: float, rate: float
+    run: Run, batches: Sequence[Batch], losses: Sequence[float], norm: float, lr: float
 ) -> TrainerError:
     """Names the step and its images: one of them may be the cause.
 
@@ -178,7 +178,7 @@ def diverged(
     return TrainerError(
         FailureReason.DIVERGED,
         f"The {what} at epoch {run.epoch + 1}, step {run.step + 1} of {run.plan.steps} (learning "
-        f"rate {rate:.3g}), on the images {names}. The last checkpoint is from before this step.",
+        f"rate {lr:.3g}), on the images {names}. The last checkpoint is from before this step.",
     )
 
 
@@ -186,10 +186,10 @@ def suspects(run: Run, batches: Sequence[Batch], losses: Sequence[float]) -> str
     """The images, of all processes, of the micro-batches whose loss is not finite, else all."""
     bad = [batch for batch, loss in zip(batches, losses, strict=True) if not math.isfinite(loss)]
     own = [[run.image_name(i) for batch in some for i in batch.indices] for some in (bad, batches)]
-    found = run.world.gather(own)
+    gathered = run.world.gather(own)
     names: list[str] = []
-    if found:  # rank 0
-        broken, every = (list(chain.from_iterable(each)) for each in zip(*found, strict=True))
+    if gathered:  # rank 0
+        broken, every = (list(chain.from_iterable(each)) for each in zip(*gathered, strict=True))
         names = broken or every
     names = run.world.broadcast(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

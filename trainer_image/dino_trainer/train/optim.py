@@ -50,8 +50,8 @@ class Schedule:
         factor = self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        rate: float = optimizer.param_groups[0]["lr"]
-        return rate
+        lr: float = optimizer.param_groups[0]["lr"]
+        return lr
 
 
 def build_optimizer(
@@ -73,19 +73,19 @@ def build_optimizer(
     Raises:
         ValueError: if everything is frozen.
     """
-    by_rate: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    by_lr: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = name.startswith(BACKBONE), _rate(name, config, distances or {})
-            by_rate.setdefault(key, []).append(parameter)
-    if not by_rate:
+            key = name.startswith(BACKBONE), _base_lr(name, config, distances or {})
+            by_lr.setdefault(key, []).append(parameter)
+    if not by_lr:
         raise ValueError("train.freeze leaves nothing to train: remove a name from it.")
     if others := list(extra):
-        by_rate.setdefault((False, config.lr), []).extend(others)
+        by_lr.setdefault((False, config.lr), []).extend(others)
     # The transformer first: its rate is the one that is reported.
     groups = [
         {"params": parameters, "lr": lr, "base_lr": lr}
-        for (_, lr), parameters in sorted(by_rate.items(), key=lambda item: item[0])
+        for (_, lr), parameters in sorted(by_lr.items(), key=lambda item: item[0])
     ]
     if config.optimizer == "SGD":
         return torch.optim.SGD(
@@ -107,7 +107,7 @@ def take_over(
     optimizer.state.update(before.state)
 
 
-def _rate(name: str, config: OptimConfig, distances: Mapping[str, int]) -> float:
+def _base_lr(name: str, config: OptimConfig, distances: Mapping[str, int]) -> float:
     """The base learning rate of one parameter."""
     if not name.startswith(BACKBONE):
         return config.lr

@@ -28,8 +28,6 @@ FIXED = (
     "distill.bindings",
 )
 """Keys that decide which tensors are trained, and what the optimiser remembers of each."""
-UNREAD = WEIGHTS
-"""Where weights come from that are the checkpoint's now."""
 APART = ("train.seed", EPOCHS, "dataset.num_classes")
 _WAY_ON = (
     "Give these keys the checkpoint's values; or name the checkpoint as "
@@ -56,7 +54,7 @@ def spec_of(saved: Mapping[str, object]) -> ExperimentSpec | None:
         return None
 
 
-def check(
+def changes_in_words(
     spec: ExperimentSpec,
     saved: Resumable,
     before: ExperimentSpec | None,
@@ -68,15 +66,15 @@ def check(
     Raises TrainerError: InvalidSpec where it changes what cannot be resumed, with every such key,
     both of its values, and the way on.
     """
-    found = [] if before is None else differences(before, spec, action)
-    wrong = [one.in_words(THEIRS) for one in found if _is_fixed(one)]
+    changes = [] if before is None else differences(before, spec, action)
+    wrong = [one.in_words(THEIRS) for one in changes if _is_fixed(one)]
     wrong += _counted(spec, saved, num_classes)
     if wrong:
         raise invalid_spec(
             f"The checkpoint to resume from cannot go on with this spec: {'; '.join(wrong)}.",
             _WAY_ON,
         )
-    return list(_said(spec, saved, found))
+    return list(_sentences(spec, saved, changes))
 
 
 def _is_fixed(one: Difference) -> bool:
@@ -114,15 +112,15 @@ def _epochs(done: int, seen: int) -> str:
     )
 
 
-def _said(spec: ExperimentSpec, saved: Resumable, found: list[Difference]) -> Iterator[str]:
-    counts = [one for one in found if one.path not in (*FIXED, *UNREAD, *APART)]
+def _sentences(spec: ExperimentSpec, saved: Resumable, changes: list[Difference]) -> Iterator[str]:
+    counts = [one for one in changes if one.path not in (*FIXED, *WEIGHTS, *APART)]
     if spec.train.seed not in (-1, saved["seed"]):
         counts.append(Difference("train.seed", saved["seed"], spec.train.seed))
-    counts += [one for one in found if one.path == EPOCHS]
+    counts += [one for one in changes if one.path == EPOCHS]
     if counts:
         yield f"From here on other values count: {in_words(counts, THEIRS)}."
-    for one in found:
-        if one.path in UNREAD and one.now:
+    for one in changes:
+        if one.path in WEIGHTS and one.now:
             yield f"{one.path} ({value_in_words(one.now)}) is not read: the weights are {THEIRS}."
 
 
@@ -162,7 +160,7 @@ def misfits(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
 
 def other_model(odd: list[str]) -> TrainerError:
-    """That the checkpoint is of another model, in what `misfits` found."""
+    """The error that the checkpoint is of another model, in what `misfits` found."""
     more = f"; and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
     return invalid_spec(
         f"The checkpoint to resume from is of another model: {'; '.join(odd[:_NAMED])}{more}.",

@@ -41,7 +41,7 @@ class Keeper(Protocol):
         """The same, as one of the k best."""
 
     def drop(self, kept: Kept) -> None:
-        """It is not one of the k best any more."""
+        """Drops what is not one of the k best any more."""
 
 
 # Scores a model; None if the stop event cut it short. All processes take part, all get the result.

@@ -20,7 +20,7 @@ from dino_trainer.model_files.checkpoint import BEST
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
-from dino_trainer.spec.micro_batch import micro_batch
+from dino_trainer.spec.micro_batch import micro_batch_size
 from dino_trainer.train import resuming, state, weights
 from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.ema import Ema
@@ -33,7 +33,7 @@ from dino_trainer.train.run import Run, Validate
 Objective = Callable[[Dino, TrainPlan], LossOf]
 
 
-def prepare(
+def prepare_run(
     spec: ExperimentSpec,
     context: RunContext,
     data: Data,
@@ -47,7 +47,9 @@ def prepare(
     world = context.world
     before = resuming.spec_of(saved) if saved else None
     if saved:
-        for text in resuming.check(spec, saved, before, data.num_classes, context.action):
+        for text in resuming.changes_in_words(
+            spec, saved, before, data.num_classes, context.action
+        ):
             context.reporter.event(text)
     seed = resuming.seed_for(spec, saved) if saved else spec.train.seed
     if seed < 0:
@@ -60,7 +62,7 @@ def prepare(
     loss = (objective(model, plan) if objective else LossOf(model, Criterion(spec.model), spec)).to(
         device
     )
-    about = state.describe(spec, context.digest, data.class_names)
+    about = state.about_run(spec, context.digest, data.class_names)
     keeper = OutputKeeper(context.output, about, data.train.digest)
     training = Run(
         spec=spec,
@@ -100,7 +102,7 @@ def plan_for(spec: ExperimentSpec, train: CocoDataset, seed: int, world: int) ->
             accumulate=spec.train.accumulate_grad_batches,
             world=world,
             sizes=planned(train.images, dataset.augmentation, seed),
-            micro_batch=micro_batch(dataset.batch_size),
+            micro_batch=micro_batch_size(dataset.batch_size),
         )
     except ValueError as error:
         raise invalid_dataset(str(error)) from error
@@ -129,21 +131,21 @@ def optimizer_for(loss: LossOf, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 def distances_in(model: Dino) -> dict[str, int]:
-    """Of a ViT's parameters, the layers between each and the output; empty for other backbones."""
+    """The layers between each of a ViT's parameters and the output; empty for other backbones."""
     return {f"backbone.{name}": far for name, far in model.backbone.distances().items()}
 
 
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
-    images = micro_batch(spec.dataset.batch_size)
+    micro_batch = micro_batch_size(spec.dataset.batch_size)
 
     def validate(model: nn.Module) -> Metrics | None:
         with in_training(model, spec, data.class_names) as detector:
-            found = detect(
-                detector, data.validation, spec.dataset, context.stop, context.world, images
+            detections = detect(
+                detector, data.validation, spec.dataset, context.stop, context.world, micro_batch
             )
-        metrics = None if found is None else Metrics.from_coco(scorer.score(found))
+        metrics = None if detections is None else Metrics.from_coco(scorer.score(detections))
         return context.world.broadcast(metrics)
 
     return validate

@@ -28,7 +28,7 @@ from dino_trainer.train.run import Run
 _NAMED = 3
 
 
-def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> About:
+def about_run(spec: ExperimentSpec, digest: str, class_names: list[str]) -> About:
     """What every checkpoint says about itself."""
     return {
         "spec": spec.model_dump(mode="json"),
@@ -43,7 +43,7 @@ def describe(spec: ExperimentSpec, digest: str, class_names: list[str]) -> About
     }
 
 
-def whole(run: Run, about: About, dataset_digest: str) -> Resumable:
+def resumable_content(run: Run, about: About, dataset_digest: str) -> Resumable:
     """All that exact resume needs."""
     return {
         **about,
@@ -119,7 +119,9 @@ def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     module.load_state_dict(state)
 
 
-def find(spec: ExperimentSpec, context: RunContext, dataset_digest: str) -> Resumable | None:
+def find_resumable(
+    spec: ExperimentSpec, context: RunContext, dataset_digest: str
+) -> Resumable | None:
     """The checkpoint to go on from: the one the spec names, else the newest whole one.
 
     Raises:

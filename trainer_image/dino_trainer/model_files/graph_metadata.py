@@ -1,4 +1,6 @@
-"""What an ONNX file of ours says about itself, in its ``metadata_props``.
+"""What an exported graph says about itself.
+
+An ONNX file has it in its ``metadata_props``, an engine in the file beside it.
 
 Keys start with ``dino.``; every value is JSON. Whoever runs the file needs nothing else: the class
 names, how pixels are prepared, and the spec of the model, without where its data lay.
@@ -19,11 +21,11 @@ from dino_api.result import ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files.info import ModelInfo
 
-SCHEMA = 1
-PREFIX = "dino."
+GRAPH_SCHEMA = 1
+KEY_PREFIX = "dino."
 # What `dino quantize` did to the file, and therein: that its weights have headroom, so that every
 # CPU computes the same.
-NOTE = f"{PREFIX}quantization"
+NOTE = f"{KEY_PREFIX}quantization"
 HEADROOM = "headroom"
 Variant = Literal["raw", "end_to_end"]
 # What the two graphs call their input and outputs.
@@ -35,8 +37,8 @@ _REMEDY = "Name a file that `dino export` or `dino quantize` of this release mad
 
 
 @dataclass(frozen=True)
-class Metadata:
-    """See the module. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
+class GraphMetadata:
+    """The metadata. ``input_size`` is (height, width); ``batch_size`` None leaves it open.
 
     ``headroom``: the INT8 weights of a quantized file are computed with exactly by every CPU.
     """
@@ -57,10 +59,10 @@ class Metadata:
         return self.precision == INT8 and not self.headroom
 
     def to_props(self) -> dict[str, str]:
-        """As strings for ``metadata_props``."""
+        """Strings for ``metadata_props``."""
         augmentation = self.spec.dataset.augmentation
         content = {
-            "schema": SCHEMA,
+            "schema": GRAPH_SCHEMA,
             "spec": _structure(self.spec),
             "class_names": self.class_names,
             "input_size": self.input_size,
@@ -76,16 +78,16 @@ class Metadata:
             "precision": self.precision,
             "checkpoint_sha256": self.checkpoint_sha256,
         }
-        return {PREFIX + name: json.dumps(value) for name, value in content.items()}
+        return {KEY_PREFIX + name: json.dumps(value) for name, value in content.items()}
 
     @classmethod
-    def from_props(cls, props: Mapping[str, str], where: str) -> Metadata:
+    def from_props(cls, props: Mapping[str, str], where: str) -> GraphMetadata:
         """Read them from the file that ``where`` names.
 
         Raises:
             TrainerError: InvalidSpec where there are none, or those of another release.
         """
-        if PREFIX + "schema" not in props:
+        if KEY_PREFIX + "schema" not in props:
             raise invalid_spec(
                 f"{where} is an ONNX file without the metadata of `dino export`: what it detects "
                 "and how its input is prepared is not known.",
@@ -93,22 +95,22 @@ class Metadata:
             )
         try:
             content = {
-                name.removeprefix(PREFIX): json.loads(value)
+                name.removeprefix(KEY_PREFIX): json.loads(value)
                 for name, value in props.items()
-                if name.startswith(PREFIX)
+                if name.startswith(KEY_PREFIX)
             }
             return cls._from_content(content)
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             raise invalid_spec(
                 f"{where} has metadata that cannot be read ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); its schema is {props[PREFIX + 'schema']}, and "
-                f"{SCHEMA} is known here.",
+                f"{str(error).splitlines()[0]}); its schema is {props[KEY_PREFIX + 'schema']}, and "
+                f"{GRAPH_SCHEMA} is known here.",
                 _REMEDY,
             ) from error
 
     @classmethod
-    def _from_content(cls, content: Mapping[str, Any]) -> Metadata:
-        if content["schema"] != SCHEMA:
+    def _from_content(cls, content: Mapping[str, Any]) -> GraphMetadata:
+        if content["schema"] != GRAPH_SCHEMA:
             raise ValueError("another schema")
         height, width = content["input_size"]
         return cls(
@@ -120,7 +122,7 @@ class Metadata:
             variant=content["variant"],
             precision=content["precision"],
             checkpoint_sha256=content["checkpoint_sha256"],
-            headroom=content.get(NOTE.removeprefix(PREFIX), {}).get(HEADROOM, False) is True,
+            headroom=content.get(NOTE.removeprefix(KEY_PREFIX), {}).get(HEADROOM, False) is True,
         )
 
     def info(self, file: ModelFile) -> ModelInfo:
