@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_operator.plan import annotations
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL, format_time
+from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import names
 
@@ -33,7 +34,7 @@ def later(seconds: float) -> datetime:
 
 def at(seconds: float) -> str:
     """The same, as the API server writes it."""
-    return format_time(later(seconds))
+    return rfc3339.text(later(seconds))
 
 
 def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **others: Any) -> Children:

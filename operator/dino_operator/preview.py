@@ -22,7 +22,7 @@ from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import crd_schema, dropped_keys, job_action
 from dino_operator.plan.observed.children import Children
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.search.engines.katib import engine as katib
@@ -115,7 +115,7 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     if not job_action.asks_for_search(resource["spec"]) or not settings.automl:
         doubts = spec_file.read_spec(resource).warnings
         return Preview(tuple(_work(resource, settings)), notes, doubts)
-    search = routing.search_for(View(resource, Children(), NOW, settings))
+    search = routing.search_for(JobView(resource, Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID
     below = _of_search(search, settings, engine)
     note = "automlPolicy is Auto: the job becomes the DinoAutoML above; Disabled trains at once."

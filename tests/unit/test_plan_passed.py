@@ -9,7 +9,7 @@ import pytest
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.children import Children
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import carried_labels, children, pods, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.search.after import followers, report
@@ -120,7 +120,7 @@ def test_a_job_without_any_is_as_before() -> None:
 
 def test_the_search_of_a_job_has_them() -> None:
     job = labelled(a_job().searched()).obj()
-    made = routing.search_for(View(job, Children(), NOON, SETTINGS))
+    made = routing.search_for(JobView(job, Children(), NOON, SETTINGS))
     assert theirs(made) == ON_CHILDREN
     assert theirs(made, "annotations") == NOTED
 

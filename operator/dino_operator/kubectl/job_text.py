@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from dino_api import metric
+from dino_api import metric, rfc3339
 from dino_api.names import AUTOML_KIND, Phase
 from dino_operator.plan.model import Object
 
@@ -29,7 +29,7 @@ def row(resource: Object, now: datetime, namespaced: bool = False) -> tuple[str,
         left(status, now),
         best(status),
         str(status.get("gpus", "")),
-        span((now - moment(meta["creationTimestamp"])).total_seconds()),
+        span((now - rfc3339.parse(meta["creationTimestamp"])).total_seconds()),
     )
 
 
@@ -57,7 +57,7 @@ def left(status: Object, now: datetime) -> str:
     if status.get("phase") != Phase.RUNNING or told.get("etaSeconds") is None:
         return ""
     since = told.get("updatedAt")
-    passed = (now - moment(since)).total_seconds() if since else 0.0
+    passed = (now - rfc3339.parse(since)).total_seconds() if since else 0.0
     return span(max(told["etaSeconds"] - passed, 0))
 
 
@@ -77,12 +77,6 @@ def span(seconds: float) -> str:
     parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"))
     shown = [f"{count}{unit}" for count, unit in (*parts, (whole % 60, "s")) if count]
     return "".join(shown[:2]) or "0s"
-
-
-def moment(text: str) -> datetime:
-    """Of RFC 3339."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def timeline(resource: Object, now: datetime) -> Iterator[str]:
@@ -107,14 +101,14 @@ def _headline(status: Object, now: datetime) -> str:
 
 def _moments(resource: Object, status: Object) -> list[tuple[datetime, str]]:
     """What happened, in order; conditions that have said nothing yet are left out."""
-    found = [(moment(resource["metadata"]["creationTimestamp"]), "applied")]
+    found = [(rfc3339.parse(resource["metadata"]["creationTimestamp"]), "applied")]
     if "startTime" in status:
-        found.append((moment(status["startTime"]), "first pod of the action started"))
+        found.append((rfc3339.parse(status["startTime"]), "first pod of the action started"))
     for each in status.get("conditions", ()):
         if each["status"] == "True" or each.get("message"):
-            found.append((moment(each["lastTransitionTime"]), _condition(each)))
+            found.append((rfc3339.parse(each["lastTransitionTime"]), _condition(each)))
     if "completionTime" in status:
-        found.append((moment(status["completionTime"]), "ended"))
+        found.append((rfc3339.parse(status["completionTime"]), "ended"))
     return sorted(found, key=lambda one: one[0])
 
 

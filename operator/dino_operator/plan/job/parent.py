@@ -18,7 +18,7 @@ from dino_api.names import (
 )
 from dino_operator.plan.model import Condition, Object, is_finished
 from dino_operator.plan.observed import job_action, objects
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import model_files
 from dino_operator.plan.rendered.inheritance import NOT_CARRIED
 
@@ -31,7 +31,7 @@ class ParentState:
     inherited: Object | None = None
 
 
-def is_awaited(view: View) -> bool:
+def is_awaited(view: JobView) -> bool:
     """Whether a parent is named and nothing was taken over from it so far."""
     return _is_named(view.resource) and "inherited" not in view.status
 
@@ -40,7 +40,7 @@ def _is_named(resource: Object) -> bool:
     return bool((resource["spec"].get("parent") or {}).get("name"))
 
 
-def condition(view: View) -> Condition | None:
+def condition(view: JobView) -> Condition | None:
     """The condition ParentReady; None without a job or search as parent: a file is there."""
     if not _is_named(view.resource):
         return None
@@ -50,7 +50,7 @@ def condition(view: View) -> Condition | None:
     return state(view).condition
 
 
-def state(view: View) -> ParentState:
+def state(view: JobView) -> ParentState:
     """The parent, which is watched. One whose model the action cannot take is not waited for."""
     kind, name = _named(view.resource)
     called = f"{kind} {name}"
@@ -72,7 +72,7 @@ def state(view: View) -> ParentState:
     return _left(view, action, thing, called)
 
 
-def _left(view: View, action: Action, thing: Object, called: str) -> ParentState:
+def _left(view: JobView, action: Action, thing: Object, called: str) -> ParentState:
     """What a parent that has ended well left."""
     taken = _taken(thing, view.children.others)
     if taken is None:
@@ -132,7 +132,7 @@ def _useless(message: str, reason: FailureReason = FailureReason.PARENT_FAILED) 
     return ParentState(Condition(False, reason, message))
 
 
-def _circle(view: View) -> str | None:
+def _circle(view: JobView) -> str | None:
     """A sentence where the job waits for itself, by way of others."""
     own, path, here = (KIND, view.name), [view.name], view.resource
     while _is_named(here) and len(path) <= len(view.children.others) + 1:

@@ -13,7 +13,7 @@ from dino_operator.plan.job.status import failed, write
 from dino_operator.plan.job.stop import SAID
 from dino_operator.plan.model import Condition, Object, Patch, Plan, is_finished, is_true
 from dino_operator.plan.observed import failure, objects
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import inheritance, names, spec_file
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
@@ -21,7 +21,7 @@ from dino_operator.plan.reported.conditions import State
 OF_AN_END = ("completionTime", "failure")
 
 
-def plan(view: View) -> Plan:
+def plan(view: JobView) -> Plan:
     """What to do about the search, and what to say of it. Raises InvalidSpec."""
     if view.search is not None and "deletionTimestamp" not in view.search["metadata"]:
         return _stop(view, view.search) if view.wants_stop else _mirrored(view, view.search)
@@ -35,7 +35,7 @@ def plan(view: View) -> Plan:
     return _begin(view)
 
 
-def _begin(view: View) -> Plan:
+def _begin(view: JobView) -> Plan:
     """Makes the DinoAutoML; also anew, where someone deleted it before its end."""
     inherited = inheritance.inherited_by(view.resource)
     if inherited:
@@ -58,13 +58,13 @@ def _not_checked(message: str) -> Condition:
     return Condition(False, ConditionReason.CHECKING, message)
 
 
-def _gone(view: View) -> Object:
+def _gone(view: JobView) -> Object:
     """Facts of a search that does not exist are not shown on."""
     found = ("startTime", "metrics", "checkpoint", "dataset", "artifacts", conditions.PROGRESS)
     return dict.fromkeys(found)
 
 
-def _obstacle(view: View) -> State | None:
+def _obstacle(view: JobView) -> State | None:
     """What must go before the DinoAutoML may be created."""
     denied = refusals.obstacle(view.resource, view.children.refusal)
     if denied is not None:
@@ -82,7 +82,7 @@ def _obstacle(view: View) -> State | None:
     return None
 
 
-def _mirrored(view: View, search: Object) -> Plan:
+def _mirrored(view: JobView, search: Object) -> Plan:
     """Suspends or resumes the search as the user wishes, and copies what it says."""
     planned = write(view, _state(search), facts=_facts(search))
     return replace(planned, patches=_held(search, view.wants_suspend))
@@ -95,7 +95,7 @@ def _held(search: Object, wanted: bool) -> tuple[Patch, ...]:
     return (Patch(objects.name_of(search), objects.uid_of(search), body, kind=AUTOML_PLURAL),)
 
 
-def _stop(view: View, search: Object) -> Plan:
+def _stop(view: JobView, search: Object) -> Plan:
     """The search is suspended, which frees its GPUs and keeps its trials; then the job has Failed.
 
     A search that has ended by then has the last word.

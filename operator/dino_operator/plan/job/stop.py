@@ -13,7 +13,7 @@ from dino_operator.plan.job.status import failed, say, write
 from dino_operator.plan.model import Delete, Object, Patch, Plan, is_true
 from dino_operator.plan.observed import failure, job_action, results
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
@@ -21,7 +21,7 @@ from dino_operator.plan.reported import conditions, sentences
 SAID = "spec.runPolicy.stop ended the job"
 
 
-def plan(view: View) -> Plan:
+def plan(view: JobView) -> Plan:
     """What is left to do until the last word. Never a Job."""
     job = view.current
     if job is not None and job.is_finished:
@@ -34,7 +34,7 @@ def plan(view: View) -> Plan:
     return failed(view, failure.cause(FailureReason.STOPPED, _sentence(view)), **facts)
 
 
-def _hold(view: View, job: Job) -> Plan:
+def _hold(view: JobView, job: Job) -> Plan:
     """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
     its place back so."""
     name, uid = job.name, job.uid
@@ -46,7 +46,7 @@ def _hold(view: View, job: Job) -> Plan:
     return Plan(patches=(Patch(name, uid, deadline.suspension(view, job)),))
 
 
-def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
+def _stopping(view: JobView, job: Job | None, going: Plan, facts: Object) -> Plan:
     """The pod may still speak; what it said is written down before it is gone."""
     pods = by_index(view.own_live_pods)
     works = bool(pods) and not view.checks_data
@@ -59,7 +59,7 @@ def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
     return replace(planned, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
-def _reached(view: View, job: Job | None) -> Object:
+def _reached(view: JobView, job: Job | None) -> Object:
     """What the training had reached; nothing of a job that had not begun to train."""
     if view.checks_data or not view.attempts or not job_action.trains(view.resource):
         return {}
@@ -69,7 +69,7 @@ def _reached(view: View, job: Job | None) -> Object:
     return results.of_stopped(result, view.status, folder)
 
 
-def _sentence(view: View) -> str:
+def _sentence(view: JobView) -> str:
     ready = not view.reads_data or is_true(view.resource, ConditionType.DATA_READY)
     if not ready or not view.attempts:
         begun = "it trained" if job_action.trains(view.resource) else "its work began"

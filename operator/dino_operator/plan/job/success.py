@@ -8,7 +8,7 @@ from dino_operator.plan.job.status import end
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed import results
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import inheritance
 from dino_operator.plan.reported import conditions
 
@@ -16,7 +16,7 @@ ALL = 100
 """Percent of a progress that is done."""
 
 
-def completed(view: View, job: Job) -> Plan:
+def completed(view: JobView, job: Job) -> Plan:
     """The end, as the trainer told it in its termination message, or as it is read for it."""
     reading = late_result.reading(view, job)
     if reading.plan is not None:
@@ -35,7 +35,7 @@ def completed(view: View, job: Job) -> Plan:
     return end(view, conditions.complete(message), ended, **facts)
 
 
-def _all_done(view: View) -> Object:
+def _all_done(view: JobView) -> Object:
     """The progress to write at the end: all of it; none where the pod has said so itself.
 
     A pod that finds its result in the output ends before it may report; one whose last report was

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 
@@ -35,18 +35,18 @@ def noted(job: Job) -> int:
 def until(job: Job) -> datetime | None:
     """The time up to which they were counted; None before the Job's first suspension."""
     text = job.note(Annotation.SPENT_UNTIL)
-    return objects.parse_time(text) if text else None
+    return rfc3339.parse(text) if text else None
 
 
 def total(job: Job) -> int:
     """Seconds that had run when the Job ended; before its present run, of one that has not."""
     started, counted = job.start_time, until(job)
-    if not (started and counted and objects.parse_time(started) < counted):
+    if not (started and counted and rfc3339.parse(started) < counted):
         return noted(job) + job.seconds_run
     if is_held_back(job):
         return noted(job)  # it ended while it was suspended
     # It was suspended and resumed before the Job controller looked.
-    again = _seconds(objects.parse_time(started), counted)
+    again = _seconds(rfc3339.parse(started), counted)
     return noted(job) + max(0, job.seconds_run - again)
 
 
@@ -57,7 +57,7 @@ def unnoted(job: Job, status: Object) -> int | None:
     started = str(job.start_time or "")
     if not since or not str(job.created_at) <= since <= started:
         return None
-    begun, end = objects.parse_time(since), objects.parse_time(started)
+    begun, end = rfc3339.parse(since), rfc3339.parse(started)
     return _seconds(begun, _last_sign(begun, end, _signs(status)))
 
 
@@ -75,11 +75,11 @@ def ended_run(job: Job, status: Object, now: datetime) -> tuple[int, datetime] |
     start = known if present else str(job.start_time or known)
     if not start or start == present:
         return None
-    begun, counted = objects.parse_time(start), until(job)
+    begun, counted = rfc3339.parse(start), until(job)
     if counted is not None and begun < counted:
         return None
     if present:
-        end = objects.parse_time(present)
+        end = rfc3339.parse(present)
         return _seconds(begun, _last_sign(begun, end, _signs(status))), end
     end = max(begun, _suspended_at(job) or now)
     return _seconds(begun, end), end
@@ -91,7 +91,7 @@ def of_gone(status: Object, pods: Iterable[Pod], now: datetime) -> int:
     since = status.get("activeSince")
     if not since:
         return counted
-    begun = objects.parse_time(str(since))
+    begun = rfc3339.parse(str(since))
     ends = [pod.ended.finished_at for pod in pods if pod.ended]
     return counted + _seconds(begun, _last_sign(begun, now, [*ends, *_signs(status)]))
 
@@ -104,20 +104,20 @@ def _signs(status: Object) -> list[str | None]:
 
 
 def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> datetime:
-    found = (objects.parse_time(str(each)) for each in times if each)
+    found = (rfc3339.parse(str(each)) for each in times if each)
     return max([begun, *(each for each in found if each <= end)])
 
 
 def _suspended_at(job: Job) -> datetime | None:
     held = job.condition("Suspended")
-    return objects.parse_time(held.since) if held and held.is_true and held.since else None
+    return rfc3339.parse(held.since) if held and held.is_true and held.since else None
 
 
 def overlap(job: Job) -> int:
     """Seconds of the present run that are counted already: a Job was suspended and resumed before
     the Job controller looked, which so went on from the old start."""
     since, counted = running_since(job), until(job)
-    return _seconds(objects.parse_time(since), counted) if since and counted else 0
+    return _seconds(rfc3339.parse(since), counted) if since and counted else 0
 
 
 def _seconds(start: datetime, end: datetime) -> int:

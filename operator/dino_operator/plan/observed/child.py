@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import objects
@@ -59,7 +60,7 @@ class Child:
     @property
     def deletion(self) -> datetime:
         """The same as a time. It is being deleted."""
-        return objects.parse_time(self.deleted_at)
+        return rfc3339.parse(self.deleted_at)
 
     @property
     def status(self) -> Object:

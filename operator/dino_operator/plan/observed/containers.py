@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dino_operator.plan.observed import objects
+from dino_api import rfc3339
 from dino_operator.plan.observed.pod import INIT, SIDECAR, Container, Ended, Pod
 
 PULL_PROBLEMS = frozenset(
@@ -78,7 +78,7 @@ def outlives(pod: Pod) -> tuple[str, datetime] | None:
         return None
     others = [each.called for each in pod.containers if each.kind == SIDECAR and each.runs]
     names = " and ".join(others)
-    return (names, objects.parse_time(ended.finished_at)) if names else None
+    return (names, rfc3339.parse(ended.finished_at)) if names else None
 
 
 def keeps(pod: Pod, names: str) -> str:

@@ -19,7 +19,7 @@ from dino_operator.plan.model import Object, is_true
 from dino_operator.plan.observed import crd_schema, failure, job_action
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 
 HOW = (
     "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "
@@ -29,7 +29,7 @@ BEGUN = frozenset({"attempts", "automl", "specDigest", "engine", "trials", "hist
 """Facts of a status: of what has begun, the spec is not judged again."""
 
 
-def refusal(view: View) -> Cause | None:
+def refusal(view: JobView) -> Cause | None:
     """Why a DinoJob that has made nothing so far is not begun."""
     begun = view.own_jobs or view.search or BEGUN & view.status.keys()
     if begun or is_true(view.resource, ConditionType.DATA_READY):

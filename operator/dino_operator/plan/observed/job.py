@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dino_api import rfc3339
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan.model import is_finished
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.child import Child
 from dino_operator.plan.observed.pod import Pod
 
@@ -71,7 +71,7 @@ class Job(Child):
         """How long it was active, by its own clock; 0 before its end."""
         if not self.start_time or not self.finished_at:
             return 0
-        ran = objects.parse_time(self.finished_at) - objects.parse_time(self.start_time)
+        ran = rfc3339.parse(self.finished_at) - rfc3339.parse(self.start_time)
         return max(0, round(ran.total_seconds()))
 
     def own(self, pods: Iterable[Pod]) -> list[Pod]:

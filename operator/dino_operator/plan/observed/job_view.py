@@ -20,7 +20,7 @@ DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 
 
 @dataclass(frozen=True)
-class View:
+class JobView:
     """A resource, its children, the time and the settings, and the questions a plan asks."""
 
     resource: Object

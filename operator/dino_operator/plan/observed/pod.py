@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.child import Child
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 
@@ -169,14 +169,14 @@ class Pod(Child):
     def unplaced_since(self) -> datetime:
         """When the scheduler first found no node, or else when the pod was created."""
         placed = self.condition("PodScheduled")
-        return objects.parse_time((placed and placed.since) or self.created_at)
+        return rfc3339.parse((placed and placed.since) or self.created_at)
 
     @property
     def waiting_since(self) -> datetime:
         """When the pod was placed on its node, or else created."""
         placed = self.condition("PodScheduled")
         when = placed.since if placed and placed.is_true else ""
-        return objects.parse_time(when or self.created_at)
+        return rfc3339.parse(when or self.created_at)
 
 
 def by_index(pods: Iterable[Pod]) -> list[Pod]:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_api.names import ConditionReason
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 
@@ -153,4 +153,4 @@ def _time(event: Object) -> datetime:
     series = event.get("series") or {}
     times = (event.get("lastTimestamp"), series.get("lastObservedTime"), event.get("eventTime"))
     known = next((each for each in times if each), event["metadata"].get("creationTimestamp"))
-    return objects.parse_time(str(known)).replace(microsecond=0)
+    return rfc3339.parse(str(known)).replace(microsecond=0)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dino_api import rfc3339
 from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
 from dino_api.resources.dinojob import Resources
 from dino_operator.plan.model import Condition, Object, is_true
-from dino_operator.plan.observed.objects import format_time
 
 PROGRESS = "progress"
 LONGEST_MESSAGE = 4096
@@ -140,7 +140,7 @@ def conditions(
                 "reason": str(each.reason),
                 "message": each.message[:LONGEST_MESSAGE],
                 "observedGeneration": resource["metadata"].get("generation", 0),
-                "lastTransitionTime": before.since if before and same else format_time(now),
+                "lastTransitionTime": before.since if before and same else rfc3339.text(now),
             }
         )
     return found

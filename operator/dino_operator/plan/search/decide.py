@@ -14,11 +14,12 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.plan.model import Condition, Object, Plan, Settings, is_finished
-from dino_operator.plan.observed import dropped_keys, failure, objects
+from dino_operator.plan.observed import dropped_keys, failure
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.reported import conditions, refusals
@@ -93,7 +94,7 @@ def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
     """The end before the beginning: nothing was made."""
     state = conditions.failed(cause.rule.reason, cause.message)
     profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    facts = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
+    facts = {"failure": cause.to_status(), "completionTime": rfc3339.text(now)}
     return status.write(resource, SearchState(state, profile=profile), now, facts)
 
 
@@ -219,7 +220,7 @@ def _stop(
         failed = ends.without_checkpoint().to_status()
     facts["failure"] = failed
     if over:
-        facts["completionTime"] = objects.format_time(view.now)
+        facts["completionTime"] = rfc3339.text(view.now)
     state = status.ending(end.message or (failed or {}).get("message", ""))
     if over and facts["best"] is None and failed:
         state = conditions.failed(failed["reason"], failed["message"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.names import Env, Label, Option, Stage
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Object
@@ -60,7 +61,7 @@ def progress(view: SearchView, outcome: str) -> Report:
 
 def _held_back(view: SearchView, job: Job) -> Report:
     """A Job that a queue holds, say, which takes every Job. It is not waited for for ever."""
-    waited = (view.now - objects.parse_time(job.created_at)).total_seconds()
+    waited = (view.now - rfc3339.parse(job.created_at)).total_seconds()
     if waited < SECONDS:
         return Report()
     message = f"someone else has suspended Job {job.name} for {SECONDS} s"

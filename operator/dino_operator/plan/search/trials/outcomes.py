@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from dino_api import metric
+from dino_api import metric, rfc3339
 from dino_api import names as api
 from dino_api.names import ConditionType, FailureReason
 from dino_api.resources import dinoautoml
@@ -134,7 +134,7 @@ def _gpu_seconds(job: Object, started: str, ended: str) -> int | None:
         return None
     wished = job["spec"].get("resources") or {}
     gpus = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
-    seconds = (objects.parse_time(ended) - objects.parse_time(started)).total_seconds()
+    seconds = (rfc3339.parse(ended) - rfc3339.parse(started)).total_seconds()
     return int(gpus * max(0.0, seconds))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dino_api import rfc3339
 from dino_api.names import ConditionType, FailureReason, Label
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Patch
@@ -68,13 +69,13 @@ def fatal(message: str, remedy: str = "") -> Cause:
 
 def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     if each.job is None:
-        since = objects.parse_time(each.trial["metadata"]["creationTimestamp"])
+        since = rfc3339.parse(each.trial["metadata"]["creationTimestamp"])
         message = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
         return _overdue(view, since, message)
     if each.stopped_for:
         return None
     if each.job.is_finished:
-        since = objects.parse_time(each.job.finished_at)
+        since = rfc3339.parse(each.job.finished_at)
         message = (
             f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
         )
@@ -128,7 +129,7 @@ def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
     times = [job.created_at, job.start_time]
     for pod in ended:
         times.append(pod.ended.finished_at if pod.ended else "")
-    since = max(objects.parse_time(str(each)) for each in times if each)
+    since = max(rfc3339.parse(str(each)) for each in times if each)
     waited = (view.now - since).total_seconds()
     if waited < view.settings.pod_missing_after:
         return None
@@ -176,7 +177,7 @@ def _of_search(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang | N
     times += [(each.trial.get("status") or {}).get("completionTime") for each in katib_trials]
     held = Condition.of(view.resource, ConditionType.SUSPENDED)
     times.append(held and held.since)
-    since = max(objects.parse_time(str(each)) for each in times if each)
+    since = max(rfc3339.parse(str(each)) for each in times if each)
     return _overdue(view, since, _idle(view))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from dino_api import rfc3339
 from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import TrialState, Value
@@ -125,7 +126,7 @@ def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     )
     if not trial_of_row.is_live:
         return trial_of_row
-    return replace(trial_of_row, state="Stopped", message=GONE, ended=objects.format_time(view.now))
+    return replace(trial_of_row, state="Stopped", message=GONE, ended=rfc3339.text(view.now))
 
 
 def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
