@@ -11,6 +11,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Patch, Plan, Settings
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     Builder,
@@ -45,7 +46,7 @@ HOLD = "spec.runPolicy.suspend is true; set it to false to go on from the last c
 
 def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tuple[Object, ...]:
     """The objects that creating an attempt takes; tests of the renderer look inside them."""
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     resolved = spec_file.read_spec(resource)
     made = [
         children.config_map(resource, resolved),
@@ -55,7 +56,7 @@ def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tup
 
 
 def digest_of(job: JobBuilder) -> str:
-    return spec_file.read_spec(job.obj()).digest
+    return spec_file.read_spec(DinoJob(job.obj())).digest
 
 
 @dataclass

@@ -10,8 +10,9 @@ from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import kueue, pod_inputs, preflight, running
 from dino_operator.plan.job.status import failed, hold, say
-from dino_operator.plan.model import Condition, Delete, Object, Patch, Plan
+from dino_operator.plan.model import Delete, Object, Patch, Plan
 from dino_operator.plan.observed import containers, failure, pod_events, scheduling
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod, by_index
@@ -121,17 +122,17 @@ def _asks(view: JobView, thing: Job | Pod, late: bool) -> tuple[str, ...]:
     return (uid,) if late and uid not in view.children.events else ()
 
 
-def _events(view: JobView, thing: Job | Pod) -> tuple[Object, ...]:
+def _events(view: JobView, thing: Job | Pod) -> tuple[SeenEvent, ...]:
     return view.children.events.get(thing.uid, ())
 
 
 def _forbidden(view: JobView, job: Job, since: datetime) -> Plan | None:
     """The plan where the events of the Job say that no pod is created: their words, and ever
     more seldom what a pod needs, which someone may have deleted."""
-    found = pod_events.refusal(job, _events(view, job), since)
-    if found is None:
+    refused = pod_events.refusal(job, _events(view, job), since)
+    if refused is None:
         return None
-    planned = say(view, job, conditions.waiting(*found))
+    planned = say(view, job, conditions.waiting(*refused))
     missing = (view.now - since).total_seconds()
     if missing >= view.settings.pod_missing_after:
         return pod_inputs.renewed(view, job, planned, missing)
@@ -139,7 +140,7 @@ def _forbidden(view: JobView, job: Job, since: datetime) -> Plan | None:
 
 
 def _was_resumed(view: JobView) -> bool:
-    condition = Condition.of(view.resource, ConditionType.RUNNING)
+    condition = view.resource.condition(ConditionType.RUNNING)
     return condition is not None and condition.reason == ConditionReason.RESUMED
 
 
@@ -268,11 +269,6 @@ def _cannot_start(view: JobView, job: Job, pod: Pod, kind: str, message: str) ->
     give_up = pod.waiting_since + timedelta(seconds=view.settings.image_pull_timeout)
     if view.now < give_up:
         return replace(planned, requeue_after=(give_up - view.now).total_seconds())
-    return replace(planned, patches=(_stop(job, FailureReason.IMAGE_PULL_FAILED, message),))
-
-
-def _stop(job: Job, reason: FailureReason, message: str) -> Patch:
-    """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
-    and whoever looks at it later, also after a crash, reads the reason on it."""
-    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
-    return _patch(job, {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}})
+    return replace(
+        planned, patches=(deadline.stopping(job, FailureReason.IMAGE_PULL_FAILED, message),)
+    )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from dino_api import rfc3339
 from dino_api.memory import REASONS
-from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
+from dino_api.names import KIND, ConditionReason, ConditionType, EventReason, FailureReason, Phase
 from dino_operator.plan.job import (
     attempts,
     awaits_parent,
@@ -25,19 +25,18 @@ from dino_operator.plan.job import (
 )
 from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
 from dino_operator.plan.model import (
-    Condition,
     Delete,
     Event,
     Object,
     Patch,
     Plan,
     Settings,
-    is_finished,
 )
-from dino_operator.plan.observed import dropped_keys, failure, objects, results
+from dino_operator.plan.observed import dropped_keys, failure, results
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import (
     children,
     deadline,
@@ -48,7 +47,7 @@ from dino_operator.plan.rendered import (
     spec_file,
 )
 from dino_operator.plan.rendered.pods import Attempt
-from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported import conditions, refusals, sentences
 from dino_operator.plan.reported.conditions import State
 
 NOTHING = Plan()
@@ -59,7 +58,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoJob as stored. children: what carries its job label. now: aware, UTC.
     """
-    view = JobView(resource, children, now, settings)
+    view = JobView(DinoJob(resource), children, now, settings)
     try:
         return _plan(view)
     except spec_file.InvalidSpec as error:
@@ -67,9 +66,9 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
 
 def _plan(view: JobView) -> Plan:
-    if "deletionTimestamp" in view.resource["metadata"]:
+    if view.resource.is_being_deleted:
         return NOTHING  # the garbage collector removes the children
-    if is_finished(view.resource):
+    if view.resource.is_finished:
         return _after_the_end(view)
     invalid = refusals.end(view.children.refusal)
     works = view.current is not None and not view.current.is_finished
@@ -153,7 +152,7 @@ def _missing_attempt(view: JobView) -> Attempt:
         view.seconds_spent(number),
         view.seconds_left(number),
         preflight=view.checks_data,
-        memory=None if view.checks_data else micro_batch.of_status(view.resource),
+        memory=None if view.checks_data else micro_batch.of_status(view.status),
     )
 
 
@@ -213,8 +212,7 @@ def _create(
 
 def _facts_of_wait(view: JobView, last: failure.Cause | None) -> Object:
     """Facts of a job without a running pod; a failure that was retried stays until the end."""
-    kept = view.resource.get("status", {}).get("failure")
-    failed_for = last.to_status() if last else kept
+    failed_for = last.to_status() if last else view.status.raw.get("failure")
     return {"reporter": None, "failure": failed_for, **deadline.facts_without_job(view)}
 
 
@@ -225,10 +223,7 @@ def _obstacle(view: JobView, attempt: Attempt) -> State | None:
         return denied
     wanted = names.job_name(view.name, view.stage, attempt.number)
     for other in view.children.strangers:
-        message = (
-            f"Job {objects.name_of(other)} belongs to someone else; delete or rename it, "
-            "or create the DinoJob under another name"
-        )
+        message = sentences.taken(other, KIND)
         return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, message, Phase.PENDING)
     for job in view.other_jobs:
         if job.name == wanted or not job.is_finished:
@@ -305,8 +300,8 @@ def _failure_events(view: JobView, cause: failure.Cause | None) -> tuple[Event, 
     if cause is None or view.current is None:
         return ()
     number = view.attempts
-    running = Condition.of(view.resource, ConditionType.RUNNING)
-    written = view.checks_data or view.resource.get("status", {}).get("attempts") == number
+    running = view.resource.condition(ConditionType.RUNNING)
+    written = view.checks_data or view.status.attempts == number
     if written and running is not None and running.reason == ConditionReason.RETRYING:
         return ()
     message = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"

@@ -16,7 +16,7 @@ from dataclasses import replace
 from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.status import say
-from dino_operator.plan.model import Condition, Patch, Plan
+from dino_operator.plan.model import Patch, Plan
 from dino_operator.plan.observed import queue_labels, workload
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
@@ -34,7 +34,7 @@ def is_ours(view: JobView, job: Job) -> bool:
     """
     if job.note(Annotation.HELD):
         return True
-    held = Condition.of(view.resource, ConditionType.SUSPENDED)
+    held = view.resource.condition(ConditionType.SUSPENDED)
     if held is None or job.queue or not job.is_suspended:
         return False
     if held.is_true:
@@ -82,19 +82,19 @@ def into_queue(view: JobView, job: Job) -> tuple[Patch, ...]:
 
 def held_by(view: JobView, job: Job) -> State:
     """Who holds the Job back, and why, as far as Kueue may be asked."""
-    found, seen = view.children.workload, view.children.kueue
+    of_job, access = view.children.workload, view.children.kueue
     queue = job.queue
-    if found is not None:
-        why = workload.hold(found, queue or str(found["spec"].get("queueName") or ""))
+    if of_job is not None:
+        why = workload.hold(of_job, queue or of_job.queue)
         return conditions.waiting(why.reason, why.message)
     if not queue:
-        return _held_by_someone(job, seen == "forbidden")
+        return _held_by_someone(job, access == "forbidden")
     message = f"the Job waits in queue {queue} until Kueue admits it"
-    if seen == "missing":
+    if access == "missing":
         message = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
         message += "Remedy: install Kueue, or create a new job without a queue."
         return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, message)
-    if seen == "forbidden":
+    if access == "forbidden":
         message += f"; {workload.command_for(job)} says why it waits "
         message += "(Helm value kueue.enabled shows it here)"
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, message)

@@ -18,7 +18,7 @@ from dino_api.result import Result
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import write
 from dino_operator.plan.model import Condition, Object, Plan
-from dino_operator.plan.observed import containers, failure, objects, results
+from dino_operator.plan.observed import containers, failure, results
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
@@ -94,7 +94,7 @@ def _read(result: Result | None, message: Result | None) -> Reading:
 def _missing(view: JobView, job: Job, result: Result | None) -> Reading:
     """No Job reads it yet."""
     for other in view.children.strangers:
-        return Reading(result, problem=f"Job {objects.name_of(other)} belongs to someone else")
+        return Reading(result, problem=f"Job {other.name} belongs to someone else")
     if view.wants_suspend:
         message = f"{_said(view)} once spec.runPolicy.suspend is false"
         return Reading(result, write(view, conditions.suspended(message), facts={"reporter": None}))
@@ -133,12 +133,7 @@ def _refused(view: JobView, refusal: Refusal) -> Plan:
 
 
 def _said(view: JobView) -> str:
-    return f"the work is done; its result is read from {folder(view)}/{api.RESULT_FILE}"
-
-
-def folder(view: JobView) -> str:
-    """The folder where the action publishes."""
-    return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
+    return f"the work is done; its result is read from {view.folder}/{api.RESULT_FILE}"
 
 
 def _stuck(view: JobView, own: list[Pod]) -> tuple[str, float]:
@@ -161,10 +156,8 @@ def _objects(view: JobView, attempt: int) -> tuple[Object, ...]:
     """The Job, and what its pod needs besides. Raises InvalidSpec."""
     resolved = spec_file.read_spec(view.resource)
     needed = children.inputs(view.resource, resolved, preflight=True)
-    known = view.children.known
-    missing = (each for each in needed if (each["kind"], objects.name_of(each)) not in known)
     made = limit_ranges.fitted(job(view, resolved, attempt), view.children.limit_ranges)
-    return (*missing, made)
+    return (*view.children.lacking(needed), made)
 
 
 def job(view: JobView, resolved: spec_file.Resolved, attempt: int) -> Object:
@@ -201,7 +194,7 @@ def _command(resolved: spec_file.Resolved) -> list[str]:
 
 def troubles(view: JobView, reading: Reading) -> list[str]:
     """What of the result is not in the status, and why, for the sentence of a good end."""
-    where = f"{folder(view)}/{api.RESULT_FILE}"
+    where = f"{view.folder}/{api.RESULT_FILE}"
     result = reading.result
     if result is None:
         return [f"its result is in {where} and could not be read: {reading.problem}"]

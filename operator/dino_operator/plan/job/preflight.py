@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan.model import Condition, Object, is_true
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import results
 from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.reported import sentences
@@ -35,7 +35,7 @@ def with_data(view: JobView, state: State) -> State:
 
 def _ready(view: JobView) -> Condition:
     """The condition once the data was found good, in words that stay."""
-    known = Condition.of(view.resource, ConditionType.DATA_READY)
+    known = view.resource.condition(ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known
     if view.checked_by:
@@ -58,7 +58,7 @@ def _sentence(dataset: Object) -> str:
 
 def facts(view: JobView) -> Object:
     """What the preflight found, until it stands in the status: after its end, either way."""
-    if is_true(view.resource, ConditionType.DATA_READY):
+    if view.resource.is_true(ConditionType.DATA_READY):
         return {}
     job = view.current if view.checks_data else view.preflight
     if job is None or not job.is_finished:

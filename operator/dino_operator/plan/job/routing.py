@@ -30,7 +30,7 @@ def condition(view: JobView) -> Condition | None:
     if view.is_searched:
         message = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
         return Condition(True, ConditionReason.ROUTED, message)
-    known = Condition.of(view.resource, ConditionType.AUTOML_ROUTED)
+    known = view.resource.condition(ConditionType.AUTOML_ROUTED)
     if known is not None and not known.is_true:
         return known
     missing = view.settings.automl and not view.children.automl_served
@@ -68,7 +68,7 @@ def search_for(view: JobView) -> Object:
 
 
 def _template(view: JobView) -> Object:
-    template = copy.deepcopy({k: v for k, v in view.resource["spec"].items() if k not in OWN})
+    template = copy.deepcopy({k: v for k, v in view.resource.spec.items() if k not in OWN})
     policy = {k: v for k, v in view.policy.items() if k not in HELD}
     data = template.get("datasets")
     if data and "train" in data and not data.get("validation"):  # taken by an earlier release
@@ -81,6 +81,6 @@ def _template(view: JobView) -> Object:
         template["experiment"] = inheritance.merged(
             template.get("experiment") or {}, inherited, Action.TRAIN
         )
-        if "datasets" in template and "numClasses" in inherited:
-            template.setdefault("numClasses", inherited["numClasses"])
+        if "datasets" in template and inherited.num_classes is not None:
+            template.setdefault("numClasses", inherited.num_classes)
     return template

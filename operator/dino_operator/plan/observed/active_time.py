@@ -12,9 +12,9 @@ from datetime import datetime
 
 from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.status import Status
 
 
 def is_held_back(job: Job) -> bool:
@@ -50,10 +50,10 @@ def total(job: Job) -> int:
     return noted(job) + max(0, job.seconds_run - again)
 
 
-def unnoted(job: Job, status: Object) -> int | None:
+def unnoted(job: Job, status: Status) -> int | None:
     """Seconds of a run of a finished Job that the status alone remembers: it was held back and
     started again while no operator was there. None where the status speaks of no run of it."""
-    since = str(status.get("activeSince") or "")
+    since = status.active_since
     started = str(job.start_time or "")
     if not since or not str(job.created_at) <= since <= started:
         return None
@@ -61,14 +61,14 @@ def unnoted(job: Job, status: Object) -> int | None:
     return _seconds(begun, _last_sign(begun, end, _signs(status)))
 
 
-def ended_run(job: Job, status: Object, now: datetime) -> tuple[int, datetime] | None:
+def ended_run(job: Job, status: Status, now: datetime) -> tuple[int, datetime] | None:
     """Seconds of a run of an unfinished Job that has ended and is not counted yet, and when it
     ended. status: of the DinoJob, which remembers a start that Kueue has cleared.
 
     A run that ended and was followed by another while nobody looked ended at the last sign of life
     that there is: to count a wait in a queue would be worse than to forget a few seconds.
     """
-    known = str(status.get("activeSince") or "")
+    known = status.active_since
     if known and known < str(job.created_at):
         known = ""  # it is of a Job before this one
     present = running_since(job)
@@ -85,27 +85,26 @@ def ended_run(job: Job, status: Object, now: datetime) -> tuple[int, datetime] |
     return _seconds(begun, end), end
 
 
-def of_gone(status: Object, pods: Iterable[Pod], now: datetime) -> int:
+def of_gone(status: Status, pods: Iterable[Pod], now: datetime) -> int:
     """Seconds that had run when the Job of the last attempt was deleted."""
-    counted = int(status.get("activeSeconds") or 0)
-    since = status.get("activeSince")
+    counted, since = status.active_seconds, status.active_since
     if not since:
         return counted
-    begun = rfc3339.parse(str(since))
+    begun = rfc3339.parse(since)
     ends = [pod.ended.finished_at for pod in pods if pod.ended]
     return counted + _seconds(begun, _last_sign(begun, now, [*ends, *_signs(status)]))
 
 
-def _signs(status: Object) -> list[str | None]:
+def _signs(status: Status) -> list[str | None]:
     """Times at which the job still ran: its last report, and when the operator saw it stop."""
-    running = Condition.of({"status": status}, "Running")
+    running = status.condition("Running")
     stopped = running.since if running and not running.is_true else None
-    return [(status.get("progress") or {}).get("updatedAt"), stopped]
+    return [status.progress.updated_at, stopped]
 
 
 def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> datetime:
-    found = (rfc3339.parse(str(each)) for each in times if each)
-    return max([begun, *(each for each in found if each <= end)])
+    signs = (rfc3339.parse(str(each)) for each in times if each)
+    return max([begun, *(each for each in signs if each <= end)])
 
 
 def _suspended_at(job: Job) -> datetime | None:

@@ -50,8 +50,8 @@ def cannot_start(pod: Pod) -> tuple[str, str] | None:
             return reason, f"{each.called} is started again and again; {_last_end(each)}"
         if reason in PULL_PROBLEMS | START_PROBLEMS:
             # The kubelet alternates between the error and the back-off that quotes it.
-            said = message.split("ErrImagePull: ")[-1] or reason
-            return reason, said if each.is_trainer else f"{each.called}: {said}"
+            words = message.split("ErrImagePull: ")[-1] or reason
+            return reason, words if each.is_trainer else f"{each.called}: {words}"
     return None
 
 

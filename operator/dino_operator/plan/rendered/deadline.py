@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Protocol
 
 from dino_api import rfc3339
+from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
 from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.status import Status
 
 USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
 
@@ -26,7 +28,7 @@ class Limited(Protocol):
     @property
     def deadline(self) -> int | None: ...
     @property
-    def status(self) -> Object: ...
+    def status(self) -> Status: ...
     @property
     def now(self) -> datetime: ...
 
@@ -62,6 +64,15 @@ def resumption(job: Job) -> Object:
     return {"metadata": {"annotations": notes}, "spec": {"suspend": False, **_without(job)}}
 
 
+def stopping(job: Job, reason: FailureReason, message: str) -> Patch:
+    """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
+    and whoever looks at it later, also after a crash, reads the reason on it. Deleted, it would be
+    made again."""
+    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
+    body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+    return Patch(job.name, job.uid, body)
+
+
 def _without(job: Job) -> Object:
     return {"activeDeadlineSeconds": None} if job.deadline is not None else {}
 
@@ -75,8 +86,7 @@ def patches(view: Limited, job: Job) -> tuple[Patch, ...]:
         notes[Annotation.SPENT_UNTIL.value] = rfc3339.text(ended[1])
     if job.note(Annotation.HELD) and not job.is_suspended:
         notes[Annotation.HELD.value] = None  # someone else resumed it
-    known = job.raw["metadata"].get("annotations", {})
-    notes = {key: text for key, text in notes.items() if known.get(key) != text}
+    notes = {key: text for key, text in notes.items() if job.annotations.get(key) != text}
     body: Object = {"metadata": {"annotations": notes}} if notes else {}
     wanted = _wanted(view, job)
     if wanted != job.deadline:
