@@ -13,11 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_operator.plan import annotations
+from dino_operator.plan.observed import katib
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL, format_time
+from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.workload import Workload
 from dino_operator.plan.rendered import names
 
 Object = dict[str, Any]
@@ -33,12 +39,35 @@ def later(seconds: float) -> datetime:
 
 def at(seconds: float) -> str:
     """The same, as the API server writes it."""
-    return format_time(later(seconds))
+    return rfc3339.text(later(seconds))
 
 
-def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **others: Any) -> Children:
-    """The children of a resource, Jobs and pods as the API server sends them."""
-    return Children(tuple(map(Job, jobs)), tuple(map(Pod, pods)), **others)
+def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **more: Any) -> Children:
+    """What is around a resource, each object as the API server sends it."""
+    views: dict[str, type[ApiObject]] = {
+        "strangers": ApiObject,
+        "dinojobs": DinoJob,
+        "automls": DinoAutoML,
+        "katib_trials": katib.Trial,
+    }
+    for field in views.keys() & more.keys():
+        more[field] = tuple(map(views[field], more[field]))
+    single: dict[str, type[ApiObject]] = {
+        "experiment": katib.Experiment,
+        "suggestion": katib.Suggestion,
+        "workload": Workload,
+    }
+    for field in single.keys() & more.keys():
+        more[field] = None if more[field] is None else single[field](more[field])
+    more["events"] = {
+        uid: tuple(map(SeenEvent, events)) for uid, events in more.get("events", {}).items()
+    }
+    named = more.get("others") or {}
+    more["others"] = {
+        key: DinoAutoML(each) if key[0] == api.AUTOML_KIND else DinoJob(each)
+        for key, each in named.items()
+    }
+    return Children(tuple(map(Job, jobs)), tuple(map(Pod, pods)), **more)
 
 
 class Builder:
@@ -249,7 +278,7 @@ def a_child(job: JobBuilder, stage: str = "train") -> ChildBuilder:
                 "uid": f"job-of-{owner['uid']}",
                 "resourceVersion": "2",
                 "creationTimestamp": at(0),
-                "labels": names.labels(job.thing, stage, 1),
+                "labels": names.labels(DinoJob(job.thing), stage, 1),
                 "annotations": {
                     annotations.Annotation.RETRIES.value: "0",
                     annotations.Annotation.SPENT.value: "0",

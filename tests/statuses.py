@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dino_operator.plan.job import attempts
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.reported import sentences
 from tests.builders import Object, at
 
@@ -81,7 +82,7 @@ def told_at(status: Object, seconds: float) -> Object:
 
 
 KINDS = ("Suspended", *TYPES.values(), "Running", "Complete", "Failed")
-UNCHECKED = ("Checking", sentences.checking({"spec": {}}))
+UNCHECKED = ("Checking", sentences.checking(DinoJob({"spec": {}})))
 CHECKING = told(
     "Preparing", running=UNCHECKED, data=UNCHECKED, specDigest="digest", image="trainer:1"
 )

@@ -20,9 +20,10 @@ from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.admission import Refusal, refusals
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object, Settings
-from dino_operator.plan.observed import crd_schema, dropped_keys, job_action
+from dino_operator.plan.observed import crd_schema, dropped_keys
 from dino_operator.plan.observed.children import Children
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob, asks_for_search
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.search.engines.katib import engine as katib
@@ -71,12 +72,7 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
         wrong = (each for each in error.problems if each.severity == "error")
         raise Refused("\n".join(map(sentence, wrong))) from error
     except ValidationError as error:
-        parts = [f"spec.{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
-        raise Refused("\n".join(parts)) from error
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+        raise Refused("\n".join(spec_file.problems_of(error, "spec."))) from error
 
 
 def refused(manifest: Any) -> list[Refusal]:
@@ -112,10 +108,10 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     if spec.parent is not None and spec.parent.name:
         message = f"{spec.parent.kind} {spec.parent.name}"
         notes = (f"spec.parent: the model that {message} leaves is not known here.",)
-    if not job_action.asks_for_search(resource["spec"]) or not settings.automl:
-        doubts = spec_file.read_spec(resource).warnings
-        return Preview(tuple(_work(resource, settings)), notes, doubts)
-    search = routing.search_for(View(resource, Children(), NOW, settings))
+    if not asks_for_search(resource["spec"]) or not settings.automl:
+        doubts = spec_file.read_spec(DinoJob(resource)).warnings
+        return Preview(tuple(_work(DinoJob(resource), settings)), notes, doubts)
+    search = routing.search_for(JobView(DinoJob(resource), Children(), NOW, settings))
     search["metadata"]["uid"] = NO_UID
     below = _of_search(search, settings, engine)
     note = "automlPolicy is Auto: the job becomes the DinoAutoML above; Disabled trains at once."
@@ -123,7 +119,7 @@ def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Prev
     return Preview(made, (*notes, note, *below.notes), below.warnings)
 
 
-def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterator[Object]:
+def _work(resource: DinoJob, settings: Settings, checked: bool = False) -> Iterator[Object]:
     """Children of a DinoJob that no search runs for. checked: another job has checked the data."""
     resolved = spec_file.read_spec(resource)
     yield from children.inputs(resource, resolved, preflight=False)
@@ -136,7 +132,7 @@ def _work(resource: Object, settings: Settings, checked: bool = False) -> Iterat
 def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> Preview:
     spec = DinoAutoMLSpec.model_validate(resource["spec"])
     search = resolve_search(spec, settings.profile)
-    view = SearchView(resource, Children(), NOW, settings, search)
+    view = SearchView(DinoAutoML(resource), Children(), NOW, settings, search)
     chosen = engine or spec.engine
     refusal = katib.refusal(view)
     if chosen == "Katib" and refusal:
@@ -167,7 +163,7 @@ def _trial(view: SearchView, number: int) -> Iterator[Object]:
     job = dinojobs.render(view, number, drawn)
     yield job
     named = {**job, "metadata": {**job["metadata"], "uid": NO_UID}}
-    yield from _work(named, view.settings, checked=number > 0)
+    yield from _work(DinoJob(named), view.settings, checked=number > 0)
 
 
 def _as_sent(resource: Object) -> Object:

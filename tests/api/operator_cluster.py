@@ -20,6 +20,7 @@ import kubernetes
 import yaml
 from kubernetes.client.exceptions import NotFoundException
 
+from dino_api import rfc3339
 from dino_api.names import Label
 from dino_operator.plan.model import is_finished
 from dino_operator.plan.observed.objects import CONTAINER
@@ -51,7 +52,7 @@ CHECKED = {
 
 def stamp() -> str:
     """Now, as the API server writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339.text(datetime.now(UTC))
 
 
 def a_manifest(name: str = "x", **spec: Any) -> Object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dino_api import rfc3339
 from dino_api.names import FIELD_MANAGER
-from dino_operator.plan.observed.objects import parse_time
 
 from .operator_cluster import Object, Operating, a_manifest
 from .slow_requests import VARIABLE
@@ -19,9 +19,9 @@ def test_a_late_status_comes_after_the_job_that_it_tells_of(
         cluster.by_hand.add("slow")
         cluster.dinojobs.create(a_manifest("slow"))
         told = written(cluster.phase("slow", "Preparing"))
-        made = parse_time(cluster.job("slow-preflight-1")["metadata"]["creationTimestamp"])
+        made = rfc3339.parse(cluster.job("slow-preflight-1")["metadata"]["creationTimestamp"])
         # Both are whole seconds.
-        assert (parse_time(told) - made).total_seconds() >= 2
+        assert (rfc3339.parse(told) - made).total_seconds() >= 2
 
 
 def written(thing: Object) -> str:

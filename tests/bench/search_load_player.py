@@ -23,7 +23,7 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
-from dino_api import names
+from dino_api import names, rfc3339
 from dino_api.failures import by_reason
 from dino_api.names import FailureReason, Label, Stage
 from dino_api.result import Checkpoint, Dataset, Failure, Metrics, Progress, Result, Validation
@@ -59,7 +59,7 @@ def curve(parameters: Mapping[str, Any]) -> list[Validation]:
 
 def stamp() -> str:
     """Now, as the API server writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339.text(datetime.now(UTC))
 
 
 class Api:

@@ -21,6 +21,7 @@ from typing import Any
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 
+from dino_api import rfc3339
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.metrics import Metrics
 
@@ -265,4 +266,4 @@ def _age(thing: Object) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339.text(datetime.now(UTC))

@@ -12,6 +12,7 @@ from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
 from dino_operator.plan.model import Settings
 from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.rendered import names
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import engine, experiment
@@ -62,7 +63,9 @@ def a_view(
     """The view of that search. children: fields of Children."""
     resource = resource or a_search()
     search = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), Profile())
-    return SearchView(resource, around(katib_served=True, **children), now, settings, search)
+    return SearchView(
+        DinoAutoML(resource), around(katib_served=True, **children), now, settings, search
+    )
 
 
 @cache

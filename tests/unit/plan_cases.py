@@ -10,6 +10,7 @@ from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Event, Patch, Plan, Settings
 from dino_operator.plan.observed.children import KueueAccess
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     Builder,
@@ -99,14 +100,14 @@ def attempt_event(number: int, said: str = f"StorageUnavailable: {SILENT}") -> E
 
 
 def created(job: JobBuilder, attempt: pods.Attempt) -> tuple[Object, ...]:
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     resolved = spec_file.read_spec(resource)
     needed = children.inputs(resource, resolved, attempt.preflight)
     return (*needed, children.job(resource, resolved, attempt, SETTINGS))
 
 
 def queued(job: JobBuilder, number: int, **facts: Any) -> Object:
-    digest = spec_file.read_spec(job.obj()).digest
+    digest = spec_file.read_spec(DinoJob(job.obj())).digest
     said = ("Queued", attempts.WAITING)
     facts = {"specDigest": digest, "image": "trainer:1", **facts}
     return told("Queued", running=said, attempts=number, **facts)

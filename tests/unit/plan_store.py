@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Object, Patch, is_finished, is_true
@@ -184,7 +185,7 @@ class Store:
     # ---- storage ------------------------------------------------------------------------------
 
     def _stamp(self) -> str:
-        return objects.format_time(self.now)
+        return rfc3339.text(self.now)
 
     def _newborn(self, thing: Object) -> Object:
         made = copy.deepcopy(thing)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.resources.dinoautoml import Profile
 from dino_operator.plan.model import Condition, Object, Patch, Plan, Settings, is_finished
 from dino_operator.plan.observed import objects
@@ -161,7 +162,7 @@ class World:
     # ---- what the test does ---------------------------------------------------------------------
 
     def stamp(self) -> str:
-        return objects.format_time(self.now)
+        return rfc3339.text(self.now)
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

@@ -16,6 +16,7 @@ from dino_api.experiment.interpolation import LONGEST, interpolated
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.problem import SpecErrors, render
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import spec_file
 from tests.builders import a_job
 
@@ -157,11 +158,11 @@ def test_every_text_is_resolved_or_refused(text: str) -> None:
 def test_a_job_and_the_command_read_it_alike() -> None:
     """The pod gets the text as it is written, and resolves it as the operator did."""
     weights = "${results_dir}/../before/${model.backbone}.pth"
-    job = a_job().experiment(train={"pretrained_model_path": weights}).obj()
+    job = DinoJob(a_job().experiment(train={"pretrained_model_path": weights}).obj())
     told = spec_file.read_spec(job)
     content = yaml.safe_load(told.content)
     again, _ = load(content)
-    uri = job["spec"]["output"]["uri"]
+    uri = job.spec["output"]["uri"]
     assert again.train.pretrained_model_path == f"{uri}/../before/resnet_50.pth"
 
 
@@ -178,5 +179,7 @@ def test_a_job_and_the_command_read_it_alike() -> None:
 )
 def test_a_job_refuses_it_by_its_own_path(value: str, said: str) -> None:
     with pytest.raises(spec_file.InvalidSpec) as caught:
-        spec_file.read_spec(a_job().experiment(train={"pretrained_model_path": value}).obj())
+        spec_file.read_spec(
+            DinoJob(a_job().experiment(train={"pretrained_model_path": value}).obj())
+        )
     assert caught.value.problems[0].startswith(said)

@@ -11,6 +11,7 @@ import yaml
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import names, spec_file
 from tests.builders import (
     ChildBuilder,
@@ -102,7 +103,7 @@ def test_weights_alone_need_no_data_and_no_check_of_it() -> None:
     (first,) = jobs_of(done)
     assert objects.name_of(first) == "x-quantize-1"
     assert "DataReady" not in conditions(done)
-    assert spec_file.read_spec(job.obj()).workers == 0
+    assert spec_file.read_spec(DinoJob(job.obj())).workers == 0
 
 
 def checks_for(action: str) -> list[str]:
@@ -131,7 +132,7 @@ def test_the_longest_name_of_an_engines_job_fits() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_pod_reads_what_the_resource_says(action: str) -> None:
-    resolved = spec_file.read_spec(job_to(action).obj())
+    resolved = spec_file.read_spec(DinoJob(job_to(action).obj()))
     read = yaml.safe_load(resolved.content)
     keys = {
         "train": "train_data_sources",

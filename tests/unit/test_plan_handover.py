@@ -12,6 +12,7 @@ from dino_api.actions import facts_of
 from dino_api.names import Action
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.inheritance import left_in
 from dino_operator.plan.rendered.model_files import misfit
@@ -48,7 +49,7 @@ def ready(done: Plan) -> tuple[str, str, str]:
 
 
 def read(job: JobBuilder) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(spec_file.read_spec(job.obj()).content)
+    content: dict[str, Any] = yaml.safe_load(spec_file.read_spec(DinoJob(job.obj())).content)
     return content
 
 
@@ -322,7 +323,7 @@ def test_a_checkpoint_of_int8_weights_is_for_finding_objects_alone(ended: bool) 
 
 
 def test_where_the_trainers_words_are_lost_the_int8_checkpoint_is_known_by_its_name() -> None:
-    job = of_weights(job_to("quantize", "base")).obj()
+    job = DinoJob(of_weights(job_to("quantize", "base")).obj())
     assert left_in("s3://results/base/quantize", job) == {**PACKED, "precision": "int8"}
 
 

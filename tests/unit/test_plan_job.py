@@ -11,6 +11,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Patch, Plan, Settings
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, pods, spec_file
 from tests.builders import (
     JobBuilder,
@@ -42,7 +43,7 @@ UNSEEN = ("DataChecked", "no error was found", True)
 
 def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tuple[Object, ...]:
     """The objects that creating an attempt takes; tests of the renderer look inside them."""
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     resolved = spec_file.read_spec(resource)
     made = [
         children.config_map(resource, resolved),
@@ -52,7 +53,7 @@ def rendered(job: JobBuilder, attempt: pods.Attempt, shared: bool = True) -> tup
 
 
 def digest_of(job: JobBuilder) -> str:
-    return spec_file.read_spec(job.obj()).digest
+    return spec_file.read_spec(DinoJob(job.obj())).digest
 
 
 def created(job: JobBuilder, number: int = 1, **more: Any) -> Plan:

@@ -13,7 +13,8 @@ from dino_operator.plan.job import late_result
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Plan, Settings
 from dino_operator.plan.observed.children import Children, Refusal
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import spec_file
 from tests.builders import (
     ChildBuilder,
@@ -269,8 +270,8 @@ def test_without_the_attempt_it_is_needless() -> None:
 
 
 def made(job: JobBuilder, **settings: Any) -> Object:
-    resource = job.obj()
-    view = View(resource, Children(), later(0), replace(SETTINGS, **settings))
+    resource = DinoJob(job.obj())
+    view = JobView(resource, Children(), later(0), replace(SETTINGS, **settings))
     return late_result.job(view, spec_file.read_spec(resource), 1)
 
 

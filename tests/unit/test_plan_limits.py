@@ -12,7 +12,8 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Delete, Event, Patch, Plan
 from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods
 from tests.builders import (
     ChildBuilder,
@@ -440,7 +441,7 @@ def test_a_run_that_nobody_saw_end_is_counted_without_the_wait_after_it() -> Non
     child = a_child(job).queued("gpus").ran(3600).failed(end=3660)
     pod = a_pod(child).exited(69)
     pod.thing["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = at(3655)
-    view = View(job.obj(), around((child.obj(),), (pod.obj(),)), later(3700), SETTINGS)
+    view = JobView(DinoJob(job.obj()), around((child.obj(),), (pod.obj(),)), later(3700), SETTINGS)
     assert view.seconds_spent(2) == 120
 
 

@@ -12,6 +12,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Event, Plan
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import Builder, JobBuilder, Object, a_job, around, at, later
 from tests.statuses import UNCHECKED, told, told_at
@@ -113,7 +114,7 @@ def _fails(said: str) -> Plan:
 
 
 def _begins(job: JobBuilder) -> Plan:
-    digest = spec_file.read_spec(job.obj()).digest
+    digest = spec_file.read_spec(DinoJob(job.obj())).digest
     status = told("Preparing", data=UNCHECKED, running=UNCHECKED, parent=READY, inherited=TAKEN)
     status = {**told_at(status, 60), "specDigest": digest, "image": "trainer:1"}
     made = created(job, pods.Attempt(1, preflight=True))
@@ -130,7 +131,7 @@ def test_plan(sentence: str) -> None:
 
 def test_the_trainer_starts_from_the_parents_checkpoint_with_its_structure() -> None:
     job = an_heir().experiment(model={"dropout_ratio": 0.1}).status({"inherited": TAKEN})
-    read = yaml.safe_load(spec_file.read_spec(job.obj()).content)
+    read = yaml.safe_load(spec_file.read_spec(DinoJob(job.obj())).content)
     assert read["train"]["pretrained_model_path"] == WEIGHTS
     assert read["model"] == {**TAKEN["experiment"]["model"], "dropout_ratio": 0.1}
     assert read["dataset"]["num_classes"] == 4
@@ -138,7 +139,7 @@ def test_the_trainer_starts_from_the_parents_checkpoint_with_its_structure() -> 
 
 def test_classes_of_its_own_stay() -> None:
     job = an_heir().spec(numClasses=9).status({"inherited": TAKEN})
-    read = yaml.safe_load(spec_file.read_spec(job.obj()).content)
+    read = yaml.safe_load(spec_file.read_spec(DinoJob(job.obj())).content)
     assert read["dataset"]["num_classes"] == 9
 
 

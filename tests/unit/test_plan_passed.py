@@ -9,7 +9,8 @@ import pytest
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.children import Children
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, children, pods, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.search.after import followers, report
@@ -79,7 +80,7 @@ NOTED = {**NOTES, "example.com/note": "n"}
 
 @pytest.mark.parametrize("preflight", [True, False])
 def test_every_child_of_a_dinojob_has_them(preflight: bool) -> None:
-    job = labelled(a_job()).obj()
+    job = DinoJob(labelled(a_job()).obj())
     resolved = spec_file.read_spec(job)
     attempt = Attempt(1, preflight=preflight)
     made = [
@@ -99,7 +100,7 @@ def test_every_child_of_a_dinojob_has_them(preflight: bool) -> None:
 
 def test_pods_do_not_take_over_what_services_select_by() -> None:
     """A Service of the same application would send its users to a training."""
-    job = labelled(a_job()).obj()
+    job = DinoJob(labelled(a_job()).obj())
     resolved = spec_file.read_spec(job)
     pod = pods.template(job, resolved, Attempt(1), SETTINGS)
     assert theirs(pod) == {**USUAL, **FROM_POD}, "podTemplate may: there somebody wished it"
@@ -107,20 +108,20 @@ def test_pods_do_not_take_over_what_services_select_by() -> None:
 
 
 def test_shared_objects_belong_to_no_job() -> None:
-    for thing in children.shared(labelled(a_job()).obj()):
+    for thing in children.shared(DinoJob(labelled(a_job()).obj())):
         assert theirs(thing) == {}
 
 
 def test_a_job_without_any_is_as_before() -> None:
-    job = a_job().obj()
+    job = DinoJob(a_job().obj())
     resolved = spec_file.read_spec(job)
     assert "annotations" not in children.config_map(job, resolved)["metadata"]
     assert "annotations" not in pods.template(job, resolved, Attempt(1), SETTINGS)["metadata"]
 
 
 def test_the_search_of_a_job_has_them() -> None:
-    job = labelled(a_job().searched()).obj()
-    made = routing.search_for(View(job, Children(), NOON, SETTINGS))
+    job = DinoJob(labelled(a_job().searched()).obj())
+    made = routing.search_for(JobView(job, Children(), NOON, SETTINGS))
     assert theirs(made) == ON_CHILDREN
     assert theirs(made, "annotations") == NOTED
 
@@ -139,7 +140,8 @@ def test_every_trial_has_them_and_its_jobs_with_it() -> None:
     assert theirs(trial, "annotations") == NOTES
     assert trial["metadata"]["annotations"]["dino-operator.io/data-checked-by"]
     trial["metadata"]["uid"] = "u"
-    child = children.job(trial, spec_file.read_spec(trial), Attempt(1), SETTINGS)
+    resource = DinoJob(trial)
+    child = children.job(resource, spec_file.read_spec(resource), Attempt(1), SETTINGS)
     assert theirs(child) == ON_CHILDREN
     assert theirs(child["spec"]["template"]) == {**USUAL, **FROM_POD}
     assert "dino-operator.io/trial" not in child["metadata"]["labels"]
@@ -147,7 +149,7 @@ def test_every_trial_has_them_and_its_jobs_with_it() -> None:
 
 def test_the_report_has_them() -> None:
     view = a_labelled_view()
-    view.resource.setdefault("status", {})["history"] = []
+    view.resource.raw.setdefault("status", {})["history"] = []
     config, job = report.to_create(view, "it ended")[-2:]
     for thing in (config, job):
         assert theirs(thing) == ON_CHILDREN
@@ -157,7 +159,7 @@ def test_the_report_has_them() -> None:
 
 def test_a_job_on_the_winner_has_them() -> None:
     view = a_labelled_view(then=[{"action": "train"}])
-    view.resource["status"] = {"best": {"specification": {}}}
+    view.resource.raw["status"] = {"best": {"specification": {}}}
     made = followers.render(view, 1)
     assert theirs(made) == ON_CHILDREN
     assert theirs(made, "annotations") == NOTES
@@ -177,11 +179,12 @@ def test_katibs_experiment_and_its_trials_have_them() -> None:
 
 
 def test_what_is_taken_over_is_kept_in_the_cache() -> None:
-    job, cache = labelled(a_job()).obj(), Cache()
-    cache.put(Kind.DINOJOBS, job)
-    kept = cache.resource(Key(Kind.DINOJOBS, "team", "x"))
-    assert kept is not None
+    job, cache = DinoJob(labelled(a_job()).obj()), Cache()
+    cache.put(Kind.DINOJOBS, job.raw)
+    cached = cache.resource(Key(Kind.DINOJOBS, "team", "x"))
+    assert cached is not None
+    kept = DinoJob(cached)
     assert children.config_map(kept, spec_file.read_spec(kept)) == children.config_map(
         job, spec_file.read_spec(job)
     )
-    assert not TRACKING.keys() & {*kept["metadata"]["annotations"]} - {*OURS}
+    assert not TRACKING.keys() & kept.annotations.keys() - {*OURS}

@@ -10,6 +10,7 @@ from dino_api.failures import by_reason
 from dino_operator.plan.job import attempts
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Delete, Event, Plan
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import JobBuilder, Object, a_child, a_job, a_pod, a_preflight, around, at, later
 from tests.statuses import CHECKING, RESULT, RUNNING, UNCHECKED, changed_at, told, told_at
@@ -39,7 +40,7 @@ LEFT = {"specDigest": "digest", "image": "trainer:1"}
 
 
 def facts_of(job: JobBuilder) -> Object:
-    return {"specDigest": spec_file.read_spec(job.obj()).digest, "image": "trainer:1"}
+    return {"specDigest": spec_file.read_spec(DinoJob(job.obj())).digest, "image": "trainer:1"}
 
 
 def failed(reason: str, said: str, failure: Object, when: float = 60, **more: object) -> Plan:

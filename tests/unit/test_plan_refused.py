@@ -11,6 +11,7 @@ from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Object, Plan, is_true
 from dino_operator.plan.observed.children import Refusal
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import decide
 from tests.builders import a_child, a_job, a_pod, a_preflight, around, at, later
@@ -158,7 +159,7 @@ def test_words_that_were_heard_before_change_nothing() -> None:
 
 
 def test_what_may_pass_at_once_has_an_event_once_it_lasts() -> None:
-    job, answer = a_job().obj(), WAITED_FOR["unavailable"]
+    job, answer = DinoJob(a_job().obj()), WAITED_FOR["unavailable"]
     found = [refusals.lasting(job, answer.refusal(heard=count)) for count in range(8)]
     assert [len(each) for each in found] == [0, 0, 0, 1, 0, 0, 0, 0]
     assert not refusals.lasting(job, WAITED_FOR["quota"].refusal(heard=3)), "it had its event"

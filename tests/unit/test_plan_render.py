@@ -6,6 +6,7 @@ import pytest
 
 from dino_operator.plan import annotations
 from dino_operator.plan.model import Settings
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, names, pods, quantities, spec_file
 from dino_operator.plan.rendered.micro_batch import MicroBatch
 from tests.builders import JobBuilder, Object, a_job
@@ -18,7 +19,7 @@ GPU = "nvidia.com/gpu"
 
 
 def job_of(job: JobBuilder, attempt: pods.Attempt = FIRST, settings: Settings = SETTINGS) -> Object:
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     return children.job(resource, spec_file.read_spec(resource), attempt, settings)
 
 
@@ -146,7 +147,7 @@ def test_several_pods_meet_at_the_first() -> None:
     made = job_of(job, pods.Attempt(2))
     spec = made["spec"]
     assert (spec["completions"], spec["parallelism"], spec["completionMode"]) == (3, 3, "Indexed")
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     service = children.service(resource, spec_file.read_spec(resource))
     host = service["metadata"]["name"]
     pod = spec["template"]
@@ -173,7 +174,7 @@ def test_only_several_pods_get_a_service_and_the_check_is_one_pod() -> None:
         (asks(nodes=2), CHECK, False),
         (asks(nodes=2), FIRST, True),
     ):
-        resource = job.obj()
+        resource = DinoJob(job.obj())
         made = children.inputs(resource, spec_file.read_spec(resource), attempt.preflight)
         assert ("Service" in {each["kind"] for each in made}) is wanted
         assert ("completionMode" in job_of(job, attempt)["spec"]) is wanted

@@ -12,6 +12,7 @@ from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Event, Plan
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods, spec_file
 from tests.builders import (
     JobBuilder,
@@ -172,7 +173,7 @@ def _checks(why: tuple[str, str]) -> Object:
 
 
 def _trains(job: JobBuilder, why: tuple[str, str]) -> Plan:
-    status = {**_checks(why), "specDigest": spec_file.read_spec(job.obj()).digest}
+    status = {**_checks(why), "specDigest": spec_file.read_spec(DinoJob(job.obj())).digest}
     made = created(job, pods.Attempt(1, preflight=True))
     return Plan(creates=made, status=status, requeue_after=60)
 

@@ -6,6 +6,7 @@ import pytest
 
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Object, Plan, Settings
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, spec_file
 from tests.builders import a_child, a_job, a_pod, around, at, later
 from tests.statuses import ATTEMPT, RUNNING, changed_at, told
@@ -34,7 +35,7 @@ def _wrote(status: Object, when: float) -> Object:
 
 def _needed() -> tuple[Object, ...]:
     """Its account, its right, and the rest of what a pod needs."""
-    resource = a_job().obj()
+    resource = DinoJob(a_job().obj())
     return tuple(children.inputs(resource, spec_file.read_spec(resource), preflight=False))
 
 
@@ -56,6 +57,16 @@ CASES = {
     ),
     "until it writes again": _case(
         _wrote(_silent(since=100), 890), Plan(status=RUNNING, requeue_after=290), now=900
+    ),
+    "a time without an offset is in UTC": _case(
+        {**RUNNING, "progress": {"updatedAt": at(400).rstrip("Z")}},
+        Plan(requeue_after=200),
+        now=500,
+    ),
+    "a pod may write what it likes: what is no time stops no plan": _case(
+        {**RUNNING, "progress": {"updatedAt": "soon"}},
+        Plan(status=_silent(since=5), creates=_needed(), requeue_after=495),
+        now=500,
     ),
     "one that never wrote any is told by its start": _case(
         RUNNING, Plan(status=_silent(since=5), creates=_needed(), requeue_after=300), now=305

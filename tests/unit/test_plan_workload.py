@@ -10,6 +10,7 @@ from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import workload
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
 from tests.builders import a_job, later
@@ -162,12 +163,12 @@ CASES = {
 @pytest.mark.parametrize("sentence", CASES)
 def test_what_is_said(sentence: str) -> None:
     seen, reason, message = CASES[sentence]
-    said = workload.hold(seen, "lab")
+    said = workload.hold(workload.Workload(seen), "lab")
     assert (said.reason, said.message) == (reason, message)
 
 
 def labels_of(job: Any, preflight: bool = False) -> Object:
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     attempt = Attempt(1, preflight=preflight)
     made = children.job(resource, spec_file.read_spec(resource), attempt, SETTINGS)
     return {key: text for key, text in made["metadata"]["labels"].items() if "kueue" in key}
@@ -187,7 +188,7 @@ def test_a_queue_may_be_named_by_its_label(where: str) -> None:
         job.meta["labels"] = {QUEUE: "lab"}
     else:
         job.spec(podTemplate={"labels": {QUEUE: "lab"}})
-    resource = job.obj()
+    resource = DinoJob(job.obj())
     made = children.job(resource, spec_file.read_spec(resource), Attempt(1), SETTINGS)
     assert made["metadata"]["labels"][QUEUE] == "lab"
     assert made["spec"]["suspend"] is True

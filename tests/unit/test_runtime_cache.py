@@ -99,7 +99,7 @@ def test_a_trial_is_seen_by_its_search_and_is_not_its_own_child() -> None:
     trial["metadata"]["labels"] = {"dino-operator.io/automl": "x"}
     cache.put(Kind.DINOJOBS, trial)
     seen = cache.children(Key(Kind.DINOAUTOMLS, "team", "x"))
-    assert [each["metadata"]["name"] for each in seen.dinojobs] == ["x-trial-1"]
+    assert [each.name for each in seen.dinojobs] == ["x-trial-1"]
     own = Key(Kind.DINOJOBS, "team", "x-trial-1")
     assert cache.resource(own) is not None
     assert cache.children(own).dinojobs == ()
@@ -109,7 +109,7 @@ def test_a_search_is_seen_by_the_job_that_it_was_made_for() -> None:
     cache = Cache()
     search = a_search_for(a_job()).obj()
     cache.put(Kind.DINOAUTOMLS, search)
-    assert [each["kind"] for each in cache.children(KEY).automls] == ["DinoAutoML"]
+    assert [each.kind for each in cache.children(KEY).automls] == ["DinoAutoML"]
     assert cache.replace(Kind.DINOAUTOMLS, [], version=9, keys={KEY}) == {
         KEY,
         Key(Kind.DINOAUTOMLS, "team", "x"),

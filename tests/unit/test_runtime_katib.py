@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.katib import Experiment
 from dino_operator.runtime.client import KATIB
 from dino_operator.runtime.katib import Katib
 from tests.builders import a_job
@@ -53,7 +54,11 @@ async def test_katib_is_read_where_it_may_run_the_search() -> None:
     clock[0] = 1
     assert (await katib.read(resource)).experiment is None, "not read twice at a time"
     seen = await katib.read(resource, fresh=True)
-    assert (seen.served, seen.experiment, len(seen.trials)) == (True, {"kind": "Experiment"}, 1)
+    assert (seen.served, seen.experiment, len(seen.trials)) == (
+        True,
+        Experiment({"kind": "Experiment"}),
+        1,
+    )
     api.asked.clear()
     katib.forget(resource)
     await katib.read(resource)

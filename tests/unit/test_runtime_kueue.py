@@ -6,6 +6,7 @@ import pytest
 
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.workload import Workload
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 from dino_operator.runtime.kueue import Kueue
 from tests.builders import ChildBuilder, a_child, a_job
@@ -49,7 +50,7 @@ async def test_a_job_that_waits_is_read_in_the_newest_version(versions: tuple[st
     api = KueueApi(*versions)
     kueue, clock = a_reader(api)
     seen = await kueue.read(RESOURCE, WAITS)
-    assert (seen.kueue, seen.workload) == ("read", WORKLOAD)
+    assert (seen.kueue, seen.workload) == ("read", Workload(WORKLOAD))
     assert api.asked[-1] == f"{versions[0]}/workloads"
     asked = len(api.asked)
     clock[0] = 14

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
+from dino_api import rfc3339
 from dino_api.names import KIND, FailureReason, Phase
-from dino_operator.plan.observed.objects import format_time
 from dino_operator.runtime.metrics import Metrics
 from tests.builders import JobBuilder, Object, a_job
 from tests.statuses import COMPLETE, QUEUED, RUNNING
@@ -17,7 +17,7 @@ HOUR = 3600
 
 
 def ago(seconds: float) -> str:
-    return format_time(datetime.now(UTC) - timedelta(seconds=seconds))
+    return rfc3339.text(datetime.now(UTC) - timedelta(seconds=seconds))
 
 
 def silent_for(seconds: float, status: Object, name: str = "x") -> JobBuilder:

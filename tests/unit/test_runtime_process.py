@@ -17,6 +17,7 @@ from kubernetes.aio import config
 from dino_api.kubectl_yaml.reader import read
 from dino_operator import handlers, main
 from dino_operator.plan.model import Settings
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import names, spec_file
 from dino_operator.plan.rendered.spec_file import to_yaml
 from dino_operator.runtime.client import ApiError, Client, configuration, path
@@ -274,10 +275,10 @@ def test_and_ours_reads_texts_as_texts(value: dict[str, Any]) -> None:
 def test_the_file_is_written_where_a_child_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at a job reads its spec, and few of them make anything."""
     monkeypatch.setattr(spec_file, "to_yaml", lambda _: pytest.fail("it was written"))
-    job = a_job().obj()
+    job = DinoJob(a_job().obj())
     resolved = spec_file.read_spec(job)
     monkeypatch.undo()
-    assert read(resolved.content)["results_dir"] == job["spec"]["output"]["uri"]
+    assert read(resolved.content)["results_dir"] == job.output
 
 
 def test_a_learning_rate_stays_a_number() -> None:

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 
+from dino_api import rfc3339
 from dino_operator.plan.model import Condition, Object, Settings, is_true
-from dino_operator.plan.observed import objects
 from dino_operator.runtime.cache import Cache
 from dino_operator.runtime.client import ApiError
 from dino_operator.runtime.keys import Key, Kind
@@ -234,7 +234,7 @@ async def test_events_are_read_of_a_job_that_lacks_its_pod_and_said_once() -> No
     await bench.work()
     job = next(bench.world.jobs())
     refused = {
-        "metadata": {"creationTimestamp": objects.format_time(bench.world.now)},
+        "metadata": {"creationTimestamp": rfc3339.text(bench.world.now)},
         "reason": "FailedCreate",
         "message": "Error creating: exceeded quota: few",
     }

@@ -11,6 +11,7 @@ from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed.children import Refusal
+from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search import decide, status
 from dino_operator.plan.search.after import report
 from dino_operator.plan.search.decide import view_of
@@ -416,13 +417,13 @@ def test_500_trials_fit_in_the_status() -> None:
         said = {"reason": "Diverged", "message": "said why " * 40}
         trials.append(a_trial(n, None, "Failed", **said, **more))
     resource, children = world.look()
-    view = view_of(resource, children, world.now, world.settings)
+    view = view_of(DinoAutoML(resource), children, world.now, world.settings)
     told = status.of_trials(view, trials)
     assert len(told["history"]) == 500
     assert len(json.dumps(told["history"], separators=(",", ":"))) < 300_000
     assert [len(row["curve"]) for row in told["history"]] == [16] * 500
     resource["status"] = told
-    again = view_of(resource, children, world.now, world.settings)
+    again = view_of(DinoAutoML(resource), children, world.now, world.settings)
     rows = [of_row(row) for row in again.history.values()]
     assert status.of_trials(again, rows)["history"] == told["history"], "written down once"
 
@@ -435,7 +436,7 @@ def test_the_report_of_500_trials_fits_in_a_configmap() -> None:
     history = [{**row, "number": n, "curve": curve} for n in range(500)]
     world.automl["status"] = {"history": history, "known": [known] * 500}
     resource, children = world.look()
-    view = view_of(resource, children, world.now, world.settings)
+    view = view_of(DinoAutoML(resource), children, world.now, world.settings)
     text = report.content(view, "outcome")
     assert len(text) < report.LARGEST
     record = SearchRecord.model_validate_json(text)

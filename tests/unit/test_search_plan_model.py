@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from dino_api.resources.dinoautoml import Algorithm
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
@@ -170,7 +171,7 @@ class Adversary(RuleBasedStateMachine):
     def _check_draws(self) -> None:
         rows = {row["number"]: row for row in self.world.automl["status"].get("history", [])}
         resource = {"status": {"history": list(rows.values())}}
-        view = SearchView(resource, *[None] * 4)  # type: ignore[arg-type]
+        view = SearchView(DinoAutoML(resource), *[None] * 4)  # type: ignore[arg-type]
         for number, notes in self.world.drawn.items():
             drawn = json.loads(notes[Annotation.PARAMETERS.value])
             knew = [int(each) for each in notes[Annotation.KNEW.value].split(",") if each]

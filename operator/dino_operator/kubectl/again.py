@@ -89,21 +89,21 @@ def next_job(
     """The manifest. Raises Ended where it makes no sense or would be refused."""
     status, held = old.get("status") or {}, old["metadata"]["name"]
     if old["kind"] == AUTOML_KIND:
-        said = f"{held} is a search: name it in spec.warmStartFrom of a new one."
-        raise Ended(USAGE, said)
+        message = f"{held} is a search: name it in spec.warmStartFrom of a new one."
+        raise Ended(USAGE, message)
     if status.get("phase") not in (Phase.COMPLETE, Phase.FAILED):
-        said = f"DinoJob {held} has not ended: kubectl dino stop {held} ends it for good."
-        raise Ended(USAGE, said)
+        message = f"DinoJob {held} has not ended: kubectl dino stop {held} ends it for good."
+        raise Ended(USAGE, message)
     spec = copy.deepcopy(old["spec"])
     for field in ("suspend", "stop"):
         (spec.get("runPolicy") or {}).pop(field, None)
     _changed(spec, changes)
     if spec["action"] not in TRAINS and not spec.get("parent"):
-        said = (
+        message = (
             f"DinoJob {held} took its model from its own output, which the new one does not have."
         )
         raise Ended(
-            USAGE, f"{said} Name it: spec.parent.uri=s3://bucket/model, or spec.parent.name=JOB."
+            USAGE, f"{message} Name it: spec.parent.uri=s3://bucket/model, or spec.parent.name=JOB."
         )
     spec["output"]["uri"] = uri or _beside(old["spec"]["output"]["uri"], held, name)
     left = (status.get("checkpoint") or {}).get("uri")

@@ -43,8 +43,8 @@ class Cluster:
             self._api: Any = config.new_client_from_config(**chosen)  # type: ignore[no-untyped-call]
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
-            said = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
-            raise Ended(UNAVAILABLE, said) from error
+            message = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
+            raise Ended(UNAVAILABLE, message) from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)
         self.namespace = options.namespace or space
@@ -68,9 +68,9 @@ class Cluster:
             found = _asked(partial(call, name=bare), missing=None)
             if found is not None:
                 return {**found, "kind": kind}
-        told = " or ".join(kinds)
-        said = f"There is no {told} {bare} in namespace {self.namespace}."
-        raise Ended(NO_INPUT, f"{said} kubectl dino status -A lists all.")
+        either = " or ".join(kinds)
+        message = f"There is no {either} {bare} in namespace {self.namespace}."
+        raise Ended(NO_INPUT, f"{message} kubectl dino status -A lists all.")
 
     def patch(self, resource: Object, changes: Object) -> Object:
         """A merge patch. Raises Ended."""

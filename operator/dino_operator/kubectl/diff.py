@@ -40,12 +40,12 @@ def run(options: argparse.Namespace) -> int:
     """Prints. Raises Ended."""
     cluster = Cluster(options)
     one, other = cluster.get(options.a), cluster.get(options.b)
-    found = list(differences(one, other))
+    changes = list(differences(one, other))
     if options.output:
-        print_data([{"field": f, "a": a, "b": b} for f, a, b in found], options.output)
+        print_data([{"field": f, "a": a, "b": b} for f, a, b in changes], options.output)
         return 0
     names = (one["metadata"]["name"], other["metadata"]["name"])
-    rows = [(field, _shown(a), _shown(b)) for field, a, b in found]
+    rows = [(field, _shown(a), _shown(b)) for field, a, b in changes]
     print(table([("FIELD", *names), *rows]) if rows else "They differ in nothing.")
     return 0
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from dino_api import metric
+from dino_api import metric, rfc3339
 from dino_api.names import AUTOML_KIND, Phase
 from dino_operator.plan.model import Object
 
@@ -29,15 +29,15 @@ def row(resource: Object, now: datetime, namespaced: bool = False) -> tuple[str,
         left(status, now),
         best(status),
         str(status.get("gpus", "")),
-        span((now - moment(meta["creationTimestamp"])).total_seconds()),
+        span((now - rfc3339.parse(meta["creationTimestamp"])).total_seconds()),
     )
 
 
 def _reason(status: Object) -> str:
     if failed := status.get("failure"):
         return str(failed["reason"])
-    found = (each for each in status.get("conditions", ()) if each["type"] == "Running")
-    return next((str(each["reason"]) for each in found), "")
+    running = (each for each in status.get("conditions", ()) if each["type"] == "Running")
+    return next((str(each["reason"]) for each in running), "")
 
 
 def progress(status: Object) -> str:
@@ -53,21 +53,21 @@ def progress(status: Object) -> str:
 
 def left(status: Object, now: datetime) -> str:
     """How long it will still take, as of now; only while it runs."""
-    told = status.get("progress") or {}
-    if status.get("phase") != Phase.RUNNING or told.get("etaSeconds") is None:
+    progress = status.get("progress") or {}
+    if status.get("phase") != Phase.RUNNING or progress.get("etaSeconds") is None:
         return ""
-    since = told.get("updatedAt")
-    passed = (now - moment(since)).total_seconds() if since else 0.0
-    return span(max(told["etaSeconds"] - passed, 0))
+    since = progress.get("updatedAt")
+    passed = (now - rfc3339.parse(since)).total_seconds() if since else 0.0
+    return span(max(progress["etaSeconds"] - passed, 0))
 
 
 def best(status: Object) -> str:
     """The best mAP50 that is known: of the model, of the curve, of the trials."""
-    told = status.get("progress") or {}
-    points = [each["mAP50"] for each in told.get("curve") or ()]
+    progress = status.get("progress") or {}
+    points = [each["mAP50"] for each in progress.get("curve") or ()]
     one = (status.get("metrics") or {}).get("mAP50")
     one = (status.get("best") or {}).get("mAP50") if one is None else one
-    one = max(points, default=told.get("mAP50")) if one is None else one
+    one = max(points, default=progress.get("mAP50")) if one is None else one
     return metric.text(one)
 
 
@@ -77,12 +77,6 @@ def span(seconds: float) -> str:
     parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"))
     shown = [f"{count}{unit}" for count, unit in (*parts, (whole % 60, "s")) if count]
     return "".join(shown[:2]) or "0s"
-
-
-def moment(text: str) -> datetime:
-    """Of RFC 3339."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def timeline(resource: Object, now: datetime) -> Iterator[str]:
@@ -96,10 +90,10 @@ def timeline(resource: Object, now: datetime) -> Iterator[str]:
 
 def _headline(status: Object, now: datetime) -> str:
     parts = [status.get("phase") or Phase.PENDING.value, progress(status)]
-    if told := left(status, now):
-        parts.append(f"{told} left")
-    if found := best(status):
-        parts.append(f"best mAP50 {found}")
+    if eta := left(status, now):
+        parts.append(f"{eta} left")
+    if score := best(status):
+        parts.append(f"best mAP50 {score}")
     if (tries := status.get("attempts", 0)) > 1:
         parts.append(f"attempt {tries}")
     return ", ".join(filter(None, parts))
@@ -107,21 +101,21 @@ def _headline(status: Object, now: datetime) -> str:
 
 def _moments(resource: Object, status: Object) -> list[tuple[datetime, str]]:
     """What happened, in order; conditions that have said nothing yet are left out."""
-    found = [(moment(resource["metadata"]["creationTimestamp"]), "applied")]
+    moments = [(rfc3339.parse(resource["metadata"]["creationTimestamp"]), "applied")]
     if "startTime" in status:
-        found.append((moment(status["startTime"]), "first pod of the action started"))
+        moments.append((rfc3339.parse(status["startTime"]), "first pod of the action started"))
     for each in status.get("conditions", ()):
         if each["status"] == "True" or each.get("message"):
-            found.append((moment(each["lastTransitionTime"]), _condition(each)))
+            moments.append((rfc3339.parse(each["lastTransitionTime"]), _condition(each)))
     if "completionTime" in status:
-        found.append((moment(status["completionTime"]), "ended"))
-    return sorted(found, key=lambda one: one[0])
+        moments.append((rfc3339.parse(status["completionTime"]), "ended"))
+    return sorted(moments, key=lambda one: one[0])
 
 
 def _condition(each: Object) -> str:
     mark = "" if each["status"] == "True" else "not "
-    said = f": {each['message']}" if each.get("message") else ""
-    return f"{mark}{each['type']} ({each['reason']}){said}"
+    message = f": {each['message']}" if each.get("message") else ""
+    return f"{mark}{each['type']} ({each['reason']}){message}"
 
 
 def _outcome(status: Object) -> Iterator[str]:
@@ -154,8 +148,8 @@ def _points(status: Object) -> list[tuple[str, float]]:
     if "history" in status:
         trials = [each for each in status["history"] if each.get("mAP50") is not None]
         return [(f"trial {each['number']}", each["mAP50"]) for each in trials]
-    told: list[Any] = (status.get("progress") or {}).get("curve") or []
-    return [(f"epoch {each['epoch']}", each["mAP50"]) for each in told]
+    curve: list[Any] = (status.get("progress") or {}).get("curve") or []
+    return [(f"epoch {each['epoch']}", each["mAP50"]) for each in curve]
 
 
 def spark(values: list[float]) -> str:

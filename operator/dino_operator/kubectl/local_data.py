@@ -45,11 +45,11 @@ def check_data(made: Preview | None, manifest: Object, folder: Path) -> int:
 def _program() -> str:
     """The command `dino`, of the same installation first. Raises Ended."""
     own = Path(sys.executable).with_name("dino")
-    found = str(own) if own.exists() else shutil.which("dino")
-    if found is None:
-        said = "--data needs the trainer, and there is no `dino` on the PATH."
-        raise Ended(UNAVAILABLE, f'{said} Install it: pip install "dino-operator[trainer]".')
-    return found
+    program = str(own) if own.exists() else shutil.which("dino")
+    if program is None:
+        message = "--data needs the trainer, and there is no `dino` on the PATH."
+        raise Ended(UNAVAILABLE, f'{message} Install it: pip install "dino-operator[trainer]".')
+    return program
 
 
 def _specs(made: Preview | None) -> Iterator[Any]:

@@ -106,7 +106,7 @@ def no_log_message(resource: Object) -> str:
     """Why there is no log."""
     name, status = resource["metadata"]["name"], resource.get("status") or {}
     phase = status.get("phase") or Phase.PENDING.value
-    said = f"DinoJob {name} ({phase}) has no pod with a log."
+    message = f"DinoJob {name} ({phase}) has no pod with a log."
     if status.get("automl"):
-        return f"{said} A search runs for it: kubectl dino status daml/{status['automl']}."
-    return f"{said} kubectl dino status {name} says what it waits for."
+        return f"{message} A search runs for it: kubectl dino status daml/{status['automl']}."
+    return f"{message} kubectl dino status {name} says what it waits for."

@@ -38,11 +38,11 @@ def read(filename: str) -> str:
 def documents(filename: str) -> Iterator[tuple[str, Any]]:
     """The manifests of a file, also those in a List, with what to call each. Raises Ended."""
     try:
-        found = read_all(read(filename))
+        documents = read_all(read(filename))
     except NotYaml as error:
         raise Ended(USAGE, f"{filename} is not YAML: {error}.") from error
     items: list[Any] = []
-    for each in found:
+    for each in documents:
         listed = isinstance(each, dict) and each.get("kind") == "List"
         items += each.get("items") or [] if listed else [each]
     if not items:

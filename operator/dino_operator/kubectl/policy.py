@@ -51,14 +51,14 @@ def run(verb: str, options: argparse.Namespace) -> int:
     """Edits each of them. Raises Ended."""
     cluster = Cluster(options)
     for name in options.job:
-        found = cluster.get(name)
-        changes = edit(verb, found)
-        told = f"{found['kind']} {found['metadata']['name']}"
+        resource = cluster.get(name)
+        changes = edit(verb, resource)
+        called = f"{resource['kind']} {resource['metadata']['name']}"
         if not changes:
-            print(f"{told}: nothing to {verb}, it is so already")
+            print(f"{called}: nothing to {verb}, it is so already")
             continue
-        cluster.patch(found, changes)
-        print(f"{told}: {DONE[verb]}")
+        cluster.patch(resource, changes)
+        print(f"{called}: {DONE[verb]}")
     return 0
 
 
@@ -66,12 +66,12 @@ def edit(verb: str, resource: Object) -> Object:
     """The patch; empty where the spec says so already. Raises Ended where it makes no sense."""
     name, phase = resource["metadata"]["name"], (resource.get("status") or {}).get("phase")
     if phase in (Phase.COMPLETE, Phase.FAILED):
-        said = f"{resource['kind']} {name} has ended ({phase}): there is nothing to {verb}."
-        raise Ended(USAGE, f"{said} kubectl dino again {name} makes a new one of it.")
+        message = f"{resource['kind']} {name} has ended ({phase}): there is nothing to {verb}."
+        raise Ended(USAGE, f"{message} kubectl dino again {name} makes a new one of it.")
     search = resource["kind"] == AUTOML_KIND
     if search and verb == "stop":
-        said = f"A search cannot be stopped for good: suspend {name}, or delete it."
-        raise Ended(USAGE, said)
+        message = f"A search cannot be stopped for good: suspend {name}, or delete it."
+        raise Ended(USAGE, message)
     field, wanted = ("stop", True) if verb == "stop" else ("suspend", verb == "suspend")
     spec = resource["spec"]
     held = spec if search else spec.get("runPolicy") or {}

@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
     """Prints. Raises Ended."""
     cluster = Cluster(options)
     if options.job:
-        found = cluster.get(options.job)
-        _print(found, options.output, "\n".join(job_text.timeline(found, datetime.now(UTC))))
+        resource = cluster.get(options.job)
+        _print(resource, options.output, "\n".join(job_text.timeline(resource, datetime.now(UTC))))
         return 0
     everywhere = options.all_namespaces
     kinds = (KIND, AUTOML_KIND)
@@ -79,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
 
 def run_curve(options: argparse.Namespace) -> int:
     """Prints. Raises Ended."""
-    found = Cluster(options).get(options.job)
-    status = found.get("status") or {}
+    resource = Cluster(options).get(options.job)
+    status = resource.get("status") or {}
     data = status.get("history", (status.get("progress") or {}).get("curve", []))
-    _print(data, options.output, "\n".join(job_text.curve(found)))
+    _print(data, options.output, "\n".join(job_text.curve(resource)))
     return 0
 
 

@@ -135,8 +135,8 @@ class _Translator:
             near = nearest(dotted(path))[:1]
             meant = f"; did you mean {near[0]}?" if near else ""
             return "dropped", f"there is no such key{meant}"
-        if said := self._other_action(path):
-            return "dropped", f"{said}: for that, --action"
+        if why := self._other_action(path):
+            return "dropped", f"{why}: for that, --action"
         if note.resource:
             return self._moved(path, loc, note)
         if note.dead:
@@ -149,10 +149,10 @@ class _Translator:
         for depth, name in enumerate(path, 1):
             if section is None or name not in section.model_fields:
                 break
-            found = section.model_fields[name]
-            if said := unread(path[:depth], found, self.action):
-                return said
-            section = section_of(found.annotation)
+            field = section.model_fields[name]
+            if why := unread(path[:depth], field, self.action):
+                return why
+            section = section_of(field.annotation)
         return ""
 
     def _taken(self, path: tuple[str, ...], loc: Loc, value: Any) -> tuple[Did, str]:
@@ -195,10 +195,10 @@ class _Translator:
         held = self.spec.setdefault("datasets", {}).setdefault(part, [])
         if len(held) <= at:
             held.append(self.places.placed(made))
-        told = f"spec.datasets.{part}[{at}]: {held[at]['uri']}"
+        place = f"spec.datasets.{part}[{at}]: {held[at]['uri']}"
         if self.places.is_local(made["uri"]):
-            return "changed", f"{told}; upload the data there"
-        return "moved", told
+            return "changed", f"{place}; upload the data there"
+        return "moved", place
 
     def _inference_data(self, leaf: str) -> tuple[Did, str]:
         given = _at(self.resolved, ("dataset", "infer_data_sources"))
@@ -208,12 +208,12 @@ class _Translator:
         made = source(folder, one.get("classmap"), "classmap")
         held = self.places.placed(made)
         self.spec.setdefault("datasets", {})["inference"] = held
-        told = f"spec.datasets.inference: {held['uri']}"
+        place = f"spec.datasets.inference: {held['uri']}"
         if leaf == "image_dir" and isinstance(folders, list) and len(folders) > 1:
-            return "changed", f"{told}; one folder alone: put the others' images there"
+            return "changed", f"{place}; one folder alone: put the others' images there"
         if self.places.is_local(made["uri"]):
-            return "changed", f"{told}; upload the data there"
-        return "moved", told
+            return "changed", f"{place}; upload the data there"
+        return "moved", place
 
     def _calibration(self, folders: Any) -> tuple[Did, str]:
         listed = folders if isinstance(folders, list) else [folders]
@@ -230,12 +230,12 @@ class _Translator:
         alone = self.action not in TRAINS if name == "nodes" else not ACTIONS[self.action].several
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             return "dropped", f"{count} is no number of them"
-        told = f"spec.resources.{name}"
+        place = f"spec.resources.{name}"
         if alone and count > 1:
             return "dropped", f"{self.action} runs in one process"
         held = self.spec.setdefault("resources", {})
         held[name] = max(count, held.get(name, 1))
-        return "moved", f"{told}: {held[name]}"
+        return "moved", f"{place}: {held[name]}"
 
     def _parent(self, path: tuple[str, ...], now: Any) -> tuple[Did, str]:
         if path[:2] == ("distill", "teacher"):
@@ -253,18 +253,18 @@ class _Translator:
         self._complete()
         while True:
             manifest = self._manifest(name, namespace)
-            found = refused(manifest)
-            if not sum(map(self._refuse, found)):
+            problems = refused(manifest)
+            if not sum(map(self._refuse, problems)):
                 return Translation(
-                    manifest, tuple(self.account.values()), tuple(self.added), tuple(found)
+                    manifest, tuple(self.account.values()), tuple(self.added), tuple(problems)
                 )
 
     def _complete(self) -> None:
         data = self.spec.get("datasets", {})
         if self.action in TRAINS and data.get("train") and not data.get("validation"):
             data["validation"] = list(data["train"])
-            said = "validation is asked for, and the spec names none: name images of their own"
-            self.added.append(f"spec.datasets.validation, the training data itself: {said}")
+            why = "validation is asked for, and the spec names none: name images of their own"
+            self.added.append(f"spec.datasets.validation, the training data itself: {why}")
         if self.action is Action.TRAIN:
             self.spec["automlPolicy"] = "Disabled"
             self.added.append(
@@ -289,8 +289,8 @@ class _Translator:
         hit = [loc for loc, each in self.account.items() if _covers(each, about)]
         for loc in hit:
             _drop(self.experiment, tuple(part for part in loc if isinstance(part, str)))
-            said = f"{refusal.message.rstrip('.')}; the default counts"
-            self.account[loc] = Entry(dotted(loc), "dropped", said)
+            why = f"{refusal.message.rstrip('.')}; the default counts"
+            self.account[loc] = Entry(dotted(loc), "dropped", why)
         return bool(hit)
 
 

@@ -34,26 +34,26 @@ class Condition:
     @classmethod
     def of(cls, thing: Object, kind: str) -> Condition | None:
         """The condition of that type in the status of an object, or None."""
-        found = _row(thing, kind)
-        if found is None:
+        row = _row(thing, kind)
+        if row is None:
             return None
-        reason, message = str(found.get("reason", "")), str(found.get("message", ""))
-        since = str(found.get("lastTransitionTime") or "")
-        return cls(found.get("status") == "True", reason, message, since)
+        reason, message = str(row.get("reason", "")), str(row.get("message", ""))
+        since = str(row.get("lastTransitionTime") or "")
+        return cls(row.get("status") == "True", reason, message, since)
 
 
 def _row(thing: Object, kind: str) -> Object | None:
     for each in (thing.get("status") or {}).get("conditions", ()):
         if each.get("type") == kind:
-            found: Object = each
-            return found
+            row: Object = each
+            return row
     return None
 
 
 def is_true(thing: Object, kind: str) -> bool:
     """Whether the condition of that type is True."""
-    found = _row(thing, kind)
-    return found is not None and found.get("status") == "True"
+    row = _row(thing, kind)
+    return row is not None and row.get("status") == "True"
 
 
 def is_finished(thing: Object) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.runtime.client import ApiError
 
 log = logging.getLogger(__name__)
@@ -44,10 +45,10 @@ class Asked:
             self.children = replace(self.children, limit_ranges=await self._limit_ranges())
         return self.children is not before
 
-    async def _events(self, uid: str) -> tuple[Object, ...]:
+    async def _events(self, uid: str) -> tuple[SeenEvent, ...]:
         """Events of the object; none where they cannot be read: they only say more."""
         try:
-            return tuple(await self._api.events(self._namespace, uid))
+            return tuple(map(SeenEvent, await self._api.events(self._namespace, uid)))
         except ApiError as error:
             log.warning("Events in %s cannot be read: %s", self._namespace, error)
             return ()

@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.runtime.keys import KINDS, Key, Kind, key_of, keys_of, named_by
 from dino_operator.runtime.trim import trim
 
@@ -119,7 +121,7 @@ class Cache:
         """The DinoJob or DinoAutoML of a key."""
         return next(iter(self._of(key.kind, key)), None)
 
-    def children(self, key: Key, strangers: tuple[Object, ...] = ()) -> Children:
+    def children(self, key: Key, strangers: tuple[ApiObject, ...] = ()) -> Children:
         """What carries the label of the key, and what its resource names."""
         space = key.namespace
         searches = key.kind is Kind.DINOAUTOMLS
@@ -128,15 +130,15 @@ class Cache:
             tuple(map(Pod, self._of(Kind.PODS, key))),
             strangers,
             frozenset((kind, name) for where, kind, name in self._known if where == space),
-            dinojobs=self._of(Kind.DINOJOBS, key) if searches else (),
-            automls=() if searches else self._of(Kind.DINOAUTOMLS, key),
+            dinojobs=tuple(map(DinoJob, self._of(Kind.DINOJOBS, key))) if searches else (),
+            automls=() if searches else tuple(map(DinoAutoML, self._of(Kind.DINOAUTOMLS, key))),
             others=self._others(key),
             automl_served=Kind.DINOAUTOMLS in self.served,
         )
 
-    def _others(self, key: Key) -> dict[tuple[str, str], Object]:
+    def _others(self, key: Key) -> dict[tuple[str, str], DinoJob | DinoAutoML]:
         """What the resource names, what that names, and so on; searches of named jobs as well."""
-        found: dict[tuple[str, str], Object] = {}
+        found: dict[tuple[str, str], DinoJob | DinoAutoML] = {}
         waiting = [key]
         seen = set()
         while waiting:
@@ -147,7 +149,9 @@ class Cache:
             seen.add(looked)
             waiting += named_by(looked.kind, thing)
             if looked != key:
-                found[KINDS[looked.kind], thing["metadata"]["name"]] = thing
+                found[KINDS[looked.kind], thing["metadata"]["name"]] = (
+                    DinoJob(thing) if looked.kind is Kind.DINOJOBS else DinoAutoML(thing)
+                )
                 made = self._of(Kind.DINOAUTOMLS, looked)
                 waiting += [key_of(Kind.DINOAUTOMLS, each) for each in made]
         return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from dino_api import rfc3339
 from dino_api.names import FIELD_MANAGER
 from dino_operator.plan.model import Event, Object
 from dino_operator.plan.observed import objects
@@ -90,7 +91,7 @@ def event_object(resource: Object, event: Event, now: datetime) -> Object:
     """The event as the API server takes it."""
     meta = resource["metadata"]
     name = names.event_name(meta["name"], meta["uid"], event.reason, event.key)
-    seen = objects.format_time(now)
+    seen = rfc3339.text(now)
     named = {key: meta[key] for key in ("name", "namespace", "uid")}
     return {
         "apiVersion": "v1",

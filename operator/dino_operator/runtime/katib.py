@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.katib import Experiment, Suggestion, Trial
 from dino_operator.plan.rendered.names import experiment_name
 from dino_operator.runtime.client import KATIB
 
@@ -37,9 +38,9 @@ class KatibObjects:
     """What was read for one search, and when. served: whether Experiments exist here at all."""
 
     served: bool = False
-    experiment: Object | None = None
-    suggestion: Object | None = None
-    trials: tuple[Object, ...] = ()
+    experiment: Experiment | None = None
+    suggestion: Suggestion | None = None
+    trials: tuple[Trial, ...] = ()
     at: float = 0.0
 
 
@@ -93,7 +94,13 @@ class Katib:
             self._api.get("suggestions", space, name),
             self._api.list_all("trials", space, f"{TRIALS_OF}={name}"),
         )
-        return KatibObjects(True, experiment, suggestion, tuple(trials), started)
+        return KatibObjects(
+            True,
+            Experiment(experiment),
+            None if suggestion is None else Suggestion(suggestion),
+            tuple(map(Trial, trials)),
+            started,
+        )
 
 
 def _may_use(resource: Object) -> bool:

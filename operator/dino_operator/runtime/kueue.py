@@ -15,6 +15,7 @@ from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects, queue_labels
 from dino_operator.plan.observed.children import KueueAccess
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.workload import Workload
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 
 DISCOVERY_KEPT = 60.0
@@ -33,7 +34,7 @@ class HeldJob:
     """What was read for one Job, and when."""
 
     kueue: KueueAccess = "unasked"
-    workload: Object | None = None
+    workload: Workload | None = None
     at: float = 0.0
 
 
@@ -80,7 +81,7 @@ class Kueue:
             if error.status in (401, 403):
                 return HeldJob("forbidden", at=started)
             raise
-        return HeldJob("read", next(iter(found), None), started)
+        return HeldJob("read", next(map(Workload, found), None), started)
 
     async def _served(self) -> str:
         """The group and version in which Workloads are served, the newest; empty without Kueue."""

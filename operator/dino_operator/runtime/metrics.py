@@ -11,9 +11,9 @@ from prometheus_client import Counter as Count
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dino_api import rfc3339
 from dino_api.names import AUTOML_KIND, KIND, FailureReason, Phase
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
 
 NAMES = {KIND: "dino_job", AUTOML_KIND: "dino_automl"}
 """How the metrics of a kind begin."""
@@ -98,8 +98,8 @@ class Metrics:
         if status["phase"] == Phase.FAILED:
             self.failures[kind].labels(status.get("failure", {}).get("reason", "")).inc()
         if "startTime" in status and "completionTime" in status:
-            ended = objects.parse_time(status["completionTime"])
-            ran = (ended - objects.parse_time(status["startTime"])).total_seconds()
+            ended = rfc3339.parse(status["completionTime"])
+            ran = (ended - rfc3339.parse(status["startTime"])).total_seconds()
             self.durations[kind].labels(status["phase"]).observe(ran)
 
     def text(self) -> bytes:
@@ -152,14 +152,5 @@ def _last_change(job: Object) -> datetime:
     status = job.get("status", {})
     times = [each.get("lastTransitionTime") for each in status.get("conditions", [])]
     times += [(status.get("progress") or {}).get("updatedAt")]
-    created = objects.parse_time(job["metadata"]["creationTimestamp"])
-    return max([created, *(time for time in map(_time, times) if time)])
-
-
-def _time(text: object) -> datetime | None:
-    """A pod writes its progress itself: what is no time counts as absent."""
-    try:
-        time = objects.parse_time(str(text))
-    except ValueError:
-        return None
-    return time if time.tzinfo else None
+    created = rfc3339.parse(job["metadata"]["creationTimestamp"])
+    return max([created, *(time for time in map(rfc3339.read, times) if time)])

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from dino_operator.plan.job.decide import plan as plan_job
 from dino_operator.plan.model import Object, Plan, Settings, is_finished
-from dino_operator.plan.observed import job_action
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children, Refusal
+from dino_operator.plan.observed.resource import Resource, asks_for_search
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.decide import plan as plan_search
 from dino_operator.runtime.asked import Asked
@@ -74,7 +75,7 @@ class Reconciler:
         try:
             await self._carry_out(key, plan)
         except Stranger as found:
-            plan = await self._plan(key, (found.thing,))
+            plan = await self._plan(key, (ApiObject(found.thing),))
             await self._carry_out(key, plan)
         resource = self._cache.resource(key)
         if resource is not None and self._events.late(resource):
@@ -116,7 +117,7 @@ class Reconciler:
     async def _plan(
         self,
         key: Key,
-        strangers: tuple[Object, ...] = (),
+        strangers: tuple[ApiObject, ...] = (),
         fresh: bool = False,
         refusal: Refusal | None = None,
     ) -> Plan:
@@ -239,14 +240,14 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     if key.kind is Kind.DINOAUTOMLS:
         by_dinojobs = status.get("engine") == "Embedded" and "completionTime" not in status
         return [Kind.DINOJOBS] if by_dinojobs else [Kind.DINOJOBS, Kind.JOBS]
-    asks = job_action.asks_for_search((resource or {}).get("spec", {}))
+    asks = asks_for_search((resource or {}).get("spec", {}))
     searched = asks and Kind.DINOAUTOMLS in served
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 
 def _only_said(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
     """Status and events: whatever else is refused, they are written."""
-    lasting = refusals.lasting(resource, refusal) if resource else ()
+    lasting = refusals.lasting(Resource(resource), refusal) if resource else ()
     return Plan(status=plan.status, events=(*plan.events, *lasting))
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
 
-from dino_api import metric, names
+from dino_api import metric, names, rfc3339
 from dino_api.names import RESULT_FILE as RESULT_FILE
 from dino_api.names import STATUS_FILE, FailureReason
 from dino_api.result import Failure, Metrics, Progress, Result
@@ -162,10 +162,9 @@ class Reporter:
 
     def _show(self, progress: Progress, parts: LossParts) -> Progress:
         """To people and to the resource; returns the position before."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         progress = progress.model_copy(
             update={
-                "updated_at": now,
+                "updated_at": rfc3339.text(datetime.now(UTC)),
                 "epochs": progress.epochs or self._epochs,
                 "curve": self._curve.points,
             }

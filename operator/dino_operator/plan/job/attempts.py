@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from dino_api import rfc3339
 from dino_api.names import ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import kueue, pod_inputs, preflight, running
 from dino_operator.plan.job.status import failed, hold, say
-from dino_operator.plan.model import Condition, Delete, Object, Patch, Plan
-from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
+from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.observed import containers, failure, pod_events, scheduling
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
@@ -24,7 +26,7 @@ STARTING_FOR_LONG = 5
 """A pod that starts for this many times `pod_missing_after` may lack its ConfigMap."""
 
 
-def plan(view: View, job: Job) -> Plan:
+def plan(view: JobView, job: Job) -> Plan:
     """What to do about the attempt's unfinished Job."""
     mine = [pod for pod in view.live_pods if pod.controller_uid == job.uid]
     if job.note(Annotation.STOPPED_FOR):
@@ -42,7 +44,7 @@ def plan(view: View, job: Job) -> Plan:
     return _with_pods(view, job, by_index(mine))
 
 
-def first_words(view: View) -> State:
+def first_words(view: JobView) -> State:
     """What is said of a Job that was just created, and as long as nothing is wrong."""
     if view.checks_data:
         return preflight.is_checked(view)
@@ -51,14 +53,14 @@ def first_words(view: View) -> State:
     return conditions.waiting(ConditionReason.QUEUED, WAITING)
 
 
-def _passes(view: View) -> State:
+def _passes(view: JobView) -> State:
     """What is said while a pod that may run is awaited."""
     if view.checks_data:
         return preflight.is_checked(view)
     return conditions.waiting(ConditionReason.QUEUED, WAITING)
 
 
-def _follow_suspensions(view: View, job: Job, mine: list[Pod]) -> Plan | None:
+def _follow_suspensions(view: JobView, job: Job, mine: list[Pod]) -> Plan | None:
     """Suspends or resumes the Job as the user wishes, or waits for someone else who suspended it;
     None where it may run and does."""
     if view.wants_suspend:
@@ -76,7 +78,7 @@ def _follow_suspensions(view: View, job: Job, mine: list[Pod]) -> Plan | None:
     return replace(planned, patches=(on,), requeue_after=view.settings.pod_missing_after)
 
 
-def _hold(view: View, job: Job, mine: list[Pod]) -> Plan:
+def _hold(view: JobView, job: Job, mine: list[Pod]) -> Plan:
     """The user suspends. A Job that others suspend or resume is deleted: it stays suspended so."""
     state, facts = hold(view, mine)
     if kueue.is_managed(view, job):
@@ -95,7 +97,7 @@ def _patch(job: Job, body: Object) -> Patch:
     return Patch(job.name, job.uid, body)
 
 
-def _without_pod(view: View, job: Job) -> Plan:
+def _without_pod(view: JobView, job: Job) -> Plan:
     """The Job controller is about to create a pod or to end the Job, or it cannot."""
     since = _without_pod_since(view, job)
     wait, soon = view.settings.pod_missing_after, view.settings.events_after
@@ -114,35 +116,35 @@ def _without_pod(view: View, job: Job) -> Plan:
     return replace(say(view, job, _passes(view)), requeue_after=again, asks=asks)
 
 
-def _asks(view: View, thing: Job | Pod, late: bool) -> tuple[str, ...]:
+def _asks(view: JobView, thing: Job | Pod, late: bool) -> tuple[str, ...]:
     """Whose events would tell more, of a thing that is late; they are read once for a plan."""
     uid = thing.uid
     return (uid,) if late and uid not in view.children.events else ()
 
 
-def _events(view: View, thing: Job | Pod) -> tuple[Object, ...]:
+def _events(view: JobView, thing: Job | Pod) -> tuple[SeenEvent, ...]:
     return view.children.events.get(thing.uid, ())
 
 
-def _forbidden(view: View, job: Job, since: datetime) -> Plan | None:
+def _forbidden(view: JobView, job: Job, since: datetime) -> Plan | None:
     """The plan where the events of the Job say that no pod is created: their words, and ever
     more seldom what a pod needs, which someone may have deleted."""
-    found = pod_events.refusal(job, _events(view, job), since)
-    if found is None:
+    refused = pod_events.refusal(job, _events(view, job), since)
+    if refused is None:
         return None
-    planned = say(view, job, conditions.waiting(*found))
+    planned = say(view, job, conditions.waiting(*refused))
     missing = (view.now - since).total_seconds()
     if missing >= view.settings.pod_missing_after:
         return pod_inputs.renewed(view, job, planned, missing)
     return replace(planned, requeue_after=max(missing, view.settings.events_after))
 
 
-def _was_resumed(view: View) -> bool:
-    condition = Condition.of(view.resource, ConditionType.RUNNING)
+def _was_resumed(view: JobView) -> bool:
+    condition = view.resource.condition(ConditionType.RUNNING)
     return condition is not None and condition.reason == ConditionReason.RESUMED
 
 
-def _without_pod_since(view: View, job: Job) -> datetime:
+def _without_pod_since(view: JobView, job: Job) -> datetime:
     """When the Job was created, started or resumed, or its last pod ended."""
     if job.is_true("Suspended"):
         return view.now  # it was resumed or admitted, and the Job controller has not looked yet
@@ -151,10 +153,10 @@ def _without_pod_since(view: View, job: Job) -> datetime:
     times.append(resumed.since if resumed else "")
     for pod in job.own(view.children.pods):
         times += [pod.created_at, pod.ended.finished_at if pod.ended else ""]
-    return max(objects.parse_time(str(each)) for each in times if each)
+    return max(rfc3339.parse(str(each)) for each in times if each)
 
 
-def _with_pods(view: View, job: Job, pods: list[Pod]) -> Plan:
+def _with_pods(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """What is said of the newest live pod, or of several: they run once all do."""
     late = [pod for pod in pods if not pod.is_running]
     if any(pod.is_being_deleted for pod in late):
@@ -168,14 +170,14 @@ def _with_pods(view: View, job: Job, pods: list[Pod]) -> Plan:
     return _with_pod(view, job, next(stuck, late[0]))
 
 
-def _all_run(view: View, job: Job, pods: list[Pod]) -> Plan:
+def _all_run(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """All pods that there are run; of several some may have ended, or may not be created."""
     if len(pods) == view.nodes:
         return running.plan(view, job, pods)
     ended = [each for each in job.own(view.children.pods) if each not in pods]
     if any(each.index not in {pod.index for pod in pods} for each in ended):
         return Plan()  # they end, one after the other: what the status says is still true
-    since = objects.parse_time(max(pod.created_at for pod in pods))
+    since = rfc3339.parse(max(pod.created_at for pod in pods))
     forbidden = _forbidden(view, job, since)
     if forbidden is not None:
         return forbidden
@@ -185,7 +187,7 @@ def _all_run(view: View, job: Job, pods: list[Pod]) -> Plan:
     return replace(planned, requeue_after=again, asks=_asks(view, job, missing >= soon))
 
 
-def _with_pod(view: View, job: Job, pod: Pod) -> Plan:
+def _with_pod(view: JobView, job: Job, pod: Pod) -> Plan:
     """A pod that does not run: it cannot start, finds no node, or only takes its time."""
     problem = containers.cannot_start(pod)
     if problem is not None:
@@ -195,7 +197,7 @@ def _with_pod(view: View, job: Job, pod: Pod) -> Plan:
     return _starting(view, job, pod)
 
 
-def _starting(view: View, job: Job, pod: Pod) -> Plan:
+def _starting(view: JobView, job: Job, pod: Pod) -> Plan:
     """The scheduler finds a node; the kubelet fetches images, mounts volumes, runs init
     containers."""
     waited = (view.now - pod.waiting_since).total_seconds()
@@ -215,7 +217,7 @@ def _starting(view: View, job: Job, pod: Pod) -> Plan:
     return replace(planned, requeue_after=max(1.0, again), asks=asks)
 
 
-def _awaiting(view: View, pod: Pod, long: bool) -> State:
+def _awaiting(view: JobView, pod: Pod, long: bool) -> State:
     """What a pod that starts waits for, as far as it is known."""
     problem = pod_events.hindrance(pod, _events(view, pod))
     if problem:
@@ -227,7 +229,7 @@ def _awaiting(view: View, pod: Pod, long: bool) -> State:
     return _passes(view)
 
 
-def _kept(view: View, job: Job, pod: Pod) -> Plan:
+def _kept(view: JobView, job: Job, pod: Pod) -> Plan:
     """The trainer has ended and its pod has not. It is not deleted: the Job would count it as
     failed, whatever the trainer reached."""
     names, since = containers.outlives(pod) or ("", view.now)
@@ -238,7 +240,7 @@ def _kept(view: View, job: Job, pod: Pod) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.SIDECAR_RUNS, message, Phase.RUNNING))
 
 
-def _leaving(view: View, job: Job, pod: Pod) -> Plan:
+def _leaving(view: JobView, job: Job, pod: Pod) -> Plan:
     """A pod goes, and where there are several all stop with it. The first one may still report."""
     name = pod.name
     if view.checks_data:
@@ -247,7 +249,7 @@ def _leaving(view: View, job: Job, pod: Pod) -> Plan:
     return say(view, job, state, reporter=name)
 
 
-def _unschedulable(view: View, job: Job, pod: Pod) -> Plan:
+def _unschedulable(view: JobView, job: Job, pod: Pod) -> Plan:
     """A wait that is told once it lasts: most pods find a node within seconds."""
     waited = (view.now - pod.unplaced_since).total_seconds()
     if waited < view.settings.unschedulable_after:
@@ -257,7 +259,7 @@ def _unschedulable(view: View, job: Job, pod: Pod) -> Plan:
     return say(view, job, conditions.waiting(ConditionReason.PODS_UNSCHEDULABLE, message))
 
 
-def _cannot_start(view: View, job: Job, pod: Pod, kind: str, message: str) -> Plan:
+def _cannot_start(view: JobView, job: Job, pod: Pod, kind: str, message: str) -> Plan:
     """An image or a container that does not come: shown at once, given up for images in the end."""
     if kind not in containers.PULL_PROBLEMS:
         state = conditions.waiting(ConditionReason.POD_NOT_STARTED, pod_events.about(pod, message))
@@ -267,11 +269,6 @@ def _cannot_start(view: View, job: Job, pod: Pod, kind: str, message: str) -> Pl
     give_up = pod.waiting_since + timedelta(seconds=view.settings.image_pull_timeout)
     if view.now < give_up:
         return replace(planned, requeue_after=(give_up - view.now).total_seconds())
-    return replace(planned, patches=(_stop(job, FailureReason.IMAGE_PULL_FAILED, message),))
-
-
-def _stop(job: Job, reason: FailureReason, message: str) -> Patch:
-    """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
-    and whoever looks at it later, also after a crash, reads the reason on it."""
-    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
-    return _patch(job, {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}})
+    return replace(
+        planned, patches=(deadline.stopping(job, FailureReason.IMAGE_PULL_FAILED, message),)
+    )

@@ -7,11 +7,11 @@ from dino_operator.plan.job import parent
 from dino_operator.plan.job.status import failed, hold, write
 from dino_operator.plan.model import Plan
 from dino_operator.plan.observed import failure
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.reported import conditions
 
 
-def plan(view: View) -> Plan:
+def plan(view: JobView) -> Plan:
     """Waits; or takes over what the parent left, before anything is made of it; or fails with it.
 
     An end of the parent stays, and so may be believed as the cache has it.

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from dino_api import rfc3339
 from dino_api.memory import REASONS
-from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
+from dino_api.names import KIND, ConditionReason, ConditionType, EventReason, FailureReason, Phase
 from dino_operator.plan.job import (
     attempts,
     awaits_parent,
@@ -24,19 +25,18 @@ from dino_operator.plan.job import (
 )
 from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
 from dino_operator.plan.model import (
-    Condition,
     Delete,
     Event,
     Object,
     Patch,
     Plan,
     Settings,
-    is_finished,
 )
-from dino_operator.plan.observed import dropped_keys, failure, objects, results
+from dino_operator.plan.observed import dropped_keys, failure, results
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import (
     children,
     deadline,
@@ -47,7 +47,7 @@ from dino_operator.plan.rendered import (
     spec_file,
 )
 from dino_operator.plan.rendered.pods import Attempt
-from dino_operator.plan.reported import conditions, refusals
+from dino_operator.plan.reported import conditions, refusals, sentences
 from dino_operator.plan.reported.conditions import State
 
 NOTHING = Plan()
@@ -58,17 +58,17 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoJob as stored. children: what carries its job label. now: aware, UTC.
     """
-    view = View(resource, children, now, settings)
+    view = JobView(DinoJob(resource), children, now, settings)
     try:
         return _plan(view)
     except spec_file.InvalidSpec as error:
         return failed(view, failure.cause(FailureReason.INVALID_SPEC, str(error)))
 
 
-def _plan(view: View) -> Plan:
-    if "deletionTimestamp" in view.resource["metadata"]:
+def _plan(view: JobView) -> Plan:
+    if view.resource.is_being_deleted:
         return NOTHING  # the garbage collector removes the children
-    if is_finished(view.resource):
+    if view.resource.is_finished:
         return _after_the_end(view)
     invalid = refusals.end(view.children.refusal)
     works = view.current is not None and not view.current.is_finished
@@ -81,7 +81,7 @@ def _plan(view: View) -> Plan:
     return _go_on(view)
 
 
-def _go_on(view: View) -> Plan:
+def _go_on(view: JobView) -> Plan:
     """What to do about a job that has not ended. Raises InvalidSpec."""
     if lost := dropped_keys.refusal(view):
         return failed(view, lost)
@@ -100,11 +100,11 @@ def _go_on(view: View) -> Plan:
     return attempts.plan(view, view.current)
 
 
-def _unchanged(view: View) -> Plan:
+def _unchanged(view: JobView) -> Plan:
     """What was not changed goes on as it does; so does what is copied from a search."""
     refusal = view.children.refusal
     assert refusal is not None
-    held = View(view.resource, replace(view.children, refusal=None), view.now, view.settings)
+    held = JobView(view.resource, replace(view.children, refusal=None), view.now, view.settings)
     copied = refusal.verb == "patch" and view.is_searched and not view.own_jobs
     planned = refusals.unchanged(view.resource, _go_on(held) if copied else NOTHING, refusal)
     judged = refusals.judge(refusal)
@@ -116,7 +116,7 @@ def _delete(job: Job) -> Delete:
     return Delete(job.name, job.uid)
 
 
-def _after_the_end(view: View) -> Plan:
+def _after_the_end(view: JobView) -> Plan:
     """Nothing is run again, whatever is edited or deleted. Finished Jobs get their time to live.
 
     Only now: were the Job deleted before its end is written here, it would be run once more.
@@ -136,7 +136,7 @@ def _after_the_end(view: View) -> Plan:
     )
 
 
-def _missing_attempt(view: View) -> Attempt:
+def _missing_attempt(view: JobView) -> Attempt:
     """The attempt that status speaks of and that has no Job, or the first one of the stage.
 
     Someone deleted the Job. It is made again under its number: the trainer resumes, or publishes
@@ -152,11 +152,11 @@ def _missing_attempt(view: View) -> Attempt:
         view.seconds_spent(number),
         view.seconds_left(number),
         preflight=view.checks_data,
-        memory=None if view.checks_data else micro_batch.of_status(view.resource),
+        memory=None if view.checks_data else micro_batch.of_status(view.status),
     )
 
 
-def _attempt_after(view: View, job: Job, cause: failure.Cause) -> Attempt:
+def _attempt_after(view: JobView, job: Job, cause: failure.Cause) -> Attempt:
     """The attempt that follows a failed one. Raises InvalidSpec."""
     number = job.attempt + 1
     tried = None
@@ -176,7 +176,7 @@ def _attempt_after(view: View, job: Job, cause: failure.Cause) -> Attempt:
     )
 
 
-def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> Plan:
+def _begin(view: JobView, attempt: Attempt, last: failure.Cause | None = None) -> Plan:
     """Creates the Job of an attempt, unless something forbids it. Raises InvalidSpec."""
     facts = _facts_of_wait(view, last)
     if view.wants_suspend:
@@ -191,7 +191,7 @@ def _begin(view: View, attempt: Attempt, last: failure.Cause | None = None) -> P
 
 
 def _create(
-    view: View, attempt: Attempt, resolved: spec_file.Resolved, last: failure.Cause | None
+    view: JobView, attempt: Attempt, resolved: spec_file.Resolved, last: failure.Cause | None
 ) -> Plan:
     job = children.job(view.resource, resolved, attempt, view.settings)
     job = limit_ranges.fitted(job, view.children.limit_ranges)
@@ -210,24 +210,20 @@ def _create(
     return replace(planned, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
 
 
-def _facts_of_wait(view: View, last: failure.Cause | None) -> Object:
+def _facts_of_wait(view: JobView, last: failure.Cause | None) -> Object:
     """Facts of a job without a running pod; a failure that was retried stays until the end."""
-    kept = view.resource.get("status", {}).get("failure")
-    failed_for = last.to_status() if last else kept
+    failed_for = last.to_status() if last else view.status.raw.get("failure")
     return {"reporter": None, "failure": failed_for, **deadline.facts_without_job(view)}
 
 
-def _obstacle(view: View, attempt: Attempt) -> State | None:
+def _obstacle(view: JobView, attempt: Attempt) -> State | None:
     """What must go before a Job may be created: exactly one GPU Job exists at any time."""
     denied = refusals.obstacle(view.resource, view.children.refusal)
     if denied is not None:
         return denied
     wanted = names.job_name(view.name, view.stage, attempt.number)
     for other in view.children.strangers:
-        message = (
-            f"Job {objects.name_of(other)} belongs to someone else; delete or rename it, "
-            "or create the DinoJob under another name"
-        )
+        message = sentences.taken(other, KIND)
         return conditions.waiting(FailureReason.CHILD_NAME_CONFLICT, message, Phase.PENDING)
     for job in view.other_jobs:
         if job.name == wanted or not job.is_finished:
@@ -243,11 +239,11 @@ def _obstacle(view: View, attempt: Attempt) -> State | None:
     return None
 
 
-def _cause(view: View, job: Job) -> failure.Cause:
+def _cause(view: JobView, job: Job) -> failure.Cause:
     return failure.of_job(job, job.own(view.children.pods))
 
 
-def _attempt_failed(view: View, job: Job) -> Plan:
+def _attempt_failed(view: JobView, job: Job) -> Plan:
     """The end, or another attempt after a while, by the failure catalogue. Raises InvalidSpec."""
     cause, ended = _cause(view, job), job.finished_at
     if cause.rule.retry == "never":
@@ -273,17 +269,17 @@ def _attempt_failed(view: View, job: Job) -> Plan:
     return _begin(view, attempt, cause)
 
 
-def _ready_at(view: View, job: Job, number: int) -> datetime:
+def _ready_at(view: JobView, job: Job, number: int) -> datetime:
     """The time of the next attempt: later after each failure, so that a broken store recovers."""
     wait = view.settings.retry_backoff * 2 ** min(number - 1, 16)
     wait = min(wait, view.settings.retry_backoff_max)
-    return objects.parse_time(job.finished_at) + timedelta(seconds=wait)
+    return rfc3339.parse(job.finished_at) + timedelta(seconds=wait)
 
 
-def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
+def _back_off(view: JobView, cause: failure.Cause, attempt: Attempt, ready: datetime) -> Plan:
     ended, number = attempt.number - 1, attempt.number
     message = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
-    message += f"{_named(view, number)} starts at {objects.format_time(ready)}"
+    message += f"{_named(view, number)} starts at {rfc3339.text(ready)}"
     if cause.rule.reason in REASONS and attempt.memory:
         message += f" with {attempt.memory}"
     planned = write(
@@ -295,24 +291,24 @@ def _back_off(view: View, cause: failure.Cause, attempt: Attempt, ready: datetim
     return replace(planned, events=_failure_events(view, cause) + planned.events)
 
 
-def _named(view: View, number: int) -> str:
+def _named(view: JobView, number: int) -> str:
     return f"preflight attempt {number}" if view.checks_data else f"attempt {number}"
 
 
-def _failure_events(view: View, cause: failure.Cause | None) -> tuple[Event, ...]:
+def _failure_events(view: JobView, cause: failure.Cause | None) -> tuple[Event, ...]:
     """One event for a failed attempt that is retried, when it is first written down."""
     if cause is None or view.current is None:
         return ()
     number = view.attempts
-    running = Condition.of(view.resource, ConditionType.RUNNING)
-    written = view.checks_data or view.resource.get("status", {}).get("attempts") == number
+    running = view.resource.condition(ConditionType.RUNNING)
+    written = view.checks_data or view.status.attempts == number
     if written and running is not None and running.reason == ConditionReason.RETRYING:
         return ()
     message = f"{_named(view, number)} failed: {cause.rule.reason}: {cause.message}"
     return (Event(EventReason.RETRYING, message, f"{view.stage}-{number}", warning=True),)
 
 
-def _retries_used_up(view: View, cause: failure.Cause, number: int, ended: str) -> Plan:
+def _retries_used_up(view: JobView, cause: failure.Cause, number: int, ended: str) -> Plan:
     if view.max_retries == 0:
         return failed(view, cause, ended)
     message = f"{_named(view, number)} was the last of runPolicy.maxRetries={view.max_retries}; it "

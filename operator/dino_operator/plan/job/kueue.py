@@ -16,17 +16,17 @@ from dataclasses import replace
 from dino_api.names import KUEUE_QUEUE_LABEL, ConditionReason, ConditionType
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.status import say
-from dino_operator.plan.model import Condition, Patch, Plan
+from dino_operator.plan.model import Patch, Plan
 from dino_operator.plan.observed import queue_labels, workload
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 from dino_operator.plan.reported.conditions import State
 
 
-def is_ours(view: View, job: Job) -> bool:
+def is_ours(view: JobView, job: Job) -> bool:
     """Whether the operator itself suspended this Job.
 
     An operator before the mark left its word in the status alone: there the Job is older than the
@@ -34,7 +34,7 @@ def is_ours(view: View, job: Job) -> bool:
     """
     if job.note(Annotation.HELD):
         return True
-    held = Condition.of(view.resource, ConditionType.SUSPENDED)
+    held = view.resource.condition(ConditionType.SUSPENDED)
     if held is None or job.queue or not job.is_suspended:
         return False
     if held.is_true:
@@ -42,7 +42,7 @@ def is_ours(view: View, job: Job) -> bool:
     return held.reason == ConditionReason.SUSPENDING
 
 
-def is_managed(view: View, job: Job) -> bool:
+def is_managed(view: JobView, job: Job) -> bool:
     """Whether setting `suspend` of the Job would be undone: it is in a queue, someone else
     suspended it, or someone resumed what the operator had suspended."""
     if job.queue:
@@ -52,7 +52,7 @@ def is_managed(view: View, job: Job) -> bool:
     return bool(job.note(Annotation.HELD))
 
 
-def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
+def plan(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """What is said of a Job that someone else suspended, and done about its queue."""
     state = held_by(view, job)
     name = ""
@@ -65,13 +65,13 @@ def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     return replace(planned, patches=patches, requeue_after=view.settings.recheck)
 
 
-def waiting(view: View) -> State:
+def waiting(view: JobView) -> State:
     """A Job that was just created for a queue."""
     message = f"the Job waits in queue {view.queue} until Kueue admits it"
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, message)
 
 
-def into_queue(view: View, job: Job) -> tuple[Patch, ...]:
+def into_queue(view: JobView, job: Job) -> tuple[Patch, ...]:
     """A Job that was made without a queue, and that Kueue wants one of: that of the DinoJob."""
     wanted = queue_labels.wanted(view.resource)
     if job.queue or not wanted or view.children.workload is None:
@@ -80,21 +80,21 @@ def into_queue(view: View, job: Job) -> tuple[Patch, ...]:
     return (Patch(job.name, job.uid, body),)
 
 
-def held_by(view: View, job: Job) -> State:
+def held_by(view: JobView, job: Job) -> State:
     """Who holds the Job back, and why, as far as Kueue may be asked."""
-    found, seen = view.children.workload, view.children.kueue
+    of_job, access = view.children.workload, view.children.kueue
     queue = job.queue
-    if found is not None:
-        why = workload.hold(found, queue or str(found["spec"].get("queueName") or ""))
+    if of_job is not None:
+        why = workload.hold(of_job, queue or of_job.queue)
         return conditions.waiting(why.reason, why.message)
     if not queue:
-        return _held_by_someone(job, seen == "forbidden")
+        return _held_by_someone(job, access == "forbidden")
     message = f"the Job waits in queue {queue} until Kueue admits it"
-    if seen == "missing":
+    if access == "missing":
         message = f"the Job waits in queue {queue}, and Kueue is not installed: nothing starts it. "
         message += "Remedy: install Kueue, or create a new job without a queue."
         return conditions.waiting(ConditionReason.QUEUE_UNAVAILABLE, message)
-    if seen == "forbidden":
+    if access == "forbidden":
         message += f"; {workload.command_for(job)} says why it waits "
         message += "(Helm value kueue.enabled shows it here)"
     return conditions.waiting(ConditionReason.WAITING_FOR_QUEUE, message)

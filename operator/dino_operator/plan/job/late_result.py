@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.message import ESSENTIAL
 from dino_api.names import Action, ConditionReason, Env, Label, Option, Phase, Stage
 from dino_api.result import Result
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import write
 from dino_operator.plan.model import Condition, Object, Plan
-from dino_operator.plan.observed import containers, failure, objects, results
+from dino_operator.plan.observed import containers, failure, results
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
@@ -46,7 +47,7 @@ class Reading:
     problem: str = ""
 
 
-def reading(view: View, job: Job) -> Reading:
+def reading(view: JobView, job: Job) -> Reading:
     """The result of an attempt that succeeded: as its pod told it, or else as it is read."""
     result = results.of_job(job, view.children.pods)
     if result is not None and result.failure is not None:
@@ -74,8 +75,8 @@ def reading(view: View, job: Job) -> Reading:
     return Reading(result, _wait(view, min(left, soon), why))
 
 
-def _since(view: View, when: str) -> float:
-    return (view.now - objects.parse_time(when)).total_seconds()
+def _since(view: JobView, when: str) -> float:
+    return (view.now - rfc3339.parse(when)).total_seconds()
 
 
 def _read(result: Result | None, message: Result | None) -> Reading:
@@ -90,10 +91,10 @@ def _read(result: Result | None, message: Result | None) -> Reading:
     return Reading(both, problem="the message of the Job that read it was cut, too" if cut else "")
 
 
-def _missing(view: View, job: Job, result: Result | None) -> Reading:
+def _missing(view: JobView, job: Job, result: Result | None) -> Reading:
     """No Job reads it yet."""
     for other in view.children.strangers:
-        return Reading(result, problem=f"Job {objects.name_of(other)} belongs to someone else")
+        return Reading(result, problem=f"Job {other.name} belongs to someone else")
     if view.wants_suspend:
         message = f"{_said(view)} once spec.runPolicy.suspend is false"
         return Reading(result, write(view, conditions.suspended(message), facts={"reporter": None}))
@@ -112,7 +113,7 @@ def _missing(view: View, job: Job, result: Result | None) -> Reading:
     return Reading(result, _wait(view, PATIENCE, creates=made))
 
 
-def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
+def _wait(view: JobView, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
     message = f"{_said(view)}: {why}" if why else _said(view)
     state = State(Phase.RUNNING, Condition(False, ConditionReason.READING_RESULT, message))
     return replace(
@@ -120,7 +121,7 @@ def _wait(view: View, seconds: float, why: str = "", creates: tuple[Object, ...]
     )
 
 
-def _refused(view: View, refusal: Refusal) -> Plan:
+def _refused(view: JobView, refusal: Refusal) -> Plan:
     """The plan that asks again. Words that were heard before stay: they have what is read."""
     condition = refusals.denied(view.resource, refusal)
     reason, why = (
@@ -131,16 +132,11 @@ def _refused(view: View, refusal: Refusal) -> Plan:
     return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
 
 
-def _said(view: View) -> str:
-    return f"the work is done; its result is read from {folder(view)}/{api.RESULT_FILE}"
+def _said(view: JobView) -> str:
+    return f"the work is done; its result is read from {view.folder}/{api.RESULT_FILE}"
 
 
-def folder(view: View) -> str:
-    """The folder where the action publishes."""
-    return f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
-
-
-def _stuck(view: View, own: list[Pod]) -> tuple[str, float]:
+def _stuck(view: JobView, own: list[Pod]) -> tuple[str, float]:
     """Why the Job's pod does not start, and after how many seconds there may be more to say.
 
     That it finds no node is told once it lasts.
@@ -156,17 +152,15 @@ def _stuck(view: View, own: list[Pod]) -> tuple[str, float]:
     return "", PATIENCE
 
 
-def _objects(view: View, attempt: int) -> tuple[Object, ...]:
+def _objects(view: JobView, attempt: int) -> tuple[Object, ...]:
     """The Job, and what its pod needs besides. Raises InvalidSpec."""
     resolved = spec_file.read_spec(view.resource)
     needed = children.inputs(view.resource, resolved, preflight=True)
-    known = view.children.known
-    missing = (each for each in needed if (each["kind"], objects.name_of(each)) not in known)
     made = limit_ranges.fitted(job(view, resolved, attempt), view.children.limit_ranges)
-    return (*missing, made)
+    return (*view.children.lacking(needed), made)
 
 
-def job(view: View, resolved: spec_file.Resolved, attempt: int) -> Object:
+def job(view: JobView, resolved: spec_file.Resolved, attempt: int) -> Object:
     """Its pod is that of a preflight, but for the command and the cache, which it does not need."""
     template = pods.template(
         view.resource, resolved, Attempt(attempt, preflight=True), view.settings
@@ -198,9 +192,9 @@ def _command(resolved: spec_file.Resolved) -> list[str]:
     return [*command, *whose]
 
 
-def troubles(view: View, reading: Reading) -> list[str]:
+def troubles(view: JobView, reading: Reading) -> list[str]:
     """What of the result is not in the status, and why, for the sentence of a good end."""
-    where = f"{folder(view)}/{api.RESULT_FILE}"
+    where = f"{view.folder}/{api.RESULT_FILE}"
     result = reading.result
     if result is None:
         return [f"its result is in {where} and could not be read: {reading.problem}"]

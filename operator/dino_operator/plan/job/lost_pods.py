@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from dino_api.names import ConditionReason, Phase
 from dino_operator.plan.model import Condition
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.reported.conditions import State
 
@@ -20,7 +20,7 @@ PATIENCE = timedelta(seconds=60)
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 
 
-def noticed(view: View, state: State) -> State:
+def noticed(view: JobView, state: State) -> State:
     """The state, with the lost pod in place of one that is about to end."""
     pod = next((each for each in _going(view, state) if _due(view, each) <= 0), None)
     if pod is None:
@@ -33,14 +33,14 @@ def noticed(view: View, state: State) -> State:
     return replace(state, running=running, suspended=held)
 
 
-def requeue(view: View, state: State, wanted: float | None) -> float | None:
+def requeue(view: JobView, state: State, wanted: float | None) -> float | None:
     """Seconds until time alone makes a pod a lost one, or the plan wants to be made again."""
     due = [_due(view, pod) for pod in _going(view, state)]
     times = [each for each in (*due, wanted) if each is not None and each > 0]
     return min(times, default=wanted)
 
 
-def sentence(view: View, pod: Pod) -> str:
+def sentence(view: JobView, pod: Pod) -> str:
     """What is known of it, and what people can do, which the operator must not."""
     name, space = pod.name, pod.namespace
     node = pod.node or "unknown"
@@ -53,13 +53,13 @@ def sentence(view: View, pod: Pod) -> str:
     )
 
 
-def _going(view: View, state: State) -> list[Pod]:
+def _going(view: JobView, state: State) -> list[Pod]:
     """Pods that something waits for: none of a job that runs, or that has ended."""
     if state.running.is_true or state.phase in (Phase.COMPLETE, Phase.FAILED):
         return []
     return [pod for pod in view.live_pods if pod.is_being_deleted]
 
 
-def _due(view: View, pod: Pod) -> float:
+def _due(view: JobView, pod: Pod) -> float:
     late = pod.deletion + PATIENCE
     return (late - view.now).total_seconds()

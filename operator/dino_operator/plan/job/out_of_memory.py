@@ -12,10 +12,9 @@ from dino_api.actions import ACTIONS
 from dino_api.memory import IMAGES, MORE, REASONS
 from dino_api.memory import remedy as advice
 from dino_api.names import FailureReason
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed import job_action
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.rendered.micro_batch import MicroBatch, of_job, of_status
 
@@ -23,20 +22,20 @@ _NEW = "and create a new job"
 _FEWER = "takes half as many images at a time, with the same result"
 
 
-def after(job: Job, reason: FailureReason, resource: Object) -> MicroBatch | None:
+def after(job: Job, reason: FailureReason, resource: DinoJob) -> MicroBatch | None:
     """The micro-batch of the attempt after one that failed for this reason. It never rises.
 
     Raises InvalidSpec.
     """
     before = of_job(job)
-    micro_batch = of_status(resource)
+    micro_batch = of_status(resource.status)
     if reason not in REASONS:
         known = [replace(each, last_chance=False) for each in (before, micro_batch) if each]
         return min(known, key=_size, default=None)
     resolved, images = spec_file.read_spec(resource), _images(job, resource)
     half = max(1, images // 2)
     wanted = MicroBatch(half, None)
-    if job_action.trains(resource):
+    if resource.trains:
         wanted = MicroBatch(half, ceil(resolved.per_step / half), last_chance=images == 1)
     return min(wanted, micro_batch or wanted, key=_size)
 
@@ -51,7 +50,7 @@ def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
     return reason in REASONS and tried is not None and not tried.last_chance
 
 
-def is_used_up(job: Job, reason: FailureReason, resource: Object) -> bool:
+def is_used_up(job: Job, reason: FailureReason, resource: DinoJob) -> bool:
     """Whether fewer images at a time are of no use. Raises InvalidSpec.
 
     A training that was too much with one image gets another try, others do not: they would do the
@@ -59,15 +58,15 @@ def is_used_up(job: Job, reason: FailureReason, resource: Object) -> bool:
     """
     if reason not in REASONS:
         return False
-    if job_action.trains(resource):
+    if resource.trains:
         tried = of_job(job)
         return tried is not None and tried.last_chance
     return _images(job, resource) <= 1
 
 
-def last_word(job: Job, cause: Cause, resource: Object) -> Cause:
+def last_word(job: Job, cause: Cause, resource: DinoJob) -> Cause:
     """The cause of the end of a job for which memory does not suffice. Raises InvalidSpec."""
-    if job_action.trains(resource):
+    if resource.trains:
         message = "twice in a row with one image per forward pass"
     else:
         message = (
@@ -76,7 +75,7 @@ def last_word(job: Job, cause: Cause, resource: Object) -> Cause:
     return replace(cause, message=f"{cause.message}; {message}")
 
 
-def at_the_end(job: Job, cause: Cause, resource: Object, retries: int) -> Cause:
+def at_the_end(job: Job, cause: Cause, resource: DinoJob, retries: int) -> Cause:
     """The same with what to do where no attempt follows. Raises InvalidSpec.
 
     retries: the most that the job may have; without one even a halving is not tried.
@@ -89,7 +88,7 @@ def at_the_end(job: Job, cause: Cause, resource: Object, retries: int) -> Cause:
     return replace(cause, remedy=remedy)
 
 
-def while_retried(job: Job, cause: Cause, resource: Object, tried: MicroBatch | None) -> Cause:
+def while_retried(job: Job, cause: Cause, resource: DinoJob, tried: MicroBatch | None) -> Cause:
     """The same with what to do where an attempt follows. tried: what that has. Raises InvalidSpec.
 
     Nothing, where it takes fewer images; else it does the same once more.
@@ -109,14 +108,14 @@ def _more(cause: Cause) -> str:
     return cause.more or MORE[cause.rule.reason]
 
 
-def _less(job: Job, resource: Object) -> str:
+def _less(job: Job, resource: DinoJob) -> str:
     """Keys of the experiment; a check of the data reads none that would help."""
     if job.is_preflight:
         return ""
-    lower = ACTIONS[job_action.action_of(resource)].less_memory
+    lower = ACTIONS[resource.action].less_memory
     return f"{IMAGES}, {lower}" if _images(job, resource) > 1 else lower
 
 
-def _images(job: Job, resource: Object) -> int:
+def _images(job: Job, resource: DinoJob) -> int:
     tried = of_job(job)
     return tried.images if tried else spec_file.read_spec(resource).batch

@@ -16,11 +16,16 @@ from dino_api.names import (
     ConditionType,
     FailureReason,
 )
-from dino_operator.plan.model import Condition, Object, is_finished
-from dino_operator.plan.observed import job_action, objects
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.status import ModelFile
 from dino_operator.plan.rendered import model_files
 from dino_operator.plan.rendered.inheritance import NOT_CARRIED
+
+Parents = DinoJob | DinoAutoML
+Others = Mapping[tuple[str, str], Parents]
+"""What specs name, by kind and name."""
 
 
 @dataclass(frozen=True)
@@ -31,97 +36,85 @@ class ParentState:
     inherited: Object | None = None
 
 
-def is_awaited(view: View) -> bool:
+def is_awaited(view: JobView) -> bool:
     """Whether a parent is named and nothing was taken over from it so far."""
-    return _is_named(view.resource) and "inherited" not in view.status
+    return bool(view.resource.parent.name) and "inherited" not in view.status
 
 
-def _is_named(resource: Object) -> bool:
-    return bool((resource["spec"].get("parent") or {}).get("name"))
-
-
-def condition(view: View) -> Condition | None:
+def condition(view: JobView) -> Condition | None:
     """The condition ParentReady; None without a job or search as parent: a file is there."""
-    if not _is_named(view.resource):
+    if not view.resource.parent.name:
         return None
-    known = Condition.of(view.resource, ConditionType.PARENT_READY)
+    known = view.resource.condition(ConditionType.PARENT_READY)
     if not is_awaited(view) and known is not None and known.is_true:
         return known
     return state(view).condition
 
 
-def state(view: View) -> ParentState:
+def state(view: JobView) -> ParentState:
     """The parent, which is watched. One whose model the action cannot take is not waited for."""
-    kind, name = _named(view.resource)
+    kind, name, _ = view.resource.parent
     called = f"{kind} {name}"
-    thing = view.children.others.get((kind, name))
+    parent = view.children.others.get((kind, name))
     if (circle := _circle(view)) is not None:
         return _waiting(circle)
-    if thing is None:
+    if parent is None:
         return _waiting(f"{called} does not exist yet; it is waited for")
-    action, weights = job_action.action_of(view.resource), job_action.of_weights(view.resource)
-    leaves = _will_leave(thing, view.children.others)
-    misfit = model_files.misfit(action, leaves, f"{_titled(thing)} leaves", weights)
+    action, weights = view.resource.action, view.resource.quantizes_weights
+    leaves = _will_leave(parent, view.children.others)
+    misfit = model_files.misfit(action, leaves, f"{_titled(parent)} leaves", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
-    if not _has_result(thing):
+    if not _has_result(parent):
         return _waiting(f"{called} has not ended yet; it is waited for")
-    failed = Condition.of(thing, ConditionType.FAILED)
+    failed = parent.condition(ConditionType.FAILED)
     if failed is not None and failed.is_true:
         return _useless(f"{called} failed: {failed.reason}: {failed.message}")
-    return _left(view, action, thing, called)
+    return _left(view, parent, called)
 
 
-def _left(view: View, action: Action, thing: Object, called: str) -> ParentState:
+def _left(view: JobView, parent: Parents, called: str) -> ParentState:
     """What a parent that has ended well left."""
-    taken = _taken(thing, view.children.others)
+    taken = _taken(parent, view.children.others)
     if taken is None:
         return _useless(f"{called} is complete, but its status names no model")
-    weights = job_action.of_weights(view.resource)
-    kind = model_files.kind_of(taken["model"])
-    misfit = model_files.misfit(action, kind, f"{_titled(thing)} left", weights)
+    action, weights = view.resource.action, view.resource.quantizes_weights
+    model = ModelFile(taken["model"])
+    misfit = model_files.misfit(action, model.kind, f"{_titled(parent)} left", weights)
     if misfit is not None:
         return _useless(misfit, FailureReason.INVALID_SPEC)
-    message = f"the job starts from {taken['model']['uri']} of {called}"
+    message = f"the job starts from {model.uri} of {called}"
     return ParentState(Condition(True, ConditionReason.PARENT_COMPLETE, message), taken)
 
 
-def _titled(thing: Object) -> str:
-    name = objects.name_of(thing)
-    if thing["kind"] == AUTOML_KIND:
-        return f"{AUTOML_KIND} {name}"
-    return f"{KIND} {name} ({job_action.action_of(thing)})"
+def _titled(parent: Parents) -> str:
+    if parent.is_search:
+        return f"{AUTOML_KIND} {parent.name}"
+    return f"{KIND} {parent.name} ({parent.action})"
 
 
-def _will_leave(thing: Object, others: Mapping[tuple[str, str], Object]) -> str | None:
+def _will_leave(parent: Parents, others: Others) -> str | None:
     """The format of the model that a job will leave; None where that is not known yet.
 
     An evaluation hands on that of its own parent; without one, a checkpoint in its output.
     """
-    here: Object | None = thing
+    here: Parents | None = parent
     for _ in range(len(others) + 1):
-        if here is None or job_action.facts(here).leaves:
+        if here is None or here.facts.leaves:
             break
-        if not _is_named(here):
-            uri = (here["spec"].get("parent") or {}).get("uri")
-            return format_of(str(uri)) if uri else "checkpoint"
-        here = others.get(_named(here))
-    return job_action.facts(here).leaves if here else None
+        kind, name, uri = here.parent
+        if not name:
+            return format_of(uri) if uri else "checkpoint"
+        here = others.get((kind, name))
+    return here.facts.leaves if here else None
 
 
-def _has_result(parent: Object) -> bool:
+def _has_result(parent: Parents) -> bool:
     """Whether it has ended. The winner of a search is known before: its followers start from it,
     and the search is complete only after them."""
-    status = parent.get("status") or {}
-    won = (
-        parent["kind"] == AUTOML_KIND and status.get("completionTime") and not status.get("failure")
-    )
-    return is_finished(parent) or bool(won)
-
-
-def _named(resource: Object) -> tuple[str, str]:
-    named = resource["spec"].get("parent") or {}
-    return str(named.get("kind") or KIND), str(named.get("name", ""))
+    status = parent.status
+    won = parent.is_search and status.completion_time and not status.failure
+    return parent.is_finished or bool(won)
 
 
 def _waiting(message: str) -> ParentState:
@@ -132,26 +125,27 @@ def _useless(message: str, reason: FailureReason = FailureReason.PARENT_FAILED) 
     return ParentState(Condition(False, reason, message))
 
 
-def _circle(view: View) -> str | None:
+def _circle(view: JobView) -> str | None:
     """A sentence where the job waits for itself, by way of others."""
-    own, path, here = (KIND, view.name), [view.name], view.resource
-    while _is_named(here) and len(path) <= len(view.children.others) + 1:
-        following = _named(here)
-        path.append(following[1])
-        if following == own:
+    own, path = (KIND, view.name), [view.name]
+    here: Parents = view.resource
+    while here.parent.name and len(path) <= len(view.children.others) + 1:
+        kind, name, _ = here.parent
+        path.append(name)
+        if (kind, name) == own:
             who = " waits for ".join(path)
             return f"{who}: none of them can start; delete one and create it without spec.parent"
-        found = view.children.others.get(following)
-        if found is None:
+        parent = view.children.others.get((kind, name))
+        if parent is None:
             return None
-        here = found
+        here = parent
     return None
 
 
-def _taken(parent: Object, others: Mapping[tuple[str, str], Object]) -> Object | None:
-    status = parent["status"]
-    source = status.get("best") or {} if parent["kind"] == AUTOML_KIND else status
-    model = source.get("model") or _as_model(source.get("checkpoint") or {})
+def _taken(parent: Parents, others: Others) -> Object | None:
+    """What the job takes over, as its status.inherited."""
+    source = parent.status.best if isinstance(parent, DinoAutoML) else parent.status
+    model = source and (source.model or _as_model(source.checkpoint or {}))
     if not model:
         return None
     structure = _model(parent, others)
@@ -170,33 +164,30 @@ def _as_model(checkpoint: Object) -> Object | None:
     return known | {key: checkpoint[key] for key in ("uri", "sha256", "bytes") if key in checkpoint}
 
 
-def _trains(parent: Object) -> bool:
-    return parent["kind"] == AUTOML_KIND or job_action.action_of(parent) in TRAINS
-
-
-def _classes(parent: Object) -> int | None:
+def _classes(parent: Parents) -> int | None:
     """Classes of the model that it left: a training's own, or those that others took over."""
-    status = parent["status"]
-    found = (status.get("dataset") or {}).get("numClasses") if _trains(parent) else None
-    found = found or (status.get("inherited") or {}).get("numClasses")
-    return int(found) if found else None
+    classes = parent.status.dataset.get("numClasses") if parent.action in TRAINS else None
+    inherited = parent.status.inherited if isinstance(parent, DinoJob) else None
+    classes = classes or (inherited and inherited.num_classes)
+    return int(classes) if classes else None
 
 
-def _model(parent: Object, others: Mapping[tuple[str, str], Object]) -> dict[str, Any] | None:
+def _model(parent: Parents, others: Others) -> dict[str, Any] | None:
     """Keys of `model` that the parent's model was made with: its own, its parent's, its search's.
 
     None where only the file knows: no training of ours made it.
     """
-    status = parent["status"]
-    if parent["kind"] == AUTOML_KIND:
-        return dict((status["best"].get("specification") or {}).get("model") or {})
-    searched = others.get((AUTOML_KIND, status.get("automl", "")))
-    if searched is not None and (searched.get("status") or {}).get("best"):
-        return _model(searched, others)
-    own = (parent["spec"].get("experiment") or {}).get("model") or {}
-    if job_action.action_of(parent) is Action.DISTILL:
+    if isinstance(parent, DinoAutoML):
+        best = parent.status.best
+        return dict((best.specification if best else {}).get("model") or {})
+    status = parent.status
+    search = others.get((AUTOML_KIND, status.search))
+    if isinstance(search, DinoAutoML) and search.status.best:
+        return _model(search, others)
+    own = parent.experiment.get("model") or {}
+    if parent.action is Action.DISTILL:
         return dict(own)  # the student's; what it inherited is its teacher's
-    before = (status.get("inherited") or {}).get("experiment")
-    if before is None and not _trains(parent):
+    before = status.inherited.structure if status.inherited else None
+    if before is None and parent.action not in TRAINS:
         return None
-    return {**((before or {}).get("model") or {}), **own}
+    return {**(before or {}), **own}

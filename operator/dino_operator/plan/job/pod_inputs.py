@@ -6,23 +6,20 @@ from dataclasses import replace
 
 from dino_operator.plan.job.status import say
 from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.reported import conditions, refusals
 
 LONGEST_WAIT = 3600.0
 
 
-def lacking(view: View, resolved: spec_file.Resolved) -> tuple[Object, ...]:
+def lacking(view: JobView, resolved: spec_file.Resolved) -> tuple[Object, ...]:
     """What a pod needs and may be missing: account and right, resolved spec, host names."""
-    needed = children.inputs(view.resource, resolved, view.checks_data)
-    known = view.children.known
-    return tuple(each for each in needed if (each["kind"], objects.name_of(each)) not in known)
+    return view.children.lacking(children.inputs(view.resource, resolved, view.checks_data))
 
 
-def renewed(view: View, job: Job, plan: Plan, waited: float) -> Plan:
+def renewed(view: JobView, job: Job, plan: Plan, waited: float) -> Plan:
     """Makes again what a pod needs and someone may have deleted; ever more seldom."""
     requeue = min(max(waited, view.settings.pod_missing_after), LONGEST_WAIT)
     denied = refusals.denied(view.resource, view.children.refusal)

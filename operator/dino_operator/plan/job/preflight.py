@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.names import ConditionReason, ConditionType, Phase
-from dino_operator.plan.model import Condition, Object, is_true
+from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import results
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.reported import sentences
 from dino_operator.plan.reported.conditions import State, waiting
 
 
-def is_checked(view: View) -> State:
+def is_checked(view: JobView) -> State:
     """The stage, as long as nothing is wrong."""
     return waiting(ConditionReason.CHECKING, sentences.checking(view.resource))
 
 
-def with_data(view: View, state: State) -> State:
+def with_data(view: JobView, state: State) -> State:
     """The state with what is known of the data; nothing where the job reads none."""
     if not view.reads_data:
         return replace(state, data=None)
@@ -33,9 +33,9 @@ def with_data(view: View, state: State) -> State:
     return replace(state, phase=Phase.PREPARING if early else state.phase, data=data)
 
 
-def _ready(view: View) -> Condition:
+def _ready(view: JobView) -> Condition:
     """The condition once the data was found good, in words that stay."""
-    known = Condition.of(view.resource, ConditionType.DATA_READY)
+    known = view.resource.condition(ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known
     if view.checked_by:
@@ -56,9 +56,9 @@ def _sentence(dataset: Object) -> str:
     return f"{message}; {len(warnings)} warnings: {warnings[0]}" if warnings else message
 
 
-def facts(view: View) -> Object:
+def facts(view: JobView) -> Object:
     """What the preflight found, until it stands in the status: after its end, either way."""
-    if is_true(view.resource, ConditionType.DATA_READY):
+    if view.resource.is_true(ConditionType.DATA_READY):
         return {}
     job = view.current if view.checks_data else view.preflight
     if job is None or not job.is_finished:

@@ -8,7 +8,7 @@ from dino_api import names as api
 from dino_api.names import Action, ConditionReason, ConditionType
 from dino_operator.plan.model import Condition, Object
 from dino_operator.plan.observed import queue_labels
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.rendered import children, inheritance, names
 
 OWN = ("action", "automlPolicy", "parent")
@@ -23,14 +23,14 @@ _WHY_NOT = {
 }
 
 
-def condition(view: View) -> Condition | None:
+def condition(view: JobView) -> Condition | None:
     """The condition AutoMLRouted; None for a job that does not ask for a search."""
     if not view.asks_for_search:
         return None
     if view.is_searched:
         message = f"DinoAutoML {names.search_name(view.name)} searches; the job shows what it says"
         return Condition(True, ConditionReason.ROUTED, message)
-    known = Condition.of(view.resource, ConditionType.AUTOML_ROUTED)
+    known = view.resource.condition(ConditionType.AUTOML_ROUTED)
     if known is not None and not known.is_true:
         return known
     missing = view.settings.automl and not view.children.automl_served
@@ -38,7 +38,7 @@ def condition(view: View) -> Condition | None:
     return Condition(False, why, _WHY_NOT[why])
 
 
-def search_for(view: View) -> Object:
+def search_for(view: JobView) -> Object:
     """The DinoAutoML: the job's training as its template, the installation's numbers of trials.
 
     The smoke profile has numbers of its own.
@@ -67,8 +67,8 @@ def search_for(view: View) -> Object:
     }
 
 
-def _template(view: View) -> Object:
-    template = copy.deepcopy({k: v for k, v in view.resource["spec"].items() if k not in OWN})
+def _template(view: JobView) -> Object:
+    template = copy.deepcopy({k: v for k, v in view.resource.spec.items() if k not in OWN})
     policy = {k: v for k, v in view.policy.items() if k not in HELD}
     data = template.get("datasets")
     if data and "train" in data and not data.get("validation"):  # taken by an earlier release
@@ -81,6 +81,6 @@ def _template(view: View) -> Object:
         template["experiment"] = inheritance.merged(
             template.get("experiment") or {}, inherited, Action.TRAIN
         )
-        if "datasets" in template and "numClasses" in inherited:
-            template.setdefault("numClasses", inherited["numClasses"])
+        if "datasets" in template and inherited.num_classes is not None:
+            template.setdefault("numClasses", inherited.num_classes)
     return template

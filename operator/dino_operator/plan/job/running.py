@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import pod_inputs, preflight
 from dino_operator.plan.job.status import say
 from dino_operator.plan.model import Plan
-from dino_operator.plan.observed import job_action, objects
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.rendered import micro_batch
 from dino_operator.plan.reported import conditions, refusals, sentences
 
 
-def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
+def plan(view: JobView, job: Job, pods: list[Pod]) -> Plan:
     """All pods run; the first one reports."""
     if view.checks_data:
         return say(view, job, preflight.is_checked(view))
     name = pods[0].name
-    started = view.resource.get("status", {}).get("startTime") or pods[0].started_at
-    facts = {"reporter": name, "startTime": started or objects.format_time(view.now)}
+    started = view.status.start_time or pods[0].started_at
+    facts = {"reporter": name, "startTime": started or rfc3339.text(view.now)}
     runs = f"pod {name} runs" if len(pods) == 1 else f"{len(pods)} pods run, the first is {name}"
     tried = micro_batch.of_job(job)
     after = f"{tried}, as more did not fit in memory" if tried else ""
     warnings = job.note(Annotation.WARNINGS)
     silent, old = _silence(view, pods[0]), view.settings.progress_old_after
-    if silent < old or not job_action.trains(view.resource):  # other actions may say little
+    if silent < old or not view.resource.trains:  # other actions may say little
         planned = say(view, job, conditions.running(runs, after, warnings), **facts)
         return replace(planned, requeue_after=old - silent if silent < old else None)
     # Somebody may have deleted its account, or its right to write.
@@ -38,13 +38,12 @@ def plan(view: View, job: Job, pods: list[Pod]) -> Plan:
     return planned if denied else pod_inputs.renewed(view, job, planned, silent)
 
 
-def _last_heard(view: View, pod: Pod) -> str:
+def _last_heard(view: JobView, pod: Pod) -> str:
     """When the pod last wrote its progress, or else started."""
-    progress = view.status.get(conditions.PROGRESS) or {}
-    times = (pod.started_at, progress.get("updatedAt"))
-    return max(filter(None, times), key=objects.parse_time, default=objects.format_time(view.now))
+    times = (pod.started_at, view.status.progress.updated_at)
+    return max(filter(None, times), key=rfc3339.parse, default=rfc3339.text(view.now))
 
 
-def _silence(view: View, pod: Pod) -> float:
+def _silence(view: JobView, pod: Pod) -> float:
     """Seconds since then."""
-    return (view.now - objects.parse_time(_last_heard(view, pod))).total_seconds()
+    return (view.now - rfc3339.parse(_last_heard(view, pod))).total_seconds()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import lost_pods, parent, preflight, routing
 from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import Pod, by_index
 from dino_operator.plan.rendered import deadline, micro_batch
 from dino_operator.plan.reported import conditions, sentences
@@ -18,7 +18,7 @@ from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.reported.events import transitions
 
 
-def say(view: View, job: Job, state: State, **facts: object) -> Plan:
+def say(view: JobView, job: Job, state: State, **facts: object) -> Plan:
     """The status of a Job that has not ended."""
     fields = {
         "specDigest": job.note(Annotation.DIGEST) or None,
@@ -31,14 +31,16 @@ def say(view: View, job: Job, state: State, **facts: object) -> Plan:
     return write(view, state, facts=fields)
 
 
-def of_attempt(view: View, number: int, tried: micro_batch.MicroBatch | None) -> Object:
+def of_attempt(view: JobView, number: int, tried: micro_batch.MicroBatch | None) -> Object:
     """The facts of an attempt at the work; a preflight leaves the status without them."""
     if view.checks_data:
         return {}
     return {"attempts": number, **(tried.to_status() if tried else {})}
 
 
-def write(view: View, state: State, *, facts: Object, requeue_after: float | None = None) -> Plan:
+def write(
+    view: JobView, state: State, *, facts: Object, requeue_after: float | None = None
+) -> Plan:
     """A plan that only writes the status, with the events of what changes by it.
 
     What a search says of the data of its trials stays as it is; a job of its own has checked them.
@@ -56,17 +58,17 @@ def write(view: View, state: State, *, facts: Object, requeue_after: float | Non
     )
 
 
-def failed(view: View, cause: Cause, ended: str = "", **facts: object) -> Plan:
+def failed(view: JobView, cause: Cause, ended: str = "", **facts: object) -> Plan:
     """The end, for this cause. ended: when, if not now."""
     state = conditions.failed(cause.rule.reason, cause.message)
     return end(view, state, ended, failure=cause.to_status(), **facts)
 
 
-def end(view: View, state: State, ended: str, **facts: object) -> Plan:
+def end(view: JobView, state: State, ended: str, **facts: object) -> Plan:
     """The last word."""
     facts = {
         "attempts": None if view.checks_data else view.attempts or None,
-        "completionTime": ended or objects.format_time(view.now),
+        "completionTime": ended or rfc3339.text(view.now),
         "reporter": None,
         **deadline.facts_without_job(view),
         **facts,
@@ -74,7 +76,7 @@ def end(view: View, state: State, ended: str, **facts: object) -> Plan:
     return write(view, state, facts=facts)
 
 
-def hold(view: View, pods: list[Pod]) -> tuple[State, Object]:
+def hold(view: JobView, pods: list[Pod]) -> tuple[State, Object]:
     """The state of a job that is held, and its reporter: it may speak until its pod has ended."""
     if not pods:
         return conditions.suspended(sentences.held(view.resource)), {"reporter": None}

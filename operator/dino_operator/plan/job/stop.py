@@ -10,10 +10,10 @@ from dataclasses import replace
 from dino_api.names import ConditionType, FailureReason
 from dino_operator.plan.job import kueue
 from dino_operator.plan.job.status import failed, say, write
-from dino_operator.plan.model import Delete, Object, Patch, Plan, is_true
-from dino_operator.plan.observed import failure, job_action, results
+from dino_operator.plan.model import Delete, Object, Patch, Plan
+from dino_operator.plan.observed import failure, results
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.pod import by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
@@ -21,20 +21,20 @@ from dino_operator.plan.reported import conditions, sentences
 SAID = "spec.runPolicy.stop ended the job"
 
 
-def plan(view: View) -> Plan:
+def plan(view: JobView) -> Plan:
     """What is left to do until the last word. Never a Job."""
     job = view.current
     if job is not None and job.is_finished:
         job = None
     going = _hold(view, job) if job is not None else Plan()
     facts = _reached(view, job)
-    news = {key: value for key, value in facts.items() if view.status.get(key) != value}
+    news = {key: value for key, value in facts.items() if view.status.raw.get(key) != value}
     if view.own_live_pods or not going.is_empty or news:
         return _stopping(view, job, going, facts)
     return failed(view, failure.cause(FailureReason.STOPPED, _sentence(view)), **facts)
 
 
-def _hold(view: View, job: Job) -> Plan:
+def _hold(view: JobView, job: Job) -> Plan:
     """Has the pods of an unfinished Job go. One that others resume is deleted: one in a queue gives
     its place back so."""
     name, uid = job.name, job.uid
@@ -46,7 +46,7 @@ def _hold(view: View, job: Job) -> Plan:
     return Plan(patches=(Patch(name, uid, deadline.suspension(view, job)),))
 
 
-def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
+def _stopping(view: JobView, job: Job | None, going: Plan, facts: Object) -> Plan:
     """The pod may still speak; what it said is written down before it is gone."""
     pods = by_index(view.own_live_pods)
     works = bool(pods) and not view.checks_data
@@ -59,20 +59,19 @@ def _stopping(view: View, job: Job | None, going: Plan, facts: Object) -> Plan:
     return replace(planned, patches=going.patches, deletes=going.deletes, requeue_after=soon)
 
 
-def _reached(view: View, job: Job | None) -> Object:
+def _reached(view: JobView, job: Job | None) -> Object:
     """What the training had reached; nothing of a job that had not begun to train."""
-    if view.checks_data or not view.attempts or not job_action.trains(view.resource):
+    if view.checks_data or not view.attempts or not view.resource.trains:
         return {}
     last = job or view.current
     result = results.of_job(last, view.children.pods) if last else None
-    folder = f"{view.resource['spec']['output']['uri'].rstrip('/')}/{view.stage}"
-    return results.of_stopped(result, view.status, folder)
+    return results.of_stopped(result, view.status, view.folder)
 
 
-def _sentence(view: View) -> str:
-    ready = not view.reads_data or is_true(view.resource, ConditionType.DATA_READY)
+def _sentence(view: JobView) -> str:
+    ready = not view.reads_data or view.resource.is_true(ConditionType.DATA_READY)
     if not ready or not view.attempts:
-        begun = "it trained" if job_action.trains(view.resource) else "its work began"
+        begun = "it trained" if view.resource.trains else "its work began"
         return f"{SAID} before {begun}"
-    epoch = (view.status.get("progress") or {}).get("epoch")
+    epoch = view.status.progress.epoch
     return SAID if epoch is None else f"{SAID} after epoch {epoch}"

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.status import Status
 
 
 def is_held_back(job: Job) -> bool:
@@ -35,89 +35,88 @@ def noted(job: Job) -> int:
 def until(job: Job) -> datetime | None:
     """The time up to which they were counted; None before the Job's first suspension."""
     text = job.note(Annotation.SPENT_UNTIL)
-    return objects.parse_time(text) if text else None
+    return rfc3339.parse(text) if text else None
 
 
 def total(job: Job) -> int:
     """Seconds that had run when the Job ended; before its present run, of one that has not."""
     started, counted = job.start_time, until(job)
-    if not (started and counted and objects.parse_time(started) < counted):
+    if not (started and counted and rfc3339.parse(started) < counted):
         return noted(job) + job.seconds_run
     if is_held_back(job):
         return noted(job)  # it ended while it was suspended
     # It was suspended and resumed before the Job controller looked.
-    again = _seconds(objects.parse_time(started), counted)
+    again = _seconds(rfc3339.parse(started), counted)
     return noted(job) + max(0, job.seconds_run - again)
 
 
-def unnoted(job: Job, status: Object) -> int | None:
+def unnoted(job: Job, status: Status) -> int | None:
     """Seconds of a run of a finished Job that the status alone remembers: it was held back and
     started again while no operator was there. None where the status speaks of no run of it."""
-    since = str(status.get("activeSince") or "")
+    since = status.active_since
     started = str(job.start_time or "")
     if not since or not str(job.created_at) <= since <= started:
         return None
-    begun, end = objects.parse_time(since), objects.parse_time(started)
+    begun, end = rfc3339.parse(since), rfc3339.parse(started)
     return _seconds(begun, _last_sign(begun, end, _signs(status)))
 
 
-def ended_run(job: Job, status: Object, now: datetime) -> tuple[int, datetime] | None:
+def ended_run(job: Job, status: Status, now: datetime) -> tuple[int, datetime] | None:
     """Seconds of a run of an unfinished Job that has ended and is not counted yet, and when it
     ended. status: of the DinoJob, which remembers a start that Kueue has cleared.
 
     A run that ended and was followed by another while nobody looked ended at the last sign of life
     that there is: to count a wait in a queue would be worse than to forget a few seconds.
     """
-    known = str(status.get("activeSince") or "")
+    known = status.active_since
     if known and known < str(job.created_at):
         known = ""  # it is of a Job before this one
     present = running_since(job)
     start = known if present else str(job.start_time or known)
     if not start or start == present:
         return None
-    begun, counted = objects.parse_time(start), until(job)
+    begun, counted = rfc3339.parse(start), until(job)
     if counted is not None and begun < counted:
         return None
     if present:
-        end = objects.parse_time(present)
+        end = rfc3339.parse(present)
         return _seconds(begun, _last_sign(begun, end, _signs(status))), end
     end = max(begun, _suspended_at(job) or now)
     return _seconds(begun, end), end
 
 
-def of_gone(status: Object, pods: Iterable[Pod], now: datetime) -> int:
+def of_gone(status: Status, pods: Iterable[Pod], now: datetime) -> int:
     """Seconds that had run when the Job of the last attempt was deleted."""
-    counted = int(status.get("activeSeconds") or 0)
-    since = status.get("activeSince")
+    counted, since = status.active_seconds, status.active_since
     if not since:
         return counted
-    begun = objects.parse_time(str(since))
+    begun = rfc3339.parse(since)
     ends = [pod.ended.finished_at for pod in pods if pod.ended]
     return counted + _seconds(begun, _last_sign(begun, now, [*ends, *_signs(status)]))
 
 
-def _signs(status: Object) -> list[str | None]:
+def _signs(status: Status) -> list[str | None]:
     """Times at which the job still ran: its last report, and when the operator saw it stop."""
-    running = Condition.of({"status": status}, "Running")
+    running = status.condition("Running")
     stopped = running.since if running and not running.is_true else None
-    return [(status.get("progress") or {}).get("updatedAt"), stopped]
+    return [status.progress.updated_at, stopped]
 
 
 def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> datetime:
-    found = (objects.parse_time(str(each)) for each in times if each)
-    return max([begun, *(each for each in found if each <= end)])
+    signs = (rfc3339.parse(str(each)) for each in times if each)
+    return max([begun, *(each for each in signs if each <= end)])
 
 
 def _suspended_at(job: Job) -> datetime | None:
     held = job.condition("Suspended")
-    return objects.parse_time(held.since) if held and held.is_true and held.since else None
+    return rfc3339.parse(held.since) if held and held.is_true and held.since else None
 
 
 def overlap(job: Job) -> int:
     """Seconds of the present run that are counted already: a Job was suspended and resumed before
     the Job controller looked, which so went on from the old start."""
     since, counted = running_since(job), until(job)
-    return _seconds(objects.parse_time(since), counted) if since and counted else 0
+    return _seconds(rfc3339.parse(since), counted) if since and counted else 0
 
 
 def _seconds(start: datetime, end: datetime) -> int:

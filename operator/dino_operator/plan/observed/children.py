@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed import katib, objects
+from dino_operator.plan.observed.api_object import ApiObject
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.workload import Workload
 
 KueueAccess = Literal["unasked", "missing", "forbidden", "read"]
 """missing: it is not installed. forbidden: the operator may not read Workloads."""
@@ -65,18 +70,23 @@ class Children:
 
     jobs: tuple[Job, ...] = ()
     pods: tuple[Pod, ...] = ()
-    strangers: tuple[Object, ...] = ()
+    strangers: tuple[ApiObject, ...] = ()
     known: frozenset[tuple[str, str]] = frozenset()
-    dinojobs: tuple[Object, ...] = ()
-    automls: tuple[Object, ...] = ()
-    others: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    dinojobs: tuple[DinoJob, ...] = ()
+    automls: tuple[DinoAutoML, ...] = ()
+    others: Mapping[tuple[str, str], DinoJob | DinoAutoML] = field(default_factory=dict)
     automl_served: bool = True
     katib_served: bool = False
-    experiment: Object | None = None
-    suggestion: Object | None = None
-    katib_trials: tuple[Object, ...] = ()
+    experiment: katib.Experiment | None = None
+    suggestion: katib.Suggestion | None = None
+    katib_trials: tuple[katib.Trial, ...] = ()
     refusal: Refusal | None = None
-    events: Mapping[str, tuple[Object, ...]] = field(default_factory=dict)
+    events: Mapping[str, tuple[SeenEvent, ...]] = field(default_factory=dict)
     limit_ranges: tuple[Object, ...] = ()
     kueue: KueueAccess = "unasked"
-    workload: Object | None = None
+    workload: Workload | None = None
+
+    def lacking(self, needed: Iterable[Object]) -> tuple[Object, ...]:
+        """What of this is not known to exist in the namespace."""
+        made = ((each["kind"], objects.name_of(each), each) for each in needed)
+        return tuple(each for kind, name, each in made if (kind, name) not in self.known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dino_operator.plan.observed import objects
+from dino_api import rfc3339
 from dino_operator.plan.observed.pod import INIT, SIDECAR, Container, Ended, Pod
 
 PULL_PROBLEMS = frozenset(
@@ -50,8 +50,8 @@ def cannot_start(pod: Pod) -> tuple[str, str] | None:
             return reason, f"{each.called} is started again and again; {_last_end(each)}"
         if reason in PULL_PROBLEMS | START_PROBLEMS:
             # The kubelet alternates between the error and the back-off that quotes it.
-            said = message.split("ErrImagePull: ")[-1] or reason
-            return reason, said if each.is_trainer else f"{each.called}: {said}"
+            words = message.split("ErrImagePull: ")[-1] or reason
+            return reason, words if each.is_trainer else f"{each.called}: {words}"
     return None
 
 
@@ -78,7 +78,7 @@ def outlives(pod: Pod) -> tuple[str, datetime] | None:
         return None
     others = [each.called for each in pod.containers if each.kind == SIDECAR and each.runs]
     names = " and ".join(others)
-    return (names, objects.parse_time(ended.finished_at)) if names else None
+    return (names, rfc3339.parse(ended.finished_at)) if names else None
 
 
 def keeps(pod: Pod, names: str) -> str:

@@ -69,10 +69,10 @@ def near(at: Loc, schema: Object) -> str:
     if EXPERIMENT in at:  # as the loader finds it: also at other levels
         before = at.index(EXPERIMENT) + 1
         close = nearest(dotted(at[before:]))[:1]
-        found = [dotted(("spec", *at[:before], each)) for each in close]
+        paths = [dotted(("spec", *at[:before], each)) for each in close]
     else:
         return did_you_mean(at[-1], _below(at[:-1], schema), f"{dotted(('spec', *at[:-1]))}.")
-    return f" Did you mean {found[0]}?" if found else ""
+    return f" Did you mean {paths[0]}?" if paths else ""
 
 
 def did_you_mean(word: object, known: Iterable[str], before: str = "") -> str:
@@ -101,13 +101,13 @@ def without_nulls(value: Any, schema: Object) -> Any:
 
 
 def _of_key(name: str, schema: Object) -> Object:
-    found = schema.get("properties", {}).get(name) or schema.get("additionalProperties")
-    return found if isinstance(found, dict) else {}
+    below = schema.get("properties", {}).get(name) or schema.get("additionalProperties")
+    return below if isinstance(below, dict) else {}
 
 
 def mistyped(value: Any, schema: Object, at: Loc = ()) -> Iterator[str]:
     """A sentence for every value of another type than the schema says."""
-    return (f"{named(where)}: {said}" for where, said in mistyped_at(value, schema, at))
+    return (f"{named(where)}: {sentence}" for where, sentence in mistyped_at(value, schema, at))
 
 
 def mistyped_at(value: Any, schema: Object, at: Loc = ()) -> Iterator[tuple[Loc, str]]:

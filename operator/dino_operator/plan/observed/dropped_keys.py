@@ -15,11 +15,12 @@ from dino_api.experiment.paths import Loc
 from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason
 from dino_api.resources.null_keys import misleading
 from dino_operator.plan.annotations import LAST_APPLIED
-from dino_operator.plan.model import Object, is_true
-from dino_operator.plan.observed import crd_schema, failure, job_action
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import crd_schema, failure
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.resource import DinoAutoML, asks_for_search
 
 HOW = (
     "Delete the {kind}, correct the keys and apply it strictly: kubectl apply refuses unknown keys "
@@ -29,26 +30,26 @@ BEGUN = frozenset({"attempts", "automl", "specDigest", "engine", "trials", "hist
 """Facts of a status: of what has begun, the spec is not judged again."""
 
 
-def refusal(view: View) -> Cause | None:
+def refusal(view: JobView) -> Cause | None:
     """Why a DinoJob that has made nothing so far is not begun."""
-    begun = view.own_jobs or view.search or BEGUN & view.status.keys()
-    if begun or is_true(view.resource, ConditionType.DATA_READY):
+    begun = view.own_jobs or view.search or BEGUN & view.status.raw.keys()
+    if begun or view.resource.is_true(ConditionType.DATA_READY):
         return None
-    return _cause(view.resource, KIND)
+    return _cause(view.resource.raw, KIND)
 
 
-def refusal_of_search(resource: Object, children: Children) -> Cause | None:
+def refusal_of_search(search: DinoAutoML, children: Children) -> Cause | None:
     """The same for a DinoAutoML."""
-    begun = children.dinojobs or BEGUN & (resource.get("status") or {}).keys()
-    return None if begun else _cause(resource, AUTOML_KIND)
+    begun = children.dinojobs or BEGUN & search.status.raw.keys()
+    return None if begun else _cause(search.raw, AUTOML_KIND)
 
 
 def _cause(resource: Object, kind: str) -> Cause | None:
-    found = problems(resource, kind)
-    if not found:
+    sentences = problems(resource, kind)
+    if not sentences:
         return None
     rule = failure.cause(FailureReason.INVALID_SPEC, "").rule
-    return Cause(rule, "\n".join(found), HOW.format(kind=kind))
+    return Cause(rule, "\n".join(sentences), HOW.format(kind=kind))
 
 
 def problems(resource: Object, kind: str) -> list[str]:
@@ -69,7 +70,7 @@ def _said(at: Loc, known: Object) -> str:
 def nulls(written: Object, kind: str) -> Iterator[tuple[Loc, str]]:
     """The place of each key without a value that may not be dropped, and a sentence about it."""
     for at, meant in misleading(written, crd_schema.KINDS[kind].spec):
-        if at == ("datasets",) and kind == KIND and not job_action.asks_for_search(written):
+        if at == ("datasets",) and kind == KIND and not asks_for_search(written):
             continue  # no profile is used then: what is missing has a sentence of its own
         where = crd_schema.named(("spec", *at))
         message = f"{where}: has no value, and means {meant} where it is left out."
@@ -80,10 +81,10 @@ def _applied(resource: Object) -> Object:
     """What was applied last; empty where nobody noted it."""
     noted = (resource["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     try:
-        found = json.loads(noted) if noted else {}
+        manifest = json.loads(noted) if noted else {}
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _has(stored: Any, at: Loc) -> bool:

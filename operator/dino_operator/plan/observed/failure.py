@@ -67,10 +67,10 @@ def _ended_at(pod: Pod) -> str:
     return pod.ended.finished_at if pod.ended else ""
 
 
-def _importance(found: Cause) -> int:
+def _importance(cause: Cause) -> int:
     """A reason of its own explains more than being stopped, and that more than a lost peer."""
     late = (FailureReason.PREEMPTED, FailureReason.PEER_LOST)
-    return late.index(found.rule.reason) + 1 if found.rule.reason in late else 0
+    return late.index(cause.rule.reason) + 1 if cause.rule.reason in late else 0
 
 
 def _without_pod(message: str) -> Cause:

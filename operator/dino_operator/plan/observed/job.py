@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dino_api import rfc3339
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
-from dino_operator.plan.model import is_finished
-from dino_operator.plan.observed import objects
-from dino_operator.plan.observed.child import Child
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.pod import Pod
 
 
-class Job(Child):
+class Job(ApiObject):
     """A Kubernetes Job that carries our labels, whoever owns it."""
 
     @property
@@ -36,26 +35,21 @@ class Job(Child):
         return self.label(KUEUE_QUEUE_LABEL)
 
     @property
-    def is_finished(self) -> bool:
-        """Whether the Job controller has said its last word. Its pods ended before."""
-        return is_finished(self.raw)
-
-    @property
     def is_suspended(self) -> bool:
         """Whether it is asked to have no pods."""
-        return bool(self.raw.get("spec", {}).get("suspend"))
+        return bool(self._spec.get("suspend"))
 
     @property
     def deadline(self) -> int | None:
         """The Job's own activeDeadlineSeconds."""
-        found: int | None = self.raw.get("spec", {}).get("activeDeadlineSeconds")
-        return found
+        seconds: int | None = self._spec.get("activeDeadlineSeconds")
+        return seconds
 
     @property
     def time_to_live(self) -> int | None:
         """The Job's ttlSecondsAfterFinished."""
-        found: int | None = self.raw.get("spec", {}).get("ttlSecondsAfterFinished")
-        return found
+        seconds: int | None = self._spec.get("ttlSecondsAfterFinished")
+        return seconds
 
     @property
     def finished_at(self) -> str:
@@ -63,7 +57,7 @@ class Job(Child):
         for kind in ("Complete", "Failed"):
             condition = self.condition(kind)
             if condition is not None and condition.is_true:
-                return str(self.status.get("completionTime") or condition.since)
+                return str(self._status.get("completionTime") or condition.since)
         return ""
 
     @property
@@ -71,7 +65,7 @@ class Job(Child):
         """How long it was active, by its own clock; 0 before its end."""
         if not self.start_time or not self.finished_at:
             return 0
-        ran = objects.parse_time(self.finished_at) - objects.parse_time(self.start_time)
+        ran = rfc3339.parse(self.finished_at) - rfc3339.parse(self.start_time)
         return max(0, round(ran.total_seconds()))
 
     def own(self, pods: Iterable[Pod]) -> list[Pod]:

@@ -7,23 +7,25 @@ from datetime import datetime
 from functools import cached_property
 
 from dino_api.names import Action, ConditionType, Label, Stage
-from dino_api.resources.dinojob import Resources, RunPolicy
+from dino_api.resources.dinojob import RunPolicy
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Settings, is_true
-from dino_operator.plan.observed import active_time, job_action, objects, queue_labels
+from dino_operator.plan.model import Object, Settings
+from dino_operator.plan.observed import active_time, queue_labels
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.status import JobStatus
 
 DEFAULT_MAX_RETRIES: int = RunPolicy.model_fields["max_retries"].default
 """Where the stored object lacks it; the CRD's default is the same."""
 
 
 @dataclass(frozen=True)
-class View:
+class JobView:
     """A resource, its children, the time and the settings, and the questions a plan asks."""
 
-    resource: Object
+    resource: DinoJob
     children: Children
     now: datetime
     settings: Settings
@@ -31,56 +33,56 @@ class View:
     @property
     def name(self) -> str:
         """The resource's name."""
-        return objects.name_of(self.resource)
+        return self.resource.name
 
     @property
     def uid(self) -> str:
         """The resource's uid; a child is ours only if its controller has it."""
-        return objects.uid_of(self.resource)
+        return self.resource.uid
 
     @property
     def policy(self) -> Object:
         """spec.runPolicy as stored."""
-        return dict(self.resource["spec"].get("runPolicy") or {})
+        return self.resource.run_policy
 
     @property
     def wants_suspend(self) -> bool:
         """Whether the user holds the job."""
-        return bool(self.policy.get("suspend"))
+        return self.resource.wants_suspend
 
     @property
     def wants_stop(self) -> bool:
         """Whether the user, or the search that it is a trial of, ends the job for good."""
-        return bool(self.policy.get("stop"))
+        return self.resource.wants_stop
 
     @cached_property
-    def search(self) -> Object | None:
+    def search(self) -> DinoAutoML | None:
         """The DinoAutoML that was made for this job, if it exists."""
-        ours = (each for each in self.children.automls if objects.controller_uid(each) == self.uid)
+        ours = (each for each in self.children.automls if each.controller_uid == self.uid)
         return next(ours, None)
 
     @property
     def action(self) -> Action:
         """What the job does."""
-        return job_action.action_of(self.resource)
+        return self.resource.action
 
     @property
     def reads_data(self) -> bool:
         """Whether there is data to check. Some actions can do without any."""
-        given = bool(self.resource["spec"].get("datasets"))
-        return given or job_action.facts(self.resource).needs is not None
+        given = bool(self.resource.spec.get("datasets"))
+        return given or self.resource.facts.needs is not None
 
     @property
     def asks_for_search(self) -> bool:
         """Whether good hyperparameters are to be found first."""
-        return job_action.asks_for_search(self.resource["spec"])
+        return self.resource.asks_for_search
 
     @cached_property
     def is_searched(self) -> bool:
         """Whether a search runs in the job's place. A job that has begun to train goes on so."""
         if not self.asks_for_search:
             return False
-        if self.search is not None or self.status.get("automl"):
+        if self.search is not None or self.status.search:
             return True
         trains = bool(self.own_jobs or "specDigest" in self.status)
         return not trains and self.settings.automl and self.children.automl_served
@@ -88,7 +90,7 @@ class View:
     @property
     def checked_by(self) -> str:
         """The DinoJob whose preflight found this job's data good; empty where it has its own."""
-        return objects.annotation(self.resource, Annotation.DATA_CHECKED_BY)
+        return self.resource.note(Annotation.DATA_CHECKED_BY)
 
     @property
     def max_retries(self) -> int:
@@ -98,16 +100,12 @@ class View:
     @property
     def nodes(self) -> int:
         """How many pods one attempt of this stage has."""
-        return 1 if self.checks_data else int(self._resources.get("nodes", 1))
+        return 1 if self.checks_data else self.resource.nodes
 
     @property
     def gpus(self) -> int:
         """GPUs of each pod that does the work."""
-        return int(self._resources.get("gpus", Resources().gpus))
-
-    @property
-    def _resources(self) -> Object:
-        return dict(self.resource["spec"].get("resources") or {})
+        return self.resource.gpus
 
     @property
     def queue(self) -> str:
@@ -142,7 +140,7 @@ class View:
     @cached_property
     def checks_data(self) -> bool:
         """Whether the job is at its first stage. Once the data was found good, it stays good."""
-        known = is_true(self.resource, ConditionType.DATA_READY)
+        known = self.resource.is_true(ConditionType.DATA_READY)
         if known or self.preflight or self.checked_by or not self.reads_data:
             return False
         return all(job.is_preflight for job in self.own_jobs)
@@ -150,7 +148,12 @@ class View:
     @property
     def stage(self) -> str:
         """What the Jobs of this stage do: preflight, or the action."""
-        return Stage.PREFLIGHT if self.checks_data else str(self.resource["spec"].get("action"))
+        return Stage.PREFLIGHT if self.checks_data else self.action.value
+
+    @property
+    def folder(self) -> str:
+        """The folder where this stage publishes."""
+        return f"{self.resource.output}/{self.stage}"
 
     @cached_property
     def stage_jobs(self) -> list[Job]:
@@ -175,13 +178,13 @@ class View:
     @cached_property
     def attempts(self) -> int:
         """The newest attempt of this stage that ever had a Job."""
-        known = 0 if self.checks_data else int(self.status.get("attempts", 0))
+        known = 0 if self.checks_data else self.status.attempts
         return max([known, *(job.attempt for job in self.stage_jobs)])
 
     @property
-    def status(self) -> Object:
+    def status(self) -> JobStatus:
         """The status that the last plan and the pod wrote."""
-        return dict(self.resource.get("status") or {})
+        return self.resource.status
 
     @cached_property
     def current(self) -> Job | None:
@@ -190,8 +193,8 @@ class View:
 
     def job_of(self, attempt: int) -> Job | None:
         """The Job of that attempt of this stage, if it still exists."""
-        found = (job for job in self.stage_jobs if job.attempt == attempt)
-        return next(found, None)
+        jobs = (job for job in self.stage_jobs if job.attempt == attempt)
+        return next(jobs, None)
 
     @cached_property
     def succeeded(self) -> Job | None:
@@ -228,11 +231,11 @@ class View:
             return active_time.noted(job)
         later = [each for each in self.stage_jobs if each.attempt >= attempt]
         earlier = [each for each in self.own_jobs if each not in later]
-        facts = self.status
-        unnoted = {each.name: active_time.unnoted(each, facts) for each in earlier}
+        status = self.status
+        unnoted = {each.name: active_time.unnoted(each, status) for each in earlier}
         if any(each is not None for each in unnoted.values()):
-            facts.pop("activeSince", None)  # the run was of a Job that still exists
-        of_gone = active_time.of_gone(facts, self.children.pods, self.now)
+            status = status.without_run  # it was of a Job that still exists
+        of_gone = active_time.of_gone(status, self.children.pods, self.now)
         ran = [active_time.total(each) + (unnoted[each.name] or 0) for each in earlier]
         return max([of_gone, *ran])
 

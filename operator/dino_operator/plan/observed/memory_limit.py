@@ -45,7 +45,8 @@ def more(pod: Pod, of_node: bool = False) -> str:
 
 
 def _is_of_range(pod: Pod) -> bool:
-    notes = pod.raw["metadata"].get("annotations") or {}
-    set_by_range = str(notes.get(LIMIT_RANGER, "")).rpartition("plugin set: ")[2].split("; ")
+    set_by_range = (
+        str(pod.annotations.get(LIMIT_RANGER, "")).rpartition("plugin set: ")[2].split("; ")
+    )
     ours = f" limit for container {CONTAINER}"
     return any(each.endswith(ours) and "memory" in each for each in set_by_range)

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 
 CONTAINER = "trainer"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
-
-
-def parse_time(text: str) -> datetime:
-    """An RFC 3339 time of the API server."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def format_time(when: datetime) -> str:
-    """Whole seconds in UTC, as the API server writes them."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def uid_of(thing: Object) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
-from dino_operator.plan.observed.child import Child
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 
 INIT, SIDECAR = "init container", "container"
@@ -27,12 +27,14 @@ class Ended:
     @classmethod
     def of(cls, state: Object | None) -> Ended | None:
         """The end that a state of the kubelet's tells of, or None."""
-        found = (state or {}).get("terminated")
-        if found is None:
+        terminated = (state or {}).get("terminated")
+        if terminated is None:
             return None
-        code = found.get("exitCode")
+        code = terminated.get("exitCode")
         texts = ("reason", "message", "startedAt", "finishedAt")
-        return cls(None if code is None else int(code), *(str(found.get(t) or "") for t in texts))
+        return cls(
+            None if code is None else int(code), *(str(terminated.get(t) or "") for t in texts)
+        )
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,17 @@ class Container:
 
     @property
     def _state(self) -> Object:
-        found: Object = self.raw.get("state") or {}
-        return found
+        state: Object = self.raw.get("state") or {}
+        return state
 
 
-class Pod(Child):
+class Pod(ApiObject):
     """A pod of an attempt, of a reader of results, of a report or of Katib's."""
 
     @property
     def phase(self) -> str:
         """The phase; empty before the kubelet or the scheduler saw it."""
-        return str(self.status.get("phase", ""))
+        return str(self._status.get("phase", ""))
 
     @property
     def is_live(self) -> bool:
@@ -115,23 +117,23 @@ class Pod(Child):
     @property
     def reason(self) -> str:
         """Why it failed as a whole, such as Evicted; empty where its containers tell."""
-        return str(self.status.get("reason") or "")
+        return str(self._status.get("reason") or "")
 
     @property
     def message(self) -> str:
         """What the kubelet says of the pod as a whole."""
-        return str(self.status.get("message") or "")
+        return str(self._status.get("message") or "")
 
     @property
     def node(self) -> str:
         """The node on which it was placed; empty before."""
-        return str(self.raw.get("spec", {}).get("nodeName") or "")
+        return str(self._spec.get("nodeName") or "")
 
     @property
     def containers(self) -> Iterator[Container]:
         """All that the kubelet lists, in the order in which they start."""
         for key, kind in (("initContainerStatuses", INIT), ("containerStatuses", SIDECAR)):
-            for each in self.status.get(key) or ():
+            for each in self._status.get(key) or ():
                 yield Container(str(each.get("name", "")), kind, each)
 
     @property
@@ -152,7 +154,7 @@ class Pod(Child):
     @property
     def memory_limit(self) -> str | None:
         """The trainer's memory limit; empty for none, None where the pod does not say."""
-        for each in self.raw.get("spec", {}).get("containers") or ():
+        for each in self._spec.get("containers") or ():
             if each.get("name") == CONTAINER:
                 return str(((each.get("resources") or {}).get("limits") or {}).get("memory", ""))
         return None
@@ -169,14 +171,14 @@ class Pod(Child):
     def unplaced_since(self) -> datetime:
         """When the scheduler first found no node, or else when the pod was created."""
         placed = self.condition("PodScheduled")
-        return objects.parse_time((placed and placed.since) or self.created_at)
+        return rfc3339.parse((placed and placed.since) or self.created_at)
 
     @property
     def waiting_since(self) -> datetime:
         """When the pod was placed on its node, or else created."""
         placed = self.condition("PodScheduled")
         when = placed.since if placed and placed.is_true else ""
-        return objects.parse_time(when or self.created_at)
+        return rfc3339.parse(when or self.created_at)
 
 
 def by_index(pods: Iterable[Pod]) -> list[Pod]:

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from dino_api.names import ConditionReason
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 
@@ -96,16 +95,16 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 _USED = re.compile(r", used: .*?(?=, limited: )")
 
 
-def refusal(job: Job, events: Iterable[Object], since: datetime) -> tuple[str, str] | None:
+def refusal(job: Job, events: Iterable[SeenEvent], since: datetime) -> tuple[str, str] | None:
     """(reason, sentence) where the newest that the Job controller says is that no pod is created.
 
     since: when the Job began to lack its pod; what was said before is about another one.
     """
-    relevant = [each for each in events if each.get("reason") in (NOT_CREATED, CREATED)]
+    relevant = [each for each in events if each.reason in (NOT_CREATED, CREATED)]
     newest = max(relevant, key=_of_age, default=None)
-    if newest is None or newest["reason"] == CREATED or _time(newest) < since:
+    if newest is None or newest.reason == CREATED or newest.seen_at < since:
         return None
-    words = without_counters(str(newest.get("message", "")), job.name)
+    words = without_counters(newest.message, job.name)
     known = (reason for pattern, reason in _REASONS if re.search(pattern, words))
     what = f"no pod is created: {words}"
     sentence = f"{_with_remedy(what, _REFUSALS, OTHERS)} The Job is tried again by itself."
@@ -119,14 +118,14 @@ def without_counters(message: str, job: str) -> str:
     return re.sub(rf'"{re.escape(job)}(-\d+)?-[a-z0-9]{{5}}"', f'"{job}"', words)
 
 
-def hindrance(pod: Pod, events: Iterable[Object]) -> str:
+def hindrance(pod: Pod, events: Iterable[SeenEvent]) -> str:
     """What the kubelet lacks for the pod, and what to do; empty where it does not say, or has
     come further since."""
-    relevant = [each for each in events if each.get("reason") in NOT_STARTED | STARTED]
-    newest = max(relevant, key=_time, default=None)
-    if newest is None or newest["reason"] in STARTED:
+    relevant = [each for each in events if each.reason in NOT_STARTED | STARTED]
+    newest = max(relevant, key=lambda each: each.seen_at, default=None)
+    if newest is None or newest.reason in STARTED:
         return ""
-    return about(pod, _PREFIX.sub("", str(newest.get("message", ""))))
+    return about(pod, _PREFIX.sub("", newest.message))
 
 
 def about(pod: Pod, words: str) -> str:
@@ -143,14 +142,6 @@ def _with_remedy(message: str, table: Sequence[tuple[str, str]], otherwise: str)
     return f"{message.rstrip('.')}. Remedy: {remedy}." if remedy else message
 
 
-def _of_age(event: Object) -> tuple[datetime, bool]:
+def _of_age(event: SeenEvent) -> tuple[datetime, bool]:
     """Sorts by age. Of two in one second a failure is the later: a pod that was made is seen."""
-    return _time(event), event["reason"] == NOT_CREATED
-
-
-def _time(event: Object) -> datetime:
-    """When it was last seen. Which field says so depends on who wrote it."""
-    series = event.get("series") or {}
-    times = (event.get("lastTimestamp"), series.get("lastObservedTime"), event.get("eventTime"))
-    known = next((each for each in times if each), event["metadata"].get("creationTimestamp"))
-    return objects.parse_time(str(known)).replace(microsecond=0)
+    return event.seen_at, event.reason == NOT_CREATED

@@ -10,6 +10,7 @@ from dino_api.result import MOST_ARTIFACTS, Result
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.status import JobStatus
 
 PREFIX = f"{Stage.PREFLIGHT.value}/"
 
@@ -29,10 +30,10 @@ def of_preflight(job: Job, pods: Iterable[Pod]) -> Object:
     if result is None:
         return {}
     facts = result.to_dict()
-    found: Object = {"dataset": facts["dataset"]} if result.dataset else {}
+    fields: Object = {"dataset": facts["dataset"]} if result.dataset else {}
     if result.artifacts:
-        found["artifacts"] = [_named(each) for each in facts["artifacts"]]
-    return found
+        fields["artifacts"] = [_named(each) for each in facts["artifacts"]]
+    return fields
 
 
 def _named(artifact: Object) -> Object:
@@ -41,18 +42,18 @@ def _named(artifact: Object) -> Object:
     return artifact if name.startswith(PREFIX) else {**artifact, "name": PREFIX + name}
 
 
-def of_success(result: Result, status: Object) -> Object:
+def of_success(result: Result, status: JobStatus) -> Object:
     """What an attempt achieved, as facts of the status; what the preflight found stays."""
     facts = _facts(result)
-    found = {key: value for key, value in status.get("dataset", {}).items() if value}
+    checked = {key: value for key, value in status.dataset.items() if value}
     return {
         **{key: facts.get(key) for key in ("metrics", "checkpoint", "model", "comparison")},
         "artifacts": _artifacts(facts, status),
-        "dataset": {**facts.get("dataset", {}), **found} or None,
+        "dataset": {**facts.get("dataset", {}), **checked} or None,
     }
 
 
-def of_failed(job: Job, pods: Iterable[Pod], status: Object) -> Object:
+def of_failed(job: Job, pods: Iterable[Pod], status: JobStatus) -> Object:
     """What an attempt left that failed by its own judgement, as facts of the status: figures and
     report, and no model."""
     result = of_job(job, pods)
@@ -81,9 +82,9 @@ def _rounded(facts: Object) -> Object:
     return short
 
 
-def _artifacts(facts: Object, status: Object) -> list[Object]:
+def _artifacts(facts: Object, status: JobStatus) -> list[Object]:
     """Artifacts of the attempt, after the preflight's: as many as a status may have."""
-    kept = [each for each in status.get("artifacts", []) if each["name"].startswith(PREFIX)]
+    kept = [each for each in status.artifacts if each["name"].startswith(PREFIX)]
     return (kept + list(facts["artifacts"]))[:MOST_ARTIFACTS]
 
 
@@ -103,21 +104,22 @@ def figures(result: Result) -> list[str]:
     return parts
 
 
-def of_stopped(result: Result | None, status: Object, folder: str) -> Object:
+def of_stopped(result: Result | None, status: JobStatus, folder: str) -> Object:
     """What a training that was stopped had reached, as facts of the status: its best validation.
 
     result: its pod's last words, where they were seen. status: of the job; in it the pod wrote its
     progress. folder: where its action publishes. Best weights lie there since its first validation.
     """
     points = result.to_dict().get("curve", []) if result else []
-    points += (status.get("progress") or {}).get("curve") or []
-    points += [status["metrics"]] if "metrics" in status else []  # written down before the end
+    points += status.progress.curve
     scores = [each["mAP50"] for each in points if "mAP50" in each]
+    if status.best_mAP50 is not None:  # written down before the end
+        scores.append(status.best_mAP50)
     facts: Object = {}
     if scores:
         facts["metrics"] = {"mAP50": metric.rounded(max(scores))}
     if result and result.checkpoint:
         facts["checkpoint"] = result.checkpoint.to_dict()
-    elif scores and "checkpoint" not in status:
+    elif scores and status.checkpoint is None:
         facts["checkpoint"] = {"uri": f"{folder}/{BEST_CHECKPOINT}"}
     return facts

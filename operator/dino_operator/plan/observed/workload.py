@@ -9,14 +9,36 @@ import re
 from dataclasses import dataclass
 
 from dino_api.names import ConditionReason
-from dino_operator.plan.model import Condition, Object, is_true
-from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.model import Condition
+from dino_operator.plan.observed import queue_labels
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.job import Job
 
 _NEEDED = re.compile(r", \S+ more needed")
 _WHO = re.compile(r" \(UID: [^)]*\)")
 TOO_SMALL = "> maximum capacity"
 """In Kueue's words of a request that even the empty queue could not take."""
+
+
+class Workload(ApiObject):
+    """Kueue's Workload of a Job."""
+
+    @property
+    def is_deactivated(self) -> bool:
+        """Whether Kueue, or a person, does not let it run any more."""
+        return self._spec.get("active") is False
+
+    @property
+    def queue(self) -> str:
+        """The LocalQueue that it waits in; empty where it names none."""
+        return str(self._spec.get("queueName") or "")
+
+    @property
+    def open_checks(self) -> list[str]:
+        """The admission checks that are not ready, each with what it says."""
+        checks = self._status.get("admissionChecks") or []
+        waits = (each for each in checks if each.get("state") != "Ready")
+        return [f"{each.get('name')} {each.get('message', '')}".strip() for each in waits]
 
 
 @dataclass(frozen=True)
@@ -27,17 +49,17 @@ class Hold:
     message: str
 
 
-def hold(workload: Object, queue: str) -> Hold:
+def hold(workload: Workload, queue: str) -> Hold:
     """Why Kueue holds the Job of this Workload back. Worst first."""
-    if workload.get("spec", {}).get("active") is False:
+    if workload.is_deactivated:
         return _deactivated(workload)
     message = _message(workload, "QuotaReserved")
     held = _unavailable(message, queue, workload) or _too_small(message, queue)
     if held is not None:
         return held
-    if is_true(workload, "Evicted"):
+    if workload.is_true("Evicted"):
         return _evicted(workload, queue, message)
-    if is_true(workload, "QuotaReserved"):
+    if workload.is_true("QuotaReserved"):
         return _checks(workload, queue)
     return _waits(f"the Job waits in queue {queue} until Kueue admits it", message)
 
@@ -47,9 +69,9 @@ def command_for(job: Job) -> str:
     return f"kubectl describe workload -l {queue_labels.JOB_UID}={job.uid}"
 
 
-def _message(workload: Object, kind: str) -> str:
+def _message(workload: Workload, kind: str) -> str:
     """Kueue's words, without what changes by itself."""
-    condition = Condition.of(workload, kind)
+    condition = workload.condition(kind)
     message = _NEEDED.sub("", condition.message if condition else "")
     return _WHO.sub("", message.split("; preemptor path:")[0]).strip().rstrip(".")
 
@@ -59,8 +81,8 @@ def _waits(message: str, more: str) -> Hold:
     return Hold(ConditionReason.WAITING_FOR_QUEUE, sentence)
 
 
-def _deactivated(workload: Object) -> Hold:
-    name = objects.name_of(workload)
+def _deactivated(workload: Workload) -> Hold:
+    name = workload.name
     why = _message(workload, "Evicted") or "The workload is deactivated"
     message = f"Kueue does not start the Job again: {why}. Remedy: "
     if "execution time" in why:
@@ -74,9 +96,9 @@ def _deactivated(workload: Object) -> Hold:
     return Hold(ConditionReason.DEACTIVATED, message)
 
 
-def _unavailable(message: str, queue: str, workload: Object) -> Hold | None:
+def _unavailable(message: str, queue: str, workload: Workload) -> Hold | None:
     """A queue that does not exist, or takes nothing at present."""
-    space = workload["metadata"].get("namespace", "")
+    space = workload.namespace
     if message.startswith("LocalQueue") and "doesn't exist" in message:
         if not queue:
             message = "Kueue manages Jobs without a queue here, and the Job names none"
@@ -105,11 +127,11 @@ def _too_small(message: str, queue: str) -> Hold | None:
     return Hold(ConditionReason.QUEUE_TOO_SMALL, sentence)
 
 
-def _evicted(workload: Object, queue: str, message: str) -> Hold:
-    why = Condition.of(workload, "Evicted") or Condition(False)
+def _evicted(workload: Workload, queue: str, message: str) -> Hold:
+    why = workload.condition("Evicted") or Condition(False)
     sentence = f"Kueue took the place in queue {queue} back ({why.reason}: "
     sentence += f"{_message(workload, 'Evicted')}); the Job waits there again"
-    if message and not is_true(workload, "QuotaReserved"):
+    if message and not workload.is_true("QuotaReserved"):
         sentence += f": {message}"
     remedy = _REMEDIES.get(why.reason, "")
     return Hold(ConditionReason.EVICTED, f"{sentence}. Remedy: {remedy}." if remedy else sentence)
@@ -124,9 +146,7 @@ _REMEDIES = {
 """By the reason of the condition Evicted."""
 
 
-def _checks(workload: Object, queue: str) -> Hold:
+def _checks(workload: Workload, queue: str) -> Hold:
     """Quota is there; what the ClusterQueue wants besides is not."""
-    checks = workload.get("status", {}).get("admissionChecks") or []
-    open_ones = [each for each in checks if each.get("state") != "Ready"]
-    named = "; ".join(f"{each.get('name')} {each.get('message', '')}".strip() for each in open_ones)
-    return _waits(f"queue {queue} has room for the Job, which waits for admission checks", named)
+    checks = "; ".join(workload.open_checks)
+    return _waits(f"queue {queue} has room for the Job, which waits for admission checks", checks)

@@ -7,8 +7,11 @@ which tools know what is theirs: Argo CD, for one, would delete a child that car
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dino_api.names import GROUP, MANAGED_BY_LABEL
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.resource import Resource
 
 MARKS = frozenset({"app.kubernetes.io/instance", MANAGED_BY_LABEL, "controller-uid", "job-name"})
 """Labels by which Argo CD, Helm and the Job controller find what is theirs."""
@@ -40,25 +43,23 @@ def is_usual(key: str) -> bool:
     return key not in MARKS and not theirs
 
 
-def labels(resource: Object) -> dict[str, str]:
+def labels(resource: Resource) -> dict[str, str]:
     """Labels of the metadata, and over them those of podTemplate."""
-    return _usual(resource["metadata"], "labels") | _usual(_pod_template(resource), "labels")
+    return _usual(resource.labels) | _usual(resource.pod_template.get("labels"))
 
 
-def notes(resource: Object) -> dict[str, str]:
+def notes(resource: Resource) -> dict[str, str]:
     """Annotations of the metadata, and over them those of podTemplate."""
-    kind = "annotations"
-    return _usual(resource["metadata"], kind) | _usual(_pod_template(resource), kind)
+    return _usual(resource.annotations) | _usual(resource.pod_template.get("annotations"))
 
 
-def to_pods(resource: Object) -> dict[str, str]:
+def to_pods(resource: Resource) -> dict[str, str]:
     """Labels of the metadata that pods get: not those by which a Service of the same application
     would send its users to a training. podTemplate may have them: there somebody wished it."""
-    theirs = _usual(resource["metadata"], "labels")
-    return {key: value for key, value in theirs.items() if not _selects(key)}
+    return {key: text for key, text in _usual(resource.labels).items() if not _selects(key)}
 
 
-def merged(resource: Object, ours: dict[str, str]) -> Object:
+def merged(resource: Resource, ours: dict[str, str]) -> Object:
     """The part of a child's metadata that has labels and annotations. Ours win."""
     theirs = notes(resource)
     made: Object = {"labels": {**labels(resource), **ours}}
@@ -69,11 +70,5 @@ def _selects(key: str) -> bool:
     return key in SELECTING or key.startswith(f"{SELECTING_DOMAIN}/")
 
 
-def _usual(part: Object, kind: str) -> dict[str, str]:
-    return {key: text for key, text in (part.get(kind) or {}).items() if is_usual(key)}
-
-
-def _pod_template(resource: Object) -> Object:
-    """The podTemplate of a DinoJob, or of the trials of a search."""
-    spec = resource["spec"]
-    return dict(spec.get("podTemplate") or (spec.get("template") or {}).get("podTemplate") or {})
+def _usual(texts: Mapping[str, str] | None) -> dict[str, str]:
+    return {key: text for key, text in (texts or {}).items() if is_usual(key)}

@@ -13,6 +13,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, names, pods
 from dino_operator.plan.rendered.pods import Attempt
 from dino_operator.plan.rendered.spec_file import Resolved
@@ -22,10 +23,10 @@ DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 _BY_AGREEMENT = failures.exit_code(FailureReason.PREEMPTED)
 
 
-def shared(resource: Object) -> list[Object]:
+def shared(resource: DinoJob) -> list[Object]:
     """The service account of the trainer and its right to write progress, one per namespace."""
     meta = {
-        "namespace": resource["metadata"]["namespace"],
+        "namespace": resource.namespace,
         "labels": {api.MANAGED_BY_LABEL: api.MANAGED_BY},
     }
     account = {
@@ -54,7 +55,7 @@ def shared(resource: Object) -> list[Object]:
     return [account, binding]
 
 
-def inputs(resource: Object, resolved: Resolved, preflight: bool) -> list[Object]:
+def inputs(resource: DinoJob, resolved: Resolved, preflight: bool) -> list[Object]:
     """What the pods need besides their Job."""
     needed = [*shared(resource), config_map(resource, resolved)]
     if resolved.job.spec.resources.nodes > 1 and not preflight:
@@ -62,7 +63,7 @@ def inputs(resource: Object, resolved: Resolved, preflight: bool) -> list[Object
     return needed
 
 
-def config_map(resource: Object, resolved: Resolved) -> Object:
+def config_map(resource: DinoJob, resolved: Resolved) -> Object:
     """The resolved spec, for the preflight and for every attempt."""
     name = pods.config_name(resource, resolved)
     labels = names.labels(resource, resolved.job.spec.action.value, 1)
@@ -76,13 +77,12 @@ def config_map(resource: Object, resolved: Resolved) -> Object:
     }
 
 
-def service(resource: Object, resolved: Resolved) -> Object:
+def service(resource: DinoJob, resolved: Resolved) -> Object:
     """Gives the pods host names before they are ready: they meet under that of the first."""
-    meta = resource["metadata"]
     labels = names.labels(resource, resolved.job.spec.action.value, 1)
     del labels[api.Label.ATTEMPT.value]
     chosen = (api.Label.JOB_UID.value, api.Label.ACTION.value)
-    name = names.service_name(meta["name"], meta["uid"])
+    name = names.service_name(resource.name, resource.uid)
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -96,10 +96,10 @@ def service(resource: Object, resolved: Resolved) -> Object:
     }
 
 
-def job(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def job(resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
     """The Job of one attempt. Retries are the operator's business, so that it can say why."""
     stage = pods.stage_of(resolved, attempt)
-    name = names.job_name(resource["metadata"]["name"], stage, attempt.number)
+    name = names.job_name(resource.name, stage, attempt.number)
     meta = metadata(resource, name, names.labels(resource, stage, attempt.number))
     meta.setdefault("annotations", {}).update(_notes(resolved, attempt, settings))
     nodes = 1 if attempt.preflight else resolved.job.spec.resources.nodes
@@ -137,11 +137,10 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
     return notes
 
 
-def metadata(resource: Object, name: str, labels: dict[str, str]) -> Object:
+def metadata(resource: DinoJob, name: str, labels: dict[str, str]) -> Object:
     """The metadata of a child of this DinoJob."""
-    owner = resource["metadata"]
-    reference = names.owned_by(api.KIND, owner["name"], owner["uid"])
-    meta = {"name": name, "namespace": owner["namespace"], "ownerReferences": [reference]}
+    reference = names.owned_by(api.KIND, resource.name, resource.uid)
+    meta = {"name": name, "namespace": resource.namespace, "ownerReferences": [reference]}
     return meta | carried_labels.merged(resource, labels)
 
 

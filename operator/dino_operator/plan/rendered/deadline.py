@@ -10,11 +10,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from dino_api import rfc3339
+from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
-from dino_operator.plan.observed import active_time, objects
+from dino_operator.plan.observed import active_time
 from dino_operator.plan.observed.job import Job
-from dino_operator.plan.observed.job_view import View
+from dino_operator.plan.observed.job_view import JobView
+from dino_operator.plan.observed.status import Status
 
 USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
 
@@ -25,7 +28,7 @@ class Limited(Protocol):
     @property
     def deadline(self) -> int | None: ...
     @property
-    def status(self) -> Object: ...
+    def status(self) -> Status: ...
     @property
     def now(self) -> datetime: ...
 
@@ -48,9 +51,9 @@ def suspension(view: Limited, job: Job) -> Object:
     notes = {Annotation.HELD.value: "true"}
     since = active_time.running_since(job)
     if since:
-        ran = round((view.now - objects.parse_time(since)).total_seconds())
+        ran = round((view.now - rfc3339.parse(since)).total_seconds())
         notes[Annotation.SPENT.value] = str(spent(view, job) + max(0, ran))
-        notes[Annotation.SPENT_UNTIL.value] = objects.format_time(view.now)
+        notes[Annotation.SPENT_UNTIL.value] = rfc3339.text(view.now)
     return {"metadata": {"annotations": notes}, "spec": {"suspend": True, **_without(job)}}
 
 
@@ -59,6 +62,15 @@ def resumption(job: Job) -> Object:
     once the Job controller has noted the new start."""
     notes = {Annotation.HELD.value: None}
     return {"metadata": {"annotations": notes}, "spec": {"suspend": False, **_without(job)}}
+
+
+def stopping(job: Job, reason: FailureReason, message: str) -> Patch:
+    """Ends an attempt and notes why, in one write: the Job controller ends it for its deadline,
+    and whoever looks at it later, also after a crash, reads the reason on it. Deleted, it would be
+    made again."""
+    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
+    body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+    return Patch(job.name, job.uid, body)
 
 
 def _without(job: Job) -> Object:
@@ -71,11 +83,10 @@ def patches(view: Limited, job: Job) -> tuple[Patch, ...]:
     ended = active_time.ended_run(job, view.status, view.now) if view.deadline is not None else None
     if ended is not None:
         notes[Annotation.SPENT.value] = str(active_time.noted(job) + ended[0])
-        notes[Annotation.SPENT_UNTIL.value] = objects.format_time(ended[1])
+        notes[Annotation.SPENT_UNTIL.value] = rfc3339.text(ended[1])
     if job.note(Annotation.HELD) and not job.is_suspended:
         notes[Annotation.HELD.value] = None  # someone else resumed it
-    known = job.raw["metadata"].get("annotations", {})
-    notes = {key: text for key, text in notes.items() if known.get(key) != text}
+    notes = {key: text for key, text in notes.items() if job.annotations.get(key) != text}
     body: Object = {"metadata": {"annotations": notes}} if notes else {}
     wanted = _wanted(view, job)
     if wanted != job.deadline:
@@ -91,7 +102,7 @@ def _wanted(view: Limited, job: Job) -> int | None:
     return max(1, view.deadline - spent(view, job) + active_time.overlap(job))
 
 
-def facts(view: View, job: Job) -> Object:
+def facts(view: JobView, job: Job) -> Object:
     """What the status keeps of an unfinished Job; nothing without a deadline."""
     if view.deadline is None:
         return {}
@@ -99,18 +110,18 @@ def facts(view: View, job: Job) -> Object:
     return {"activeSeconds": spent(view, job), "activeSince": since or None}
 
 
-def facts_without_job(view: View) -> Object:
+def facts_without_job(view: JobView) -> Object:
     """The same, while there is no Job that has not ended."""
     if view.deadline is None:
         return {}
     return {"activeSeconds": view.seconds_spent(view.attempts + 1), "activeSince": None}
 
 
-def last_facts(view: View, job: Job) -> Object:
+def last_facts(view: JobView, job: Job) -> Object:
     """The same, of a Job that is about to be deleted, or was."""
     if view.deadline is None:
         return {}
     since = active_time.running_since(job)
     end = job.deletion if job.is_being_deleted else view.now
-    ran = (end - objects.parse_time(since)).total_seconds() if since else 0
+    ran = (end - rfc3339.parse(since)).total_seconds() if since else 0
     return {"activeSeconds": spent(view, job) + max(0, round(ran)), "activeSince": None}

@@ -15,42 +15,43 @@ from dino_api.names import (
 )
 from dino_api.problem import Problem
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.resource import DinoJob
+from dino_operator.plan.observed.status import Inherited
 from dino_operator.plan.rendered import model_files
 
 NOT_CARRIED = ("pretrained_backbone_path", "distillation_loss_coef")
 """Keys of `model` that speak of how the parent was trained: its model has the backbone, too."""
 
 
-def inherited_by(resource: Object) -> Object | None:
+def inherited_by(resource: DinoJob) -> Inherited | None:
     """What the job goes on from: taken over from a parent, or a file that its spec names."""
-    known = (resource.get("status") or {}).get("inherited")
-    uri = (resource["spec"].get("parent") or {}).get("uri")
+    known, uri = resource.status.inherited, resource.parent.uri
     if known or not uri:
-        return dict(known) if known else None
-    return {"model": {"uri": uri, "format": format_of(uri)}}
+        return known
+    return Inherited({"model": {"uri": uri, "format": format_of(uri)}})
 
 
-def left_in(folder: str, resource: Object) -> Object | None:
+def left_in(folder: str, resource: DinoJob) -> Object | None:
     """The model of a job that came to a good end and whose own words are lost.
 
     folder: where its action publishes, under names that are known.
     """
-    given = (inherited_by(resource) or {}).get("model")
-    return model_files.left_in(folder, resource) or given
+    inherited = inherited_by(resource)
+    return model_files.left_in(folder, resource) or (inherited.model.raw if inherited else None)
 
 
-def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> dict[str, Any]:
+def merged(experiment: Mapping[str, Any], inherited: Inherited, action: Action) -> dict[str, Any]:
     """The experiment of the heir: its own keys, and where it has none, the parent's.
 
     The parent of a distillation is the teacher; the student's structure is the job's own.
     """
     made = copy.deepcopy(dict(experiment))
-    theirs = (inherited.get("experiment") or {}).get("model", {})
+    theirs = inherited.structure or {}
     if action is not Action.TRAIN:
         theirs = {key: theirs[key] for key in DETECTION if key in theirs}
-    model = inherited["model"]
-    section, _, key = str(model_files.key_for(action, model["format"])).partition(".")
-    given = {**(made.get(section) or {}), key: model["uri"]}
+    model = inherited.model
+    section, _, key = str(model_files.key_for(action, model.format)).partition(".")
+    given = {**(made.get(section) or {}), key: model.uri}
     if action is Action.DISTILL:
         given["teacher"] = {**theirs, **(given.get("teacher") or {})}
     else:
@@ -59,17 +60,17 @@ def merged(experiment: Mapping[str, Any], inherited: Object, action: Action) -> 
 
 
 def conflicts(
-    experiment: Mapping[str, Any], inherited: Object, action: Action = Action.TRAIN
+    experiment: Mapping[str, Any], inherited: Inherited, action: Action = Action.TRAIN
 ) -> list[Problem]:
     """Keys of the heir's own by which the parent's weights would not fit, or mean another thing.
 
     None where only the file knows its structure: then the pod compares them.
     """
-    before = inherited.get("experiment")
+    before = inherited.structure
     if before is None or action is Action.DISTILL:
         return []
     own = experiment.get("model") or {}
-    theirs = {**ModelConfig().model_dump(), **before.get("model", {})}
+    theirs = {**ModelConfig().model_dump(), **before}
     remedy = "Leave it out, or leave out spec.parent and train anew."
     if action not in TRAINS:
         remedy = "Leave it out: the model's file says how it was made."

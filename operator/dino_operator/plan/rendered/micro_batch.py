@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.status import JobStatus
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def of_job(job: Job | None) -> MicroBatch | None:
     return MicroBatch(int(images), int(passes) if passes else None, last)
 
 
-def of_status(resource: Object) -> MicroBatch | None:
+def of_status(status: JobStatus) -> MicroBatch | None:
     """The micro-batch of the newest attempt, where its Job is gone."""
-    status = resource.get("status", {})
-    if "microBatch" not in status:
-        return None
-    return MicroBatch(int(status["microBatch"]), status.get("accumulation"))
+    images = status.micro_batch
+    return None if images is None else MicroBatch(images, status.accumulation)

@@ -10,7 +10,7 @@ from dino_api.actions import facts_of
 from dino_api.formats import CALLED, INT8
 from dino_api.names import Action
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed.job_action import facts
+from dino_operator.plan.observed.resource import DinoJob
 
 _WAY = {
     ("onnx", "checkpoint"): "put an export between them",
@@ -22,16 +22,10 @@ _WAY = {
 }
 
 
-def kind_of(model: Object) -> str:
-    """The format of a model, or INT8."""
-    packed = model["format"] == "checkpoint" and model.get("precision") == INT8
-    return INT8 if packed else str(model["format"])
-
-
-def left_in(folder: str, resource: Object) -> Object | None:
+def left_in(folder: str, resource: DinoJob) -> Object | None:
     """The model that a job that came to a good end has left in its folder; None where it made
     none."""
-    made = facts(resource)
+    made = resource.facts
     if made.leaves is None:
         return None
     model = {"uri": f"{folder}/{made.file}"}
@@ -50,7 +44,8 @@ def misfit(action: Action, model: str | None, who: str, weights: bool = False) -
     """Why the action cannot go on from a model of that format, or INT8; None where it can, or
     nobody knows.
 
-    who: whose model it is, and the verb: "DinoJob base (train) left". weights: of `of_weights`.
+    who: whose model it is, and the verb: "DinoJob base (train) left". weights: of a job that
+    `quantizes_weights`.
     """
     taken = facts_of(action, weights).takes
     if model is None or model in taken:

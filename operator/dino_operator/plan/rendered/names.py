@@ -6,6 +6,7 @@ import hashlib
 
 from dino_api.names import API_VERSION, LONGEST_SEARCH_NAME, MANAGED_BY, MANAGED_BY_LABEL, Label
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.resource import DinoJob
 
 LONGEST = 63
 LONGEST_JOB = 60
@@ -85,13 +86,12 @@ def owned_by(kind: str, name: str, uid: str) -> Object:
     }
 
 
-def labels(resource: Object, stage: str, attempt: int) -> dict[str, str]:
+def labels(resource: DinoJob, stage: str, attempt: int) -> dict[str, str]:
     """The labels by which a child is found again."""
-    meta = resource["metadata"]
     return {
         MANAGED_BY_LABEL: MANAGED_BY,
-        Label.JOB.value: job_label(meta["name"]),
-        Label.JOB_UID.value: meta["uid"],
+        Label.JOB.value: job_label(resource.name),
+        Label.JOB_UID.value: resource.uid,
         Label.ACTION.value: stage,
         Label.ATTEMPT.value: str(attempt),
     }

@@ -9,6 +9,7 @@ from dino_api.names import Action, Env, Option, Stage
 from dino_api.resources.dinojob import DinoJobSpec, Storage
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed.objects import CONTAINER
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, names, quantities
 from dino_operator.plan.rendered.micro_batch import MicroBatch
 from dino_operator.plan.rendered.spec_file import Resolved
@@ -53,14 +54,13 @@ def image_of(resolved: Resolved, attempt: Attempt, settings: Settings) -> str:
     return settings.tensorrt_image if engine and settings.tensorrt_image else settings.trainer_image
 
 
-def config_name(resource: Object, resolved: Resolved) -> str:
+def config_name(resource: DinoJob, resolved: Resolved) -> str:
     """The name of the ConfigMap of this spec."""
-    meta = resource["metadata"]
     action = resolved.job.spec.action.value
-    return names.config_name(meta["name"], action, meta["uid"], resolved.content)
+    return names.config_name(resource.name, action, resource.uid, resolved.content)
 
 
-def template(resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
+def template(resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:
     """The pod template of the attempt's Job."""
     spec = resolved.job.spec
     wished = spec.pod_template.to_dict()
@@ -106,12 +106,12 @@ def _meets_others(spec: DinoJobSpec, attempt: Attempt) -> bool:
     return spec.resources.nodes > 1 and not attempt.preflight
 
 
-def _service(resource: Object) -> str:
-    return names.service_name(resource["metadata"]["name"], resource["metadata"]["uid"])
+def _service(resource: DinoJob) -> str:
+    return names.service_name(resource.name, resource.uid)
 
 
 def _container(
-    resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings
+    resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings
 ) -> Object:
     spec = resolved.job.spec
     ours = _environment(resource, spec, attempt, settings)
@@ -154,13 +154,12 @@ def _command(resolved: Resolved, attempt: Attempt) -> list[str]:
 
 
 def _environment(
-    resource: Object, spec: DinoJobSpec, attempt: Attempt, settings: Settings
+    resource: DinoJob, spec: DinoJobSpec, attempt: Attempt, settings: Settings
 ) -> list[Object]:
-    meta = resource["metadata"]
     plain = {
-        Env.JOB_NAME: meta["name"],
-        Env.JOB_NAMESPACE: meta["namespace"],
-        Env.JOB_UID: meta["uid"],
+        Env.JOB_NAME: resource.name,
+        Env.JOB_NAMESPACE: resource.namespace,
+        Env.JOB_UID: resource.uid,
         Env.ATTEMPT: str(attempt.number),
         Env.WORK_DIR: WORK_DIR,
         Env.HOME: WORK_DIR,
@@ -187,9 +186,9 @@ def _threads(spec: DinoJobSpec, attempt: Attempt) -> int:
     return max(1, cpus // share)
 
 
-def _rendezvous(resource: Object, spec: DinoJobSpec, attempt: Attempt) -> list[Object]:
+def _rendezvous(resource: DinoJob, spec: DinoJobSpec, attempt: Attempt) -> list[Object]:
     """The first pod, where those of an attempt meet. Each Job's meeting has its own id."""
-    first = names.job_name(resource["metadata"]["name"], spec.action.value, attempt.number)
+    first = names.job_name(resource.name, spec.action.value, attempt.number)
     endpoint = f"{first}-0.{_service(resource)}:{api.RENDEZVOUS_PORT}"
     return [
         {"name": Env.NODES.value, "value": str(spec.resources.nodes)},
@@ -245,7 +244,7 @@ def _mounts(spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> list[Obj
 
 
 def _volumes(
-    resource: Object, resolved: Resolved, attempt: Attempt, settings: Settings
+    resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings
 ) -> list[Object]:
     """A preflight gets no token: it has nothing to say to the API server."""
     volumes: list[Object] = [

@@ -17,9 +17,10 @@ from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render
-from dino_api.resources.dinojob import DinoJob, resolve
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed import job_action, queue_labels
+from dino_api.resources import dinojob
+from dino_operator.plan.observed import queue_labels
+from dino_operator.plan.observed.resource import DinoJob
+from dino_operator.plan.observed.status import Inherited
 from dino_operator.plan.rendered import inheritance, model_files
 
 ONE_LINE = 1_000_000
@@ -63,7 +64,7 @@ class Resolved:
     at most, to compare.
     """
 
-    job: DinoJob
+    job: dinojob.DinoJob
     mapping: Mapping[str, Any]
     digest: str
     warnings: tuple[str, ...]
@@ -88,19 +89,19 @@ class Resolved:
         return self.job.spec.datasets is not None
 
 
-def read_spec(resource: Object) -> Resolved:
+def read_spec(resource: DinoJob) -> Resolved:
     """The resource's spec, checked and resolved. Raises InvalidSpec with all problems."""
     try:
-        job = DinoJob.model_validate({"metadata": resource["metadata"], "spec": resource["spec"]})
+        content = {"metadata": resource.raw["metadata"], "spec": resource.spec}
+        job = dinojob.DinoJob.model_validate(content)
     except ValidationError as error:
-        problems = [f"{_path(each['loc'])}: {each['msg']}." for each in error.errors()]
-        raise InvalidSpec(problems) from error
+        raise InvalidSpec(problems_of(error)) from error
     if two := queue_labels.conflict(resource):
         raise InvalidSpec([two])
     action, inherited = job.spec.action, inheritance.inherited_by(resource)
-    weights, facts = job_action.of_weights(resource), job_action.facts(resource)
+    weights, facts = resource.quantizes_weights, resource.facts
     _demand_data(job, facts)
-    mapping = _inherit(resolve(job), inherited, action, weights)
+    mapping = _inherit(dinojob.resolve(job), inherited, action, weights)
     try:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
@@ -128,7 +129,7 @@ def _batch(spec: ExperimentSpec, facts: ActionFacts) -> int:
     return own if own > 0 else spec.dataset.batch_size
 
 
-def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
+def _demand_data(job: dinojob.DinoJob, facts: ActionFacts) -> None:
     """Raises InvalidSpec where the job lacks what its action cannot do without."""
     needed = facts.needs
     if needed is None or (job.spec.datasets and getattr(job.spec.datasets, needed)):
@@ -140,18 +141,18 @@ def _demand_data(job: DinoJob, facts: ActionFacts) -> None:
 
 
 def _inherit(
-    mapping: dict[str, Any], inherited: Object | None, action: Action, weights: bool
+    mapping: dict[str, Any], inherited: Inherited | None, action: Action, weights: bool
 ) -> dict[str, Any]:
     """The experiment with the parent's model. Raises InvalidSpec where it does not fit."""
     if inherited is None:
         return mapping
-    model, who = inherited["model"], "spec.parent.uri is"
-    misfit = model_files.misfit(action, model_files.kind_of(model), who, weights)
+    model, who = inherited.model, "spec.parent.uri is"
+    misfit = model_files.misfit(action, model.kind, who, weights)
     if misfit is not None:
         raise InvalidSpec([f"{misfit}."])
     refuse(inheritance.conflicts(mapping, inherited, action))
     made = inheritance.merged(mapping, inherited, action)
-    classes = inherited.get("numClasses")
+    classes = inherited.num_classes
     if classes is None:
         return made
     given = made.setdefault("dataset", {}).setdefault("num_classes", classes)
@@ -160,21 +161,21 @@ def _inherit(
     return made
 
 
-def _demand_ranges(spec: ExperimentSpec, inherited: Object | None, action: Action) -> None:
+def _demand_ranges(spec: ExperimentSpec, inherited: Inherited | None, action: Action) -> None:
     """Raises InvalidSpec for an INT8 engine of a file that is known to have no value ranges.
 
     Of a file that nobody has looked at, the pod says so.
     """
-    model = (inherited or {}).get("model", {})
+    model = inherited.model if inherited else None
     wanted = action is Action.GEN_TRT_ENGINE and spec.gen_trt_engine.tensorrt.data_type == "INT8"
     given = spec.dataset.quant_calibration_data_sources
-    if wanted and not given and model.get("precision", INT8) != INT8:
-        raise InvalidSpec([NO_RANGES.format(**model)])
+    if wanted and not given and model and model.precision not in ("", INT8):
+        raise InvalidSpec([NO_RANGES.format(uri=model.uri, precision=model.precision)])
 
 
-def _needs_engine(job: DinoJob, inherited: Object | None) -> bool:
+def _needs_engine(job: dinojob.DinoJob, inherited: Inherited | None) -> bool:
     """Whether TensorRT is needed. Raises InvalidSpec where there is no GPU for it."""
-    given = inherited is not None and inherited["model"]["format"] == "engine"
+    given = inherited is not None and inherited.model.format == "engine"
     if not given and job.spec.action is not Action.GEN_TRT_ENGINE:
         return False
     if job.spec.resources.gpus == 0:
@@ -193,8 +194,10 @@ def _sentences(problems: list[Problem]) -> list[str]:
     return [render(replace(each, path=f"spec.experiment.{each.path}")) for each in problems]
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+def problems_of(error: ValidationError, below: str = "") -> list[str]:
+    """A sentence for each field that the model does not take. below: the path of the whole."""
+    places = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors())
+    return [f"{below}{path}: {message}." for path, message in places]
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:

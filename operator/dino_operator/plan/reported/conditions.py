@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dino_api import rfc3339
 from dino_api.names import ConditionReason as Reason
 from dino_api.names import ConditionType as Type
 from dino_api.names import Phase
-from dino_api.resources.dinojob import Resources
-from dino_operator.plan.model import Condition, Object, is_true
-from dino_operator.plan.observed.objects import format_time
+from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.observed.resource import DinoJob, Resource
 
 PROGRESS = "progress"
 LONGEST_MESSAGE = 4096
@@ -47,15 +47,21 @@ class State:
         )
 
 
-def not_ours(resource: Object) -> frozenset[str]:
+def not_ours(resource: Resource) -> frozenset[str]:
     """What the pod writes, under its own field manager; never in what we apply.
 
     A job that is searched for has no pod: its progress is the search's, and ours to write. So is
     that of a job that is complete: it is written with the end, and from then on applied again.
     """
-    searched = "automl" in resource.get("status", {})
-    ours = searched or is_true(resource, Type.COMPLETE)
-    return frozenset() if ours else frozenset({PROGRESS})
+    searched = "automl" in resource.status
+    theirs = not searched and not resource.is_true(Type.COMPLETE)
+    return frozenset({PROGRESS}) if theirs else frozenset()
+
+
+def ours(resource: Resource) -> Object:
+    """The status without what the pod writes."""
+    foreign = not_ours(resource)
+    return {key: each for key, each in resource.status.raw.items() if key not in foreign}
 
 
 def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
@@ -63,9 +69,9 @@ def waiting(reason: str, message: str, phase: Phase = Phase.QUEUED) -> State:
     return State(phase, Condition(False, reason, message))
 
 
-def running(*said: str) -> State:
+def running(*messages: str) -> State:
     """The trainer's pods run, and what else is worth a look."""
-    return State(Phase.RUNNING, Condition(True, Reason.STARTED, "; ".join(filter(None, said))))
+    return State(Phase.RUNNING, Condition(True, Reason.STARTED, "; ".join(filter(None, messages))))
 
 
 def suspending(message: str) -> State:
@@ -105,18 +111,16 @@ def failed(reason: str, message: str) -> State:
     )
 
 
-def render(resource: Object, state: State, now: datetime, **facts: Any) -> Object:
+def render(resource: DinoJob, state: State, now: datetime, **facts: Any) -> Object:
     """The whole status that the operator owns.
 
     Facts given replace those in the status; a fact given as None is removed; others stay.
     """
-    old = resource.get("status", {})
-    new = {key: value for key, value in old.items() if key not in not_ours(resource)}
-    new["observedGeneration"] = resource["metadata"].get("generation", 0)
+    new = ours(resource)
+    new["observedGeneration"] = resource.generation
     new["phase"] = state.phase.value
     # For the printer column: the spec has no default written into it.
-    wished = resource["spec"].get("resources", {})
-    new["gpus"] = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
+    new["gpus"] = resource.gpus * resource.nodes
     new["conditions"] = conditions(resource, state.conditions(), now)
     for name, value in facts.items():
         new.pop(name, None)
@@ -126,39 +130,36 @@ def render(resource: Object, state: State, now: datetime, **facts: Any) -> Objec
 
 
 def conditions(
-    resource: Object, made: Iterable[tuple[Type, Condition]], now: datetime
+    resource: Resource, made: Iterable[tuple[Type, Condition]], now: datetime
 ) -> list[Object]:
     """All of them; the time of each changes only when its truth does."""
-    found = []
+    rendered, generation = [], resource.generation
     for kind, each in made:
-        before = Condition.of(resource, kind.value)
+        before = resource.condition(kind.value)
         same = before is not None and before.is_true == each.is_true
-        found.append(
+        rendered.append(
             {
                 "type": kind.value,
                 "status": "True" if each.is_true else "False",
                 "reason": str(each.reason),
                 "message": each.message[:LONGEST_MESSAGE],
-                "observedGeneration": resource["metadata"].get("generation", 0),
-                "lastTransitionTime": before.since if before and same else format_time(now),
+                "observedGeneration": generation,
+                "lastTransitionTime": before.since if before and same else rfc3339.text(now),
             }
         )
-    return found
+    return rendered
 
 
-def seen_again(resource: Object) -> Object:
+def seen_again(resource: Resource) -> Object:
     """The status as it stands, said of the present generation, after the end.
 
     `kubectl wait --for=condition=Complete` believes no condition of an earlier generation.
     """
-    old = {k: v for k, v in resource["status"].items() if k not in not_ours(resource)}
-    generation = resource["metadata"].get("generation", 0)
-    parts = [{**each, "observedGeneration": generation} for each in old.get("conditions", [])]
-    return {**old, "observedGeneration": generation, "conditions": parts}
+    generation = resource.generation
+    conditions = [{**each, "observedGeneration": generation} for each in resource.status.conditions]
+    return {**ours(resource), "observedGeneration": generation, "conditions": conditions}
 
 
-def changed(resource: Object, desired: Object) -> Object | None:
+def changed(resource: Resource, desired: Object) -> Object | None:
     """The desired status, or None where the resource has it already."""
-    foreign = not_ours(resource)
-    old = {k: v for k, v in resource.get("status", {}).items() if k not in foreign}
-    return None if old == desired else desired
+    return None if ours(resource) == desired else desired

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dino_api.names import ConditionReason, ConditionType, EventReason, FailureReason, Phase
-from dino_operator.plan.model import Condition, Event, Object, is_true
+from dino_operator.plan.model import Event, Object
+from dino_operator.plan.observed.resource import Resource
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.reported.conditions import State
 
@@ -18,11 +19,11 @@ PROBLEMS = frozenset(
 """Reasons why a pod does not start or end that do not pass by themselves."""
 
 
-def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
+def transitions(resource: Resource, state: State, facts: Object) -> tuple[Event, ...]:
     """An event for each end, for suspending and resuming, and for what is refused: when it is
     first written."""
-    generation = str(resource["metadata"].get("generation", 0))
-    held = is_true(resource, ConditionType.SUSPENDED)
+    generation = str(resource.generation)
+    held = resource.is_true(ConditionType.SUSPENDED)
     events = []
     if state.phase is Phase.COMPLETE:
         events.append(Event(EventReason.COMPLETED, state.complete.message, "end"))
@@ -34,7 +35,7 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
         events += _problem(resource, state, facts)
     if state.suspended.is_true and not held:
         events.append(Event(EventReason.SUSPENDED, state.suspended.message, generation))
-    stops = (resource["spec"].get("runPolicy") or {}).get("stop")
+    stops = resource.run_policy.get("stop")
     goes_on = state.suspended.reason == ConditionReason.NOT_SUSPENDED and not stops
     if held and goes_on:
         events.append(Event(EventReason.RESUMED, "the job goes on", generation))
@@ -42,9 +43,9 @@ def transitions(resource: Object, state: State, facts: Object) -> tuple[Event, .
     return tuple(events)
 
 
-def _problem(resource: Object, state: State, facts: Object) -> tuple[Event, ...]:
+def _problem(resource: Resource, state: State, facts: Object) -> tuple[Event, ...]:
     """One event for each cause and attempt: its words may change."""
-    known = Condition.of(resource, ConditionType.RUNNING)
+    known = resource.condition(ConditionType.RUNNING)
     if known is not None and known.reason == state.running.reason:
         return ()
     message, attempt = state.running.message, facts.get("attempts", 0)

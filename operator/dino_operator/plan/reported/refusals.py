@@ -19,10 +19,11 @@ from dino_api.names import (
     FailureReason,
     Phase,
 )
-from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished
+from dino_operator.plan.model import Condition, Event, Plan
 from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.resource import Resource
 from dino_operator.plan.reported import conditions
 from dino_operator.plan.reported.conditions import State
 
@@ -45,8 +46,22 @@ LASTS_AFTER = 3
 
 _POLICY = re.compile(r"(\w*[Pp]olicy) '([^']+)' with binding '([^']+)' denied request")
 _DENIED = re.compile(r'admission webhook "([^"]+)" denied the request')
-_UNREACHED = re.compile(r'failed calling webhook "([^"]+)"')
-_QUOTA = re.compile(r"(?:exceeded quota: |failed quota: |status unknown for quota: )([^,:\s]+)")
+_NAMED = (
+    (
+        re.compile(r'failed calling webhook "([^"]+)"'),
+        ConditionReason.WEBHOOK_UNAVAILABLE,
+        "Ask the cluster's administrator to look at the pods behind the webhook {} (kubectl get "
+        "mutatingwebhookconfigurations,validatingwebhookconfigurations); it goes on by itself once "
+        "the webhook answers.",
+    ),
+    (
+        re.compile(r"(?:exceeded quota: |failed quota: |status unknown for quota: )([^,:\s]+)"),
+        ConditionReason.QUOTA_EXCEEDED,
+        "Delete what is not needed (kubectl describe resourcequota {} says what counts), or ask "
+        "the cluster's administrator to raise it; it goes on by itself once there is room.",
+    ),
+)
+"""By the answer's words: the name of what refuses or is away, the reason, what to do about it."""
 _RIGHT = re.compile(r"cannot [a-z]+ resource|attempting to grant RBAC|blockOwnerDeletion")
 _FROM_PORT = re.compile(r"\S+:\d+->")
 """A connection's own end, which is another one each time."""
@@ -81,9 +96,9 @@ class Judgement:
 
 def judge(refusal: Refusal) -> Judgement:
     """The judgement, by the answer's causes and words: statuses alone do not tell them apart."""
-    known = (_terminating, _policy, _webhook, _quota, _invalid, _right, _forbidden)
-    found = (look(refusal) for look in known)
-    return next((each for each in found if each is not None), _passing(refusal))
+    known = (_terminating, _policy, _named, _invalid, _right, _forbidden)
+    judgements = (look(refusal) for look in known)
+    return next((each for each in judgements if each is not None), _passing(refusal))
 
 
 def without_numbers(words: str) -> str:
@@ -92,7 +107,7 @@ def without_numbers(words: str) -> str:
     return _NUMBERED.sub("#", words)
 
 
-def denied(resource: Object, refusal: Refusal | None) -> Condition | None:
+def denied(resource: Resource, refusal: Refusal | None) -> Condition | None:
     """What condition Running says while something cannot be made; None where nothing is refused,
     or waiting would be in vain.
 
@@ -104,9 +119,9 @@ def denied(resource: Object, refusal: Refusal | None) -> Condition | None:
     return _said(resource, refusal)
 
 
-def _said(resource: Object, refusal: Refusal) -> Condition:
+def _said(resource: Resource, refusal: Refusal) -> Condition:
     judged = judge(refusal)
-    before = Condition.of(resource, ConditionType.RUNNING)
+    before = resource.condition(ConditionType.RUNNING)
     same = before is not None and refusal.heard and before.reason == judged.reason
     return Condition(False, judged.reason, before.message if before and same else judged.message)
 
@@ -119,7 +134,7 @@ def end(refusal: Refusal | None) -> Cause | None:
     return failure.cause(FailureReason.INVALID_SPEC, judged.sentence) if judged.ends else None
 
 
-def obstacle(resource: Object, refusal: Refusal | None) -> State | None:
+def obstacle(resource: Resource, refusal: Refusal | None) -> State | None:
     """The state of a job of which a child cannot be made; None where nothing is refused."""
     condition = denied(resource, refusal)
     return (
@@ -134,14 +149,12 @@ def is_of_a_change(refusal: Refusal | None) -> bool:
     return refusal is not None and refusal.verb != "create"
 
 
-def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
+def unchanged(resource: Resource, plan: Plan, refusal: Refusal) -> Plan | None:
     """A plan that says that the change was refused: all else is as the plan, or the status, has it.
 
     None where there is no status so far.
     """
-    foreign, stored = conditions.not_ours(resource), resource.get("status") or {}
-    kept = {key: part for key, part in stored.items() if key not in foreign}
-    desired = copy.deepcopy(plan.status or kept)
+    desired = copy.deepcopy(plan.status or conditions.ours(resource))
     for each in desired.get("conditions", []):
         if each["type"] == ConditionType.RUNNING.value:
             condition = _said(resource, refusal)
@@ -149,7 +162,7 @@ def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
                 reason=str(condition.reason),
                 message=condition.message[: conditions.LONGEST_MESSAGE],
             )
-            desired["observedGeneration"] = resource["metadata"].get("generation", 0)
+            desired["observedGeneration"] = resource.generation
             return Plan(
                 status=conditions.changed(resource, desired),
                 events=(*plan.events, *events(resource, condition)),
@@ -157,9 +170,9 @@ def unchanged(resource: Object, plan: Plan, refusal: Refusal) -> Plan | None:
     return None
 
 
-def events(resource: Object, running: Condition) -> tuple[Event, ...]:
+def events(resource: Resource, running: Condition) -> tuple[Event, ...]:
     """One event when something is refused at first; of what may pass at once, once it lasts."""
-    before = Condition.of(resource, ConditionType.RUNNING)
+    before = resource.condition(ConditionType.RUNNING)
     same = before is not None and before.reason == running.reason
     new = running.reason in REASONS and not same
     if not new or running.reason == ConditionReason.API_UNAVAILABLE:
@@ -167,11 +180,11 @@ def events(resource: Object, running: Condition) -> tuple[Event, ...]:
     return (Event(EventReason.REFUSED, running.message, running.message, warning=True),)
 
 
-def lasting(resource: Object, refusal: Refusal) -> tuple[Event, ...]:
+def lasting(resource: Resource, refusal: Refusal) -> tuple[Event, ...]:
     """The event of an answer that was expected to pass and did not."""
     judged = judge(refusal)
     lasts = refusal.heard == LASTS_AFTER and judged.reason == ConditionReason.API_UNAVAILABLE
-    if not lasts or is_finished(resource):
+    if not lasts or resource.is_finished:
         return ()
     return (Event(EventReason.REFUSED, judged.message, judged.message, warning=True),)
 
@@ -223,27 +236,12 @@ def _denied(refusal: Refusal, who: str) -> Judgement:
     return Judgement(ConditionReason.POLICY_DENIED, _sentence(refusal), remedy)
 
 
-def _webhook(refusal: Refusal) -> Judgement | None:
-    webhook = _UNREACHED.search(refusal.message)
-    if webhook is None:
-        return None
-    remedy = (
-        f"Ask the cluster's administrator to look at the pods behind the webhook {webhook[1]} "
-        "(kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations); it goes on "
-        "by itself once the webhook answers."
-    )
-    return Judgement(ConditionReason.WEBHOOK_UNAVAILABLE, _sentence(refusal), remedy)
-
-
-def _quota(refusal: Refusal) -> Judgement | None:
-    quota = _QUOTA.search(refusal.message)
-    if quota is None:
-        return None
-    remedy = (
-        f"Delete what is not needed (kubectl describe resourcequota {quota[1]} says what counts), "
-        "or ask the cluster's administrator to raise it; it goes on by itself once there is room."
-    )
-    return Judgement(ConditionReason.QUOTA_EXCEEDED, _sentence(refusal), remedy)
+def _named(refusal: Refusal) -> Judgement | None:
+    """An answer whose words name what has to change."""
+    for pattern, reason, remedy in _NAMED:
+        if name := pattern.search(refusal.message):
+            return Judgement(reason, _sentence(refusal), remedy.format(name[1]))
+    return None
 
 
 def _invalid(refusal: Refusal) -> Judgement | None:

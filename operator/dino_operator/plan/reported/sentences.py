@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 from dino_api import names as api
-from dino_api.actions import ACTIONS
-from dino_operator.plan.model import Object
-from dino_operator.plan.observed.job_action import action_of, trains
+from dino_operator.plan.observed.api_object import ApiObject
+from dino_operator.plan.observed.resource import DinoJob
 
 
-def checking(resource: Object) -> str:
+def checking(resource: DinoJob) -> str:
     """One sentence for the whole check of the data: each change of words would cost a write."""
-    work = ACTIONS[action_of(resource)].work
+    work = resource.facts.work
     return f"a Job without a GPU checks the data; the {work} starts after it"
 
 
-def saves(resource: Object, pod: str) -> str:
+def saves(resource: DinoJob, pod: str) -> str:
     """What a pod does first that was asked to go."""
-    return f"pod {pod} saves a checkpoint" if trains(resource) else f"pod {pod} stops"
+    return f"pod {pod} saves a checkpoint" if resource.trains else f"pod {pod} stops"
 
 
-def stops(resource: Object, pod: str, for_good: bool = False) -> str:
+def stops(resource: DinoJob, pod: str, for_good: bool = False) -> str:
     """What becomes of a pod that was asked to go."""
-    message = f"{saves(resource, pod)} and stops" if trains(resource) else saves(resource, pod)
+    message = f"{saves(resource, pod)} and stops" if resource.trains else saves(resource, pod)
     return f"{message} for good" if for_good else message
 
 
-def leaves(resource: Object, pod: str) -> str:
+def leaves(resource: DinoJob, pod: str) -> str:
     """The sentence on a pod that was asked to go and that another one follows."""
-    saves = "it saves a checkpoint and another follows" if trains(resource) else "another follows"
+    saves = "it saves a checkpoint and another follows" if resource.trains else "another follows"
     return f"pod {pod} was asked to go; {saves}"
 
 
-def resumes(resource: Object) -> str:
+def resumes(resource: DinoJob) -> str:
     """The sentence on a job that was held and may go on."""
-    if trains(resource):
+    if resource.trains:
         return "the attempt goes on from its checkpoint"
-    return f"the {ACTIONS[action_of(resource)].work} starts again"
+    return f"the {resource.facts.work} starts again"
 
 
-def held(resource: Object) -> str:
+def held(resource: DinoJob) -> str:
     """The sentence on a job that is held, without a pod."""
-    goes_on = "go on from the last checkpoint" if trains(resource) else "start it again"
+    goes_on = "go on from the last checkpoint" if resource.trains else "start it again"
     return f"spec.runPolicy.suspend is true; set it to false to {goes_on}"
+
+
+def taken(stranger: ApiObject, kind: str) -> str:
+    """The sentence on an object that has the name of a child. kind: of the child's owner."""
+    return (
+        f"{stranger.kind} {stranger.name} belongs to someone else; delete or rename it, or create "
+        f"the {kind} under another name"
+    )
 
 
 def silent(since: str, pod: str) -> str:

@@ -14,13 +14,15 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.names import ConditionReason, FailureReason
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, SearchParameter
 from dino_api.search import InvalidSearch, resolve_search
-from dino_operator.plan.model import Condition, Object, Plan, Settings, is_finished
-from dino_operator.plan.observed import dropped_keys, failure, objects
+from dino_operator.plan.model import Condition, Object, Plan, Settings
+from dino_operator.plan.observed import dropped_keys, failure
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion
@@ -48,9 +50,13 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoAutoML as stored. children: what carries its label. now: aware, UTC.
     """
-    if "deletionTimestamp" in resource["metadata"]:
+    return _plan_of(DinoAutoML(resource), children, now, settings)
+
+
+def _plan_of(resource: DinoAutoML, children: Children, now: datetime, settings: Settings) -> Plan:
+    if resource.is_being_deleted:
         return NOTHING  # the garbage collector removes the children
-    if is_finished(resource):
+    if resource.is_finished:
         return completion.the_end(resource, children)
     if refusals.is_of_a_change(children.refusal):
         return _unchanged(resource, children, now, settings)
@@ -66,34 +72,38 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
     return status.warned(view, _plan(view))
 
 
-def _unchanged(resource: Object, children: Children, now: datetime, settings: Settings) -> Plan:
+def _unchanged(resource: DinoAutoML, children: Children, now: datetime, settings: Settings) -> Plan:
     """What was not changed goes on as it does. Without what could not be read there is no plan."""
     refusal = children.refusal
     assert refusal is not None
     readable = refusal.verb != "read"
-    others = plan(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
+    others = (
+        _plan_of(resource, replace(children, refusal=None), now, settings) if readable else NOTHING
+    )
     planned = refusals.unchanged(resource, others, refusal)
     judged = refusals.judge(refusal)
     state = status.waiting(judged.reason, judged.message)
     return planned or status.write(resource, SearchState(state), now)
 
 
-def view_of(resource: Object, children: Children, now: datetime, settings: Settings) -> SearchView:
+def view_of(
+    resource: DinoAutoML, children: Children, now: datetime, settings: Settings
+) -> SearchView:
     """The search and all that is around it. Raises InvalidSearch, ValidationError.
 
     The space is that of the first plan: another version of the operator may have other defaults.
     """
-    found = resolve_search(DinoAutoMLSpec.model_validate(resource["spec"]), settings.profile)
-    first = (resource.get("status") or {}).get("search", [])
-    space = tuple(map(SearchParameter.model_validate, first)) or found.space
-    return SearchView(resource, children, now, settings, replace(found, space=space))
+    search = resolve_search(DinoAutoMLSpec.model_validate(resource.spec), settings.profile)
+    first = resource.status.space
+    space = tuple(map(SearchParameter.model_validate, first)) or search.space
+    return SearchView(resource, children, now, settings, replace(search, space=space))
 
 
-def _invalid(resource: Object, now: datetime, cause: Cause) -> Plan:
+def _invalid(resource: DinoAutoML, now: datetime, cause: Cause) -> Plan:
     """The end before the beginning: nothing was made."""
     state = conditions.failed(cause.rule.reason, cause.message)
     profile = Condition(False, ConditionReason.DATASETS_GIVEN, cause.message)
-    facts = {"failure": cause.to_status(), "completionTime": objects.format_time(now)}
+    facts = {"failure": cause.to_status(), "completionTime": rfc3339.text(now)}
     return status.write(resource, SearchState(state, profile=profile), now, facts)
 
 
@@ -155,22 +165,22 @@ def _held_up(view: SearchView, step: Step) -> Step:
 
 def _all_trials(view: SearchView, step: Step) -> list[Trial]:
     """All trials by number: the baseline, the engine's, and those that are made now."""
-    found = {each.number: each for each in step.trials}
+    trials = {each.number: each for each in step.trials}
     first = outcomes.baseline(view)
     if first is not None:
-        found[0] = first
+        trials[0] = first
     for made in step.creates:
         if made["kind"] == api.KIND:
             number = int(made["metadata"]["labels"][api.Label.TRIAL.value])
-            found[number] = outcomes.of_job(number, made)
-    return [found[number] for number in sorted(found)]
+            trials[number] = outcomes.of_job(number, DinoJob(made))
+    return [trials[number] for number in sorted(trials)]
 
 
 def _end(view: SearchView, trials: Sequence[Trial], step: Step) -> End | None:
     """Why the search starts no more trials, if it does not."""
-    stored = view.status.get("failure")
+    stored = view.status.failure
     if stored:  # what was said once is not taken back
-        return End("", Cause(ends.rule_of(stored["reason"]), stored["message"]))
+        return End("", Cause(ends.rule_of(stored.reason), stored.message))
     if step.failure is not None:
         return End("", step.failure)
     if trials and trials[0].number == 0 and not status.data_ready(view).is_true:
@@ -211,15 +221,15 @@ def _stop(
 ) -> Plan:
     """What runs is stopped; once nothing does, the search is over."""
     trials = [_settled(view, each) for each in trials]
-    jobs = [each for each in view.trial_jobs.values() if not is_finished(each)]
+    jobs = [each for each in view.trial_jobs.values() if not each.is_finished]
     over = not jobs and (step.ended or step.failure is not None)
-    failed = view.status.get("failure") or (end.failure.to_status() if end.failure else None)
+    failed = view.status.raw.get("failure") or (end.failure.to_status() if end.failure else None)
     facts: Object = {**status.of_trials(view, trials), **begun.fields, **step.facts}
     if over and failed is None and facts["best"] is None:
         failed = ends.without_checkpoint().to_status()
     facts["failure"] = failed
     if over:
-        facts["completionTime"] = objects.format_time(view.now)
+        facts["completionTime"] = rfc3339.text(view.now)
     state = status.ending(end.message or (failed or {}).get("message", ""))
     if over and facts["best"] is None and failed:
         state = conditions.failed(failed["reason"], failed["message"])

@@ -17,10 +17,11 @@ from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
 from dino_operator.plan.model import Condition, Object, Settings
-from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.observed.status import SearchStatus
 from dino_operator.plan.rendered import carried_labels, names
-from dino_operator.plan.reported import refusals
+from dino_operator.plan.reported import refusals, sentences
 
 MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
 
@@ -29,7 +30,7 @@ MEDIAN, NO_PRUNING = Pruning(), Pruning(name="none")
 class SearchView:
     """A DinoAutoML, what it resolves to, its children, the time and the settings."""
 
-    resource: Object
+    resource: DinoAutoML
     children: Children
     now: datetime
     settings: Settings
@@ -38,27 +39,27 @@ class SearchView:
     @property
     def name(self) -> str:
         """The DinoAutoML's name."""
-        return objects.name_of(self.resource)
+        return self.resource.name
 
     @property
     def namespace(self) -> str:
         """The namespace of it and all its children."""
-        return str(self.resource["metadata"]["namespace"])
+        return self.resource.namespace
 
     @property
     def uid(self) -> str:
         """Its uid; a child is ours only if its controller has it."""
-        return objects.uid_of(self.resource)
+        return self.resource.uid
 
     @cached_property
     def spec(self) -> DinoAutoMLSpec:
         """The spec as a model, with the defaults of fields that the stored object lacks."""
-        return DinoAutoMLSpec.model_validate(self.resource["spec"])
+        return DinoAutoMLSpec.model_validate(self.resource.spec)
 
-    @property
-    def status(self) -> Object:
+    @cached_property
+    def status(self) -> SearchStatus:
         """The status that the last plan wrote."""
-        return dict(self.resource.get("status") or {})
+        return self.resource.status
 
     @property
     def wants_suspend(self) -> bool:
@@ -84,53 +85,47 @@ class SearchView:
     @property
     def engine(self) -> str:
         """The engine that was chosen; empty until then. It never changes."""
-        return str(self.status.get("engine") or "")
+        return self.status.engine
 
     @cached_property
     def history(self) -> dict[int, dinoautoml.Trial]:
         """The trials that the last plan wrote down, by number."""
-        rows = map(dinoautoml.Trial.model_validate, self.status.get("history", []))
+        rows = map(dinoautoml.Trial.model_validate, self.status.history)
         return {row.number: row for row in rows}
 
     @cached_property
     def known(self) -> tuple[dinoautoml.KnownTrial, ...]:
         """What `warmStartFrom` brought; read once, when the search began."""
-        return tuple(map(dinoautoml.KnownTrial.model_validate, self.status.get("known", [])))
+        return tuple(map(dinoautoml.KnownTrial.model_validate, self.status.known))
 
     @cached_property
-    def trial_jobs(self) -> dict[int, Object]:
+    def trial_jobs(self) -> dict[int, DinoJob]:
         """Our DinoJobs that are trials, by number."""
-        found = {}
-        for each in self.own_dinojobs:
-            number = each["metadata"].get("labels", {}).get(api.Label.TRIAL.value, "")
-            if number.isdigit():
-                found[int(number)] = each
-        return dict(sorted(found.items()))
+        numbered = ((each.label(api.Label.TRIAL), each) for each in self.own_dinojobs)
+        jobs = {int(number): each for number, each in numbered if number.isdigit()}
+        return dict(sorted(jobs.items()))
 
     @property
-    def own_dinojobs(self) -> list[Object]:
+    def own_dinojobs(self) -> list[DinoJob]:
         """Trials and followers; a namesake's children of an earlier DinoAutoML are not ours."""
         mine = self.children.dinojobs
-        return [each for each in mine if objects.controller_uid(each) == self.uid]
+        return [each for each in mine if each.controller_uid == self.uid]
 
     @property
     def is_over(self) -> bool:
         """Whether every trial has ended for good; then no more are made, whatever is edited."""
-        return bool(self.status.get("completionTime"))
+        return bool(self.status.completion_time)
 
     @cached_property
     def obstacle(self) -> str:
         """Why nothing may be made now: a name is taken; empty where nothing is in the way."""
         for each in self.children.strangers:
-            message = (
-                f"{each.get('kind', 'object')} {objects.name_of(each)} belongs to someone else; "
-            )
-            return message + "delete or rename it, or create the DinoAutoML under another name"
+            return sentences.taken(each, api.AUTOML_KIND)
         mine = self.own_dinojobs
-        for each in self.children.dinojobs:
-            name = objects.name_of(each)
+        for job in self.children.dinojobs:
+            name = job.name
             named = name.startswith((f"{self.name}-trial-", f"{self.name}-then-"))
-            if each not in mine and named:
+            if job not in mine and named:
                 message = (
                     f"DinoJob {name} of an earlier DinoAutoML of this name still exists; it is "
                 )

@@ -10,9 +10,9 @@ from datetime import datetime
 from dino_api.names import ConditionReason, ConditionType, EventReason, Label, Phase
 from dino_api.problem import sentence
 from dino_api.resources.dinoautoml import TrialCounts
-from dino_operator.plan.model import Condition, Event, Object, Plan, is_finished, is_true
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Condition, Event, Object, Plan
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.reported import conditions, events
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import ends
@@ -51,7 +51,7 @@ class SearchState:
 
 
 def write(
-    resource: Object,
+    resource: DinoAutoML,
     state: SearchState,
     now: datetime,
     facts: Object | None = None,
@@ -61,8 +61,8 @@ def write(
 
     facts: replace those in the status; one that is None is removed; others stay.
     """
-    desired = dict(resource.get("status") or {})
-    desired["observedGeneration"] = resource["metadata"].get("generation", 0)
+    desired = dict(resource.status.raw)
+    desired["observedGeneration"] = resource.generation
     desired["phase"] = state.state.phase.value
     desired["conditions"] = conditions.conditions(resource, state.conditions(), now)
     for name, value in (facts or {}).items():
@@ -81,8 +81,8 @@ def warned(view: SearchView, plan: Plan) -> Plan:
 
     The same words make the same event: an edit that changes nothing of it posts nothing new.
     """
-    seen = view.status.get("observedGeneration")
-    if not view.search.warnings or seen == view.resource["metadata"].get("generation", 0):
+    seen = view.status.observed_generation
+    if not view.search.warnings or seen == view.resource.generation:
         return plan
     message = " ".join(sentence(each) for each in view.search.warnings)
     odd = Event(EventReason.SEARCH_DOUBTFUL, message, message, warning=True)
@@ -144,9 +144,9 @@ def _names(names: Sequence[str]) -> str:
 def _of_trials(view: SearchView) -> str:
     """What the first trial that waits says of itself."""
     for job in view.trial_jobs.values():
-        condition = Condition.of(job, ConditionType.RUNNING)
-        if not is_finished(job) and condition and condition.message:
-            return f"{objects.name_of(job)}: {condition.message}"
+        condition = job.condition(ConditionType.RUNNING)
+        if not job.is_finished and condition and condition.message:
+            return f"{job.name}: {condition.message}"
     return ""
 
 
@@ -160,8 +160,8 @@ def of_trials(view: SearchView, trials: Sequence[Trial]) -> Object:
         "trials": _counts(view, trials) if trials else None,
         "history": [to_status(each, points, text) for each in trials] or None,
         "best": best.best(view, trials),
-        "startTime": view.status.get("startTime") or min(started, default=None),
-        "dataset": view.status.get("dataset") or _dataset(view),
+        "startTime": view.status.start_time or min(started, default=None),
+        "dataset": view.status.dataset or _dataset(view),
     }
 
 
@@ -181,18 +181,17 @@ def _counts(view: SearchView, trials: Sequence[Trial]) -> Object:
 
 def _dataset(view: SearchView) -> Object | None:
     """What the baseline's preflight found."""
-    job = view.trial_jobs.get(0) or {}
-    found = (job.get("status") or {}).get("dataset")
-    return dict(found) if found else None
+    job = view.trial_jobs.get(0)
+    return (job.status.dataset or None) if job else None
 
 
 def data_ready(view: SearchView) -> Condition:
     """DataReady: as the baseline says it, and True from then on."""
-    known = Condition.of(view.resource, ConditionType.DATA_READY)
+    known = view.resource.condition(ConditionType.DATA_READY)
     if known is not None and known.is_true:
         return known
     job = view.trial_jobs.get(0)
-    of_baseline = Condition.of(job, ConditionType.DATA_READY) if job else None
+    of_baseline = job.condition(ConditionType.DATA_READY) if job else None
     return of_baseline or known or Condition(False, ConditionReason.CHECKING, CHECKING)
 
 
@@ -206,9 +205,9 @@ def profile_applied(view: SearchView) -> Condition:
 def still_running(view: SearchView) -> list[str]:
     """Names of what may hold a GPU although the search is held: DinoJobs, and pods of Katib's."""
     jobs = [
-        objects.name_of(each)
+        each.name
         for each in view.own_dinojobs
-        if not is_finished(each) and not is_true(each, ConditionType.SUSPENDED)
+        if not each.is_finished and not each.is_true(ConditionType.SUSPENDED)
     ]
     pods = [pod.name for pod in view.children.pods if _trains(pod)]
     return jobs + pods

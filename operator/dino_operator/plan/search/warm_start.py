@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from dino_api.names import AUTOML_KIND
 from dino_api.resources.dinoautoml import MOST_TRIALS, DinoAutoMLStatus, KnownTrial
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed.resource import DinoAutoML
 from dino_operator.plan.search.samplers.observations import BLAMED, defaults
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import MAY_WIN
@@ -18,20 +19,20 @@ def known_trials(view: SearchView) -> tuple[list[Object], str]:
     Read once: what was known when the search began stays, also when the other search is deleted.
     """
     if view.engine:
-        return list(view.status.get("known", [])), ""
-    found: list[KnownTrial] = []
+        return view.status.known, ""
+    trials: list[KnownTrial] = []
     for each in view.spec.warm_start_from:
         other = view.children.others.get((AUTOML_KIND, each.name))
-        if other is None:
+        if not isinstance(other, DinoAutoML):
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom does not exist"
-        if not is_finished(other):
+        if not other.is_finished:
             return [], f"DinoAutoML {each.name} of spec.warmStartFrom has not ended yet"
-        found += _trials(other)
-    return [each.to_dict() for each in found[:MOST_TRIALS]], ""
+        trials += _trials(other)
+    return [each.to_dict() for each in trials[:MOST_TRIALS]], ""
 
 
-def _trials(other: Object) -> Iterator[KnownTrial]:
-    status = DinoAutoMLStatus.model_validate(other["status"])
+def _trials(other: DinoAutoML) -> Iterator[KnownTrial]:
+    status = DinoAutoMLStatus.model_validate(other.status.raw)
     for trial in status.history:
         parameters = dict(trial.parameters) if trial.number else defaults(status.search)
         if trial.state in MAY_WIN and trial.mAP50 is not None:

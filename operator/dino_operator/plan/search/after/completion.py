@@ -11,9 +11,9 @@ from dataclasses import replace
 from dino_api import metric
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
-from dino_operator.plan.model import Condition, Event, Object, Plan
-from dino_operator.plan.observed import objects
+from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.reported.conditions import State
 from dino_operator.plan.search import status
@@ -27,17 +27,15 @@ from dino_operator.plan.search.trials import dinojobs
 SOON = 1.0
 
 
-def the_end(resource: Object, children: Children) -> Plan:
+def the_end(resource: DinoAutoML, children: Children) -> Plan:
     """The plan after the last word: what someone started under our name is stopped."""
     mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
     again = conditions.changed(resource, conditions.seen_again(resource))
     return Plan(patches=tuple(dinojobs.stops(mine)), status=again)
 
 
-def _is_trial_of(resource: Object, job: Object) -> bool:
-    labels = job["metadata"].get("labels", {})
-    ours = objects.controller_uid(job) == objects.uid_of(resource)
-    return ours and api.Label.TRIAL.value in labels
+def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
+    return job.controller_uid == resource.uid and api.Label.TRIAL.value in job.labels
 
 
 def the_search(view: SearchView) -> Plan:
@@ -49,14 +47,14 @@ def the_search(view: SearchView) -> Plan:
         return replace(
             _tell(view, _ending(view, outcome, "the report is written")), creates=creates
         )
-    failed = view.status.get("failure")
-    following = FollowerProgress((), [], ()) if failed else followers.progress(view)
+    failure = view.status.failure
+    following = FollowerProgress((), [], ()) if failure else followers.progress(view)
     if not following.ended:
         return _follow(view, outcome, written, following)
     parts = [outcome, *_troubles(written, following)]
     state = status.complete("; ".join(parts))
-    if failed:
-        state = conditions.failed(failed["reason"], failed["message"])
+    if failure:
+        state = conditions.failed(failure.reason, failure.message)
     last = _tell(
         view, state, artifacts=list(written.artifacts) or None, then=following.then or None
     )
@@ -65,7 +63,7 @@ def the_search(view: SearchView) -> Plan:
 
 def _follow(view: SearchView, outcome: str, written: Report, following: FollowerProgress) -> Plan:
     """Jobs on the winner run, one at a time; they are held with the search."""
-    jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in _labels(each)]
+    jobs = [each for each in view.own_dinojobs if api.Label.TRIAL.value not in each.labels]
     now = next(each["name"] for each in following.then if each["phase"] not in followers.ENDED)
     state = _ending(view, outcome, f"{now} runs on the winner")
     plan = _tell(view, state, artifacts=list(written.artifacts) or None, then=following.then)
@@ -77,18 +75,15 @@ def _follow(view: SearchView, outcome: str, written: Report, following: Follower
     )
 
 
-def _labels(job: Object) -> Object:
-    return dict(job["metadata"].get("labels", {}))
-
-
 def _outcome(view: SearchView) -> str:
     """How the search ended, in a sentence that stays the same."""
-    failed = view.status.get("failure")
-    if failed:
-        return f"{failed['reason']}: {failed['message']}"
-    best = view.status["best"]
+    failure = view.status.failure
+    if failure:
+        return f"{failure.reason}: {failure.message}"
+    best = view.status.best
+    assert best is not None  # without one the search has failed
     total = len(view.history)
-    return f"{best['trial']} is the best of {total} trials with mAP50 {metric.text(best['mAP50'])}"
+    return f"{best.trial} is the best of {total} trials with mAP50 {metric.text(best.mAP50)}"
 
 
 def _ending(view: SearchView, outcome: str, now: str) -> State:
@@ -102,7 +97,7 @@ def _ending(view: SearchView, outcome: str, now: str) -> State:
 
 
 def _tell(view: SearchView, state: State, **facts: object) -> Plan:
-    engine = Condition.of(view.resource, ConditionType.ENGINE_READY) or status.NOT_CHOSEN
+    engine = view.resource.condition(ConditionType.ENGINE_READY) or status.NOT_CHOSEN
     state = replace(state, data=status.data_ready(view))
     search_state = SearchState(state, engine, status.profile_applied(view))
     soon = view.settings.recheck if view.is_held_up else None
@@ -111,7 +106,7 @@ def _tell(view: SearchView, state: State, **facts: object) -> Plan:
 
 def _failure(view: SearchView) -> Object:
     """The failure once more, so that its remedy stands in the event of the end."""
-    return {"failure": view.status.get("failure")}
+    return {"failure": view.status.raw.get("failure")}
 
 
 def _troubles(written: Report, following: FollowerProgress) -> list[str]:
@@ -121,14 +116,14 @@ def _troubles(written: Report, following: FollowerProgress) -> list[str]:
 
 def _events(view: SearchView, written: Report, following: FollowerProgress) -> tuple[Event, ...]:
     """Events of what went wrong, when it is first written down."""
-    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
-    found = []
+    before = {each.name: each.phase for each in view.status.followers}
+    events = []
     if written.problem and not before:
         message = f"no report was written: {written.problem}"
-        found.append(Event(EventReason.REPORT_FAILED, message, "report", warning=True))
+        events.append(Event(EventReason.REPORT_FAILED, message, "report", warning=True))
     for name in following.failed:
         if before.get(name) != Phase.FAILED.value:
             invalid = refusals.end(view.children.refusal)
             message = f"{name} failed; the winner stands{f': {invalid.message}' if invalid else ''}"
-            found.append(Event(EventReason.FOLLOWER_FAILED, message, name, warning=True))
-    return tuple(found)
+            events.append(Event(EventReason.FOLLOWER_FAILED, message, name, warning=True))
+    return tuple(events)

@@ -68,7 +68,7 @@ def _data(view: SearchView, experiment: Object, action: Action) -> Object:
 def _experiment(view: SearchView, follower: Follower, action: Action) -> dict[str, Any]:
     """The winner's, and the template's for the action itself."""
     template = dinojobs.read_by(action, view.search.template.experiment)
-    won = dinojobs.read_by(Action.TRAIN, view.status["best"].get("specification") or {})
+    won = dinojobs.read_by(Action.TRAIN, view.status.best.specification if view.status.best else {})
     made = {**template, **copy.deepcopy(won)}
     if action not in TRAINS:
         return dinojobs.read_by(action, made)
@@ -111,8 +111,8 @@ def progress(view: SearchView) -> FollowerProgress:
     One that failed holds up none of the others, and the search is complete all the same: its winner
     stands. Deleted before its end, a job is made again.
     """
-    jobs = {objects.name_of(each): each for each in view.own_dinojobs}
-    before = {each["name"]: each["phase"] for each in view.status.get("then", [])}
+    jobs = {each.name: each for each in view.own_dinojobs}
+    before = {each.name: each.phase for each in view.status.followers}
     wanted = _parents(view, before)
     then: list[Object] = []
     creates: list[Object] = []
@@ -123,8 +123,8 @@ def progress(view: SearchView) -> FollowerProgress:
             free = all(each["phase"] in ENDED for each in then)
             if name not in jobs and free and not view.wants_suspend:
                 creates.append(render(view, index))
-            job = jobs.get(name) or {}
-            phase = (job.get("status") or {}).get("phase") or Phase.PENDING.value
+            job = jobs.get(name)
+            phase = (job.status.phase if job else "") or Phase.PENDING.value
         then.append({"action": entry.action, "name": name, "phase": phase})
     if refusals.end(view.children.refusal) and creates:
         invalid = objects.name_of(creates.pop())

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
+from dino_api import rfc3339
 from dino_api.names import Env, Label, Option, Stage
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.model import Object
-from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.observed import failure, results
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import children, limit_ranges, names, pods, spec_file
 from dino_operator.plan.rendered.pods import CACHE_DIR, Attempt
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
 
+SHOWN = ("history", "best", "known")
+"""Fields of the status that the report has as they stand."""
 LARGEST = 1_000_000
 """Bytes of a ConfigMap's data; the API server takes 1 MiB."""
 SECONDS = 600
@@ -41,7 +45,7 @@ class Report:
 
 def progress(view: SearchView, outcome: str) -> Report:
     """What to do about the report. outcome: how the search ended, in a sentence."""
-    known = view.status.get("artifacts")
+    known = view.status.artifacts
     if known:
         return Report(ended=True, artifacts=tuple(known))
     job = _job_of(view)
@@ -52,15 +56,15 @@ def progress(view: SearchView, outcome: str) -> Report:
     own = job.own(view.children.pods)
     result = results.of_job(job, own)
     if job.is_true("Complete"):
-        found = result.to_dict()["artifacts"] if result else []
-        return Report(ended=True, artifacts=tuple(found))
+        artifacts = result.to_dict()["artifacts"] if result else []
+        return Report(ended=True, artifacts=tuple(artifacts))
     cause = failure.of_job(job, own)
     return Report(ended=True, problem=f"{cause.rule.reason}: {cause.message}")
 
 
 def _held_back(view: SearchView, job: Job) -> Report:
     """A Job that a queue holds, say, which takes every Job. It is not waited for for ever."""
-    waited = (view.now - objects.parse_time(job.created_at)).total_seconds()
+    waited = (view.now - rfc3339.parse(job.created_at)).total_seconds()
     if waited < SECONDS:
         return Report()
     message = f"someone else has suspended Job {job.name} for {SECONDS} s"
@@ -90,12 +94,9 @@ def to_create(view: SearchView, outcome: str) -> tuple[Object, ...]:
     config = names.config_name(view.name, Stage.REPORT.value, view.uid, text)
     like = dinojobs.dinojob(view, view.name, view.output)
     like["metadata"]["uid"] = view.uid
-    needed = [
-        each
-        for each in children.shared(like)
-        if (each["kind"], objects.name_of(each)) not in view.children.known
-    ]
-    return (*needed, _config_map(view, config, text), _job(view, like, config))
+    job = DinoJob(like)
+    missing = view.children.lacking(children.shared(job))
+    return (*missing, _config_map(view, config, text), _job(view, job, config))
 
 
 def _config_map(view: SearchView, name: str, text: str) -> Object:
@@ -108,7 +109,7 @@ def _config_map(view: SearchView, name: str, text: str) -> Object:
     }
 
 
-def _job(view: SearchView, like: Object, config: str) -> Object:
+def _job(view: SearchView, like: DinoJob, config: str) -> Object:
     """Its pod is that of a preflight, but for the command and what it reads."""
     resolved = spec_file.read_spec(like)
     template = pods.template(like, resolved, Attempt(1, preflight=True), view.settings)
@@ -142,7 +143,7 @@ def _tell(container: Object, output: str) -> None:
 
 def content(view: SearchView, outcome: str) -> str:
     """search.json. What does not fit is left out: other searches' trials, then the curves."""
-    facts = view.status
+    status = view.status
     record: dict[str, Any] = SearchRecord(
         name=view.name,
         namespace=view.namespace,
@@ -151,10 +152,10 @@ def content(view: SearchView, outcome: str) -> str:
         space=list(view.search.space),
         experiment=view.search.template.experiment,
         outcome=outcome,
-        start_time=facts.get("startTime"),
-        completion_time=facts.get("completionTime"),
+        start_time=status.start_time or None,
+        completion_time=status.completion_time or None,
     ).to_dict()
-    record |= {key: facts[key] for key in ("history", "best", "known") if facts.get(key)}
+    record |= {key: each for key, each in status.raw.items() if key in SHOWN and each}
     text = _compact(record)
     if len(text.encode()) > LARGEST:
         text = _compact({**record, "known": []})

@@ -21,7 +21,7 @@ NO_CRD = (
 
 def choose(view: SearchView) -> tuple[str, Condition]:
     """The engine and why. Empty where it cannot be chosen yet, with what is waited for."""
-    chosen = Condition.of(view.resource, ConditionType.ENGINE_READY)
+    chosen = view.resource.condition(ConditionType.ENGINE_READY)
     if view.engine and chosen is not None:
         return view.engine, chosen
     if view.spec.engine == EMBEDDED:

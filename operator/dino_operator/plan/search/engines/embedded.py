@@ -57,8 +57,4 @@ def _next(view: SearchView, trials: Sequence[Trial]) -> tuple[list[Object], str]
 
 def _pruned(view: SearchView, trials: Sequence[Trial]) -> list[Patch]:
     jobs = (view.trial_jobs.get(number) for number in pruning.to_stop(trials, view.pruning))
-    return [
-        dinojobs.stop(job, "Pruned")
-        for job in jobs
-        if job is not None and not dinojobs.is_stopped(job)
-    ]
+    return [dinojobs.stop(job, "Pruned") for job in jobs if job is not None and not job.wants_stop]

@@ -13,19 +13,19 @@ from dino_operator.plan.search.samplers.prior import Axis, choices_of
 
 def cell(space: Space, seed: int, number: int) -> Assignment:
     """The combination of that trial, 1 for the first. Raises IndexError after the last one."""
-    found = cells(space)
-    order = random.Random(f"{seed}/grid").sample(range(len(found)), len(found))
-    return found[order[number - 1]]
+    assignments = cells(space)
+    order = random.Random(f"{seed}/grid").sample(range(len(assignments)), len(assignments))
+    return assignments[order[number - 1]]
 
 
 def cells(space: Space) -> list[Assignment]:
     """The combinations that differ in what counts, but for the baseline's own."""
     values = [Axis(each).values if each.choices is None else choices_of(each) for each in space]
     paths = [each.path for each in space]
-    found = []
+    assignments = []
     baseline = defaults(space)
     for row in itertools.product(*values):
         drawn = active(space, dict(zip(paths, row, strict=True)))
-        if drawn != baseline and drawn not in found:
-            found.append(drawn)
-    return found
+        if drawn != baseline and drawn not in assignments:
+            assignments.append(drawn)
+    return assignments

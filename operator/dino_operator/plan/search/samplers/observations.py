@@ -35,12 +35,12 @@ def observations_of(
     space: Space, history: Iterable[Trial], known: Iterable[KnownTrial]
 ) -> list[Observation]:
     """What samplers learn from, in an order that depends on nothing but the trials themselves."""
-    found = [Observation(_fitting(space, each.parameters), each.mAP50) for each in known]
+    observations = [Observation(_fitting(space, each.parameters), each.mAP50) for each in known]
     for trial in sorted(history, key=lambda each: each.number):
         observation = _of_trial(space, trial)
         if observation is not None:
-            found.append(observation)
-    return [each for each in found if each.parameters]
+            observations.append(observation)
+    return [each for each in observations if each.parameters]
 
 
 def _of_trial(space: Space, trial: Trial) -> Observation | None:
@@ -55,8 +55,8 @@ def _of_trial(space: Space, trial: Trial) -> Observation | None:
 
 def defaults(space: Space) -> Assignment:
     """What the baseline has where the space has it too."""
-    found = {each.path: default_of(each) for each in space}
-    drawn = {path: value for path, value in found.items() if value is not None}
+    values = {each.path: default_of(each) for each in space}
+    drawn = {path: value for path, value in values.items() if value is not None}
     return active(space, drawn)
 
 
@@ -79,12 +79,12 @@ def _fits(space: Space, parameters: Assignment) -> Iterator[tuple[str, Value]]:
 
 def ordered(space: Space) -> list[SearchParameter]:
     """Each parameter after the one that its `when` names; else as they stand in the space."""
-    left, found = list(space), []
+    left, in_order = list(space), []
     while left:
         waiting = {each.path for each in left}
         ready = [each for each in left if each.when is None or each.when.path not in waiting]
         if not ready:
             raise ValueError(f"'when' of {', '.join(sorted(waiting))} goes round in a circle")
-        found += ready
+        in_order += ready
         left = [each for each in left if each not in ready]
-    return found
+    return in_order

@@ -82,8 +82,8 @@ class Axis:
             middle = (low + high) / 2
             low, high = (middle, high) if self._below(middle) < share else (low, middle)
         scaled = (low + high) / 2
-        found = math.exp(scaled) if self._is_log else scaled
-        return typed(self.parameter.path, self._tidy(found))
+        value = math.exp(scaled) if self._is_log else scaled
+        return typed(self.parameter.path, self._tidy(value))
 
     def _below(self, scaled: float) -> float:
         """The distribution function of the prior."""
@@ -100,8 +100,8 @@ class Axis:
     def values(self) -> list[Value]:
         """Every value of a range with a step."""
         count = int((self.high - self.low) / self.step + 1e-9) + 1
-        found = [_rounded(self.low + index * self.step) for index in range(count)]
-        return [typed(self.parameter.path, each) for each in found]
+        values = [_rounded(self.low + index * self.step) for index in range(count)]
+        return [typed(self.parameter.path, each) for each in values]
 
     @property
     def _is_log(self) -> bool:

@@ -32,8 +32,8 @@ def draw(space: Space, observations: Sequence[Observation], seed: int) -> Assign
     drawn: Assignment = {}
     for each in ordered(space):
         if each.when is None or each.when.path in active(space, drawn):
-            found = {**drawn, each.path: _suggest(asked, each)}
-            drawn = active(space, found)
+            whole = {**drawn, each.path: _suggest(asked, each)}
+            drawn = active(space, whole)
     return drawn
 
 

@@ -9,6 +9,7 @@ from dino_api.names import Action
 from dino_api.resources.dinoautoml import Best
 from dino_api.search import assign
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.status import StoredBest
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import dinojobs
 from dino_operator.plan.search.trials.trial import MAY_WIN, Trial
@@ -19,26 +20,26 @@ def best(view: SearchView, trials: Sequence[Trial]) -> Object | None:
 
     Of equal ones the first. What the status says of it stays when its DinoJob is deleted.
     """
-    stored = view.status.get("best")
-    found = [each for each in trials if each.state in MAY_WIN and each.mAP50 is not None]
-    winning = [each for each in found if each.checkpoint or _is(stored, each)]
+    stored = view.status.best
+    scored = [each for each in trials if each.state in MAY_WIN and each.mAP50 is not None]
+    winning = [each for each in scored if each.checkpoint or _is(stored, each)]
     if not winning:
-        return stored
+        return stored.raw if stored else None
     winner = max(winning, key=lambda each: (metric.rounded(each.mAP50 or 0.0), -each.number))
-    return _told(view, winner) if stored is None or _is_news(stored, winner) else stored
+    return _to_status(view, winner) if stored is None or _is_news(stored, winner) else stored.raw
 
 
-def _is(stored: Object | None, trial: Trial) -> bool:
-    return stored is not None and stored["number"] == trial.number
+def _is(stored: StoredBest | None, trial: Trial) -> bool:
+    return stored is not None and stored.number == trial.number
 
 
-def _is_news(stored: Object, winner: Trial) -> bool:
+def _is_news(stored: StoredBest, winner: Trial) -> bool:
     """Whether it is another trial, or its pod's last words came later than Katib's word on it."""
-    known = stored.get("checkpoint") or {}
+    known = stored.checkpoint or {}
     return not _is(stored, winner) or len(winner.checkpoint or {}) > len(known)
 
 
-def _told(view: SearchView, trial: Trial) -> Object:
+def _to_status(view: SearchView, trial: Trial) -> Object:
     experiment = trial.specification
     if experiment is None:
         template = view.search.template.experiment

@@ -13,9 +13,9 @@ from dino_api.names import Action
 from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_api.search import assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, Patch, is_finished
-from dino_operator.plan.observed import objects, queue_labels
-from dino_operator.plan.observed.job_action import NOT_SEARCHED
+from dino_operator.plan.model import Object, Patch
+from dino_operator.plan.observed import queue_labels
+from dino_operator.plan.observed.resource import NOT_SEARCHED, DinoJob
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import Trial
 
@@ -83,38 +83,28 @@ def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:
     return [render(view, each.number, each.assignment) for each in gone[:room]]
 
 
-def holds(view: SearchView, jobs: Iterable[Object]) -> list[Patch]:
+def holds(view: SearchView, jobs: Iterable[DinoJob]) -> list[Patch]:
     """Suspends or resumes those that have not ended and are not being stopped."""
     wants = view.wants_suspend
     return [
         patch(job, {"spec": {"runPolicy": {"suspend": wants}}})
         for job in jobs
-        if not is_finished(job) and not is_stopped(job) and is_held(job) != wants
+        if not job.is_finished and not job.wants_stop and job.wants_suspend != wants
     ]
 
 
-def stop(job: Object, state: TrialState) -> Patch:
+def stop(job: DinoJob, state: TrialState) -> Patch:
     """Ends a trial and says as what, in one write: whoever looks later reads it there."""
     labels = {api.Label.TRIAL_END.value: state}
     body = {"metadata": {"labels": labels}, "spec": {"runPolicy": {"stop": True}}}
     return patch(job, body)
 
 
-def stops(jobs: Iterable[Object]) -> list[Patch]:
+def stops(jobs: Iterable[DinoJob]) -> list[Patch]:
     """Ends all that have not ended."""
-    return [stop(job, "Stopped") for job in jobs if not is_finished(job) and not is_stopped(job)]
+    return [stop(job, "Stopped") for job in jobs if not job.is_finished and not job.wants_stop]
 
 
-def patch(job: Object, body: Object) -> Patch:
+def patch(job: DinoJob, body: Object) -> Patch:
     """A patch of that DinoJob and no namesake."""
-    return Patch(objects.name_of(job), objects.uid_of(job), body, kind=api.PLURAL)
-
-
-def is_held(job: Object) -> bool:
-    """Whether it was asked to hold."""
-    return bool((job["spec"].get("runPolicy") or {}).get("suspend"))
-
-
-def is_stopped(job: Object) -> bool:
-    """Whether it was asked to end."""
-    return bool((job["spec"].get("runPolicy") or {}).get("stop"))
+    return Patch(job.name, job.uid, body, kind=api.PLURAL)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from dino_api import metric
+from dino_api import metric, rfc3339
 from dino_api import names as api
 from dino_api.names import ConditionType, FailureReason
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import Assignment, TrialState
-from dino_api.resources.dinojob import Resources
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, is_true
-from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.resource import DinoJob
+from dino_operator.plan.observed.status import JobStatus
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import LIVE, Point, Trial
 
@@ -50,9 +49,8 @@ def _trial(view: SearchView, number: int) -> Trial:
     return of_job(number, job)
 
 
-def of_row(row: dinoautoml.Trial, job: Object | None = None) -> Trial:
+def of_row(row: dinoautoml.Trial, job: DinoJob | None = None) -> Trial:
     """A trial as status.history has it; its DinoJob, where it exists, knows the checkpoint."""
-    status = (job or {}).get("status") or {}
     last = row.epoch or len(row.curve)
     points = (
         Point(round((place + 1) * last / len(row.curve)), value)
@@ -71,78 +69,73 @@ def of_row(row: dinoautoml.Trial, job: Object | None = None) -> Trial:
         ended=row.completion_time or "",
         gpu_seconds=row.gpu_seconds,
         curve=tuple(points),
-        checkpoint=status.get("checkpoint"),
-        specification=job["spec"].get("experiment", {}) if job else None,
+        checkpoint=job.status.checkpoint if job else None,
+        specification=job.experiment if job else None,
     )
 
 
-def of_job(number: int, job: Object) -> Trial:
+def of_job(number: int, job: DinoJob) -> Trial:
     """A trial as its DinoJob shows it."""
-    status = job.get("status") or {}
-    progress = status.get("progress") or {}
-    curve = tuple(Point(each["epoch"], each["mAP50"]) for each in progress.get("curve") or ())
-    failure = status.get("failure") or {}
+    status, progress = job.status, job.status.progress
+    curve = tuple(Point(each["epoch"], each["mAP50"]) for each in progress.curve)
     state = _state(job)
-    started, ended = status.get("startTime") or "", status.get("completionTime") or ""
     return Trial(
         number=number,
-        name=objects.name_of(job),
+        name=job.name,
         state=state,
         parameters=drawn(job),
         mAP50=None if state == "Failed" else _score(status, curve),
-        epoch=progress.get("epoch"),
+        epoch=progress.epoch,
         reason=_reason(job) if state == "Failed" else "",
-        message=str(failure.get("message", "")) if state == "Failed" else "",
-        started=started,
-        ended=ended,
-        gpu_seconds=_gpu_seconds(job, started, ended),
+        message=status.failure.message if status.failure and state == "Failed" else "",
+        started=status.start_time,
+        ended=status.completion_time,
+        gpu_seconds=_gpu_seconds(job),
         curve=curve,
-        checkpoint=status.get("checkpoint"),
-        specification=job["spec"].get("experiment", {}),
+        checkpoint=status.checkpoint,
+        specification=job.experiment,
     )
 
 
-def _state(job: Object) -> TrialState:
-    if is_true(job, ConditionType.COMPLETE):
+def _state(job: DinoJob) -> TrialState:
+    if job.is_true(ConditionType.COMPLETE):
         return "Succeeded"
-    failed = Condition.of(job, ConditionType.FAILED)
+    failed = job.condition(ConditionType.FAILED)
     if failed is not None and failed.is_true:
         if failed.reason != FailureReason.STOPPED:
             return "Failed"
-        return ENDS.get(job["metadata"].get("labels", {}).get(api.Label.TRIAL_END.value), "Stopped")
-    return "Running" if job.get("status", {}).get("startTime") else "Pending"
+        return ENDS.get(job.label(api.Label.TRIAL_END), "Stopped")
+    return "Running" if job.status.start_time else "Pending"
 
 
-def _reason(job: Object) -> str:
+def _reason(job: DinoJob) -> str:
     """The reason of the last attempt: that the retries are used up says nothing about why."""
-    failure = job["status"].get("failure") or {}
-    failed = Condition.of(job, ConditionType.FAILED)
-    return str(failure.get("reason") or (failed.reason if failed else ""))
+    failure = job.status.failure
+    failed = job.condition(ConditionType.FAILED)
+    return (failure.reason if failure else "") or (failed.reason if failed else "")
 
 
-def _score(status: Object, curve: Iterable[Point]) -> float | None:
+def _score(status: JobStatus, curve: Iterable[Point]) -> float | None:
     """The score of the best checkpoint; where nothing was published, the best that was pushed."""
-    published = (status.get("metrics") or {}).get("mAP50")
     pushed = max((point.mAP50 for point in curve), default=None)
-    best = pushed if published is None else float(published)
+    best = pushed if status.best_mAP50 is None else status.best_mAP50
     return None if best is None else metric.rounded(best)
 
 
-def _gpu_seconds(job: Object, started: str, ended: str) -> int | None:
+def _gpu_seconds(job: DinoJob) -> int | None:
     """GPUs times seconds from the first start to the end, waits in between included."""
+    started, ended = job.status.start_time, job.status.completion_time
     if not started or not ended:
         return None
-    wished = job["spec"].get("resources") or {}
-    gpus = wished.get("gpus", Resources().gpus) * wished.get("nodes", 1)
-    seconds = (objects.parse_time(ended) - objects.parse_time(started)).total_seconds()
-    return int(gpus * max(0.0, seconds))
+    seconds = (rfc3339.parse(ended) - rfc3339.parse(started)).total_seconds()
+    return int(job.gpus * job.nodes * max(0.0, seconds))
 
 
-def drawn(job: Object) -> Assignment:
+def drawn(job: DinoJob) -> Assignment:
     """What was drawn, as the trial's DinoJob remembers it; empty where someone removed it."""
-    text = objects.annotation(job, Annotation.PARAMETERS)
+    text = job.note(Annotation.PARAMETERS)
     try:
-        found = json.loads(text or "{}")
+        assignment = json.loads(text or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return assignment if isinstance(assignment, dict) else {}

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Delete, Object, Patch, is_true
-from dino_operator.plan.observed import failure, objects
+from dino_operator.plan.model import Delete, Patch
+from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.children import Refusal
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.katib import Experiment
 from dino_operator.plan.rendered import deadline, names, spec_file
 from dino_operator.plan.reported import refusals
 from dino_operator.plan.search import ends
@@ -42,13 +43,13 @@ def step(view: SearchView) -> Step:
     present = view.children.experiment
     if present is None:
         return _without_experiment(view, mine, end)
-    name = objects.name_of(present)
-    if objects.controller_uid(present) != view.uid:
+    name = present.name
+    if present.controller_uid != view.uid:
         message = f"Experiment {name} belongs to someone else"
         return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, message))
-    if _is_over(present):
+    if present.is_over:
         return _after_katib(view, present, mine, end)
-    if "deletionTimestamp" in present["metadata"]:
+    if present.is_being_deleted:
         return Step(
             trials=mine, waiting=f"Experiment {name} is being deleted", requeue_after=_soon(view)
         )
@@ -66,18 +67,13 @@ def _with_baseline(view: SearchView, mine: Sequence[Trial]) -> list[Trial]:
     return [*([first] if first else []), *mine]
 
 
-def _is_over(present: Object) -> bool:
-    """Whether Katib has said its last word. Restarting is never taken back, so it does not count"""
-    return is_true(present, "Succeeded") or is_true(present, "Failed")
-
-
 def _without_experiment(view: SearchView, mine: tuple[Trial, ...], end: ends.End | None) -> Step:
     """A step without it: not made yet, or deleted, by us when the search ended or by someone.
 
     Deleting is the only way to stop an Experiment that Katib knows, so it ends the search: its
     trials and their Jobs went with it, and a new one would not know what they were drawn from.
     """
-    known = str(view.status.get("experiment") or "")
+    known = view.status.experiment
     if known and end is None:
         message = f"Experiment {known} was deleted, and its trials with it; the best so far is kept"
         return Step(trials=mine, failure=hangs.fatal(message, DELETED))
@@ -116,7 +112,7 @@ DELETED = (
 
 
 def _after_katib(
-    view: SearchView, present: Object, mine: tuple[Trial, ...], end: ends.End | None
+    view: SearchView, present: Experiment, mine: tuple[Trial, ...], end: ends.End | None
 ) -> Step:
     """Katib has ended and leaves what runs running; it is stopped here."""
     ended = not _running(view)
@@ -129,14 +125,14 @@ def _after_katib(
         ended=ended,
         waiting="" if ended else "trials that still ran when Katib ended are being stopped",
         failure=cause if ended else None,
-        facts={"experiment": objects.name_of(present)},
+        facts={"experiment": present.name},
         requeue_after=_soon(view),
     )
 
 
-def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | None:
+def _cause(view: SearchView, present: Experiment, mine: Sequence[Trial]) -> Cause | None:
     """Why the search fails although Katib says no more than Succeeded or Failed."""
-    failed = Condition.of(present, "Failed")
+    failed = present.condition("Failed")
     if failed is not None and failed.is_true:
         message = failed.message
         if SUGGESTION_FAILED in message:
@@ -151,7 +147,7 @@ def _cause(view: SearchView, present: Object, mine: Sequence[Trial]) -> Cause | 
 def _suggestion(view: SearchView) -> str:
     """What Katib itself only says on the Suggestion."""
     if view.children.suggestion is not None:
-        failed = Condition.of(view.children.suggestion, "Failed")
+        failed = view.children.suggestion.condition("Failed")
         if failed is not None and failed.message:
             return failed.message
     return f"{SUGGESTION_FAILED}; kubectl describe suggestion {names.experiment_name(view.uid)}"
@@ -171,7 +167,7 @@ def _why(trial: Trial) -> str:
     return ": ".join(part for part in (trial.reason, trial.message) if part)
 
 
-def _end_katib(view: SearchView, present: Object, mine: tuple[Trial, ...]) -> Step:
+def _end_katib(view: SearchView, present: Experiment, mine: tuple[Trial, ...]) -> Step:
     """The search has to end before Katib does: its goal was met by the baseline, say.
 
     Deleting the Experiment is what stops it. First the status has to know what its trials did.
@@ -180,9 +176,14 @@ def _end_katib(view: SearchView, present: Object, mine: tuple[Trial, ...]) -> St
         return Step(trials=mine, requeue_after=_soon(view))  # Katib is about to say so itself
     if not _is_written(view, mine):
         return Step(trials=mine, requeue_after=_soon(view), facts=_facts(present))
-    gone = Delete(objects.name_of(present), objects.uid_of(present), kind="experiments")
+    gone = _deletion(present)
     message = "the Experiment is deleted, as the search has ended and Katib would go on"
     return Step(deletes=(gone,), trials=mine, waiting=message, requeue_after=_soon(view))
+
+
+def _deletion(present: Experiment) -> Delete:
+    """The only way to stop an Experiment: Katib knows no other."""
+    return Delete(present.name, present.uid, kind="experiments")
 
 
 def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
@@ -194,12 +195,12 @@ def _is_written(view: SearchView, mine: Sequence[Trial]) -> bool:
     )
 
 
-def _facts(present: Object) -> dict[str, object]:
-    return {"experiment": objects.name_of(present)}
+def _facts(present: Experiment) -> dict[str, object]:
+    return {"experiment": present.name}
 
 
 def _follow(
-    view: SearchView, present: Object, existing: Sequence[KatibTrial], mine: tuple[Trial, ...]
+    view: SearchView, present: Experiment, existing: Sequence[KatibTrial], mine: tuple[Trial, ...]
 ) -> Step:
     """The search goes on: hold or release Jobs, pass numbers on, look for what hangs."""
     hang = hangs.worst(view, existing)
@@ -209,7 +210,7 @@ def _follow(
         )
     deletes: tuple[Delete, ...] = ()
     if hang.failure is not None:
-        gone = Delete(objects.name_of(present), objects.uid_of(present), kind="experiments")
+        gone = _deletion(present)
         deletes = (gone,)
     return Step(
         patches=() if deletes else (*hang.patches, *_holds(view), *_edits(view, present)),
@@ -262,20 +263,18 @@ def _may_go_on(job: Job) -> bool:
     return not job.is_finished and not job.note(Annotation.STOPPED_FOR)
 
 
-def _edits(view: SearchView, present: Object) -> tuple[Patch, ...]:
+def _edits(view: SearchView, present: Experiment) -> tuple[Patch, ...]:
     """Raised numbers. Katib takes them as long as more trials are to come; it answers a lower
     parallelTrialCount by deleting the newest trials, also finished ones, so that only grows."""
-    wanted, spec = experiment.trial_counts(view), present.get("spec") or {}
-    status = present.get("status") or {}
-    changed = {key: value for key, value in wanted.items() if spec.get(key) != value}
+    wanted, counts = experiment.trial_counts(view), present.counts
+    changed = {key: value for key, value in wanted.items() if counts.get(key) != value}
     for key in ("maxTrialCount", "parallelTrialCount"):
-        if wanted[key] < int(spec.get(key) or 0):
+        if wanted[key] < counts.get(key, 0):
             changed.pop(key, None)
-    most = int(changed.get("maxTrialCount", spec.get("maxTrialCount") or 0))
-    if not changed or most <= int(status.get("trials") or 0):
+    most = changed.get("maxTrialCount", counts.get("maxTrialCount", 0))
+    if not changed or most <= present.trials:
         return ()
-    name, uid = objects.name_of(present), objects.uid_of(present)
-    return (Patch(name, uid, {"spec": changed}, kind="experiments"),)
+    return (Patch(present.name, present.uid, {"spec": changed}, kind="experiments"),)
 
 
 def _running(view: SearchView) -> list[Job]:
@@ -293,7 +292,7 @@ def _running(view: SearchView) -> list[Job]:
 def _stops(view: SearchView) -> tuple[Patch, ...]:
     message = "the search has ended"
     return tuple(
-        hangs.stop(job, FailureReason.STOPPED, message)
+        deadline.stopping(job, FailureReason.STOPPED, message)
         for job in katib_trials.jobs(view)
         if _may_go_on(job)
     )

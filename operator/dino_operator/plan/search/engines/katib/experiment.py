@@ -15,6 +15,7 @@ from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label, Option
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
+from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import carried_labels, children, limit_ranges, names, spec_file
 from dino_operator.plan.rendered.pods import TOKEN_DIR, Attempt
 from dino_operator.plan.search.engines.katib import space
@@ -60,18 +61,16 @@ def to_create(view: SearchView) -> tuple[Object, ...]:
     needed = [*children.shared(job), config_map(view, resolved)]
     if view.search.template.resources.nodes > 1:
         needed.append(_service(view, job, resolved))
-    known = view.children.known
-    missing = (each for each in needed if (each["kind"], each["metadata"]["name"]) not in known)
-    return (*missing, experiment(view, resolved))
+    return (*view.children.lacking(needed), experiment(view, resolved))
 
 
-def as_job(view: SearchView) -> Object:
+def as_job(view: SearchView) -> DinoJob:
     """The DinoJob that a trial would be on the other engine: the template, trained once."""
     made = dinojobs.dinojob(view, view.name, view.output)
-    kueues = queue_labels.carried(made)
+    kueues = queue_labels.carried(DinoJob(made))
     meta = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
     made["metadata"] = meta | carried_labels.merged(view.resource, kueues)
-    return made
+    return DinoJob(made)
 
 
 def config_map(view: SearchView, resolved: spec_file.Resolved) -> Object:
@@ -94,7 +93,7 @@ def _config_name(view: SearchView, data: dict[str, str]) -> str:
     return names.fit(f"{view.name}-search-{names.short_hash(view.uid, *data.values())}")
 
 
-def _service(view: SearchView, job: Object, resolved: spec_file.Resolved) -> Object:
+def _service(view: SearchView, job: DinoJob, resolved: spec_file.Resolved) -> Object:
     """The Service by which pods of a trial meet, under the name of its first one."""
     made = children.service(job, resolved)
     made["metadata"] = view.metadata(made["metadata"]["name"])
@@ -184,7 +183,7 @@ def trial_job(view: SearchView, resolved: spec_file.Resolved) -> Object:
     left = view.search.template.run_policy.active_deadline_seconds
     made = children.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
     made = limit_ranges.fitted(made, view.children.limit_ranges)
-    labels = {**_pod_labels(view), **queue_labels.carried(made)}
+    labels = {**_pod_labels(view), **queue_labels.carried(DinoJob(made))}
     made["metadata"] = carried_labels.merged(view.resource, labels)
     _adapt(view, made["spec"]["template"], resolved)
     return made

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dino_api import rfc3339
 from dino_api.names import ConditionType, FailureReason, Label
-from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Patch
 from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.katib import Experiment
 from dino_operator.plan.observed.pod import SIDECAR, Pod
+from dino_operator.plan.rendered import deadline
 from dino_operator.plan.search.engines.katib.katib_trials import KatibTrial
 from dino_operator.plan.search.search_view import SearchView
 
@@ -52,14 +54,6 @@ def worst(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang:
     return Hang(message, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
 
-def stop(job: Job, reason: FailureReason, message: str) -> Patch:
-    """Ends a trial's Job for its deadline and notes why on it. Deleted, Katib would make it again;
-    failed, Katib takes it for an end."""
-    notes = {Annotation.STOPPED_FOR.value: reason.value, Annotation.STOPPED_MESSAGE.value: message}
-    body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
-    return Patch(job.name, job.uid, body)
-
-
 def fatal(message: str, remedy: str = "") -> Cause:
     """The end of the search because Katib does not go on."""
     cause = failure.cause(FailureReason.KATIB_FAILED, message)
@@ -68,13 +62,13 @@ def fatal(message: str, remedy: str = "") -> Cause:
 
 def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     if each.job is None:
-        since = objects.parse_time(each.trial["metadata"]["creationTimestamp"])
+        since = rfc3339.parse(each.trial.created_at)
         message = f"Katib makes no Job of Trial {each.name}; kubectl describe trial says why"
         return _overdue(view, since, message)
     if each.stopped_for:
         return None
     if each.job.is_finished:
-        since = objects.parse_time(each.job.finished_at)
+        since = rfc3339.parse(each.job.finished_at)
         message = (
             f"Job {each.name} has ended, and Katib does not end its Trial: no metric reached it"
         )
@@ -128,7 +122,7 @@ def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
     times = [job.created_at, job.start_time]
     for pod in ended:
         times.append(pod.ended.finished_at if pod.ended else "")
-    since = max(objects.parse_time(str(each)) for each in times if each)
+    since = max(rfc3339.parse(str(each)) for each in times if each)
     waited = (view.now - since).total_seconds()
     if waited < view.settings.pod_missing_after:
         return None
@@ -141,7 +135,7 @@ def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
         message = f"no pod of Job {name} is created; kubectl describe job {name} says why"
     if waited < PATIENCE:
         return Hang(message, asks=asks)
-    return Hang(message, (stop(job, FailureReason.KATIB_FAILED, message),), asks=asks)
+    return Hang(message, (deadline.stopping(job, FailureReason.KATIB_FAILED, message),), asks=asks)
 
 
 def _of_pods(view: SearchView, job: Job, live: Sequence[Pod]) -> Hang | None:
@@ -154,7 +148,7 @@ def _of_pods(view: SearchView, job: Job, live: Sequence[Pod]) -> Hang | None:
                 return Hang(message)
             pulling = kind in containers.PULL_PROBLEMS
             reason = FailureReason.IMAGE_PULL_FAILED if pulling else FailureReason.KATIB_FAILED
-            return Hang(message, (stop(job, reason, message),))
+            return Hang(message, (deadline.stopping(job, reason, message),))
         if pod.unschedulable:
             return _unschedulable(view, pod)
     return None
@@ -172,39 +166,37 @@ def _of_search(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang | N
     """Katib draws no trial although none is left that runs."""
     if view.wants_suspend:
         return None
-    times = [view.children.experiment["metadata"]["creationTimestamp"]]  # type: ignore[index]
-    times += [(each.trial.get("status") or {}).get("completionTime") for each in katib_trials]
-    held = Condition.of(view.resource, ConditionType.SUSPENDED)
-    times.append(held and held.since)
-    since = max(objects.parse_time(str(each)) for each in times if each)
+    held = view.resource.condition(ConditionType.SUSPENDED)
+    times = [_experiment(view).created_at, held.since if held else ""]
+    times += [each.trial.completion_time for each in katib_trials]
+    since = max(rfc3339.parse(each) for each in times if each)
     return _overdue(view, since, _idle(view))
 
 
 def _idle(view: SearchView) -> str:
     """Why, as far as Katib's objects tell."""
-    assert view.children.experiment is not None
-    if not view.children.experiment.get("status"):
+    if not _experiment(view).has_status:
         return "Katib's controller does not answer: the Experiment has no status"
-    message = "Katib draws no trial"
+    message, name = "Katib draws no trial", _experiment(view).name
     for pod in view.children.pods:
         if problem := containers.cannot_start(pod) if _is_of_suggestion(view, pod) else None:
             return f"{message}: its pod {pod.name}: {problem[1]}"
     suggestion = view.children.suggestion
     if suggestion is None:
         return f"{message}: it has made no Suggestion"
-    ready = Condition.of(suggestion, "DeploymentReady") or Condition(False)
+    ready = suggestion.condition("DeploymentReady") or Condition(False)
     if not ready.is_true:
         why = ready.message or "its deployment is not ready"
-        return f"{message}: {why}; kubectl describe deployment -l {LABEL}={_name(view)}"
-    return f"{message}: its Suggestion answers no more; kubectl describe suggestion {_name(view)}"
+        return f"{message}: {why}; kubectl describe deployment -l {LABEL}={name}"
+    return f"{message}: its Suggestion answers no more; kubectl describe suggestion {name}"
 
 
 LABEL = "katib.kubeflow.org/experiment"
 
 
-def _name(view: SearchView) -> str:
+def _experiment(view: SearchView) -> Experiment:
     assert view.children.experiment is not None
-    return objects.name_of(view.children.experiment)
+    return view.children.experiment
 
 
 def _is_of_suggestion(view: SearchView, pod: Pod) -> bool:

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from dino_api import rfc3339
 from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
 from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import TrialState, Value
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, is_true
-from dino_operator.plan.observed import failure, objects, results
+from dino_operator.plan.model import Object
+from dino_operator.plan.observed import failure, katib, results
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.search.engines.katib import experiment
@@ -39,20 +40,19 @@ DONE: tuple[tuple[str, TrialState], ...] = (("Succeeded", "Succeeded"), ("EarlyS
 class KatibTrial:
     """A Trial of Katib's with its Job and the Job's pods, as far as they exist."""
 
-    trial: Object
+    trial: katib.Trial
     job: Job | None
     pods: tuple[Pod, ...]
 
     @property
     def name(self) -> str:
         """The name of all three."""
-        return objects.name_of(self.trial)
+        return self.trial.name
 
     @property
     def is_over(self) -> bool:
         """Whether Katib has said its last word on it."""
-        last = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
-        return any(is_true(self.trial, kind) for kind in last)
+        return self.trial.is_over
 
     @property
     def is_behind(self) -> bool:
@@ -75,20 +75,15 @@ class KatibTrial:
 
 def existing(view: SearchView) -> list[KatibTrial]:
     """Katib's Trials of our Experiment, oldest first."""
-    found = view.children.experiment
-    if found is None:
+    present = view.children.experiment
+    if present is None:
         return []
-    ours = (
-        each
-        for each in view.children.katib_trials
-        if objects.controller_uid(each) == objects.uid_of(found)
-    )
-    return [_with_job(view, each) for each in sorted(ours, key=objects.born)]
+    ours = (each for each in view.children.katib_trials if each.controller_uid == present.uid)
+    return [_with_job(view, each) for each in sorted(ours, key=lambda trial: trial.born)]
 
 
-def _with_job(view: SearchView, trial: Object) -> KatibTrial:
-    uid = objects.uid_of(trial)
-    jobs = (each for each in view.children.jobs if each.controller_uid == uid)
+def _with_job(view: SearchView, trial: katib.Trial) -> KatibTrial:
+    jobs = (each for each in view.children.jobs if each.controller_uid == trial.uid)
     job = next(jobs, None)
     pods = job.own(view.children.pods) if job else []
     return KatibTrial(trial, job, tuple(pods))
@@ -116,8 +111,8 @@ def trials(view: SearchView, katib_trials: list[KatibTrial]) -> tuple[Trial, ...
 
 def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     """A trial that is known from status.history alone."""
-    best = view.status.get("best") or {}
-    written = best.get("checkpoint") if best.get("trial") == row.name else None
+    best = view.status.best
+    written = best.checkpoint if best and best.trial == row.name else None
     trial_of_row = replace(
         of_row(row),
         checkpoint=written or _checkpoint(view, row.name, row.state),
@@ -125,7 +120,7 @@ def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
     )
     if not trial_of_row.is_live:
         return trial_of_row
-    return replace(trial_of_row, state="Stopped", message=GONE, ended=objects.format_time(view.now))
+    return replace(trial_of_row, state="Stopped", message=GONE, ended=rfc3339.text(view.now))
 
 
 def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
@@ -138,7 +133,6 @@ def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
         Point(point.epoch, point.mAP50) for point in (result.curve if result else None) or ()
     )
     checkpoint = result.checkpoint.to_dict() if result and result.checkpoint else None
-    status = each.trial.get("status") or {}
     over = each.is_over and state not in LIVE
     return Trial(
         number,
@@ -149,8 +143,8 @@ def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
         epoch=curve[-1].epoch if curve else None,
         reason=reason,
         message=message,
-        started=status.get("startTime") or "",
-        ended=status.get("completionTime") or "" if over else "",
+        started=each.trial.start_time,
+        ended=each.trial.completion_time if over else "",
         gpu_seconds=_gpu_seconds(view, each) if over else None,
         curve=curve,
         checkpoint=checkpoint or _checkpoint(view, each.name, state),
@@ -158,10 +152,9 @@ def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     )
 
 
-def drawn(view: SearchView, trial: Object) -> Mapping[str, Value]:
+def drawn(view: SearchView, trial: katib.Trial) -> Mapping[str, Value]:
     """What Katib drew, in the types of the keys, without what does not count."""
-    given = (trial.get("spec") or {}).get("parameterAssignments") or []
-    texts = {str(one.get("name")): str(one.get("value")) for one in given}
+    texts = trial.assignments
     try:
         return active(view.search.space, texts)
     except ValueError:  # a Trial that someone made by hand
@@ -175,15 +168,11 @@ def _specification(view: SearchView, parameters: Mapping[str, Value]) -> Object 
         return None
 
 
-def _score(result: Result | None, trial: Object) -> float | None:
+def _score(result: Result | None, trial: katib.Trial) -> float | None:
     """The best validation mAP50: the trainer's own word, or else what Katib read from its log."""
     if result and result.metrics and result.metrics.mAP50 is not None:
         return result.metrics.mAP50
-    observation = (trial.get("status") or {}).get("observation") or {}
-    for metric in observation.get("metrics") or []:
-        if metric.get("name") == METRIC:
-            return _number(metric.get("max"))
-    return None
+    return _number(trial.highest(METRIC))
 
 
 def _number(text: object) -> float | None:
@@ -199,14 +188,14 @@ def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, st
     """State, reason and message."""
     if each.stopped_for == FailureReason.STOPPED:
         return "Stopped", "", ""
-    if is_true(each.trial, "Failed"):
+    if each.trial.is_true("Failed"):
         return _failed(each)
-    if is_true(each.trial, "Killed"):
+    if each.trial.is_true("Killed"):
         return "Stopped", "", _message(each, "Killed")
-    if is_true(each.trial, "MetricsUnavailable"):
+    if each.trial.is_true("MetricsUnavailable"):
         return "Failed", FailureReason.METRICS_UNAVAILABLE.value, UNAVAILABLE
     for kind, state in DONE:
-        if is_true(each.trial, kind):
+        if each.trial.is_true(kind):
             if state == "Succeeded" and each.is_behind:
                 break
             if score is None:
@@ -216,7 +205,7 @@ def _outcome(each: KatibTrial, score: float | None) -> tuple[TrialState, str, st
 
 
 def _message(each: KatibTrial, kind: str) -> str:
-    condition = Condition.of(each.trial, kind)
+    condition = each.trial.condition(kind)
     return condition.message if condition else ""
 
 
@@ -234,7 +223,7 @@ def _failed(each: KatibTrial) -> tuple[TrialState, str, str]:
 
 def _job_reason(each: KatibTrial) -> str:
     """`TrialFailed. Job reason: DeadlineExceeded` says why the Job failed."""
-    failed = Condition.of(each.trial, "Failed")
+    failed = each.trial.condition("Failed")
     return failed.reason.rpartition("Job reason: ")[2] if failed else ""
 
 
@@ -272,8 +261,8 @@ def _gpu_seconds(view: SearchView, each: KatibTrial) -> int | None:
 
 def jobs(view: SearchView) -> list[Job]:
     """The Jobs of Katib's trials, oldest first, also those whose Trial is gone."""
-    found = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
-    return sorted(found, key=lambda job: job.born)
+    ours = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
+    return sorted(ours, key=lambda job: job.born)
 
 
 def _is_of_trial(job: Job, search: str) -> bool:

@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Condition, Object, is_true
+from dino_operator.plan.model import Condition, Object, is_finished, is_true
 from dino_operator.plan.observed import objects
 
 
 @dataclass(frozen=True)
-class Child:
-    """What Jobs and pods have in common. Nothing is read before it is asked for."""
+class Part:
+    """A part of an object, or the whole. Nothing is read before it is asked for, and nothing is
+    refused: what a foreign client wrote must not stop a plan."""
 
     raw: Object
+
+
+class ApiObject(Part):
+    """What all objects have in common: metadata and conditions."""
+
+    @property
+    def kind(self) -> str:
+        """The kind; objects in lists have none."""
+        return str(self.raw.get("kind", "object"))
 
     @property
     def name(self) -> str:
@@ -59,26 +70,44 @@ class Child:
     @property
     def deletion(self) -> datetime:
         """The same as a time. It is being deleted."""
-        return objects.parse_time(self.deleted_at)
-
-    @property
-    def status(self) -> Object:
-        """The status as it stands."""
-        found: Object = self.raw.get("status") or {}
-        return found
+        return rfc3339.parse(self.deleted_at)
 
     @property
     def start_time(self) -> str:
         """When its controller or kubelet first saw it, as text; empty before."""
-        return str(self.status.get("startTime") or "")
+        return str(self._status.get("startTime") or "")
+
+    @property
+    def _status(self) -> Object:
+        """The status as it stands."""
+        status: Object = self.raw.get("status") or {}
+        return status
+
+    @property
+    def _spec(self) -> Object:
+        """The spec as it stands."""
+        spec: Object = self.raw.get("spec") or {}
+        return spec
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """All labels."""
+        labels: dict[str, str] = self.raw["metadata"].get("labels") or {}
+        return labels
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """All annotations."""
+        annotations: dict[str, str] = self.raw["metadata"].get("annotations") or {}
+        return annotations
 
     def label(self, key: str) -> str:
         """The value of a label, or an empty string."""
-        return str((self.raw["metadata"].get("labels") or {}).get(key) or "")
+        return str(self.labels.get(key) or "")
 
     def note(self, key: Annotation) -> str:
         """The value of one of our annotations, or an empty string."""
-        return objects.annotation(self.raw, key)
+        return str(self.annotations.get(key.value, ""))
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, whatever its status."""
@@ -87,3 +116,8 @@ class Child:
     def is_true(self, kind: str) -> bool:
         """Whether the condition of that type is True."""
         return is_true(self.raw, kind)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether Complete or Failed was ever said of it. Neither is taken back."""
+        return is_finished(self.raw)

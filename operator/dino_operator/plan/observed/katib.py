@@ -1,0 +1,65 @@
+"""Katib's objects of a search: its Experiment, its Suggestion, its Trials."""
+
+from __future__ import annotations
+
+from dino_operator.plan.observed.api_object import ApiObject
+
+COUNTS = ("maxTrialCount", "parallelTrialCount", "maxFailedTrialCount")
+"""The numbers of an Experiment that may change later."""
+OVER = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
+"""Conditions by which Katib says its last word on a Trial."""
+
+
+class Experiment(ApiObject):
+    """The Experiment: Katib's own record of the search."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Katib has said its last word. Restarting is never taken back, so it does not
+        count."""
+        return self.is_true("Succeeded") or self.is_true("Failed")
+
+    @property
+    def has_status(self) -> bool:
+        """Whether Katib's controller has looked at it."""
+        return bool(self._status)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Its numbers of trials, by the fields of its spec."""
+        return {key: int(self._spec[key]) for key in COUNTS if self._spec.get(key) is not None}
+
+    @property
+    def trials(self) -> int:
+        """How many trials Katib has made."""
+        return int(self._status.get("trials") or 0)
+
+
+class Suggestion(ApiObject):
+    """The Suggestion: what draws the trials, in a deployment of its own."""
+
+
+class Trial(ApiObject):
+    """A Trial: one draw, which Katib runs as a Job of the same name."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Katib has said its last word on it."""
+        return any(map(self.is_true, OVER))
+
+    @property
+    def completion_time(self) -> str:
+        """When it ended, as text; empty before."""
+        return str(self._status.get("completionTime") or "")
+
+    @property
+    def assignments(self) -> dict[str, str]:
+        """What was drawn, as texts, by the names of the parameters."""
+        drawn = self._spec.get("parameterAssignments") or []
+        return {str(each.get("name")): str(each.get("value")) for each in drawn}
+
+    def highest(self, metric: str) -> object:
+        """The highest value of that metric, as Katib read it from the log; None without one."""
+        observation = self._status.get("observation") or {}
+        metrics = observation.get("metrics") or []
+        return next((each.get("max") for each in metrics if each.get("name") == metric), None)
