@@ -116,9 +116,8 @@ def type_of(node: Schema) -> str:
         return "number or text"
     if "items" in node:
         return f"list of {_plural(type_of(node['items']))}"
-    return {"object": "object", "string": "text", "boolean": "true or false"}.get(
-        node.get("type", ""), node.get("type", "value")
-    )
+    kind: str = node.get("type", "value")
+    return {"string": "text", "boolean": "true or false"}.get(kind, kind)
 
 
 def _plural(word: str) -> str:

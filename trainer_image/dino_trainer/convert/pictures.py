@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dino_api.names import FailureReason
-from dino_trainer.data.decode import ENDINGS, UnreadableImage, open_image
+from dino_trainer.data.decode import IMAGE_FORMATS, UnreadableImage, open_image
 from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.data.name_forms import composed, path_below
 from dino_trainer.errors import TrainerError, invalid_dataset
@@ -90,7 +90,7 @@ def below(root: Path) -> list[Picture]:
     return [
         Picture(root / name, name)
         for name in sorted(names)
-        if PurePosixPath(name).suffix.lower() in ENDINGS
+        if PurePosixPath(name).suffix.lower() in IMAGE_FORMATS
     ]
 
 
@@ -119,4 +119,4 @@ def missing(names: Iterable[str], where: Path) -> TrainerError:
 
 def _without_ending(name: str) -> str:
     suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in ENDINGS else name
+    return name.removesuffix(suffix) if suffix.lower() in IMAGE_FORMATS else name
