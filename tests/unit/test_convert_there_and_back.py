@@ -148,8 +148,8 @@ def test_boxes_come_back_to_the_digit_and_pass_the_preflight(lab: Lab, format: s
         there_and_back(side, format, lab.folder / f"{format}-{side.folder.name}")
     assert lab.run() == 0
     assert lab.findings == {}
-    assert lab.told.dataset is not None
-    assert lab.told.dataset.class_names == ["", "cell", "dot"]
+    assert lab.reported.dataset is not None
+    assert lab.reported.dataset.class_names == ["", "cell", "dot"]
 
 
 def test_an_archive_passes_the_preflight(lab: Lab) -> None:
