@@ -11,6 +11,8 @@ Format = Literal["checkpoint", "onnx", "engine"]
 INT8: Final = "int8"
 """The precision of what `quantize` left. Also stands for the format of a checkpoint in it, which
 evaluate and inference alone take."""
+PACKED: Final = "int8_weights"
+"""Where a checkpoint has weights in INT8: they serve to find objects, not to train from."""
 ENDINGS: Mapping[str, Format] = MappingProxyType(
     {
         ".pth": "checkpoint",

@@ -14,7 +14,7 @@ from dino_api.actions import ACTIONS
 from dino_api.base import Section, note_of
 from dino_api.experiment.interpolation import interpolated
 from dino_api.experiment.overrides import apply_overrides
-from dino_api.experiment.paths import Loc, dotted, nearest, section_of
+from dino_api.experiment.paths import Loc, dotted, nearest, section_of, without_nulls
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec, readers
 from dino_api.kubectl_yaml.scalars import value_of
 from dino_api.names import Action
@@ -45,6 +45,8 @@ _RULES = {
 }
 
 
+NULL = "null"
+"""The id of what is said of a key without a value."""
 _NULL = "has no value (null), and is taken as left out"
 
 
@@ -97,6 +99,14 @@ def checked(
     return spec, problems
 
 
+def left_out(mapping: Mapping[str, Any]) -> list[Problem]:
+    """A warning for each key that is null where it has to have a value, and so is left out."""
+    if without_nulls(mapping) == mapping:
+        return []
+    _, problems = _validate(dict(mapping))
+    return [each for each in problems if each.id == NULL]
+
+
 def _drop_odd_keys(node: Any, prefix: Loc) -> list[Problem]:
     """Takes out keys that YAML read as something else than text, such as 1, null or on."""
     problems = []
@@ -133,7 +143,7 @@ def _problem(detail: Any) -> Problem:
         return _unknown(path)
     if got is None and all(isinstance(part, str) for part in detail["loc"]):
         default = _remedy(detail["loc"], "").replace(_TEMPLATE, "")
-        return Problem(path, None, _NULL, default, "warning", "null")
+        return Problem(path, None, _NULL, default, "warning", NULL)
     rule = _RULES.get(kind, "").format(**detail.get("ctx", {}))
     rule = rule or detail["msg"].removeprefix("Value error, ")
     return Problem(path, got, rule, _unquoted(got, kind) or _remedy(detail["loc"]), id="value")

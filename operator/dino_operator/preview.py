@@ -5,6 +5,7 @@ The same plan functions that run in a cluster, asked as if everything went well.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.resources.dinojob import DinoJobSpec
 from dino_api.search import InvalidSearch, resolve_search
 from dino_operator.admission import Refusal, refusals
+from dino_operator.plan.annotations import LAST_APPLIED
 from dino_operator.plan.job import routing
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.observed import crd_schema, dropped_keys
@@ -98,8 +100,15 @@ def _checked(manifest: Any) -> Object:
         "apiVersion": api.API_VERSION,
         "kind": kind,
         "metadata": {"name": whole.get("generateName"), **whole},
-        "spec": crd_schema.without_nulls(manifest["spec"], crd_schema.of_spec(kind)),
+        "spec": _stored(manifest["spec"], kind),
     }
+
+
+def _stored(spec: Object, kind: str) -> Object:
+    """As clients store it that drop no null of the experiment, so that each is spoken of."""
+    kept = dict(crd_schema.without_nulls(spec, crd_schema.of_spec(kind)))
+    noted = {"metadata": {"annotations": {LAST_APPLIED: json.dumps({"spec": spec})}}}
+    return dict(dropped_keys.with_nulls({**noted, "spec": kept}, kind)["spec"])
 
 
 def _of_job(resource: Object, settings: Settings, engine: Engine | None) -> Preview:

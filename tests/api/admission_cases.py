@@ -344,6 +344,29 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
     ),
 }
 
+NULLS = (
+    f"{TRAIN}.num_epochs",
+    f"{TRAIN}.optim.lr",
+    f"{TRAIN}.ema.enabled",
+    f"{TRAIN}.num_gpus",
+    f"{TRAIN}.resume_training_checkpoint_path",
+    f"{MODEL}.pretrained_backbone_path",
+    f"{MODEL}.num_feature_levels",
+    f"{DATASET}.train_data_sources",
+    f"{DATASET}.num_classes",
+    f"{DATASET}.eval_class_ids",
+    f"{AUGMENT}.fixed_random_crop",
+    f"{AUGMENT}",
+    f"{TRAIN}.optim",
+    MODEL,
+    "spec.experiment.quantize.layers",
+    "spec.experiment.encryption_key",
+    "spec.experiment",
+)
+"""Keys of every type and sections: with a default, without one, read by rules, decided by the
+resource."""
+CHOICE = f"{TRAIN}.precision"
+
 Changes = tuple[tuple[str, Any], ...]
 E, ENGINE = "spec.experiment", Action.GEN_TRT_ENGINE
 INT8 = (f"{E}.gen_trt_engine.tensorrt.data_type", "INT8")

@@ -16,7 +16,7 @@ from dino_api.rules.experiment.rule import Rule
 from dino_operator.admission import cel, refusals
 from dino_operator.admission.cel_values import ABSENT, Failed
 from tests.api import test_admission_search as searches
-from tests.api.admission_cases import BAD, BAD_OF, Changes, changed, of
+from tests.api.admission_cases import BAD, BAD_OF, CHOICE, NULLS, Changes, changed, of
 from tests.api.test_admission import GOOD
 from tests.unit.api_rule_cases import CASES
 
@@ -55,6 +55,13 @@ def test_what_it_refuses_of_a_search(changes: Changes, field: str, part: str) ->
 @pytest.mark.parametrize(("action", "changes"), GOOD.values(), ids=GOOD.keys())
 def test_what_it_accepts(action: Action, changes: Changes) -> None:
     assert refusals(of(action, *changes)) == []
+
+
+@pytest.mark.parametrize("path", [*NULLS, CHOICE])
+def test_a_null_of_the_experiment_is_taken(path: str) -> None:
+    assert refusals(changed((path, None))) == []
+    below = path.replace("spec.", "spec.template.", 1)
+    assert refusals(changed((below, None), start=searches.SEARCH)) == []
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.cel], ids=lambda rule: rule.id)
@@ -97,8 +104,13 @@ EXPRESSIONS: dict[str, Any] = {
     "'a.b'.matches('^a[.]b$') && !'a.b\\n'.matches('b$') && 'A'.matches('(?i:a)')": True,
     "'b' in ['a', 'b'] && !(4 in self.list)": True,
     '"x" + self.word == "xy"': True,
+    "self.?a.optMap(v, has(v.b)).orValue(false) && self.?z.optMap(v, v.b == 1).orValue(true)": True,
+    "has(self.none) || self.?none.orValue(3) == 4 || self.?none.optMap(v, v).hasValue()": False,
 }
-GIVEN = {"self": {"a": {"b": 2}, "list": [1, 2, 3], "word": "y"}, "oldSelf": ABSENT}
+GIVEN = {
+    "self": {"a": {"b": 2}, "list": [1, 2, 3], "word": "y", "none": None},
+    "oldSelf": ABSENT,
+}
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)

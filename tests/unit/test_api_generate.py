@@ -175,10 +175,29 @@ def test_no_field_is_a_choice_of_types() -> None:
     assert not [path for path, node in NODES.items() if "anyOf" in node]
 
 
-def test_only_choices_are_nullable_so_that_null_is_refused_and_not_dropped() -> None:
-    nullable = {path: node for path, node in (NODES | SEARCH_NODES).items() if "nullable" in node}
+EXPERIMENTS = re.compile(r"\.spec(\.template)?\.experiment(\.[^\[]*)?")
+
+
+def test_outside_the_experiment_only_choices_are_nullable_so_that_null_is_refused() -> None:
+    nullable = {
+        path: node
+        for path, node in (NODES | SEARCH_NODES).items()
+        if "nullable" in node and not EXPERIMENTS.fullmatch(path)
+    }
     assert {".spec.automlPolicy", ".spec.engine", ".spec.pruning.name"} == {*nullable}
     assert all(None not in node["enum"] for node in nullable.values())
+
+
+def test_every_key_and_section_of_the_experiment_may_be_null_but_a_choice() -> None:
+    """Of which the API server takes null never; an entry of a list is no key."""
+    inside = [
+        node for path, node in (*NODES.items(), *SEARCH_NODES.items()) if EXPERIMENTS.match(path)
+    ]
+    assert len(inside) > 400
+    for path, node in (*NODES.items(), *SEARCH_NODES.items()):
+        if EXPERIMENTS.match(path):
+            may = bool(EXPERIMENTS.fullmatch(path)) and "enum" not in node
+            assert node.get("nullable", False) == may, path
 
 
 def test_every_field_is_described() -> None:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.interpolation import LONGEST, interpolated
 from dino_api.loading import load
 from dino_api.names import Action
@@ -109,6 +110,15 @@ def test_a_list_is_named_by_its_entry_and_nothing_follows_from_it() -> None:
         load({"dataset": {"train_data_sources": [entry]}})
     (told,) = [each for each in caught.value.problems if each.severity == "error"]
     assert told.path == "dataset.train_data_sources[0].image_dir"
+
+
+def test_a_key_that_is_null_stands_for_its_default() -> None:
+    spec = {"model": {"num_queries": None, "num_select": "${model.num_queries}"}}
+    given = {**spec, "results_dir": None, "model_name": "of ${results_dir}/x"}
+    found, problems = interpolated(given, Action.TRAIN)
+    assert problems == []
+    assert found["model"]["num_select"] == 300
+    assert found["model_name"] == f"of {ExperimentSpec().results_dir}/x"
 
 
 def test_what_the_action_does_not_read_may_be_missing() -> None:

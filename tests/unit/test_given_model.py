@@ -18,7 +18,8 @@ from preflight_lab import Lab, check, lab
 from quantize_graphs import a_graph
 from s3_server import BUCKET, S3Server
 
-from dino_api.formats import Format
+from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
+from dino_api.formats import PACKED, Format
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_trainer.model_files import checkpoint
@@ -376,6 +377,130 @@ def test_a_model_is_read_without_torch(lab: Lab) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# ---- files that the spec names ------------------------------------------------------------------
+
+NAMED: dict[str, tuple[Action, str]] = {
+    "a model": (Action.EVALUATE, "evaluate.checkpoint"),
+    "an ONNX file": (Action.EVALUATE, "evaluate.onnx_file"),
+    "an engine": (Action.INFERENCE, "inference.trt_engine"),
+    "an export's": (Action.EXPORT, "export.checkpoint"),
+    "a quantization's": (Action.QUANTIZE, "quantize.model_path"),
+    "a teacher": (Action.DISTILL, "distill.pretrained_teacher_model_path"),
+    "a backbone": (Action.TRAIN, "model.pretrained_backbone_path"),
+    "weights": (Action.TRAIN, "train.pretrained_model_path"),
+    "weights of a student": (Action.DISTILL, "train.pretrained_model_path"),
+    "a checkpoint to resume from": (Action.TRAIN, "train.resume_training_checkpoint_path"),
+}
+ENDS = {"onnx_file": ".onnx", "trt_engine": ".engine", "model_path": ".onnx"}
+
+
+def prepared(lab: Lab, action: Action) -> None:
+    """Data for the action, and a teacher where it needs one."""
+    if action == Action.DISTILL:
+        model_for(lab, action)
+    elif action == Action.INFERENCE:
+        (lab.folder / "classes.txt").write_text("a\n")
+        lab.spec["dataset"] = {
+            "infer_data_sources": {
+                "image_dir": [str(lab.train.folder / "images")],
+                "classmap": str(lab.folder / "classes.txt"),
+            }
+        }
+    elif action != Action.TRAIN:
+        given(lab, action)
+
+
+@pytest.mark.parametrize("where", ["here", "in S3"])
+@pytest.mark.parametrize(("action", "key"), NAMED.values(), ids=NAMED)
+def test_a_file_that_is_not_there_ends_the_preflight_by_its_key(
+    lab: Lab, s3_server: S3Server, action: Action, key: str, where: str
+) -> None:
+    prepared(lab, action)
+    base = str(lab.folder) if where == "here" else f"s3://{BUCKET}/{lab.folder.name}"
+    uri = f"{base}/lost{ENDS.get(key.rpartition('.')[2], '.pth')}"
+    assert check(lab, action, f"{key}={uri}") == 66
+    assert f"{key}: There is no file {uri}." in lab.err
+    assert f"Name a file that is there as {key}." in lab.err
+    assert not (lab.folder / "work/data").exists(), "data was staged before"
+
+
+def test_a_folder_in_a_files_place_is_told_with_the_key(lab: Lab) -> None:
+    assert check(lab, Action.TRAIN, f"train.pretrained_model_path={lab.folder}") == 66
+    assert f"train.pretrained_model_path: {lab.folder} is a folder" in lab.err
+    assert "Name the file within it" in lab.err
+
+
+def test_files_that_are_there_and_shipped_weights_pass(lab: Lab) -> None:
+    path = a_checkpoint(lab.folder / "mine.pth")
+    assert check(lab, Action.TRAIN, f"train.pretrained_model_path={path}") == 0
+    shipped = (f"model.backbone={SHIPPED_BACKBONE}", f"model.pretrained_backbone_path={IMAGENET}")
+    assert check(lab, Action.TRAIN, *shipped) == 0
+
+
+def test_a_training_that_goes_on_needs_no_weights_to_begin_with(lab: Lab) -> None:
+    lost = "train.pretrained_model_path=/lost.pth"
+    assert check(lab, Action.TRAIN, lost) == 66
+    latest = a_checkpoint(lab.folder / "results/train/dino_model_latest.pth")
+    assert check(lab, Action.TRAIN, lost) == 0
+    latest.unlink()
+    other = a_checkpoint(lab.folder / "other.pth")
+    assert check(lab, Action.TRAIN, lost, f"train.resume_training_checkpoint_path={other}") == 0
+
+
+def test_a_model_that_is_none_by_its_ending_is_refused(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    (lab.folder / "model.etlt").touch()
+    assert check(lab, Action.EVALUATE, f"evaluate.checkpoint={lab.folder}/model.etlt") == 64
+    assert "an encrypted export of TAO" in lab.err
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_another_structure_than_the_spec_describes_is_refused(action: Action, lab: Lab) -> None:
+    """By the sentence of the action; what is said of a student says nothing of its teacher."""
+    given(lab, action)
+    model_for(lab, action)
+    rename(lab, own_names(action))
+    whose = "distill.teacher" if action == Action.DISTILL else "model"
+    assert check(lab, action, f"{whose}.hidden_dim=128") == 64
+    assert "is of another model than the spec describes: model.hidden_dim is 128" in lab.err
+    assert "the file itself says what it is" in lab.err
+    assert check(lab, action, f"{whose}.hidden_dim=256") == 0
+
+
+def test_other_classes_than_the_spec_says_are_refused(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    model_for(lab, Action.EVALUATE)
+    assert check(lab, Action.EVALUATE, "dataset.num_classes=7") == 64
+    assert "dataset.num_classes is 7, the model's 3" in lab.err
+
+
+def test_weights_in_int8_are_refused_where_they_are_made_into_something_else(lab: Lab) -> None:
+    given(lab, Action.EVALUATE)
+    path = a_checkpoint(lab.folder / "model.pth")
+    checkpoint.write({**checkpoint.read(path), PACKED: {}}, path)
+    assert check(lab, Action.EVALUATE, f"evaluate.checkpoint={path}") == 0
+    assert check(lab, Action.EXPORT, f"export.checkpoint={path}") == 64
+    assert f"{path} holds weights in INT8, which only evaluate and inference take" in lab.err
+
+
+@pytest.mark.parametrize(
+    ("action", "key", "ending"),
+    [
+        (Action.EXPORT, "export.onnx_file", ".onnx"),
+        (Action.GEN_TRT_ENGINE, "gen_trt_engine.trt_engine", ".engine"),
+    ],
+)
+def test_a_place_that_is_taken_is_refused(action: Action, key: str, ending: str, lab: Lab) -> None:
+    given(lab, action)
+    model_for(lab, action)
+    rename(lab, own_names(action))
+    taken = lab.folder / f"taken{ending}"
+    taken.touch()
+    assert check(lab, action, f"{key}={taken}") == 64
+    assert f"{key} {taken} exists." in lab.err
+    assert check(lab, action, f"{key}={lab.folder}/free{ending}") == 0
 
 
 def test_every_format_says_of_itself_what_it_is() -> None:

@@ -154,6 +154,8 @@ BECOMES: dict[str, tuple[Object, str, str, str]] = {
         "still to be given",
     ),
     "an empty one": (a_spec(encryption_key=""), "encryption_key", "dropped", "as if left out"),
+    "a null": (a_spec(model_name=None), "model_name", "dropped", "as if left out"),
+    "a section that is null": (a_spec(export=None), "export", "dropped", "as if left out"),
     "where to resume from": (
         a_spec(train={"resume_training_checkpoint_path": "/r/last.pth"}),
         "train.resume_training_checkpoint_path",

@@ -99,6 +99,16 @@ def test_warnings_are_said_and_do_not_refuse(command: Command) -> None:
     assert "DinoJob cells: warning: spec.experiment.model.dilation: this key has no effect" in err
 
 
+@pytest.mark.parametrize("start", [{}, {"start": SEARCH}], ids=["job", "search"])
+@pytest.mark.parametrize("key", ["num_epochs", "precision"])
+def test_a_null_of_the_experiment_is_a_warning(command: Command, start: Object, key: str) -> None:
+    where = "spec.template.experiment" if start else "spec.experiment"
+    status, _, err = command([changed((f"{where}.train.{key}", None), **start)])
+    assert status == 0
+    said = f": warning: {where}.train.{key}: has no value (null), and is taken as left out."
+    assert err.count(said) == 1
+
+
 def test_as_data(command: Command) -> None:
     sound = changed(("spec.experiment.train.num_epochs", 12))
     manifests = [sound, changed(("spec.action", "trian"))]

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
-from dino_api.names import KIND
-from dino_operator.plan.annotations import LAST_APPLIED
+from dino_api.experiment.paths import without_nulls
+from dino_api.loading import load
+from dino_api.names import AUTOML_KIND, KIND, Action
+from dino_operator.plan.annotations import LAST_APPLIED, Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Plan, Settings
 from dino_operator.plan.observed.children import Children
-from dino_operator.plan.observed.dropped_keys import problems
+from dino_operator.plan.observed.dropped_keys import problems, with_nulls
+from dino_operator.plan.observed.resource import DinoJob
+from dino_operator.plan.observed.status import Inherited
+from dino_operator.plan.rendered.inheritance import conflicts, merged
+from dino_operator.plan.rendered.spec_file import read_spec
 from dino_operator.plan.search import decide
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
@@ -91,13 +97,7 @@ SAID: dict[str, tuple[tuple[str, Any], list[str]]] = {
             "Give it a value, or remove the key."
         ],
     ),
-    "no epochs": (
-        (f"{TRAIN}/num_epochs", None),
-        [
-            "spec.experiment.train.num_epochs: has no value, and means 10 where it is left out. "
-            "Give it a value, or remove the key."
-        ],
-    ),
+    "null in the experiment, which is as if left out": ((f"{TRAIN}/num_epochs", None), []),
     "null for what is nothing anyway": (("spec/runPolicy/suspend", None), []),
     "null for no limit": (("spec/runPolicy/activeDeadlineSeconds", None), []),
     "null for no queue": (("spec/queueName", None), []),
@@ -125,6 +125,105 @@ def lost(resource: Object, at: tuple[str, Any]) -> Object:
 def test_what_was_dropped(change: tuple[str, Any], said: list[str]) -> None:
     resource = applied(a_job().obj(), change)
     assert problems(lost(resource, change), KIND) == said
+
+
+LEFT_OUT = (
+    "warning: spec.experiment.train.num_epochs: has no value (null), and is taken as left out. The "
+    "default is 10."
+)
+"""What is said of it, once."""
+
+
+def with_a_null(way: str) -> Object:
+    """A job whose epochs are null: kubectl apply drops it and notes it, other ways store it."""
+    job = a_job().experiment(model={"num_queries": 100})
+    if way == "stored":
+        return job.experiment(train={"num_epochs": None}).obj()
+    return applied(job.obj(), (f"{TRAIN}/num_epochs", None))
+
+
+@pytest.mark.parametrize("way", ["stored", "dropped"])
+def test_a_null_of_the_experiment_is_left_out_with_a_note(way: str) -> None:
+    resource = with_a_null(way)
+    checked = plan(resource, around(jobs=(a_preflight(a_job()).complete().obj(),)), NOON, SETTINGS)
+    for found in (plan(trim(Kind.DINOJOBS, resource), Children(), NOON, SETTINGS), checked):
+        (job,) = (each for each in found.creates if each["kind"] == "Job")
+        assert job["metadata"]["annotations"][Annotation.WARNINGS].count(LEFT_OUT) == 1
+        for each in found.creates:
+            if each["kind"] in ("ConfigMap", "Secret"):
+                assert "null" not in json.dumps(each)
+    assert resource == with_a_null(way), "the stored object is left as it is"
+
+
+def test_a_null_changes_nothing_else() -> None:
+    plain = a_job().experiment(model={"num_queries": 100})
+    nulls = plain.experiment(
+        train={"num_epochs": None, "optim": None, "num_gpus": None, "gpu_ids": None},
+        dataset={"train_data_sources": None, "num_classes": None},
+        encryption_key=None,
+        export=None,
+    )
+    read, same = (read_spec(DinoJob(each.obj())) for each in (nulls, plain))
+    assert (read.digest, read.batch, load(read.mapping)) == (
+        same.digest,
+        same.batch,
+        load(same.mapping),
+    )
+    whole, none = (read_spec(DinoJob(a_job().spec(experiment=each).obj())) for each in (None, {}))
+    assert (whole.digest, whole.warnings) == (none.digest, none.warnings)
+
+
+@pytest.mark.parametrize("way", ["stored", "dropped"])
+def test_a_null_of_a_search_is_left_out_with_a_note(way: str) -> None:
+    nulls = {"train": {"num_epochs": 3, "optim": {"lr": None}}, "model": {"num_queries": None}}
+    kept = {"train": {"num_epochs": 3, "optim": {}}, "model": {}}
+    resource = a_search()
+    resource["spec"]["template"]["experiment"] = nulls if way == "stored" else kept
+    if way == "dropped":
+        resource = applied(resource, ("spec/template/experiment", nulls))
+    found = decide.plan(trim(Kind.DINOAUTOMLS, resource), Children(), NOON, SETTINGS)
+    (trial,) = (each for each in found.creates if each["kind"] == KIND)
+    assert trial["spec"]["experiment"] == without_nulls(trial["spec"]["experiment"])
+    said = " ".join(each.message for each in found.events)
+    for key in ("train.optim.lr", "model.num_queries"):
+        where = f"spec.template.experiment.{key}"
+        assert f"{where}: has no value (null), and is taken as left out." in said
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"train": {"num_epoch": None, "zzz": {"a": None}}, "zzz": None},
+        {"train": {"num_epochs": {"a": None}}},
+        {"train": [None], "model": 3},
+        {"train": {"optim": {"lr_steps": [None]}}},
+        None,
+        [None],
+    ],
+)
+def test_a_null_that_is_no_key_of_the_experiment_is_not_put_back(odd: Any) -> None:
+    """What has begun goes on, whatever is applied to it later."""
+    job = a_job().experiment(train={"num_epochs": 3}).obj()
+    assert (
+        with_nulls(applied(copy.deepcopy(job), ("spec/experiment", odd)), KIND)["spec"]
+        == (job["spec"])
+    )
+
+
+def test_a_null_of_a_searched_job_goes_into_its_search() -> None:
+    job = a_searched().experiment(train={"num_epochs": None})
+    found = plan(job.obj(), Children(), NOON, SETTINGS)
+    (search,) = (each for each in found.creates if each["kind"] == AUTOML_KIND)
+    assert search["spec"]["template"]["experiment"]["train"] == {"num_epochs": None}
+
+
+def test_a_null_is_the_parents_value_and_no_conflict() -> None:
+    theirs = {"model": {"num_queries": 100}}
+    model = {"uri": "s3://a/b.pth", "format": "checkpoint"}
+    inherited = Inherited({"model": model, "experiment": theirs})
+    own = {"model": {"num_queries": None, "backbone": None}}
+    assert conflicts(own, inherited) == []
+    assert merged(own, inherited, Action.TRAIN)["model"] == {"num_queries": 100}
 
 
 def test_a_key_that_is_stored_was_not_dropped() -> None:

@@ -150,6 +150,8 @@ class _Resolver:
         if (standing := self._node_at(at)) is None:
             return _default(at, named)
         node, place = standing
+        if node is None and _is_key(at):
+            return _default(at, named)
         if node == MISSING:
             rule = f"refers to {named}, which is {MISSING}: its value is still missing"
             raise _Unresolved(rule, f"Give {named} a value.", "missing-value")
@@ -236,6 +238,15 @@ def _default(at: Loc, named: str) -> Any:
         raise _Unresolved(f"refers to {named}, and the spec has no such key", hint) from None
     default = field.get_default(call_default_factory=True)
     return default.model_dump(mode="json") if isinstance(default, Section) else default
+
+
+def _is_key(at: Loc) -> bool:
+    """Whether the spec has such a key: one that is null is as if left out."""
+    try:
+        field_at(".".join(map(str, at)))
+    except KeyError:
+        return False
+    return True
 
 
 def _refuse_placeholders(text: str) -> None:

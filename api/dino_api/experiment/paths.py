@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
@@ -107,12 +108,8 @@ def field_at(path: str) -> FieldInfo:
 
 
 def is_set(mapping: Mapping[str, Any], path: str) -> bool:
-    """Whether the mapping holds the dotted path, whatever its value."""
-    *parents, leaf = path.split(".")
-    node: Any = mapping
-    for name in parents:
-        node = node.get(name) if isinstance(node, Mapping) else None
-    return isinstance(node, Mapping) and leaf in node
+    """Whether the mapping has a value at the dotted path; a null is as if left out."""
+    return value_at(mapping, path) is not None
 
 
 def value_at(mapping: Mapping[str, Any], path: str) -> Any:
@@ -121,6 +118,15 @@ def value_at(mapping: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
+
+
+def without_nulls(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without the keys that are null, which are as if left out; lists stay as they are."""
+    return {
+        name: without_nulls(value) if isinstance(value, Mapping) else copy.deepcopy(value)
+        for name, value in mapping.items()
+        if value is not None
+    }
 
 
 def put(target: dict[str, Any], path: str, value: Any) -> None:

@@ -220,7 +220,21 @@ def _experiment(outer: Schema, kind: Kind) -> Schema:
         if node is not None and "properties" not in node:
             by = note_of(field).resource
             node["description"] = kind.reworded(f"use {by}.") if by else describe(field, node)
+    _take_nulls(schema)
     return schema
+
+
+def _take_nulls(node: Schema) -> None:
+    """Lets keys and sections be null, which TAO's specs are full of: a null is as if left out.
+
+    Where null is not let in, `kubectl apply --server-side` refuses it, and other ways drop it. CEL
+    sees no key there. A choice cannot let it in: the API server takes null as none of an enum. A
+    list's entry, and the keys in it, must have values.
+    """
+    if "enum" not in node:
+        node["nullable"] = True
+    for inner in node.get("properties", {}).values():
+        _take_nulls(inner)
 
 
 def _refused_whole(schema: Schema) -> None:

@@ -27,10 +27,10 @@ _CHART = "charts/dino-operator/templates/crds.yaml"
 _WIDTH = 1000
 _CHART_HEAD = "{{- if .Values.crds.enabled }}\n"
 _CHART_KEEP = """\
-  {{- if .Values.crds.keep }}
-  annotations:
-    helm.sh/resource-policy: keep
-  {{- end }}
+ {{- if .Values.crds.keep }}
+ annotations:
+  helm.sh/resource-policy: keep
+ {{- end }}
 """
 _CHART_TAIL = "{{- end }}\n"
 
@@ -63,6 +63,10 @@ class _Leaf(dict[str, Any]):
 
 class _Dumper(yaml.SafeDumper):
     """Equal parts are written out: CRDs are read by people and by tools without anchors."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.best_indent = 1  # of up to 20 levels; no option goes below 2
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -114,7 +118,7 @@ def _chart(crds: dict[Kind, str]) -> str:
 
 def _switched(kind: Kind, text: str) -> str:
     safe = text.replace("{{", '{{ "{{" }}')
-    name = f"  name: {kind.crd_name}\n"
+    name = f" name: {kind.crd_name}\n"
     return safe.replace(name, name + _CHART_KEEP, 1)
 
 

@@ -48,7 +48,6 @@ def _apart(section: str, keys: list[str]) -> str:
     path = ".".join(f"?{part}" for part in f"experiment.{section}".split("."))
     given = ", ".join(f'has(v.{key}) ? "{key}" : ""' for key in keys)
     return (
-        f"!has(self.search) || [self.template.{path}].all(o, !o.hasValue() || "
-        f"[o.value()].all(v, [{given}].all(k, "
-        f'!self.search.exists(p, p.path == "{section}." + k))))'
+        f"!has(self.search) || self.template.{path}.optMap(v, [{given}].all(k, "
+        f'!self.search.exists(p, p.path == "{section}." + k))).orValue(true)'
     )

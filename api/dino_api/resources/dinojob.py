@@ -33,6 +33,11 @@ def _quantity(value: object) -> str:
 Quantity = Annotated[str, BeforeValidator(_quantity), NumberOrString(QUANTITY)]
 
 
+def _or_empty(value: object) -> object:
+    """Of the experiment, which may be null as every key in it."""
+    return {} if value is None else value
+
+
 class OutputTarget(Camel):
     """Where results go."""
 
@@ -177,7 +182,7 @@ class TrainingSpec(Camel):
         description="Number of classes: the largest category id plus one. Absent: the parent's, or "
         "derived from the training annotations.",
     )
-    experiment: dict[str, Any] = Field(
+    experiment: Annotated[dict[str, Any], BeforeValidator(_or_empty)] = Field(
         default_factory=dict,
         description="The TAO experiment spec, with TAO's keys. Absent keys have the defaults "
         "named in their descriptions.",

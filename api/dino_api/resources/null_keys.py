@@ -2,7 +2,8 @@
 
 kubectl and the API server drop them without a word. Where a key that is left out means nothing, or
 off, null says the same and is fine. Where it means something else, null is refused: who writes
-`automlPolicy:` does not ask for a search.
+`automlPolicy:` does not ask for a search. In the experiment null is as if left out, as TAO has it:
+the CRDs let it in there, and a warning says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dino_api.experiment.paths import Loc
-from dino_api.experiment.spec import ExperimentSpec
 
 LEFT_OUT = {
     "datasets": "the data of the installation's smoke profile",
@@ -35,7 +35,7 @@ def misleading(value: Any, model: type[BaseModel], at: Loc = ()) -> Iterator[tup
         if item is None:
             if meant := LEFT_OUT.get(name) or _default(field):
                 yield here, meant
-        elif inner := _model(name, field.annotation):
+        elif inner := _model(field.annotation):
             yield from _below(item, inner, here)
 
 
@@ -57,11 +57,9 @@ def _default(field: FieldInfo) -> str:
     return default if isinstance(default, str) else json.dumps(default)
 
 
-def _model(name: str, annotation: Any) -> type[BaseModel] | None:
+def _model(annotation: Any) -> type[BaseModel] | None:
     """What is below a key: the model in an annotation such as `Storage | None` or `list[When]`."""
-    if name == "experiment":
-        return ExperimentSpec
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    models = (_model("", part) for part in get_args(annotation))
+    models = (_model(part) for part in get_args(annotation))
     return next((model for model in models if model), None)

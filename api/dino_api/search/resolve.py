@@ -26,6 +26,7 @@ from dino_api.search.checks.queries import check_queries
 from dino_api.search.space import default_space
 from dino_api.search.template import (
     check_experiment,
+    check_nulls,
     check_profile,
     check_then,
     fill,
@@ -93,6 +94,7 @@ def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]
     trials = profile.max_trials if applied else spec.max_trials
     problems = [*check_profile(spec, profile), *check_then(spec), *check_numbers(spec, trials)]
     problems += _check_space(spec, space, template, trials)
+    problems += check_nulls(spec.template.experiment)
     if any(problem.severity == "error" for problem in problems):
         return tuple(problems)
     return Search(

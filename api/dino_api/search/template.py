@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dino_api.experiment.paths import EPOCHS, is_set, put, value_at
-from dino_api.loading import load
+from dino_api.experiment.paths import EPOCHS, is_set, put, value_at, without_nulls
+from dino_api.loading import left_out, load
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.resources.datasets import Datasets, DatasetSource
@@ -96,7 +96,7 @@ def _by_heart(data: Datasets) -> bool:
 
 def fill(spec: DinoAutoMLSpec, profile: Profile | None) -> TrainingSpec:
     """The template with what the objective needs and, where given, the profile's values."""
-    experiment = copy.deepcopy(spec.template.experiment)
+    experiment = without_nulls(spec.template.experiment)
     if not is_set(experiment, MONITOR):
         put(experiment, MONITOR, OBJECTIVE)
     changes: dict[str, Any] = {"experiment": experiment}
@@ -123,6 +123,12 @@ def resolved_experiment(template: TrainingSpec) -> dict[str, Any]:
         put(mapping, "dataset.num_classes", template.num_classes)
     put(mapping, "train.num_gpus", template.resources.gpus)
     return mapping
+
+
+def check_nulls(experiment: dict[str, Any]) -> Iterator[Problem]:
+    """A warning for each key of the template's own experiment that is taken as left out."""
+    for problem in left_out(experiment):
+        yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
 
 
 def check_experiment(experiment: dict[str, Any]) -> Iterator[Problem]:

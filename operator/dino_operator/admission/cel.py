@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from dino_operator.admission.cel_values import BINARY, METHODS, Absent, Failed, select
+from dino_operator.admission.cel_values import BINARY, METHODS, Absent, Failed, mapped, select
 
 Node = tuple[Any, ...]
 Names = Mapping[str, Any]
@@ -25,7 +25,7 @@ _TOKEN = re.compile(
 _WORDS = {"true": True, "false": False, "null": None}
 _LEVELS = (("||",), ("&&",), ("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
 """Operators, those that bind least first."""
-_MACROS = frozenset({"all", "exists", "exists_one", "map"})
+_MACROS = frozenset({"all", "exists", "exists_one", "map", "optMap"})
 
 
 class NotCel(ValueError):
@@ -235,6 +235,8 @@ def _method(node: Node, names: Names) -> Any:
 
 def _macro(node: Node, names: Names) -> Any:
     _, name, held, variable, body = node
+    if name == "optMap":
+        return mapped(_of(held, names), lambda value: _of(body, {**names, variable: value}))
     found = [_of(body, {**names, variable: each}) for each in _of(held, names)]
     if name == "map":
         return found

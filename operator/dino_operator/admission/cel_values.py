@@ -31,18 +31,23 @@ ABSENT = Absent()
 
 
 def select(held: Any, name: str, optional: bool) -> Any:
-    """The field of that name. optional: as an optional, absent where there is no such field. Of an
-    optional always so. Raises Failed."""
+    """The field of that name; one that is null is absent, as the API server has it. optional: as an
+    optional, absent where there is no such field. Of an optional always so. Raises Failed."""
     if isinstance(held, Absent):
         return ABSENT
     if isinstance(held, Present):
         return select(held.value, name, True)
-    found = isinstance(held, dict) and name in held
+    found = isinstance(held, dict) and held.get(name) is not None
     if optional:
         return Present(held[name]) if found else ABSENT
     if not found:
         raise Failed(f"no such key: {name}")
     return held[name]
+
+
+def mapped(held: Any, made: Callable[[Any], Any]) -> Any:
+    """What is made of the value of an optional, as an optional; absent where it has none."""
+    return Present(made(held.value)) if isinstance(held, Present) else held
 
 
 def matches(text: str, pattern: str) -> bool:

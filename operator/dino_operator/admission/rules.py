@@ -14,7 +14,9 @@ from dino_operator.plan.observed.crd_schema import named
 
 
 def broken_rules(value: Any, known: Schema, at: Loc) -> Iterator[Refusal]:
-    """Every rule that the value, or what is in it, breaks."""
+    """Every rule that the value, or what is in it, breaks. None is asked of a null."""
+    if value is None:
+        return
     for rule in known.get("x-kubernetes-validations", ()):
         if not _of_edits(rule):
             yield from _asked(value, rule, at)

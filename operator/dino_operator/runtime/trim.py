@@ -36,8 +36,7 @@ def trim(kind: Kind, thing: Object) -> Object:
     meta = {key: thing["metadata"][key] for key in _META if key in thing["metadata"]}
     status = thing.get("status") or {}
     if kind in KINDS:
-        applied = bool(dropped_keys.problems(thing, KINDS[kind]))
-        kept = _without_foreign_notes(meta, applied)
+        kept = _without_foreign_notes(meta, dropped_keys.are_any(thing, KINDS[kind]))
         return {**thing, "metadata": kept, "status": status}
     if kind is Kind.PODS:
         status = _pod_status(status)

@@ -33,13 +33,13 @@ def open_model(uri: str, spec: ExperimentSpec, context: RunContext) -> Detector:
     with context.world.first_here():
         path = _fetched(uri, spec, context)
     detector = _opened(path, file_at(path, uri), spec, context)
-    _refuse_int8(detector.info, spec, context.action)
+    refuse_int8(detector.info, spec, context.action)
     check_structure(detector.info, spec)
     return detector
 
 
-def _refuse_int8(info: ModelInfo, spec: ExperimentSpec, action: Action) -> None:
-    """What goes on from a checkpoint needs its weights as they were trained."""
+def refuse_int8(info: ModelInfo, spec: ExperimentSpec, action: Action) -> None:
+    """Refuses weights in INT8 for what needs them as they were trained. Raises InvalidSpec."""
     file = info.file
     packed = file.format == "checkpoint" and file.precision == formats.INT8
     if packed and formats.INT8 not in takes(spec, action):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dino_api.base import Section
 from dino_api.experiment import ExperimentSpec
-from dino_api.formats import INT8
+from dino_api.formats import INT8, PACKED
 from dino_api.result import ModelFile
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.errors import invalid_spec
@@ -24,7 +24,7 @@ from dino_trainer.model import (
     read_state,
 )
 from dino_trainer.model.precision import autocast
-from dino_trainer.model.weights import PACKED, our_name
+from dino_trainer.model.weights import our_name
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import ModelInfo, check_structure
 from dino_trainer.model_files.int8_weights import read_int8_weights

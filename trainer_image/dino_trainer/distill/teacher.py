@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dino_api.experiment import AugmentationConfig, ExperimentSpec
+from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.detectors.opening import open_model
@@ -18,7 +18,7 @@ from dino_trainer.distill.features import ModuleOutputs, captured
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import Dino
 from dino_trainer.model.precision import autocast
-from dino_trainer.model_files.info import ModelInfo
+from dino_trainer.model_files.info import ModelInfo, as_teacher
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.run import RunContext
 
@@ -76,7 +76,7 @@ def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequenc
         TrainerError: InvalidSpec if it is no checkpoint or knows other classes than the data.
     """
     uri = model_uri(spec, Action.DISTILL)
-    detector = open_model(uri, _as_teacher(spec), context)
+    detector = open_model(uri, as_teacher(spec), context)
     if not isinstance(detector, TorchDetector) or not isinstance(detector.model, Dino):
         raise invalid_spec(
             f"The teacher {uri} is no checkpoint.",
@@ -84,15 +84,6 @@ def open_teacher(spec: ExperimentSpec, context: RunContext, class_names: Sequenc
         )
     check_same_classes(detector.info, class_names)
     return Teacher(detector.model, detector.info)
-
-
-def _as_teacher(spec: ExperimentSpec) -> ExperimentSpec:
-    """The spec as it describes the teacher; what is set for the student says nothing of it."""
-    own = spec.dataset.augmentation
-    values = {name: getattr(own, name) for name in type(own).model_fields}
-    unsaid = AugmentationConfig.model_construct(_fields_set=set(), **values)
-    dataset = spec.dataset.model_copy(update={"augmentation": unsaid, "num_classes": None})
-    return spec.model_copy(update={"model": spec.distill.teacher, "dataset": dataset})
 
 
 def check_same_classes(info: ModelInfo, class_names: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dino_api.formats import PACKED
 from dino_trainer.model import inert
 from dino_trainer.model.file_kind import ENCRYPTED, kind_of_file
 
@@ -96,8 +97,6 @@ CONTAINERS = (
 )
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|loss|metric|hyper_parameters|args|config|callbacks")
 REMEDY = "Give a file of weights, as torch.save or safetensors write it."
-# Where `dino quantize` puts weights in INT8: they serve to find objects, not to train from.
-PACKED = "int8_weights"
 # Where a head that is stored on its own lives if the model shares it.
 SHARED_HEAD = re.compile(r"^(?:decoder\.(class|box)_head\.\d+|proposals\.(class|box)_head)\.")
 

@@ -16,19 +16,24 @@ def fetch(uri: str, into: Path) -> Path:
         TrainerError: InputNotFound, AccessDenied or StorageUnavailable.
     """
     if not is_remote(uri):
-        path = local_path(uri)
-        if path.is_dir():
-            raise TrainerError(
-                FailureReason.INPUT_NOT_FOUND,
-                f"{path} is a folder, not a file of weights.",
-                "Name the file within it; weights in several parts must be joined into one first.",
-            )
-        if not path.is_file():
-            raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
-        return path
+        return require_local(uri)
     path = place_of(uri, into)
     folder, name = split(uri)
     open_store(folder).download(name, path)
+    return path
+
+
+def require_local(uri: str) -> Path:
+    """The file of this machine. Raises TrainerError: InputNotFound where there is none."""
+    path = local_path(uri)
+    if path.is_dir():
+        raise TrainerError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"{path} is a folder, not a file of weights.",
+            "Name the file within it; weights in several parts must be joined into one first.",
+        )
+    if not path.is_file():
+        raise TrainerError(FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.")
     return path
 
 

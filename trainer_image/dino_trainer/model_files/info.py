@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dino_api.base import Section
-from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_api.experiment import AugmentationConfig, DatasetConfig, ExperimentSpec
 from dino_api.experiment.dataset import GEOMETRY, PIXELS
 from dino_api.experiment.model import STRUCTURE
 from dino_api.result import ModelFile
@@ -95,6 +95,15 @@ def check_structure(info: ModelInfo, spec: ExperimentSpec) -> None:
             "Leave these keys out, since the file itself says what it is; or name the file of the "
             "model that the spec describes.",
         )
+
+
+def as_teacher(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec as it describes the teacher; what is set for the student says nothing of it."""
+    own = spec.dataset.augmentation
+    values = {name: getattr(own, name) for name in type(own).model_fields}
+    unsaid = AugmentationConfig.model_construct(_fields_set=set(), **values)
+    dataset = spec.dataset.model_copy(update={"augmentation": unsaid, "num_classes": None})
+    return spec.model_copy(update={"model": spec.distill.teacher, "dataset": dataset})
 
 
 def _differing(asked: Section, own: Section, keys: Iterable[str]) -> list[str]:

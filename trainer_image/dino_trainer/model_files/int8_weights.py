@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from dino_trainer.model.weights import PACKED
+from dino_api.formats import PACKED
 
 
 @dataclass(frozen=True)

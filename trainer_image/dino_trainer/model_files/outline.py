@@ -110,7 +110,9 @@ def _of_checkpoint(file: BinaryIO, model: ModelFile) -> ModelInfo | None:
     if not isinstance(content, dict) or "spec" not in content:
         return None
     spec, names = own_spec(content, model.uri)
-    return ModelInfo(model, spec, names, None, None, spec.model.num_select)
+    precision = formats.INT8 if formats.PACKED in content else spec.train.precision
+    said = model.model_copy(update={"precision": precision})
+    return ModelInfo(said, spec, names, None, None, spec.model.num_select)
 
 
 class _LeftOut:

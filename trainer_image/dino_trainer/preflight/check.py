@@ -33,6 +33,7 @@ from dino_trainer.preflight.model_data import (
     check_names,
     check_pictures,
 )
+from dino_trainer.preflight.named_models import check_made, check_named
 from dino_trainer.preflight.sources import Source, Split, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
@@ -74,10 +75,13 @@ def check(
 ) -> Checked:
     """Stages and checks everything.
 
-    Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop.
+    Raises TrainerError where the work cannot be done: no access, a full disk, a store away, a stop;
+    a model that the spec names and that is not there, or not as the spec says.
     """
+    check_named(spec, action)
+    model = given_model(spec, action)
+    check_made(model, spec, action)
     findings, into = Findings(), work_dir / "data"
-
     wanted = _sources(spec, action)
     stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
     read = partial(read_split_for_check, stage_one=stage_one, findings=findings)
@@ -85,7 +89,6 @@ def check(
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
     check_splits(splits, findings)
-    model = given_model(spec, action)
     _check_annotations(spec, action, splits, model, findings)
     check_tokens(spec, action, splits, model, findings)
     if any(findings.has(rule) for rule in WHOLE_FILE):

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dino_api.formats import PACKED
 from dino_api.result import Comparison
 from dino_trainer.detectors.torch_detector import TorchDetector
 from dino_trainer.errors import invalid_spec
-from dino_trainer.model.weights import PACKED
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.int8_weights import Int8Weights
 from dino_trainer.quantize.library_warnings import quiet

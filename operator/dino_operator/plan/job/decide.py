@@ -58,7 +58,7 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoJob as stored. children: what carries its job label. now: aware, UTC.
     """
-    view = JobView(DinoJob(resource), children, now, settings)
+    view = JobView(DinoJob(dropped_keys.with_nulls(resource, KIND)), children, now, settings)
     try:
         return _plan(view)
     except spec_file.InvalidSpec as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dino_api.experiment.paths import without_nulls
 from dino_api.formats import format_of
 from dino_api.names import (
     AUTOML_KIND,
@@ -184,7 +185,7 @@ def _model(parent: Parents, others: Others) -> dict[str, Any] | None:
     search = others.get((AUTOML_KIND, status.search))
     if isinstance(search, DinoAutoML) and search.status.best:
         return _model(search, others)
-    own = parent.experiment.get("model") or {}
+    own = without_nulls(parent.experiment.get("model") or {})
     if parent.action is Action.DISTILL:
         return dict(own)  # the student's; what it inherited is its teacher's
     before = status.inherited.structure if status.inherited else None

@@ -88,7 +88,7 @@ def _below(at: Loc, schema: Object) -> Object:
 
 
 def without_nulls(value: Any, schema: Object) -> Any:
-    """The value as it is stored: keys without a value are dropped."""
+    """The value as it is stored: keys without a value are dropped, but where null is let in."""
     if isinstance(value, list):
         return [without_nulls(each, schema.get("items", {})) for each in value]
     if not isinstance(value, dict):
@@ -96,8 +96,13 @@ def without_nulls(value: Any, schema: Object) -> Any:
     return {
         name: without_nulls(item, _of_key(name, schema))
         for name, item in value.items()
-        if item is not None or not _of_key(name, schema)
+        if item is not None or _keeps_null(_of_key(name, schema))
     }
+
+
+def _keeps_null(schema: Object) -> bool:
+    """Of a choice the API server keeps null, too, and then refuses it; kubectl apply drops it."""
+    return not schema or (bool(schema.get("nullable")) and "enum" not in schema)
 
 
 def _of_key(name: str, schema: Object) -> Object:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dino_api.experiment import ModelConfig
 from dino_api.experiment.model import DETECTION, STRUCTURE
+from dino_api.experiment.paths import without_nulls
 from dino_api.formats import format_of
 from dino_api.names import (
     TRAINS,
@@ -53,9 +54,9 @@ def merged(experiment: Mapping[str, Any], inherited: Inherited, action: Action) 
     section, _, key = str(model_files.key_for(action, model.format)).partition(".")
     given = {**(made.get(section) or {}), key: model.uri}
     if action is Action.DISTILL:
-        given["teacher"] = {**theirs, **(given.get("teacher") or {})}
+        given["teacher"] = {**theirs, **without_nulls(given.get("teacher") or {})}
     else:
-        made["model"] = {**theirs, **(made.get("model") or {})}
+        made["model"] = {**theirs, **without_nulls(made.get("model") or {})}
     return {**made, section: given}
 
 
@@ -69,7 +70,7 @@ def conflicts(
     before = inherited.structure
     if before is None or action is Action.DISTILL:
         return []
-    own = experiment.get("model") or {}
+    own = without_nulls(experiment.get("model") or {})
     theirs = {**ModelConfig().model_dump(), **before}
     remedy = "Leave it out, or leave out spec.parent and train anew."
     if action not in TRAINS:

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from dino_api.actions import ActionFacts
 from dino_api.experiment import ExperimentSpec, digest
+from dino_api.experiment.paths import without_nulls
 from dino_api.formats import INT8
 from dino_api.kubectl_yaml.writer import Dumper
-from dino_api.loading import load
+from dino_api.loading import left_out, load
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources import dinojob
@@ -101,7 +102,8 @@ def read_spec(resource: DinoJob) -> Resolved:
     action, inherited = job.spec.action, inheritance.inherited_by(resource)
     weights, facts = resource.quantizes_weights, resource.facts
     _demand_data(job, facts)
-    mapping = _inherit(dinojob.resolve(job), inherited, action, weights)
+    given = dinojob.resolve(job)
+    mapping = _inherit(without_nulls(given), inherited, action, weights)
     try:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
@@ -112,7 +114,7 @@ def read_spec(resource: DinoJob) -> Resolved:
         job=job,
         mapping=mapping,
         digest=digest(spec, action),
-        warnings=tuple(_sentences(warnings)),
+        warnings=tuple(_sentences([*left_out(given), *warnings])),
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),

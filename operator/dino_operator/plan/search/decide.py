@@ -50,7 +50,8 @@ def plan(resource: Object, children: Children, now: datetime, settings: Settings
 
     resource: the DinoAutoML as stored. children: what carries its label. now: aware, UTC.
     """
-    return _plan_of(DinoAutoML(resource), children, now, settings)
+    applied = dropped_keys.with_nulls(resource, api.AUTOML_KIND)
+    return _plan_of(DinoAutoML(applied), children, now, settings)
 
 
 def _plan_of(resource: DinoAutoML, children: Children, now: datetime, settings: Settings) -> Plan:
