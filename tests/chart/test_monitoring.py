@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import yaml
 from dino_api.names import AUTOML_KIND, KIND, Phase
 from dino_operator.runtime.metrics import Metrics
 
+from . import prometheus
 from .conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
 
 Render = Callable[..., Objects]
@@ -221,10 +221,10 @@ def a_test(case: Fired, alert: Object) -> Object:
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not in PATH: apt-get install prometheus, or a release of it")
-    return found
+    try:
+        return prometheus.promtool()
+    except prometheus.NoPromtool as error:
+        pytest.skip(f"{error}. Elsewhere: a release of Prometheus, in PATH")
 
 
 def without_words(groups: Object) -> Object:
