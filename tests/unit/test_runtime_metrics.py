@@ -92,6 +92,18 @@ def test_the_first_failure_of_a_reason_is_an_increase() -> None:
     assert read(metrics, "dino_job_failures_total") == before | {"Diverged": 1.0}
 
 
+def test_the_first_end_of_a_phase_and_the_first_bug_are_increases() -> None:
+    metrics = Metrics()
+    text = metrics.text().decode()
+    for name in ("job", "automl"):
+        for phase in ("Complete", "Failed"):
+            assert f'dino_{name}_duration_seconds_count{{phase="{phase}"}} 0.0\n' in text
+    for kind in (KIND, AUTOML_KIND):
+        for result in ("ok", "error", "bug"):
+            labels = f'{{kind="{kind}",result="{result}"}}'
+            assert f"dino_operator_reconcile_total{labels} 0.0\n" in text
+
+
 # ---- series of single resources ----------------------------------------------------------------
 
 

@@ -18,6 +18,9 @@ from dino_operator.plan.observed import gpu_time, objects
 
 NAMES = {KIND: "dino_job", AUTOML_KIND: "dino_automl"}
 """How the metrics of a kind begin."""
+ENDS = (Phase.COMPLETE, Phase.FAILED)
+RESULTS = ("ok", "error", "bug")
+"""Of a plan: carried out, to be tried again, or given up by a bug of ours."""
 LABELS = {KIND: ("job_namespace", "job_name"), AUTOML_KIND: ("automl_namespace", "automl_name")}
 """Of series that one resource has: Prometheus itself writes `namespace` and `job` onto all."""
 HOURS = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 3 * 86400, 7 * 86400)
@@ -28,7 +31,11 @@ last value by then, and there are no more series than resources of the last hour
 
 
 class Metrics:
-    """The operator's counters, in a registry of their own."""
+    """The operator's counters, in a registry of their own.
+
+    Series that are looked at for increases are there from 0 on: Prometheus sees none where a series
+    begins with 1, so that the first failure, end or bug would be missed.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -36,6 +43,9 @@ class Metrics:
         self.reconciles = Count(
             "dino_operator_reconcile", "Plans carried out", ["kind", "result"], registry=registry
         )
+        for kind in NAMES:
+            for result in RESULTS:
+                self.reconciles.labels(kind, result)
         self.seconds = Histogram(
             "dino_operator_reconcile_duration_seconds",
             "Time for one plan",
@@ -87,7 +97,6 @@ class Metrics:
         )
 
     def _failures(self, kind: str) -> Count:
-        """Every reason from 0 on: Prometheus sees no increase where a series begins with 1."""
         message = f"{kind}s that failed for good"
         count = Count(f"{NAMES[kind]}_failures", message, ["reason"], registry=self.registry)
         for reason in FailureReason:
@@ -96,7 +105,10 @@ class Metrics:
 
     def _durations(self, kind: str) -> Histogram:
         name, said = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"
-        return Histogram(name, said, ["phase"], buckets=HOURS, registry=self.registry)
+        times = Histogram(name, said, ["phase"], buckets=HOURS, registry=self.registry)
+        for phase in ENDS:
+            times.labels(phase.value)
+        return times
 
     def watch(self, kind: str, resources: Callable[[], Iterable[Object]]) -> None:
         """Counts `dino_jobs{phase}`, or `dino_automls{phase}`, from these at each reading.
