@@ -109,6 +109,15 @@ cluster-down: ## Stop it and leave no process, mount, interface or iptables rule
 images: setup ## Build the operator's and the trainer's image and load them into the cluster
 	$(RUN) python -m demo.images
 
+# Of Python's packages, with their hashes; what the base image brings is the base image's to say.
+.PHONY: sbom
+sbom: setup ## What each image is made of, from uv.lock, in CycloneDX: build/sbom/*.cdx.json
+	@mkdir -p build/sbom
+	@for part in operator trainer; do \
+	$(UV) export --quiet --frozen --no-emit-project --no-default-groups --extra $$part \
+	  --preview-features sbom-export --format cyclonedx1.5 --output-file build/sbom/dino-$$part.cdx.json >/dev/null; \
+	echo "build/sbom/dino-$$part.cdx.json"; done
+
 .PHONY: machine
 machine: ## Whether this machine can carry the development cluster, before anything is fetched
 	@[ "$(CLUSTER)" = current ] || { command -v python3 >/dev/null || { \

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,7 @@ class Image:
             str(CLUSTER), "build-image", self.name, str(ROOT),
             "--file", str(ROOT / self.dockerfile),
             "--build-arg", f"BASE_IMAGE={BASE_IMAGE}",
+            "--build-arg", f"VERSION={version()}",
         ]  # fmt: skip
 
     def load_command(self) -> list[str]:
@@ -63,6 +65,12 @@ TRAINER = Image(
     "trainer_image/Dockerfile",
     ("trainer_image/Dockerfile", "trainer_image/install.sh", "trainer_image/dino_trainer"),
 )
+
+
+def version() -> str:
+    """The project's version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return str(project["version"])
 
 
 def files(path: Path) -> list[Path]:

@@ -99,6 +99,8 @@ RUNNING = changed_at(
     Running=5,
 )
 SAVING = "pod x-train-1-aaaaa saves a checkpoint and stops"
+RAN = {"gpuSeconds": 55}
+"""What one GPU has cost that was held from five seconds after noon on, for the rest of a minute."""
 STOPPING = changed_at(
     told(
         "Running",
@@ -106,6 +108,7 @@ STOPPING = changed_at(
         suspended=("Suspending", SAVING),
         reporter="x-train-1-aaaaa",
         startTime=at(5),
+        **RAN,
         **ATTEMPT,
     ),
     Running=60,
@@ -121,6 +124,7 @@ COMPLETE = changed_at(
         completionTime=at(60),
         progress=ALL,
         **RESULT_IN_STATUS,
+        **RAN,
         **ATTEMPT,
     ),
     Running=60,

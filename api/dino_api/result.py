@@ -68,6 +68,9 @@ class Progress(Reported):
     percent: int | None = Field(None, ge=0, le=100, description="Finished share, in percent.")
     display: str | None = Field(None, max_length=NAME, description="Percent as printed: 37%.")
     eta_seconds: int | None = Field(None, ge=0, description="Seconds left, as of updatedAt.")
+    staging_seconds: float | None = Field(
+        None, ge=0, description="Seconds that the pod took to bring its data here."
+    )
     loss: float | None = Field(None, description="Total training loss, smoothed.")
     distillation_loss: float | None = Field(
         None, description="What of the loss comes from the teacher."

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dino_api.loading import load
-from dino_api.names import API_VERSION, AUTOML_KIND, KIND, Action
+from dino_api.names import API_VERSION, AUTOML_KIND, KIND, KUEUE_QUEUE_LABEL, Action, Label
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.search import resolve_search
@@ -43,6 +43,32 @@ DOCUMENTS: list[dict[str, Any]] = [each.values[0] for each in JOBS]  # type: ign
 
 def ids(path: Path) -> str:
     return path.name
+
+
+def test_the_example_of_a_queue_fits_together() -> None:
+    queues = {each["kind"]: each for each in read_all(EXAMPLES / "kueue" / "queues.yaml")}
+    local, whole = queues["LocalQueue"], queues["ClusterQueue"]["spec"]
+    assert local["spec"] == {"clusterQueue": queues["ClusterQueue"]["metadata"]["name"]}
+    (group,) = whole["resourceGroups"]
+    (flavor,) = group["flavors"]
+    assert flavor["name"] == queues["ResourceFlavor"]["metadata"]["name"]
+    assert [each["name"] for each in flavor["resources"]] == group["coveredResources"]
+    job = read(EXAMPLES / "kueue" / "train.yaml")
+    assert job["spec"]["queueName"] == local["metadata"]["name"]
+    assert load(resolve(DinoJob.model_validate(job)))[1] == []
+    (trains,) = [each for each in made(job).objects if is_training(each)]
+    labels = trains["metadata"]["labels"]
+    assert labels[KUEUE_QUEUE_LABEL] == local["metadata"]["name"]
+    assert (
+        labels["kueue.x-k8s.io/priority-class"]
+        == (queues["WorkloadPriorityClass"]["metadata"]["name"])
+    )
+    (container,) = trains["spec"]["template"]["spec"]["containers"]
+    assert set(container["resources"]["requests"]) <= set(group["coveredResources"])
+
+
+def is_training(thing: Object) -> bool:
+    return thing["kind"] == "Job" and thing["metadata"]["labels"][Label.ACTION] == Action.TRAIN
 
 
 def test_there_are_examples() -> None:

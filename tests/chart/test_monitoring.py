@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import yaml
 from dino_api.names import AUTOML_KIND, KIND, Phase
 from dino_operator.runtime.metrics import Metrics
 
+from . import prometheus
 from .conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
 
 Render = Callable[..., Objects]
@@ -42,8 +42,11 @@ def rules(groups: Object, kind: str) -> dict[str, Object]:
 def served() -> set[str]:
     """Names of the series that an operator with one resource of each kind serves."""
     metrics = Metrics()
+    status = {"gpus": 1, "metrics": {"mAP50": 0.5}, "best": {"mAP50": 0.5}}
+    resource = {"metadata": {"namespace": "n", "name": "x", "uid": "u"}, "status": status}
+    resource["metadata"]["creationTimestamp"] = TIME
     for kind in (KIND, AUTOML_KIND):
-        metrics.watch(kind, list)
+        metrics.watch(kind, lambda: [resource])
         metrics.reconciled(kind, "ok", 1)
         status = {"phase": "Failed", "startTime": TIME, "completionTime": TIME}
         metrics.ended(kind, status)
@@ -218,10 +221,10 @@ def a_test(case: Fired, alert: Object) -> Object:
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not in PATH: apt-get install prometheus, or a release of it")
-    return found
+    try:
+        return prometheus.promtool()
+    except prometheus.NoPromtool as error:
+        pytest.skip(f"{error}. Elsewhere: a release of Prometheus, in PATH")
 
 
 def without_words(groups: Object) -> Object:
@@ -249,6 +252,83 @@ def test_each_alert_fires_when_it_should_and_only_then(
         assert {c.alert for c in CASES.values() if bool(c.labels) == fires} == set(alerts)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(without_words(groups)))
     tests = [{"name": name, **a_test(case, alerts[case.alert])} for name, case in CASES.items()]
+    whole = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(whole))
+    done = run(promtool, "test", "rules", str(tmp_path / "tests.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dataclass
+class Recorded:
+    """What a query answers at that time, in minutes, by labels, from these series."""
+
+    series: dict[str, str]
+    query: str
+    minutes: int
+    samples: dict[str, float]
+
+
+def gpu_seconds(namespace: str, name: str, pod: str = "one") -> str:
+    labels = f'job_namespace="{namespace}",job_name="{name}",pod="{pod}"'
+    return f"dino_job_gpu_seconds_total{{{labels}}}"
+
+
+# Prometheus guesses what an hour's edges lack, in each release a little otherwise.
+TEN_MINUTES = "round(dino_namespace:gpu_seconds:increase1h / 600)"
+RECORDED = {
+    "a namespace's GPU-seconds are those of its jobs": Recorded(
+        {
+            gpu_seconds("a", "x"): "0+60x60",
+            gpu_seconds("a", "y"): "0+120x20 2400x40",  # it ends and stays as it is
+            gpu_seconds("b", "x"): "0+240x60",
+        },
+        TEN_MINUTES,
+        60,
+        {'{job_namespace="a"}': 10, '{job_namespace="b"}': 24},
+    ),
+    "a new pod of the operator begins nothing anew": Recorded(
+        {
+            gpu_seconds("a", "x"): "0+60x29 _x31",
+            gpu_seconds("a", "x", "two"): "_x30 1800+60x30",
+        },
+        TEN_MINUTES,
+        60,
+        {'{job_namespace="a"}': 6},
+    ),
+    "nor do two of them at the same time": Recorded(
+        {gpu_seconds("a", "x"): "0+60x60", gpu_seconds("a", "x", "two"): "0+60x60"},
+        TEN_MINUTES,
+        60,
+        {'{job_namespace="a"}': 6},
+    ),
+    "a job that is found with GPU-seconds has not spent them now": Recorded(
+        {gpu_seconds("a", "x"): "_x30 90000x30"}, TEN_MINUTES, 60, {'{job_namespace="a"}': 0}
+    ),
+    "a job of that name that is made anew begins with 0": Recorded(
+        {gpu_seconds("a", "x"): "0+60x29 0+60x30"}, TEN_MINUTES, 60, {'{job_namespace="a"}': 6}
+    ),
+}
+
+
+def test_recorded_rules_have_the_right_values(
+    promtool: str, groups: Object, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(without_words(groups)))
+    tests = [
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": [{"series": k, "values": v} for k, v in case.series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": case.query,
+                    "eval_time": f"{case.minutes}m",
+                    "exp_samples": [{"labels": k, "value": v} for k, v in case.samples.items()],
+                }
+            ],
+        }
+        for name, case in RECORDED.items()
+    ]
     whole = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(whole))
     done = run(promtool, "test", "rules", str(tmp_path / "tests.yaml"))

@@ -248,6 +248,13 @@ class Store:
         """The one DinoJob, if it exists."""
         return copy.deepcopy(self.things[Kind.DINOJOBS].get("x"))
 
+    def says(self, progress: Object) -> None:
+        """The pod of the DinoJob writes its progress."""
+        found = self.dinojob
+        assert found is not None
+        found["status"]["progress"] = progress
+        self._store(Kind.DINOJOBS, found)
+
     def edit(self, **policy: object) -> None:
         """kubectl patch of spec.runPolicy."""
         job = self.dinojob

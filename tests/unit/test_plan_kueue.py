@@ -25,6 +25,7 @@ from tests.statuses import (
     CHECKED,
     CHECKING,
     QUEUED,
+    RAN,
     RUNNING,
     STOPPING,
     UNCHECKED,
@@ -201,7 +202,7 @@ def _cases() -> dict[str, Case]:
         ),
         "a place that Kueue takes back is given back": Case(
             a_queued().status(RUNNING),
-            Plan(status=leaving, requeue_after=30),
+            Plan(status={**leaving, **RAN}, requeue_after=30),
             [a_child(job).waiting("gpus")],
             [a_pod(child).running().deleting()],
         ),

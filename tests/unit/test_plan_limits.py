@@ -92,6 +92,7 @@ def _limits() -> dict[str, Case]:
                 {"reason": "DeadlineExceeded", "message": said, "remedy": remedy},
                 100,
                 activeSeconds=100,
+                gpuSeconds=95,
             ),
             jobs=[late],
         ),
@@ -270,7 +271,14 @@ def _over_suspensions() -> dict[str, Case]:
             Plan(
                 patches=(_counts(60, 60, activeDeadlineSeconds=None),),
                 status=changed_at(
-                    told("Queued", running=_other(), startTime=at(5), activeSeconds=60, **ATTEMPT),
+                    told(
+                        "Queued",
+                        running=_other(),
+                        startTime=at(5),
+                        activeSeconds=60,
+                        gpuSeconds=295,
+                        **ATTEMPT,
+                    ),
                     Running=300,
                 ),
                 requeue_after=30,
@@ -320,7 +328,7 @@ def _over_evictions() -> dict[str, Case]:
             _limited(**known),
             Plan(
                 patches=(_counts(60, 60, activeDeadlineSeconds=40),),
-                status=waiting,
+                status={**waiting, "gpuSeconds": 65},
                 requeue_after=30,
             ),
             jobs=[evicted],

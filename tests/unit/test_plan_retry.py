@@ -16,6 +16,7 @@ from tests.builders import (
 )
 from tests.statuses import (
     ATTEMPT,
+    RAN,
     RUNNING,
     changed_at,
     told,
@@ -46,7 +47,7 @@ def _retries() -> dict[str, Case]:
     return {
         "a failed attempt that may pass is retried after a while": Case(
             a_job().status(RUNNING),
-            Plan(status=retrying(1, 70), events=(attempt_event(1),), requeue_after=10),
+            Plan(status={**retrying(1, 70), **RAN}, events=(attempt_event(1),), requeue_after=10),
             **attempt_of(job, 1),
         ),
         "while it waits nothing more is said": Case(
@@ -66,7 +67,9 @@ def _retries() -> dict[str, Case]:
             a_job().status(RUNNING),
             Plan(
                 creates=created(job, pods.Attempt(2, retries=1, spent=60)),
-                status=changed_at(queued(job, 2, failure=FAILURE_69, startTime=at(5)), Running=500),
+                status=changed_at(
+                    queued(job, 2, failure=FAILURE_69, startTime=at(5), **RAN), Running=500
+                ),
                 events=(attempt_event(1),),
                 requeue_after=60,
             ),
@@ -75,22 +78,22 @@ def _retries() -> dict[str, Case]:
         ),
         "the wait doubles": Case(
             a_job().status({**RUNNING, "attempts": 3}),
-            Plan(status=retrying(3, 100), events=(attempt_event(3),), requeue_after=40),
+            Plan(status={**retrying(3, 100), **RAN}, events=(attempt_event(3),), requeue_after=40),
             **attempt_of(job, 3),
         ),
         "when retries are used up the last failure is kept": Case(
             a_job().status({**RUNNING, "attempts": 4}),
-            ended("BackoffLimitExceeded", f"{last}{SILENT}", FAILURE_69, attempts=4),
+            ended("BackoffLimitExceeded", f"{last}{SILENT}", FAILURE_69, attempts=4, **RAN),
             **attempt_of(job, 4),
         ),
         "without retries the failure speaks for itself": Case(
             a_job().policy(maxRetries=0).status(RUNNING),
-            ended("StorageUnavailable", SILENT, FAILURE_69),
+            ended("StorageUnavailable", SILENT, FAILURE_69, **RAN),
             **attempt_of(job, 1),
         ),
         "what no retry can mend is not retried": Case(
             a_job().status(RUNNING),
-            ended("Diverged", "loss is nan", {**nan, "exitCode": 76}),
+            ended("Diverged", "loss is nan", {**nan, "exitCode": 76}, **RAN),
             jobs=[diverged],
             pods=[a_pod(diverged).exited(76, message={"schema": 1, "failure": nan})],
         ),
@@ -107,6 +110,7 @@ def _retries() -> dict[str, Case]:
                             ),
                             failure=pod_lost,
                             startTime=at(5),
+                            **RAN,
                             **ATTEMPT,
                         ),
                         Running=60,
@@ -149,6 +153,7 @@ def _retries() -> dict[str, Case]:
                     "remedy": by_reason("Crashed").remedy,
                     "exitCode": 137,
                 },
+                **RAN,
             ),
             **attempt_of(job, 1, code=137),
         ),

@@ -24,6 +24,7 @@ from tests.statuses import (
     CHECKING,
     COMPLETE,
     DONE,
+    RAN,
     RESULT,
     RUNNING,
     UNCHECKED,
@@ -98,7 +99,7 @@ def _ends() -> dict[str, Case]:
         ),
         "a running one is suspended, to save a checkpoint": Case(
             a_stopped().status(RUNNING),
-            Plan(patches=(OFF,), status=saving(), requeue_after=1),
+            Plan(patches=(OFF,), status=saving(**RAN), requeue_after=1),
             jobs=[a_child(job)],
             pods=[a_pod(a_child(job)).running()],
         ),
@@ -142,7 +143,7 @@ def _ends() -> dict[str, Case]:
         ),
         "a failed attempt is not retried": Case(
             a_stopped().status(RUNNING),
-            over(late, startTime=at(5), **ATTEMPT),
+            over(late, startTime=at(5), **RAN, **ATTEMPT),
             **attempt_of(job, 1),
         ),
         "an end that no retry would change stays what it was": Case(
@@ -175,7 +176,11 @@ def _ends() -> dict[str, Case]:
         ),
         "a Job in a queue is deleted, which gives its place back": Case(
             a_stopped().spec(queueName="gpus").status(RUNNING),
-            Plan(deletes=(Delete("x-train-1", "job-of-uid-x"),), status=saving(), requeue_after=1),
+            Plan(
+                deletes=(Delete("x-train-1", "job-of-uid-x"),),
+                status=saving(**RAN),
+                requeue_after=1,
+            ),
             jobs=[a_child(job).queued("gpus")],
             pods=[a_pod(a_child(job)).running()],
         ),
@@ -208,7 +213,7 @@ def _diverged() -> Plan:
     rule = by_reason("Diverged")
     said = "the trainer ended with exit code 76"
     failure = {"reason": "Diverged", "message": said, "remedy": rule.remedy, "exitCode": 76}
-    return ended("Diverged", said, failure)
+    return ended("Diverged", said, failure, **RAN)
 
 
 CASES = _ends()

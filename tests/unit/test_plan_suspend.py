@@ -15,6 +15,7 @@ from tests.builders import (
 )
 from tests.statuses import (
     ATTEMPT,
+    RAN,
     RUNNING,
     STOPPING,
     changed_at,
@@ -43,6 +44,7 @@ def _suspend() -> dict[str, Case]:
             running=("Suspended", ""),
             suspended=("Suspended", HOLD, True),
             startTime=at(5),
+            **RAN,
             **ATTEMPT,
         ),
         Running=60,
@@ -52,6 +54,7 @@ def _suspend() -> dict[str, Case]:
         "Queued",
         running=("Resumed", "the attempt goes on from its checkpoint"),
         startTime=at(5),
+        **RAN,
         **ATTEMPT,
     )
     resumed = changed_at(resumed, Running=60, Suspended=90)
@@ -63,7 +66,9 @@ def _suspend() -> dict[str, Case]:
         "unless a queue holds it.",
     )
     saves = (other[0], other[1].rstrip(".") + "; pod x-train-1-aaaaa saves a checkpoint")
-    foreign = changed_at(told("Queued", running=other, startTime=at(5), **ATTEMPT), Running=60)
+    foreign = changed_at(
+        told("Queued", running=other, startTime=at(5), **RAN, **ATTEMPT), Running=60
+    )
     return {
         "suspending patches the Job": Case(
             a_job().suspended().status(RUNNING),
@@ -125,6 +130,7 @@ def _suspend() -> dict[str, Case]:
                         running=saves,
                         reporter="x-train-1-aaaaa",
                         startTime=at(5),
+                        **RAN,
                         **ATTEMPT,
                     ),
                     Running=60,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from dino_api import rfc3339
-from dino_api.names import KIND, FailureReason, Phase
+from dino_api.names import AUTOML_KIND, KIND, FailureReason, Phase
 from dino_operator.runtime.metrics import Metrics
-from tests.builders import JobBuilder, Object, a_job
-from tests.statuses import COMPLETE, QUEUED, RUNNING
+from tests.builders import JobBuilder, Object, a_job, at
+from tests.statuses import COMPLETE, QUEUED, RUNNING, changed_at, told
 
 HOUR = 3600
+FAILED = told("Failed", failed=("Crashed", "why", True), failure={"reason": "Crashed"})
 
 
 def ago(seconds: float) -> str:
@@ -88,3 +90,158 @@ def test_the_first_failure_of_a_reason_is_an_increase() -> None:
     assert before == dict.fromkeys(FailureReason, 0.0)
     metrics.ended(KIND, {"phase": "Failed", "failure": {"reason": "Diverged"}})
     assert read(metrics, "dino_job_failures_total") == before | {"Diverged": 1.0}
+
+
+def test_the_first_end_of_a_phase_and_the_first_bug_are_increases() -> None:
+    metrics = Metrics()
+    text = metrics.text().decode()
+    for name in ("job", "automl"):
+        for phase in ("Complete", "Failed"):
+            assert f'dino_{name}_duration_seconds_count{{phase="{phase}"}} 0.0\n' in text
+    for kind in (KIND, AUTOML_KIND):
+        for result in ("ok", "error", "bug"):
+            labels = f'{{kind="{kind}",result="{result}"}}'
+            assert f"dino_operator_reconcile_total{labels} 0.0\n" in text
+
+
+# ---- series of single resources ----------------------------------------------------------------
+
+
+def running_for(seconds: float, name: str = "x", **status: Any) -> JobBuilder:
+    """A job whose pod has run for so long, and spoke a minute ago."""
+    job = silent_for(seconds, RUNNING, name)
+    job.thing["status"] |= {"progress": {"updatedAt": ago(60)}, **status}
+    return job
+
+
+class Cluster:
+    """Metrics of jobs that come and go, as one operator after another reads them."""
+
+    def __init__(self, *jobs: JobBuilder) -> None:
+        self.jobs = list(jobs)
+        self.restart()
+
+    def restart(self) -> None:
+        self.metrics = Metrics()
+        self.metrics.watch(KIND, lambda: [each.obj() for each in self.jobs])
+
+    def gpu_seconds(self) -> dict[str, float]:
+        return self.of_each("dino_job_gpu_seconds_total")
+
+    def of_each(self, metric: str) -> dict[str, float]:
+        """A metric's values by namespace and name."""
+        return {
+            f"{each.labels['job_namespace']}/{each.labels['job_name']}": each.value
+            for family in families(self.metrics.text().decode())
+            for each in family.samples
+            if each.name == metric
+        }
+
+
+def test_gpus_cost_while_pods_run_and_a_restart_changes_nothing() -> None:
+    cluster = Cluster(running_for(HOUR), running_for(HOUR, "two", gpus=2, gpuSeconds=100))
+    found = cluster.gpu_seconds()
+    assert found["team/x"] == pytest.approx(HOUR - 60, abs=5)
+    assert found["team/two"] == pytest.approx(100 + 2 * (HOUR - 60), abs=10)
+    cluster.restart()
+    assert cluster.gpu_seconds() == found
+
+
+def test_a_job_that_asks_for_gpus_begins_with_0_and_one_that_does_not_has_no_series() -> None:
+    """Prometheus counts no increase for the first value that it sees of a series."""
+    without = silent_for(60, {**QUEUED, "gpus": 0}, "cpu")
+    unseen = a_job("new")
+    assert Cluster(silent_for(60, QUEUED), without, unseen).gpu_seconds() == {"team/x": 0}
+
+
+def test_a_searched_job_has_none_its_trials_have() -> None:
+    assert Cluster(running_for(HOUR, automl="x")).gpu_seconds() == {}
+
+
+def test_gpu_seconds_never_go_down_while_a_job_is_there() -> None:
+    """A pod may say that it spoke later than its Job ended: clocks differ."""
+    job = running_for(HOUR)
+    cluster = Cluster(job)
+    told = cluster.gpu_seconds()["team/x"]
+    job.thing["status"] |= {"progress": {"updatedAt": ago(HOUR - 5)}}
+    assert cluster.gpu_seconds()["team/x"] == told
+    job.uid("of a new one with that name")
+    assert cluster.gpu_seconds()["team/x"] == 5
+
+
+@pytest.mark.parametrize("status", [COMPLETE, FAILED], ids=lambda status: status["phase"])
+def test_an_ended_job_leaves_an_hour_later(status: Object) -> None:
+    scored = {**status, "metrics": {"mAP50": 0.75}, "gpuSeconds": 55}
+    job = a_job().status({**scored, "completionTime": ago(HOUR - 60)})
+    cluster = Cluster(job)
+    assert cluster.gpu_seconds() == {"team/x": 55}
+    assert cluster.of_each("dino_job_best_map50") == {"team/x": 0.75}
+    job.thing["status"]["completionTime"] = ago(HOUR + 60)
+    assert cluster.gpu_seconds() == cluster.of_each("dino_job_best_map50") == {}
+
+
+SCORES = {
+    "the last validation": ({"mAP50": 0.5}, 0.5),
+    "a better one before": ({"mAP50": 0.5, "curve": [{"mAP50": 0.6}, {"mAP50": 0.5}]}, 0.6),
+    "nothing to find": ({"mAP50": -1}, None),
+    "no validation so far": ({"percent": 3}, None),
+    "what is no number": ({"mAP50": "good"}, None),
+    "a model without any value is one": ({"mAP50": 0.0}, 0.0),
+}
+
+
+@pytest.mark.parametrize("sentence", SCORES)
+def test_the_best_score(sentence: str) -> None:
+    progress, best = SCORES[sentence]
+    job = a_job().status({**RUNNING, "progress": progress})
+    expected = {} if best is None else {"team/x": best}
+    assert Cluster(job).of_each("dino_job_best_map50") == expected
+
+
+def test_the_best_score_of_a_search() -> None:
+    metrics, search = Metrics(), a_job("daml").status({"phase": "Running", "best": {"mAP50": 0.8}})
+    metrics.watch(AUTOML_KIND, lambda: [search.obj()])
+    text = metrics.text().decode()
+    labels = 'automl_name="daml",automl_namespace="team"'
+    assert f"dino_automl_best_map50{{{labels}}} 0.8\n" in text
+
+
+def waited(status: Object) -> float:
+    """Seconds in the queue, of a job that starts with this status."""
+    metrics = Metrics()
+    metrics.started({**status, "startTime": at(300)})
+    (total,) = (
+        each.value
+        for family in families(metrics.text().decode())
+        for each in family.samples
+        if each.name == "dino_job_queue_seconds_sum"
+    )
+    return total
+
+
+def test_a_job_waits_from_when_it_lacked_nothing_but_a_place() -> None:
+    status = told("Running", parent=("ParentComplete", "", True))
+    assert waited(changed_at(status, DataReady=100, ParentReady=60, Suspended=0)) == 200
+    assert waited(changed_at(status, DataReady=100, ParentReady=120, Suspended=0)) == 180
+    assert waited(changed_at(status, DataReady=100, ParentReady=60, Suspended=250)) == 50
+    assert waited(told("Running", data=None, when=20)) == 280
+
+
+def test_a_job_that_began_before_its_data_was_known_waited_for_nothing() -> None:
+    assert waited(changed_at(told("Running"), DataReady=310)) == 0
+
+
+def test_a_search_has_not_waited_its_trials_have() -> None:
+    metrics = Metrics()
+    metrics.started({**RUNNING, "automl": "x"})
+    assert "dino_job_queue_seconds_count 0.0" in metrics.text().decode()
+
+
+@pytest.mark.parametrize("progress", [{"stagingSeconds": 40.5}, {}, None, {"stagingSeconds": "?"}])
+def test_staging_is_told_once_at_the_end(progress: Object | None) -> None:
+    metrics = Metrics()
+    metrics.ended(KIND, {**COMPLETE, "progress": progress})
+    known = progress == {"stagingSeconds": 40.5}
+    text = metrics.text().decode()
+    assert f"dino_job_staging_seconds_count {float(known)}" in text
+    assert f"dino_job_staging_seconds_sum {40.5 * known}" in text

@@ -219,11 +219,14 @@ async def test_it_remembers_its_own_writes_before_their_events_come() -> None:
 
 async def test_ends_are_counted() -> None:
     bench = await running()
+    bench.world.says({"stagingSeconds": 7.5})
     bench.world.wait(60)
     bench.world.end_pod(64)
     bench.world.control_jobs()
     await bench.work()
     text = bench.metrics.text().decode()
+    assert "dino_job_queue_seconds_count 1.0" in text, "once, although much was written since"
+    assert "dino_job_staging_seconds_sum 7.5" in text
     assert 'dino_job_failures_total{reason="InvalidSpec"} 1.0' in text
     assert 'dino_job_duration_seconds_count{phase="Failed"} 1.0' in text
 

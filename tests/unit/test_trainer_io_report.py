@@ -211,6 +211,32 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines() -> None:
     assert isinstance(open_terminal(io.StringIO()), PlainTerminal)
 
 
+class Pushed:
+    """What would be written into the resource."""
+
+    def __init__(self) -> None:
+        self.told: list[Progress] = []
+
+    def offer(self, progress: Progress) -> None:
+        self.told.append(progress)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_progress_says_how_long_staging_took(tmp_path: Path) -> None:
+    """Of all data, with every report: the resource has the last one alone."""
+    push = Pushed()
+    output = Output(str(tmp_path), "train", tmp_path)
+    report = Reporter(output, 4, terminal=PlainTerminal(io.StringIO(), 0), push=push)  # type: ignore[arg-type]  # a double
+    report.progress(Progress(step=0))
+    for seconds in (12.34, 30.0):
+        report.staged(seconds)
+    report.progress(Progress(step=1))
+    report.progress(Progress(step=2))
+    assert [each.staging_seconds for each in push.told] == [None, 42.3, 42.3]
+
+
 def test_a_failure_reaches_everybody(desk: Desk) -> None:
     failure = Failure(reason="DiskFull", message="No space.", remedy="More disk.", exit_code=74)
     kept = Result(checkpoint=Checkpoint(uri="s3://b/best.pth"))

@@ -28,6 +28,7 @@ def test_a_run_from_start_to_end(spec: ExperimentSpec) -> None:
     result = run(spec, recorder)
     folder = Path(spec.results_dir) / "train"
 
+    assert len(recorder.stagings) == 2, "of both splits"
     assert [p.step for p in recorder.steps] == list(range(1, 9))
     last = recorder.steps[-1]
     assert (last.epoch, last.epochs, last.steps, last.percent) == (2, 2, 8, 100)

@@ -117,6 +117,10 @@ class Recorder:
         self.positions: list[Progress] = []
         self.validations: list[tuple[int, Metrics, bool]] = []
         self.events: list[str] = []
+        self.stagings: list[float] = []
+
+    def staged(self, seconds: float) -> None:
+        self.stagings.append(seconds)
 
     def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         self.steps.append(progress)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,3 +40,10 @@ class RunContext:
     run_id: str
     world: World = field(default_factory=World)
     action: Action = Action.TRAIN
+
+    @contextmanager
+    def staging(self) -> Iterator[None]:
+        """Tells the reporter how long it took to bring data here: what is done inside of it."""
+        started = time.monotonic()
+        yield
+        self.reporter.staged(time.monotonic() - started)

@@ -62,6 +62,9 @@ class DinoJobStatus(Camel):
     )
     attempts: int | None = Field(None, ge=0, description="Attempts so far.")
     gpus: int | None = Field(None, ge=0, description="GPUs that each attempt asks for, in all.")
+    gpu_seconds: int | None = Field(
+        None, ge=0, description="Of runs that have ended: seconds that all pods ran, times gpus."
+    )
     micro_batch: int | None = Field(
         None,
         ge=1,

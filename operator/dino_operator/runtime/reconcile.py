@@ -225,9 +225,13 @@ class Reconciler:
         log.info("%s: %s", key, _summary(plan))
 
     def _count(self, kind: Kind, resource: Object, facts: Object) -> None:
-        """An end, once: the status of the resource does not have it yet."""
+        """A start or an end, once: the status of the resource does not have it yet."""
+        known = resource.get("status", {})
+        if kind is Kind.DINOJOBS and "startTime" in facts and "startTime" not in known:
+            self._metrics.started(facts)
         if is_finished({"status": facts}) and not is_finished(resource):
-            self._metrics.ended(KINDS[kind], facts)
+            told = {"progress": known.get("progress")}  # written by the pod, so in no plan's facts
+            self._metrics.ended(KINDS[kind], told | facts)
 
 
 def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:

@@ -72,7 +72,8 @@ def gather(spec: ExperimentSpec, context: RunContext) -> PictureListing:
     """The images to look at. Raises InvalidDataset where there are none."""
     sources = spec.dataset.infer_data_sources
     folders = sources.image_dir if sources else []
-    return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
+    with context.staging():
+        return find_pictures(folders, context.work_dir, context.reporter.say, context.stop)
 
 
 def shown_class_names(spec: ExperimentSpec, info: ModelInfo) -> tuple[str, ...]:

@@ -51,7 +51,9 @@ def read_split(sources: Sequence[DataSource] | None, key: str, context: RunConte
     if not sources:
         raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
     into = context.work_dir / "data"
-    return load_coco(stage(sources, into, context.reporter.say, context.stop))
+    with context.staging():
+        staged = stage(sources, into, context.reporter.say, context.stop)
+    return load_coco(staged)
 
 
 def count_classes(asked: int | None, train: CocoDataset) -> int:

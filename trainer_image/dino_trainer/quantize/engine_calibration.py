@@ -49,7 +49,8 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
     folders = spec.gen_trt_engine.tensorrt.calibration.cal_image_dir
     if folders:
         reporter = context.reporter
-        listing = find_pictures(folders, context.work_dir, reporter.say, context.stop)
+        with context.staging():
+            listing = find_pictures(folders, context.work_dir, reporter.say, context.stop)
         if listing.omissions:
             reporter.event(f"Warning: {listing.omissions}")
         return listing.pictures

@@ -29,6 +29,9 @@ class QuietReporter:
     def event(self, message: str, status: Status = "RUNNING") -> None:
         """Nothing."""
 
+    def staged(self, seconds: float) -> None:
+        """Nothing."""
+
     def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """Nothing."""
 

@@ -58,6 +58,7 @@ class Reporter:
         self._curve = Curve.of_status_file(output.dir / STATUS_FILE)
         self._last = Progress(epochs=total_epochs)
         self._parts = NO_PARTS
+        self._staging_seconds: float | None = None
         self._epoch_started: float | None = None
         self._partial = False
         self._broken: set[str] = set()
@@ -70,6 +71,10 @@ class Reporter:
         """A line for people, and one in `status.json`."""
         self.say(message)
         self._note(status, message)
+
+    def staged(self, seconds: float) -> None:
+        """One more part of the data is here, after so long; told with the next progress."""
+        self._staging_seconds = round((self._staging_seconds or 0.0) + seconds, 1)
 
     def progress(self, progress: Progress, parts: LossParts = NO_PARTS) -> None:
         """The newest position, and what its loss is made of. Cheap: call it every step."""
@@ -166,6 +171,7 @@ class Reporter:
             update={
                 "updated_at": rfc3339.text(datetime.now(UTC)),
                 "epochs": progress.epochs or self._epochs,
+                "staging_seconds": self._staging_seconds,
                 "curve": self._curve.points,
             }
         )

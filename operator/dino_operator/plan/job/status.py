@@ -8,6 +8,7 @@ from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import lost_pods, parent, preflight, routing
 from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.observed import gpu_time
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
@@ -50,12 +51,23 @@ def write(
     fields = dict(facts)
     if not view.is_searched:
         state, fields = preflight.with_data(view, state), {**preflight.facts(view), **facts}
+        fields |= _gpu_seconds(view, state)
     desired = conditions.render(view.resource, state, view.now, **fields)
     return Plan(
         status=conditions.changed(view.resource, desired),
         events=transitions(view.resource, state, facts),
         requeue_after=lost_pods.requeue(view, state, requeue_after),
     )
+
+
+def _gpu_seconds(view: JobView, state: State) -> Object:
+    """What a run has cost, with the first word that says that it has ended."""
+    if state.running.is_true:
+        return {}
+    job = view.succeeded or view.current
+    ended = rfc3339.parse(job.finished_at) if job and job.finished_at else view.now
+    spent = gpu_time.at_end_of_run(view.resource, ended, view.now)
+    return {} if spent is None else {"gpuSeconds": spent}
 
 
 def failed(view: JobView, cause: Cause, ended: str = "", **facts: object) -> Plan:

@@ -1,0 +1,146 @@
+"""What a release is made by: workflows, labels of images, and the list of what is in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import ROOT
+from .test_images import DOCKERFILES, instructions, locked_for
+from .test_version import VERSION
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")
+ASKED = {"ci.yml": {"contents": "read"}, "release.yml": {"contents": "read", "packages": "write"}}
+"""Every permission that any job of a workflow may have."""
+LABELS = ("title", "description", "licenses", "version", "revision", "source")
+
+Workflow = dict[str, Any]
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
+def path(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+@pytest.fixture
+def workflow(path: Path) -> Workflow:
+    return dict(yaml.safe_load(path.read_text()))
+
+
+def steps(workflow: Workflow) -> list[Workflow]:
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
+
+
+def test_there_are_two() -> None:
+    assert [path.name for path in WORKFLOWS] == sorted(ASKED)
+
+
+def test_actions_of_others_are_pinned_by_commit(path: Path, workflow: Workflow) -> None:
+    used = [step["uses"] for step in steps(workflow) if "uses" in step]
+    assert used
+    assert [each for each in used if not PINNED.fullmatch(each)] == []
+    lines = [line for line in path.read_text().splitlines() if "uses: actions/" in line]
+    assert all(re.search(r"# v\d+\.\d+\.\d+$", line) for line in lines), "the version for people"
+
+
+def test_permissions_are_the_least(path: Path, workflow: Workflow) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    asked = dict(workflow["permissions"])
+    for job in workflow["jobs"].values():
+        asked |= job.get("permissions", {})
+    assert asked == ASKED[path.name]
+    checkouts = [s for s in steps(workflow) if s.get("uses", "").startswith("actions/checkout@")]
+    assert all(each["with"] == {"persist-credentials": False} for each in checkouts)
+
+
+def test_no_expression_stands_in_a_script(workflow: Workflow) -> None:
+    """The name of a tag or a branch would be run: scripts get them as variables."""
+    scripts = [step["run"] for step in steps(workflow) if "run" in step]
+    assert scripts
+    assert not [each for each in scripts if "${{" in each]
+
+
+def test_what_scripts_call_is_there(workflow: Workflow) -> None:
+    scripts = "\n".join(step["run"] for step in steps(workflow) if "run" in step)
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"make ([a-z]\w*)$", scripts, re.M)) <= targets
+    named = re.findall(r"[\w.-]+(?:/[\w.-]+)*/(?:Dockerfile|dino-operator(?= --)|run)\b", scripts)
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_scripts_are_bash(path: Path) -> None:
+    for step in steps(yaml.safe_load(path.read_text())):
+        if "run" in step:
+            done = subprocess.run(
+                ["bash", "-n"], input=step["run"], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+
+def test_ci_is_what_ci_runs() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+    (script,) = [step["run"] for step in job["steps"] if "run" in step]
+    assert script.endswith("bash .ci/run")
+
+
+def test_nothing_is_published_before_the_tests_have_passed() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    assert jobs["publish"]["needs"] == "test"
+    assert jobs["test"] == {"uses": "./.github/workflows/ci.yml"}
+
+
+def checked(tag: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The release's step that compares the tag with the version."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    (script,) = [
+        s["run"] for s in jobs["publish"]["steps"] if s.get("name", "").startswith("The tag")
+    ]
+    env = {**os.environ, "TAG": tag, "OWNER": "Some-Team", "GITHUB_ENV": str(folder / "env")}
+    return subprocess.run(
+        ["bash", "-e", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_tag_of_another_version_publishes_nothing(tmp_path: Path) -> None:
+    done = checked("v99.0.0", tmp_path)
+    assert done.returncode == 1
+    assert f"the tag is v99.0.0 and pyproject.toml has version {VERSION}" in done.stderr
+    assert checked(f"v{VERSION}", tmp_path).returncode == 0
+    told = (tmp_path / "env").read_text().splitlines()
+    assert told == [f"VERSION={VERSION}", "REGISTRY=ghcr.io/some-team"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_images_say_what_they_are(path: str) -> None:
+    (words,) = [words for name, words in instructions(path) if name == "LABEL"]
+    pairs = re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', words)
+    found = dict(pairs)
+    assert tuple(found) == LABELS
+    arguments = {words.partition("=")[0] for name, words in instructions(path) if name == "ARG"}
+    for label in ("version", "revision", "source"):
+        assert found[label] == f"${{{label.upper()}}}"
+        assert label.upper() in arguments
+    release = (ROOT / ".github/workflows/release.yml").read_text()
+    assert all(f'--build-arg "{label.upper()}=' in release for label in LABELS[3:])
+
+
+def test_the_list_of_what_is_in_an_image_is_that_of_the_lock_file() -> None:
+    done = subprocess.run(["make", "sbom"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in ("operator", "trainer"):
+        found = json.loads((ROOT / f"build/sbom/dino-{part}.cdx.json").read_text())
+        assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.5")
+        assert found["metadata"]["component"]["version"] == VERSION
+        names = {each["name"] for each in found["components"]}
+        assert names >= locked_for(part), part
+        assert "pytest" not in names
+        assert all(each["purl"].startswith("pkg:pypi/") for each in found["components"])
