@@ -17,7 +17,7 @@ from dino_trainer.detectors.opening import refuse_int8
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.fetching import require_local
 from dino_trainer.model_files.info import ModelInfo, as_teacher, check_structure
-from dino_trainer.model_files.naming import format_of, refuse_existing
+from dino_trainer.model_files.naming import model_format, refuse_existing
 from dino_trainer.spec.sections import key_path, section_of, uri_at
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.stored_file import open_stored
@@ -35,7 +35,7 @@ def check_named(spec: ExperimentSpec, action: Action) -> None:
             taken; AccessDenied and StorageUnavailable.
     """
     for key, uri in _models(spec, action):
-        format_of(uri)
+        model_format(uri)
         _demand(key, uri)
     if action in TRAINS:
         _demand_weights(spec, action)
