@@ -28,6 +28,11 @@ from dino_operator.plan.rendered import names
 
 Object = dict[str, Any]
 
+SOUND = {
+    "model": {"pretrained_backbone_path": "s3://weights/resnet50.pth"},
+    "train": {"optim": {"lr_scheduler": "Cosine"}},
+}
+"""An experiment that nothing is odd about."""
 NOON = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 """The time of every test; `later(5)` is five seconds after it."""
 
@@ -171,6 +176,7 @@ def a_job(name: str = "x") -> JobBuilder:
                     "validation": [{"uri": "s3://data/val"}],
                 },
                 "output": {"uri": "s3://results/x"},
+                "experiment": copy.deepcopy(SOUND),
                 "runPolicy": {"maxRetries": 3},
             },
         }

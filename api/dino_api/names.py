@@ -315,6 +315,7 @@ class EventReason(Described):
     COMPLETED = "Completed", "the job succeeded"
     FAILED = "Failed", "the job failed for good; the message holds the remedy"
     REFUSED = "Refused", "the API server refuses what is needed; it is tried again until it goes"
+    SPEC_DOUBTFUL = "SpecDoubtful", "a job can be run, and something about its spec is odd"
     SEARCH_DOUBTFUL = "SearchDoubtful", "a search can be run, and something about it is odd"
     REPORT_FAILED = "ReportFailed", "the report of a search was not written; the search goes on"
     FOLLOWER_FAILED = "FollowerFailed", "a job on the winner of a search failed; the winner stands"

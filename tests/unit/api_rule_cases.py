@@ -78,6 +78,10 @@ CASES: dict[str, Case] = {
         model(pretrained_backbone_path="imagenet"),
         model(pretrained_backbone_path="imagenet", backbone="timm/tf_efficientnet_lite0"),
     ),
+    "backbone-random": Case(
+        model(backbone="resnet_18"),
+        model(backbone="resnet_18", pretrained_backbone_path="s3://weights/resnet18.pth"),
+    ),
     "backbone-uri": Case(
         model(pretrained_backbone_path=AWS), model(pretrained_backbone_path="/weights/r50.pth")
     ),

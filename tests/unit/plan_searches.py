@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from dino_api import names as api
 from dino_operator.plan.model import Event, Patch, Plan
-from tests.builders import Builder, JobBuilder, Object, a_job, at, owned_by
+from tests.builders import SOUND, Builder, JobBuilder, Object, a_job, at, owned_by
 from tests.statuses import told, told_at
 
 ROUTED = ("Routed", "DinoAutoML x searches; the job shows what it says", True)
@@ -66,6 +66,7 @@ def a_search_for(job: JobBuilder) -> SearchBuilder:
                         "validation": [{"uri": "s3://data/val"}],
                     },
                     "output": {"uri": "s3://results/x"},
+                    "experiment": SOUND,
                     "runPolicy": {"maxRetries": 3},
                 },
                 "parallelTrials": 2,

@@ -9,7 +9,7 @@ from dino_api import names as api
 from dino_api.resources.dinoautoml import SearchParameter
 from dino_operator.plan.model import Object
 from dino_operator.plan.search.trials.trial import Point, Trial, TrialState
-from tests.builders import at
+from tests.builders import SOUND, at
 
 LR = {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"}
 DROPOUT = {"path": "model.dropout_ratio", "min": 0.0, "max": 0.3}
@@ -36,7 +36,7 @@ def a_search(name: str = "x", **spec: Any) -> Object:
                 "train": [{"uri": "s3://data/train"}],
                 "validation": [{"uri": "s3://data/val"}],
             },
-            "experiment": {"train": {"num_epochs": 10}},
+            "experiment": {"train": {"num_epochs": 10}, "model": copy.deepcopy(SOUND["model"])},
             "output": {"uri": f"s3://results/{name}"},
         },
         "engine": "Embedded",

@@ -22,6 +22,8 @@ def spec(search: list[Any] | None = None, **changes: Any) -> DinoAutoMLSpec:
     body = copy.deepcopy(changes)
     template = {"datasets": DATA, "output": {"uri": "s3://b/out"}} | body.pop("template", {})
     template = {name: value for name, value in template.items() if value is not None}
+    model = template.setdefault("experiment", {}).setdefault("model", {})
+    model.setdefault("pretrained_backbone_path", "s3://weights/r50.pth")
     searched = {} if search is None else {"search": search}
     return DinoAutoMLSpec.model_validate(body | searched | {"template": template})
 

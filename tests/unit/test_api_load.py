@@ -63,7 +63,7 @@ def test_a_rule_sees_the_broken_spec_and_leaves_its_neighbour(id: str) -> None:
 def test_a_rule_about_another_action_is_not_asked() -> None:
     """A spec of TAO's serves all actions, and its other sections are no reason not to train."""
     broken = CASES["export-opset"].broken | CASES["quantize-backend"].broken
-    broken |= {"train": {"optim": {"lr_steps": [5]}}}
+    broken |= {"train": {"optim": {"lr_steps": [5]}, "pretrained_model_path": "a.pth"}}
     assert ids_of(broken, Action.TRAIN) == {"other-action"}
     assert "export-opset" in ids_of(broken, Action.EXPORT)
     assert "rate-drops" not in ids_of(CASES["rate-drops"].broken, Action.EVALUATE)
@@ -159,6 +159,7 @@ def test_all_problems_come_at_once_and_rules_skip_keys_that_are_wrong_themselves
         "model": {"hidden_dim": 200, "num_feature_levels": 9, "widht": 3},
         "train": {"distributed_strategy": "fsdp", "validation_interval": 20, "optim": {"lr": -1}},
     }
+    mapping["model"]["pretrained_backbone_path"] = "a.pth"
     found = {problem.path: problem.id for problem in problems_of(mapping, "nonsense")}
     assert found == {
         "nonsense": "override-form",
@@ -175,7 +176,7 @@ def test_all_problems_come_at_once_and_rules_skip_keys_that_are_wrong_themselves
 def test_a_dead_key_and_another_action_s_section_warn() -> None:
     spec, warnings = load(
         {
-            "model": {"clip_max_norm": 0.5},
+            "model": {"clip_max_norm": 0.5, "pretrained_backbone_path": "a.pth"},
             "export": {"input_width": 960},
             "train": {"optim": {"lr_steps": [5]}},
         }

@@ -110,7 +110,8 @@ def test_every_manifest_of_the_guide_to_searches_is_accepted(block: Object) -> N
     if "kind" in block:
         assert preview(block, Settings("trainer:1", profile=PROFILE)).objects
     else:
-        template = {"datasets": DATA, "output": {"uri": "s3://a/out"}}
+        weights = {"model": {"pretrained_backbone_path": "s3://a/resnet50.pth"}}
+        template = {"datasets": DATA, "output": {"uri": "s3://a/out"}, "experiment": weights}
         spec = DinoAutoMLSpec.model_validate({"template": template, **block})
         assert block.keys() <= spec.to_dict().keys()
         assert resolve_search(spec, PROFILE).warnings == []

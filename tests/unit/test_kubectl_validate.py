@@ -109,8 +109,19 @@ def test_a_null_of_the_experiment_is_a_warning(command: Command, start: Object, 
     assert err.count(said) == 1
 
 
+def test_a_training_from_random_numbers_is_said(command: Command) -> None:
+    """Of a job, of what is searched, and not of one that has a parent."""
+    for manifest in (changed(), changed(("spec.automlPolicy", "Auto")), SEARCH):
+        status, _, err = command([manifest])
+        assert status == 0
+        assert "model.pretrained_backbone_path: is empty, so the backbone starts from" in err
+    _, _, err = command([changed(("spec.parent", {"name": "base"}))])
+    assert "random numbers" not in err
+
+
 def test_as_data(command: Command) -> None:
-    sound = changed(("spec.experiment.train.num_epochs", 12))
+    weights = ("spec.experiment.model.pretrained_backbone_path", "s3://photos/resnet50.pth")
+    sound = changed(("spec.experiment.train.num_epochs", 12), weights)
     manifests = [sound, changed(("spec.action", "trian"))]
     status, out, _ = command(manifests, "-o", "json")
     good, bad = json.loads(out)

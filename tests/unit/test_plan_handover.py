@@ -34,7 +34,7 @@ def looked(job: JobBuilder, *others: Builder) -> Plan:
 
 
 def heir(action: str, name: str = "base", kind: str = "DinoJob") -> JobBuilder:
-    return job_to(action).spec(parent={"name": name, "kind": kind})
+    return job_to(action).spec(parent={"name": name, "kind": kind}).experiment()
 
 
 def taken(done: Plan) -> Object:

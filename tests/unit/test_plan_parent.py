@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 from dino_api.failures import by_reason
+from dino_api.names import EventReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.model import Event, Plan
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.rendered import pods, spec_file
-from tests.builders import Builder, JobBuilder, Object, a_job, around, at, later
+from tests.builders import SOUND, Builder, JobBuilder, Object, a_job, around, at, later
 from tests.statuses import UNCHECKED, told, told_at
 from tests.unit.plan_cases import HOLD, SETTINGS, Case, check, created
 from tests.unit.plan_searches import a_search_for
@@ -31,7 +32,7 @@ MODEL = {"backbone": "resnet_18", "num_queries": 100, "pretrained_backbone_path"
 
 def an_heir(name: str = "base", kind: str | None = None) -> JobBuilder:
     named = {"name": name} if kind is None else {"name": name, "kind": kind}
-    return a_job().spec(parent=named)
+    return a_job().spec(parent=named).experiment(train=SOUND["train"])
 
 
 def a_parent(**status: Any) -> JobBuilder:
@@ -204,3 +205,34 @@ def test_data_that_another_trial_checked_is_not_checked_again() -> None:
     ready = next(each for each in done.status["conditions"] if each["type"] == "DataReady")
     assert (ready["status"], ready["reason"]) == ("True", "CheckedByTrial")
     assert UNCHECKED[1] not in str(done.status)
+
+
+def said_of(job: JobBuilder) -> list[str]:
+    """What the plan that begins says of the spec."""
+    done = plan(job.obj(), Children(), later(60), SETTINGS)
+    assert done.creates
+    return [each.message for each in done.events if each.reason == EventReason.SPEC_DOUBTFUL]
+
+
+def test_a_training_from_random_numbers_is_told_before_a_gpu_is_asked_for() -> None:
+    job = a_job().experiment(train=SOUND["train"])
+    (said,) = said_of(job)
+    assert "pretrained_backbone_path: is empty, so the backbone starts from random" in said
+    assert "docs/backbones.md" in said
+    assert said_of(a_job()) == []
+
+
+def test_a_parents_model_is_no_random_start() -> None:
+    job = an_heir().status({"inherited": TAKEN})
+    assert said_of(job) == []
+    assert spec_file.read_spec(an_heir().obj()).warnings == (), "nor before it is looked at"
+
+
+def test_a_teacher_is_no_start_of_the_student() -> None:
+    job = (
+        an_heir()
+        .spec(action="distill")
+        .experiment(model={"backbone": "resnet_18"}, train=SOUND["train"])
+    )
+    warnings = spec_file.read_spec(job.status({"inherited": TAKEN}).obj()).warnings
+    assert any("random numbers" in each for each in warnings)

@@ -267,7 +267,7 @@ def test_a_job_of_a_release_that_asked_for_no_validation_is_searched_for() -> No
 
 
 def test_an_heir_is_searched_for_with_what_it_inherits() -> None:
-    job = a_searched().spec(parent={"name": "base"}).status({"inherited": TAKEN})
+    job = a_searched().spec(parent={"name": "base"}).experiment().status({"inherited": TAKEN})
     template = searched_for(job)["spec"]["template"]
     assert "parent" not in template
     assert template["experiment"]["train"]["pretrained_model_path"] == TAKEN["model"]["uri"]

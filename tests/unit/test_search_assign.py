@@ -158,5 +158,5 @@ def test_a_path_outside_of_the_search_is_refused_by_name() -> None:
 def test_a_space_reads_as_lines() -> None:
     lines = in_lines(default_space({}))
     assert lines[0] == "train.optim.lr: 0.00001 to 0.0005, log"
-    assert lines[4] == "model.num_queries: 100 to 900 in steps of 50"
+    assert lines[3] == "model.num_queries: 100 to 900 in steps of 50"
     assert in_lines(SPACE)[2] == "train.optim.momentum: 0.8 (when train.optim.optimizer is SGD)"

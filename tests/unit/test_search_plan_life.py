@@ -372,7 +372,7 @@ def test_the_space_of_the_first_plan_stays() -> None:
     world = World(search=[])
     world.baseline()
     stored = world.automl["status"]["search"]
-    assert len(stored) == 6
+    assert len(stored) == 5
     world.automl["status"]["search"] = stored[:1]
     world.complete("x-trial-1", 0.4)
     world.settle()

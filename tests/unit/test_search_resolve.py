@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dino_api.problem import render
@@ -11,7 +13,7 @@ from dino_api.rules.search import SEARCH_RULES
 from dino_api.search import InvalidSearch, default_space, resolve_search, searchable
 from dino_api.search.checks.algorithm import grid_size
 from dino_api.search.knobs import BY_PATH
-from tests.unit.search_cases import BAD, DOUBTFUL, FINE, PROFILE, spec
+from tests.unit.search_cases import BAD, DOUBTFUL, FINE, PROFILE, among, spec
 
 
 @pytest.mark.parametrize(("rule", "part", "given"), BAD.values(), ids=BAD.keys())
@@ -78,7 +80,7 @@ def test_the_template_gets_the_objective_as_its_monitor() -> None:
     given = spec(template={"experiment": {"train": {"num_epochs": 3}}})
     found = resolve_search(given, PROFILE)
     assert found.template.experiment["train"]["checkpointer"] == {"monitor": "val_mAP50"}
-    assert given.template.experiment == {"train": {"num_epochs": 3}}
+    assert given.template.experiment["train"] == {"num_epochs": 3}
     assert (found.profile_applied, found.max_trials, found.parallel_trials) == (False, 20, 2)
 
 
@@ -113,13 +115,33 @@ def test_few_trials_need_no_parallel_trials() -> None:
     assert resolve_search(spec(maxTrials=1), PROFILE).parallel_trials == 1
 
 
+WEIGHTS = "model.pretrained_backbone_path"
+
+
+@pytest.mark.parametrize(
+    ("search", "path", "warned"),
+    [
+        (None, None, True),
+        (None, "s3://b/r50.pth", False),
+        ([among(WEIGHTS, "s3://b/a.pth", "s3://b/b.pth")], None, False),
+    ],
+    ids=["no weights", "weights", "weights that are searched"],
+)
+def test_trials_that_all_start_from_random_numbers_are_warned_of(
+    search: list[Any] | None, path: str | None, warned: bool
+) -> None:
+    given = spec(search)
+    given.template.experiment["model"] = {"pretrained_backbone_path": path} if path else {}
+    told = [one for one in resolve_search(given, PROFILE).warnings if one.id == "backbone-random"]
+    assert [one.path for one in told] == ([f"spec.template.experiment.{WEIGHTS}"] if warned else [])
+
+
 def test_the_default_space_is_what_suits_dino() -> None:
     space = {one.path: one for one in default_space({})}
     assert list(space) == [
         "train.optim.lr",
         "train.optim.lr_backbone",
         "train.optim.weight_decay",
-        "model.backbone",
         "model.num_queries",
         "model.dropout_ratio",
     ]
@@ -131,13 +153,8 @@ def test_the_default_space_is_what_suits_dino() -> None:
     ("experiment", "gone"),
     [
         ({"train": {"optim": {"lr": 1e-4}}}, {"train.optim.lr"}),
-        ({"model": {"pretrained_backbone_path": "s3://b/r50.pth"}}, {"model.backbone"}),
-        ({"train": {"pretrained_model_path": "s3://b/dino.pth"}}, {"model.backbone"}),
         ({"model": {"train_backbone": False}}, {"train.optim.lr_backbone"}),
-        (
-            {"model": {"backbone": "vit_large_dinov2"}},
-            {"model.backbone", "train.optim.lr_backbone"},
-        ),
+        ({"model": {"backbone": "vit_large_dinov2"}}, {"train.optim.lr_backbone"}),
         ({"model": {"num_select": 1000}}, {"model.num_queries"}),
     ],
 )

@@ -6,10 +6,9 @@ what a sampler drew into the experiment of a trial; both engines and the trainer
 
 from dino_api.search.assignment import active, assign, in_lines, typed
 from dino_api.search.resolve import InvalidSearch, Search, resolve_search
-from dino_api.search.space import DEFAULT_BACKBONES, default_space, kind_of, searchable
+from dino_api.search.space import default_space, kind_of, searchable
 
 __all__ = [
-    "DEFAULT_BACKBONES",
     "InvalidSearch",
     "Search",
     "active",

@@ -90,7 +90,7 @@ def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]
     profile = Profile.model_validate(json.loads(profile_text))
     applied = takes_profile(spec, profile)
     template = fill(spec, profile if applied else None)
-    space = tuple(spec.search) or _default(spec, template)
+    space = tuple(spec.search) or default_space(template.experiment, template.num_classes)
     trials = profile.max_trials if applied else spec.max_trials
     problems = [*check_profile(spec, profile), *check_then(spec), *check_numbers(spec, trials)]
     problems += _check_space(spec, space, template, trials)
@@ -108,19 +108,12 @@ def _resolved(spec_text: str, profile_text: str) -> Search | tuple[Problem, ...]
     )
 
 
-def _default(spec: DinoAutoMLSpec, template: TrainingSpec) -> tuple[SearchParameter, ...]:
-    """The default space; cmaes cannot draw the backbone, which has choices."""
-    space = default_space(template.experiment, template.num_classes)
-    ranges = tuple(one for one in space if one.choices is None)
-    return ranges if spec.algorithm.name == "cmaes" else space
-
-
 def _check_space(
     spec: DinoAutoMLSpec, space: tuple[SearchParameter, ...], template: TrainingSpec, trials: int
 ) -> list[Problem]:
     """Each parameter alone, then all together; the later checks need sound parameters."""
     experiment = resolved_experiment(template)
-    by_template = list(check_experiment(experiment))
+    by_template = list(check_experiment(experiment, {one.path for one in space}))
     if not space:
         must = "is empty, and template.experiment sets every key of the default space"
         return [*by_template, BY_ID["search-empty"].problem(SEARCH, None, must)]

@@ -28,21 +28,12 @@ HELD = {
     "train.max_detections": "trials are compared by one measure",
     "train.checkpointer.monitor": "the best checkpoint goes by the objective of the search",
 }
-# About 4 GFLOPs at 224 x 224 each, so that a trial costs what the default one does.
-DEFAULT_BACKBONES = (
-    "resnet_50",
-    "resnet_34",
-    "swin_tiny_224_1k",
-    "gc_vit_tiny",
-    "efficientvit_b3",
-)
-_LEVELS = "model.return_interm_indices"
+_BACKBONE, _LEVELS = "model.backbone", "model.return_interm_indices"
 _QUERIES, _QUERY_STEP = (100, 900), 50
 _DEFAULTS: tuple[dict[str, Any], ...] = (
     {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"},
     {"path": "train.optim.lr_backbone", "min": 1e-6, "max": 5e-5, "scale": "log"},
     {"path": "train.optim.weight_decay", "min": 1e-6, "max": 1e-2, "scale": "log"},
-    {"path": "model.backbone", "choices": list(DEFAULT_BACKBONES)},
     {"path": "model.num_queries", "min": 100, "max": 900, "step": _QUERY_STEP},
     {"path": "model.dropout_ratio", "min": 0.0, "max": 0.3},
 )
@@ -112,8 +103,8 @@ def default_space(
     TAO does, one rate in 500 trains at all (reference: TAO AutoML 0.1.0, brain/bayesian.py).
     num_queries starts at 100, as fewer candidates than objects cap the recall, and where the
     experiment sets num_select, above what that needs; it ends where images of one size have no more
-    tokens. Dropout above 0.3 underfits. Backbones are of one cost, and are left out where the
-    experiment names weights, which fit one network.
+    tokens. Dropout above 0.3 underfits. The backbone is not searched: a file of weights fits one
+    network, and a search that draws others compares trials that start from random numbers.
     """
     return tuple(
         SearchParameter.model_validate(one)
@@ -128,19 +119,13 @@ def _fitted(
     path = default["path"]
     if is_set(experiment, path):
         return None
-    if path == "model.backbone":
-        given = (value_at(experiment, key) for key in _WEIGHTS)
-        return None if any(given) else default
     if path == "train.optim.lr_backbone":
         frozen = value_at(experiment, "model.train_backbone") is False
-        unread = is_vit(str(value_at(experiment, "model.backbone")))
+        unread = is_vit(str(value_at(experiment, _BACKBONE)))
         return None if frozen or unread else default
     if path == "model.num_queries":
         return _queries(default, experiment, num_classes or 1)
     return default
-
-
-_WEIGHTS = ("model.pretrained_backbone_path", "train.pretrained_model_path")
 
 
 def _queries(
@@ -169,9 +154,8 @@ def _fewest_tokens(experiment: Mapping[str, Any]) -> int | None:
     )
     if not (_are_whole(size) and _are_whole(levels) and len(size) == 2 and levels[0] in range(4)):
         return None
-    given = value_at(experiment, "model.backbone")
-    names = [str(given)] if given else DEFAULT_BACKBONES
-    return min(tokens.count(name, levels, *size) for name in names)
+    backbone = value_at(experiment, _BACKBONE) or field_at(_BACKBONE).get_default()
+    return tokens.count(str(backbone), levels, *size)
 
 
 def _are_whole(values: Any) -> bool:

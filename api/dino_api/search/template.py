@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
-from dino_api.experiment.paths import EPOCHS, is_set, put, value_at, without_nulls
+from dino_api.experiment.paths import EPOCHS, WEIGHTS, is_set, put, value_at, without_nulls
 from dino_api.loading import left_out, load
 from dino_api.names import WEIGHTS_ALONE, Action
 from dino_api.problem import Problem, SpecErrors
 from dino_api.resources.datasets import Datasets, DatasetSource
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.resources.dinojob import TrainingSpec
+from dino_api.rules.experiment.model import RANDOM_START
 from dino_api.rules.search import BY_ID
 
 MONITOR, OBJECTIVE = "train.checkpointer.monitor", "val_mAP50"
@@ -131,15 +132,23 @@ def check_nulls(experiment: dict[str, Any]) -> Iterator[Problem]:
         yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
 
 
-def check_experiment(experiment: dict[str, Any]) -> Iterator[Problem]:
-    """Errors of the template's own experiment, and a checkpoint that goes by another number."""
-    try:
-        load(experiment)
-    except SpecErrors as error:
-        for problem in error.problems:
-            if problem.severity == "error":
-                yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
+def check_experiment(
+    experiment: dict[str, Any], searched: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Errors of the template's own experiment, trials that all start from random numbers, and a
+    checkpoint that goes by another number. searched: the paths that are drawn."""
+    for problem in _problems(experiment):
+        random_start = problem.id == RANDOM_START and not set(WEIGHTS).intersection(searched)
+        if problem.severity == "error" or random_start:
+            yield replace(problem, path=f"{_EXPERIMENT}.{problem.path}")
     monitor = value_at(experiment, MONITOR)
     if monitor != OBJECTIVE:
         must = "is not the objective: the kept checkpoint may not be that of the best mAP50"
         yield BY_ID["monitor-other"].problem(f"{_EXPERIMENT}.{MONITOR}", monitor, must)
+
+
+def _problems(experiment: dict[str, Any]) -> list[Problem]:
+    try:
+        return load(experiment)[1]
+    except SpecErrors as error:
+        return error.problems

@@ -23,6 +23,7 @@ a smallest spec.yaml (every key has TAO's name and default; COCO annotations):
   dataset:
     train_data_sources: [{image_dir: train/images, json_file: train/annotations.json}]
     val_data_sources: [{image_dir: val/images.tar.gz, json_file: val/annotations.json}]
+  model: {pretrained_backbone_path: ./resnet_50.pth}  # dino weights fetch resnet_50
   train: {num_epochs: 12}
 
 image_dir is a folder, an archive (.tar.gz, .tgz, .tar), or either of them on S3 (s3://…).
@@ -154,7 +155,7 @@ examples:
 
 a smallest spec.yaml (model describes the student; the teacher's file says what it is):
   results_dir: ./results
-  model: {backbone: resnet_18, enc_layers: 3, dec_layers: 3}
+  model: {backbone: resnet_18, pretrained_backbone_path: ./resnet_18.pth, enc_layers: 3}
   dataset:
     train_data_sources: [{image_dir: train/images, json_file: train/annotations.json}]
     val_data_sources: [{image_dir: val/images, json_file: val/annotations.json}]

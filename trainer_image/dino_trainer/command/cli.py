@@ -33,7 +33,7 @@ from dino_trainer.spec.search_file import with_draw
 
 _USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
-RENUMBER, CONVERT = "renumber", "convert"
+RENUMBER, CONVERT, WEIGHTS = "renumber", "convert", "weights"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_result(actions)
     _add_renumber(actions)
     _add_convert(actions)
+    _add_weights(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -189,6 +190,27 @@ def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
+def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
+    weights = actions.add_parser(
+        WEIGHTS,
+        help="get the weights of a backbone to where trainings read them",
+        description="Fetch the published weights of a backbone, or take a file that you have, check "
+        "that they fit, and keep them in a folder or on S3.",
+        epilog=help_texts.weights_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ways = weights.add_subparsers(dest="way", metavar="way", required=True)
+    fetch = ways.add_parser("fetch", help="from where torchvision or timm publish them")
+    fetch.add_argument("backbone", metavar="NAME", help="as model.backbone: resnet_50, timm/…")
+    fetch.add_argument(
+        Option.OUTPUT, default=".", metavar="DIR", help="folder or s3:// URI (default: here)"
+    )
+    put = ways.add_parser("put", help="a file that was fetched elsewhere")
+    put.add_argument("file", metavar="FILE", help="what torch saved, or safetensors")
+    put.add_argument("output", metavar="DIR", help="folder or s3:// URI")
+    put.add_argument("--backbone", required=True, metavar="NAME", help="as model.backbone")
+
+
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         Option.ACTION,
@@ -236,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    if arguments.action in (RENUMBER, CONVERT):
+    if arguments.action in (RENUMBER, CONVERT, WEIGHTS):
         return _on_files(arguments)
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
@@ -259,6 +281,10 @@ def _on_files(arguments: argparse.Namespace) -> int:
             from dino_trainer.command import renumber
 
             return renumber.run(arguments.files)
+        if arguments.action == WEIGHTS:
+            from dino_trainer.command import weights
+
+            return weights.run(arguments)
         # Pillow and numpy, which nothing else here needs.
         from dino_trainer.command import convert
 

@@ -107,6 +107,21 @@ def convert_epilog() -> str:
     return _CONVERT.replace("{formats}", "\n".join(lines))
 
 
+_WEIGHTS = """\
+examples:
+  dino weights fetch resnet_50                            into this folder
+  dino weights fetch swin_tiny_224_1k --output s3://photos/weights
+  dino weights put ~/r50.pth s3://photos/weights --backbone resnet_50
+
+What it prints last belongs into the experiment. Weights are published under licences of their own.
+"""
+
+
+def weights_epilog() -> str:
+    """Everything below the options of `dino weights --help`."""
+    return "\n\n".join([_WEIGHTS.rstrip(), environment()])
+
+
 def main_epilog() -> str:
     """Everything below the options of `dino --help`."""
     return (

@@ -19,6 +19,8 @@ BACKBONE = (
 )
 NOT_BUILT = r"^(fan_(tiny|small|base|large)|gc_vit_large(_384)?)$"
 
+RANDOM_START = "backbone-random"
+"""The rule's id: a search asks it of its template, and a parent's model answers it."""
 _S3 = "Write s3://bucket/path; the endpoint is configured apart"
 
 
@@ -41,6 +43,17 @@ def _imagenet(spec: ExperimentSpec) -> Any:
     model = spec.model
     wrong = model.pretrained_backbone_path == IMAGENET and model.backbone != SHIPPED_BACKBONE
     return breaks(wrong, model.backbone)
+
+
+def random_start(spec: ExperimentSpec) -> bool:
+    """Whether a training of it begins with a backbone of random numbers."""
+    train = spec.train
+    named = spec.model.pretrained_backbone_path or train.pretrained_model_path
+    return not (named or train.resume_training_checkpoint_path)
+
+
+def _random(spec: ExperimentSpec) -> Any:
+    return breaks(random_start(spec), None)
 
 
 def _backbone_path(spec: ExperimentSpec) -> Any:
@@ -109,6 +122,16 @@ MODEL_RULES = (
         "Upload the backbone's weights and give their s3:// URI, or leave it out.",
         _imagenet,
         cel=f"{{pretrained_backbone_path}} != '{IMAGENET}' || {{backbone}} == '{SHIPPED_BACKBONE}'",
+    ),
+    Rule(
+        RANDOM_START,
+        "model.pretrained_backbone_path",
+        "is empty, so the backbone starts from random numbers, which needs many times the data and "
+        "the epochs",
+        "Name a file of weights: `dino weights fetch` gets one, and docs/backbones.md says how it "
+        "comes to S3.",
+        _random,
+        severity="warning",
     ),
     Rule(
         "backbone-uri",

@@ -206,8 +206,17 @@ def _create(
         },
         requeue_after=view.settings.pod_missing_after,
     )
-    events = _failure_events(view, last) + planned.events
+    events = (*_doubts(attempt, resolved), *_failure_events(view, last), *planned.events)
     return replace(planned, creates=(*pod_inputs.lacking(view, resolved), job), events=events)
+
+
+def _doubts(attempt: Attempt, resolved: spec_file.Resolved) -> tuple[Event, ...]:
+    """An event of what is odd about the spec, with the job's first child: before a GPU is used."""
+    first = attempt.number == 1 and attempt.preflight == resolved.reads_data
+    if not resolved.warnings or not first:
+        return ()
+    message = " ".join(resolved.warnings)
+    return (Event(EventReason.SPEC_DOUBTFUL, message, "spec", warning=True),)
 
 
 def _facts_of_wait(view: JobView, last: failure.Cause | None) -> Object:

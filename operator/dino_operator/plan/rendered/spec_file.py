@@ -19,6 +19,7 @@ from dino_api.loading import left_out, load
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render
 from dino_api.resources import dinojob
+from dino_api.rules.experiment.model import RANDOM_START
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.observed.status import Inherited
@@ -114,12 +115,18 @@ def read_spec(resource: DinoJob) -> Resolved:
         job=job,
         mapping=mapping,
         digest=digest(spec, action),
-        warnings=tuple(_sentences([*left_out(given), *warnings])),
+        warnings=tuple(_sentences([*left_out(given), *_heeded(warnings, job)])),
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),
         workers=spec.dataset.workers if facts.needs else 0,
     )
+
+
+def _heeded(warnings: list[Problem], job: dinojob.DinoJob) -> list[Problem]:
+    """The warnings, without that of a random start where a parent brings the weights."""
+    heir = job.spec.parent is not None and job.spec.action is Action.TRAIN
+    return [each for each in warnings if not (heir and each.id == RANDOM_START)]
 
 
 def _batch(spec: ExperimentSpec, facts: ActionFacts) -> int:
