@@ -8,6 +8,7 @@ SHELL := bash
 export CLUSTER ?= dev
 export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
 DATA ?=
+TO ?=
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -126,6 +127,11 @@ machine: ## Whether this machine can carry the development cluster, before anyth
 .PHONY: demo
 demo: machine setup ## Cluster, images, S3, operator, dataset, training, pictures. DATA=dir uses your COCO folder
 	$(RUN) python -m demo $(if $(DATA),--data $(DATA))
+
+.PHONY: sample-dataset
+sample-dataset: setup ## Handwritten digits with boxes to try a training on. TO=s3://bucket/folder, or a folder
+	@[ -n "$(TO)" ] || { echo "error: say where it goes: make sample-dataset TO=s3://bucket/folder" >&2; exit 1; }
+	$(RUN) python -m demo.sample "$(TO)"
 
 .PHONY: bench
 bench: setup ## Time and count against the published code, torchvision and pycocotools; writes docs/benchmarks.md

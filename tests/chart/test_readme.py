@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import yaml
+
+from demo.digits import SCENES
+from dino_operator.plan.model import Settings
+from dino_operator.preview import preview
+from dino_trainer.storage.s3_settings import Settings as StoreSettings
 from tests.chart.conftest import ROOT, Objects
 
-INSTALL = (ROOT / "README.md").read_text().partition("## Install on your cluster\n")[2]
+README = (ROOT / "README.md").read_text()
+MANIFEST = yaml.safe_load(README.partition("```yaml\n")[2].partition("```")[0])
+INSTALL = README.partition("## Install on your cluster\n")[2]
 BLOCK = INSTALL.partition("\n    ")[2].partition("\n\n")[0].replace("REGISTRY", "registry")
 SET = re.compile(r"--set (\S+)")
 
@@ -37,3 +45,35 @@ def test_the_values_for_another_object_store_are_the_charts(
     (sentence,) = re.findall(r"Where S3 is not Amazon's, add `([^`]+)`", INSTALL)
     told = env(render(*SET.findall(sentence)))
     assert (told["DINO_S3_ENDPOINT"], told["DINO_S3_PATH_STYLE"]) == ("http://HOST:PORT", "true")
+
+
+def test_it_can_be_read_at_one_sitting() -> None:
+    assert len(README.splitlines()) <= 70
+
+
+def test_its_manifest_is_taken_and_nothing_is_odd_about_it() -> None:
+    """A newcomer's first training starts from weights, which the trainer has with it."""
+    made = preview(MANIFEST, Settings("trainer:1"))
+    assert [each["kind"] for each in made.objects].count("Job") == 2, "the check, the training"
+    assert made.warnings == ()
+
+
+def test_the_way_in_makes_what_its_manifest_needs() -> None:
+    """The namespace, the Secret in it, the data where the manifest has it, and that very file."""
+    meta, data = MANIFEST["metadata"], MANIFEST["spec"]["datasets"]
+    assert f"kubectl create namespace {meta['namespace']} " in BLOCK
+    assert f"kubectl -n {meta['namespace']} create secret generic" in BLOCK
+    (to,) = re.findall(r"make sample-dataset TO=(\S+)", BLOCK)
+    train, val = (f"{to}/{split}" for split in SCENES)
+    assert data == {"train": [{"uri": train}], "validation": [{"uri": val}]}
+    assert f"kubectl apply -f {meta['name']}.yaml" in BLOCK
+    assert f"-n {meta['namespace']} wait --for=condition=Complete dinojob/{meta['name']}" in BLOCK
+    count = sum(SCENES.values())
+    assert f"{count} pictures" in BLOCK
+
+
+def test_the_variables_for_the_upload_are_the_trainers() -> None:
+    (told,) = re.findall(r"for `make sample-dataset` set `([^`]+)`", INSTALL)
+    env = dict(one.split("=", 1) for one in told.split())
+    found = StoreSettings.from_env(env)
+    assert (found.endpoint, found.path_style) == ("http://HOST:PORT", True)

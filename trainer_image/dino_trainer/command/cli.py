@@ -194,8 +194,8 @@ def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
     weights = actions.add_parser(
         WEIGHTS,
         help="get the weights of a backbone to where trainings read them",
-        description="Fetch the published weights of a backbone, or take a file that you have, check "
-        "that they fit, and keep them in a folder or on S3.",
+        description="Fetch the published weights of a backbone, or take a file that you have, "
+        "check that they fit, and keep them in a folder or on S3.",
         epilog=help_texts.weights_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""`dino weights`: the weights of a backbone, from where they are published to where jobs read them."""
+"""`dino weights`: weights of backbones, from where they are published to where jobs read them."""
 
 from __future__ import annotations
 

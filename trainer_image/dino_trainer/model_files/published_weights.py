@@ -24,13 +24,10 @@ _HUB = "https://huggingface.co"
 _SECONDS, _BLOCK = 60.0, 1 << 20
 # TAO's names say which images the weights have seen; timm's own choice would be tuned further.
 _TAGS = {
-    name: "ms_in22k"
-    for name in (
-        "swin_base_224_22k",
-        "swin_base_384_22k",
-        "swin_large_224_22k",
-        "swin_large_384_22k",
-    )
+    "swin_base_224_22k": "ms_in22k",
+    "swin_base_384_22k": "ms_in22k",
+    "swin_large_224_22k": "ms_in22k",
+    "swin_large_384_22k": "ms_in22k",
 }
 # Published by nobody whose files may be fetched without an account.
 _ELSEWHERE = {"vit_large_nvdinov2": "NVIDIA's NGC catalogue has its weights, for an account there"}
@@ -97,7 +94,7 @@ def fetch_published(weights: Published, folder: Path) -> Path:
     """Copies them into `folder`; returns the file.
 
     Raises:
-        TrainerError: StorageUnavailable where no place answers, with what to do elsewhere; DiskFull.
+        TrainerError: DiskFull; StorageUnavailable where no place answers, with what to do then.
     """
     failed = []
     for url in weights.urls:
@@ -140,7 +137,7 @@ def _unreachable(weights: Published, failed: Sequence[str]) -> TrainerError:
     return TrainerError(
         FailureReason.STORAGE_UNAVAILABLE,
         f"The weights of {weights.backbone} cannot be fetched here: {'; '.join(failed)}.",
-        "Fetch the file on a machine that reaches one of these, or through a proxy (HTTPS_PROXY) or "
-        "a mirror of the hub (HF_ENDPOINT); then `dino weights put FILE s3://bucket/folder "
+        "Fetch the file on a machine that reaches one of these, or through a proxy (HTTPS_PROXY) "
+        "or a mirror of the hub (HF_ENDPOINT); then `dino weights put FILE s3://bucket/folder "
         f"--backbone {weights.backbone}` checks and uploads it.",
     )
