@@ -78,13 +78,13 @@ def _of_timm(backbone: str) -> Published:
     name = recipe_of(backbone).timm
     tag = _TAGS.get(backbone)
     config = get_pretrained_cfg(f"{name}.{tag}" if tag else name)
-    urls = []
+    urls: list[str] = []
     if config is not None and config.hf_hub_id:
         hub = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
         urls.append(f"{hub}/{config.hf_hub_id}/resolve/main/model.safetensors")
     if config is not None and config.url:
-        urls.append(config.url)
-    if not urls:
+        urls.append(str(config.url))
+    if config is None or not urls:
         remedy = "Name weights of your own in model.pretrained_backbone_path, or another backbone."
         raise invalid_spec(f"timm knows no published weights of {backbone}.", remedy)
     return Published(backbone, tuple(urls), config.license or "")

@@ -1,0 +1,67 @@
+"""What an exported file says of itself, in its `metadata_props`.
+
+The same keys as `dino_trainer.model_files.onnx_metadata` writes; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PREFIX, SCHEMA = "dino.", 1
+_INT8 = "int8"
+_REMEDY = "Take a file that `dino export` or `dino quantize` made."
+
+
+class NotADetector(ValueError):
+    """A file that this package cannot use, in a sentence with what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} {_REMEDY}")
+
+
+@dataclass(frozen=True)
+class Description:
+    """class_names: by label, "" for labels that stand for nothing. size: (height, width) that the
+    graph takes. batch: the one batch it takes, None for any. mean, std: of pixels from 0 to 1.
+    select: detections of an image. end_to_end: whether the graph prepares pixels and chooses boxes
+    itself. exact: whether ONNX Runtime must be asked to be exact on older x86.
+    """
+
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    batch: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    select: int
+    end_to_end: bool
+    exact: bool
+
+
+def described(props: Mapping[str, str], where: str) -> Description:
+    """Reads them. Raises NotADetector where they are missing, or of a release that is not known."""
+    if f"{PREFIX}schema" not in props:
+        raise NotADetector(f"{where} does not say what it detects.")
+    try:
+        said = {
+            name.removeprefix(PREFIX): json.loads(value)
+            for name, value in props.items()
+            if name.startswith(PREFIX)
+        }
+        if said["schema"] != SCHEMA:
+            raise NotADetector(f"{where} has schema {said['schema']}, and {SCHEMA} is known.")
+        height, width = said["input_size"]
+        pixels, quantized = said["preprocessing"], said.get("quantization") or {}
+        return Description(
+            class_names=tuple(said["class_names"]),
+            size=(int(height), int(width)),
+            batch=said["batch_size"],
+            mean=tuple(pixels["mean"]),
+            std=tuple(pixels["std"]),
+            select=int(said["num_select"]),
+            end_to_end=said["variant"] == "end_to_end",
+            exact=said["precision"] == _INT8 and quantized.get("headroom") is not True,
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise NotADetector(f"{where} says of itself what cannot be read: {error!r}.") from error

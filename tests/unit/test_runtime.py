@@ -1,0 +1,193 @@
+"""`dino_runtime` finds what the trainer's own detector finds; docs/runtime.md is run as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from test_export_action import NAMES, SIZE, Made, Pooled, opened
+
+from dino_runtime import Detector, NotADetector
+from dino_runtime import detector as runtime
+from dino_runtime.exported_file import PREFIX, SCHEMA
+from dino_trainer.data.loader import Batch
+from dino_trainer.data.transforms import Geometry, apply
+from dino_trainer.detectors import onnx_detector
+from dino_trainer.detectors.torch_detector import TorchDetector
+from dino_trainer.export.onnx_model import export_onnx
+from dino_trainer.model_files import onnx_metadata
+
+PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+WHOLE = (200, 300)  # of the picture
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise).resize(WHOLE[::-1], Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def end_to_end(made: Made, path: Path) -> Path:
+    torch.manual_seed(0)
+    model = TorchDetector(Pooled().eval(), made.torch().info)
+    export_onnx(
+        model.model,  # type: ignore[arg-type]
+        model.info,
+        path,
+        size=SIZE,
+        opset=18,
+        batch=2,
+        end_to_end=True,
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", ["raw", "end_to_end"])
+def test_it_finds_what_the_trainers_detector_finds(
+    kind: str, made: Made, photo: Path, tmp_path: Path
+) -> None:
+    path = made.path if kind == "raw" else end_to_end(made, tmp_path / "model.onnx")
+    found = Detector.open(path).detect(photo, threshold=0.0)
+    pixels = apply(Image.open(photo).convert("RGB"), Geometry(SIZE))[None].contiguous()
+    batch = Batch(pixels, None, (0,), [])
+    (theirs,) = opened(path)(batch, torch.tensor([WHOLE]))
+    named = [place for place, label in enumerate(theirs.labels.tolist()) if NAMES[label]]
+    assert len(found) == len(named) > 3
+    np.testing.assert_allclose(
+        sorted(one.score for one in found), sorted(theirs.scores[named].tolist()), atol=0.01
+    )
+    best, other = found[0], named[0]
+    assert best.name == NAMES[theirs.labels[other]] == NAMES[best.label]
+    np.testing.assert_allclose(best.box, theirs.boxes[other].tolist(), atol=2)
+
+
+def test_a_picture_an_array_and_a_file_are_one(made: Made, photo: Path) -> None:
+    detector = Detector.open(made.path)
+    array = np.asarray(Image.open(photo).convert("RGB"))
+    by_file, by_image, by_array = map(detector.detect, (photo, Image.open(photo), array), [0.0] * 3)
+    assert by_file == by_image == by_array
+    assert all(one.score >= by_file[0].score for one in detector.detect(photo, by_file[0].score))
+
+
+def test_a_picture_is_turned_upright(made: Made, photo: Path) -> None:
+    detector, whole = Detector.open(made.path), Image.open(photo).convert("RGB")
+    turned = photo.with_name("turned.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a viewer turns it to the right
+    whole.transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
+    assert detector.detect(turned, 0.0) == detector.detect(photo, 0.0)
+
+
+def another_schema(path: Path, to: Path) -> Path:
+    proto = onnx.load(path)
+    for prop in proto.metadata_props:
+        if prop.key == f"{PREFIX}schema":
+            prop.value = "9"
+    onnx.save(proto, to)
+    return to
+
+
+def foreign(path: Path, to: Path) -> Path:
+    proto = onnx.load(path)
+    del proto.metadata_props[:]
+    onnx.save(proto, to)
+    return to
+
+
+def broken(path: Path, to: Path) -> Path:
+    to.write_bytes(path.read_bytes()[:100])
+    return to
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (another_schema, "schema 9, and 1 is known"),
+        (foreign, "does not say what it detects. Take a file that `dino export`"),
+        (broken, "cannot be run by ONNX Runtime"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_words(
+    change: Callable[[Path, Path], Path], said: str, made: Made, tmp_path: Path
+) -> None:
+    with pytest.raises(NotADetector, match=said):
+        Detector.open(change(made.path, tmp_path / "other.onnx"))
+
+
+def test_what_both_packages_spell_is_one() -> None:
+    assert (PREFIX, SCHEMA) == (onnx_metadata.PREFIX, onnx_metadata.SCHEMA)
+    assert (runtime.INPUT, runtime.EXACT) == (onnx_metadata.RAW_INPUT, onnx_detector.EXACT)
+    assert tuple(runtime.RAW_OUTPUTS) == onnx_metadata.RAW_OUTPUTS
+    assert tuple(runtime.END_TO_END_OUTPUTS) == onnx_metadata.END_TO_END_OUTPUTS
+    assert onnx_metadata.NOTE == f"{PREFIX}quantization"
+    assert onnx_metadata.HEADROOM == "headroom"
+
+
+def test_it_imports_nothing_of_the_project_and_no_torch() -> None:
+    code = "import dino_runtime, json, sys; print(json.dumps(sorted(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(told.stdout)}
+    assert not loaded & {"torch", "dino_trainer", "dino_api", "pydantic", "boto3"}
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["package", "onnxruntime"])
+def test_the_page_is_a_program_that_runs(
+    program: str,
+    made: Made,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both say the same of a picture, as often as there is something to say."""
+    monkeypatch.chdir(photo.parent)
+    (photo.parent / "model.onnx").write_bytes(made.path.read_bytes())
+    photo.rename("photo.jpg")  # Pillow goes by content
+    exec(compile(program.replace("0.3", "0.001"), "docs/runtime.md", "exec"), {})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = Detector.open("model.onnx").detect("photo.jpg", 0.001)
+    wanted = sorted(
+        (one.name, f"{one.score:.2f}", *(f"{side:.0f}" for side in one.box)) for one in found
+    )
+    said = {tuple(line) for line in lines if line[0] in NAMES}
+    assert wanted
+    assert {row[:2] for row in wanted} <= {row[:2] for row in said}
+
+
+def test_the_plain_program_is_short() -> None:
+    assert len([line for line in PROGRAMS[1].splitlines() if line]) <= 25
+
+
+def test_tritons_configuration_is_that_of_a_file(made: Made) -> None:
+    graph = onnx.load(made.path).graph
+    block = PAGE.partition("```protobuf\n")[2].partition("```")[0]
+    told = {
+        name: [int(side) for side in dims.split(",")]
+        for name, dims in re.findall(
+            r'name: "(\w+)", data_type: TYPE_FP32, dims: \[ (.*?) \]', block
+        )
+    }
+    found = {
+        each.name: [side.dim_value for side in each.type.tensor_type.shape.dim][1:]
+        for each in (*graph.input, *graph.output)
+    }
+    assert told.keys() == found.keys()
+    assert told["inputs"] == [3, *SIZE]
+    assert all(len(told[name]) == len(found[name]) for name in found)
+    assert told["pred_logits"][1] == len(NAMES)
