@@ -1,4 +1,4 @@
-"""`dino_runtime` finds what the trainer's own detector finds; docs/runtime.md is run as it stands."""
+"""`dino_runtime` finds what the trainer's detector finds; docs/runtime.md is run as it stands."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from PIL import Image
-from test_export_action import NAMES, SIZE, Made, Pooled, opened
+from test_export_action import NAMES, SIZE, Pooled, a_checkpoint, opened, spec_of
 
+from dino_api.result import ModelFile
 from dino_runtime import Detector, NotADetector
 from dino_runtime import detector as runtime
 from dino_runtime.exported_file import PREFIX, SCHEMA
 from dino_trainer.data.loader import Batch
 from dino_trainer.data.transforms import Geometry, apply
 from dino_trainer.detectors import onnx_detector
-from dino_trainer.detectors.torch_detector import TorchDetector
+from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.export.onnx_model import export_onnx
 from dino_trainer.model_files import onnx_metadata
 
@@ -31,9 +33,26 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 WHOLE = (200, 300)  # of the picture
 
 
+class Exported:
+    """A detector of a few operations under the metadata of a real one."""
+
+    def __init__(self, folder: Path) -> None:
+        file = ModelFile(uri="model.pth", format="checkpoint")
+        device = torch.device("cpu")
+        info = open_checkpoint(a_checkpoint(folder), file, spec_of(folder), device).info
+        torch.manual_seed(0)
+        self.model, self.path = TorchDetector(Pooled().eval(), info), folder / "model.onnx"
+        self.write(self.path)
+
+    def write(self, path: Path, **options: Any) -> Path:
+        options = {"size": SIZE, "opset": 17, "batch": None, "end_to_end": False, **options}
+        export_onnx(self.model.model, self.model.info, path, **options)  # type: ignore[arg-type]
+        return path
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("exported"))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return Exported(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture
@@ -44,29 +63,16 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def end_to_end(made: Made, path: Path) -> Path:
-    torch.manual_seed(0)
-    model = TorchDetector(Pooled().eval(), made.torch().info)
-    export_onnx(
-        model.model,  # type: ignore[arg-type]
-        model.info,
-        path,
-        size=SIZE,
-        opset=18,
-        batch=2,
-        end_to_end=True,
-    )
-    return path
-
-
 @pytest.mark.parametrize("kind", ["raw", "end_to_end"])
 def test_it_finds_what_the_trainers_detector_finds(
-    kind: str, made: Made, photo: Path, tmp_path: Path
+    kind: str, made: Exported, photo: Path, tmp_path: Path
 ) -> None:
-    path = made.path if kind == "raw" else end_to_end(made, tmp_path / "model.onnx")
+    path = made.path
+    if kind == "end_to_end":
+        path = made.write(tmp_path / "model.onnx", opset=18, batch=2, end_to_end=True)
     found = Detector.open(path).detect(photo, threshold=0.0)
     pixels = apply(Image.open(photo).convert("RGB"), Geometry(SIZE))[None].contiguous()
-    batch = Batch(pixels, None, (0,), [])
+    batch = Batch((0,), pixels, None, [])
     (theirs,) = opened(path)(batch, torch.tensor([WHOLE]))
     named = [place for place, label in enumerate(theirs.labels.tolist()) if NAMES[label]]
     assert len(found) == len(named) > 3
@@ -78,7 +84,7 @@ def test_it_finds_what_the_trainers_detector_finds(
     np.testing.assert_allclose(best.box, theirs.boxes[other].tolist(), atol=2)
 
 
-def test_a_picture_an_array_and_a_file_are_one(made: Made, photo: Path) -> None:
+def test_a_picture_an_array_and_a_file_are_one(made: Exported, photo: Path) -> None:
     detector = Detector.open(made.path)
     array = np.asarray(Image.open(photo).convert("RGB"))
     by_file, by_image, by_array = map(detector.detect, (photo, Image.open(photo), array), [0.0] * 3)
@@ -86,7 +92,7 @@ def test_a_picture_an_array_and_a_file_are_one(made: Made, photo: Path) -> None:
     assert all(one.score >= by_file[0].score for one in detector.detect(photo, by_file[0].score))
 
 
-def test_a_picture_is_turned_upright(made: Made, photo: Path) -> None:
+def test_a_picture_is_turned_upright(made: Exported, photo: Path) -> None:
     detector, whole = Detector.open(made.path), Image.open(photo).convert("RGB")
     turned = photo.with_name("turned.png")
     exif = Image.Exif()
@@ -125,7 +131,7 @@ def broken(path: Path, to: Path) -> Path:
     ],
 )
 def test_a_file_of_another_kind_is_refused_in_words(
-    change: Callable[[Path, Path], Path], said: str, made: Made, tmp_path: Path
+    change: Callable[[Path, Path], Path], said: str, made: Exported, tmp_path: Path
 ) -> None:
     with pytest.raises(NotADetector, match=said):
         Detector.open(change(made.path, tmp_path / "other.onnx"))
@@ -136,8 +142,7 @@ def test_what_both_packages_spell_is_one() -> None:
     assert (runtime.INPUT, runtime.EXACT) == (onnx_metadata.RAW_INPUT, onnx_detector.EXACT)
     assert tuple(runtime.RAW_OUTPUTS) == onnx_metadata.RAW_OUTPUTS
     assert tuple(runtime.END_TO_END_OUTPUTS) == onnx_metadata.END_TO_END_OUTPUTS
-    assert onnx_metadata.NOTE == f"{PREFIX}quantization"
-    assert onnx_metadata.HEADROOM == "headroom"
+    assert (f"{PREFIX}quantization", "headroom") == (onnx_metadata.NOTE, onnx_metadata.HEADROOM)
 
 
 def test_it_imports_nothing_of_the_project_and_no_torch() -> None:
@@ -150,7 +155,7 @@ def test_it_imports_nothing_of_the_project_and_no_torch() -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=["package", "onnxruntime"])
 def test_the_page_is_a_program_that_runs(
     program: str,
-    made: Made,
+    made: Exported,
     photo: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -174,7 +179,7 @@ def test_the_plain_program_is_short() -> None:
     assert len([line for line in PROGRAMS[1].splitlines() if line]) <= 25
 
 
-def test_tritons_configuration_is_that_of_a_file(made: Made) -> None:
+def test_tritons_configuration_is_that_of_a_file(made: Exported) -> None:
     graph = onnx.load(made.path).graph
     block = PAGE.partition("```protobuf\n")[2].partition("```")[0]
     told = {
