@@ -1,6 +1,6 @@
 """What an exported file says of itself, in its `metadata_props`.
 
-The same keys as `dino_trainer.model_files.onnx_metadata` writes; tests hold the two together.
+The same keys as `dino_trainer.model_files.graph_metadata` writes; tests hold the two together.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.data.transforms import Geometry, apply
 from dino_trainer.detectors import onnx_detector
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
-from dino_trainer.export.onnx_model import export_onnx
-from dino_trainer.model_files import onnx_metadata
+from dino_trainer.export.onnx_model import GraphForm, export_onnx
+from dino_trainer.model_files import graph_metadata
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -45,8 +45,10 @@ class Exported:
         self.write(self.path)
 
     def write(self, path: Path, **options: Any) -> Path:
-        options = {"size": SIZE, "opset": 17, "batch": None, "end_to_end": False, **options}
-        export_onnx(self.model.model, self.model.info, path, **options)  # type: ignore[arg-type]
+        form = GraphForm(
+            **{"size": SIZE, "opset": 17, "batch": None, "end_to_end": False, **options}
+        )
+        export_onnx(self.model.model, self.model.info, path, form)  # type: ignore[arg-type]
         return path
 
 
@@ -138,11 +140,11 @@ def test_a_file_of_another_kind_is_refused_in_words(
 
 
 def test_what_both_packages_spell_is_one() -> None:
-    assert (PREFIX, SCHEMA) == (onnx_metadata.PREFIX, onnx_metadata.SCHEMA)
-    assert (runtime.INPUT, runtime.EXACT) == (onnx_metadata.RAW_INPUT, onnx_detector.EXACT)
-    assert tuple(runtime.RAW_OUTPUTS) == onnx_metadata.RAW_OUTPUTS
-    assert tuple(runtime.END_TO_END_OUTPUTS) == onnx_metadata.END_TO_END_OUTPUTS
-    assert (f"{PREFIX}quantization", "headroom") == (onnx_metadata.NOTE, onnx_metadata.HEADROOM)
+    assert (PREFIX, SCHEMA) == (graph_metadata.KEY_PREFIX, graph_metadata.GRAPH_SCHEMA)
+    assert (runtime.INPUT, runtime.EXACT) == (graph_metadata.RAW_INPUT, onnx_detector.EXACT)
+    assert tuple(runtime.RAW_OUTPUTS) == graph_metadata.RAW_OUTPUTS
+    assert tuple(runtime.END_TO_END_OUTPUTS) == graph_metadata.END_TO_END_OUTPUTS
+    assert (f"{PREFIX}quantization", "headroom") == (graph_metadata.NOTE, graph_metadata.HEADROOM)
 
 
 def test_it_imports_nothing_of_the_project_and_no_torch() -> None:

@@ -225,7 +225,9 @@ def test_a_training_from_random_numbers_is_told_before_a_gpu_is_asked_for() -> N
 def test_a_parents_model_is_no_random_start() -> None:
     job = an_heir().status({"inherited": TAKEN})
     assert said_of(job) == []
-    assert spec_file.read_spec(an_heir().obj()).warnings == (), "nor before it is looked at"
+    assert spec_file.read_spec(DinoJob(an_heir().obj())).warnings == (), (
+        "nor before it is looked at"
+    )
 
 
 def test_a_teacher_is_no_start_of_the_student() -> None:
@@ -234,5 +236,5 @@ def test_a_teacher_is_no_start_of_the_student() -> None:
         .spec(action="distill")
         .experiment(model={"backbone": "resnet_18"}, train=SOUND["train"])
     )
-    warnings = spec_file.read_spec(job.status({"inherited": TAKEN}).obj()).warnings
+    warnings = spec_file.read_spec(DinoJob(job.status({"inherited": TAKEN}).obj())).warnings
     assert any("random numbers" in each for each in warnings)
