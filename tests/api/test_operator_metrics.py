@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from dino_operator.plan.observed import objects
+from dino_api import rfc3339
 
 from .operator_cluster import RESULT, Cluster, a_manifest, condition_of, stamp
 from .operator_process import Process, eventually
@@ -31,7 +31,7 @@ def shows(operator: Process, cluster: Cluster, name: str, expected: float) -> No
 
 def a_later_second(than: datetime) -> datetime:
     """Now, in whole seconds, once it is not that second any more."""
-    eventually(lambda: stamp() > objects.format_time(than), "the next second")
+    eventually(lambda: stamp() > rfc3339.text(than), "the next second")
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -41,10 +41,10 @@ def test_gpu_seconds_go_on_over_a_kill_of_the_operator(cluster: Cluster, operato
     shows(operator, cluster, "gpu_seconds_total", 0)
     pod = cluster.run(f"{NAME}-train-1")
     running = condition_of(cluster.phase(NAME, "Running"), "Running")
-    began = objects.parse_time(running["lastTransitionTime"])
+    began = rfc3339.parse(running["lastTransitionTime"])
     spoke = a_later_second(began)
     progress = {"epoch": 1, "mAP50": 0.5, "stagingSeconds": 7.5}
-    progress = {**progress, "updatedAt": objects.format_time(spoke)}
+    progress = {**progress, "updatedAt": rfc3339.text(spoke)}
     cluster.dinojobs.patch_status(NAME, {"progress": progress})
     shows(operator, cluster, "best_map50", 0.5)
     spent = 2 * (spoke - began).total_seconds()

@@ -6,6 +6,7 @@ import pytest
 
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.observed import gpu_time
+from dino_operator.plan.observed.status import JobStatus
 from tests.builders import Object, a_child, a_job, a_pod, around, at, later
 from tests.statuses import COMPLETE, QUEUED, RAN, RUNNING, told
 from tests.unit.plan_cases import SETTINGS
@@ -38,7 +39,7 @@ SO_FAR = {
 @pytest.mark.parametrize("sentence", SO_FAR)
 def test_so_far(sentence: str) -> None:
     status, seconds = SO_FAR[sentence]
-    assert gpu_time.so_far(a_job().status(status).obj(), later(LATE)) == seconds
+    assert gpu_time.so_far(JobStatus(status or {}), later(LATE)) == seconds
 
 
 def spent(job: Object, now: float, **children: list[Object]) -> int | None:
@@ -59,7 +60,7 @@ def test_an_end_that_nobody_saw_is_counted_from_when_it_was() -> None:
 def test_it_is_no_less_than_was_told_where_clocks_disagree() -> None:
     job = a_job().status({**RUNNING, **heard(75)})
     child = a_child(job).complete()
-    assert gpu_time.so_far(job.obj(), later(LATE)) == 70
+    assert gpu_time.so_far(JobStatus(job.obj()["status"]), later(LATE)) == 70
     assert spent(job.obj(), LATE, jobs=[child.obj()], pods=[a_pod(child).succeeded().obj()]) == 70
 
 
@@ -78,4 +79,4 @@ def test_a_job_without_gpus_has_no_such_field() -> None:
 
 def test_waiting_costs_nothing() -> None:
     waits = told("Queued", running=("Queued", "why"))
-    assert gpu_time.at_end_of_run(a_job().status(waits).obj(), later(60), later(60)) is None
+    assert gpu_time.at_end_of_run(JobStatus(waits), later(60), later(60)) is None

@@ -15,6 +15,7 @@ from dino_api import rfc3339
 from dino_api.names import AUTOML_KIND, KIND, ConditionType, FailureReason, Phase
 from dino_operator.plan.model import Condition, Object, is_true
 from dino_operator.plan.observed import gpu_time, objects
+from dino_operator.plan.observed.status import JobStatus
 
 NAMES = {KIND: "dino_job", AUTOML_KIND: "dino_automl"}
 """How the metrics of a kind begin."""
@@ -215,10 +216,10 @@ class _GpuSeconds(_OfEach):
         name = f"{NAMES[KIND]}_gpu_seconds"
         family = CounterMetricFamily(name, text, labels=LABELS[KIND])
         for labels, job in self._shown(now):
-            status = job.get("status", {})
-            if status.get("gpus") and "automl" not in status:
+            status = JobStatus(job.get("status", {}))
+            if status.gpus and not status.search:
                 uid = objects.uid_of(job)
-                told[uid] = max(gpu_time.so_far(job, now), self._told.get(uid, 0.0))
+                told[uid] = max(gpu_time.so_far(status, now), self._told.get(uid, 0.0))
                 family.add_metric(labels, told[uid])
         self._told = told
         yield family

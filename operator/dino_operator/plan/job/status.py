@@ -66,7 +66,7 @@ def _gpu_seconds(view: JobView, state: State) -> Object:
         return {}
     job = view.succeeded or view.current
     ended = rfc3339.parse(job.finished_at) if job and job.finished_at else view.now
-    spent = gpu_time.at_end_of_run(view.resource, ended, view.now)
+    spent = gpu_time.at_end_of_run(view.status, ended, view.now)
     return {} if spent is None else {"gpuSeconds": spent}
 
 

@@ -11,50 +11,42 @@ from datetime import datetime
 
 from dino_api import rfc3339
 from dino_api.names import ConditionType
-from dino_operator.plan.model import Condition, Object
+from dino_operator.plan.observed.status import JobStatus
 
 
-def of_ended(status: Object) -> int:
-    """GPU-seconds of the runs that have ended."""
-    return int(status.get("gpuSeconds") or 0)
-
-
-def so_far(job: Object, now: datetime) -> int:
+def so_far(status: JobStatus, now: datetime) -> int:
     """GPU-seconds of a DinoJob, up to the last word of the pod that runs."""
-    since = _running_since(job)
-    status: Object = job.get("status") or {}
+    since = _running_since(status)
     if since is None:
-        return of_ended(status)
-    return of_ended(status) + _held(status, since, last_word(status, now) or since)
+        return status.gpu_seconds
+    return status.gpu_seconds + _held(status, since, _last_word(status, now) or since)
 
 
-def at_end_of_run(job: Object, ended: datetime, now: datetime) -> int | None:
+def at_end_of_run(status: JobStatus, ended: datetime, now: datetime) -> int | None:
     """GPU-seconds once the run that the status speaks of has ended; None where there is none.
 
     Never less than what was told of it while it ran.
     """
-    since = _running_since(job)
-    status: Object = job.get("status") or {}
+    since = _running_since(status)
     if since is None:
         return None
-    told = last_word(status, now) or since
-    return of_ended(status) + _held(status, since, max(ended, told)) or None
+    word = _last_word(status, now) or since
+    return status.gpu_seconds + _held(status, since, max(ended, word)) or None
 
 
-def last_word(status: Object, now: datetime) -> datetime | None:
-    """When the pod last told its progress. It writes that itself: what is no time counts as absent,
-    and none lies ahead."""
-    time = rfc3339.read((status.get("progress") or {}).get("updatedAt"))
+def _last_word(status: JobStatus, now: datetime) -> datetime | None:
+    """When the pod last told its progress. It writes that itself: none lies ahead."""
+    time = rfc3339.read(status.progress.updated_at)
     return min(time, now) if time else None
 
 
-def _running_since(job: Object) -> datetime | None:
+def _running_since(status: JobStatus) -> datetime | None:
     """Since when pods of the job itself run; a search's are those of its trials."""
-    running = Condition.of(job, ConditionType.RUNNING)
-    if running is None or not running.is_true or not running.since:
+    running = status.condition(ConditionType.RUNNING)
+    if running is None or not running.is_true or status.search:
         return None
-    return None if "automl" in job["status"] else rfc3339.parse(running.since)
+    return rfc3339.read(running.since)
 
 
-def _held(status: Object, since: datetime, until: datetime) -> int:
-    return max(0, round((until - since).total_seconds())) * int(status.get("gpus") or 0)
+def _held(status: JobStatus, since: datetime, until: datetime) -> int:
+    return max(0, round((until - since).total_seconds())) * status.gpus

@@ -189,6 +189,16 @@ class JobStatus(Status, Leaves):
         return int(self.raw.get("attempts", 0))
 
     @property
+    def gpus(self) -> int:
+        """GPUs that each attempt asks for, in all."""
+        return int(self.raw.get("gpus") or 0)
+
+    @property
+    def gpu_seconds(self) -> int:
+        """What the runs that have ended have cost."""
+        return int(self.raw.get("gpuSeconds") or 0)
+
+    @property
     def search(self) -> str:
         """The name of the DinoAutoML in its place; empty where none is."""
         return str(self.raw.get("automl") or "")
