@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dino_api.names import TRAINS
 from tests.builders import JobBuilder, Object, a_job
 
 SOURCE = [{"uri": "s3://data/some"}]
@@ -51,6 +52,8 @@ def job_to(action: str, name: str = "x", **spec: Any) -> JobBuilder:
     """A valid job of that action, that nobody has looked at yet."""
     made = a_job(name).spec(action=action, **spec)
     made.thing["spec"].pop("datasets")
+    if action not in TRAINS:
+        made.thing["spec"]["experiment"].pop("train", None)
     if DATA[action]:
         made.thing["spec"].setdefault("datasets", DATA[action])
     return made

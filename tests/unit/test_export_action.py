@@ -290,7 +290,7 @@ def test_a_closed_gate_publishes_the_comparison_alone(
     bad = Comparison(reference=scored, candidate=scored, images=6, matched=0.8, loss=0.0)
     monkeypatch.setattr(export, "compare", lambda *_, **__: bad)
     monkeypatch.setattr(
-        export, "export_onnx", lambda model, info, path, **_: shutil.copy(made.path, path)
+        export, "export_onnx", lambda model, info, path, _: shutil.copy(made.path, path)
     )
     shutil.copytree(made.folder / "results/train", tmp_path / "results/train")
     spec, recorder = spec_of(tmp_path), Recorder()
@@ -337,20 +337,25 @@ def test_the_gate_takes_real_pictures_where_it_can(made: Made, tmp_path: Path) -
     images, boxes = (made.folder / "val" / name for name in ("images", "annotations.json"))
     source = f"[{{image_dir: {images}, json_file: {boxes}}}]"
     given = spec_of(made.folder, f"dataset.test_data_sources={source}")
-    assert "all 6 images of dataset.test_data" in onnx_gate.pictures(given, info, context).said
+    assert (
+        "all 6 images of dataset.test_data" in onnx_gate.pictures(given, info, context).description
+    )
     gone = trained.dataset.val_data_sources[0].model_copy(update={"json_file": "/gone.json"})
     data = trained.dataset.model_copy(update={"val_data_sources": [gone]})
     moved = replace(info, spec=trained.model_copy(update={"dataset": data}))
-    assert "the training's train_data_sources" in onnx_gate.pictures(made.spec, moved, context).said
+    assert (
+        "the training's train_data_sources"
+        in onnx_gate.pictures(made.spec, moved, context).description
+    )
     other = replace(moved, class_names=("", "green", "", "blue"))
     assert "has other classes than the training's data" in (
-        onnx_gate.pictures(made.spec, other, context).said
+        onnx_gate.pictures(made.spec, other, context).description
     ), "it may have been annotated anew; that is no reason not to export"
     data = data.model_copy(update={"train_data_sources": None})
     bare = replace(info, spec=trained.model_copy(update={"dataset": data}))
     none = onnx_gate.pictures(made.spec, bare, context)
     assert none.dataset is None
-    assert "There is no file /gone.json" in none.said
+    assert "There is no file /gone.json" in none.description
 
 
 def test_the_gate_allows_rounding_and_nothing_else() -> None:
