@@ -116,7 +116,9 @@ def test_a_release_from_a_bare_cluster_to_a_bare_cluster(release: Release, tmp_p
     leaves_nothing_but_crds(release)
 
     release.upgrade(CHART, values)
-    assert lab.complete("unseen", seconds=300)["attempts"] == 1
+    status = lab.complete("unseen", seconds=300)
+    assert status["attempts"] == 1
+    assert status["checkpoint"]["uri"].startswith("s3://dino/test-results/unseen/train/")
     assert asks_for_validation(release)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from demo.cluster import RELEASE, SYSTEM_NAMESPACE
-from tests.e2e.jobs import Lab, census, ended, small_job, training_pods
-from tests.patience import Patience
+from tests.e2e.jobs import Lab, census, small_job, training_pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
@@ -39,30 +36,6 @@ def test_the_operator_is_killed_during_training_and_starts_again(lab: Lab) -> No
 
     assert pods.most == 1
     assert pods.seen == {reporter}
-    assert status["attempts"] == 1
-
-
-@pytest.mark.alone
-def test_the_operator_is_gone_while_the_training_ends(lab: Lab) -> None:
-    """What happened while it was away is read from the children."""
-    name = "operator-away"
-    scale = ("-n", SYSTEM_NAMESPACE, "scale", f"deployment/{RELEASE}")
-    lab.apply(small_job(name, epochs=6))
-    lab.running(name)  # some seconds before the first step
-    lab.kubectl(*scale, "--replicas=0")
-    kill_operator(lab)
-    try:
-        assert lab.live_pods(name), "the training had ended before the operator was gone"
-        patience = Patience(400)
-        while lab.live_pods(name) and patience.lasts():
-            time.sleep(1)
-        assert not lab.live_pods(name)
-        assert not ended(lab.status(name)), "nobody is there to say so"
-    finally:
-        lab.kubectl(*scale, "--replicas=1")
-
-    status = lab.complete(name, seconds=300)
-    assert status["checkpoint"]["uri"].startswith("s3://dino/test-results/operator-away/train/")
     assert status["attempts"] == 1
 
 
