@@ -18,12 +18,15 @@ from preflight_lab import Lab, check, lab
 from quantize_graphs import a_graph
 from s3_server import BUCKET, S3Server
 
+from dino_api.experiment import digest
 from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
 from dino_api.formats import PACKED, Format
 from dino_api.loading import load
-from dino_api.names import Action
+from dino_api.names import RESULT_FILE, Action
+from dino_api.result import Failure, Result
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.outline import READERS, outline_of
+from dino_trainer.spec.file import read_spec_file
 from dino_trainer.storage import stored_file
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
@@ -501,6 +504,26 @@ def test_a_place_that_is_taken_is_refused(action: Action, key: str, ending: str,
     assert check(lab, action, f"{key}={taken}") == 64
     assert f"{key} {taken} exists." in lab.err
     assert check(lab, action, f"{key}={lab.folder}/free{ending}") == 0
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_job_that_is_made_again_needs_no_files_to_report_its_result(
+    failed: bool, lab: Lab
+) -> None:
+    """Its first run has left the copy that is in the way, and the checkpoint was tidied away."""
+    given(lab, Action.EXPORT)
+    copy, gone = lab.folder / "mine.onnx", lab.folder / "gone.pth"
+    copy.touch()
+    keys = (f"export.onnx_file={copy}", f"export.checkpoint={gone}")
+    assert check(lab, Action.EXPORT, *keys) == 66
+    spec, _ = read_spec_file(lab.folder / "spec.yaml", keys, Action.EXPORT)
+    failure = Failure(reason="GateFailed", message="x") if failed else None
+    result = Result(action=Action.EXPORT, spec_digest=digest(spec, Action.EXPORT), failure=failure)
+    folder = Path(spec.results_dir) / "export"
+    folder.mkdir(parents=True)
+    (folder / RESULT_FILE).write_text(result.to_termination_message())
+    assert check(lab, Action.EXPORT, *keys) == (66 if failed else 0)
+    assert check(lab, Action.EXPORT, *keys, "export.opset_version=18") == 66, "another spec"
 
 
 def test_every_format_says_of_itself_what_it_is() -> None:

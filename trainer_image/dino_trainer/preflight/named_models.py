@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dino_api.actions import ACTIONS
-from dino_api.experiment import ExperimentSpec
+from dino_api.experiment import ExperimentSpec, digest
 from dino_api.experiment.model import IMAGENET
 from dino_api.experiment.paths import WEIGHTS
-from dino_api.names import LATEST_CHECKPOINT, PREVIOUS_CHECKPOINT, TRAINS, Action, FailureReason
+from dino_api.names import (
+    LATEST_CHECKPOINT,
+    PREVIOUS_CHECKPOINT,
+    RESULT_FILE,
+    TRAINS,
+    Action,
+    FailureReason,
+)
+from dino_api.result import Result
 from dino_trainer.detectors.opening import refuse_int8
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.fetching import require_local
@@ -20,6 +28,7 @@ from dino_trainer.model_files.info import ModelInfo, as_teacher, check_structure
 from dino_trainer.model_files.naming import model_format, refuse_existing
 from dino_trainer.spec.sections import key_path, section_of, uri_at
 from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.store import Store
 from dino_trainer.storage.stored_file import open_stored
 from dino_trainer.storage.uris import is_remote
 
@@ -29,11 +38,22 @@ _RESUME = "train.resume_training_checkpoint_path"
 def check_named(spec: ExperimentSpec, action: Action) -> None:
     """Asks for every file of a model that the spec names and the action will open.
 
+    Where the output has the result of this very spec, the action will open none and say so: a job
+    that is made again reports its result, also where people have tidied up since.
+
     Raises:
         TrainerError: InputNotFound for one that is not there, with the key that names it;
             InvalidSpec for one that is no model by its ending, and for a place of a copy that is
             taken; AccessDenied and StorageUnavailable.
     """
+    try:
+        _check_named(spec, action)
+    except TrainerError:
+        if not _is_done(spec, action):
+            raise
+
+
+def _check_named(spec: ExperimentSpec, action: Action) -> None:
     for key, uri in _models(spec, action):
         model_format(uri)
         _demand(key, uri)
@@ -83,9 +103,21 @@ def _demand_weights(spec: ExperimentSpec, action: Action) -> None:
 
 
 def _has_begun(spec: ExperimentSpec, action: Action) -> bool:
+    return any(map(_output(spec, action).exists, (LATEST_CHECKPOINT, PREVIOUS_CHECKPOINT)))
+
+
+def _is_done(spec: ExperimentSpec, action: Action) -> bool:
+    store = _output(spec, action)
+    if not store.exists(RESULT_FILE):
+        return False
+    text = store.read_bytes(RESULT_FILE).decode(errors="replace")
+    result = Result.from_termination_message(text)
+    return bool(result and not result.failure and result.spec_digest == digest(spec, action))
+
+
+def _output(spec: ExperimentSpec, action: Action) -> Store:
     folder = section_of(spec, action).results_dir
-    store = open_store(folder or f"{spec.results_dir.rstrip('/')}/{action.value}")
-    return any(map(store.exists, (LATEST_CHECKPOINT, PREVIOUS_CHECKPOINT)))
+    return open_store(folder or f"{spec.results_dir.rstrip('/')}/{action.value}")
 
 
 def _demand(key: str, uri: str) -> None:
