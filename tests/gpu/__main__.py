@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.gpu.checks import ORDER
@@ -71,13 +73,22 @@ def run_apart(name: str, device: str, ends: float) -> list[Row]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "tests.gpu", "--device", device, "--one", name]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # trainings that it has started end with it
     )
     try:
         out, late = process.communicate(timeout=left)[0], False
     except subprocess.TimeoutExpired:
-        process.kill()
+        end(process)
         out, late = process.communicate()[0], True
+    except BaseException:
+        end(process)
+        raise
     lines = out.splitlines()
     rows = [Row.read(line.removeprefix(WORD)) for line in lines if line.startswith(WORD)]
     if late:
@@ -90,6 +101,12 @@ def run_apart(name: str, device: str, ends: float) -> list[Row]:
         rows.append(Row(name, "the check itself", "skipped" if missing else "wrong", note=note))
     print(f"{len(rows)} rows, {time.monotonic() - began:.0f} s", flush=True)
     return rows
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """It and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def about(device: str) -> Row:
