@@ -177,6 +177,8 @@ async def lead(lease: Lease, operator: Operator, namespaces: Sequence[str]) -> N
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # then kopf's
     await lease.acquire()
     keeping = asyncio.create_task(lease.keep())
+    # It starts its own tasks here: kopf ends all that begin while it runs, and runs more than once.
+    await asyncio.sleep(0)
     try:
         await watch(operator, namespaces)
     finally:

@@ -136,7 +136,7 @@ def test_the_service_monitor_finds_the_service_and_its_port(render: Render) -> N
 OK = 'dino_operator_reconcile_total{kind="DinoJob", result="ok"}'
 BAD = 'dino_operator_reconcile_total{kind="DinoJob", result="error"}'
 BUG = 'dino_operator_reconcile_total{kind="DinoJob", result="bug"}'
-DEPTH, OLDEST = "dino_operator_queue_depth", "dino_operator_queue_oldest_seconds"
+LEADER, OLDEST = "dino_operator_leader", "dino_operator_queue_oldest_seconds"
 HEARD = 'dino_watch_last_event_timestamp_seconds{kind="jobs"}'
 
 
@@ -156,14 +156,17 @@ class Fired:
     series: dict[str, str]
     minutes: int
     labels: tuple[Object, ...] = ({},)
-    also: dict[str, str] = field(default_factory=lambda: {DEPTH: "0x600"})
+    also: dict[str, str] = field(default_factory=lambda: {LEADER: "1x600"})
 
 
 QUIET = ()
 CASES = {
     "an operator is there": Fired("DinoOperatorAbsent", {}, 60, QUIET),
-    "it is away for a restart": Fired("DinoOperatorAbsent", {DEPTH: "0 0 _x8 0x60"}, 12, QUIET, {}),
-    "it is away": Fired("DinoOperatorAbsent", {DEPTH: "0x5"}, 30, ({},), {}),
+    "it is away for a restart": Fired(
+        "DinoOperatorAbsent", {LEADER: "1 1 _x8 1x60"}, 12, QUIET, {}
+    ),
+    "it is away": Fired("DinoOperatorAbsent", {LEADER: "1x5"}, 30, ({},), {}),
+    "all stand by": Fired("DinoOperatorAbsent", {LEADER: "0x60"}, 30, ({},), {}),
     "a long list of plans": Fired("DinoOperatorQueueStuck", {OLDEST: "0+10x20 0x60"}, 40, QUIET),
     "a plan that waits": Fired("DinoOperatorQueueStuck", {OLDEST: "0+60x60"}, 20),
     "heard by resyncs": Fired("DinoOperatorWatchSilent", {HEARD: "1+60x100"}, 60, QUIET),

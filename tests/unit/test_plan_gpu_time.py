@@ -57,6 +57,22 @@ def test_an_end_that_nobody_saw_is_counted_from_when_it_was() -> None:
     assert spent(job.obj(), LATE, jobs=[child.obj()], pods=[a_pod(child).succeeded().obj()]) == 55
 
 
+def test_a_job_that_was_held_while_nobody_looked_held_no_gpus_since() -> None:
+    """By Kueue, or by somebody's hand, sixty seconds after noon."""
+    job = a_job().status({**RUNNING, **heard(50)})
+    held = {"type": "Suspended", "status": "True", "lastTransitionTime": at(60)}
+    child = a_child(job).obj()
+    child["spec"]["suspend"] = True
+    child.setdefault("status", {})["conditions"] = [held]
+    assert spent(job.obj(), LATE, jobs=[child]) == 55
+
+
+def test_of_several_ends_the_first_since_the_run_began_is_its_own() -> None:
+    ends = [later(2), later(65), later(70)]
+    assert gpu_time.at_end_of_run(JobStatus(dict(RUNNING)), ends, later(LATE)) == 60
+    assert gpu_time.at_end_of_run(JobStatus(dict(RUNNING)), ends[:1], later(LATE)) == LATE - 5
+
+
 def test_it_is_no_less_than_was_told_where_clocks_disagree() -> None:
     job = a_job().status({**RUNNING, **heard(75)})
     child = a_child(job).complete()

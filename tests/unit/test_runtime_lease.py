@@ -413,3 +413,29 @@ def test_without_the_option_there_is_no_lease() -> None:
     assert main.parser({}).parse_args([]).lease is None
     chosen = main.parser({"DINO_LEASE": "dino-system/dino-operator"}).parse_args([])
     assert (chosen.lease, chosen.lease_seconds) == (("dino-system", "dino-operator"), 10)
+
+
+async def test_renewals_outlive_what_kopf_clears_away(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its end kopf cancels each task that began while it ran; and it runs again where what the
+    API server serves has changed."""
+    lease = Lease(api, Terms("dino-system", "dino-operator", "me", seconds=1))
+
+    class Stopped:
+        async def stop(self) -> None: ...
+
+    async def rounds(*_: object) -> None:
+        for _ in range(2):
+            before = asyncio.all_tasks()
+            await asyncio.sleep(0.05)
+            for task in asyncio.all_tasks() - before:
+                task.cancel()
+        version = api.version
+        await asyncio.sleep(1.5)
+        assert api.version > version, "nobody renews it"
+        assert lease.leads
+
+    monkeypatch.setattr(main, "watch", rounds)
+    await main.lead(lease, Stopped(), ())  # type: ignore[arg-type]
+    assert not lease.leads

@@ -173,6 +173,7 @@ async def test_pages() -> None:
             async with session.get("/readyz") as answer:
                 assert answer.status == 503
             async with session.get("/metrics") as answer:
+                assert answer.headers["Connection"] == "close", "or kopf waits for it at its end"
                 text = await answer.text()
     finally:
         await server.stop()

@@ -23,6 +23,7 @@ class Server:
     async def start(self) -> None:
         """Listens. Raises OSError where the port is taken."""
         app = web.Application()
+        app.on_response_prepare.append(_end_connection)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
@@ -51,3 +52,8 @@ class Server:
     async def _metrics(self, _: web.Request) -> web.Response:
         text = self._operator.metrics.text()
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
+    """A connection that stays is a task, for whose end kopf would wait at its own."""
+    response.force_close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from dino_api import rfc3339
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import lost_pods, parent, preflight, routing
 from dino_operator.plan.model import Object, Plan
-from dino_operator.plan.observed import gpu_time
+from dino_operator.plan.observed import active_time, gpu_time
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
@@ -64,10 +65,15 @@ def _gpu_seconds(view: JobView, state: State) -> Object:
     """What a run has cost, with the first word that says that it has ended."""
     if state.running.is_true:
         return {}
-    job = view.succeeded or view.current
-    ended = rfc3339.parse(job.finished_at) if job and job.finished_at else view.now
-    spent = gpu_time.at_end_of_run(view.status, ended, view.now)
+    spent = gpu_time.at_end_of_run(view.status, _ends(view), view.now)
     return {} if spent is None else {"gpuSeconds": spent}
+
+
+def _ends(view: JobView) -> list[datetime]:
+    """When Jobs of this stage ended, or were held: an operator that was away looks late."""
+    finished = [rfc3339.parse(job.finished_at) for job in view.stage_jobs if job.finished_at]
+    held = active_time.suspended_at(view.current) if view.current else None
+    return [*finished, *([held] if held else [])]
 
 
 def failed(view: JobView, cause: Cause, ended: str = "", **facts: object) -> Plan:

@@ -81,7 +81,7 @@ def ended_run(job: Job, status: Status, now: datetime) -> tuple[int, datetime] |
     if present:
         end = rfc3339.parse(present)
         return _seconds(begun, _last_sign(begun, end, _signs(status))), end
-    end = max(begun, _suspended_at(job) or now)
+    end = max(begun, suspended_at(job) or now)
     return _seconds(begun, end), end
 
 
@@ -107,7 +107,8 @@ def _last_sign(begun: datetime, end: datetime, times: Iterable[str | None]) -> d
     return max([begun, *(each for each in signs if each <= end)])
 
 
-def _suspended_at(job: Job) -> datetime | None:
+def suspended_at(job: Job) -> datetime | None:
+    """Since when it is held, its pods gone or going; None where it is not."""
     held = job.condition("Suspended")
     return rfc3339.parse(held.since) if held and held.is_true and held.since else None
 

@@ -7,6 +7,7 @@ hangs on no clock of the operator's, and goes on after a restart where it was.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from dino_api import rfc3339
@@ -22,15 +23,17 @@ def so_far(status: JobStatus, now: datetime) -> int:
     return status.gpu_seconds + _held(status, since, _last_word(status, now) or since)
 
 
-def at_end_of_run(status: JobStatus, ended: datetime, now: datetime) -> int | None:
+def at_end_of_run(status: JobStatus, ends: Iterable[datetime], now: datetime) -> int | None:
     """GPU-seconds once the run that the status speaks of has ended; None where there is none.
 
-    Never less than what was told of it while it ran.
+    ends: of runs, earlier ones included. The first since this one began is its own; without one it
+    has ended now. Never less than what was told of it while it ran.
     """
     since = _running_since(status)
     if since is None:
         return None
     word = _last_word(status, now) or since
+    ended = min((each for each in ends if each >= since), default=now)
     return status.gpu_seconds + _held(status, since, max(ended, word)) or None
 
 
