@@ -57,3 +57,4 @@ class Server:
 async def _end_connection(_: web.Request, response: web.StreamResponse) -> None:
     """A connection that stays is a task, for whose end kopf would wait at its own."""
     response.force_close()
+    response.headers["Connection"] = "close"
