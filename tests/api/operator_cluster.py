@@ -25,6 +25,7 @@ from dino_api.names import Label
 from dino_operator.plan.model import is_finished
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
+from tests.builders import SOUND
 
 from .clients import CHART, DinoJobs, Kubectl, helm
 from .operator_process import MODULE, PATIENCE, Process, eventually
@@ -56,7 +57,9 @@ def stamp() -> str:
 
 
 def a_manifest(name: str = "x", **spec: Any) -> Object:
-    """A DinoJob on CPU that trains, unless it says otherwise."""
+    """A DinoJob on CPU that trains, unless it says otherwise, and that nothing is odd about."""
+    sound = {key: SOUND[key] for key in ("train", *(() if "parent" in spec else ("model",)))}
+    own = {"experiment": sound} if spec.get("action", "train") == "train" else {}
     return {
         "apiVersion": "dino-operator.io/v1alpha1",
         "kind": "DinoJob",
@@ -70,6 +73,7 @@ def a_manifest(name: str = "x", **spec: Any) -> Object:
             },
             "output": {"uri": "s3://bucket/out"},
             "resources": {"gpus": 0},
+            **own,
             **spec,
         },
     }

@@ -34,6 +34,7 @@ OTHER_FIELDS: dict[str, Any] = {
     "phase": "Complete",
     "attempts": 9,
     "gpus": 8,
+    "gpuSeconds": 3,
     "microBatch": 1,
     "accumulation": 2,
     "reporter": "another-pod",

@@ -211,6 +211,10 @@ def said_of(job: JobBuilder) -> list[str]:
     """What the plan that begins says of the spec."""
     done = plan(job.obj(), Children(), later(60), SETTINGS)
     assert done.creates
+    return said_in(done)
+
+
+def said_in(done: Plan) -> list[str]:
     return [each.message for each in done.events if each.reason == EventReason.SPEC_DOUBTFUL]
 
 
@@ -220,6 +224,18 @@ def test_a_training_from_random_numbers_is_told_before_a_gpu_is_asked_for() -> N
     assert "pretrained_backbone_path: is empty, so the backbone starts from random" in said
     assert "docs/backbones.md" in said
     assert said_of(a_job()) == []
+
+
+def test_it_is_told_also_where_the_operator_ended_before_it_could() -> None:
+    job = a_job().experiment(train=SOUND["train"])
+    first = plan(job.obj(), Children(), later(60), SETTINGS)
+    (made,) = (each for each in first.creates if each["kind"] == "Job")
+    made["metadata"] |= {"creationTimestamp": at(60), "uid": "made"}
+    around_it = around([made])
+    again = plan(job.obj(), around_it, later(70), SETTINGS)
+    assert said_in(again) == said_of(job)
+    told = job.status(first.status or {})
+    assert said_in(plan(told.obj(), around_it, later(80), SETTINGS)) == []
 
 
 def test_a_parents_model_is_no_random_start() -> None:

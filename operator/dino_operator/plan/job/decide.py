@@ -23,7 +23,7 @@ from dino_operator.plan.job import (
     stop,
     success,
 )
-from dino_operator.plan.job.status import end, failed, hold, of_attempt, write
+from dino_operator.plan.job.status import doubts, end, failed, hold, of_attempt, write
 from dino_operator.plan.model import (
     Delete,
     Event,
@@ -213,10 +213,7 @@ def _create(
 def _doubts(attempt: Attempt, resolved: spec_file.Resolved) -> tuple[Event, ...]:
     """An event of what is odd about the spec, with the job's first child: before a GPU is used."""
     first = attempt.number == 1 and attempt.preflight == resolved.reads_data
-    if not resolved.warnings or not first:
-        return ()
-    message = " ".join(resolved.warnings)
-    return (Event(EventReason.SPEC_DOUBTFUL, message, "spec", warning=True),)
+    return doubts(" ".join(resolved.warnings)) if first else ()
 
 
 def _facts_of_wait(view: JobView, last: failure.Cause | None) -> Object:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from dino_api import rfc3339
+from dino_api.names import EventReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job import lost_pods, parent, preflight, routing
-from dino_operator.plan.model import Object, Plan
+from dino_operator.plan.model import Event, Object, Plan
 from dino_operator.plan.observed import active_time, gpu_time
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
@@ -30,7 +31,21 @@ def say(view: JobView, job: Job, state: State, **facts: object) -> Plan:
         **of_attempt(view, job.attempt, micro_batch.of_job(job)),
         **facts,
     }
-    return write(view, state, facts=fields)
+    planned = write(view, state, facts=fields)
+    return replace(planned, events=(*_untold_doubts(view, job), *planned.events))
+
+
+def doubts(warnings: str) -> tuple[Event, ...]:
+    """An event of what is odd about the spec; none where nothing is."""
+    if not warnings:
+        return ()
+    return (Event(EventReason.SPEC_DOUBTFUL, warnings, "spec", warning=True),)
+
+
+def _untold_doubts(view: JobView, job: Job) -> tuple[Event, ...]:
+    """Of the first Job, where the status does not know it: its maker ended before it said so."""
+    known = "specDigest" in view.status.raw
+    return () if known else doubts(job.note(Annotation.WARNINGS))
 
 
 def of_attempt(view: JobView, number: int, tried: micro_batch.MicroBatch | None) -> Object:
