@@ -11,6 +11,10 @@ import pytest
 from convert_lab import Converter, convert, put, put_image
 from PIL import Image
 
+from dino_trainer.convert.coco_writer import with_own_names
+from dino_trainer.convert.records import LabelledImage
+from dino_trainer.errors import TrainerError
+
 __all__ = ["convert"]
 ANT = "1 0.5 0.5 0.25 0.5\n"  # of 80 x 40: 20 wide and 20 high around (40, 20)
 IS_ANT = ("ant", 30, 10, 20, 20)
@@ -68,6 +72,85 @@ def test_yolo_of_cvat_has_no_split(convert: Converter) -> None:
     put_image(root / "obj_train_data/in/a.jpg")
     put(root / "obj_train_data/in/a.txt", ANT)
     assert convert.done("yolo") == {"in/a.jpg": [IS_ANT]}
+
+
+def test_yolo_a_name_never_leads_out_of_the_output(convert: Converter) -> None:
+    """An absolute line with `..` begins like the base, and lies beside it."""
+    root = convert.source
+    put(root / "data.yaml", "train: train.txt\nnames: [zebra, ant]\n")
+    put(root / "train.txt", f"{root}/../x.jpg\n{root}/images/../images/in/a.jpg\n")
+    put_image(convert.folder / "x.jpg")
+    put(convert.folder / "x.txt", ANT)
+    put_image(root / "images/in/a.jpg")
+    put(root / "labels/in/a.txt", ANT)
+    for options in ((), ("--archive",)):
+        assert convert.run("yolo", *options) == 0, convert.err
+        names = [one["file_name"] for one in convert.document("train")["images"]]
+        assert names == ["in/a.jpg", "x.jpg"]
+    assert convert.run("yolo") == 0, convert.err
+    assert convert.boxes("train") == {"in/a.jpg": [IS_ANT], "x.jpg": [IS_ANT]}
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "a/../../x.jpg", "/x.jpg"])
+def test_the_writer_refuses_names_that_lead_out(tmp_path: Path, name: str) -> None:
+    image = LabelledImage(tmp_path / "x.jpg", name, 80, 40)
+    with pytest.raises(TrainerError, match="leads out of the output"):
+        with_own_names([image])
+
+
+def test_yolo_of_cvat_with_its_images_elsewhere(convert: Converter) -> None:
+    """CVAT exports labels alone; the label lies where the list has the image."""
+    root, photos = convert.source, convert.folder / "photos"
+    put(root / "obj.data", "train = data/train.txt\nnames = data/obj.names\n")
+    put(root / "obj.names", "zebra\nant\n")
+    put(root / "train.txt", "data/obj_train_data/in/a.jpg\n")
+    put(root / "obj_train_data/in/a.txt", ANT)
+    put_image(photos / "in/a.jpg")
+    assert "--images DIR" in convert.refused("yolo")
+    assert convert.done("yolo", "--images", str(photos)) == {"in/a.jpg": [IS_ANT]}
+
+
+def test_yolo_splits_whose_images_are_elsewhere(convert: Converter) -> None:
+    """Folders with the ends of the paths that data.yaml has; each split has its own labels."""
+    root, photos = convert.source, convert.folder / "photos"
+    put(root / "data.yaml", "train: images/train\nval: images/val\nnames: [zebra, ant]\n")
+    for split, text in (("train", ANT), ("val", "")):
+        put(root / f"labels/{split}/a.txt", text)
+        put_image(photos / split / "a.jpg")
+    assert "--images DIR" in convert.refused("yolo")
+    assert convert.run("yolo", "--images", str(photos)) == 0, convert.err
+    assert convert.boxes("train") == {"a.jpg": [IS_ANT]}
+    assert convert.boxes("val") == {"a.jpg": []}
+    assert "without a label file" not in convert.out
+
+
+ROBOFLOW = (
+    "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [zebra, ant]\n"
+)
+
+
+def test_yolo_a_split_that_is_named_and_not_there_is_told(convert: Converter) -> None:
+    """Roboflow's template names all three, whatever is exported."""
+    root = convert.source
+    put(root / "data.yaml", ROBOFLOW)
+    put_image(root / "train/images/a.jpg")
+    put(root / "train/labels/a.txt", ANT)
+    assert convert.run("yolo") == 0, convert.err
+    assert convert.boxes("train") == {"a.jpg": [IS_ANT]}
+    assert "warning: data.yaml: val is '../valid/images', which is not there" in convert.out
+    assert "warning: data.yaml: test is '../test/images', which is not there" in convert.out
+
+
+def test_yolo_two_splits_are_never_the_same_folder_by_chance(convert: Converter) -> None:
+    """Both paths end in `images`; one folder that is named twice is meant."""
+    root = convert.source
+    put(root / "data.yaml", ROBOFLOW)
+    put_image(root / "images/a.jpg")
+    put(root / "labels/a.txt", ANT)
+    assert "train is '../train/images' and val is '../valid/images'" in convert.refused("yolo")
+    put(root / "data.yaml", "train: images\nval: ./images\nnames: [zebra, ant]\n")
+    assert convert.run("yolo") == 0, convert.err
+    assert convert.boxes("train") == convert.boxes("val") == {"a.jpg": [IS_ANT]}
 
 
 @pytest.mark.parametrize("names", ["classes.txt", "labels.txt"])

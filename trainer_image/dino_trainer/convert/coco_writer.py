@@ -93,8 +93,15 @@ def _annotation(id: int, image: int, category: int, box: Box) -> dict[str, Any]:
 def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     """Sorted by name. Images of two splits of the export that are called alike get its folder.
 
-    Raises InvalidDataset where two images of one split are called alike.
+    Raises InvalidDataset where two images of one split are called alike, and where a name leads
+    out of the folder of images.
     """
+    for image in images:
+        if image.name.startswith("/") or ".." in image.name.split("/"):
+            raise invalid_dataset(
+                f"{image.path} would be called {image.name!r}, which leads out of the output.",
+                "Put it below the folder of the export, and correct its path there.",
+            )
     counts: dict[str, int] = {}
     for image in images:
         counts[composed(image.name)] = counts.get(composed(image.name), 0) + 1
@@ -104,7 +111,12 @@ def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
         if counts[composed(name)] > 1 and image.split:
             name = f"{image.split}/{name}"
         other = found.setdefault(composed(name), replace(image, name=name))
-        if other.path != image.path or other.boxes != image.boxes:
+        if other.path == image.path and other.boxes != image.boxes:
+            raise invalid_dataset(
+                f"{image.path} stands twice in the export, each time with other boxes.",
+                "Remove one of the two from the export, or merge them there.",
+            )
+        if other.path != image.path:
             raise invalid_dataset(
                 f"{other.path} and {image.path} would both be called {name!r}.",
                 "Rename one of them in the export, or convert the two parts apart.",

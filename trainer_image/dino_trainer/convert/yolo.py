@@ -7,17 +7,18 @@ beside labels (Label Studio, LabelImg). A line is `class x y width height` with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from dino_api.names import FailureReason
 from dino_trainer.convert.files import existing, number, read_lines, read_text
 from dino_trainer.convert.geometry import around
-from dino_trainer.convert.pictures import Picture, below, measured, missing
+from dino_trainer.convert.pictures import Picture, Pictures, below, measured, missing
 from dino_trainer.convert.records import (
     Box,
     Export,
@@ -39,27 +40,36 @@ _SLACK = 0.01
 _FORM = "A line is: class x_centre y_centre width height, as shares of the image from 0 to 1."
 
 
+class _Listed(NamedTuple):
+    """An image and its split. label: the export's own file for one that lies in `--images`."""
+
+    picture: Picture
+    split: str = ""
+    label: Path | None = None
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Where things are.
 
-    pictures: with their splits. folder: what labels are looked for below, besides beside images.
-    points: fields after the box that are key points.
+    folder: what labels are looked for below, besides beside images. points: fields after the box
+    that are key points. warnings: of splits that are not there.
     """
 
     names: tuple[str, ...]
-    pictures: tuple[tuple[Picture, str], ...]
+    pictures: tuple[_Listed, ...]
     folder: Path
     points: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def read(source: Source) -> Export:
     """The folder of an export, or its data.yaml or obj.data. Splits are those that it lists."""
     layout = _layout(source)
     notes, labels, images = Notes(), set[Path](), []
-    for picture, split in layout.pictures:
+    for listed in layout.pictures:
         source.step()
-        file = _label_file(picture, layout.folder)
+        picture, file = listed.picture, _label_file(listed, layout.folder)
         size = measured(picture.path)
         boxes: tuple[Box, ...] = ()
         if file is None:
@@ -67,7 +77,7 @@ def read(source: Source) -> Export:
         else:
             labels.add(file)
             boxes = tuple(_boxes(file, layout, size, notes))
-        images.append(LabelledImage(picture.path, picture.name, *size, boxes, split))
+        images.append(LabelledImage(picture.path, picture.name, *size, boxes, listed.split))
     if not labels:
         raise invalid_dataset(
             f"{source.path} has {len(images)} images, and no label file for one of them.",
@@ -75,19 +85,21 @@ def read(source: Source) -> Export:
         )
     notes.add(Oddity.WITHOUT_IMAGE, _unused(labels))
     reading = "Classes are numbered from 1 in the order of the export, which counts from 0."
-    return Export(tuple(images), layout.names, reading, notes.lines())
+    warnings = (*layout.warnings, *notes.lines())
+    return Export(tuple(images), layout.names, reading, warnings)
 
 
 def _layout(source: Source) -> _Layout:
     path = existing(source.path)
     if path.is_file():
-        return _by_yaml(path, source) if path.suffix in (".yaml", ".yml") else _by_data(path)
+        read_layout = _by_yaml if path.suffix in (".yaml", ".yml") else _by_data
+        return read_layout(path, source)
     found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
     for file in (path / "data.yaml", *(found if len(found) == 1 else ())):
         if file.is_file():
             return _by_yaml(file, source)
     if (file := path / "obj.data").is_file():
-        return _by_data(file)
+        return _by_data(file, source)
     for name in _NAMES_ALONE:
         if (file := path / name).is_file():
             return _Layout(_lines(file), _all(path, source), path)
@@ -97,14 +109,14 @@ def _layout(source: Source) -> _Layout:
     )
 
 
-def _all(folder: Path, source: Source) -> tuple[tuple[Picture, str], ...]:
+def _all(folder: Path, source: Source) -> tuple[_Listed, ...]:
     """Every image of an export that lists no splits."""
     images = folder / "images"
     root = source.images or (images if images.is_dir() else folder)
     found = below(root)
     if not found:
         raise missing([f"{root}/*"], folder)
-    return tuple((picture, "") for picture in found)
+    return tuple(_Listed(picture) for picture in found)
 
 
 def _by_yaml(file: Path, source: Source) -> _Layout:
@@ -113,14 +125,13 @@ def _by_yaml(file: Path, source: Source) -> _Layout:
     names, folder = _yaml_names(document, file), file.parent
     said = document.get("path")
     base = folder / said if isinstance(said, str) and (folder / said).is_dir() else folder
-    found: list[tuple[Picture, str]] = []
-    for key in _SPLITS:
-        entries = document.get(key)
-        for entry in entries if isinstance(entries, list) else [entries] if entries else []:
-            split = split_called(key)
-            found += [(picture, split) for picture in _entry(str(entry), base, file, key)]
+    said: dict[str, list[str]] = {}
+    for key in filter(document.get, _SPLITS):
+        entries = document[key]
+        said[key] = [str(one) for one in (entries if isinstance(entries, list) else [entries])]
+    found, warnings = _Splits(file, base, source.images).read(said)
     pictures = tuple(found) or _all(folder, source)
-    return _Layout(names, pictures, folder, _key_points(document))
+    return _Layout(names, pictures, folder, _key_points(document), warnings)
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -159,35 +170,99 @@ def _key_points(document: dict[str, Any]) -> int:
     return int(shape[0]) * int(shape[1])
 
 
-def _entry(entry: str, base: Path, file: Path, key: str) -> list[Picture]:
-    """The images of one folder, or of one list of images."""
-    path = _resolved(entry, base)
-    if path is None:
-        raise TrainerError(
-            FailureReason.INPUT_NOT_FOUND,
-            f"{file}: {key} is {entry!r}, and neither that nor the end of it is below {base}.",
-            "Put the folder there, or correct the key.",
+class _Splits:
+    """The splits of a data.yaml or obj.data, below `base` or, where they are not there, `images`.
+
+    Each is a folder of images, a list of images, or several of them.
+    """
+
+    def __init__(self, file: Path, base: Path, images: Path | None) -> None:
+        self._file, self._base, self._images = file, base, images
+        self._pictures = Pictures(images)
+        self._taken: dict[str, tuple[str, str]] = {}
+
+    def read(self, said: Mapping[str, Sequence[str]]) -> tuple[list[_Listed], tuple[str, ...]]:
+        """The images, and a warning for each split that is not there: templates name all three.
+
+        said: by key, its entries. Raises InputNotFound where no split is there.
+        """
+        found, absent = list[_Listed](), dict[str, str]()
+        for key, entries in said.items():
+            if any(map(self._place, entries)):
+                found += [one for entry in entries for one in self._entry(key, entry)]
+            else:
+                absent[key] = entries[0]
+        if absent and len(absent) == len(said):
+            raise self._not_there(*next(iter(absent.items())))
+        warnings = (
+            f"{self._file.name}: {key} is {entry!r}, which is not there: left out."
+            for key, entry in absent.items()
         )
-    if path.is_dir():
-        return below(path)
-    return _listed(path, base)
+        return found, tuple(warnings)
 
+    def _place(self, entry: str) -> Path | None:
+        return _resolved(entry, self._base) or (
+            _resolved(entry, self._images) if self._images else None
+        )
 
-def _listed(file: Path, base: Path) -> list[Picture]:
-    """The images of a list such as train.txt; their names begin after a folder `images`."""
-    found, lost = [], []
-    for line in filter(None, map(str.strip, read_text(file).splitlines())):
-        path = _resolved(line, base)
-        if path is None or not path.is_file():
-            lost.append(line)
-        else:
-            found.append(Picture(path, _name_of(path, base)))
-    if lost:
-        raise missing(lost, file)
-    return found
+    def _entry(self, key: str, entry: str) -> list[_Listed]:
+        """The images of one folder, or of one list of images."""
+        path = self._place(entry)
+        if path is None:
+            raise self._not_there(key, entry)
+        self._require_own(path, key, entry)
+        split = split_called(key)
+        if path.is_file():
+            return self._listed(path, split)
+        within = _resolved(entry, self._base) is not None
+        return [
+            _Listed(one, split, None if within else self._label(f"{entry}/{one.name}"))
+            for one in below(path)
+        ]
+
+    def _listed(self, file: Path, split: str) -> list[_Listed]:
+        """The images of a list such as train.txt; their names begin after a folder `images`."""
+        found, lost = [], []
+        for line in filter(None, map(str.strip, read_text(file).splitlines())):
+            path = _resolved(line, self._base)
+            if path is not None and path.is_file():
+                found.append(_Listed(Picture(path, _name_of(path, self._base)), split))
+            elif self._images and (other := self._pictures.find(line)):
+                picture = Picture(other.path, _name_of(other.path, self._images))
+                found.append(_Listed(picture, split, self._label(line)))
+            else:
+                lost.append(line)
+        if lost:
+            raise missing(lost, file)
+        return found
+
+    def _label(self, image: str) -> Path | None:
+        """The export's label file for the path that it has of an image."""
+        path = Path(image.replace("\\", "/"))
+        places = (_resolved(str(one), self._base) for one in _label_places(path))
+        return next((place for place in places if place and place.is_file()), None)
+
+    def _require_own(self, path: Path, key: str, entry: str) -> None:
+        """Two entries that differ may end alike, and what they begin with may not be there."""
+        other, said = self._taken.setdefault(os.path.abspath(path), (key, entry))
+        if split_called(other) != split_called(key) and _parts(said) != _parts(entry):
+            raise invalid_dataset(
+                f"{self._file}: {other} is {said!r} and {key} is {entry!r}, and {path} is all that "
+                "is there for both.",
+                "Put the folder of each there, or remove one of the two keys.",
+            )
+
+    def _not_there(self, key: str, entry: str) -> TrainerError:
+        return TrainerError(
+            FailureReason.INPUT_NOT_FOUND,
+            f"{self._file}: {key} is {entry!r}, and neither that nor the end of it is below "
+            f"{self._images or self._base}.",
+            "Put the folder there, or correct the key; --images DIR names a folder that has it.",
+        )
 
 
 def _name_of(path: Path, base: Path) -> str:
+    path, base = (Path(os.path.abspath(one)) for one in (path, base))
     parts = path.relative_to(base).parts if path.is_relative_to(base) else (path.name,)
     for root in ("images", "obj_train_data", "obj_val_data", "obj_test_data"):
         if root in parts[:-1]:
@@ -200,7 +275,7 @@ def _resolved(text: str, base: Path) -> Path | None:
     whole = Path(text)
     if whole.is_absolute() and whole.exists():
         return whole
-    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    parts = _parts(text)
     for start in range(len(parts)):
         path = base.joinpath(*parts[start:])
         if path.exists():
@@ -208,7 +283,11 @@ def _resolved(text: str, base: Path) -> Path | None:
     return base if not parts and base.is_dir() else None
 
 
-def _by_data(file: Path) -> _Layout:
+def _parts(text: str) -> list[str]:
+    return [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+
+
+def _by_data(file: Path, source: Source) -> _Layout:
     """Darknet's obj.data: `names = …`, `train = …`, `valid = …`."""
     base = file.parent
     pairs = [line.partition("=") for line in read_text(file).splitlines() if "=" in line]
@@ -216,15 +295,11 @@ def _by_data(file: Path) -> _Layout:
     listed = _resolved(keys.get("names", "obj.names"), base)
     if listed is None or not listed.is_file():
         raise invalid_dataset(f"{file}: names leads to no file.", "Put obj.names beside it.")
-    found: list[tuple[Picture, str]] = []
-    for key in _SPLITS:
-        if key in keys:
-            found += [
-                (picture, split_called(key)) for picture in _entry(keys[key], base, file, key)
-            ]
-    if {split for _, split in found} == {"train"}:  # CVAT's name for a task without subsets
-        found = [(picture, "") for picture, _ in found]
-    return _Layout(_lines(listed), tuple(found), base)
+    said = {key: [keys[key]] for key in _SPLITS if keys.get(key)}
+    found, warnings = _Splits(file, base, source.images).read(said)
+    if {one.split for one in found} == {"train"}:  # CVAT's name for a task without subsets
+        found = [one._replace(split="") for one in found]
+    return _Layout(_lines(listed), tuple(found), base, warnings=warnings)
 
 
 def _lines(file: Path) -> tuple[str, ...]:
@@ -236,16 +311,23 @@ def _lines(file: Path) -> tuple[str, ...]:
     return names
 
 
-def _label_file(picture: Picture, folder: Path) -> Path | None:
+def _label_file(listed: _Listed, folder: Path) -> Path | None:
     """Where images has become labels in its path, beside it, or below the export's folder."""
-    stem, parts = picture.path.with_suffix(".txt"), list(picture.path.parts)
-    places = [stem]
-    if "images" in parts[:-1]:
-        at = len(parts) - 2 - parts[-2::-1].index("images")
-        places.insert(0, Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt"))
-    name = Path(picture.name).with_suffix(".txt")
+    places = list(_label_places(listed.picture.path))
+    if listed.label:
+        places.append(listed.label)
+    name = Path(listed.picture.name).with_suffix(".txt")
     places += [folder / "labels" / name, folder / name, folder / name.name]
     return next((place for place in places if place.is_file()), None)
+
+
+def _label_places(image: Path) -> Iterator[Path]:
+    """In the folder labels that stands for images in its path, then beside it."""
+    parts = image.parts
+    if "images" in parts[:-1]:
+        at = len(parts) - 2 - parts[-2::-1].index("images")
+        yield Path(*parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt")
+    yield image.with_suffix(".txt")
 
 
 def _unused(labels: set[Path]) -> int:
