@@ -292,6 +292,19 @@ def test_voc_splits_are_its_lists_and_what_is_in_none_is_told(convert: Converter
     assert "nobody has looked at them: 1." in convert.out
 
 
+def test_voc_lists_have_folders_spaces_and_quotes(convert: Converter) -> None:
+    """CVAT lists a picture in a folder by its path below Annotations, and quotes spaces."""
+    root, cat = convert.source, an_object("cat", (11, 10, 40, 28))
+    for name in ("one/a", "two/a", "one/b c", "d 1"):
+        put_image(root / f"JPEGImages/{name}.jpg", seed=sum(name.encode()))
+        put(root / f"Annotations/{name}.xml", voc(cat, name=f"{name}.jpg"))
+    put(root / "ImageSets/Main/train.txt", 'one/a 1\n"one/b c"\n')
+    put(root / "ImageSets/Main/val.txt", 'two/a -1\n"d 1"  0\n')
+    assert convert.run("voc") == 0, convert.err
+    assert sorted(convert.boxes("train")) == ["one/a.jpg", "one/b c.jpg"]
+    assert sorted(convert.boxes("val")) == ["d 1.jpg", "two/a.jpg"]
+
+
 def test_voc_beside_images_in_folders_of_splits_with_wrong_names_and_no_sizes(
     convert: Converter,
 ) -> None:

@@ -8,6 +8,7 @@ write and read them as edges counted from 0 instead, a pixel to the lower right 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +35,8 @@ _READ_FROM_1 = (
 )
 _READ_FROM_0 = "Corners were read as edges counted from 0 (--voc-zero-based)"
 _SPLITS = ("train", "val", "test")
+# After the name in a list of one class: whether the image has it.
+_PRESENCE = re.compile(r"\s+(1|0|-1)$")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -72,20 +75,32 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     lists = cache(_lists)
     for name in names:
         file = folder / name
-        listed = lists(_beside(file.parent) / "ImageSets" / "Main")
+        beside = _beside(file.parent)
+        listed = lists(beside / "ImageSets" / "Main")
         first = name.split("/")[0] if "/" in name else ""
-        yield file, listed.get(file.stem, "") if listed else split_called(first)
+        yield file, _split(file, beside / "Annotations", listed) if listed else split_called(first)
+
+
+def _split(file: Path, annotations: Path, listed: Mapping[str, str]) -> str:
+    """By the path below Annotations, else by the name alone, both without ending."""
+    below = file.relative_to(annotations) if file.is_relative_to(annotations) else file
+    return listed.get(below.with_suffix("").as_posix()) or listed.get(file.stem, "")
 
 
 def _lists(folder: Path) -> Mapping[str, str]:
-    """The split of each stem, by the lists of VOC; empty where there are none."""
+    """The split of each image, by the lists of VOC; empty where there are none."""
     found = {}
     for split in _SPLITS:
         file = folder / f"{split}.txt"
         if file.is_file():
-            stems = (line.split()[0] for line in read_text(file).splitlines() if line.strip())
-            found.update(dict.fromkeys(stems, split))
+            lines = filter(None, map(str.strip, read_text(file).splitlines()))
+            found.update(dict.fromkeys(map(_image_of, lines), split))
     return found
+
+
+def _image_of(line: str) -> str:
+    """What a line of a list names: a name may have spaces, and quotes around it (CVAT's)."""
+    return _PRESENCE.sub("", line).strip("\"'")
 
 
 def _beside(folder: Path) -> Path:
