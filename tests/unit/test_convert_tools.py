@@ -290,13 +290,19 @@ def detection(label: Any = "ant") -> dict[str, Any]:
     return {"_cls": "Detection", "label": label, "bounding_box": [0.125, 0.25, 0.5, 0.375]}
 
 
+def polylines(points: Any) -> dict[str, Any]:
+    return {"_cls": "Polylines", "polylines": [{"label": "ant", "points": points}]}
+
+
 def test_fiftyone_dataset_with_tags_as_splits(convert: Converter) -> None:
     predictions = {"_cls": "Detections", "detections": [detection("wrong")]}
     samples = [
         sample("a.jpg", detection(), tags=["validation", "night"], predictions=predictions),
-        sample("b.jpg", detection("zebra"), tags=["train"], ground_truth=None),
+        sample("b.jpg", tags=["train"]),
+        sample("c.jpg", tags=["train"], ground_truth=None),
+        sample("not-exported.jpg", ground_truth=None),
     ]
-    for name in ("a.jpg", "b.jpg"):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
         put_image(convert.source / "data" / name)
     put_json(convert.source / "samples.json", {"samples": samples})
     put_json(convert.source / "metadata.json", {"classes": {}, "default_classes": ["zebra", "ant"]})
@@ -304,6 +310,9 @@ def test_fiftyone_dataset_with_tags_as_splits(convert: Converter) -> None:
     assert (convert.boxes("val"), convert.boxes("train")) == ({"a.jpg": [IS_ANT]}, {"b.jpg": []})
     assert convert.categories == {1: "zebra", 2: "ant"}
     assert "Boxes are those of the field 'ground_truth'." in convert.out
+    assert "Samples without labels (null) were left out: nobody has looked at them: 2." in (
+        convert.out
+    )
 
 
 def test_fiftyone_polylines_of_the_only_field(convert: Converter) -> None:
@@ -318,12 +327,13 @@ def test_fiftyone_polylines_of_the_only_field(convert: Converter) -> None:
 
 
 def test_fiftyone_image_detection_dataset(convert: Converter) -> None:
-    """Names without ending, labels as numbers of `classes`, null for an image without labels."""
-    labels: dict[str, Any] = {"sub/a": [detection(1)], "b": None}
-    for name in ("sub/a.jpg", "b.png"):
+    """Names without ending, labels as numbers of `classes`, null for an image that nobody labelled."""
+    labels: dict[str, Any] = {"sub/a": [detection(1)], "b": [], "c": None}
+    for name in ("sub/a.jpg", "b.png", "c.jpg"):
         put_image(convert.source / "data" / name)
     put_json(convert.source / "labels.json", {"classes": ["zebra", "ant"], "labels": labels})
     assert convert.done("fiftyone") == {"b.png": [], "sub/a.jpg": [IS_ANT]}
+    assert "(null) were left out: nobody has looked at them: 1." in convert.out
     assert convert.categories == {1: "zebra", 2: "ant"}
     put_json(convert.source / "labels.json", {"classes": None, "labels": {"b": [detection()]}})
     assert convert.done("fiftyone") == {"b.png": [IS_ANT]}
@@ -341,6 +351,51 @@ def test_fiftyone_what_is_refused_is_named(convert: Converter) -> None:
     assert "several fields of boxes (mine, yours)" in convert.refused("fiftyone")
     put_json(convert.source / "samples.json", {"samples": [{"filepath": "data/a.jpg"}]})
     assert "no field of Detections" in convert.refused("fiftyone")
+
+
+@pytest.mark.parametrize(
+    "document, said",
+    [
+        ([detection()], "'labels' is no object"),
+        (None, "'labels' is no object"),
+        ({"labels": {"a": "ant"}}, "'a' is 'ant', where a list belongs"),
+        ({"labels": {}, "classes": 7}, "classes is 7, where a list belongs"),
+    ],
+)
+def test_fiftyone_labels_of_another_shape(convert: Converter, document: Any, said: str) -> None:
+    put_image(convert.source / "data/a.jpg")
+    put_json(convert.source / "labels.json", document)
+    told = convert.refused("fiftyone")
+    assert said in told
+    assert "Export it as fo.types" in told
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"tags": 7}, "samples[0].tags is 7, where a list belongs"),
+        ({"ground_truth": "ant"}, "samples[0].ground_truth is 'ant', which holds no boxes"),
+        ({"ground_truth": {"_cls": "Detections", "detections": 7}}, "detections is 7, where a"),
+        ({"ground_truth": polylines([None])}, "ground_truth[0]: points is empty"),
+        ({"ground_truth": polylines(7)}, "ground_truth[0]: points is 7, where a list belongs"),
+        ({"ground_truth": polylines([[[0, 0]], 7])}, "a part of points is 7, where a list"),
+    ],
+)
+def test_fiftyone_samples_of_another_shape(
+    convert: Converter, fields: dict[str, Any], said: str
+) -> None:
+    put_image(convert.source / "data/a.jpg")
+    samples = [sample("a.jpg", **fields), sample("a.jpg")]
+    put_json(convert.source / "samples.json", {"samples": samples})
+    assert said in convert.refused("fiftyone")
+
+
+def test_fiftyone_a_part_of_a_polyline_may_be_null(convert: Converter) -> None:
+    put_image(convert.source / "data/a.jpg")
+    parts = [None, [[0.1, 0.25], [0.5, 0.75]]]
+    samples = [sample("a.jpg", ground_truth=polylines(parts))]
+    put_json(convert.source / "samples.json", {"samples": samples})
+    assert convert.done("fiftyone") == {"a.jpg": [("ant", 8, 10, 32, 20)]}
 
 
 def test_a_packed_export_is_to_be_unpacked(convert: Converter) -> None:

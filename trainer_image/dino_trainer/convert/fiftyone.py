@@ -45,23 +45,33 @@ def _object(document: Any, key: str, file: Path) -> dict[str, Any]:
     return found
 
 
+def _list(value: Any, where: str) -> list[Any]:
+    """A list, also one that is absent or null. where: file and field. Raises InvalidDataset."""
+    if value is not None and not isinstance(value, list):
+        raise invalid_dataset(f"{where} is {value!r:.40}, where a list belongs.", _FORM)
+    return value or []
+
+
 def _labels(source: Source, file: Path) -> Export:
     """Of each image its boxes; labels are numbers where the file lists classes."""
     document = read_json(file)
+    labels = _object(document, "labels", file)
     notes, lost, images = Notes(), list[str](), list[LabelledImage]()
     pictures = Pictures(source.images, file.parent / "data")
-    classes = [str(name) for name in document.get("classes") or ()] if document else []
-    for name, found in _object(document, "labels", file).items():
+    classes = [str(name) for name in _list(document.get("classes"), f"{file}: classes")]
+    for name, found in labels.items():
         source.step()
+        if found is None:
+            notes.add(Oddity.UNLABELLED)
+            continue
         picture, where = pictures.find(name), f"{file}: {name!r}"
         if picture is None:
             lost.append(name)
             continue
-        boxes = found if isinstance(found, list) else []
         pixels = measured(picture.path)
         made = tuple(
             _detection(one, f"{where}[{at}]", classes, pixels, notes)
-            for at, one in enumerate(boxes)
+            for at, one in enumerate(_list(found, where))
         )
         images.append(LabelledImage(picture.path, picture.name, *pixels, _kept(made)))
     if lost:
@@ -108,6 +118,9 @@ class _Samples:
         lost, images = list[str](), list[LabelledImage]()
         for place, sample in enumerate(self._samples):
             self._source.step()
+            if sample.get(self._field) is None:
+                self._notes.add(Oddity.UNLABELLED)
+                continue
             name = str(sample.get("filepath", ""))
             picture = self._pictures.find(name)
             if picture is None:
@@ -152,7 +165,8 @@ class _Samples:
             return []
         by_field = document.get("classes")
         own = by_field.get(self._field) if isinstance(by_field, dict) else None
-        return [str(name) for name in own or document.get("default_classes") or ()]
+        names = _list(own or document.get("default_classes"), f"{file}: the list of classes")
+        return [str(name) for name in names]
 
     def _image(self, sample: dict[str, Any], picture: Picture, where: str) -> LabelledImage:
         metadata = sample.get("metadata")
@@ -160,16 +174,16 @@ class _Samples:
         place = f"{where}.metadata"
         pixels = size(said.get("width"), said.get("height"), place) or measured(picture.path)
         boxes = _kept(tuple(self._boxes(sample.get(self._field), f"{where}.{self._field}", pixels)))
-        tags = [split_called(str(tag)) for tag in sample.get("tags") or ()]
+        tags = [split_called(str(tag)) for tag in _list(sample.get("tags"), f"{where}.tags")]
         split = next(filter(None, tags), "")
         name = picture.name.removeprefix("data/")
         return LabelledImage(picture.path, name, *pixels, boxes, split)
 
     def _boxes(self, field: Any, where: str, pixels: tuple[int, int]) -> Iterator[Box | None]:
         if not isinstance(field, dict):
-            return
+            raise invalid_dataset(f"{where} is {field!r:.40}, which holds no boxes.", _FORM)
         key = _KINDS.get(str(field.get("_cls")), "detections")
-        for place, one in enumerate(field.get(key) or ()):
+        for place, one in enumerate(_list(field.get(key), f"{where}.{key}")):
             at = f"{where}[{place}]"
             if key == "polylines":
                 yield self._polyline(one, at, pixels)
@@ -178,14 +192,15 @@ class _Samples:
 
     def _polyline(self, one: Any, where: str, pixels: tuple[int, int]) -> Box | None:
         label = one.get("label") if isinstance(one, dict) else None
-        parts = one.get("points") if isinstance(one, dict) else None
+        points = one.get("points") if isinstance(one, dict) else None
         if label is None:
             self._notes.add(Oddity.WITHOUT_CLASS)
             return None
-        if not isinstance(parts, list) or not any(parts):
+        parts = _list(points, f"{where}: points")
+        pairs = [pair for part in parts for pair in _list(part, f"{where}: a part of points")]
+        if not pairs:
             raise invalid_dataset(f"{where}: points is empty.", "Remove that polyline.")
         self._notes.add(Oddity.OUTLINED)
-        pairs = [pair for part in parts for pair in part]
         return around(
             str(label),
             (

@@ -87,6 +87,7 @@ class Oddity(StrEnum):
     WITHOUT_IMAGE = "Label files without an image were left out"
     NOT_ANNOTATED = "Images without an annotation file were left out: nobody has looked at them"
     NOT_SUBMITTED = "Tasks without an annotation were left out: nobody has looked at them"
+    UNLABELLED = "Samples without labels (null) were left out: nobody has looked at them"
     SEVERAL = "Tasks with several annotations: the ground truth was taken, else the newest one"
     DIFFICULT = "Boxes marked as difficult are ordinary boxes"
     DONT_CARE = "DontCare regions were left out: what lies in them counts as background"
