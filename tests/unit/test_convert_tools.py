@@ -258,6 +258,52 @@ def test_label_studio_takes_what_was_submitted_and_the_ground_truth(convert: Con
     assert "Tasks with several annotations" in convert.out
 
 
+def test_label_studio_json_min_has_a_record_for_each_annotation(convert: Converter) -> None:
+    """Of a task's records the newest, as of a task's annotations."""
+    put_image(convert.source / "a.jpg")
+    put_image(convert.source / "b.jpg")
+    records = [
+        {"id": id, "annotation_id": at, "image": f"{name}.jpg", "updated_at": time,
+         "label": [{**RECTANGLE, "x": x, "rectanglelabels": ["ant"], "original_width": 80,
+                    "original_height": 40}]}
+        for at, (id, name, time, x) in enumerate((
+            (1, "a", "2026-01-01T00:00:00Z", 0), (1, "a", "2026-03-01T00:00:00Z", 12.5),
+            (2, "b", "2026-01-01T00:00:00Z", 12.5), (1, "a", "2026-02-01T00:00:00Z", 1),
+        ))
+    ]  # fmt: skip
+    put_json(convert.source / "p.json", records)
+    assert convert.done("label-studio") == {"a.jpg": [IS_ANT], "b.jpg": [IS_ANT]}
+    assert (
+        "Tasks with several annotations: the ground truth was taken, else the newest one: 1."
+        in (convert.out)
+    )
+
+
+def test_an_image_that_stands_twice_with_other_boxes_is_named(convert: Converter) -> None:
+    put_image(convert.source / "a.jpg")
+    tasks = [task(region(**{**RECTANGLE, "x": x}), address="a.jpg") for x in (0, 12.5)]
+    put_json(convert.source / "p.json", tasks)
+    said = convert.refused("label-studio")
+    assert f"{convert.source / 'a.jpg'} stands twice in the export, each time with other" in said
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"data": [1]}, "task 1: data is [1], which is no object"),
+        ({"data": None}, "task 1: data is None, which is no object"),
+        ({"annotations": 7}, "task 1: annotations is 7, where a list belongs"),
+        ({"annotations": [{"result": 7}]}, "task 1: result is 7, where a list belongs"),
+        ({"data": {"image": "http://[a.png"}}, "images that are not there: 'http://[a.png'"),
+    ],
+)
+def test_label_studio_tasks_of_another_shape(
+    convert: Converter, fields: dict[str, Any], said: str
+) -> None:
+    put_json(convert.source / "p.json", [{**task(), **fields}])
+    assert said in convert.refused("label-studio")
+
+
 def test_label_studio_what_is_refused_is_named(convert: Converter) -> None:
     file = convert.source / "p.json"
     put_image(convert.source / "a.jpg")

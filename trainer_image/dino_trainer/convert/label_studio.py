@@ -49,7 +49,7 @@ def read(source: Source) -> Export:
     notes, lost, images = Notes(), list[str](), list[LabelledImage]()
     file = _file(existing(source.path))
     pictures = Pictures(source.images, file.parent / "images", file.parent)
-    for place, task in enumerate(_tasks(file)):
+    for place, task in enumerate(_each_once(_tasks(file), notes)):
         source.step()
         where = f"{file}: task {task.get('id', place)}"
         shapes = _shapes(task, where, notes)
@@ -86,9 +86,26 @@ def _tasks(file: Path) -> list[dict[str, Any]]:
     return document
 
 
+def _each_once(tasks: list[dict[str, Any]], notes: Notes) -> list[dict[str, Any]]:
+    """JSON-MIN has a record for each annotation of a task: of those the newest."""
+    found: dict[object, list[dict[str, Any]]] = {}
+    for place, task in enumerate(tasks):
+        whole = _is_whole(task) or task.get("id") is None
+        found.setdefault(("place", place) if whole else str(task["id"]), []).append(task)
+    notes.add(Oddity.SEVERAL, sum(len(records) > 1 for records in found.values()))
+    return [max(records, key=_time) for records in found.values()]
+
+
+def _is_whole(task: dict[str, Any]) -> bool:
+    """Whether the task has its annotations in it: JSON, not JSON-MIN."""
+    return "annotations" in task or "completions" in task
+
+
 def _address(task: dict[str, Any], where: str) -> str:
     """Where the task says that its image is."""
     data = task.get("data", task)  # JSON-MIN has it beside the labels
+    if not isinstance(data, dict):
+        raise invalid_dataset(f"{where}: data is {data!r:.40}, which is no object.", _FORM)
     texts = {key: one for key, one in data.items() if isinstance(one, str)}
     for key in ("image", "img", "url", "photo"):
         if key in texts:
@@ -105,7 +122,10 @@ def _address(task: dict[str, Any], where: str) -> str:
 
 def _picture(address: str, pictures: Pictures) -> Picture | None:
     """The file of an address, with or without what Label Studio has put before its name."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that are no address of a machine: a plain name
+        return pictures.find(address)
     local = parse_qs(parts.query).get("d", [""])[0]
     path = local or unquote(parts.path)
     name = path.replace("\\", "/").rpartition("/")[2]
@@ -118,11 +138,11 @@ def _picture(address: str, pictures: Pictures) -> Picture | None:
 
 def _shapes(task: dict[str, Any], where: str, notes: Notes) -> list[_Shape] | None:
     """What was drawn; None where nobody has worked on the task."""
-    if "annotations" not in task and "completions" not in task:
+    if not _is_whole(task):
         return _of_min(task, where, notes)
     found = [
         one
-        for one in task.get("annotations", task.get("completions")) or ()
+        for one in _list(task, "annotations" if "annotations" in task else "completions", where)
         if isinstance(one, dict) and not one.get("was_cancelled")
     ]
     if not found:
@@ -131,8 +151,16 @@ def _shapes(task: dict[str, Any], where: str, notes: Notes) -> list[_Shape] | No
     if len(found) > 1:
         notes.add(Oddity.SEVERAL)
     best = max(found, key=lambda one: (bool(one.get("ground_truth")), _time(one)))
-    results = [one for one in best.get("result") or () if isinstance(one, dict)]
+    results = [one for one in _list(best, "result", where) if isinstance(one, dict)]
     return list(_of_results(results, where, notes))
+
+
+def _list(owner: dict[str, Any], key: str, where: str) -> list[Any]:
+    """A list, also one that is absent or null. Raises InvalidDataset."""
+    found = owner.get(key)
+    if found is not None and not isinstance(found, list):
+        raise invalid_dataset(f"{where}: {key} is {found!r:.40}, where a list belongs.", _FORM)
+    return found or []
 
 
 def _time(annotation: dict[str, Any]) -> str:
