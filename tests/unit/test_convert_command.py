@@ -196,6 +196,14 @@ def test_an_image_that_cannot_be_read_is_named(convert: Converter) -> None:
     assert "Replace the file" in said
 
 
+@pytest.mark.parametrize("format", ["voc", "kitti", "fiftyone"])
+def test_a_file_where_the_folder_is_to_be_named(convert: Converter, format: str) -> None:
+    put(convert.source, CAT)
+    said = convert.refused(format)
+    assert f"{convert.source} is a file." in said
+    assert "Name the folder of the export." in said
+
+
 def test_a_source_that_is_not_there_or_empty(convert: Converter) -> None:
     assert f"There is no {convert.source}" in convert.refused("voc")
     convert.source.mkdir()

@@ -188,6 +188,19 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, ...]]:
     return (width, height), box
 
 
+@pytest.mark.parametrize("format", WRITERS)
+def test_what_a_mac_keeps_beside_files_is_not_read(lab: Lab, format: str) -> None:
+    """A `._NAME` beside each file, of no text and no picture."""
+    export, (write, images) = lab.folder / format, WRITERS[format]
+    write(export, lab.train.coco)
+    shutil.copytree(lab.train.folder / "images", export / images)
+    for path in [one for one in export.rglob("*") if one.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\x00\xff")
+    found = formats.read(format, Source(export))
+    assert {image.path.name for image in found.images} == set(drawn(lab.train.coco))
+    assert found.warnings == ()
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scene=scenes())
 def test_boxes_of_any_size_come_back_within_a_rounding(

@@ -373,7 +373,7 @@ def test_fiftyone_polylines_of_the_only_field(convert: Converter) -> None:
 
 
 def test_fiftyone_image_detection_dataset(convert: Converter) -> None:
-    """Names without ending, labels as numbers of `classes`, null for an image that nobody labelled."""
+    """Names without ending, labels as numbers of `classes`, null where nobody has labelled."""
     labels: dict[str, Any] = {"sub/a": [detection(1)], "b": [], "c": None}
     for name in ("sub/a.jpg", "b.png", "c.jpg"):
         put_image(convert.source / "data" / name)

@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from dino_trainer.convert.files import existing, number, read_xml, size
+from dino_trainer.convert.files import endings_below, existing, number, read_xml, size
 from dino_trainer.convert.geometry import Point, around, ellipse, turned
 from dino_trainer.convert.pictures import Pictures, measured, missing
 from dino_trainer.convert.records import (
@@ -24,7 +24,6 @@ from dino_trainer.convert.records import (
     sorted_names,
     split_called,
 )
-from dino_trainer.data.folder_files import files_below
 from dino_trainer.errors import invalid_dataset
 
 _NO_VIDEO = (
@@ -59,7 +58,7 @@ def read(source: Source) -> Export:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = sorted(path / name for name in files_below(path) if name.lower().endswith(".xml"))
+    found = [path / name for name in endings_below(path, ".xml")]
     if not found:
         raise invalid_dataset(
             f"{path} holds no .xml file.",

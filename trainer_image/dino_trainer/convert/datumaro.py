@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dino_trainer.convert.files import existing, number, numbers, read_json, size
+from dino_trainer.convert.files import endings_in, existing, number, numbers, read_json, size
 from dino_trainer.convert.geometry import around, turned
 from dino_trainer.convert.pictures import Pictures, measured, missing
 from dino_trainer.convert.records import (
@@ -56,7 +56,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
-    found = sorted(folder.glob("*.json"))
+    found = endings_in(folder, ".json")
     if not found:
         raise invalid_dataset(f"{folder} holds no .json file.", _FORM)
     return found

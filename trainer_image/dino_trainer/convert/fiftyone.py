@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dino_trainer.convert.files import existing, number, numbers, read_json, size
+from dino_trainer.convert.files import existing_folder, number, numbers, read_json, size
 from dino_trainer.convert.geometry import around
 from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
 from dino_trainer.convert.records import (
@@ -30,7 +30,7 @@ _KINDS = {"Detections": "detections", "Polylines": "polylines"}
 
 def read(source: Source) -> Export:
     """The folder of an export. Splits are the tags train, val and test of samples."""
-    folder = existing(source.path)
+    folder = existing_folder(source.path)
     if (file := folder / "samples.json").is_file():
         return _Samples(source, file).read()
     if (file := folder / "labels.json").is_file():

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dino_api.names import FailureReason
+from dino_trainer.data.folder_files import files_below, is_hidden
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import COMPRESSED, HEAD, Kind, kind_of_bytes
 from dino_trainer.storage.files import named
@@ -134,3 +135,26 @@ def existing(path: Path) -> Path:
                 "Unpack it, and name the folder. Of a ZIP archive: python3 -m zipfile -e FILE DIR",
             )
     return path
+
+
+def existing_folder(path: Path) -> Path:
+    """`path`, of a format that has no file to name. Raises InputNotFound, InvalidDataset."""
+    if not existing(path).is_dir():
+        raise invalid_dataset(f"{path} is a file.", "Name the folder of the export.")
+    return path
+
+
+def endings_below(folder: Path, *endings: str) -> list[str]:
+    """The files in and below a folder with such an ending, sorted, without hidden ones.
+
+    A Mac writes a `._a.xml` beside each a.xml where the file system has no place for its marks.
+    """
+    names = (name for name in files_below(folder) if name.lower().endswith(endings))
+    return sorted(name for name in names if not is_hidden(name))
+
+
+def endings_in(folder: Path, *endings: str) -> list[Path]:
+    """The files in a folder itself with such an ending, sorted, without hidden ones."""
+    with named(folder):
+        found = [path for path in folder.iterdir() if path.name.lower().endswith(endings)]
+    return sorted(path for path in found if not is_hidden(path.name))

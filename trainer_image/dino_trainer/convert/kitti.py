@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dino_trainer.convert.files import existing, number, read_text
+from dino_trainer.convert.files import endings_below, existing_folder, number, read_text
 from dino_trainer.convert.pictures import Pictures, measured, missing
 from dino_trainer.convert.records import (
     Box,
@@ -21,7 +21,6 @@ from dino_trainer.convert.records import (
     sorted_names,
     split_called,
 )
-from dino_trainer.data.folder_files import files_below
 from dino_trainer.errors import invalid_dataset
 
 # Folders of labels, and the folder of images beside each.
@@ -34,14 +33,14 @@ def read(source: Source) -> Export:
     """label_2 beside image_2, or labels beside images, at any depth. Splits are folders' names."""
     notes, lost, used = Notes(), list[str](), set[Path]()
     images = []
-    for folder, split in _folders(existing(source.path)):
+    for folder, split in _folders(existing_folder(source.path)):
         pictures = Pictures(source.images, folder.parent / _BESIDE[folder.name])
-        for name in sorted(one for one in files_below(folder) if one.endswith(".txt")):
+        for name in endings_below(folder, ".txt"):
             source.step()
             boxes = tuple(_boxes(folder / name, notes))
-            picture = pictures.find(name.removesuffix(".txt"))
+            picture = pictures.find(name[: -len(".txt")])
             if picture is None:
-                lost.append(name.removesuffix(".txt"))
+                lost.append(name[: -len(".txt")])
                 continue
             used.add(picture.path)
             width, height = measured(picture.path)
@@ -56,7 +55,7 @@ def read(source: Source) -> Export:
 
 def _folders(root: Path) -> Iterator[tuple[Path, str]]:
     """Each folder of labels with its split."""
-    paths = {Path(name).parent for name in files_below(root) if name.endswith(".txt")}
+    paths = {Path(name).parent for name in endings_below(root, ".txt")}
     found = sorted({path for one in paths for path in (one, *one.parents) if path.name in _BESIDE})
     if root.name in _BESIDE and not found:
         yield root, ""

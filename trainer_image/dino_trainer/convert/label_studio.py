@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from dino_trainer.convert.files import existing, number, read_json, size
+from dino_trainer.convert.files import endings_in, existing, number, read_json, size
 from dino_trainer.convert.geometry import around, ellipse, turned
 from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
 from dino_trainer.convert.records import (
@@ -70,7 +70,7 @@ def read(source: Source) -> Export:
 def _file(path: Path) -> Path:
     if path.is_file():
         return path
-    found = sorted(path.glob("*.json"))
+    found = endings_in(path, ".json")
     if len(found) != 1:
         shown = ", ".join(one.name for one in found[:5]) or "none"
         raise invalid_dataset(

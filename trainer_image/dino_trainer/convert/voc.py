@@ -14,7 +14,14 @@ from functools import cache, partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from dino_trainer.convert.files import existing, number, read_text, read_xml, size
+from dino_trainer.convert.files import (
+    endings_below,
+    existing_folder,
+    number,
+    read_text,
+    read_xml,
+    size,
+)
 from dino_trainer.convert.pictures import Picture, Pictures, measured, missing
 from dino_trainer.convert.records import (
     Box,
@@ -26,7 +33,6 @@ from dino_trainer.convert.records import (
     sorted_names,
     split_called,
 )
-from dino_trainer.data.folder_files import files_below
 from dino_trainer.errors import invalid_dataset
 
 _READ_FROM_1 = (
@@ -47,7 +53,7 @@ def read(source: Source) -> Export:
     """
     notes, lost, used = Notes(), list[str](), set[Path]()
     images, pictures_of = [], cache(partial(_pictures, source))
-    for file, split in _files(existing(source.path)):
+    for file, split in _files(existing_folder(source.path)):
         source.step()
         root = read_xml(file)
         pictures = pictures_of(file.parent)
@@ -66,7 +72,7 @@ def read(source: Source) -> Export:
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Each XML file with its split."""
-    names = sorted(name for name in files_below(folder) if name.lower().endswith(".xml"))
+    names = endings_below(folder, ".xml")
     if not names:
         raise invalid_dataset(
             f"{folder} holds no .xml file.",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from dino_api.names import FailureReason
-from dino_trainer.convert.files import existing, number, read_lines, read_text
+from dino_trainer.convert.files import endings_in, existing, number, read_lines, read_text
 from dino_trainer.convert.geometry import around
 from dino_trainer.convert.pictures import Picture, Pictures, below, measured, missing
 from dino_trainer.convert.records import (
@@ -94,7 +94,7 @@ def _layout(source: Source) -> _Layout:
     if path.is_file():
         read_layout = _by_yaml if path.suffix in (".yaml", ".yml") else _by_data
         return read_layout(path, source)
-    found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    found = endings_in(path, ".yaml", ".yml")
     for file in (path / "data.yaml", *(found if len(found) == 1 else ())):
         if file.is_file():
             return _by_yaml(file, source)
@@ -336,7 +336,7 @@ def _unused(labels: set[Path]) -> int:
     return sum(
         1
         for folder in {path.parent for path in labels}
-        for path in folder.glob("*.txt")
+        for path in endings_in(folder, ".txt")
         if composed(str(path)) not in known and path.name not in _NO_LABELS
     )
 
