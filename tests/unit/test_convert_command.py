@@ -170,6 +170,42 @@ def test_what_is_there_is_not_written_over(
     assert (empty / "annotations.json").is_file()
 
 
+def test_an_empty_folder_that_cannot_be_replaced_is_filled(
+    convert: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working folder, a link, and what is mounted: there os.replace of it is refused."""
+    plain_yolo(convert.source, "a")
+    here, linked = convert.folder / "here", convert.folder / "linked"
+    here.mkdir()
+    linked.mkdir()
+    (convert.folder / "link").symlink_to(linked)
+    monkeypatch.chdir(here)
+    for output, folder in ((".", here), (str(convert.folder / "link"), linked)):
+        place = folder.stat().st_ino
+        words = ["convert", "yolo", str(convert.source), "--output", output, "--split", "0,1"]
+        assert main(words) == 0
+        assert sorted(path.name for path in folder.iterdir()) == ["classes.txt", "val"]
+        assert folder.stat().st_ino == place
+    assert (convert.folder / "link").is_symlink()
+
+
+def test_an_empty_folder_stays_empty_where_not_all_can_be_put_there(
+    convert: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_yolo(convert.source, "a")
+    empty, rename = convert.folder / "empty", os.rename
+    empty.mkdir()
+
+    def refuse(path: Path, target: Path) -> None:
+        if target == empty / "images":
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(path, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert main(["convert", "yolo", str(convert.source), "--output", str(empty)]) != 0
+    assert list(empty.iterdir()) == []
+
+
 def test_a_conversion_that_ends_early_leaves_nothing(
     convert: Converter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

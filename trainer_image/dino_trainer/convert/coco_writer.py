@@ -1,6 +1,6 @@
 """COCO folders as a training takes them: images (or images.tar.gz) beside annotations.json.
 
-All is written aside, and takes its place in one step: a conversion that ends early leaves nothing.
+All is written aside, and takes its place at the end: a conversion that ends early leaves nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write(
     Raises InvalidSpec where something is there already, InvalidDataset, DiskFull, AccessDenied.
     """
     splits = {split: with_own_names(images) for split, images in splits.items()}
-    with _in_one_step(output) as aside:
+    with _at_the_end(output) as aside:
         _require_room(splits, aside, how)
         text = "".join(f"{name}\n" for name in names)
         (aside / CLASSES).write_text(text, encoding="utf-8")
@@ -125,20 +125,43 @@ def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
 
 
 @contextmanager
-def _in_one_step(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that becomes it in the end, or is removed."""
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+def _at_the_end(output: Path) -> Iterator[Path]:
+    """A folder that becomes `output` in the end, or is removed.
+
+    It lies beside `output`; in it where that is there and empty, since a mount point, a link or
+    the working folder cannot be replaced.
+    """
+    there = output.exists()
+    if there and not (output.is_dir() and not any(output.iterdir())):
         raise invalid_spec(
             f"There is something in {output} already.", "Name another folder, or remove that one."
         )
-    aside = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}.part")
+    whole = output.absolute()
+    aside = (whole if there else whole.parent) / f".{whole.name}.{os.getpid()}.part"
     try:
         with named(output):
             aside.mkdir(parents=True)
             yield aside
-            os.replace(aside, output)
+            if there:
+                _move_up(aside)
+            else:
+                os.replace(aside, output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move_up(folder: Path) -> None:
+    """All that is in a folder into the one above; back where not all of it can be moved."""
+    moved = []
+    try:
+        for path in sorted(folder.iterdir()):
+            target = folder.parent / path.name
+            os.rename(path, target)
+            moved.append((target, path))
+    except BaseException:
+        for target, path in moved:
+            os.rename(target, path)
+        raise
 
 
 def _require_room(splits: dict[str, list[LabelledImage]], aside: Path, how: How) -> None:
