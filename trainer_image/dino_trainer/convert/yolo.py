@@ -123,8 +123,8 @@ def _by_yaml(file: Path, source: Source) -> _Layout:
     """As Ultralytics reads it: folders, lists of images, or several of them for each split."""
     document = _document(file)
     names, folder = _yaml_names(document, file), file.parent
-    said = document.get("path")
-    base = folder / said if isinstance(said, str) and (folder / said).is_dir() else folder
+    root = document.get("path")
+    base = folder / root if isinstance(root, str) and (folder / root).is_dir() else folder
     said: dict[str, list[str]] = {}
     for key in filter(document.get, _SPLITS):
         entries = document[key]
