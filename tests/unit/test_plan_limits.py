@@ -276,7 +276,7 @@ def _over_suspensions() -> dict[str, Case]:
                         running=_other(),
                         startTime=at(5),
                         activeSeconds=60,
-                        gpuSeconds=295,
+                        gpuSeconds=55,
                         **ATTEMPT,
                     ),
                     Running=300,
@@ -328,7 +328,7 @@ def _over_evictions() -> dict[str, Case]:
             _limited(**known),
             Plan(
                 patches=(_counts(60, 60, activeDeadlineSeconds=40),),
-                status={**waiting, "gpuSeconds": 65},
+                status={**waiting, "gpuSeconds": 55},
                 requeue_after=30,
             ),
             jobs=[evicted],
