@@ -21,7 +21,7 @@ from dino_trainer.convert.records import (
     Notes,
     Oddity,
     Source,
-    sorted_names,
+    listed_names,
     split_called,
 )
 from dino_trainer.errors import invalid_dataset
@@ -51,8 +51,7 @@ def read(source: Source) -> Export:
                 images.append(image)
     if lost:
         raise missing(lost, source.path)
-    order = tuple(dict.fromkeys((*names, *sorted_names(images))))
-    return Export(tuple(images), order, warnings=notes.lines())
+    return Export(tuple(images), listed_names(names, images), warnings=notes.lines())
 
 
 def _files(path: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from dino_trainer.convert.records import (
     Notes,
     Oddity,
     Source,
-    sorted_names,
+    listed_names,
     split_called,
 )
 from dino_trainer.errors import invalid_dataset
@@ -76,8 +76,7 @@ def _labels(source: Source, file: Path) -> Export:
         images.append(LabelledImage(picture.path, picture.name, *pixels, _kept(made)))
     if lost:
         raise missing(lost, file)
-    order = tuple(dict.fromkeys((*classes, *sorted_names(images))))
-    return Export(tuple(images), order, warnings=notes.lines())
+    return Export(tuple(images), listed_names(classes, images), warnings=notes.lines())
 
 
 def _kept(boxes: tuple[Box | None, ...]) -> tuple[Box, ...]:
@@ -129,7 +128,7 @@ class _Samples:
                 images.append(self._image(sample, picture, f"{self._file}: samples[{place}]"))
         if lost:
             raise missing(lost, self._file)
-        order = tuple(dict.fromkeys((*self._classes(), *sorted_names(images))))
+        order = listed_names(self._classes(), images)
         reading = f"Boxes are those of the field {self._field!r}."
         return Export(tuple(images), order, reading, self._notes.lines())
 

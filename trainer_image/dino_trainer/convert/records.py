@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -123,6 +123,11 @@ class Notes:
 def split_called(name: str) -> str:
     """`train`, `val` or `test` for a word that means one of them; "" for any other."""
     return _SPLITS.get(name.lower(), "")
+
+
+def listed_names(listed: Iterable[str], images: Collection[LabelledImage]) -> tuple[str, ...]:
+    """The classes as a format lists them, then those that boxes alone have, sorted."""
+    return tuple(dict.fromkeys((*listed, *sorted_names(images))))
 
 
 def sorted_names(images: Collection[LabelledImage]) -> tuple[str, ...]:
