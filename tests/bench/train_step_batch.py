@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,16 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.batch}x{self.height}x{self.width}"
+
+
+def padded(images: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
+    """Return the images as one batch float32[b, 3, h, w], and bool[b, h, w], True on padding."""
+    pixels = torch.zeros(size.batch, 3, size.height, size.width)
+    mask = torch.ones(size.batch, size.height, size.width, dtype=torch.bool)
+    for index, image in enumerate(images):
+        pixels[index, :, :, : image.shape[2]] = image
+        mask[index, :, : image.shape[2]] = False
+    return pixels, mask
 
 
 def make_batch(size: Size) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:

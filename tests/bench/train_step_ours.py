@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_trainer.model import Criterion, ModelConfig, Targets, build_dino
-from tests.bench.train_step_batch import CLASSES, Size, make_batch
+from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
 from tests.model.small import published
 
 LEARNING_RATE, BACKBONE_RATE, WEIGHT_DECAY, CLIP = 1e-4, 1e-5, 1e-4, 0.1
@@ -54,11 +54,7 @@ class OurStep:
     def prepare(self, size: Size) -> None:
         """Make the batch that the following steps train on."""
         images, targets = make_batch(size)
-        self.pixels = torch.zeros(size.batch, 3, size.height, size.width)
-        self.mask = torch.ones(size.batch, size.height, size.width, dtype=torch.bool)
-        for index, image in enumerate(images):
-            self.pixels[index, :, :, : image.shape[2]] = image
-            self.mask[index, :, : image.shape[2]] = False
+        self.pixels, self.mask = padded(images, size)
         self.targets = Targets.collate(targets)
 
     def forward(self, bf16: bool = False) -> Tensor:

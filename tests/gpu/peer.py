@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dino_trainer.model.precision import autocast, grad_scaler
-from tests.bench.train_step_batch import CLASSES, Size, make_batch
+from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
 from tests.gpu.machine import Machine
 from tests.gpu.rows import Row, seen, skipped, wanted
 from tests.gpu.step import CLIP, DECAY, RATE, SIZES, Step, precisions
@@ -65,12 +65,9 @@ class PeerStep:
         """Put the batch on the device."""
         device = self.machine.device
         images, targets = make_batch(size)
-        self.pixels = torch.zeros(size.batch, 3, size.height, size.width)
-        self.mask = torch.zeros(size.batch, size.height, size.width, dtype=torch.long)
-        for index, image in enumerate(images):
-            self.pixels[index, :, :, : image.shape[2]] = image
-            self.mask[index, :, : image.shape[2]] = 1
-        self.pixels, self.mask = self.pixels.to(device), self.mask.to(device)
+        pixels, padding = padded(images, size)
+        # Its mask is 1 where there is an image.
+        self.pixels, self.mask = pixels.to(device), (~padding).long().to(device)
         self.labels = [
             {"class_labels": labels.to(device) % CLASSES, "boxes": boxes.to(device)}
             for labels, boxes in targets

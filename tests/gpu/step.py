@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dino_trainer.model import Criterion, ModelConfig, Targets, build_dino
 from dino_trainer.model.precision import autocast, grad_scaler
-from tests.bench.train_step_batch import CLASSES, Size, make_batch
+from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
 from tests.gpu.machine import Machine, difference
 from tests.gpu.rows import Row, bounded, seen, skipped
 from tests.model.small import published, small
@@ -46,11 +46,7 @@ class Step:
     def prepare(self, size: Size) -> None:
         """Put the batch on the device."""
         images, targets = make_batch(size)
-        pixels = torch.zeros(size.batch, 3, size.height, size.width)
-        mask = torch.ones(size.batch, size.height, size.width, dtype=torch.bool)
-        for index, image in enumerate(images):
-            pixels[index, :, :, : image.shape[2]] = image
-            mask[index, :, : image.shape[2]] = False
+        pixels, mask = padded(images, size)
         self.pixels, self.mask = pixels.to(self.machine.device), mask.to(self.machine.device)
         self.targets = Targets.collate(targets).to(self.machine.device)
 
