@@ -26,7 +26,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.fetching import require_local
 from dino_trainer.model_files.info import ModelInfo, as_teacher, check_structure
 from dino_trainer.model_files.naming import model_format, refuse_existing
-from dino_trainer.spec.sections import key_path, section_of, uri_at
+from dino_trainer.spec.sections import key_path, output_folder, section_of, uri_at
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
 from dino_trainer.storage.stored_file import open_stored
@@ -116,8 +116,8 @@ def _is_done(spec: ExperimentSpec, action: Action) -> bool:
 
 
 def _output(spec: ExperimentSpec, action: Action) -> Store:
-    folder = section_of(spec, action).results_dir
-    return open_store(folder or f"{spec.results_dir.rstrip('/')}/{action.value}")
+    own = section_of(spec, action).results_dir
+    return open_store(output_folder(spec.results_dir, action, own))
 
 
 def _demand(key: str, uri: str) -> None:

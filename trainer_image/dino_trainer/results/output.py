@@ -20,6 +20,7 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.results.published import PublishedFiles
 from dino_trainer.results.readback import confirm, doubt
 from dino_trainer.results.uploads import Job, Uploads
+from dino_trainer.spec.sections import output_folder
 from dino_trainer.storage.files import named
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, Stored, print_line
@@ -54,7 +55,7 @@ class Output:
             raise invalid_spec(
                 "results_dir is not set.", "Add results_dir: /path or s3://bucket/path."
             )
-        self._base = folder.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
+        self._base = output_folder(results_dir, action, folder)
         self._store = open_store(self._base, say)
         self._stop = stop or Event()
         remote = is_remote(self._base)

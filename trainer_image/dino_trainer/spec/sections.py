@@ -73,6 +73,14 @@ def section_of(spec: ExperimentSpec, action: Action) -> ActionSection:
     return section
 
 
+def output_folder(results_dir: str, action: str, own: str = "") -> str:
+    """Where an action's files go: a path or URI without a slash at its end.
+
+    own: the `results_dir` of the action's section, which goes before.
+    """
+    return own.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
+
+
 def shape_section(spec: ExperimentSpec, action: Action) -> Spread | None:
     """The section that says in how many processes an action runs; None where it is always one."""
     facts = ACTIONS[action]
