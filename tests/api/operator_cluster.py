@@ -292,14 +292,14 @@ class Cluster:
         found = self.core.read_namespaced_pod(pod, self.namespace)
         return found.metadata.deletion_timestamp is not None
 
-    def bind(self, pod: str) -> None:
+    def bind(self, pod: str, node: str = "") -> None:
         """Puts the pod on a node without a kubelet: then deleting it does not end it.
 
-        Each on a node of its own: the pod garbage collector takes pods of a node that it has known
-        to be missing for 40 seconds.
+        Without a name, on a node of its own that does not exist: the pod garbage collector takes
+        pods of a node that it has known to be missing for 40 seconds.
         """
-        nowhere = f"nowhere-{uuid.uuid4().hex[:8]}"
-        target = kubernetes.client.V1ObjectReference(kind="Node", name=nowhere)
+        where = node or f"nowhere-{uuid.uuid4().hex[:8]}"
+        target = kubernetes.client.V1ObjectReference(kind="Node", name=where)
         meta = kubernetes.client.V1ObjectMeta(name=pod)
         body = kubernetes.client.V1Binding(metadata=meta, target=target)
         self.core.create_namespaced_pod_binding(pod, self.namespace, body, _preload_content=False)
