@@ -193,8 +193,15 @@ async def watch(operator: Operator, namespaces: Sequence[str]) -> None:
 
     kopf looks once at what the API server serves. Where that changes, it is started anew.
     """
-    while True:
-        await kopf.operator(
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        operator.changed.set()
+
+    while not stopped.is_set():
+        operator.changed.clear()
+        tasks = await kopf.spawn_tasks(
             registry=handlers.registry(operator),
             settings=handlers.settings(),
             standalone=True,
@@ -202,6 +209,10 @@ async def watch(operator: Operator, namespaces: Sequence[str]) -> None:
             namespaces=namespaces,
             stop_flag=operator.changed,
         )
+        # In place of kopf's own, which serve one start alone: between two they would be in vain.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        await kopf.run_tasks(tasks)
         if not operator.changed.is_set():
             return
 

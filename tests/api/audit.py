@@ -14,6 +14,8 @@ from .operator_cluster import ACCOUNT
 
 VARIABLE = "DINO_TEST_AUDIT_LOG"
 """Where the log of another API server lies."""
+SINCE = "DINO_TEST_AUDIT_SINCE"
+"""The log's size before an earlier run of tests that this run is the end of (make test-api)."""
 OURS = "system:serviceaccount:"
 
 

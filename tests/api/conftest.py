@@ -32,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def audited_since() -> int:
-    """Where the audit log of this session begins."""
-    return audit.size()
+    """Where the audit log of this session begins, or of the run that this session is the end of."""
+    return int(os.environ.get(audit.SINCE) or audit.size())
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from .operator_cluster import Cluster, Operating, stamp
 from .operator_process import Process, eventually
 
 Object = dict[str, Any]
+pytestmark = pytest.mark.alone
 CRDS = ROOT / "tests" / "katib" / "crds.yaml"
 KATIB = "experiments.kubeflow.org"
 GROUP = {"group": "dino-operator.io", "version": "v1alpha1", "plural": "dinoautomls"}

@@ -39,3 +39,12 @@ def test_jobs_train_until_the_crd_comes_and_are_searched_for_after_it(
     assert cluster.job("late-trial-0-preflight-1"), "its search is watched"
     cluster.job("early-train-1")
     assert operator.runs, "all in one process"
+
+
+def test_it_can_be_told_to_end_while_it_looks_anew_at_what_is_served(
+    operator: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "found").touch()
+    eventually(lambda: "serves other kinds now" in operator.log.read_text(), "noticed")
+    assert operator.stop() == 0
+    assert "Traceback" not in operator.log.read_text()

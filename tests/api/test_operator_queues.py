@@ -18,6 +18,7 @@ from .operator_process import Process, eventually
 from .queue_webhook import QUEUE, taking_jobs
 from .test_operator_stages import set_suspend
 
+pytestmark = pytest.mark.alone
 RECHECK = 1
 HELD = "dino-operator.io/held"
 GROUP = "kueue.x-k8s.io"

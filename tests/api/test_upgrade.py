@@ -20,6 +20,7 @@ from .older_crds import LATELY, in_force, install, older, ours
 from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
 from .operator_process import Process, eventually
 
+pytestmark = pytest.mark.alone
 DATA = {"train": [{"uri": "s3://bucket/train"}]}
 FINALIZER = {"metadata": {"finalizers": ["example.org/mine"]}}
 WRITES: dict[str, Callable[[DinoJobs], Any]] = {

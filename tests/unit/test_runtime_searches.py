@@ -220,6 +220,7 @@ async def test_it_runs_without_the_crd_of_searches_and_notices_it(
     await operator.stop()
     assert not operator.ready
     api.listed.clear()
+    operator.changed.clear()
     await operator.start()
     assert "dinoautomls" in api.listed
     assert operator.cache.children(KEY).automl_served
@@ -237,6 +238,7 @@ async def test_searches_that_went_with_their_crd_are_forgotten() -> None:
     await operator._notice_crds()
     assert operator.changed.is_set()
     await operator.stop()
+    operator.changed.clear()
     await operator.start()
     assert not operator.cache.children(KEY).automls
     await operator.stop()

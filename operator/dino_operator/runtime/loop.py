@@ -44,7 +44,7 @@ class Operator:
     """Cache, queue and workers around one client. It may be stopped and started again.
 
     changed: set once the API server serves other kinds than at the start. Whoever feeds the
-    operator then stops it, watches the kinds that there are, and starts it again.
+    operator then stops it, clears this, watches the kinds that there are, and starts it again.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class Operator:
 
     async def start(self) -> None:
         """Waits for the API server and the CRD, reads everything, then starts the workers."""
-        self.changed.clear()
         self.cache.served = await self._wait_for_crd()
         missing = frozenset(Kind) - self.cache.served
         for kind in missing:
