@@ -27,8 +27,11 @@ class Rest:
 
 @pytest.fixture(scope="module")
 def resting(operating: Operating) -> Iterator[Rest]:
-    """Its minute passes while the other tests of this module run."""
-    with operating() as (cluster, operator):
+    """Its minute passes while the other tests of this module run.
+
+    However long those take: a training that is silent for long would be a reason to write.
+    """
+    with operating("--progress-old-seconds", "86400") as (cluster, operator):
         cluster.dinojobs.create(a_manifest("done"))
         cluster.finish(cluster.run("done-train-1"), message=RESULT)
         cluster.phase("done", "Complete")
