@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubectl_resources import a_job, a_search
 
 from dino_api.names import Label
 from dino_operator.kubectl import again, diff, job_text, logs, policy
@@ -26,35 +27,6 @@ RUNNING = {
         "curve": CURVE,
     },
 }
-
-
-def a_job(status: Object | None = None, name: str = "cells", **spec: Any) -> Object:
-    return {
-        "apiVersion": "dino-operator.io/v1alpha1",
-        "kind": "DinoJob",
-        "metadata": {
-            "name": name,
-            "namespace": "team",
-            "uid": "u",
-            "creationTimestamp": at(0),
-        },
-        "spec": {
-            "action": "train",
-            "datasets": {
-                "train": [{"uri": "s3://data/train"}],
-                "validation": [{"uri": "s3://data/val"}],
-            },
-            "output": {"uri": f"s3://results/{name}"},
-            "experiment": {"train": {"num_epochs": 12}},
-            **spec,
-        },
-        **({"status": status} if status else {}),
-    }
-
-
-def a_search(status: Object | None = None, **spec: Any) -> Object:
-    made = {**a_job(status), "kind": "DinoAutoML"}
-    return {**made, "spec": {"template": made["spec"], **spec}}
 
 
 ROWS: dict[str, tuple[Object, list[str]]] = {

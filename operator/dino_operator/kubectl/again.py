@@ -12,7 +12,7 @@ from dino_api.experiment.overrides import apply_overrides
 from dino_api.names import API_VERSION, AUTOML_KIND, TRAINS, Action, Phase
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import USAGE, Ended
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
@@ -40,7 +40,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("job", metavar="JOB", help="the DinoJob's name")
+    add_job(made, "the DinoJob's name")
     made.add_argument(
         "changes", nargs="*", metavar="KEY=VALUE", help="of the experiment, or spec.FIELD=VALUE"
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -27,9 +28,45 @@ _MERGE = "application/merge-patch+json"
 def add_cluster(made: argparse.ArgumentParser) -> None:
     """The options that say which cluster and namespace are meant."""
     group = made.add_argument_group("which cluster, as of kubectl")
-    group.add_argument("-n", "--namespace", help="default: the context's")
+    space: Any = group.add_argument("-n", "--namespace", help="default: the context's")
+    space.completer = completed_namespaces
     group.add_argument("--context", help="of the kubeconfig; default: the current one")
     group.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, ~/.kube/config")
+
+
+def add_job(made: argparse.ArgumentParser, names: str = "NAME or KIND/NAME", **more: Any) -> None:
+    """The argument that names a job or search; shells complete it from the cluster."""
+    argument: Any = made.add_argument("job", metavar="JOB", help=names, **more)
+    argument.completer = completed_jobs
+
+
+def completed_jobs(
+    prefix: str, parsed_args: argparse.Namespace, **_: Any
+) -> Iterable[str] | dict[str, str]:
+    """Names for a shell's completion, each with its kind and phase. Where a cluster does not
+    answer there are none: a shell shows no errors."""
+    try:
+        cluster = Cluster(parsed_args)
+        kinds = ((KIND, ""), (AUTOML_KIND, "daml/"))
+        return {
+            f"{before}{each['metadata']['name']}": f"{kind} {_phase(each)}".strip()
+            for kind, before in kinds
+            for each in cluster.all_of(kind)
+        }
+    except Ended:
+        return ()
+
+
+def completed_namespaces(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+    """The cluster's namespaces, where they may be listed."""
+    try:
+        return Cluster(parsed_args).namespaces()
+    except Ended:
+        return ()
+
+
+def _phase(resource: Object) -> str:
+    return str((resource.get("status") or {}).get("phase") or "")
 
 
 class Cluster:
@@ -47,6 +84,7 @@ class Cluster:
             raise Ended(UNAVAILABLE, message) from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)
+        self._batch: Any = client.BatchV1Api(self._api)
         self.namespace = options.namespace or space
 
     def all_of(self, kind: str, everywhere: bool = False) -> list[Object]:
@@ -89,7 +127,47 @@ class Cluster:
     def pods(self, selector: str) -> list[Object]:
         """Pods with those labels. Raises Ended."""
         call = self._core.list_namespaced_pod
-        found = _asked(lambda: call(self.namespace, label_selector=selector))
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def jobs(self, selector: str) -> list[Object]:
+        """Jobs with those labels. Raises Ended."""
+        call = self._batch.list_namespaced_job
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def config_maps(self, selector: str) -> list[Object]:
+        """ConfigMaps with those labels. Raises Ended."""
+        call = self._core.list_namespaced_config_map
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def events(self, uid: str) -> list[Object]:
+        """Events about the object with that uid. Raises Ended."""
+        call = self._core.list_namespaced_event
+        chosen = f"involvedObject.uid={uid}"
+        return self._listed(lambda: call(self.namespace, field_selector=chosen))
+
+    def pods_anywhere(self, selector: str) -> list[Object]:
+        """Pods of all namespaces with those labels. Raises Ended."""
+        call = self._core.list_pod_for_all_namespaces
+        return self._listed(lambda: call(label_selector=selector))
+
+    def namespaces(self) -> list[str]:
+        """Names of all namespaces. Raises Ended."""
+        return [each["metadata"]["name"] for each in self._listed(self._core.list_namespace)]
+
+    def secret(self, name: str) -> dict[str, str]:
+        """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""
+        call = self._core.read_namespaced_secret
+        data = _asked(lambda: call(name, self.namespace)).data or {}
+        return {key: base64.b64decode(each).decode() for key, each in data.items()}
+
+    def server_version(self) -> str:
+        """The API server's version. Raises Ended."""
+        from kubernetes.client import VersionApi
+
+        return str(_asked(lambda: VersionApi(self._api).get_code()).git_version)
+
+    def _listed(self, call: Callable[[], Any]) -> list[Object]:
+        found = _asked(call)
         return [dict(self._api.sanitize_for_serialization(each)) for each in found.items]
 
     def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:

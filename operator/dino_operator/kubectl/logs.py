@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dino_api.names import Label, Phase
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import NO_INPUT, Ended
 from dino_operator.kubectl.terminal import paint
 from dino_operator.plan.model import Object
@@ -42,7 +42,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("job", metavar="JOB", help="the DinoJob's name")
+    add_job(made, "the DinoJob's name")
     made.add_argument("-f", "--follow", action="store_true", help="until the job has ended")
     made.add_argument("--stage", help="of these pods alone: preflight, train, evaluate, ...")
     add_cluster(made)

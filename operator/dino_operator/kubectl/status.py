@@ -9,7 +9,7 @@ from typing import Any
 
 from dino_api.names import AUTOML_KIND, KIND
 from dino_operator.kubectl import job_text
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.terminal import Colour, add_output, paint, print_data, table
 from dino_operator.plan.model import Object
 
@@ -44,7 +44,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=STATUS_EXAMPLES,
         formatter_class=raw,
     )
-    made.add_argument("job", nargs="?", metavar="JOB", help="one of them: NAME or KIND/NAME")
+    add_job(made, "one of them: NAME or KIND/NAME", nargs="?")
     made.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     add_output(made)
     add_cluster(made)
@@ -56,7 +56,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=CURVE_EXAMPLES,
         formatter_class=raw,
     )
-    made.add_argument("job", metavar="JOB", help="NAME or KIND/NAME")
+    add_job(made)
     add_output(made)
     add_cluster(made)
     made.set_defaults(run=run_curve)
