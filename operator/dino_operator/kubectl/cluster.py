@@ -139,16 +139,22 @@ class Cluster:
         call = self._core.list_namespaced_config_map
         return self._listed(lambda: call(self.namespace, label_selector=selector))
 
-    def events(self, uid: str) -> list[Object]:
-        """Events about the object with that uid. Raises Ended."""
+    def events(self, uid: str = "") -> list[Object]:
+        """Events of the namespace, or about the object with that uid. Raises Ended."""
         call = self._core.list_namespaced_event
-        chosen = f"involvedObject.uid={uid}"
-        return self._listed(lambda: call(self.namespace, field_selector=chosen))
+        chosen = {"field_selector": f"involvedObject.uid={uid}"} if uid else {}
+        return self._listed(lambda: call(self.namespace, **chosen))
 
-    def pods_anywhere(self, selector: str) -> list[Object]:
-        """Pods of all namespaces with those labels. Raises Ended."""
-        call = self._core.list_pod_for_all_namespaces
-        return self._listed(lambda: call(label_selector=selector))
+    def pods_elsewhere(self, namespace: str, selector: str) -> list[Object]:
+        """Pods with those labels in another namespace, or wherever they are, if all may be listed.
+        Raises Ended."""
+        everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
+        try:
+            return self._listed(lambda: everywhere(label_selector=selector))
+        except Ended as end:
+            if end.status != NO_PERMISSION:
+                raise
+        return self._listed(lambda: in_one(namespace, label_selector=selector))
 
     def namespaces(self) -> list[str]:
         """Names of all namespaces. Raises Ended."""
@@ -169,6 +175,15 @@ class Cluster:
     def _listed(self, call: Callable[[], Any]) -> list[Object]:
         found = _asked(call)
         return [dict(self._api.sanitize_for_serialization(each)) for each in found.items]
+
+    def log_text(self, pod: Object, container: str, tail: int, previous: bool) -> str:
+        """The last lines of a container's log. previous: of its run before. Raises Ended."""
+        meta, call = pod["metadata"], self._core.read_namespaced_pod_log
+        asked = {"container": container, "tail_lines": tail, "previous": previous}
+        answer = _asked(
+            lambda: call(meta["name"], meta["namespace"], **asked, _preload_content=False)
+        )
+        return bytes(answer.data).decode(errors="replace")
 
     def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:
         """The lines of a container's log. Raises Ended."""

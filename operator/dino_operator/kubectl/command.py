@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from dino_operator.kubectl import (
     again,
+    bundle,
     diff,
     from_tao,
     logs,
@@ -29,7 +30,7 @@ A plugin of kubectl: with kubectl-dino on the PATH, `kubectl dino COMMAND` works
 EXIT_CODES = "exit codes, as of sysexits.h:\n" + "".join(
     f"  {code:<5}{words}\n" for code, words in CODES.items()
 )
-COMMANDS = (validate, render, from_tao, status, logs, report, policy, diff, again)
+COMMANDS = (validate, render, from_tao, status, logs, report, policy, diff, again, bundle)
 
 
 class _Parser(argparse.ArgumentParser):
