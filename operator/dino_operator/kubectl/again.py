@@ -14,6 +14,7 @@ from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.terminal import add_output, print_data
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 
@@ -48,6 +49,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     made.add_argument("--uri", help="its output (default: that of JOB with the new name)")
     made.add_argument("--from-scratch", action="store_true", help="not from the checkpoint")
     made.add_argument("--dry-run", action="store_true", help="print the manifest, make nothing")
+    add_output(made)
     add_cluster(made)
     made.set_defaults(run=run)
 
@@ -59,10 +61,14 @@ def run(options: argparse.Namespace) -> int:
     taken = {each["metadata"]["name"] for each in cluster.all_of(old["kind"])}
     name = options.name or next_name(old["metadata"]["name"], taken)
     made = next_job(old, name, options.changes, options.uri, options.from_scratch)
+    if not options.dry_run:
+        made = cluster.create(made)
+    if options.output:
+        print_data(made, options.output)
+        return 0
     if options.dry_run:
         print(manifests.text_of([made]), end="")
         return 0
-    cluster.create(made)
     parent = made["spec"].get("parent") or {}
     start = parent.get("uri") or parent.get("name") or "nothing, as no checkpoint is known"
     print(f"DinoJob {name}: created; it starts from {start}")

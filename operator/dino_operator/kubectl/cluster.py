@@ -80,7 +80,8 @@ class Cluster:
             self._api: Any = config.new_client_from_config(**chosen)  # type: ignore[no-untyped-call]
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
-            message = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
+            why = str(error).rstrip(".")
+            message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
             raise Ended(UNAVAILABLE, message) from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -89,7 +90,7 @@ def _children(cluster: Cluster, resource: Object, tail: int, made: Collected) ->
         "pod": ("v1", "Pod", cluster.pods),
     }
     for word, (api, kind, listed) in kinds.items():
-        for each in made.read(f"{word}s of {called}", lambda of=listed: of(selector), []):
+        for each in made.read(f"{word}s of {called}", partial(listed, selector), []):
             name = each["metadata"]["name"]
             made.files[f"{word}s/{name}.yaml"] = {"apiVersion": api, "kind": kind, **each}
             yield each["metadata"]["uid"]
@@ -107,7 +108,7 @@ def _take_logs(cluster: Cluster, pod: Object, tail: int, made: Collected) -> Non
     for each in states:
         for previous in (True, False) if each.get("restartCount") else (False,):
             place = f"logs/{name}/{each['name']}{'.previous' if previous else ''}.log"
-            call = lambda c=each["name"], p=previous: cluster.log_text(pod, c, tail, p)  # noqa: E731
+            call = partial(cluster.log_text, pod, each["name"], tail, previous)
             if (text := made.read(place, call, None)) is not None:
                 made.files[place] = text
 
