@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from dino_operator.kubectl.logs import selector_of
 from tests import statuses
 from tests.api.admission_cases import changed
 from tests.api.clients import DinoJobs, Kubectl
+from tests.patience import LONG
 
 Said = tuple[int, str, str]
 RUNNING = {
@@ -193,6 +197,27 @@ def test_a_bundle_needs_no_right_to_read_secrets(
     missing = {each["what"]: each["why"] for each in said["missing"]}
     assert "forbidden" in missing["the operator's pods"]
     assert set(missing) == {"the operator's pods"}
+
+
+def test_kubectl_completes_commands_and_jobs(jobs: DinoJobs, kubectl: Kubectl) -> None:
+    """kubectl's own completion finds the program beside `kubectl-dino`."""
+    beside = Path(sys.executable).parent
+    environ = {**os.environ, "PATH": f"{beside}:{os.environ['PATH']}"}
+
+    def completed(*words: str) -> list[str]:
+        scope = ("--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace)
+        command = [kubectl.program, "__complete", "dino", words[0], *scope, *words[1:]]
+        if len(words) == 1:
+            command = [kubectl.program, "__complete", "dino", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=LONG)
+        assert done.returncode == 0, done.stderr
+        *found, directive = done.stdout.splitlines()
+        assert directive == ":4"
+        return found
+
+    assert [each.split("\t")[0] for each in completed("sta")] == ["status"]
+    assert completed("status", "") == ["cells\tDinoJob Running", "old\tDinoJob Complete"]
+    assert completed("stop", "old", "c") == ["cells\tDinoJob Running"]
 
 
 def test_without_rights(

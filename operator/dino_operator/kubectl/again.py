@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dino_api.experiment.overrides import apply_overrides
+from dino_api.experiment.paths import section_of
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import API_VERSION, AUTOML_KIND, TRAINS, Action, Phase
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
@@ -42,9 +44,10 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(made, "the DinoJob's name")
-    made.add_argument(
+    changes: Any = made.add_argument(
         "changes", nargs="*", metavar="KEY=VALUE", help="of the experiment, or spec.FIELD=VALUE"
     )
+    changes.completer = lambda **_: [f"{key}=" for key in keys_of(ExperimentSpec)]
     made.add_argument("--name", help="of the new one (default: JOB-2, or what comes next)")
     made.add_argument("--uri", help="its output (default: that of JOB with the new name)")
     made.add_argument("--from-scratch", action="store_true", help="not from the checkpoint")
@@ -74,6 +77,13 @@ def run(options: argparse.Namespace) -> int:
     print(f"DinoJob {name}: created; it starts from {start}")
     print(f"results: {made['spec']['output']['uri']}")
     return 0
+
+
+def keys_of(section: Any) -> Iterator[str]:
+    """Every key of an experiment, for a shell."""
+    for name, each in section.model_fields.items():
+        below = section_of(each.annotation)
+        yield from (f"{name}.{key}" for key in keys_of(below)) if below else (name,)
 
 
 def next_name(name: str, taken: set[str]) -> str:

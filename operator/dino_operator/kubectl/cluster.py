@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ _PREFIXES = {
     "dinoautomls": AUTOML_KIND,
     "daml": AUTOML_KIND,
 }
+_HURRY_SECONDS = 3
 _MERGE = "application/merge-patch+json"
 
 
@@ -40,13 +41,11 @@ def add_job(made: argparse.ArgumentParser, names: str = "NAME or KIND/NAME", **m
     argument.completer = completed_jobs
 
 
-def completed_jobs(
-    prefix: str, parsed_args: argparse.Namespace, **_: Any
-) -> Iterable[str] | dict[str, str]:
-    """Names for a shell's completion, each with its kind and phase. Where a cluster does not
-    answer there are none: a shell shows no errors."""
+def completed_jobs(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
+    """Names for a shell, each with its kind and phase. Where a cluster does not answer there are
+    none: a shell shows no errors."""
     try:
-        cluster = Cluster(parsed_args)
+        cluster = _hurried(parsed_args)
         kinds = ((KIND, ""), (AUTOML_KIND, "daml/"))
         return {
             f"{before}{each['metadata']['name']}": f"{kind} {_phase(each)}".strip()
@@ -54,15 +53,21 @@ def completed_jobs(
             for each in cluster.all_of(kind)
         }
     except Ended:
-        return ()
+        return {}
 
 
-def completed_namespaces(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def completed_namespaces(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The cluster's namespaces, where they may be listed."""
     try:
-        return Cluster(parsed_args).namespaces()
+        return _hurried(parsed_args).namespaces()
     except Ended:
-        return ()
+        return []
+
+
+def _hurried(parsed: argparse.Namespace) -> Cluster:
+    """The cluster of a line that is not finished. Raises Ended."""
+    given = {each: getattr(parsed, each, None) for each in ("namespace", "context", "kubeconfig")}
+    return Cluster(argparse.Namespace(**given), hurry=True)
 
 
 def _phase(resource: Object) -> str:
@@ -70,14 +75,20 @@ def _phase(resource: Object) -> str:
 
 
 class Cluster:
-    """The API server of a kubeconfig's context, and the namespace that is meant."""
+    """The API server of a kubeconfig's context, and the namespace that is meant. hurry: somebody
+    waits at a key, so nothing is asked twice or waited for."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, hurry: bool = False) -> None:
         from kubernetes import client, config  # takes a second: only where a cluster is asked
 
         chosen = {"config_file": options.kubeconfig, "context": options.context}
+        settings = client.Configuration()
+        settings.retries = 0 if hurry else settings.retries
+        self._wait = {"_request_timeout": _HURRY_SECONDS} if hurry else {}
         try:
-            self._api: Any = config.new_client_from_config(**chosen)  # type: ignore[no-untyped-call]
+            self._api: Any = config.new_client_from_config(  # type: ignore[no-untyped-call]
+                **chosen, client_configuration=settings
+            )
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
             why = str(error).rstrip(".")
@@ -90,7 +101,7 @@ class Cluster:
 
     def all_of(self, kind: str, everywhere: bool = False) -> list[Object]:
         """All resources of a kind. Raises Ended."""
-        where = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind]}
+        where: Any = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind], **self._wait}
         if everywhere:
             found = _asked(lambda: self._custom.list_cluster_custom_object(**where))
         else:
@@ -159,7 +170,8 @@ class Cluster:
 
     def namespaces(self) -> list[str]:
         """Names of all namespaces. Raises Ended."""
-        return [each["metadata"]["name"] for each in self._listed(self._core.list_namespace)]
+        call = self._core.list_namespace
+        return [each["metadata"]["name"] for each in self._listed(lambda: call(**self._wait))]
 
     def secret(self, name: str) -> dict[str, str]:
         """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""

@@ -12,6 +12,7 @@ from typing import NoReturn
 from dino_operator.kubectl import (
     again,
     bundle,
+    completion,
     diff,
     from_tao,
     logs,
@@ -30,7 +31,19 @@ A plugin of kubectl: with kubectl-dino on the PATH, `kubectl dino COMMAND` works
 EXIT_CODES = "exit codes, as of sysexits.h:\n" + "".join(
     f"  {code:<5}{words}\n" for code, words in CODES.items()
 )
-COMMANDS = (validate, render, from_tao, status, logs, report, policy, diff, again, bundle)
+COMMANDS = (
+    validate,
+    render,
+    from_tao,
+    status,
+    logs,
+    report,
+    policy,
+    diff,
+    again,
+    bundle,
+    completion,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +71,9 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    options = parser(os.environ).parse_args(arguments)
+    made = parser(os.environ)
+    completion.answer_shell(made)
+    options = made.parse_args(arguments)
     try:
         code = int(options.run(options))
         sys.stdout.flush()
@@ -72,3 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def complete() -> int:
+    """Entry point of kubectl_complete-dino. Returns the exit status."""
+    return completion.answer_kubectl(parser(os.environ), sys.argv[1:])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from dino_api.names import Label, Phase
+from dino_api.names import Action, Label, Phase, Stage
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import NO_INPUT, Ended
 from dino_operator.kubectl.terminal import paint
@@ -46,7 +46,8 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     )
     add_job(made, "the DinoJob's name")
     made.add_argument("-f", "--follow", action="store_true", help="until the job has ended")
-    made.add_argument("--stage", help="of these pods alone: preflight, train, evaluate, ...")
+    stage: Any = made.add_argument("--stage", help="of these pods alone: preflight, train, ...")
+    stage.completer = lambda **_: (Stage.PREFLIGHT.value, *(each.value for each in Action))
     add_cluster(made)
     made.set_defaults(run=run)
 
