@@ -249,7 +249,7 @@ class Packed:
         (path,) = self.folder.iterdir()
         with tarfile.open(path) as packed:
             found = {e.name: file.read() for e in packed if (file := packed.extractfile(e))}
-        assert {name.split("/")[0] for name in found} == {path.name.removesuffix(".tar.gz")}
+        assert {name.split("/")[0] for name in found} == {path.name.removesuffix(bundle.ENDING)}
         return {name.partition("/")[2]: text.decode() for name, text in found.items()}
 
 

@@ -23,8 +23,9 @@ from dino_operator.kubectl.secrets import REMOVED, Cleaner
 from dino_operator.kubectl.terminal import add_output, print_data, table
 from dino_operator.plan.model import Object
 
+ENDING = ".tgz"
 DESCRIPTION = """\
-One .tar.gz about a job or search for whoever is asked for help: the resource, its search and
+One .tgz about a job or search for whoever is asked for help: the resource, its search and
 trials, Jobs, pods, ConfigMaps and events, the logs of all containers and of the operator, versions.
 Secrets are never read. Values of variables, tokens, passwords in URLs and the like are removed
 wherever they are found; what it holds is printed, and is plain text to look through.
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     texts = cleaned(found, cleaner)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = f"{resource['metadata']['name']}-bundle-{stamp}"
-    path = options.to / f"{folder}.tar.gz"
+    path = options.to / f"{folder}{ENDING}"
     _write(path, folder, texts)
     said = {
         "file": str(path),

@@ -20,6 +20,7 @@ import yaml
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.names import Env
 from dino_operator import options as installation
+from dino_operator.plan.annotations import LAST_APPLIED
 
 REMOVED = "REMOVED"
 SHORTEST = 6
@@ -28,7 +29,6 @@ _OURS = "DINO_"
 _CLOSED = {Env.S3_ACCESS_KEY.value, Env.S3_SECRET_KEY.value} | {
     each.variable for each in installation.SETTINGS if each.name == "trainer_env"
 }
-APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _WORDS = r"passw(?:or)?d|passphrase|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key"
 _MORE = rf"{_WORDS}|credential|authorization|signature|cookie|(?<![a-z])auth(?![a-z])"
 SECRET_KEY = re.compile(rf"(?i){_MORE}")
@@ -124,8 +124,8 @@ class Cleaner:
             return thing
         left = {}
         for name, each in thing.items():
-            if name == APPLIED or name == "managedFields":
-                self._stripped(_parsed(each) if name == APPLIED else None, gone)
+            if name in (LAST_APPLIED, "managedFields"):
+                self._stripped(_parsed(each) if name == LAST_APPLIED else None, gone)
             else:
                 left[name] = self._member(str(name), each, gone)
         return left
