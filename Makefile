@@ -9,6 +9,7 @@ export CLUSTER ?= dev
 export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
 DATA ?=
 TO ?=
+URL ?=
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -88,6 +89,10 @@ test-api: setup ## Admission and the operator against a real API server, without
 	DINO_TEST_AUDIT_SINCE=$$since $(PYTEST) tests/api -m alone || status=$$?; \
 	exit $$status
 
+.PHONY: record
+record: setup ## Write the terminal runs of docs/kubectl-dino.md anew, as they are said now
+	DINO_RECORD=1 $(PYTEST) tests/api/test_docs_kubectl_runs.py
+
 .PHONY: test-cluster
 test-cluster: setup ## The dev cluster's own life: up, killed, up again, down without a trace
 	$(PYTEST) tests/devcluster -m cluster
@@ -122,6 +127,11 @@ sbom: setup ## What each image is made of, from uv.lock, in CycloneDX: build/sbo
 	$(UV) export --quiet --frozen --no-emit-project --no-default-groups --extra $$part \
 	  --preview-features sbom-export --format cyclonedx1.5 --output-file build/sbom/dino-$$part.cdx.json >/dev/null; \
 	echo "build/sbom/dino-$$part.cdx.json"; done
+
+.PHONY: krew
+krew: setup ## kubectl dino for Krew: archive and manifest in build/krew. URL=https://github.com/OWNER/REPOSITORY
+	@[ -n "$(URL)" ] || { echo "error: say where releases lie: make krew URL=https://github.com/OWNER/REPOSITORY" >&2; exit 1; }
+	@PATH="$(dir $(UV)):$$PATH" $(RUN) python operator/krew/pack.py "$(URL)"
 
 .PHONY: machine
 machine: ## Whether this machine can carry the development cluster, before anything is fetched

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,8 @@ from dino_operator.kubectl import main
 from dino_operator.kubectl.logs import selector_of
 from tests import statuses
 from tests.api.admission_cases import changed
-from tests.api.clients import DinoJobs
+from tests.api.clients import DinoJobs, Kubectl
+from tests.patience import LONG
 
 Said = tuple[int, str, str]
 RUNNING = {
@@ -129,6 +134,90 @@ def test_logs(
     status, out, err = command("logs", "cells")
     assert "==> cells-train-1-a (train, attempt ?, no node) <==" in out
     assert (status, err) == (0, "")
+
+
+LEAK = "leaked-0123456789abcdef"
+
+
+@pytest.fixture
+def viewer(kubectl: Kubectl, tmp_path: Path) -> Path:
+    """A kubeconfig of somebody who may look at everything but Secrets, as Kubernetes' `view`."""
+    roles = (
+        ("rolebinding", "see", "--clusterrole=view"),
+        ("rolebinding", "see-jobs", "--role=jobs"),
+    )
+    assert kubectl("create", "serviceaccount", "viewer").returncode == 0
+    resources = "--resource=dinojobs.dino-operator.io,dinoautomls.dino-operator.io"
+    assert kubectl("create", "role", "jobs", "--verb=get,list", resources).returncode == 0
+    for words in roles:
+        bound = kubectl("create", *words, f"--serviceaccount={kubectl.namespace}:viewer")
+        assert bound.returncode == 0, bound.stderr
+    held = yaml.safe_load(kubectl.kubeconfig.read_text())
+    token = kubectl("create", "token", "viewer").stdout.strip()
+    for each in held["users"]:
+        each["user"] = {"token": token}
+    file = tmp_path / "viewer"
+    file.write_text(yaml.safe_dump(held))
+    return file
+
+
+def test_a_bundle_needs_no_right_to_read_secrets(
+    viewer: Path,
+    jobs: DinoJobs,
+    api_client: kubernetes.client.ApiClient,
+    namespace: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Children are found by their labels; what is beyond the namespace is said to be missing."""
+    labels = dict(each.split("=") for each in selector_of(jobs.get("cells"), "train").split(","))
+    core = kubernetes.client.CoreV1Api(api_client)
+    core.create_namespaced_secret(
+        namespace, {"metadata": {"name": "dino-s3", "labels": labels}, "stringData": {"k": LEAK}}
+    )
+    env = [{"name": "WANDB_API_KEY", "value": LEAK}]
+    meta = {"name": "cells-train-1-a", "labels": labels}
+    pod = {"containers": [{"name": "trainer", "image": "x", "env": env}]}
+    core.create_namespaced_pod(namespace, {"metadata": meta, "spec": pod})
+    data = {"spec.yaml": f"token: {LEAK}\n"}
+    core.create_namespaced_config_map(namespace, {"metadata": meta, "data": data})
+    words = ("bundle", "cells", "--to", str(tmp_path), "-o", "json", "-n", namespace)
+    assert main([*words, "--kubeconfig", str(viewer)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    with tarfile.open(said["file"]) as packed:
+        files = {e.name: f.read().decode() for e in packed if (f := packed.extractfile(e))}
+    held = {name.partition("/")[2]: text for name, text in files.items()}
+    assert {
+        "resources/dinojob-cells.yaml",
+        "configmaps/cells-train-1-a.yaml",
+        "pods/cells-train-1-a.yaml",
+    } <= set(held)
+    assert LEAK not in "".join(held.values())
+    assert yaml.safe_load(held["versions.yaml"])["kubernetes"].startswith("v1.")
+    missing = {each["what"]: each["why"] for each in said["missing"]}
+    assert "forbidden" in missing["the operator's pods"]
+    assert set(missing) == {"the operator's pods"}
+
+
+def test_kubectl_completes_commands_and_jobs(jobs: DinoJobs, kubectl: Kubectl) -> None:
+    """kubectl's own completion finds the program beside `kubectl-dino`."""
+    beside = Path(sys.executable).parent
+    environ = {**os.environ, "PATH": f"{beside}:{os.environ['PATH']}"}
+
+    def completed(*words: str) -> list[str]:
+        scope = ("--kubeconfig", str(kubectl.kubeconfig), "-n", kubectl.namespace)
+        command = [kubectl.program, "__complete", "dino", words[0], *scope, *words[1:]]
+        if len(words) == 1:
+            command = [kubectl.program, "__complete", "dino", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=LONG)
+        assert done.returncode == 0, done.stderr
+        *found, directive = done.stdout.splitlines()
+        assert directive == ":4"
+        return found
+
+    assert [each.split("\t")[0] for each in completed("sta")] == ["status"]
+    assert completed("status", "") == ["cells\tDinoJob Running", "old\tDinoJob Complete"]
+    assert completed("stop", "old", "c") == ["cells\tDinoJob Running"]
 
 
 def test_without_rights(

@@ -355,7 +355,7 @@ def test_no_key_is_lost_whatever_it_says(changes: dict[int, Any], strange: Objec
     [
         (None, "It is no experiment spec"),
         ([1], "It is no experiment spec"),
-        ({"results_dir": "/results", "train": {"seed": 1}}, "--output s3://bucket/path"),
+        ({"results_dir": "/results", "train": {"seed": 1}}, "--uri s3://bucket/path"),
         (a_spec(train={"pretrained_model_path": "${oc.env:HOME}/x"}), "oc.env"),
     ],
 )
@@ -385,4 +385,4 @@ def test_the_command_says_what_is_still_to_be_mended(
     assert main(["from-tao", str(file)]) == 65
     assert "to mend: spec.datasets.test: datasets.test must be given" in capsys.readouterr().err
     assert main(["from-tao", str(tmp_path / "nowhere.yaml")]) == 66
-    assert main(["from-tao", str(file), "--output", "/here"]) == 64
+    assert main(["from-tao", str(file), "--uri", "/here"]) == 64

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 import pytest
 import yaml
+from kubectl_resources import a_job, a_search
 
-from dino_api.names import Label
+from dino_api.names import KUEUE_QUEUE_LABEL, Label
 from dino_operator.kubectl import again, diff, job_text, logs, policy
 from dino_operator.kubectl.ending import Ended
 from dino_operator.kubectl.terminal import table
 from tests import statuses
 from tests.builders import Object, at, later
+from tests.patience import LONG
 
 CURVE = [{"epoch": n, "mAP50": value} for n, value in ((1, 0.1), (2, 0.62), (3, 0.5))]
 RUNNING = {
@@ -26,35 +29,6 @@ RUNNING = {
         "curve": CURVE,
     },
 }
-
-
-def a_job(status: Object | None = None, name: str = "cells", **spec: Any) -> Object:
-    return {
-        "apiVersion": "dino-operator.io/v1alpha1",
-        "kind": "DinoJob",
-        "metadata": {
-            "name": name,
-            "namespace": "team",
-            "uid": "u",
-            "creationTimestamp": at(0),
-        },
-        "spec": {
-            "action": "train",
-            "datasets": {
-                "train": [{"uri": "s3://data/train"}],
-                "validation": [{"uri": "s3://data/val"}],
-            },
-            "output": {"uri": f"s3://results/{name}"},
-            "experiment": {"train": {"num_epochs": 12}},
-            **spec,
-        },
-        **({"status": status} if status else {}),
-    }
-
-
-def a_search(status: Object | None = None, **spec: Any) -> Object:
-    made = {**a_job(status), "kind": "DinoAutoML"}
-    return {**made, "spec": {"template": made["spec"], **spec}}
 
 
 ROWS: dict[str, tuple[Object, list[str]]] = {
@@ -146,6 +120,51 @@ def test_a_job_from_its_beginning_to_its_end() -> None:
     assert f"  2026-01-01 12:01:00  Complete (Completed): {statuses.DONE}" in lines
     assert "  checkpoint s3://results/x/train/best.pth" in lines
     assert not any("NotFinished" in line for line in lines)
+
+
+def test_the_way_from_the_queue_to_the_end() -> None:
+    """As Jobs, pods and events tell it, which say more than the conditions that are left."""
+    labels = {Label.ACTION.value: "train", Label.ATTEMPT.value: "1"}
+    waiting = {**labels, Label.ATTEMPT.value: "2", KUEUE_QUEUE_LABEL: "team-a"}
+    jobs = (
+        {"metadata": {"name": "cells-train-1", "creationTimestamp": at(2), "labels": labels}},
+        {
+            "metadata": {"name": "cells-train-2", "creationTimestamp": at(31), "labels": waiting},
+            "status": {"startTime": at(35)},
+        },
+    )
+    ended = {"exitCode": 71, "reason": "Error", "startedAt": at(5), "finishedAt": at(30)}
+    pod = {
+        "metadata": {"name": "cells-train-1-a"},
+        "spec": {"nodeName": "gpu-1"},
+        "status": {
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(3)},
+                {"type": "Ready", "status": "True", "lastTransitionTime": at(6)},
+            ],
+            "containerStatuses": [{"name": "trainer", "state": {"terminated": ended}}],
+        },
+    }
+    events = tuple(
+        {"reason": reason, "message": message, "lastTimestamp": at(30)}
+        for reason, message in (("AttemptFailed", "attempt 2 follows"), ("Completed", "twice"))
+    )
+    around = job_text.Around(jobs, (pod,), events)
+    lines = list(job_text.timeline(a_job(statuses.COMPLETE), later(100), around))
+    told = [line[22:].strip() for line in lines if line.startswith("  2026")]
+    assert told == [
+        "applied",
+        f"DataReady (DataChecked): {statuses.GOOD}",
+        "train, attempt 1: queued (Job cells-train-1)",
+        "pod cells-train-1-a placed on gpu-1",
+        "pod cells-train-1-a runs",
+        "pod cells-train-1-a ended (exit code 71, Error)",
+        "AttemptFailed: attempt 2 follows",
+        "train, attempt 2: queued in team-a (Job cells-train-2)",
+        "train, attempt 2: admitted by team-a",
+        f"Complete (Completed): {statuses.DONE}",
+        "ended",
+    ]
 
 
 def test_a_job_that_failed_says_what_to_do() -> None:
@@ -252,7 +271,7 @@ def test_again_of_a_failed_job_names_the_file_that_it_left() -> None:
     ],
 )
 def test_again_that_makes_no_sense(old: Object, changes: list[str], said: str) -> None:
-    with pytest.raises(Ended, match="") as ended:
+    with pytest.raises(Ended) as ended:
         again.next_job(old, "cells-2", changes)
     assert ended.value.status == 64
     assert said in str(ended.value)
@@ -345,3 +364,44 @@ def test_logs_are_followed_from_attempt_to_attempt_until_the_end(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1::2] == ["trainer of cells-train-1", "trainer of cells-train-2"]
     assert "cells-train-2" in lines[2]
+
+
+class Nodes(Attempts):
+    """Two pods of one attempt that speak in turns: the second ends when the first goes on."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+        self.second_spoke = threading.Event()
+
+    def get(self, name: str) -> Object:
+        self.looks = 3
+        return a_job(statuses.COMPLETE)
+
+    def log(self, pod: str, container: str, follow: bool) -> Any:
+        if pod == "cells-train-1":
+            yield "first waits"
+            assert self.second_spoke.wait(LONG)
+            yield "first goes on"
+        else:
+            yield "second"
+            self.second_spoke.set()
+            raise Ended(66, "the pod is gone")
+
+
+def test_nodes_are_followed_at_once_and_each_line_says_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dino_operator.kubectl import main
+
+    monkeypatch.setattr(logs, "Cluster", Nodes)
+    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
+    assert main(["logs", "cells", "-f"]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[:2] == [
+        "==> cells-train-1 (?, attempt ?, no node) <==",
+        "==> cells-train-2 (?, attempt ?, no node) <==",
+    ]
+    assert {"[cells-train-1] first waits", "[cells-train-2] second"} <= set(lines)
+    assert lines[-1].endswith("first goes on")
+    assert said.err == "cells-train-2: the pod is gone\n"

@@ -6,6 +6,6 @@ through `cluster.py` alone; what is printed is made by functions of objects, wit
 
 from __future__ import annotations
 
-from dino_operator.kubectl.command import main, parser
+from dino_operator.kubectl.command import complete, main, parser
 
-__all__ = ["main", "parser"]
+__all__ = ["complete", "main", "parser"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dino_api.experiment.overrides import apply_overrides
+from dino_api.experiment.paths import section_of
+from dino_api.experiment.spec import ExperimentSpec
 from dino_api.names import API_VERSION, AUTOML_KIND, TRAINS, Action, Phase
 from dino_api.problem import render
 from dino_operator.kubectl import manifests
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.terminal import add_output, print_data
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 
@@ -40,14 +43,16 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("job", metavar="JOB", help="the DinoJob's name")
-    made.add_argument(
+    add_job(made, "the DinoJob's name")
+    changes: Any = made.add_argument(
         "changes", nargs="*", metavar="KEY=VALUE", help="of the experiment, or spec.FIELD=VALUE"
     )
+    changes.completer = lambda **_: [f"{key}=" for key in keys_of(ExperimentSpec)]
     made.add_argument("--name", help="of the new one (default: JOB-2, or what comes next)")
     made.add_argument("--uri", help="its output (default: that of JOB with the new name)")
     made.add_argument("--from-scratch", action="store_true", help="not from the checkpoint")
     made.add_argument("--dry-run", action="store_true", help="print the manifest, make nothing")
+    add_output(made)
     add_cluster(made)
     made.set_defaults(run=run)
 
@@ -59,15 +64,26 @@ def run(options: argparse.Namespace) -> int:
     taken = {each["metadata"]["name"] for each in cluster.all_of(old["kind"])}
     name = options.name or next_name(old["metadata"]["name"], taken)
     made = next_job(old, name, options.changes, options.uri, options.from_scratch)
+    if not options.dry_run:
+        made = cluster.create(made)
+    if options.output:
+        print_data(made, options.output)
+        return 0
     if options.dry_run:
         print(manifests.text_of([made]), end="")
         return 0
-    cluster.create(made)
     parent = made["spec"].get("parent") or {}
     start = parent.get("uri") or parent.get("name") or "nothing, as no checkpoint is known"
     print(f"DinoJob {name}: created; it starts from {start}")
     print(f"results: {made['spec']['output']['uri']}")
     return 0
+
+
+def keys_of(section: Any) -> Iterator[str]:
+    """Every key of an experiment, for a shell."""
+    for name, each in section.model_fields.items():
+        below = section_of(each.annotation)
+        yield from (f"{name}.{key}" for key in keys_of(below)) if below else (name,)
 
 
 def next_name(name: str, taken: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,37 +22,86 @@ _PREFIXES = {
     "dinoautomls": AUTOML_KIND,
     "daml": AUTOML_KIND,
 }
+_HURRY_SECONDS = 3
 _MERGE = "application/merge-patch+json"
 
 
 def add_cluster(made: argparse.ArgumentParser) -> None:
     """The options that say which cluster and namespace are meant."""
     group = made.add_argument_group("which cluster, as of kubectl")
-    group.add_argument("-n", "--namespace", help="default: the context's")
+    space: Any = group.add_argument("-n", "--namespace", help="default: the context's")
+    space.completer = completed_namespaces
     group.add_argument("--context", help="of the kubeconfig; default: the current one")
     group.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, ~/.kube/config")
 
 
-class Cluster:
-    """The API server of a kubeconfig's context, and the namespace that is meant."""
+def add_job(made: argparse.ArgumentParser, names: str = "NAME or KIND/NAME", **more: Any) -> None:
+    """The argument that names a job or search; shells complete it from the cluster."""
+    argument: Any = made.add_argument("job", metavar="JOB", help=names, **more)
+    argument.completer = completed_jobs
 
-    def __init__(self, options: argparse.Namespace) -> None:
+
+def completed_jobs(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
+    """Names for a shell, each with its kind and phase. Where a cluster does not answer there are
+    none: a shell shows no errors."""
+    try:
+        cluster = _hurried(parsed_args)
+        kinds = ((KIND, ""), (AUTOML_KIND, "daml/"))
+        return {
+            f"{before}{each['metadata']['name']}": f"{kind} {_phase(each)}".strip()
+            for kind, before in kinds
+            for each in cluster.all_of(kind)
+        }
+    except Ended:
+        return {}
+
+
+def completed_namespaces(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """The cluster's namespaces, where they may be listed."""
+    try:
+        return _hurried(parsed_args).namespaces()
+    except Ended:
+        return []
+
+
+def _hurried(parsed: argparse.Namespace) -> Cluster:
+    """The cluster of a line that is not finished. Raises Ended."""
+    given = {each: getattr(parsed, each, None) for each in ("namespace", "context", "kubeconfig")}
+    return Cluster(argparse.Namespace(**given), hurry=True)
+
+
+def _phase(resource: Object) -> str:
+    return str((resource.get("status") or {}).get("phase") or "")
+
+
+class Cluster:
+    """The API server of a kubeconfig's context, and the namespace that is meant. hurry: somebody
+    waits at a key, so nothing is asked twice or waited for."""
+
+    def __init__(self, options: argparse.Namespace, hurry: bool = False) -> None:
         from kubernetes import client, config  # takes a second: only where a cluster is asked
 
         chosen = {"config_file": options.kubeconfig, "context": options.context}
+        settings = client.Configuration()
+        settings.retries = 0 if hurry else settings.retries
+        self._wait = {"_request_timeout": _HURRY_SECONDS} if hurry else {}
         try:
-            self._api: Any = config.new_client_from_config(**chosen)  # type: ignore[no-untyped-call]
+            self._api: Any = config.new_client_from_config(  # type: ignore[no-untyped-call]
+                **chosen, client_configuration=settings
+            )
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
-            message = f"There is no cluster to ask: {error}. Give --kubeconfig, or set KUBECONFIG."
+            why = str(error).rstrip(".")
+            message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
             raise Ended(UNAVAILABLE, message) from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)
+        self._batch: Any = client.BatchV1Api(self._api)
         self.namespace = options.namespace or space
 
     def all_of(self, kind: str, everywhere: bool = False) -> list[Object]:
         """All resources of a kind. Raises Ended."""
-        where = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind]}
+        where: Any = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind], **self._wait}
         if everywhere:
             found = _asked(lambda: self._custom.list_cluster_custom_object(**where))
         else:
@@ -89,8 +139,64 @@ class Cluster:
     def pods(self, selector: str) -> list[Object]:
         """Pods with those labels. Raises Ended."""
         call = self._core.list_namespaced_pod
-        found = _asked(lambda: call(self.namespace, label_selector=selector))
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def jobs(self, selector: str) -> list[Object]:
+        """Jobs with those labels. Raises Ended."""
+        call = self._batch.list_namespaced_job
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def config_maps(self, selector: str) -> list[Object]:
+        """ConfigMaps with those labels. Raises Ended."""
+        call = self._core.list_namespaced_config_map
+        return self._listed(lambda: call(self.namespace, label_selector=selector))
+
+    def events(self, uid: str = "") -> list[Object]:
+        """Events of the namespace, or about the object with that uid. Raises Ended."""
+        call = self._core.list_namespaced_event
+        chosen = {"field_selector": f"involvedObject.uid={uid}"} if uid else {}
+        return self._listed(lambda: call(self.namespace, **chosen))
+
+    def pods_elsewhere(self, namespace: str, selector: str) -> list[Object]:
+        """Pods with those labels in another namespace, or wherever they are, if all may be listed.
+        Raises Ended."""
+        everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
+        try:
+            return self._listed(lambda: everywhere(label_selector=selector))
+        except Ended as end:
+            if end.status != NO_PERMISSION:
+                raise
+        return self._listed(lambda: in_one(namespace, label_selector=selector))
+
+    def namespaces(self) -> list[str]:
+        """Names of all namespaces. Raises Ended."""
+        call = self._core.list_namespace
+        return [each["metadata"]["name"] for each in self._listed(lambda: call(**self._wait))]
+
+    def secret(self, name: str) -> dict[str, str]:
+        """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""
+        call = self._core.read_namespaced_secret
+        data = _asked(lambda: call(name, self.namespace)).data or {}
+        return {key: base64.b64decode(each).decode() for key, each in data.items()}
+
+    def server_version(self) -> str:
+        """The API server's version. Raises Ended."""
+        from kubernetes.client import VersionApi
+
+        return str(_asked(lambda: VersionApi(self._api).get_code()).git_version)
+
+    def _listed(self, call: Callable[[], Any]) -> list[Object]:
+        found = _asked(call)
         return [dict(self._api.sanitize_for_serialization(each)) for each in found.items]
+
+    def log_text(self, pod: Object, container: str, tail: int, previous: bool) -> str:
+        """The last lines of a container's log. previous: of its run before. Raises Ended."""
+        meta, call = pod["metadata"], self._core.read_namespaced_pod_log
+        asked = {"container": container, "tail_lines": tail, "previous": previous}
+        answer = _asked(
+            lambda: call(meta["name"], meta["namespace"], **asked, _preload_content=False)
+        )
+        return bytes(answer.data).decode(errors="replace")
 
     def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:
         """The lines of a container's log. Raises Ended."""

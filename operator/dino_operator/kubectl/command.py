@@ -9,20 +9,41 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from dino_operator.kubectl import again, diff, from_tao, logs, policy, render, status, validate
-from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl import (
+    again,
+    bundle,
+    completion,
+    diff,
+    from_tao,
+    logs,
+    policy,
+    render,
+    report,
+    status,
+    validate,
+)
+from dino_operator.kubectl.ending import CODES, DONE, INTERRUPTED, USAGE, Ended
 
 PROGRAM = """\
 A plugin of kubectl: with kubectl-dino on the PATH, `kubectl dino COMMAND` works.
 `kubectl dino COMMAND --help` has examples of each.
 """
-EXIT_CODES = """\
-exit codes, as of sysexits.h:
-  0   done                            66  a file or a resource is not there
-  64  the command or a manifest is    69  the API server, or a program, is not reachable
-      wrong: mend it, then try again  77  not allowed, or not logged in
-"""
-COMMANDS = (validate, render, from_tao, status, logs, policy, diff, again)
+EXIT_CODES = "exit codes, as of sysexits.h:\n" + "".join(
+    f"  {code:<5}{words}\n" for code, words in CODES.items()
+)
+COMMANDS = (
+    validate,
+    render,
+    from_tao,
+    status,
+    logs,
+    report,
+    policy,
+    diff,
+    again,
+    bundle,
+    completion,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +71,9 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    options = parser(os.environ).parse_args(arguments)
+    made = parser(os.environ)
+    completion.answer_shell(made)
+    options = made.parse_args(arguments)
     try:
         code = int(options.run(options))
         sys.stdout.flush()
@@ -60,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.status
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return DONE
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return code
+
+
+def complete() -> int:
+    """Entry point of kubectl_complete-dino. Returns the exit status."""
+    return completion.answer_kubectl(parser(os.environ), sys.argv[1:])

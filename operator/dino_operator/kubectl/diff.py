@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, completed_jobs
 from dino_operator.kubectl.terminal import add_output, print_data, table
 from dino_operator.plan.model import Object
 
@@ -30,7 +30,8 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name in ("a", "b"):
-        made.add_argument(name, metavar=name.upper(), help="NAME or KIND/NAME")
+        argument: Any = made.add_argument(name, metavar=name.upper(), help="NAME or KIND/NAME")
+        argument.completer = completed_jobs
     add_output(made)
     add_cluster(made)
     made.set_defaults(run=run)

@@ -6,15 +6,17 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dino_api.kubectl_yaml.reader import NotYaml, read
-from dino_api.names import Action, Option
+from dino_api.names import Action
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.ending import DATA_ERROR, USAGE, Ended
 from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
-from dino_operator.kubectl.terminal import Colour, paint, table
+from dino_operator.kubectl.terminal import Colour, add_output, paint, print_data, table
+from dino_operator.plan.model import Object
 
 DESCRIPTION = """\
 A DinoJob of a TAO experiment spec for DINO. The manifest goes to standard output; what became of
@@ -23,10 +25,11 @@ dropped, and why.
 """
 EPILOG = """\
 examples:
-  kubectl dino from-tao spec.yaml --output s3://bucket/results/cells > cells.yaml
-  kubectl dino from-tao spec.yaml --output s3://bucket/r --action evaluate | kubectl apply -f -
+  kubectl dino from-tao spec.yaml --uri s3://bucket/results/cells > cells.yaml
+  kubectl dino from-tao spec.yaml --uri s3://bucket/r --action evaluate | kubectl apply -f -
+  kubectl dino from-tao spec.yaml --uri s3://bucket/r -o json    manifest and account as data
 
-A path of a machine becomes the same path in the bucket of --output: upload the files there, or
+A path of a machine becomes the same path in the bucket of --uri: upload the files there, or
 correct the URIs. A key whose value would be refused is dropped with the refusal, so that the
 default counts. What is left to mend is said at the end.
 
@@ -53,7 +56,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     made.add_argument("--name", help="of the DinoJob (default: the file's name)")
     made.add_argument("--namespace", default="", help="of the DinoJob (default: kubectl's)")
     made.add_argument(
-        Option.OUTPUT, default="", metavar="URI", help="where results go, in place of results_dir"
+        "--uri", default="", metavar="URI", help="where results go, in place of results_dir"
     )
     made.add_argument(
         "--action",
@@ -62,6 +65,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         metavar="ACTION",
         help="what the job does (default: train, or the one action whose section there is)",
     )
+    add_output(made)
     made.set_defaults(run=run)
 
 
@@ -70,12 +74,15 @@ def run(options: argparse.Namespace) -> int:
     text = manifests.read(options.spec)
     name = options.name or _name(options.spec)
     try:
-        made = translate(read(text), name, options.namespace, options.output, options.action)
+        made = translate(read(text), name, options.namespace, options.uri, options.action)
     except (NotYaml, NotTranslated) as error:
         raise Ended(USAGE, f"{options.spec}: {error}") from error
-    sys.stdout.write(manifests.text_of([made.manifest]))
-    sys.stdout.flush()
-    print(account_text(made), file=sys.stderr)
+    if options.output:
+        print_data(account_data(made), options.output)
+    else:
+        sys.stdout.write(manifests.text_of([made.manifest]))
+        sys.stdout.flush()
+        print(account_text(made), file=sys.stderr)
     return DATA_ERROR if made.refused else 0
 
 
@@ -83,6 +90,16 @@ def _name(file: str) -> str:
     """A name that Kubernetes takes."""
     stem = re.sub(r"[^a-z0-9]+", "-", Path(file).stem.lower()).strip("-")
     return stem[:40].strip("-") or "from-tao"
+
+
+def account_data(made: Translation) -> Object:
+    """Manifest and account for a program."""
+    return {
+        "manifest": made.manifest,
+        "account": [asdict(each) for each in made.account],
+        "added": list(made.added),
+        "problems": [{"field": e.field, "message": e.message} for e in made.refused],
+    }
 
 
 def account_text(made: Translation) -> str:

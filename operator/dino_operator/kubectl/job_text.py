@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dino_api import metric, rfc3339
-from dino_api.names import AUTOML_KIND, Phase
+from dino_api.names import AUTOML_KIND, KUEUE_QUEUE_LABEL, EventReason, Label, Phase
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.event import SeenEvent
+from dino_operator.plan.observed.pod import Pod
 
 HEAD = ("NAME", "KIND", "PHASE", "REASON", "PROGRESS", "LEFT", "MAP50", "GPUS", "AGE")
 BAR = 12
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+Moment = tuple[datetime, str]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What belongs to a job or search and is still there: Jobs, pods, and events about it."""
+
+    jobs: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    events: tuple[Object, ...] = ()
 
 
 def row(resource: Object, now: datetime, namespaced: bool = False) -> tuple[str, ...]:
@@ -79,11 +94,12 @@ def span(seconds: float) -> str:
     return "".join(shown[:2]) or "0s"
 
 
-def timeline(resource: Object, now: datetime) -> Iterator[str]:
+def timeline(resource: Object, now: datetime, around: Around = Around()) -> Iterator[str]:
     """The lines about one job, from its beginning on."""
     status, meta = resource.get("status") or {}, resource["metadata"]
     yield f"{resource['kind']} {meta['namespace']}/{meta['name']}: {_headline(status, now)}"
-    for when, what in _moments(resource, status):
+    moments = (*_moments(resource, status, around), *_around(around))
+    for when, what in sorted(moments, key=lambda one: one[0]):
         yield f"  {when:%Y-%m-%d %H:%M:%S}  {what}"
     yield from _outcome(status)
 
@@ -99,17 +115,53 @@ def _headline(status: Object, now: datetime) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _moments(resource: Object, status: Object) -> list[tuple[datetime, str]]:
-    """What happened, in order; conditions that have said nothing yet are left out."""
-    moments = [(rfc3339.parse(resource["metadata"]["creationTimestamp"]), "applied")]
-    if "startTime" in status:
-        moments.append((rfc3339.parse(status["startTime"]), "first pod of the action started"))
+def _moments(resource: Object, status: Object, around: Around) -> Iterator[Moment]:
+    """What the resource says of itself; conditions that have said nothing yet are left out."""
+    yield rfc3339.parse(resource["metadata"]["creationTimestamp"]), "applied"
+    if "startTime" in status and not around.pods:
+        yield rfc3339.parse(status["startTime"]), "first pod of the action started"
     for each in status.get("conditions", ()):
         if each["status"] == "True" or each.get("message"):
-            moments.append((rfc3339.parse(each["lastTransitionTime"]), _condition(each)))
+            yield rfc3339.parse(each["lastTransitionTime"]), _condition(each)
     if "completionTime" in status:
-        moments.append((rfc3339.parse(status["completionTime"]), "ended"))
-    return sorted(moments, key=lambda one: one[0])
+        yield rfc3339.parse(status["completionTime"]), "ended"
+
+
+_IN_CONDITIONS = (EventReason.COMPLETED, EventReason.FAILED)
+
+
+def _around(around: Around) -> Iterator[Moment]:
+    for job in around.jobs:
+        yield from _of_job(job)
+    for pod in around.pods:
+        yield from _of_pod(Pod(pod))
+    for each in map(SeenEvent, around.events):
+        if each.reason not in _IN_CONDITIONS:
+            yield each.seen_at, f"{each.reason}: {each.message}"
+
+
+def _of_job(job: Object) -> Iterator[Moment]:
+    """When an attempt began to wait, and when a queue let it go."""
+    meta, labels = job["metadata"], job["metadata"].get("labels") or {}
+    stage, attempt = labels.get(Label.ACTION.value, "?"), labels.get(Label.ATTEMPT.value, "1")
+    called = f"{stage}, attempt {attempt}"
+    queue, begun = labels.get(KUEUE_QUEUE_LABEL), (job.get("status") or {}).get("startTime")
+    where = f" in {queue}" if queue else ""
+    yield rfc3339.parse(meta["creationTimestamp"]), f"{called}: queued{where} (Job {meta['name']})"
+    if queue and begun:
+        yield rfc3339.parse(begun), f"{called}: admitted by {queue}"
+
+
+def _of_pod(pod: Pod) -> Iterator[Moment]:
+    conditions = (pod.raw.get("status") or {}).get("conditions") or ()
+    for each in conditions:
+        if each["type"] == "PodScheduled" and each["status"] == "True" and pod.node:
+            yield rfc3339.parse(each["lastTransitionTime"]), f"pod {pod.name} placed on {pod.node}"
+    if pod.trainer and pod.trainer.started_at:
+        yield rfc3339.parse(pod.trainer.started_at), f"pod {pod.name} runs"
+    if pod.ended and pod.ended.finished_at:
+        how = f"exit code {pod.ended.exit_code}, {pod.ended.reason}".removesuffix(", ")
+        yield rfc3339.parse(pod.ended.finished_at), f"pod {pod.name} ended ({how})"
 
 
 def _condition(each: Object) -> str:

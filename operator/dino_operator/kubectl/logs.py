@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from dino_api.names import Label, Phase
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_api.names import Action, Label, Phase, Stage
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import NO_INPUT, Ended
 from dino_operator.kubectl.terminal import paint
 from dino_operator.plan.model import Object
@@ -26,8 +28,8 @@ examples:
   kubectl dino logs cells -f           follow it to its end
   kubectl dino logs cells --stage preflight
 
-Pods are kept until runPolicy.ttlSecondsAfterFinished has passed. Of several nodes one is followed
-after the other.
+Pods are kept until runPolicy.ttlSecondsAfterFinished has passed. While pods of
+several nodes are followed, each line begins with the name of its pod.
 """
 _LOOK_SECONDS = 2.0
 _OVER = (Phase.COMPLETE, Phase.FAILED)
@@ -42,9 +44,10 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("job", metavar="JOB", help="the DinoJob's name")
+    add_job(made, "the DinoJob's name")
     made.add_argument("-f", "--follow", action="store_true", help="until the job has ended")
-    made.add_argument("--stage", help="of these pods alone: preflight, train, evaluate, ...")
+    stage: Any = made.add_argument("--stage", help="of these pods alone: preflight, train, ...")
+    stage.completer = lambda **_: (Stage.PREFLIGHT.value, *(each.value for each in Action))
     add_cluster(made)
     made.set_defaults(run=run)
 
@@ -54,29 +57,84 @@ def run(options: argparse.Namespace) -> int:
     cluster = Cluster(options)
     resource = cluster.get(f"dinojob/{options.job.removeprefix('dinojob/')}")
     selector = selector_of(resource, options.stage)
-    seen: set[str] = set()
-    while True:
-        over = (resource.get("status") or {}).get("phase") in _OVER
-        fresh = [each for each in in_order(cluster.pods(selector)) if _new(each, seen)]
-        for pod in fresh:
-            seen.add(pod["metadata"]["name"])
-            print(paint(headline(pod), "bold"))
-            for line in cluster.log(pod["metadata"]["name"], CONTAINER, options.follow):
-                print(line)
-            sys.stdout.flush()
-        if not options.follow or (over and not fresh):
-            break
-        time.sleep(_LOOK_SECONDS)
-        resource = cluster.get(f"dinojob/{resource['metadata']['name']}")
-    if not seen:
+    if options.follow:
+        some = Followed(cluster).until_the_end(resource, selector)
+    else:
+        some = _print_all(cluster, selector)
+    if not some:
         raise Ended(NO_INPUT, no_log_message(resource))
     return 0
 
 
-def _new(pod: Object, seen: set[str]) -> bool:
-    """Whether it has a log that was not printed yet."""
-    begun = (pod.get("status") or {}).get("phase") not in (None, "Pending")
-    return begun and pod["metadata"]["name"] not in seen
+def _print_all(cluster: Cluster, selector: str) -> bool:
+    pods = [each for each in in_order(cluster.pods(selector)) if _has_begun(each)]
+    for pod in pods:
+        print(paint(headline(pod), "bold"))
+        for line in cluster.log(pod["metadata"]["name"], CONTAINER, False):
+            print(line)
+    return bool(pods)
+
+
+class Followed:
+    """The pods of a job, all followed at once, each by a thread that hands its lines over."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lines: queue.Queue[tuple[str, str | Ended | None]] = queue.Queue()
+        self._open, self._seen = set[str](), set[str]()
+
+    def until_the_end(self, resource: Object, selector: str) -> bool:
+        """Prints from attempt to attempt until the job has ended. Whether a pod had a log.
+        Raises Ended."""
+        while True:
+            over = (resource.get("status") or {}).get("phase") in _OVER
+            pods = in_order(self._cluster.pods(selector))
+            fresh = [each for each in pods if self._is_new(each)]
+            for pod in fresh:
+                self._follow(pod)
+            if over and not fresh and not self._open:
+                return bool(self._seen)
+            self._print_for(_LOOK_SECONDS)
+            resource = self._cluster.get(f"dinojob/{resource['metadata']['name']}")
+
+    def _is_new(self, pod: Object) -> bool:
+        return _has_begun(pod) and pod["metadata"]["name"] not in self._seen
+
+    def _follow(self, pod: Object) -> None:
+        name = pod["metadata"]["name"]
+        self._seen.add(name)
+        self._open.add(name)
+        print(paint(headline(pod), "bold"), flush=True)
+        threading.Thread(target=self._read, args=(name,), daemon=True).start()
+
+    def _read(self, name: str) -> None:
+        try:
+            for line in self._cluster.log(name, CONTAINER, True):
+                self._lines.put((name, line))
+        except Ended as end:
+            self._lines.put((name, end))
+        self._lines.put((name, None))
+
+    def _print_for(self, seconds: float) -> None:
+        """Prints what comes. Where several pods speak, each line names its pod."""
+        until = time.monotonic() + seconds
+        while self._open:
+            try:
+                name, line = self._lines.get(timeout=max(until - time.monotonic(), 0.01))
+            except queue.Empty:
+                return
+            if line is None:
+                self._open.discard(name)
+            elif isinstance(line, Ended):
+                print(f"{name}: {line}", file=sys.stderr)
+            else:
+                print(f"[{name}] {line}" if len(self._open) > 1 else line, flush=True)
+        time.sleep(max(until - time.monotonic(), 0))
+
+
+def _has_begun(pod: Object) -> bool:
+    """Whether it may have a log."""
+    return (pod.get("status") or {}).get("phase") not in (None, "Pending")
 
 
 def selector_of(resource: Object, stage: str | None) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dino_api.names import AUTOML_KIND, Phase
-from dino_operator.kubectl.cluster import Cluster, add_cluster
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import USAGE, Ended
 from dino_operator.plan.model import Object
 
@@ -42,7 +42,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
             epilog=f"examples:\n  kubectl dino {verb} cells\n  kubectl dino {verb} cells -n team\n",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.add_argument("job", nargs="+", metavar="JOB", help="NAME or KIND/NAME")
+        add_job(made, nargs="+")
         add_cluster(made)
         made.set_defaults(run=partial(run, verb))
 

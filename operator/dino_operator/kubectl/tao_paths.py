@@ -11,7 +11,7 @@ from dino_api.formats import ARCHIVES
 from dino_operator.plan.model import Object
 
 NO_BUCKET = (
-    "results_dir is no s3:// URI. Say by --output s3://bucket/path where the results go; data of "
+    "results_dir is no s3:// URI. Say by --uri s3://bucket/path where the results go; data of "
     "this machine is looked for in the same bucket."
 )
 _BUCKET = r"^s3://[a-z0-9][a-z0-9.-]+(/.*)?$"
@@ -45,7 +45,7 @@ class Places:
         """What became of results_dir."""
         if as_s3(results_dir) == self.output:
             return "moved", "spec.output.uri"
-        return "changed", f"spec.output.uri is {self.output}, as --output says"
+        return "changed", f"spec.output.uri is {self.output}, as --uri says"
 
     def is_local(self, path: str) -> bool:
         """Whether it is a path of a machine. A word alone, such as imagenet, is none."""

@@ -19,9 +19,18 @@ _CODES = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "dim": 2}
 def paint(text: str, colour: Colour, stream: IO[str] | None = None) -> str:
     """The text in a colour where the stream is a terminal, and https://no-color.org is kept."""
     where = sys.stdout if stream is None else stream
-    if not where.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not _is_terminal(where) or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+
+def clearing(stream: IO[str]) -> str:
+    """What empties a terminal for the next picture."""
+    return "\x1b[H\x1b[2J" if _is_terminal(stream) else ""
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def add_output(made: argparse.ArgumentParser) -> None:

@@ -1,0 +1,140 @@
+"""`kubectl dino bundle`: one file with what a maintainer needs, without secrets."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tarfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dino_api.kubectl_yaml.writer import Dumper
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
+from dino_operator.kubectl.collected import Collected, collected
+from dino_operator.kubectl.ending import CANNOT_CREATE, Ended
+from dino_operator.kubectl.secrets import REMOVED, Cleaner
+from dino_operator.kubectl.terminal import add_output, print_data, table
+from dino_operator.plan.model import Object
+
+ENDING = ".tgz"
+DESCRIPTION = """\
+One .tgz about a job or search for whoever is asked for help: the resource, its search and
+trials, Jobs, pods, ConfigMaps and events, the logs of all containers and of the operator, versions.
+Secrets are never read. Values of variables, tokens, passwords in URLs and the like are removed
+wherever they are found; what it holds is printed, and is plain text to look through.
+"""
+EPILOG = f"""\
+examples:
+  kubectl dino bundle cells
+  kubectl dino bundle daml/tune --to /tmp --tail 1000
+  kubectl dino bundle cells -o json
+
+What was taken out reads {REMOVED}. A secret that a program prints into its log in words of its own
+cannot be known: look through the logs before you send them. What you may not read is left out, and
+said.
+"""
+
+
+def add(commands: Any, environ: Mapping[str, str]) -> None:
+    """The command's options."""
+    made = commands.add_parser(
+        "bundle",
+        help="pack what a maintainer needs to help, without secrets",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_job(made)
+    made.add_argument(
+        "--to", type=Path, default=Path(), metavar="DIR", help="the folder (default: this one)"
+    )
+    made.add_argument(
+        "--tail", type=int, default=10_000, metavar="LINES", help="of each log (default: 10000)"
+    )
+    made.add_argument(
+        "--operator-namespace", default="dino-system", metavar="NAMESPACE", help="its own"
+    )
+    add_output(made)
+    add_cluster(made)
+    made.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Packs, and says what. Raises Ended."""
+    cluster = Cluster(options)
+    resource = cluster.get(options.job)
+    found = collected(cluster, resource, options.operator_namespace, options.tail)
+    cleaner = Cleaner(_names(cluster, resource))
+    texts = cleaned(found, cleaner)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = f"{resource['metadata']['name']}-bundle-{stamp}"
+    path = options.to / f"{folder}{ENDING}"
+    _write(path, folder, texts)
+    said = {
+        "file": str(path),
+        "contents": [{"name": n, "bytes": len(each.encode())} for n, each in texts.items()],
+        "missing": [{"what": what, "why": why} for what, why in found.missing.items()],
+        "removed": cleaner.removed,
+    }
+    if options.output:
+        print_data(said, options.output)
+    else:
+        print("\n".join(lines_of(said)))
+        sys.stdout.flush()
+    return 0
+
+
+def _names(cluster: Cluster, resource: Object) -> set[str]:
+    """What a bundle cannot do without."""
+    meta = resource["metadata"]
+    return {meta["name"], meta["namespace"], cluster.namespace, meta["uid"]}
+
+
+def cleaned(found: Collected, cleaner: Cleaner) -> dict[str, str]:
+    """The files as texts, without secrets, and first of all what there is and is not."""
+    for each in (*found.files.values(), *found.missing.values()):
+        cleaner.learn(each)
+    texts = {name: cleaner.clean(_text(cleaner.clean(e))) for name, e in found.files.items()}
+    found.missing = {what: cleaner.clean(why) for what, why in found.missing.items()}
+    missing = "".join(f"not there: {what}: {why}\n" for what, why in found.missing.items())
+    listed = "".join(f"{name}\n" for name in texts)
+    return {"contents.txt": f"{listed}{missing}", **texts}
+
+
+def _text(thing: Any) -> str:
+    if isinstance(thing, str):
+        return thing
+    return str(yaml.dump(thing, Dumper=Dumper, sort_keys=False, width=100000, allow_unicode=True))
+
+
+def lines_of(said: Object) -> list[str]:
+    """What is printed of a bundle."""
+    rows: list[tuple[str, ...]] = [(f"  {e['name']}", str(e["bytes"])) for e in said["contents"]]
+    missing = [f"  not there: {each['what']}: {each['why']}" for each in said["missing"]]
+    removed = f"{said['removed']} values were removed, which read {REMOVED}."
+    look = f"Look through it before you send it: tar xzOf {said['file']} | less"
+    return [said["file"], *table(rows).splitlines(), *missing, removed, look]
+
+
+def _write(path: Path, folder: str, texts: Mapping[str, str]) -> None:
+    """Readable by its owner alone. Raises Ended."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+            tarfile.open(fileobj=file, mode="w:gz") as packed,
+        ):
+            for name, text in texts.items():
+                data = text.encode()
+                entry = tarfile.TarInfo(f"{folder}/{name}")
+                entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
+                packed.addfile(entry, io.BytesIO(data))
+    except OSError as error:
+        raise Ended(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error

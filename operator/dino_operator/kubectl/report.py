@@ -1,0 +1,169 @@
+"""`kubectl dino report`: the pages that a job left in its output, saved or opened."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import webbrowser
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dino_api.names import (
+    AUTOML_KIND,
+    PICTURE_FILE,
+    REPORT_FILE,
+    Action,
+    Env,
+    Label,
+    Stage,
+)
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
+from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, Ended
+from dino_operator.kubectl.stored import Place, Store, place_of, pod_environment, secret_name
+from dino_operator.kubectl.terminal import add_output, print_data
+from dino_operator.plan.model import Object
+
+DESCRIPTION = """\
+The pages and pictures that a job or search left in its output: what the data check found, what an
+evaluation, a quantization, an inference or a search has to show. They are saved in this folder.
+"""
+EPILOG = """\
+examples:
+  kubectl dino report cells                  save every page that is there
+  kubectl dino report cells --open           and open them in a browser
+  kubectl dino report cells --to pages -o json
+  kubectl dino report cells --secret         with the keys of the job's Secret
+  kubectl dino report cells --endpoint http://localhost:9000
+
+The output is read from this machine, with its credentials, as of the AWS CLI (environment, profile,
+AWS_PROFILE, SSO). Where the object store is and how it is addressed is taken from the job's pods.
+--secret reads the Secret that they use; Kubernetes asks for the right to do so.
+"""
+_PAGES = (".html", ".png")
+
+
+def add(commands: Any, environ: Mapping[str, str]) -> None:
+    """The command's options."""
+    made = commands.add_parser(
+        "report",
+        help="save or open the pages that a job left",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_job(made)
+    made.add_argument(
+        "--to", type=Path, default=Path(), metavar="DIR", help="the folder (default: this one)"
+    )
+    made.add_argument("--open", action="store_true", help="open them in a browser")
+    made.add_argument(
+        "--endpoint", default="", metavar="URL", help="of S3, as this machine sees it"
+    )
+    made.add_argument("--secret", action="store_true", help="take the keys of the job's Secret")
+    add_output(made)
+    add_cluster(made)
+    made.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Saves them and says where. Raises Ended."""
+    cluster = Cluster(options)
+    resource = cluster.get(options.job)
+    name = resource["metadata"]["name"]
+    store = Store(_place(cluster, resource, options), options.job)
+    saved = [
+        {"uri": uri, "file": str(_save(text, options.to / file_name(resource, uri)))}
+        for uri in pages(resource)
+        if (text := store.read(uri)) is not None
+    ]
+    if not saved:
+        raise Ended(NO_INPUT, nothing_message(resource))
+    if options.output:
+        print_data(saved, options.output)
+    else:
+        for each in saved:
+            print(f"{name}: {each['file']}")
+    for each in saved if options.open else ():
+        webbrowser.open(Path(each["file"]).resolve().as_uri())
+    return 0
+
+
+def output_of(resource: Object) -> str:
+    """The folder of its results, without a slash at its end."""
+    spec = resource["spec"].get("template") or resource["spec"]
+    return str(spec["output"]["uri"]).rstrip("/")
+
+
+def pages(resource: Object) -> list[str]:
+    """The URIs at which pages may lie: those that the status names, and the usual places."""
+    listed = (resource.get("status") or {}).get("artifacts") or ()
+    known = [each["uri"] for each in listed if each["uri"].endswith(_PAGES)]
+    usual = [f"{output_of(resource)}/{place}" for place in _places(resource)]
+    return list(dict.fromkeys((*known, *usual)))
+
+
+def _places(resource: Object) -> Iterator[str]:
+    if resource["kind"] == AUTOML_KIND or (resource.get("status") or {}).get("automl"):
+        yield REPORT_FILE
+        return
+    action = resource["spec"].get("action", Action.TRAIN.value)
+    folder = Stage.PREFLIGHT.value
+    yield f"{folder if action == Action.TRAIN else f'{action}/{folder}'}/{REPORT_FILE}"
+    for name in (REPORT_FILE, PICTURE_FILE):
+        yield f"{action}/{name}"
+
+
+def file_name(resource: Object, uri: str) -> str:
+    """The job and the place below its output: cells-preflight-report.html."""
+    below = uri.removeprefix(f"{output_of(resource)}/").removeprefix("s3://")
+    return f"{resource['metadata']['name']}-{below.replace('/', '-')}"
+
+
+def nothing_message(resource: Object) -> str:
+    """Why there is no page."""
+    name, asked = resource["metadata"]["name"], ", ".join(pages(resource))
+    phase = (resource.get("status") or {}).get("phase") or "not looked at yet"
+    return (
+        f"{resource['kind']} {name} ({phase}) has left no page so far: there is none of {asked}. "
+        f"kubectl dino status {name} says how far it is."
+    )
+
+
+def _place(cluster: Cluster, resource: Object, options: argparse.Namespace) -> Place:
+    pods = pod_environment(_jobs(cluster, resource))
+    place = place_of(pods, resource["spec"], options.endpoint, os.environ)
+    return replace(place, keys=_keys(cluster, pods, resource)) if options.secret else place
+
+
+def _jobs(cluster: Cluster, resource: Object) -> list[Object]:
+    """Its Jobs; where a search runs for it, those of the search."""
+    uid = resource["metadata"]["uid"]
+    search = (resource.get("status") or {}).get("automl")
+    if search:
+        uid = cluster.get(f"{AUTOML_KIND.lower()}/{search}")["metadata"]["uid"]
+    label = Label.AUTOML_UID if search or resource["kind"] == AUTOML_KIND else Label.JOB_UID
+    return cluster.jobs(f"{label.value}={uid}")
+
+
+def _keys(cluster: Cluster, pods: Mapping[str, Any], resource: Object) -> tuple[str, str]:
+    """Of the Secret that the pods use. Raises Ended."""
+    name = secret_name(pods, resource["spec"])
+    if not name:
+        message = "The job's pods have no Secret for the object store, or none that is known here."
+        raise Ended(NO_PERMISSION, f"{message} Leave --secret out, and give keys of yours.")
+    held = cluster.secret(name)
+    if lacking := [each for each in (Env.S3_ACCESS_KEY, Env.S3_SECRET_KEY) if each not in held]:
+        raise Ended(NO_PERMISSION, f"Secret {name} lacks {' and '.join(lacking)}.")
+    return held[Env.S3_ACCESS_KEY], held[Env.S3_SECRET_KEY]
+
+
+def _save(text: bytes, path: Path) -> Path:
+    """Raises Ended."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    except OSError as error:
+        raise Ended(CANNOT_CREATE, f"{path} cannot be written: {error.strerror}.") from error
+    return path

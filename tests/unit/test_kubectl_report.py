@@ -1,0 +1,272 @@
+"""`kubectl dino report`: pages of a real S3 server, and what is said where they cannot be had."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubectl_resources import a_job, a_search
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
+
+from dino_api.names import Env
+from dino_operator.kubectl import main, report, stored
+from dino_operator.kubectl.ending import Ended
+from tests import statuses
+from tests.builders import Object, at
+
+KEYS = (Env.S3_ACCESS_KEY, Env.S3_SECRET_KEY)
+REFERENCE = {"secretKeyRef": {"name": "dino-s3", "key": Env.S3_ACCESS_KEY.value}}
+Said = tuple[int, str, str]
+
+
+def a_pods_job(**environment: Any) -> Object:
+    """A Job whose trainer has those variables."""
+    texts = {name: each for name, each in environment.items() if isinstance(each, str)}
+    env = [{"name": name, "value": each} for name, each in texts.items()]
+    env += [{"name": n, "valueFrom": e} for n, e in environment.items() if n not in texts]
+    container = {"name": "trainer", "env": env}
+    return {
+        "metadata": {"name": "cells-train-1", "creationTimestamp": at(0)},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+class Lab:
+    """The command beside a cluster of one job, in a folder of its own."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.job = a_job(statuses.COMPLETE)
+        self.jobs: list[Object] = []
+        self.secrets: dict[str, dict[str, str]] = {}
+        self.labels: list[str] = []
+
+    def get(self, name: str) -> Object:
+        return a_search() if name.startswith("dinoautoml/") else self.job
+
+    def list_jobs(self, selector: str) -> list[Object]:
+        self.labels.append(selector)
+        return self.jobs
+
+    def secret(self, name: str) -> dict[str, str]:
+        return self.secrets[name]
+
+    def __call__(self, *words: str) -> Said:
+        status = main(["report", "cells", "--to", str(self.folder), *words])
+        said = self.capsys.readouterr()
+        return status, said.out, said.err
+
+
+@pytest.fixture
+def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
+    made = Lab(tmp_path / "pages", capsys)
+
+    class Cluster:
+        def __init__(self, options: Any) -> None:
+            self.get, self.jobs, self.secret = made.get, made.list_jobs, made.secret
+
+    monkeypatch.setattr(report, "Cluster", Cluster)
+    for name in (*Env, "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(str(name), raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return made
+
+
+@pytest.fixture
+def stocked(lab: Lab, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
+    """Pages in the output, at the server that the job's pods know; this machine has the keys."""
+    for name in Env:
+        if name not in KEYS:
+            monkeypatch.delenv(name, raising=False)
+    output = f"{tmp_path.name}/cells"
+    lab.job = a_job(statuses.COMPLETE, output={"uri": f"s3://{BUCKET}/{output}"})
+    client = s3_server.client()
+    for place in ("preflight/report.html", "train/validation.png"):
+        client.put_object(Bucket=BUCKET, Key=f"{output}/{place}", Body=place.encode())
+    endpoint = {Env.S3_ENDPOINT.value: s3_server.endpoint, Env.S3_PATH_STYLE.value: "true"}
+    lab.jobs = [a_pods_job(**endpoint, **{Env.S3_ACCESS_KEY.value: REFERENCE})]
+    return lab
+
+
+def test_every_page_that_is_there_is_saved(stocked: Lab) -> None:
+    status, out, err = stocked()
+    saved = {each.name: each.read_text() for each in sorted(stocked.folder.iterdir())}
+    assert (status, err) == (0, "")
+    assert saved == {
+        "cells-preflight-report.html": "preflight/report.html",
+        "cells-train-validation.png": "train/validation.png",
+    }
+    assert out.splitlines() == [f"cells: {stocked.folder / name}" for name in saved]
+    assert stocked.labels == ["dino-operator.io/job-uid=u"]
+
+
+def test_as_data(stocked: Lab) -> None:
+    found = json.loads(stocked("-o", "json")[1])
+    assert [set(each) for each in found] == [{"uri", "file"}] * 2
+    assert all(Path(each["file"]).exists() for each in found)
+
+
+def test_opened_in_a_browser(stocked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    assert stocked("--open")[0] == 0
+    assert opened == [each.resolve().as_uri() for each in sorted(stocked.folder.iterdir())]
+
+
+def test_the_keys_of_the_jobs_secret_are_taken_where_that_is_asked_for(
+    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in KEYS:
+        monkeypatch.delenv(each)
+    assert stocked()[0] == 77
+    stocked.secrets["dino-s3"] = {KEYS[0]: ACCESS_KEY, KEYS[1]: SECRET_KEY}
+    status, out, err = stocked("--secret")
+    assert status == 0
+    assert SECRET_KEY not in out + err
+    stocked.secrets["dino-s3"] = {}
+    status, _, err = stocked("--secret")
+    assert (status, err) == (
+        77,
+        "kubectl-dino: Secret dino-s3 lacks AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n",
+    )
+    stocked.jobs = []
+    status, _, err = stocked("--secret")
+    assert status == 77
+    assert "Leave --secret out" in err
+
+
+def test_without_credentials_it_says_what_would_do(
+    stocked: Lab, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+) -> None:
+    for each in KEYS:
+        monkeypatch.delenv(each)
+    status, _, err = stocked()
+    assert status == 77
+    assert "There are no credentials for s3://data/" in err
+    assert "kubectl dino report cells --secret" in err
+    assert f"--endpoint-url {s3_server.endpoint}" in err
+
+
+def test_with_credentials_that_are_refused(stocked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS[1], "wrong")
+    status, _, err = stocked()
+    assert status == 77
+    assert "may not be read at http://127.0.0.1" in err
+    assert "aws s3 cp s3://data/" in err
+    assert "wrong" not in err
+
+
+def test_a_bucket_that_is_not_there(stocked: Lab) -> None:
+    stocked.job = a_job(statuses.COMPLETE, output={"uri": "s3://nowhere-at-all/cells"})
+    status, _, err = stocked()
+    assert status == 66
+    assert "There is no bucket of s3://nowhere-at-all/cells" in err
+
+
+def test_a_job_that_has_left_nothing_yet(stocked: Lab) -> None:
+    stocked.job = a_job(output={"uri": f"s3://{BUCKET}/nothing"}, action="evaluate")
+    status, _, err = stocked()
+    assert status == 66
+    assert "DinoJob cells (not looked at yet) has left no page so far" in err
+    assert f"s3://{BUCKET}/nothing/evaluate/preflight/report.html" in err
+
+
+def test_a_folder_that_cannot_be_written(stocked: Lab, tmp_path: Path) -> None:
+    (tmp_path / "pages").write_text("a file")
+    status, _, err = stocked()
+    assert status == 73
+    assert "cannot be written" in err
+
+
+def test_an_endpoint_that_this_machine_does_not_reach(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of the cluster has the command that forwards a port."""
+    for each in KEYS:
+        monkeypatch.setenv(each, "x")
+    lab.jobs = [a_pods_job(**{Env.S3_ENDPOINT.value: f"http://localhost:{free_port()}"})]
+    status, _, err = lab()
+    assert status == 69
+    assert "port-forward" not in err
+    store = stored.Store(stored.Place("http://minio.storage.svc:9001"), "cells")
+    assert "kubectl -n storage port-forward service/minio 9000:9001" in store._forward()
+    assert "kubectl dino report cells --endpoint http://localhost:9000" in store._forward()
+
+
+SEARCHED = a_job({**statuses.COMPLETE, "automl": "cells"})
+EXPORTED = a_job({"artifacts": [{"name": "a.html", "uri": "s3://other/a.html"}]}, action="export")
+PLACES = {
+    "a training": (a_job(), ["preflight/report.html", "train/report.html", "train/validation.png"]),
+    "an evaluation": (
+        a_job(action="evaluate"),
+        [f"evaluate/{each}" for each in ("preflight/report.html", "report.html", "validation.png")],
+    ),
+    "a search": (a_search(), ["report.html"]),
+    "a job that is searched for": (SEARCHED, ["report.html"]),
+}
+
+
+@pytest.mark.parametrize(("resource", "places"), PLACES.values(), ids=PLACES.keys())
+def test_where_pages_lie(resource: Object, places: list[str]) -> None:
+    assert report.pages(resource) == [f"s3://results/cells/{each}" for each in places]
+
+
+def test_pages_that_the_status_names_are_fetched_wherever_they_lie() -> None:
+    assert report.pages(EXPORTED)[0] == "s3://other/a.html"
+    assert report.file_name(EXPORTED, "s3://other/a.html") == "cells-other-a.html"
+
+
+PODS = {Env.S3_ENDPOINT.value: "http://pods", Env.S3_PATH_STYLE.value: "false"}
+OWN = {"storage": {"endpoint": "http://spec", "pathStyle": True, "region": "eu", "secretName": "s"}}
+FOUND = {
+    "nothing is known": ({}, {}, "", {}, stored.Place()),
+    "the spec": ({}, OWN, "", {}, stored.Place("http://spec", "eu", True)),
+    "the template of a search": (
+        {},
+        {"template": OWN},
+        "",
+        {},
+        stored.Place("http://spec", "eu", True),
+    ),
+    "the pods before the spec": (PODS, OWN, "", {}, stored.Place("http://pods", "eu", False)),
+    "this machine before the pods": (
+        PODS,
+        OWN,
+        "",
+        {Env.S3_ENDPOINT.value: "http://here", Env.S3_PATH_STYLE.value: "true"},
+        stored.Place("http://here", "eu", True),
+    ),
+    "what is asked for first": (
+        PODS,
+        {},
+        "http://asked",
+        {Env.S3_ENDPOINT.value: "http://here"},
+        stored.Place("http://asked", "us-east-1", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND.keys())
+def test_where_the_object_store_is(case: tuple[Any, ...]) -> None:
+    pods, spec, endpoint, environ, place = case
+    assert stored.place_of(pods, spec, endpoint, environ) == place
+
+
+def test_the_secret_is_the_pods_or_the_specs() -> None:
+    assert stored.secret_name({Env.S3_ACCESS_KEY.value: REFERENCE}, OWN) == "dino-s3"
+    assert stored.secret_name({}, OWN) == "s"
+    assert stored.secret_name({}, {}) == ""
+
+
+def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(Ended, match=r"dino-operator\[kubectl\]") as ended:
+        stored.Store(stored.Place(), "cells")
+    assert ended.value.status == 69
