@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,27 @@ def test_the_operators_application_sets_values_of_the_chart(helm: Helm, tmp_path
     done = helm("template", "x", str(CHART), "-f", str(tmp_path / "values.yaml"))
     assert done.returncode == 0, done.stderr
     assert "registry.example/dino-trainer" in done.stdout
+
+
+HOOKS = ("PreSync", "Sync", "PostSync", "SyncFail")
+
+
+def added_to_a_hooks_name(hook: str) -> int:
+    """By Argo CD to `generateName`: seven letters of the commit, the hook, seconds since 1970."""
+    return len(f"c0ffee1-{hook}-1700000000")
+
+
+@pytest.mark.parametrize(
+    ("plural", "kind"), [(names.PLURAL, "DinoJob"), (names.AUTOML_PLURAL, "DinoAutoML")]
+)
+def test_the_docs_say_what_a_hooks_prefix_may_have(plural: str, kind: str) -> None:
+    crd = (ROOT / "crds" / f"{names.GROUP}_{plural}.yaml").read_text()
+    (limit,) = re.findall(r"size\(self\.metadata\.name\) <= (\d+)", crd)
+    longer = sorted(map(added_to_a_hooks_name, HOOKS))
+    said = (ROOT / "docs" / "argocd.md").read_text()
+    assert f"{longer[0]} (`Sync`) to {longer[-1]} (`PostSync`) characters longer" in said
+    (prefix,) = re.findall(rf"(?:prefix|that) of a {kind} (?:may have )?(\d+)", said)
+    assert int(prefix) == int(limit) - longer[-1]
 
 
 def test_what_is_generated_beside_the_chart_is_current() -> None:

@@ -206,6 +206,20 @@ def test_the_best_score_of_a_search() -> None:
     assert f"dino_automl_best_map50{{{labels}}} 0.8\n" in text
 
 
+def test_a_plan_of_half_a_minute_is_told_from_one_of_eleven_seconds() -> None:
+    """A busy machine was seen to need that long; by the client's own bounds both were 10."""
+    metrics = Metrics()
+    for seconds in (11, 31):
+        metrics.reconciled(KIND, "ok", seconds)
+    bounds = {
+        each.labels["le"]: each.value
+        for family in families(metrics.text().decode())
+        for each in family.samples
+        if each.name == "dino_operator_reconcile_duration_seconds_bucket"
+    }
+    assert [bounds[each] for each in ("10.0", "30.0", "60.0", "+Inf")] == [0, 1, 2, 2]
+
+
 def waited(status: Object) -> float:
     """Seconds in the queue, of a job that starts with this status."""
     metrics = Metrics()
