@@ -181,6 +181,14 @@ CASES = {
         "maximum number of re-queuing retries. Remedy: see why its pods were not ready in time (an "
         f"image, a node); {AGAIN}",
     ),
+    "it was admitted, and Kueue has not started it yet": (
+        a_workload(
+            QuotaReserved=(True, "QuotaReserved", "Quota reserved in ClusterQueue b"),
+            Admitted=(True, "Admitted", "The workload is admitted"),
+        ),
+        "WaitingForQueue",
+        "queue lab has room for the Job, which Kueue is about to start",
+    ),
     "an admission check is open": (
         {
             **a_workload(QuotaReserved=(True, "QuotaReserved", "Quota reserved in ClusterQueue b")),

@@ -164,6 +164,8 @@ _REMEDIES = {
 
 
 def _checks(workload: Workload, queue: str) -> Hold:
-    """Quota is there; what the ClusterQueue wants besides is not."""
+    """Quota is there; what the ClusterQueue wants besides is not, or Kueue is about to start it."""
     checks = "; ".join(workload.open_checks)
+    if not checks:
+        return _waits(f"queue {queue} has room for the Job, which Kueue is about to start", "")
     return _waits(f"queue {queue} has room for the Job, which waits for admission checks", checks)
