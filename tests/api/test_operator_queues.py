@@ -229,14 +229,20 @@ def clear_start(cluster: Cluster, job: str) -> None:
 
 
 def test_kueues_own_reason_stands_on_the_job(operating: Operating) -> None:
-    """Also where the queue never has room, and the words of a deactivated Workload."""
+    """Also where waiting does not help, and the words of a deactivated Workload."""
     with operating("--recheck-seconds", str(RECHECK)) as (cluster, operator):
         cluster.dinojobs.create(a_manifest("told", queueName="lab"))
         uid = cluster.job("told-train-1")["metadata"]["uid"]
         cluster.reason("told", "WaitingForQueue")
         say(cluster, uid, "LocalQueue lab doesn't exist")
         cluster_says(cluster, "LocalQueue lab doesn't exist. Remedy: create LocalQueue lab in")
-        too_much = "couldn't assign flavors to pod set main: insufficient quota for cpu in flavor f"
+        say(cluster, uid, "workload namespace doesn't match ClusterQueue selector")
+        cluster_says(cluster, f"Remedy: label namespace {cluster.namespace} as spec.namespace")
+        cluster.reason("told", "QueueUnavailable")
+        of_pods = "couldn't assign flavors to pod set main"
+        say(cluster, uid, f"{of_pods}: resource memory unavailable in ClusterQueue")
+        cluster_says(cluster, "Remedy: have memory added to the resources of its ClusterQueue")
+        too_much = f"{of_pods}: insufficient quota for cpu in flavor f"
         say(cluster, uid, f"{too_much}, … (2) > maximum capacity (500m)")
         cluster.reason("told", "QueueTooSmall")
         say(cluster, uid, "The workload is deactivated", active=False)

@@ -210,7 +210,9 @@ def test_finished_jobs_are_neither_held_nor_counted() -> None:
 
 def test_jobs_in_a_queue_are_kueues() -> None:
     template = {"queueName": "gpus"}
-    told = step(running("a", suspend=True), resource=written(template=template, suspend=True))
+    waiting = running("a", suspend=True)
+    waiting[1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
+    told = step(waiting, resource=written(template=template, suspend=True))
     assert told.patches == ()
     assert "waits in queue gpus" in told.waiting
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dino_api.names import KUEUE_QUEUE_LABEL
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.search.engines.katib import hangs, katib_trials
 from dino_operator.plan.search.engines.katib.hangs import Hang
@@ -121,6 +122,39 @@ def test_pods_that_are_refused() -> None:
 
 def test_a_held_job_does_not_hang() -> None:
     trial, job = a_running(suspend=True)
+    assert look(GIVEN_UP, trial, jobs=(job,)) == Hang()
+
+
+def test_a_job_in_a_queue_says_which_and_how_to_ask() -> None:
+    """The queue that the Job has: a label of the template or a default queue names it, too."""
+    trial, job = a_running(suspend=True)
+    job["metadata"]["labels"][KUEUE_QUEUE_LABEL] = "default"
+    told = look(GIVEN_UP, trial, jobs=(job,))
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    ask = f"kubectl describe workload -l kueue.x-k8s.io/job-uid={uid} says why"
+    assert told == Hang(f"Job {name} waits in queue default until Kueue admits it; {ask}")
+
+
+def test_a_job_that_someone_else_suspended_says_so() -> None:
+    trial, job = a_running(suspend=True)
+    del job["status"]["startTime"]
+    told = look(GIVEN_UP, trial, jobs=(job,))
+    assert told.message.startswith("someone else than the operator suspended Job dino-")
+    assert (told.patches, told.failure) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "conditions, start",
+    [
+        ([{"type": "Suspended", "status": "True", "lastTransitionTime": at(1)}], None),
+        ([{"type": "Suspended", "status": "False", "lastTransitionTime": at(990)}], at(990)),
+    ],
+    ids=["the Job controller has not looked", "it has no pod yet"],
+)
+def test_a_job_that_was_just_admitted_does_not_hang(conditions: Any, start: str | None) -> None:
+    """However long it waited in the queue: its creation says nothing."""
+    trial, job = a_running(suspend=False)
+    job["status"] = {"conditions": conditions, **({"startTime": start} if start else {})}
     assert look(GIVEN_UP, trial, jobs=(job,)) == Hang()
 
 

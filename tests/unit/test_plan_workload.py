@@ -89,6 +89,41 @@ CASES = {
         "ClusterQueue big is inactive. Remedy: kubectl describe clusterqueue and localqueue say "
         "whether a stopPolicy holds it, or which flavor or check is missing.",
     ),
+    "the LocalQueue is being deleted": (
+        pending("LocalQueue lab is terminating or missing", "Inadmissible"),
+        "QueueUnavailable",
+        "LocalQueue lab is terminating or missing. Remedy: create LocalQueue lab in namespace "
+        "team, or name one that exists by spec.queueName in a new job.",
+    ),
+    "the LocalQueue is stopped": (
+        pending("LocalQueue lab is stopped", "Inadmissible"),
+        "QueueUnavailable",
+        "LocalQueue lab is stopped. Remedy: kubectl describe clusterqueue and localqueue say "
+        "whether a stopPolicy holds it, or which flavor or check is missing.",
+    ),
+    "the ClusterQueue vanished": (
+        pending("ClusterQueue big not found", "Inadmissible"),
+        "QueueUnavailable",
+        "ClusterQueue big not found. Remedy: create it, or have LocalQueue lab name one that "
+        "exists.",
+    ),
+    "the ClusterQueue is for other namespaces": (
+        pending("workload namespace doesn't match ClusterQueue selector", "Pending"),
+        "QueueUnavailable",
+        "queue lab: workload namespace doesn't match ClusterQueue selector. Remedy: label "
+        "namespace team as spec.namespaceSelector of the ClusterQueue asks (kubectl get "
+        "clusterqueue -o yaml), or name another queue in a new job.",
+    ),
+    "the ClusterQueue does not cover a resource": (
+        pending(
+            "couldn't assign flavors to pod set main: resource ephemeral-storage unavailable in "
+            "ClusterQueue"
+        ),
+        "QueueTooSmall",
+        "queue lab: couldn't assign flavors to pod set main: resource ephemeral-storage "
+        "unavailable in ClusterQueue. Remedy: have ephemeral-storage added to the resources of "
+        "its ClusterQueue, which admits only what it covers.",
+    ),
     "evicted for a more important one": (
         pending(f"{UNUSED}, 2 more needed", Evicted=(True, "Preempted", PREEMPTED)),
         "EvictedFromQueue",
@@ -145,6 +180,14 @@ CASES = {
         "Kueue does not start the Job again: The workload is deactivated due to exceeding the "
         "maximum number of re-queuing retries. Remedy: see why its pods were not ready in time (an "
         f"image, a node); {AGAIN}",
+    ),
+    "it was admitted, and Kueue has not started it yet": (
+        a_workload(
+            QuotaReserved=(True, "QuotaReserved", "Quota reserved in ClusterQueue b"),
+            Admitted=(True, "Admitted", "The workload is admitted"),
+        ),
+        "WaitingForQueue",
+        "queue lab has room for the Job, which Kueue is about to start",
     ),
     "an admission check is open": (
         {

@@ -99,7 +99,7 @@ def _patch(job: Job, body: Object) -> Patch:
 
 def _without_pod(view: JobView, job: Job) -> Plan:
     """The Job controller is about to create a pod or to end the Job, or it cannot."""
-    since = _without_pod_since(view, job)
+    since = job.without_pod_since(view.children.pods, view.now)
     wait, soon = view.settings.pod_missing_after, view.settings.events_after
     missing = (view.now - since).total_seconds()
     forbidden = _forbidden(view, job, since)
@@ -142,18 +142,6 @@ def _forbidden(view: JobView, job: Job, since: datetime) -> Plan | None:
 def _was_resumed(view: JobView) -> bool:
     condition = view.resource.condition(ConditionType.RUNNING)
     return condition is not None and condition.reason == ConditionReason.RESUMED
-
-
-def _without_pod_since(view: JobView, job: Job) -> datetime:
-    """When the Job was created, started or resumed, or its last pod ended."""
-    if job.is_true("Suspended"):
-        return view.now  # it was resumed or admitted, and the Job controller has not looked yet
-    resumed = job.condition("Suspended")
-    times = [job.created_at, job.start_time]
-    times.append(resumed.since if resumed else "")
-    for pod in job.own(view.children.pods):
-        times += [pod.created_at, pod.ended.finished_at if pod.ended else ""]
-    return max(rfc3339.parse(str(each)) for each in times if each)
 
 
 def _with_pods(view: JobView, job: Job, pods: list[Pod]) -> Plan:

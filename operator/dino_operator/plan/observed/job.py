@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from dino_api import rfc3339
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
@@ -72,3 +73,13 @@ class Job(ApiObject):
         """Its pods among these, oldest first."""
         mine = (pod for pod in pods if pod.controller_uid == self.uid)
         return sorted(mine, key=lambda pod: pod.born)
+
+    def without_pod_since(self, pods: Iterable[Pod], now: datetime) -> datetime:
+        """When it was created, started or resumed, or its last pod among these ended."""
+        if self.is_true("Suspended"):
+            return now  # it was resumed or admitted, and the Job controller has not looked yet
+        resumed = self.condition("Suspended")
+        times = [self.created_at, self.start_time, resumed.since if resumed else ""]
+        for pod in self.own(pods):
+            times += [pod.created_at, pod.ended.finished_at if pod.ended else ""]
+        return max(rfc3339.parse(str(each)) for each in times if each)

@@ -16,6 +16,14 @@ from dino_operator.plan.observed.job import Job
 
 _NEEDED = re.compile(r", \S+ more needed")
 _WHO = re.compile(r" \(UID: [^)]*\)")
+_MISSING = ("doesn't exist", "not found", "is terminating or missing")
+_STOPPED = ("is inactive", "is stopped")
+_QUEUE = re.compile(
+    rf"(?P<kind>LocalQueue|ClusterQueue) .*?(?P<state>{'|'.join((*_MISSING, *_STOPPED))})$"
+)
+"""In Kueue's words of a queue that does not serve. A Job of no queue has LocalQueue of no name."""
+_MISMATCH = "workload namespace doesn't match ClusterQueue selector"
+_LACKING = re.compile(r"resource (\S+) unavailable in ClusterQueue|does not provide resource (\S+)")
 TOO_SMALL = "> maximum capacity"
 """In Kueue's words of a request that even the empty queue could not take."""
 
@@ -97,25 +105,34 @@ def _deactivated(workload: Workload) -> Hold:
 
 
 def _unavailable(message: str, queue: str, workload: Workload) -> Hold | None:
-    """A queue that does not exist, or takes nothing at present."""
-    space = workload.namespace
-    if message.startswith("LocalQueue") and "doesn't exist" in message:
+    """A queue that does not exist, takes nothing at present, or is not for this namespace."""
+    space, found = workload.namespace, _QUEUE.match(message)
+    if message.endswith(_MISMATCH):
+        remedy = f"label namespace {space} as spec.namespaceSelector of the ClusterQueue asks "
+        remedy += "(kubectl get clusterqueue -o yaml), or name another queue in a new job"
+        message = f"queue {queue}: {message}"
+    elif found is None:
+        return None
+    elif found["state"] in _STOPPED:
+        remedy = "kubectl describe clusterqueue and localqueue say whether a stopPolicy holds it, "
+        remedy += "or which flavor or check is missing"
+    elif found["kind"] == "ClusterQueue":
+        remedy = f"create it, or have LocalQueue {queue} name one that exists"
+    else:
         if not queue:
             message = "Kueue manages Jobs without a queue here, and the Job names none"
         remedy = f"create LocalQueue {queue or 'default'} in namespace {space}"
         remedy += ", or name one that exists by spec.queueName in a new job"
-    elif message.startswith("ClusterQueue") and "doesn't exist" in message:
-        remedy = f"create it, or have LocalQueue {queue} name one that exists"
-    elif "is inactive" in message:
-        remedy = "kubectl describe clusterqueue and localqueue say whether a stopPolicy holds it, "
-        remedy += "or which flavor or check is missing"
-    else:
-        return None
     return Hold(ConditionReason.QUEUE_UNAVAILABLE, f"{message}. Remedy: {remedy}.")
 
 
 def _too_small(message: str, queue: str) -> Hold | None:
     """More than the queue has when it is empty; waiting does not help."""
+    lacking = _LACKING.search(message)
+    if lacking is not None:
+        remedy = f"have {lacking[1] or lacking[2]} added to the resources of its ClusterQueue, "
+        remedy += "which admits only what it covers"
+        return Hold(ConditionReason.QUEUE_TOO_SMALL, f"queue {queue}: {message}. Remedy: {remedy}.")
     if TOO_SMALL not in message and "flavor" in message and "insufficient" not in message:
         remedy = "compare spec.podTemplate (nodeSelector, affinity, tolerations) with the flavors"
         return Hold(ConditionReason.QUEUE_TOO_SMALL, f"queue {queue}: {message}. Remedy: {remedy}.")
@@ -147,6 +164,8 @@ _REMEDIES = {
 
 
 def _checks(workload: Workload, queue: str) -> Hold:
-    """Quota is there; what the ClusterQueue wants besides is not."""
+    """Quota is there; what the ClusterQueue wants besides is not, or Kueue is about to start it."""
     checks = "; ".join(workload.open_checks)
+    if not checks:
+        return _waits(f"queue {queue} has room for the Job, which Kueue is about to start", "")
     return _waits(f"queue {queue} has room for the Job, which waits for admission checks", checks)

@@ -242,7 +242,7 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
     patches: list[Patch] = []
     for place, job in enumerate(unfinished):
         held, holds = job.is_suspended, place >= allowed
-        if job.queue or (held and not _is_ours(job)):
+        if job.queue or (held and not hangs.is_ours(job)):
             continue
         if held == holds:
             patches += deadline.patches(view, job)
@@ -250,13 +250,6 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
             body = deadline.suspension(view, job) if holds else deadline.resumption(job)
             patches.append(Patch(job.name, job.uid, body))
     return tuple(patches)
-
-
-def _is_ours(job: Job) -> bool:
-    """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
-    takes away the start of what it suspends."""
-    marked = job.note(Annotation.HELD)
-    return bool(marked or job.start_time)
 
 
 def _may_go_on(job: Job) -> bool:

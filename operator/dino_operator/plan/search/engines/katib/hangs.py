@@ -12,8 +12,16 @@ from datetime import datetime, timedelta
 
 from dino_api import rfc3339
 from dino_api.names import ConditionType, FailureReason, Label
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Patch
-from dino_operator.plan.observed import containers, failure, objects, pod_events, scheduling
+from dino_operator.plan.observed import (
+    containers,
+    failure,
+    objects,
+    pod_events,
+    scheduling,
+    workload,
+)
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.katib import Experiment
@@ -77,7 +85,7 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
     if bare := next(filter(_lacks_collector, live), None):
         return _no_collector(view, bare)
     if each.job.is_suspended:
-        return _queued(view, each)
+        return _held(each.job)
     return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
 
 
@@ -111,18 +119,27 @@ def _no_collector(view: SearchView, pod: Pod) -> Hang:
     return Hang(message, failure=fatal(message, remedy))
 
 
-def _queued(view: SearchView, each: KatibTrial) -> Hang | None:
-    if not view.search.template.queue_name:
+def _held(job: Job) -> Hang | None:
+    """A Job that Kueue holds, or someone else; what the operator itself holds does not hang."""
+    name, ask = job.name, workload.command_for(job)
+    if job.queue:
+        return Hang(f"Job {name} waits in queue {job.queue} until Kueue admits it; {ask} says why")
+    if is_ours(job):
         return None
-    return Hang(f"Job {each.name} waits in queue {view.search.template.queue_name} for Kueue")
+    return Hang(
+        f"someone else than the operator suspended Job {name}; {ask} says whether Kueue did"
+    )
+
+
+def is_ours(job: Job) -> bool:
+    """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
+    takes away the start of what it suspends."""
+    return bool(job.note(Annotation.HELD) or job.start_time)
 
 
 def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
     """Refused by Pod Security, a quota or a webhook: only events tell, which name the cause."""
-    times = [job.created_at, job.start_time]
-    for pod in ended:
-        times.append(pod.ended.finished_at if pod.ended else "")
-    since = max(rfc3339.parse(str(each)) for each in times if each)
+    since = job.without_pod_since(ended, view.now)
     waited = (view.now - since).total_seconds()
     if waited < view.settings.pod_missing_after:
         return None
