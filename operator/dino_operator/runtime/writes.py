@@ -6,7 +6,8 @@ stranger; or the API server refuses it; or what we spoke of has moved on, and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, KIND, PLURAL
@@ -96,21 +97,13 @@ class Writer:
 
     async def patch(self, namespace: str, patch: Patch) -> Object:
         """Changes an object; returns it as it is then."""
-        try:
+        with _refusing("patch", patch):
             return await self._api.patch(namespace, patch)
-        except ApiError as error:
-            if error.status in MOVED:
-                raise
-            raise Refused("patch", MANIFEST[patch.kind], patch.name, error) from error
 
     async def delete(self, namespace: str, delete: Delete) -> None:
         """Deletes an object; one that is gone is fine."""
-        try:
+        with _refusing("delete", delete):
             await self._api.delete(namespace, delete)
-        except ApiError as error:
-            if error.status in MOVED:
-                raise
-            raise Refused("delete", MANIFEST[delete.kind], delete.name, error) from error
 
     async def _existing(self, resource: Object, thing: Object) -> Object:
         """Ours, made before the answer was lost; or a stranger."""
@@ -121,3 +114,14 @@ class Writer:
         if objects.controller_uid(found) != objects.uid_of(resource):
             raise Stranger(found)
         return found
+
+
+@contextmanager
+def _refusing(verb: Verb, change: Patch | Delete) -> Iterator[None]:
+    """Raises Refused for an answer to this change, and ApiError for what has moved."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status in MOVED:
+            raise
+        raise Refused(verb, MANIFEST[change.kind], change.name, error) from error
