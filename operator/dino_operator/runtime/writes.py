@@ -108,12 +108,12 @@ class Writer:
     async def _existing(self, resource: Object, thing: Object) -> Object:
         """Ours, made before the answer was lost; or a stranger."""
         kind, name = thing["kind"], thing["metadata"]["name"]
-        found = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
-        if found is None:
+        present = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
+        if present is None:
             raise ApiError(409, "Conflict", f"{kind} {name} was there a moment ago")
-        if objects.controller_uid(found) != objects.uid_of(resource):
-            raise Stranger(found)
-        return found
+        if objects.controller_uid(present) != objects.uid_of(resource):
+            raise Stranger(present)
+        return present
 
 
 @contextmanager
