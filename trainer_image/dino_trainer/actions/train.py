@@ -18,6 +18,7 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.recorders.sinks import recorded
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
+from dino_trainer.spec.micro_batch import in_batches_of
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.store import Stored
 from dino_trainer.train import loop, state
@@ -172,7 +173,7 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
-        detections = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
+        detections = detect(detector, shown, in_batches_of(run.plan.micro_batch, run.spec.dataset))
     assert detections is not None  # nobody stops it
     draw_grid(shown.images, detections, data.class_names, context.output.dir / PICTURE_FILE)
     return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)
