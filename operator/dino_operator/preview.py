@@ -166,10 +166,10 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
 
 def _trial(view: SearchView, number: int) -> Iterator[Object]:
     """The DinoJob of a trial, and what is made of it in turn."""
-    drawn = draw(view.search.space, view.spec.algorithm, number, ())
-    if drawn is None:
+    parameters = draw(view.search.space, view.spec.algorithm, number, ())
+    if parameters is None:
         return
-    job = dinojobs.render(view, number, drawn)
+    job = dinojobs.render(view, number, parameters)
     yield job
     named = {**job, "metadata": {**job["metadata"], "uid": NO_UID}}
     yield from _work(DinoJob(named), view.settings, checked=number > 0)

@@ -29,19 +29,10 @@ from dino_trainer.train.setup import Objective, prepare_run
 PICTURED = 12
 
 
-def run(spec: ExperimentSpec, context: RunContext) -> Result:
-    """Train to the end, from the latest checkpoint in the output if there is one.
-
-    Raises:
-        TrainerError: with the reason that the failure catalogue has for it.
-    """
-    return carry_out(spec, context)
-
-
-def carry_out(
+def run(
     spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
 ) -> Result:
-    """Does what `run` does, for any objective.
+    """Train to the end, from the latest checkpoint in the output if there is one.
 
     aim: chooses what is minimised once the data is known; None: the detector's own loss.
 
