@@ -20,6 +20,7 @@ from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.limit_range import LimitRange
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
@@ -54,6 +55,7 @@ def around(jobs: Iterable[Object] = (), pods: Iterable[Object] = (), **more: Any
         "dinojobs": DinoJob,
         "automls": DinoAutoML,
         "katib_trials": katib.Trial,
+        "limit_ranges": LimitRange,
     }
     for field in views.keys() & more.keys():
         more[field] = tuple(map(views[field], more[field]))

@@ -80,20 +80,20 @@ def preview(manifest: Any, settings: Settings, engine: Engine | None = None) -> 
 def refused(manifest: Any) -> list[Refusal]:
     """What the API server refuses, and keys without a value that it drops and the operator does
     not."""
-    found = refusals(manifest)
+    all_refusals = refusals(manifest)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
     if not isinstance(spec, dict) or manifest.get("kind") not in crd_schema.KINDS:
-        return found
-    for at, said in dropped_keys.nulls(spec, manifest["kind"]):
+        return all_refusals
+    for at, message in dropped_keys.nulls(spec, manifest["kind"]):
         where = crd_schema.named(("spec", *at))
-        found.append(Refusal(where, said.removeprefix(f"{where}: ")))
-    return found
+        all_refusals.append(Refusal(where, message.removeprefix(f"{where}: ")))
+    return all_refusals
 
 
 def _checked(manifest: Any) -> Object:
     """The manifest as the API server would store it: with namespace and uid. Raises Refused."""
-    if found := refused(manifest):
-        raise Refused("\n".join(map(str, found)))
+    if problems := refused(manifest):
+        raise Refused("\n".join(map(str, problems)))
     kind = manifest["kind"]
     whole = {"namespace": "default", "uid": NO_UID, **manifest["metadata"]}
     return {
@@ -166,10 +166,10 @@ def _of_search(resource: Object, settings: Settings, engine: Engine | None) -> P
 
 def _trial(view: SearchView, number: int) -> Iterator[Object]:
     """The DinoJob of a trial, and what is made of it in turn."""
-    drawn = draw(view.search.space, view.spec.algorithm, number, ())
-    if drawn is None:
+    parameters = draw(view.search.space, view.spec.algorithm, number, ())
+    if parameters is None:
         return
-    job = dinojobs.render(view, number, drawn)
+    job = dinojobs.render(view, number, parameters)
     yield job
     named = {**job, "metadata": {**job["metadata"], "uid": NO_UID}}
     yield from _work(DinoJob(named), view.settings, checked=number > 0)

@@ -29,7 +29,7 @@ from tests.bench.train_step_batch import Size
 from tests.bench.train_step_ours import OurStep
 from tests.model.small import small
 
-step = OurStep(cfg=small())
+step = OurStep(small())
 step.prepare(Size(1, 96, 128))
 step.run(False)
 start, steps = time.monotonic(), 0

@@ -8,29 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dino_api.experiment import OptimConfig
 from dino_trainer.model import Criterion, ModelConfig, Targets, build_dino
+from dino_trainer.model.precision import autocast, grad_scaler
+from dino_trainer.train.optim import build_optimizer
 from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
 from tests.model.small import published
 
-LEARNING_RATE, BACKBONE_RATE, WEIGHT_DECAY, CLIP = 1e-4, 1e-5, 1e-4, 0.1
+OPTIM = OptimConfig(lr=1e-4, lr_backbone=1e-5, weight_decay=1e-4)
+CLIP = 0.1
+CPU = torch.device("cpu")
 
 
 class OurStep:
-    """Our model, loss and optimiser over one batch."""
+    """Our model, loss and optimiser over one batch, on a device."""
 
-    def __init__(self, queries: int = 900, cfg: ModelConfig | None = None) -> None:
-        """cfg: another detector than the published one with that many queries."""
-        cfg = cfg or published(num_queries=queries)
+    def __init__(
+        self,
+        cfg: ModelConfig | None = None,
+        precision: str = "fp32",
+        device: torch.device = CPU,
+    ) -> None:
+        """cfg: another detector than the published one."""
+        cfg = cfg or published()
+        self.precision, self.device = precision, device
         torch.manual_seed(0)
-        self.model = build_dino(cfg, CLASSES).train()
+        self.model = build_dino(cfg, CLASSES).to(device).train()
         self.criterion = Criterion(cfg)
-        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-        self.trainable = [p for _, p in named]
-        groups = [
-            {"params": [p for n, p in named if n.startswith("backbone.") == backbone], "lr": lr}
-            for backbone, lr in ((False, LEARNING_RATE), (True, BACKBONE_RATE))
-        ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
+        self.trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(self.model, OPTIM)
+        self.scaler = grad_scaler(precision, device)
 
     def regions(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
         """The parts that can be compiled, each with the arguments it gets in a step."""
@@ -52,22 +59,30 @@ class OurStep:
         return self.model
 
     def prepare(self, size: Size) -> None:
-        """Make the batch that the following steps train on."""
+        """Put the batch on the device that the following steps train on."""
         images, targets = make_batch(size)
-        self.pixels, self.mask = padded(images, size)
-        self.targets = Targets.collate(targets)
+        pixels, mask = padded(images, size)
+        self.pixels, self.mask = pixels.to(self.device), mask.to(self.device)
+        self.targets = Targets.collate(targets).to(self.device)
 
     def forward(self, bf16: bool = False) -> Tensor:
-        """Return the loss of the prepared batch."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        """Return the loss of the prepared batch. bf16: in place of the step's own precision."""
+        with autocast("bf16" if bf16 else self.precision, self.device):
             outputs = self.model(self.pixels, self.mask, self.targets)
         return self.criterion(outputs, self.targets).total
 
-    def run(self, bf16: bool = False) -> None:
-        """One optimiser step."""
-        total = self.forward(bf16)
+    def backward(self, bf16: bool = False) -> Tensor:
+        """Return the loss; its gradients lie in the parameters."""
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss = self.forward(bf16)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        return loss.detach()
+
+    def run(self, bf16: bool = False) -> None:
+        """One optimiser step, after which the host knows the loss and the gradients' norm."""
+        loss = self.backward(bf16)
         norm = nn.utils.clip_grad_norm_(self.trainable, CLIP)
-        self.optimizer.step()
-        torch.stack((total.detach(), norm)).tolist()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        torch.stack((loss, norm)).tolist()

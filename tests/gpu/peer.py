@@ -10,9 +10,10 @@ from torch import nn
 
 from dino_trainer.model.precision import autocast, grad_scaler
 from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
+from tests.bench.train_step_ours import CLIP, OPTIM
 from tests.gpu.machine import Machine
 from tests.gpu.rows import Row, seen, skipped, wanted
-from tests.gpu.step import CLIP, DECAY, RATE, SIZES, Step, precisions
+from tests.gpu.step import SIZES, precisions, step_on
 from tests.gpu.step import SMALL as SMALL_SIZES
 from tests.model.small import published, small
 
@@ -58,7 +59,9 @@ class PeerStep:
         self.machine, self.precision = machine, precision
         self.model = DeformableDetrForObjectDetection(config).to(machine.device).train()
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trainable, lr=RATE, weight_decay=DECAY, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.trainable, lr=OPTIM.lr, weight_decay=OPTIM.weight_decay, fused=True
+        )
         self.scaler = grad_scaler(precision, machine.device)
 
     def prepare(self, size: Size) -> None:
@@ -101,7 +104,7 @@ def beside(machine: Machine) -> Iterator[Row]:
 
 def _beside(machine: Machine, size: Size, precision: str) -> Iterator[Row]:
     what = f"{precision} {size}"
-    ours = Step(machine, small() if machine.rehearsal else published(), precision)
+    ours = step_on(machine, small() if machine.rehearsal else published(), precision)
     theirs = PeerStep(machine, precision)
     times = []
     for step in (ours, theirs):

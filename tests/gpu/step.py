@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from dino_trainer.model import Criterion, ModelConfig, Targets, build_dino
-from dino_trainer.model.precision import autocast, grad_scaler
-from tests.bench.train_step_batch import CLASSES, Size, make_batch, padded
+from dino_trainer.model import ModelConfig
+from tests.bench.train_step_batch import Size
+from tests.bench.train_step_ours import OurStep
 from tests.gpu.machine import Machine, difference
 from tests.gpu.rows import Row, bounded, seen, skipped
 from tests.model.small import published, small
 
 NAME = "step"
-CLIP, RATE, DECAY = 0.1, 1e-4, 1e-4
 SIZES = (Size(2, 256, 320), Size(2, 800, 1333), Size(8, 800, 1333))
 SMALL = (Size(2, 64, 96),)
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -29,43 +28,11 @@ With fewer digits other queries are chosen and matched: the gradient is then tol
 """
 
 
-class Step:
-    """Our detector, loss and optimiser on a device; `run` is what a training does for a batch."""
-
-    def __init__(self, machine: Machine, cfg: ModelConfig, precision: str) -> None:
-        self.machine, self.precision = machine, "fp32" if precision == "tf32" else precision
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.manual_seed(0)
-        self.model = build_dino(cfg, CLASSES).to(machine.device).train()
-        self.criterion = Criterion(cfg)
-        self.trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trainable, lr=RATE, weight_decay=DECAY, fused=True)
-        self.scaler = grad_scaler(self.precision, machine.device)
-
-    def prepare(self, size: Size) -> None:
-        """Put the batch on the device."""
-        images, targets = make_batch(size)
-        pixels, mask = padded(images, size)
-        self.pixels, self.mask = pixels.to(self.machine.device), mask.to(self.machine.device)
-        self.targets = Targets.collate(targets).to(self.machine.device)
-
-    def backward(self) -> Tensor:
-        """The loss; gradients lie in the parameters."""
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.precision, self.machine.device):
-            outputs = self.model(self.pixels, self.mask, self.targets)
-        loss: Tensor = self.criterion(outputs, self.targets).total
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        return loss.detach()
-
-    def run(self) -> None:
-        """One optimiser step."""
-        self.backward()
-        nn.utils.clip_grad_norm_(self.trainable, CLIP)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+def step_on(machine: Machine, cfg: ModelConfig, precision: str) -> OurStep:
+    """A training's step on the device. What tf32 allows holds for the whole process."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return OurStep(cfg, "fp32" if precision == "tf32" else precision, machine.device)
 
 
 def precisions(machine: Machine) -> tuple[str, ...]:
@@ -76,12 +43,12 @@ def precisions(machine: Machine) -> tuple[str, ...]:
 def numbers(machine: Machine) -> Iterator[Row]:
     """Loss and gradient beside the same step on a CPU. Without denoising, which draws noise."""
     cfg = small(use_dn=False, num_queries=100)
-    reference = Step(Machine(torch.device("cpu"), rehearsal=True), cfg, "fp32")
+    reference = step_on(Machine(torch.device("cpu"), rehearsal=True), cfg, "fp32")
     reference.prepare(Size(2, 192, 256))
     expected = reference.backward()
     wanted = flat(reference)
     for precision in precisions(machine):
-        step = Step(machine, cfg, precision)
+        step = step_on(machine, cfg, precision)
         step.model.load_state_dict(reference.model.state_dict())
         step.prepare(Size(2, 192, 256))
         loss = step.backward()
@@ -94,7 +61,7 @@ def numbers(machine: Machine) -> Iterator[Row]:
         )
 
 
-def flat(step: Step) -> Tensor:
+def flat(step: OurStep) -> Tensor:
     """All gradients in one row, float64 on the host."""
     return torch.cat(
         [
@@ -107,13 +74,13 @@ def flat(step: Step) -> Tensor:
 def cost(machine: Machine) -> Iterator[Row]:
     """Time, memory, launches and waits of the published detector's step by size and precision."""
     for precision in precisions(machine):
-        step = Step(machine, small() if machine.rehearsal else published(), precision)
+        step = step_on(machine, small() if machine.rehearsal else published(), precision)
         for size in SMALL if machine.rehearsal else SIZES:
             yield from _cost(machine, step, precision, size)
         del step
 
 
-def _cost(machine: Machine, step: Step, precision: str, size: Size) -> Iterator[Row]:
+def _cost(machine: Machine, step: OurStep, precision: str, size: Size) -> Iterator[Row]:
     what = f"{precision} {size}"
     step.prepare(size)
     try:
@@ -125,7 +92,7 @@ def _cost(machine: Machine, step: Step, precision: str, size: Size) -> Iterator[
     if peak is not None:
         yield seen(NAME, f"{what}: peak memory", peak, "MiB")
         yield seen(NAME, f"{what}: kernel launches", launches(step.run))
-        yield seen(NAME, f"{what}: waits of the host", waits(step.run), note="matcher included")
+        yield seen(NAME, f"{what}: waits of the host", waits(step.run), note="matcher and loss")
 
 
 def launches(run: Callable[[], object]) -> int:
@@ -152,7 +119,7 @@ def compiled(machine: Machine) -> Iterator[Row]:
     """`torch.compile` beside eager, in fp32 and bf16 where the device has it."""
     size = SMALL[0] if machine.rehearsal else SIZES[1]
     for precision in ("bf16",):
-        step = Step(machine, small() if machine.rehearsal else published(), precision)
+        step = step_on(machine, small() if machine.rehearsal else published(), precision)
         step.prepare(size)
         eager = machine.milliseconds(step.run)
         step.model.compile(dynamic=False)
@@ -165,7 +132,7 @@ def one_process(machine: Machine) -> Iterator[Row]:
     from torch.distributed import TCPStore, destroy_process_group, init_process_group
 
     cfg = small(use_dn=False)
-    step = Step(machine, cfg, "fp32")
+    step = step_on(machine, cfg, "fp32")
     step.prepare(Size(2, 96, 128))
     alone = step.backward()
     backend = "nccl" if machine.device.type == "cuda" else "gloo"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import a_detector, images, targets
+from small import a_detector, images, published, targets
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dino_trainer.model import Criterion, attention, layers
@@ -64,7 +64,7 @@ def test_operations_of_a_published_step(
     """
     monkeypatch.setattr(attention, "sampler_for", lambda value, locations: sampler)
     monkeypatch.setattr(layers, "FEW_PLACES", 0)  # as on a GPU
-    step = OurStep(queries=30)
+    step = OurStep(published(num_queries=30))
     step.prepare(Size(2, 96, 128))
     step.run()  # the first one makes the optimiser's state
     counts = count_operations(step.run)
@@ -74,7 +74,7 @@ def test_operations_of_a_published_step(
 
 def test_the_sampling_operators_get_tensors_that_need_no_copy() -> None:
     """Six encoder and decoder layers each: three tensors forward, four backward."""
-    step = OurStep(queries=30)
+    step = OurStep(published(num_queries=30))
     step.prepare(Size(1, 64, 64))
     with Sampling() as sampling:
         step.run()

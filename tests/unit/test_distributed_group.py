@@ -23,6 +23,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.machine.devices import pick_device
 from dino_trainer.model import build_dino
 from dino_trainer.model_files.info import Detector
+from dino_trainer.report.pace import Watch
 from dino_trainer.scoring.detection import DetectionSet, detect
 
 
@@ -164,7 +165,7 @@ def find_with(
     stop = Event()
     if world.rank == world.size - 1:
         stop.set()
-    stopped = detect(detector, data, config, stop, world) is None
+    stopped = detect(detector, data, config, world, Watch(stop)) is None
     alone = detect(detector, data, config) if world.is_main else None
     return together, alone, stopped
 

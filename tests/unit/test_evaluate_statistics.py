@@ -14,7 +14,13 @@ from test_scoring_coco import a_coco_dataset, found_in, random_case
 from dino_trainer.scoring.detection import DetectionSet, join
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.operating import ThresholdCounts
-from dino_trainer.scoring.statistics import RECALLS, Accumulated, Statistics, detection_statistics
+from dino_trainer.scoring.statistics import (
+    RECALLS,
+    Accumulated,
+    Statistics,
+    Truth,
+    detection_statistics,
+)
 from dino_trainer.scoring.verdict import DetectionKind, confusion_matrix, hits, judge, mistakes
 
 CLASSES = [1, 3, 7]
@@ -107,7 +113,7 @@ def of_a_case(
     evaluated = oracle(document, found)
     truth = BoxSet.true(a_coco_dataset(document))
     made = detection_statistics(
-        known(found), truth, Accumulated.of(evaluated.eval), NAMES, images, threshold
+        known(found), Truth(truth, NAMES, images), Accumulated.of(evaluated.eval), threshold
     )
     return document, found, evaluated, made
 
@@ -256,7 +262,7 @@ def test_equal_scores_are_shown_together_or_not_at_all() -> None:
 def test_without_a_right_detection_there_is_no_best_threshold(detections) -> None:
     found, truth = boxes_at(detections, score=True), boxes_at([(0, 1, 0)], score=False)
     zeros = Accumulated(np.zeros((10, 101, 1)), np.zeros((10, 1)))
-    made = detection_statistics(found, truth, zeros, {1: "one"}, images=1)
+    made = detection_statistics(found, Truth(truth, {1: "one"}, images=1), zeros)
     assert (made.best, made.classes[0].best, made.threshold) == (None, None, 0.5)
     assert made.classes[0].ap == 0.0
 
@@ -266,7 +272,7 @@ def test_a_class_without_true_boxes_has_no_score_but_false_detections() -> None:
     truth = boxes_at([(0, 1, 0)], score=False)
     arrays = Accumulated(np.ones((10, 101, 2)), np.ones((10, 2)))
     arrays.precision[:, :, 1] = arrays.recall[:, 1] = -1
-    made = detection_statistics(found, truth, arrays, {1: "one", 3: "three"}, images=1)
+    made = detection_statistics(found, Truth(truth, {1: "one", 3: "three"}, images=1), arrays)
     absent = made.classes[1]
     assert (absent.ap, absent.ar, absent.best, absent.truths) == (None, None, None, 0)
     assert made.curves.min() == 1.0

@@ -37,6 +37,7 @@ from dino_trainer.model_files.checkpoint import LATEST
 from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import DetectionSet, detect
+from dino_trainer.spec.micro_batch import in_batches_of
 
 NAMES = ("", "red", "", "blue")
 SIZE = (64, 96)
@@ -162,8 +163,8 @@ def test_the_file_says_how_to_use_it_and_not_where_its_data_was(made: Made) -> N
 @pytest.mark.parametrize("batch", [1, 4])
 def test_onnx_runtime_finds_what_torch_finds(made: Made, batch: int) -> None:
     data, detector = load_folder(made.folder / "val"), opened(made.path)
-    config = config_for(detector.info, made.spec, made.spec.export)
-    ours, theirs = (detect(one, data, config, batch_size=batch) for one in (detector, made.torch()))
+    config = in_batches_of(batch, config_for(detector.info, made.spec, made.spec.export))
+    ours, theirs = (detect(one, data, config) for one in (detector, made.torch()))
     assert len(theirs.scores) == 60
     assert matched(theirs, ours) > 0.99
     assert matched(theirs, replace(ours, labels=ours.labels + 10)) == 0

@@ -334,4 +334,4 @@ def test_every_format_has_its_rows_here_and_a_way_to_what_each_action_takes() ->
         for model in set(formats.CALLED) - set(taken):
             refusal = misfit(action, model, "DinoJob base (train) left")
             assert refusal is not None
-            assert "another model" not in refusal, "say how one comes to it, in _WAY"
+            assert "another model" not in refusal, "say how one comes to it, in _REMEDIES"

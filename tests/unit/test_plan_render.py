@@ -206,7 +206,7 @@ def test_the_processor_is_shared_by_the_processes() -> None:
 
 
 def test_a_smaller_batch_is_told_to_the_pod_and_remembered_on_the_job() -> None:
-    attempt = pods.Attempt(2, memory=MicroBatch(2, 4, last_chance=True))
+    attempt = pods.Attempt(2, micro_batch=MicroBatch(2, 4, last_chance=True))
     made = job_of(a_job(), attempt)
     assert env(made["spec"]["template"]["spec"])["DINO_MICRO_BATCH"] == "2"
     notes = made["metadata"]["annotations"]

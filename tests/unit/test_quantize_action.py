@@ -26,6 +26,7 @@ from dino_trainer.quantize.calibration import calibration_inputs, spread
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
+from dino_trainer.spec.micro_batch import in_batches_of
 
 MADE = "dino_model_int8.onnx"
 
@@ -182,7 +183,7 @@ def test_images_are_prepared_as_an_evaluation_prepares_them(lab: Lab) -> None:
     seen: list[np.ndarray] = []
     run = detector.run
     detector.run = lambda inputs: seen.append(inputs) or run(inputs)  # type: ignore[method-assign]
-    detect(detector, data, config, batch_size=1)
+    detect(detector, data, in_batches_of(1, config))
     given = list(calibration_inputs(detector, data, config, Event(), lambda *_: None))
     assert len(given) == len(seen) == 3
     assert all(np.array_equal(one, other) for one, other in zip(given, seen, strict=True))

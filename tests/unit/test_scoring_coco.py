@@ -20,8 +20,10 @@ from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.model import build_dino
+from dino_trainer.report.pace import Watch
 from dino_trainer.scoring.detection import DetectionSet, detect, join
 from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.spec.micro_batch import in_batches_of
 
 CATEGORIES = [1, 3, 7]
 
@@ -208,11 +210,12 @@ def test_detections_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_dino(a_spec(folder, folder).model, 4).train()
     spec = a_spec(folder, folder)
-    told: list[tuple[int, int]] = []
+    counts: list[tuple[int, int]] = []
+    watch = Watch(progress=lambda done, total: counts.append((done, total)))
     with in_training(model, spec) as detector:
-        two = detect(detector, data, spec.dataset, progress=lambda *done: told.append(done))
-        one = detect(detector, data, spec.dataset, batch_size=1)
-    assert told == [(2, 5), (4, 5), (5, 5)]
+        two = detect(detector, data, spec.dataset, watch=watch)
+        one = detect(detector, data, in_batches_of(1, spec.dataset))
+    assert counts == [(2, 5), (4, 5), (5, 5)]
     assert model.training
     assert two.images.tolist() == one.images.tolist() == [i for i in range(5) for _ in range(10)]
     np.testing.assert_allclose(two.scores, one.scores, rtol=1e-4)

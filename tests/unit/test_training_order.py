@@ -208,7 +208,7 @@ def test_workers_do_not_change_a_batch(tmp_path: Path, workers: int) -> None:
     alone = a_spec(folder, folder).dataset
     many = a_spec(folder, folder, f"dataset.workers={workers}").dataset
     pairs = zip(
-        train_loader(data, alone, plan, position=plan.position(1)),
+        train_loader(data, alone, plan.resumed(plan.position(1))),
         islice(train_loader(data, many, plan), 1, None),
         strict=True,
     )

@@ -42,13 +42,13 @@ def _number(path: str, value: Value, whole: bool) -> int | float:
     return int(read) if whole else read
 
 
-def active(space: Iterable[SearchParameter], drawn: Mapping[str, Value]) -> Assignment:
+def active(space: Iterable[SearchParameter], parameters: Mapping[str, Value]) -> Assignment:
     """What counts of a draw: values in the types of their keys, without those whose `when` is not
     met. Raises ValueError for a path that is not searched, and as `typed` does."""
     by_path = {one.path: one for one in space}
-    if strange := sorted(set(drawn) - set(by_path)):
+    if strange := sorted(set(parameters) - set(by_path)):
         raise ValueError(f"{', '.join(strange)}: not in the search space")
-    values = {path: typed(path, value) for path, value in drawn.items()}
+    values = {path: typed(path, value) for path, value in parameters.items()}
     return {
         path: values[path] for path in by_path if path in values and _counts(path, by_path, values)
     }
@@ -68,7 +68,7 @@ def _counts(path: str, space: Mapping[str, SearchParameter], values: Assignment)
 
 
 def assign(
-    space: Iterable[SearchParameter], drawn: Mapping[str, Value], experiment: Mapping[str, Any]
+    space: Iterable[SearchParameter], parameters: Mapping[str, Value], experiment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The experiment of a trial: a deep copy with what counts of the draw set in it.
 
@@ -77,7 +77,7 @@ def assign(
     Raises what `active` does.
     """
     result = copy.deepcopy(dict(experiment))
-    values = active(space, drawn)
+    values = active(space, parameters)
     if QUERIES in values and SELECT not in values and not is_set(experiment, SELECT):
         values[SELECT] = min(int(field_at(SELECT).default), int(values[QUERIES]))
     for path, value in values.items():

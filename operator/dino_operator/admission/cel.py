@@ -126,12 +126,12 @@ class _Parser:
         raise NotCel(f"there is no {name}(), in {self.text}")
 
     def _listed(self, end: str) -> list[Node]:
-        found: list[Node] = []
+        nodes: list[Node] = []
         while not self._has(end):
-            if found:
+            if nodes:
                 self._need(",")
-            found.append(self._ternary())
-        return found
+            nodes.append(self._ternary())
+        return nodes
 
     def _next(self) -> tuple[str, str]:
         if self.at == len(self.tokens):
@@ -160,14 +160,14 @@ class _Parser:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    found, at, end = [], 0, len(text.rstrip())
+    tokens, at, end = [], 0, len(text.rstrip())
     while at < end:
         token = _TOKEN.match(text, at)
         if token is None:
             raise NotCel(f"{text[at:]!r} in {text}")
-        found.append((str(token.lastgroup), token[str(token.lastgroup)]))
+        tokens.append((str(token.lastgroup), token[str(token.lastgroup)]))
         at = token.end()
-    return found
+    return tokens
 
 
 def _word(text: str) -> Node:
@@ -237,12 +237,12 @@ def _macro(node: Node, names: Names) -> Any:
     _, name, held, variable, body = node
     if name == "optMap":
         return mapped(_of(held, names), lambda value: _of(body, {**names, variable: value}))
-    found = [_of(body, {**names, variable: each}) for each in _of(held, names)]
+    values = [_of(body, {**names, variable: each}) for each in _of(held, names)]
     if name == "map":
-        return found
+        return values
     if name == "exists_one":
-        return sum(map(bool, found)) == 1
-    return all(found) if name == "all" else any(found)
+        return sum(map(bool, values)) == 1
+    return all(values) if name == "all" else any(values)
 
 
 _KINDS: dict[str, Callable[[Node, Names], Any]] = {

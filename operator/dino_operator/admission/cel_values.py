@@ -37,10 +37,10 @@ def select(held: Any, name: str, optional: bool) -> Any:
         return ABSENT
     if isinstance(held, Present):
         return select(held.value, name, True)
-    found = isinstance(held, dict) and held.get(name) is not None
+    has_it = isinstance(held, dict) and held.get(name) is not None
     if optional:
-        return Present(held[name]) if found else ABSENT
-    if not found:
+        return Present(held[name]) if has_it else ABSENT
+    if not has_it:
         raise Failed(f"no such key: {name}")
     return held[name]
 
@@ -60,8 +60,8 @@ def _of_python(pattern: str) -> str:
     return re.sub(r"\\.|\[\^?\]?[^\]]*\]|\$", _anchor, pattern)
 
 
-def _anchor(found: re.Match[str]) -> str:
-    return r"\Z" if found[0] == "$" else found[0]
+def _anchor(anchor: re.Match[str]) -> str:
+    return r"\Z" if anchor[0] == "$" else anchor[0]
 
 
 def _value(held: Any) -> Any:

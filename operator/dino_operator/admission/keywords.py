@@ -17,8 +17,8 @@ def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> It
     another type, of which nothing else is asked."""
     if at in skip or (value is None and known.get("nullable")):
         return
-    for said, blocking in (*_of_any(value, known), *_of_its_type(value, known)):
-        yield Refusal(named(at), said, blocking)
+    for message, blocking in (*_of_any(value, known), *_of_its_type(value, known)):
+        yield Refusal(named(at), message, blocking)
     if isinstance(value, dict):
         yield from _missing(value, known, at)
         yield from _one_of(value, known, at)
@@ -30,14 +30,14 @@ def broken(value: Any, known: Schema, at: Loc, skip: Collection[Loc] = ()) -> It
 
 def of_key(name: str, known: Schema) -> Schema:
     """The schema of a key."""
-    found = known.get("properties", {}).get(name) or known.get("additionalProperties")
-    return found if isinstance(found, dict) else {}
+    schema = known.get("properties", {}).get(name) or known.get("additionalProperties")
+    return schema if isinstance(schema, dict) else {}
 
 
-Said = tuple[str, bool]
+Problem = tuple[str, bool]
 
 
-def _of_any(value: Any, known: Schema) -> Iterator[Said]:
+def _of_any(value: Any, known: Schema) -> Iterator[Problem]:
     choices = known.get("enum")
     if choices is not None and not _among(value, choices):
         listed = ", ".join(map(json.dumps, choices))
@@ -53,7 +53,7 @@ def _among(value: Any, choices: list[Any]) -> bool:
     return any(value == each and type(value) is type(each) for each in choices)
 
 
-def _of_its_type(value: Any, known: Schema) -> Iterator[Said]:
+def _of_its_type(value: Any, known: Schema) -> Iterator[Problem]:
     if isinstance(value, str):
         return _of_text(value, known)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -61,7 +61,7 @@ def _of_its_type(value: Any, known: Schema) -> Iterator[Said]:
     return _of_length(value, known) if isinstance(value, list | dict) else iter(())
 
 
-def _of_text(value: str, known: Schema) -> Iterator[Said]:
+def _of_text(value: str, known: Schema) -> Iterator[Problem]:
     if len(value) > known.get("maxLength", len(value)):
         yield f"Too long: may not be more than {known['maxLength']} bytes", True
     if len(value) < known.get("minLength", 0):
@@ -70,18 +70,18 @@ def _of_text(value: str, known: Schema) -> Iterator[Said]:
         yield f"Invalid value: {json.dumps(value)}: should match '{known['pattern']}'", False
 
 
-def _of_number(value: float, known: Schema) -> Iterator[Said]:
+def _of_number(value: float, known: Schema) -> Iterator[Problem]:
     least, most = known.get("minimum"), known.get("maximum")
     above, below = known.get("exclusiveMinimum"), known.get("exclusiveMaximum")
     if least is not None and (value < least or (above and value == least)):
-        said = "greater than" if above else "greater than or equal to"
-        yield f"Invalid value: {value}: should be {said} {least}", False
+        bound = "greater than" if above else "greater than or equal to"
+        yield f"Invalid value: {value}: should be {bound} {least}", False
     if most is not None and (value > most or (below and value == most)):
-        said = "less than" if below else "less than or equal to"
-        yield f"Invalid value: {value}: should be {said} {most}", False
+        bound = "less than" if below else "less than or equal to"
+        yield f"Invalid value: {value}: should be {bound} {most}", False
 
 
-def _of_length(value: list[Any] | dict[str, Any], known: Schema) -> Iterator[Said]:
+def _of_length(value: list[Any] | dict[str, Any], known: Schema) -> Iterator[Problem]:
     """Of lists and mappings."""
     least, most, what = (
         ("minItems", "maxItems", "items")
@@ -107,8 +107,8 @@ def _one_of(value: Mapping[str, Any], known: Schema, at: Loc) -> Iterator[Refusa
     fits = [each for each in alternatives if not list(_missing(value, each, at))]
     if not alternatives or len(fits) == 1:
         return
-    found = f"Found {len(fits)} valid alternatives" if fits else "Found none valid"
-    said = f"must validate one and only one schema (oneOf). {found}"
-    yield Refusal(named(at), said)
+    matched = f"Found {len(fits)} valid alternatives" if fits else "Found none valid"
+    message = f"must validate one and only one schema (oneOf). {matched}"
+    yield Refusal(named(at), message)
     if not fits:
         yield from _missing(value, alternatives[0], at)

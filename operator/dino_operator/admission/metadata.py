@@ -61,8 +61,8 @@ def unknown(meta: Schema) -> Iterator[Refusal]:
 def mistyped(meta: Schema) -> Iterator[Refusal]:
     """Values of another type."""
     given = {name: value for name, value in meta.items() if value is not None}
-    for at, said in crd_schema.mistyped_at(given, KNOWN, ("metadata",)):
-        yield Refusal(crd_schema.named(at), said, blocking=True)
+    for at, message in crd_schema.mistyped_at(given, KNOWN, ("metadata",)):
+        yield Refusal(crd_schema.named(at), message, blocking=True)
 
 
 def broken(meta: Schema) -> Iterator[Refusal]:
@@ -79,8 +79,8 @@ def broken(meta: Schema) -> Iterator[Refusal]:
     yield from _keys(meta, "labels")
     for key, value in (meta.get("labels") or {}).items():
         if value and not (len(value) <= 63 and matches(value, _QUALIFIED)):
-            said = f'Invalid value: "{value}" of {key}: {_VALUE}'
-            yield Refusal("metadata.labels", said)
+            message = f'Invalid value: "{value}" of {key}: {_VALUE}'
+            yield Refusal("metadata.labels", message)
 
 
 def _keys(meta: Schema, part: str) -> Iterator[Refusal]:

@@ -30,10 +30,10 @@ def refusals(manifest: Any) -> list[Refusal]:
     known = crd_schema.of_spec(kind)
     stored = crd_schema.without_nulls(manifest.get("spec"), known)
     decoded = [*_unknown(manifest, known), *metadata.mistyped(meta)]
-    found = [*decoded, *metadata.broken(meta), *_of_schema(stored, known)]
-    if any(each.blocking for each in found):
-        return [*found, Refusal("", UNCHECKED)]
-    return [*found, *broken_rules({**manifest, "spec": stored}, crd_schema.of_kind(kind), ())]
+    problems = [*decoded, *metadata.broken(meta), *_of_schema(stored, known)]
+    if any(each.blocking for each in problems):
+        return [*problems, Refusal("", UNCHECKED)]
+    return [*problems, *broken_rules({**manifest, "spec": stored}, crd_schema.of_kind(kind), ())]
 
 
 def _no_resource(manifest: Any) -> Refusal | None:
@@ -44,14 +44,14 @@ def _no_resource(manifest: Any) -> Refusal | None:
     if kind not in crd_schema.KINDS or version != api.API_VERSION:
         wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
         meant = "" if kind in crd_schema.KINDS else crd_schema.did_you_mean(kind, crd_schema.KINDS)
-        said = f"kind {kind!r} of apiVersion {version!r} is not for this operator."
-        return Refusal("", f"{said} Give a {wanted}.{meant}")
+        message = f"kind {kind!r} of apiVersion {version!r} is not for this operator."
+        return Refusal("", f"{message} Give a {wanted}.{meant}")
     meta = manifest.get("metadata")
     if not isinstance(meta, dict) or not (meta.get("name") or meta.get("generateName")):
         return Refusal("metadata.name", "is missing. Give the resource a name.")
     if not isinstance(manifest.get("spec"), dict):
-        told = f"kubectl explain {kind.lower()}.spec says what is in it."
-        return Refusal("spec", f"is missing. {told}")
+        remedy = f"kubectl explain {kind.lower()}.spec says what is in it."
+        return Refusal("spec", f"is missing. {remedy}")
     return None
 
 
@@ -74,5 +74,5 @@ def _of_schema(stored: Any, known: Schema) -> Iterator[Refusal]:
 
 def _mistyped(stored: Any, known: Schema) -> Iterator[tuple[Loc, Refusal]]:
     """Place and refusal of every value of another type than the schema says."""
-    for at, said in crd_schema.mistyped_at(stored, known, ("spec",)):
-        yield at, Refusal(crd_schema.named(at), said, blocking=True)
+    for at, message in crd_schema.mistyped_at(stored, known, ("spec",)):
+        yield at, Refusal(crd_schema.named(at), message, blocking=True)

@@ -60,8 +60,8 @@ class Verdict:
 
 def verdict_of(name: str, manifest: Any, chosen: Settings, engine: Engine | None = None) -> Verdict:
     """The API server's refusals, or where it has none the operator's."""
-    if found := refused(manifest):
-        return Verdict(name, tuple(found))
+    if refusals := refused(manifest):
+        return Verdict(name, tuple(refusals))
     try:
         made = preview(manifest, chosen, engine)
     except Refused as error:
@@ -98,18 +98,18 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints what is said of each manifest. Raises Ended."""
     chosen = installation.settings(options)
-    found = [
+    verdicts = [
         (verdict_of(name, each, chosen, options.engine), each)
         for name, each in manifests.documents(options.filename)
     ]
     if options.output:
-        print_data([verdict.to_dict() for verdict, _ in found], options.output)
+        print_data([verdict.to_dict() for verdict, _ in verdicts], options.output)
     else:
-        for verdict, _ in found:
+        for verdict, _ in verdicts:
             _say(verdict)
-    if any(verdict.refused for verdict, _ in found):
+    if any(verdict.refused for verdict, _ in verdicts):
         return USAGE
-    checked = [check_data(v.made, each, options.data) for v, each in found if options.data]
+    checked = [check_data(v.made, each, options.data) for v, each in verdicts if options.data]
     return max(checked, default=0)
 
 

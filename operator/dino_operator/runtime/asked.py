@@ -9,6 +9,7 @@ from typing import Protocol
 from dino_operator.plan.model import Object, Plan
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.event import SeenEvent
+from dino_operator.plan.observed.limit_range import LimitRange
 from dino_operator.runtime.client import ApiError
 
 log = logging.getLogger(__name__)
@@ -53,13 +54,13 @@ class Asked:
             log.warning("Events in %s cannot be read: %s", self._namespace, error)
             return ()
 
-    async def _limit_ranges(self) -> tuple[Object, ...]:
+    async def _limit_ranges(self) -> tuple[LimitRange, ...]:
         """LimitRanges; none where they may not be read, as with rights of an older chart."""
         try:
-            found, _ = await self._api.list_all("limitranges", self._namespace, "")
+            ranges, _ = await self._api.list_all("limitranges", self._namespace, "")
         except ApiError as error:
             if error.status not in NOT_ALLOWED:
                 raise
             log.warning("LimitRanges of %s are not looked at: %s", self._namespace, error)
             return ()
-        return tuple(found)
+        return tuple(map(LimitRange, ranges))

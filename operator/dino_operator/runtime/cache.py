@@ -138,7 +138,7 @@ class Cache:
 
     def _others(self, key: Key) -> dict[tuple[str, str], DinoJob | DinoAutoML]:
         """What the resource names, what that names, and so on; searches of named jobs as well."""
-        found: dict[tuple[str, str], DinoJob | DinoAutoML] = {}
+        others: dict[tuple[str, str], DinoJob | DinoAutoML] = {}
         waiting = [key]
         seen = set()
         while waiting:
@@ -149,12 +149,12 @@ class Cache:
             seen.add(looked)
             waiting += named_by(looked.kind, thing)
             if looked != key:
-                found[KINDS[looked.kind], thing["metadata"]["name"]] = (
+                others[KINDS[looked.kind], thing["metadata"]["name"]] = (
                     DinoJob(thing) if looked.kind is Kind.DINOJOBS else DinoAutoML(thing)
                 )
                 made = self._of(Kind.DINOAUTOMLS, looked)
                 waiting += [key_of(Kind.DINOAUTOMLS, each) for each in made]
-        return found
+        return others
 
     def know(self, namespace: str, kind: str, name: str) -> None:
         """Remembers that a shared object exists, until `forget_known`."""

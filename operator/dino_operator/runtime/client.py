@@ -96,12 +96,12 @@ async def configuration() -> kube.Configuration:
     Proxies of the environment and netrc files are not looked at, as kopf's watches do not look at
     them either: doing so anew for each request took a third of the process's time.
     """
-    found = kube.Configuration(client_session_kwargs={"trust_env": False})
+    settings = kube.Configuration(client_session_kwargs={"trust_env": False})
     try:
-        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
-    return found
+        await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    return settings
 
 
 class Client:
@@ -178,12 +178,12 @@ class Client:
     async def served(self, group: str = OURS) -> frozenset[str]:
         """The plurals that the API server knows in a group and version; empty without the group."""
         try:
-            found = await self.request("GET", group)
+            listed = await self.request("GET", group)
         except ApiError as error:
             if error.status == 404:
                 return frozenset()
             raise
-        return frozenset(each["name"] for each in found.get("resources") or [])
+        return frozenset(each["name"] for each in listed.get("resources") or [])
 
     async def list_all(
         self, kind: str, namespace: str | None, selector: str = ""
@@ -191,20 +191,20 @@ class Client:
         """All objects that the operator watches, page by page, and the version of the list."""
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
-        found: list[Object] = []
+        objects: list[Object] = []
         while True:
             page = await self.request("GET", path(kind, namespace), query=query)
-            found += page.get("items") or []
+            objects += page.get("items") or []
             token = page["metadata"].get("continue")
             if not token:
-                return found, int(page["metadata"]["resourceVersion"])
+                return objects, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
 
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:
         """The objects of that kind, group and version with that label: few, on one page."""
         where = f"{group}/namespaces/{quote(space)}/{plural}"
-        found = await self.request("GET", where, query={"labelSelector": selector})
-        return list(found.get("items") or [])
+        page = await self.request("GET", where, query={"labelSelector": selector})
+        return list(page.get("items") or [])
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
@@ -218,8 +218,8 @@ class Client:
     async def events(self, namespace: str, uid: str) -> list[Object]:
         """Events about the object of that uid."""
         query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
-        found = await self.request("GET", path("events", namespace), query=query)
-        return found.get("items") or []
+        page = await self.request("GET", path("events", namespace), query=query)
+        return page.get("items") or []
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
         """Objects of that kind with the label of the key."""
@@ -292,13 +292,13 @@ def _decode(status: int, raw: bytes) -> Object:
         answer = {"message": raw[:300].decode(errors="replace")}
     if 200 <= status <= 299:
         return dict(answer)
-    said = str(answer.get("reason", "")), str(answer.get("message", ""))
-    raise ApiError(status, *said, _causes(answer))
+    reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    raise ApiError(status, reason, message, _causes(answer))
 
 
 def _causes(answer: Object) -> tuple[StatusCause, ...]:
-    found = (answer.get("details") or {}).get("causes") or []
+    causes = (answer.get("details") or {}).get("causes") or []
     return tuple(
         StatusCause(*(str(each.get(key, "")) for key in ("reason", "field", "message")))
-        for each in found
+        for each in causes
     )

@@ -1,7 +1,4 @@
-"""Katib's objects, read when a plan needs them: they are polled, not watched.
-
-The operator must run where Katib is not installed, and notice when it is installed later.
-"""
+"""Katib's objects, read when a plan needs them: they are polled, not watched."""
 
 from __future__ import annotations
 
@@ -16,17 +13,15 @@ from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.katib import Experiment, Suggestion, Trial
 from dino_operator.plan.rendered.names import experiment_name
 from dino_operator.runtime.client import KATIB
+from dino_operator.runtime.discovery import Discovery, ServedKind
 
-DISCOVERY_KEPT = 60.0
-"""Seconds for which an answer on whether Katib is installed is believed."""
 TRIALS_OF = "katib.kubeflow.org/experiment"
 """Katib's label on its Trials."""
 
 
-class Reader(Protocol):
+class Reader(Discovery, Protocol):
     """What is asked of the API server."""
 
-    async def served(self, group: str) -> frozenset[str]: ...
     async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
     async def list_all(
         self, kind: str, namespace: str | None, selector: str
@@ -52,7 +47,7 @@ class Katib:
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
         self._seen: dict[str, KatibObjects] = {}
-        self._served: tuple[bool, float] | None = None
+        self._experiments = ServedKind(api, "experiments", (KATIB,), clock)
 
     def forget(self, resource: Object) -> None:
         """What was read for this search is not true any more, or not needed."""
@@ -71,17 +66,11 @@ class Katib:
             return known
         seen = (
             await self._read(resource)
-            if await self._is_served()
+            if await self._experiments.group()
             else KatibObjects(at=self._clock())
         )
         self._seen[objects.uid_of(resource)] = seen
         return seen
-
-    async def _is_served(self) -> bool:
-        if self._served is None or self._clock() - self._served[1] >= DISCOVERY_KEPT:
-            found = "experiments" in await self._api.served(KATIB)
-            self._served = found, self._clock()
-        return self._served[0]
 
     async def _read(self, resource: Object) -> KatibObjects:
         """The Experiment, and the rest where there is one."""

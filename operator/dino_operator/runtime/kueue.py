@@ -1,6 +1,6 @@
 """Kueue's Workload of a Job that waits, read when a plan needs it: they are polled, not watched.
 
-The operator must run where Kueue is not installed, or may not be read, and notice when it may.
+The operator must run where they may not be read, and notice when they may.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from dino_operator.plan.observed.children import KueueAccess
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.workload import Workload
 from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
-
-DISCOVERY_KEPT = 60.0
-"""Seconds for which an answer on whether Kueue is installed is believed."""
+from dino_operator.runtime.discovery import Discovery, ServedKind
 
 
-class Reader(Protocol):
+class Reader(Discovery, Protocol):
     """What is asked of the API server."""
 
-    async def served(self, group: str) -> frozenset[str]: ...
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]: ...
 
 
@@ -46,7 +43,7 @@ class Kueue:
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
         self._seen: dict[str, tuple[str, HeldJob]] = {}
-        self._version: tuple[str, float] | None = None
+        self._workloads = ServedKind(api, "workloads", KUEUE_VERSIONS, clock)
 
     async def read(self, resource: Object, jobs: Iterable[Job], fresh: bool = False) -> HeldJob:
         """What Kueue has for this DinoJob. fresh: read it now. Raises ApiError.
@@ -70,29 +67,18 @@ class Kueue:
         return self._clock() - seen.at < self._poll / 2
 
     async def _read(self, job: Job) -> HeldJob:
-        started, group = self._clock(), await self._served()
+        started, group = self._clock(), await self._workloads.group()
         if not group:
             return HeldJob("missing", at=started)
         selector = f"{queue_labels.JOB_UID}={job.uid}"
         space = job.namespace
         try:
-            found = await self._api.list_in(group, "workloads", space, selector)
+            workloads = await self._api.list_in(group, "workloads", space, selector)
         except ApiError as error:
             if error.status in (401, 403):
                 return HeldJob("forbidden", at=started)
             raise
-        return HeldJob("read", next(map(Workload, found), None), started)
-
-    async def _served(self) -> str:
-        """The group and version in which Workloads are served, the newest; empty without Kueue."""
-        if self._version is None or self._clock() - self._version[1] >= DISCOVERY_KEPT:
-            text = ""
-            for version in KUEUE_VERSIONS:
-                if "workloads" in await self._api.served(version):
-                    text = version
-                    break
-            self._version = text, self._clock()
-        return self._version[0]
+        return HeldJob("read", next(map(Workload, workloads), None), started)
 
 
 def _held(owner: str, jobs: Iterable[Job]) -> Job | None:

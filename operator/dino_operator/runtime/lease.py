@@ -132,12 +132,12 @@ class Lease:
     async def _read(self) -> Object | None:
         return await self._api.get("leases", self._terms.namespace, self._terms.name)
 
-    def _look(self, found: Object | None) -> None:
+    def _look(self, lease: Object | None) -> None:
         """Remembers since when it is as it is; whoever renews it, changes it."""
-        if self.holder is None or _version(found) != _version(self._known):
+        if self.holder is None or _version(lease) != _version(self._known):
             self._since = self._clock()
-        before, self._known = self.holder, found
-        self.holder = str(_spec(found).get("holderIdentity") or "")
+        before, self._known = self.holder, lease
+        self.holder = str(_spec(lease).get("holderIdentity") or "")
         if self.holder not in (before, "", self._terms.identity):
             log.info("%s is held by %s; this process stands by.", self, self.holder)
 
@@ -207,10 +207,10 @@ class Lease:
         uninstalled; None for people, and where the API server does not say."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         try:
-            found = await self._api.request("POST", REVIEWS, body=review)
+            answer = await self._api.request("POST", REVIEWS, body=review)
         except ApiError:
             return None
-        user = (found.get("status") or {}).get("userInfo") or {}
+        user = (answer.get("status") or {}).get("userInfo") or {}
         space, _, name = str(user.get("username", "")).removeprefix(ACCOUNT).partition(":")
         if space != self._terms.namespace or not name or not user.get("uid"):
             return None

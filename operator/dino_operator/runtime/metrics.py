@@ -109,8 +109,8 @@ class Metrics:
         return count
 
     def _durations(self, kind: str) -> Histogram:
-        name, said = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"
-        times = Histogram(name, said, ["phase"], buckets=HOURS, registry=self.registry)
+        name, message = f"{NAMES[kind]}_duration_seconds", "From the first pod's start to the end"
+        times = Histogram(name, message, ["phase"], buckets=HOURS, registry=self.registry)
         for phase in ENDS:
             times.labels(phase.value)
         return times
@@ -161,8 +161,8 @@ class _Phases(Collector):
         phases = Counter(
             each.get("status", {}).get("phase", Phase.PENDING.value) for each in self._resources()
         )
-        name, said = f"{NAMES[self._kind]}s", f"{self._kind}s by phase"
-        family = GaugeMetricFamily(name, said, labels=["phase"])
+        name, message = f"{NAMES[self._kind]}s", f"{self._kind}s by phase"
+        family = GaugeMetricFamily(name, message, labels=["phase"])
         for phase in Phase:
             family.add_metric([phase.value], phases.get(phase.value, 0))
         yield family
@@ -212,10 +212,10 @@ class _GpuSeconds(_OfEach):
 
     def __init__(self, resources: Callable[[], Iterable[Object]]) -> None:
         super().__init__(KIND, resources)
-        self._told: dict[str, float] = {}
+        self._highest: dict[str, float] = {}
 
     def collect(self) -> Iterator[Metric]:
-        told, now = {}, datetime.now(UTC)
+        highest, now = {}, datetime.now(UTC)
         text = "Seconds for which the DinoJob's pods have run, times its GPUs"
         name = f"{NAMES[KIND]}_gpu_seconds"
         family = CounterMetricFamily(name, text, labels=LABELS[KIND])
@@ -223,9 +223,9 @@ class _GpuSeconds(_OfEach):
             status = JobStatus(job.get("status", {}))
             if status.gpus and not status.search:
                 uid = objects.uid_of(job)
-                told[uid] = max(gpu_time.so_far(status, now), self._told.get(uid, 0.0))
-                family.add_metric(labels, told[uid])
-        self._told = told
+                highest[uid] = max(gpu_time.so_far(status, now), self._highest.get(uid, 0.0))
+                family.add_metric(labels, highest[uid])
+        self._highest = highest
         yield family
 
 
@@ -246,8 +246,8 @@ def _scores(status: Object) -> Iterator[float]:
     """Each mAP50 that a status has. A pod writes its progress itself: what is none is left out, and
     so is -1, which says that there was nothing to find."""
     progress = status.get("progress") or {}
-    found = (status.get("best"), status.get("metrics"), progress, *(progress.get("curve") or ()))
-    for each in found:
+    parts = (status.get("best"), status.get("metrics"), progress, *(progress.get("curve") or ()))
+    for each in parts:
         score = _number((each or {}).get("mAP50"))
         if score is not None and score >= 0:
             yield score

@@ -74,8 +74,8 @@ class Reconciler:
             plan = await self._plan(key, fresh=True)
         try:
             await self._carry_out(key, plan)
-        except Stranger as found:
-            plan = await self._plan(key, (ApiObject(found.thing),))
+        except Stranger as stranger:
+            plan = await self._plan(key, (ApiObject(stranger.thing),))
             await self._carry_out(key, plan)
         resource = self._cache.resource(key)
         if resource is not None and self._events.late(resource):
@@ -101,7 +101,7 @@ class Reconciler:
         heard[words] += 1
         try:
             plan = await self._plan(key, refusal=refusal)
-            await self._carry_out(key, _only_said(plan, self._cache.resource(key), refusal))
+            await self._carry_out(key, _without_changes(plan, self._cache.resource(key), refusal))
         except ApiError as error:
             log.warning("%s: its status is not written: %s", key, error)
             if error.status in MOVED:
@@ -179,18 +179,18 @@ class Reconciler:
             await self._refresh_children(Kind.PODS, key)
 
     async def _refresh_children(self, kind: Kind, key: Key) -> None:
-        found, version = await self._api.children(kind, key)
-        self._cache.replace(kind, found, version, {key})
+        things, version = await self._api.children(kind, key)
+        self._cache.replace(kind, things, version, {key})
 
     async def _refresh_resource(self, kind: Kind, known: Object | None) -> None:
         if known is None:
             return
         meta = known["metadata"]
-        found = await self._api.get(kind, meta["namespace"], meta["name"])
-        if found is None or found["metadata"]["uid"] != meta["uid"]:
+        thing = await self._api.get(kind, meta["namespace"], meta["name"])
+        if thing is None or thing["metadata"]["uid"] != meta["uid"]:
             self._cache.remove(kind, known)
-        if found is not None:
-            self._cache.put(kind, found)
+        if thing is not None:
+            self._cache.put(kind, thing)
 
     async def _refresh_named(self, key: Key, resource: Object | None) -> None:
         """What the resource names, unless it has ended: then it is as it was."""
@@ -230,8 +230,9 @@ class Reconciler:
         if kind is Kind.DINOJOBS and "startTime" in facts and "startTime" not in known:
             self._metrics.started(facts)
         if is_finished({"status": facts}) and not is_finished(resource):
-            told = {"progress": known.get("progress")}  # written by the pod, so in no plan's facts
-            self._metrics.ended(KINDS[kind], told | facts)
+            # Written by the pod, so in no plan's facts.
+            progress = {"progress": known.get("progress")}
+            self._metrics.ended(KINDS[kind], progress | facts)
 
 
 def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> list[Kind]:
@@ -249,7 +250,7 @@ def _children_of(key: Key, resource: Object | None, served: frozenset[Kind]) -> 
     return [Kind.DINOAUTOMLS, Kind.JOBS] if searched else [Kind.JOBS]
 
 
-def _only_said(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
+def _without_changes(plan: Plan, resource: Object | None, refusal: Refusal) -> Plan:
     """Status and events: whatever else is refused, they are written."""
     lasting = refusals.lasting(Resource(resource), refusal) if resource else ()
     return Plan(status=plan.status, events=(*plan.events, *lasting))

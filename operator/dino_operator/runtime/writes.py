@@ -6,7 +6,8 @@ stranger; or the API server refuses it; or what we spoke of has moved on, and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, KIND, PLURAL
@@ -96,28 +97,31 @@ class Writer:
 
     async def patch(self, namespace: str, patch: Patch) -> Object:
         """Changes an object; returns it as it is then."""
-        try:
+        with _refusing("patch", patch):
             return await self._api.patch(namespace, patch)
-        except ApiError as error:
-            if error.status in MOVED:
-                raise
-            raise Refused("patch", MANIFEST[patch.kind], patch.name, error) from error
 
     async def delete(self, namespace: str, delete: Delete) -> None:
         """Deletes an object; one that is gone is fine."""
-        try:
+        with _refusing("delete", delete):
             await self._api.delete(namespace, delete)
-        except ApiError as error:
-            if error.status in MOVED:
-                raise
-            raise Refused("delete", MANIFEST[delete.kind], delete.name, error) from error
 
     async def _existing(self, resource: Object, thing: Object) -> Object:
         """Ours, made before the answer was lost; or a stranger."""
         kind, name = thing["kind"], thing["metadata"]["name"]
-        found = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
-        if found is None:
+        present = await self._api.get(f"{kind.lower()}s", resource["metadata"]["namespace"], name)
+        if present is None:
             raise ApiError(409, "Conflict", f"{kind} {name} was there a moment ago")
-        if objects.controller_uid(found) != objects.uid_of(resource):
-            raise Stranger(found)
-        return found
+        if objects.controller_uid(present) != objects.uid_of(resource):
+            raise Stranger(present)
+        return present
+
+
+@contextmanager
+def _refusing(verb: Verb, change: Patch | Delete) -> Iterator[None]:
+    """Raises Refused for an answer to this change, and ApiError for what has moved."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status in MOVED:
+            raise
+        raise Refused(verb, MANIFEST[change.kind], change.name, error) from error

@@ -28,7 +28,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     Raises:
         TrainerError: with the reason that the failure catalogue has for it.
     """
-    return train.carry_out(spec, context, partial(aim, spec, context))
+    return train.run(spec, context, partial(aim, spec, context))
 
 
 def aim(spec: ExperimentSpec, context: RunContext, data: Data) -> Objective:

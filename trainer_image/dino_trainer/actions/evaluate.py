@@ -23,13 +23,13 @@ from dino_trainer.evaluation.summary import coco_lines, evaluation_summary
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
 from dino_trainer.model_files.naming import model_uri
-from dino_trainer.report.pace import Pace
+from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
 from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
-from dino_trainer.scoring.statistics import Accumulated, Statistics, detection_statistics
+from dino_trainer.scoring.statistics import Accumulated, Statistics, Truth, detection_statistics
 from dino_trainer.storage.files import replacing
 
 WORST_PICTURED = 12
@@ -120,9 +120,8 @@ def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationT
 def detect_all(task: EvaluationTask, context: RunContext) -> DetectionSet | None:
     """What the model finds in all images; None on all ranks but the first."""
     pace = Pace(context.reporter.progress)
-    detections = detect(
-        task.detector, task.dataset, task.config, context.stop, context.world, progress=pace
-    )
+    watch = Watch(context.stop, pace)
+    detections = detect(task.detector, task.dataset, task.config, context.world, watch)
     if detections is None and context.world.is_main:
         raise TrainerError(
             FailureReason.PREEMPTED,
@@ -156,17 +155,15 @@ def score(task: EvaluationTask, spec: ExperimentSpec, detections: DetectionSet) 
     scored = BoxSet.of_detections(detections.at(np.isin(detections.labels, list(task.classes))))
     truth = BoxSet.true(task.dataset)
     truth = truth.at(np.isin(truth.labels, list(task.classes)))
-    made = detection_statistics(
+    statistics = detection_statistics(
         scored,
-        truth,
+        Truth(truth, task.classes, len(task.dataset.images)),
         Accumulated.of(curves(evaluated)),
-        task.classes,
-        len(task.dataset.images),
         given or None,
         most,
     )
     lines = coco_lines(stats, most)
-    return EvaluationResult(Metrics.from_coco(stats), lines, made, detections, scored, truth)
+    return EvaluationResult(Metrics.from_coco(stats), lines, statistics, detections, scored, truth)
 
 
 def write_files(

@@ -28,6 +28,7 @@ from dino_trainer.machine import devices
 from dino_trainer.model import Dino
 from dino_trainer.model_files.info import config_for
 from dino_trainer.model_files.naming import file_at, model_uri, refuse_existing
+from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing
@@ -157,7 +158,7 @@ def _compared(
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    comparison = compare(reference, candidate, settings, context.stop, progress)
+    comparison = compare(reference, candidate, settings, Watch(context.stop, progress))
     context.reporter.event(onnx_gate.summary(comparison))
     return comparison
 

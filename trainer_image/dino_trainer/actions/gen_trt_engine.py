@@ -30,6 +30,7 @@ from dino_trainer.model_files.naming import (
     refuse_existing,
 )
 from dino_trainer.quantize.engine_calibration import quantized
+from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing, sha256_of
@@ -204,7 +205,7 @@ def _compared(
     def progress(done: int, total: int) -> None:
         context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
 
-    comparison = compare(reference, candidate, settings, context.stop, progress)
+    comparison = compare(reference, candidate, settings, Watch(context.stop, progress))
     context.reporter.event(engine_gate.summary(comparison))
     return comparison
 

@@ -11,12 +11,13 @@ from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.classmap import names_by_label, read_lines
 from dino_trainer.inference.drawing import colours_of
 from dino_trainer.inference.page import inference_page
-from dino_trainer.inference.pipeline import Watch, run_through
+from dino_trainer.inference.pipeline import run_through
 from dino_trainer.inference.tally import Tally
 from dino_trainer.inference.writer import Style, Writer
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import model_uri
+from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
@@ -47,9 +48,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
     if listing.omissions:
         context.reporter.event(f"Warning: {listing.omissions}")
-    watch = Watch(context.reporter.event, context.reporter.progress, context.stop)
+    watch = Watch(context.stop, Pace(context.reporter.progress), context.reporter.event)
     with Writer(context.output, pictures, style) as writer:
-        tally = run_through(detector, pictures, config, section.conf_threshold, writer, watch)
+        tally = run_through(detector, config, section.conf_threshold, writer, watch)
         artifacts = writer.finish(about(detector, tally, section.conf_threshold, listing))
     verdict = verdict_of(tally, listing)
     html = inference_page(verdict, tally, style.colours, section.conf_threshold, writer.shown)

@@ -38,7 +38,7 @@ from dino_trainer.quantize import QuantizationOptions, Quantized, quantize_onnx,
 from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
-from dino_trainer.report.pace import Pace
+from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import replacing
@@ -233,8 +233,8 @@ def compare_files(
     reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
 ) -> Comparison:
     """Both on the same images."""
-    pace = Pace(context.reporter.progress)
-    return compare(reference, candidate, settings, context.stop, pace)
+    watch = Watch(context.stop, Pace(context.reporter.progress))
+    return compare(reference, candidate, settings, watch)
 
 
 def gate(comparison: Comparison) -> str:

@@ -18,6 +18,7 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.recorders.sinks import recorded
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
+from dino_trainer.spec.micro_batch import in_batches_of
 from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.store import Stored
 from dino_trainer.train import loop, state
@@ -28,19 +29,10 @@ from dino_trainer.train.setup import Objective, prepare_run
 PICTURED = 12
 
 
-def run(spec: ExperimentSpec, context: RunContext) -> Result:
-    """Train to the end, from the latest checkpoint in the output if there is one.
-
-    Raises:
-        TrainerError: with the reason that the failure catalogue has for it.
-    """
-    return carry_out(spec, context)
-
-
-def carry_out(
+def run(
     spec: ExperimentSpec, context: RunContext, aim: Callable[[Data], Objective] | None = None
 ) -> Result:
-    """Does what `run` does, for any objective.
+    """Train to the end, from the latest checkpoint in the output if there is one.
 
     aim: chooses what is minimised once the data is known; None: the detector's own loss.
 
@@ -172,7 +164,7 @@ def draw_picture(run: Run, context: RunContext, data: Data) -> Artifact:
     run.scored.load_state_dict(checkpoint.read(context.output.dir / BEST)["model"])
     shown = replace(data.validation, images=data.validation.images[:PICTURED])
     with in_training(run.scored, run.spec, data.class_names) as detector:
-        detections = detect(detector, shown, run.spec.dataset, batch_size=run.plan.micro_batch)
+        detections = detect(detector, shown, in_batches_of(run.plan.micro_batch, run.spec.dataset))
     assert detections is not None  # nobody stops it
     draw_grid(shown.images, detections, data.class_names, context.output.dir / PICTURE_FILE)
     return context.output.publish(PICTURE_FILE).artifact(PICTURE_FILE)

@@ -12,7 +12,7 @@ from dino_trainer.convert.records import Export, Source
 from dino_trainer.errors import invalid_dataset
 
 
-class Format(NamedTuple):
+class AnnotationFormat(NamedTuple):
     """module: of this folder. called: by people. source: what is to be named."""
 
     module: str
@@ -21,15 +21,23 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "yolo": Format(
+    "yolo": AnnotationFormat(
         "yolo", "YOLO (Ultralytics, Roboflow, Darknet)", "the folder with data.yaml, or classes.txt"
     ),
-    "voc": Format("voc", "Pascal VOC", "the folder with Annotations and JPEGImages"),
-    "kitti": Format("kitti", "KITTI", "the folder with label_2 and image_2, or labels and images"),
-    "label-studio": Format("label_studio", "Label Studio", "the JSON (or JSON-MIN) export"),
-    "cvat": Format("cvat", "CVAT for images 1.1", "the unpacked export, or annotations.xml"),
-    "datumaro": Format("datumaro", "Datumaro", "the folder with annotations and images"),
-    "fiftyone": Format("fiftyone", "FiftyOne", "the folder with samples.json, or labels.json"),
+    "voc": AnnotationFormat("voc", "Pascal VOC", "the folder with Annotations and JPEGImages"),
+    "kitti": AnnotationFormat(
+        "kitti", "KITTI", "the folder with label_2 and image_2, or labels and images"
+    ),
+    "label-studio": AnnotationFormat(
+        "label_studio", "Label Studio", "the JSON (or JSON-MIN) export"
+    ),
+    "cvat": AnnotationFormat(
+        "cvat", "CVAT for images 1.1", "the unpacked export, or annotations.xml"
+    ),
+    "datumaro": AnnotationFormat("datumaro", "Datumaro", "the folder with annotations and images"),
+    "fiftyone": AnnotationFormat(
+        "fiftyone", "FiftyOne", "the folder with samples.json, or labels.json"
+    ),
 }
 
 

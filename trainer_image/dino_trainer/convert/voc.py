@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from dino_trainer.convert.files import (
@@ -46,6 +47,14 @@ _PRESENCE = re.compile(r"\s+(1|0|-1)$")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
+class Annotation(NamedTuple):
+    """An XML file, what is in it, and the split of its image."""
+
+    file: Path
+    root: Element
+    split: str
+
+
 def read(source: Source) -> Export:
     """All XML files below a folder, with JPEGImages or images beside Annotations, or all in one.
 
@@ -55,14 +64,14 @@ def read(source: Source) -> Export:
     images, pictures_of = [], cache(partial(_pictures, source))
     for file, split in _files(existing_folder(source.path)):
         source.step()
-        root = read_xml(file)
+        annotation = Annotation(file, read_xml(file), split)
         pictures = pictures_of(file.parent)
-        picture = _picture(pictures, root, file)
+        picture = _picture(pictures, annotation)
         if picture is None:
-            lost.append(root.findtext("filename") or file.stem)
+            lost.append(annotation.root.findtext("filename") or file.stem)
             continue
         used.add(picture.path)
-        images.append(_image(root, file, picture, split, source.voc_zero_based, notes))
+        images.append(_image(annotation, picture, source.voc_zero_based, notes))
     if lost:
         raise missing(lost, source.path)
     notes.add(Oddity.NOT_ANNOTATED, _unused(source, used))
@@ -120,8 +129,9 @@ def _pictures(source: Source, folder: Path) -> Pictures:
     return Pictures(source.images, beside / "JPEGImages", beside / "images", folder)
 
 
-def _picture(pictures: Pictures, root: Element, file: Path) -> Picture | None:
+def _picture(pictures: Pictures, annotation: Annotation) -> Picture | None:
     """By the name in the XML, else by that of the XML file: tools write either one wrong."""
+    file, root, _ = annotation
     if root.tag != "annotation":
         raise invalid_dataset(
             f"{file} is not Pascal VOC: it begins with <{root.tag}>, not <annotation>.",
@@ -137,9 +147,8 @@ def _unused(source: Source, used: set[Path]) -> int:
     return sum(1 for picture in Pictures(*sorted(folders)) if picture.path not in used)
 
 
-def _image(
-    root: Element, file: Path, picture: Picture, split: str, from_0: bool, notes: Notes
-) -> LabelledImage:
+def _image(annotation: Annotation, picture: Picture, from_0: bool, notes: Notes) -> LabelledImage:
+    file, root, split = annotation
     said = size(root.findtext("size/width"), root.findtext("size/height"), f"{file}: size")
     width, height = said or measured(picture.path)
     boxes = []

@@ -24,7 +24,7 @@ from dino_trainer.data import transforms
 from dino_trainer.data.canvas import Canvas, eval_canvas, train_canvas
 from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.random_streams import AUGMENT, Draws
-from dino_trainer.data.sampler import MicroBatchSampler, Position, SampleKey, TrainPlan
+from dino_trainer.data.sampler import MicroBatchSampler, SampleKey, TrainPlan
 from dino_trainer.machine.child_processes import end_with_parent
 from dino_trainer.machine.devices import cores_each
 from dino_trainer.model.targets import Targets
@@ -203,14 +203,12 @@ def train_loader(
     config: DatasetConfig,
     plan: TrainPlan,
     rank: int = 0,
-    position: Position | None = None,
     pin: bool = False,
 ) -> TrainLoader:
-    """What process `rank` trains on, from `position` (default: `plan.start`) to the end.
+    """What process `rank` trains on, from `plan.start` to the end.
 
     See `TrainLoader` for how it is used.
     """
-    plan = plan.resumed(position or plan.start)
     micro_batches: DataLoader[Sample] = DataLoader(
         TrainImages(dataset.images, config.augmentation, plan.seed),
         batch_sampler=MicroBatchSampler(plan, rank),

@@ -107,17 +107,14 @@ class Supervisor:
     def run(self) -> Failure | None:
         """Until all ranks succeeded (None), or the training failed for good."""
         try:
-            return self._run()
+            for attempt in range(self.restarts + 1):
+                end = self._attempt(last=attempt == self.restarts)
+                if end is None or not end.again:
+                    break
+                self.say(f"{end.failure.message} All processes start again from the checkpoint.")
+            return end.failure if end else None
         finally:
             self.place.close()
-
-    def _run(self) -> Failure | None:
-        for attempt in range(self.restarts + 1):
-            verdict = self._attempt(last=attempt == self.restarts)
-            if verdict is None or not verdict.again:
-                break
-            self.say(f"{verdict.failure.message} All processes start again from the checkpoint.")
-        return verdict.failure if verdict else None
 
     def _attempt(self, last: bool) -> AttemptEnd | None:
         try:

@@ -8,9 +8,8 @@ as much as its score, and never one after another.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
-from threading import Event
 
 import numpy as np
 import torch
@@ -25,7 +24,8 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
-from dino_trainer.scoring.detection import MOST_DETECTIONS, Counted, DetectionSet, detect
+from dino_trainer.report.pace import Watch
+from dino_trainer.scoring.detection import MOST_DETECTIONS, DetectionSet, detect
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
 
@@ -65,8 +65,7 @@ def compare(
     reference: Detector,
     candidate: Detector,
     settings: ComparisonSettings,
-    stop: Event | None = None,
-    progress: Counted | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Run both on the same pictures.
 
@@ -74,15 +73,15 @@ def compare(
         reference: what the candidate was made from.
         candidate: what was made.
         settings: what they are shown, and what counts.
-        stop, progress: as of `detect`; the images of both models are counted.
+        watch: as of `detect`; the images of both models are counted.
 
     Returns:
         `matched` is the share of the reference's detections that the candidate has, too, each
         weighted by its score; `loss` the reference's mAP minus the candidate's.
 
     Raises:
-        TrainerError: Preempted where `stop` was set; Diverged for scores or boxes that are no
-            numbers.
+        TrainerError: Preempted where `watch.stop` was set; Diverged for scores or boxes that are
+            no numbers.
     """
     dataset, scoring = settings.dataset, settings.scoring
     size = _size(candidate, settings.config)
@@ -92,7 +91,7 @@ def compare(
         scores = [Metrics(), Metrics()]
     else:
         detections = [
-            _detect(model, dataset, settings.config, stop, _after(progress, turn))
+            _detect(model, dataset, settings.config, _part_of(watch or Watch(), turn))
             for turn, model in enumerate(models)
         ]
         scorer = Scorer(dataset, scoring.class_ids, scoring.max_detections)
@@ -189,13 +188,9 @@ def _size(candidate: Detector, config: DatasetConfig) -> tuple[int, int]:
 
 
 def _detect(
-    model: Detector,
-    dataset: CocoDataset,
-    config: DatasetConfig,
-    stop: Event | None,
-    progress: Counted | None,
+    model: Detector, dataset: CocoDataset, config: DatasetConfig, watch: Watch
 ) -> DetectionSet:
-    detections = detect(model, dataset, config, stop, progress=progress)
+    detections = detect(model, dataset, config, watch=watch)
     if detections is None:
         raise TrainerError(
             FailureReason.PREEMPTED,
@@ -204,11 +199,13 @@ def _detect(
     return detections
 
 
-def _after(progress: Counted | None, turn: int) -> Counted | None:
+def _part_of(watch: Watch, turn: int) -> Watch:
     """Counts the images of both models as one piece of work."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(turn * total + done, 2 * total)
+
+    def progress(done: int, total: int) -> None:
+        watch.progress(turn * total + done, 2 * total)
+
+    return replace(watch, progress=progress)
 
 
 def _on_random(model: Detector, size: tuple[int, int]) -> DetectionSet:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from threading import Event
+from collections.abc import Sequence
 
 from dino_api.experiment import DatasetConfig
 from dino_api.names import FailureReason
-from dino_api.result import Progress
 from dino_trainer.data.decode import READ_FORMATS
 from dino_trainer.data.pictures import Picture
 from dino_trainer.errors import TrainerError, invalid_dataset
@@ -18,29 +15,15 @@ from dino_trainer.inference.tally import Tally
 from dino_trainer.inference.writer import Writer
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import Detector
-from dino_trainer.report.pace import Pace
+from dino_trainer.report.pace import Watch
 
 _NAMED = 20
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who hears how it goes, and who may end it."""
-
-    say: Callable[[str], None]
-    progress: Callable[[Progress], None]
-    stop: Event
-
-
 def run_through(
-    detector: Detector,
-    pictures: Sequence[Picture],
-    config: DatasetConfig,
-    threshold: float,
-    writer: Writer,
-    watch: Watch,
+    detector: Detector, config: DatasetConfig, threshold: float, writer: Writer, watch: Watch
 ) -> Tally:
-    """Holds a few batches at a time, however many images there are.
+    """Looks at all pictures of the writer. Holds a few batches at a time, however many there are.
 
     Detections below `threshold` are left out, and those of classes without a name, counted.
 
@@ -48,7 +31,7 @@ def run_through(
         TrainerError: Preempted where `watch.stop` is set; InvalidDataset where not one image can be
             read; those of `Writer.add`.
     """
-    tally, done, pace = Tally(writer.names), 0, Pace(watch.progress)
+    pictures, tally, done = writer.pictures, Tally(writer.names), 0
     turns = stream(pictures, config, config.batch_size, detector.device.type == "cuda")
     for turn in turns:
         if watch.stop.is_set():
@@ -61,7 +44,7 @@ def run_through(
         for index, size, objects in _objects_in(detector, turn, threshold, tally):
             writer.add(index, size, objects)
         done += len(turn.sizes) + len(turn.unreadable)
-        pace(done, len(pictures))
+        watch.progress(done, len(pictures))
     if not tally.read:
         raise _none_readable(tally)
     return tally

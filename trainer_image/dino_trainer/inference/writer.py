@@ -47,7 +47,7 @@ class Writer:
     """
 
     def __init__(self, output: Output, pictures: Sequence[Picture], style: Style) -> None:
-        self._output, self._all, self._style = output, pictures, style
+        self._output, self.pictures, self._style = output, pictures, style
         paths = [picture.path for picture in pictures]
         self._label_names, self._drawn_names = label_names(paths), drawn_names(paths)
         self._labels, self._pictures = open_sink(output, LABELS), open_sink(output, PICTURES)
@@ -75,7 +75,7 @@ class Writer:
         """The image at `index`, of `size` (height, width). Raises DiskFull, InvalidDataset."""
         text = kitti(objects, self._style.names)
         self._labels.add(self._label_names[index], text.encode())
-        self._predictions.add(index + 1, self._all[index].path, size, objects)
+        self._predictions.add(index + 1, self.pictures[index].path, size, objects)
         self._pending.append((index, self._pool.submit(self._drawn, index, size, objects)))
         while len(self._pending) > _WAITING * self._threads:
             self._take()
@@ -94,10 +94,10 @@ class Writer:
         drawn = future.result()
         self._pictures.add(self._drawn_names[index], drawn.content)
         if drawn.small:
-            self.shown.append(ReportPicture(self._all[index].path, drawn.small, drawn.objects))
+            self.shown.append(ReportPicture(self.pictures[index].path, drawn.small, drawn.objects))
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
-        image = read_upright(self._all[index], size)
+        image = read_upright(self.pictures[index], size)
         draw_objects(image, objects, self._style.names, self._style.colours, self._style.width)
         small = _small(image) if index in self._chosen else b""
         return Drawn(encode(image, self._drawn_names[index]), small, len(objects))

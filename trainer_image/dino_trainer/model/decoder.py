@@ -6,6 +6,8 @@ k decoder layers, c classes, v levels.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,18 @@ from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.encoder import Tokens
 from dino_trainer.model.layers import FeedForward, LayerNorm, Mlp, full, make_dropout
 from dino_trainer.model.position import query_positions
+
+
+class Queries(NamedTuple):
+    """The queries as a layer takes them.
+
+    content, positions: float[b, n, d].
+    boxes: float[b, n, v, 4], cxcywh on each level's padded area.
+    """
+
+    content: Tensor
+    positions: Tensor
+    boxes: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -36,22 +50,17 @@ class DecoderLayer(nn.Module):
         self.dropout = make_dropout(dropout)
 
     def forward(
-        self,
-        x: Tensor,
-        positions: Tensor,
-        boxes: Tensor,
-        memory: Tensor,
-        tokens: Tokens,
-        sight: Sight | None,
+        self, queries: Queries, memory: Tensor, tokens: Tokens, sight: Sight | None
     ) -> Tensor:
-        """Return float[b, n, d].
+        """Return the queries' next content, float[b, n, d].
 
         Args:
-            x, positions: float[b, n, d].
-            boxes: float[b, n, v, 4], cxcywh on each level's padded area.
+            queries: as the layer before left them.
             memory: float[b, s, d].
+            tokens: where the memory's tokens lie.
             sight: which query may look at which.
         """
+        x, positions, boxes = queries
         references = References.around_boxes(boxes, self.cross_attention.points)
         image = (memory, tokens.shapes, tokens.padding)
         if self.looks_at_image:
@@ -108,7 +117,7 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             scaled = current[:, :, None] * ratios  # [b, n, v, 4]
             positions = self.ref_point_head(query_positions(scaled[:, :, 0], x.shape[-1]))
-            x = layer(x, positions, scaled, memory, tokens, sight)
+            x = layer(Queries(x, positions, scaled), memory, tokens, sight)
             states.append(self.norm(x))
             references.append(stored)
             if index + 1 < len(self.layers):

@@ -63,6 +63,7 @@ def sampler_for(value: Tensor, locations: Tensor) -> str:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # found out while a model is traced, not traced itself
 def _choose(device: torch.device, dtype: torch.dtype, m: int, e: int, v: int, p: int) -> str:
+    """Takes the parts of a case one by one: a trace makes no constant of a record, or a tuple."""
     asked = os.environ.get(Env.SAMPLING)
     if asked:
         if asked not in CHOICES:

@@ -1,11 +1,29 @@
-"""How far an evaluation is, and how fast."""
+"""How far a walk through images is, and how fast; who hears of it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
 
 from dino_api.result import Progress
+
+Counted = Callable[[int, int], None]
+"""Told of images that are done, and of all."""
+
+
+def _nobody(*_: object) -> None:
+    """Hears what nobody else wants to."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who may end a walk through images, and who hears how it goes: numbers, and sentences."""
+
+    stop: Event = field(default_factory=Event)
+    progress: Counted = _nobody
+    say: Callable[[str], None] = _nobody
 
 
 class Pace:

@@ -1,6 +1,5 @@
 """Finding objects in a data set: what a detector sees in every image of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
@@ -13,6 +12,7 @@ from dino_trainer.data.loader import Batch, eval_loader
 from dino_trainer.distributed.world import World
 from dino_trainer.model import Detections
 from dino_trainer.model_files.info import Detector
+from dino_trainer.report.pace import Watch
 
 # COCO scores that many detections of a class in an image, the best ones.
 MOST_DETECTIONS = 100
@@ -49,45 +49,38 @@ NOTHING = DetectionSet(
 )
 
 
-# Told of images that are done, and of all.
-Counted = Callable[[int, int], None]
-
-
 def detect(
     detector: Detector,
     dataset: CocoDataset,
     config: DatasetConfig,
-    stop: Event | None = None,
     world: World | None = None,
-    batch_size: int | None = None,
-    progress: Counted | None = None,
+    watch: Watch | None = None,
 ) -> DetectionSet | None:
     """What a detector finds in every image: a model, an ONNX file or an engine alike.
 
-    config: how images are prepared, and the size of batches; `batch_size` in its place where memory
-    did not suffice for those. progress: hears of images that are done, on rank 0.
+    config: how images are prepared, and the size of batches. watch: hears of images on rank 0.
 
     Each process of `world` takes some of the batches, and rank 0 gets what all have found. A batch
     holds the same images whoever takes it: another number of processes finds the very same.
 
     Returns:
-        None on all ranks but the first, and if `stop` was set on any of them before the end.
+        None on all ranks but the first, and if `watch.stop` was set on any of them before the end.
     """
-    world = world or World.alone()
+    world, watch = world or World.alone(), watch or Watch()
     total = len(dataset.images)
-    batches = cut(total, batch_size or config.batch_size)
+    batches = cut(total, config.batch_size)
     own = batches[world.rank :: world.size]
     loader = iter(eval_loader(dataset, config, own, detector.device.type == "cuda"))
     parts, done = [NOTHING], 0
     for turn in range(-(-len(batches) // world.size)):
-        if stop is not None and _agree_to_stop(turn, stop, world):
+        if _agree_to_stop(turn, watch.stop, world):
             return None
         batch = next(loader, None)  # in the last turn some ranks have none
         if batch is not None:
             parts += detect_batch(detector, batch, dataset)
             done += len(batch.indices) * world.size
-        if progress and world.is_main:
-            progress(min(done, total), total)
+        if world.is_main:
+            watch.progress(min(done, total), total)
     return _collect(join(parts), world)
 
 

@@ -102,37 +102,46 @@ class Statistics:
         return self.used.threshold
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What there is to find: the true boxes of the scored classes in so many images.
+
+    names: of those classes by category id, sorted by id.
+    """
+
+    boxes: BoxSet
+    names: Mapping[int, str]
+    images: int
+
+
 def detection_statistics(
     detections: BoxSet,
-    truth: BoxSet,
+    truth: Truth,
     accumulated: Accumulated,
-    names: Mapping[int, str],
-    images: int,
     threshold: float | None = None,
     most: int = MOST_DETECTIONS,
 ) -> Statistics:
-    """Judges boxes that all belong to classes in `names`, whose order is that of `accumulated`.
+    """Judges boxes that all belong to classes of `truth`, whose order is that of `accumulated`.
 
-    names: name by category id, sorted by id. images: how many there are.
     threshold: None takes the one with the largest F1; 0.5 where nothing right was found.
     most: detections of a class in an image that count.
     """
-    class_ids = np.array(list(names), np.int64)
-    matched = hits(detections, truth, most=most)
-    tallies, whole = _tallies(detections, truth, matched, class_ids)
+    class_ids = np.array(list(truth.names), np.int64)
+    matched = hits(detections, truth.boxes, most=most)
+    tallies, whole = _tallies(detections, truth.boxes, matched, class_ids)
     best = whole.best()
     if threshold is None:
         threshold = best.threshold if best else 0.5
-    verdict = judge(detections, truth, matched, threshold)
+    verdict = judge(detections, truth.boxes, matched, threshold)
     return Statistics(
-        tuple(_scores(tallies, accumulated, names, threshold)),
+        tuple(_scores(tallies, accumulated, truth.names, threshold)),
         best,
         whole.at(threshold),
         accumulated.overall(),
         whole.curve(THRESHOLDS),
-        confusion_matrix(detections, truth, verdict, class_ids),
+        confusion_matrix(detections, truth.boxes, verdict, class_ids),
         verdict,
-        mistakes(detections, truth, verdict, images),
+        mistakes(detections, truth.boxes, verdict, truth.images),
     )
 
 

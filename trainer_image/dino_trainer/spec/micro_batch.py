@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from dino_api.experiment import DatasetConfig
 from dino_api.names import Env
 from dino_trainer.errors import invalid_spec
+
+
+def in_batches_of(images: int | None, config: DatasetConfig) -> DatasetConfig:
+    """The same data, so many images at once; None: as many as it says itself."""
+    return config if images is None else config.model_copy(update={"batch_size": images})
 
 
 def micro_batch_size(

@@ -17,10 +17,11 @@ from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.machine import devices
 from dino_trainer.model import Criterion, Dino, build_dino
 from dino_trainer.model_files.checkpoint import BEST
+from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
-from dino_trainer.spec.micro_batch import micro_batch_size
+from dino_trainer.spec.micro_batch import in_batches_of, micro_batch_size
 from dino_trainer.train import resuming, state, weights
 from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.ema import Ema
@@ -138,13 +139,12 @@ def distances_in(model: Dino) -> dict[str, int]:
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
     scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
-    micro_batch = micro_batch_size(spec.dataset.batch_size)
+    config = in_batches_of(micro_batch_size(spec.dataset.batch_size), spec.dataset)
+    watch = Watch(context.stop)
 
     def validate(model: nn.Module) -> Metrics | None:
         with in_training(model, spec, data.class_names) as detector:
-            detections = detect(
-                detector, data.validation, spec.dataset, context.stop, context.world, micro_batch
-            )
+            detections = detect(detector, data.validation, config, context.world, watch)
         metrics = None if detections is None else Metrics.from_coco(scorer.score(detections))
         return context.world.broadcast(metrics)
 

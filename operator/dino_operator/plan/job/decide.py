@@ -152,7 +152,7 @@ def _missing_attempt(view: JobView) -> Attempt:
         view.seconds_spent(number),
         view.seconds_left(number),
         preflight=view.checks_data,
-        memory=None if view.checks_data else micro_batch.of_status(view.status),
+        micro_batch=None if view.checks_data else micro_batch.of_status(view.status),
     )
 
 
@@ -172,7 +172,7 @@ def _attempt_after(view: JobView, job: Job, cause: failure.Cause) -> Attempt:
         view.seconds_spent(number),
         view.seconds_left(number),
         preflight=view.checks_data,
-        memory=tried,
+        micro_batch=tried,
     )
 
 
@@ -200,7 +200,7 @@ def _create(
         attempts.first_words(view),
         facts={
             **_facts_of_wait(view, last),
-            **of_attempt(view, attempt.number, attempt.memory),
+            **of_attempt(view, attempt.number, attempt.micro_batch),
             "specDigest": resolved.digest,
             "image": pods.image_of(resolved, attempt, view.settings),
         },
@@ -266,7 +266,7 @@ def _attempt_failed(view: JobView, job: Job) -> Plan:
     if attempt.retries > view.max_retries:
         cause = out_of_memory.at_the_end(job, cause, view.resource, view.max_retries)
         return _retries_used_up(view, cause, attempt.number - 1, ended)
-    cause = out_of_memory.while_retried(job, cause, view.resource, attempt.memory)
+    cause = out_of_memory.while_retried(job, cause, view.resource, attempt.micro_batch)
     if view.wants_suspend:
         return _begin(view, attempt, cause)
     ready = _ready_at(view, job, attempt.number - 1)
@@ -286,12 +286,12 @@ def _back_off(view: JobView, cause: failure.Cause, attempt: Attempt, ready: date
     ended, number = attempt.number - 1, attempt.number
     message = f"{_named(view, ended)} failed ({cause.rule.reason}: {cause.message}); "
     message += f"{_named(view, number)} starts at {rfc3339.text(ready)}"
-    if cause.rule.reason in REASONS and attempt.memory:
-        message += f" with {attempt.memory}"
+    if cause.rule.reason in REASONS and attempt.micro_batch:
+        message += f" with {attempt.micro_batch}"
     planned = write(
         view,
         conditions.waiting(ConditionReason.RETRYING, message),
-        facts={**_facts_of_wait(view, cause), **of_attempt(view, ended, attempt.memory)},
+        facts={**_facts_of_wait(view, cause), **of_attempt(view, ended, attempt.micro_batch)},
         requeue_after=(ready - view.now).total_seconds(),
     )
     return replace(planned, events=_failure_events(view, cause) + planned.events)

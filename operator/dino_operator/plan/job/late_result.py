@@ -96,7 +96,7 @@ def _missing(view: JobView, job: Job, result: Result | None) -> Reading:
     for other in view.children.strangers:
         return Reading(result, problem=f"Job {other.name} belongs to someone else")
     if view.wants_suspend:
-        message = f"{_said(view)} once spec.runPolicy.suspend is false"
+        message = f"{_message(view)} once spec.runPolicy.suspend is false"
         return Reading(result, write(view, conditions.suspended(message), facts={"reporter": None}))
     refusal = view.children.refusal
     if refusal is not None:
@@ -114,7 +114,7 @@ def _missing(view: JobView, job: Job, result: Result | None) -> Reading:
 
 
 def _wait(view: JobView, seconds: float, why: str = "", creates: tuple[Object, ...] = ()) -> Plan:
-    message = f"{_said(view)}: {why}" if why else _said(view)
+    message = f"{_message(view)}: {why}" if why else _message(view)
     state = State(Phase.RUNNING, Condition(False, ConditionReason.READING_RESULT, message))
     return replace(
         write(view, state, facts={"reporter": None}, requeue_after=seconds), creates=creates
@@ -127,12 +127,12 @@ def _refused(view: JobView, refusal: Refusal) -> Plan:
     reason, why = (
         (condition.reason, condition.message) if condition else (ConditionReason.READING_RESULT, "")
     )
-    message = why if why.startswith(_said(view)) else f"{_said(view)}: {why}"
+    message = why if why.startswith(_message(view)) else f"{_message(view)}: {why}"
     state = State(Phase.RUNNING, Condition(False, reason, message))
     return write(view, state, facts={"reporter": None}, requeue_after=view.settings.recheck)
 
 
-def _said(view: JobView) -> str:
+def _message(view: JobView) -> str:
     return f"the work is done; its result is read from {view.folder}/{api.RESULT_FILE}"
 
 

@@ -40,14 +40,14 @@ def after(job: Job, reason: FailureReason, resource: DinoJob) -> MicroBatch | No
     return min(wanted, micro_batch or wanted, key=_size)
 
 
-def _size(tried: MicroBatch) -> int:
-    return tried.images
+def _size(micro_batch: MicroBatch) -> int:
+    return micro_batch.images
 
 
-def is_halved(tried: MicroBatch | None, reason: FailureReason) -> bool:
+def is_halved(micro_batch: MicroBatch | None, reason: FailureReason) -> bool:
     """Whether the next attempt answers the lack of memory. It happens a few times at most, and so
     costs none of the retries that are meant for accidents."""
-    return reason in REASONS and tried is not None and not tried.last_chance
+    return reason in REASONS and micro_batch is not None and not micro_batch.last_chance
 
 
 def is_used_up(job: Job, reason: FailureReason, resource: DinoJob) -> bool:
@@ -59,8 +59,8 @@ def is_used_up(job: Job, reason: FailureReason, resource: DinoJob) -> bool:
     if reason not in REASONS:
         return False
     if resource.trains:
-        tried = of_job(job)
-        return tried is not None and tried.last_chance
+        micro_batch = of_job(job)
+        return micro_batch is not None and micro_batch.last_chance
     return _images(job, resource) <= 1
 
 
@@ -88,17 +88,20 @@ def at_the_end(job: Job, cause: Cause, resource: DinoJob, retries: int) -> Cause
     return replace(cause, remedy=remedy)
 
 
-def while_retried(job: Job, cause: Cause, resource: DinoJob, tried: MicroBatch | None) -> Cause:
-    """The same with what to do where an attempt follows. tried: what that has. Raises InvalidSpec.
+def while_retried(
+    job: Job, cause: Cause, resource: DinoJob, micro_batch: MicroBatch | None
+) -> Cause:
+    """The same with what to do where an attempt follows. Raises InvalidSpec.
 
+    micro_batch: that of the next attempt.
     Nothing, where it takes fewer images; else it does the same once more.
     """
     reason = cause.rule.reason
     if reason not in REASONS:
         return cause
     advised = advice(_more(cause), _less(job, resource))
-    if is_halved(tried, reason):
-        begins = f"Nothing to do: the next attempt has {tried}, with the same result."
+    if is_halved(micro_batch, reason):
+        begins = f"Nothing to do: the next attempt has {micro_batch}, with the same result."
     else:
         begins = "The next attempt is made as this one was; should it fail, too, create a new job."
     return replace(cause, remedy=f"{begins} {advised}")
@@ -117,5 +120,5 @@ def _less(job: Job, resource: DinoJob) -> str:
 
 
 def _images(job: Job, resource: DinoJob) -> int:
-    tried = of_job(job)
-    return tried.images if tried else spec_file.read_spec(resource).batch
+    micro_batch = of_job(job)
+    return micro_batch.images if micro_batch else spec_file.read_spec(resource).batch

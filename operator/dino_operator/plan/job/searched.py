@@ -10,7 +10,7 @@ from dataclasses import replace
 from dino_api.names import AUTOML_PLURAL, KIND, ConditionReason, ConditionType, FailureReason, Phase
 from dino_operator.plan.job import awaits_parent, parent, routing
 from dino_operator.plan.job.status import failed, write
-from dino_operator.plan.job.stop import SAID
+from dino_operator.plan.job.stop import STOP_MESSAGE
 from dino_operator.plan.model import Condition, Object, Patch, Plan
 from dino_operator.plan.observed import failure, objects
 from dino_operator.plan.observed.job_view import JobView
@@ -27,7 +27,7 @@ def plan(view: JobView) -> Plan:
     if view.search is not None and not view.search.is_being_deleted:
         return _stop(view, view.search) if view.wants_stop else _mirrored(view, view.search)
     if view.wants_stop:
-        return failed(view, failure.cause(FailureReason.STOPPED, SAID), **_gone(view))
+        return failed(view, failure.cause(FailureReason.STOPPED, STOP_MESSAGE), **_gone(view))
     if parent.is_awaited(view):
         return awaits_parent.plan(view)
     obstacle = _obstacle(view)
@@ -100,7 +100,7 @@ def _stop(view: JobView, search: DinoAutoML) -> Plan:
         return _mirrored(view, search)
     patches = _held(search, True)
     if not patches and search.is_true(ConditionType.SUSPENDED):
-        message = f"{SAID}; DinoAutoML {search.name} stays suspended, with its trials"
+        message = f"{STOP_MESSAGE}; DinoAutoML {search.name} stays suspended, with its trials"
         cause = failure.cause(FailureReason.STOPPED, message)
         kept = {key: value for key, value in _facts(search).items() if key not in OF_AN_END}
         return failed(view, cause, **kept)

@@ -18,7 +18,7 @@ from dino_operator.plan.observed.pod import by_index
 from dino_operator.plan.rendered import deadline
 from dino_operator.plan.reported import conditions, sentences
 
-SAID = "spec.runPolicy.stop ended the job"
+STOP_MESSAGE = "spec.runPolicy.stop ended the job"
 
 
 def plan(view: JobView) -> Plan:
@@ -72,6 +72,6 @@ def _sentence(view: JobView) -> str:
     ready = not view.reads_data or view.resource.is_true(ConditionType.DATA_READY)
     if not ready or not view.attempts:
         begun = "it trained" if view.resource.trains else "its work began"
-        return f"{SAID} before {begun}"
+        return f"{STOP_MESSAGE} before {begun}"
     epoch = view.status.progress.epoch
-    return SAID if epoch is None else f"{SAID} after epoch {epoch}"
+    return STOP_MESSAGE if epoch is None else f"{STOP_MESSAGE} after epoch {epoch}"

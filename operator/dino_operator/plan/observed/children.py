@@ -11,6 +11,7 @@ from dino_operator.plan.observed import katib, objects
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.event import SeenEvent
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.limit_range import LimitRange
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.observed.workload import Workload
@@ -82,7 +83,7 @@ class Children:
     katib_trials: tuple[katib.Trial, ...] = ()
     refusal: Refusal | None = None
     events: Mapping[str, tuple[SeenEvent, ...]] = field(default_factory=dict)
-    limit_ranges: tuple[Object, ...] = ()
+    limit_ranges: tuple[LimitRange, ...] = ()
     kueue: KueueAccess = "unasked"
     workload: Workload | None = None
 

@@ -121,7 +121,7 @@ def mistyped_at(value: Any, schema: Object, at: Loc = ()) -> Iterator[tuple[Loc,
     if value is None and schema.get("nullable"):
         return
     if wanted is not None and not _fits(value, wanted):
-        given = "nothing" if value is None else _told(value)
+        given = "nothing" if value is None else _as_written(value)
         yield at, f"must be {_WANTED[wanted]} (given {given}).{_remedy(value, wanted)}"
         return
     for name, item in value.items() if isinstance(value, dict) else ():
@@ -139,7 +139,7 @@ def _fits(value: Any, wanted: str) -> bool:
     return wanted in kinds and isinstance(value, kinds[wanted])
 
 
-def _told(value: Any) -> str:
+def _as_written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, bool) else show(value)
 
 
@@ -155,4 +155,6 @@ def _remedy(value: Any, wanted: str) -> str:
         meant = value_of(value)
     except ValueError:
         return ""
-    return f" It is text: write {_told(meant)}, without quotes." if _fits(meant, wanted) else ""
+    return (
+        f" It is text: write {_as_written(meant)}, without quotes." if _fits(meant, wanted) else ""
+    )

@@ -65,11 +65,11 @@ def problems(resource: Object, kind: str) -> list[str]:
     if not isinstance(written, dict):
         return []
     stored, known = resource.get("spec") or {}, crd_schema.of_spec(kind)
-    unknown = [(at, _said(at, known)) for at in crd_schema.unknown(written, known)]
+    unknown = [(at, _message(at, known)) for at in crd_schema.unknown(written, known)]
     return [each for at, each in (*unknown, *nulls(written, kind)) if not _has(stored, at)]
 
 
-def _said(at: Loc, known: Object) -> str:
+def _message(at: Loc, known: Object) -> str:
     where = crd_schema.named(("spec", *at))
     return f"{where}: is unknown, and the API server dropped it.{crd_schema.near(at, known)}"
 
@@ -112,15 +112,15 @@ def null_keys_of(resource: Object, kind: str) -> Object | None:
 
 def _missing_nulls(written: Any, stored: Object, known: Object) -> Object | None:
     """Of known keys alone: what is unknown is refused, or was added to what has begun."""
-    found: Object = {}
+    missing: Object = {}
     for name, schema in known.get("properties", {}).items() if isinstance(written, dict) else ():
         if name not in written:
             continue
         if written[name] is None and name not in stored:
-            found[name] = None
+            missing[name] = None
         elif below := _missing_nulls(written[name], stored.get(name) or {}, schema):
-            found[name] = below
-    return found or None
+            missing[name] = below
+    return missing or None
 
 
 def _joined(stored: Object, nulls: Object) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dino_api.resources.dinoautoml import Assignment
 from dino_operator.plan.observed.api_object import ApiObject
 
 COUNTS = ("maxTrialCount", "parallelTrialCount", "maxFailedTrialCount")
@@ -53,10 +54,10 @@ class Trial(ApiObject):
         return str(self._status.get("completionTime") or "")
 
     @property
-    def assignments(self) -> dict[str, str]:
+    def parameters(self) -> Assignment:
         """What was drawn, as texts, by the names of the parameters."""
-        drawn = self._spec.get("parameterAssignments") or []
-        return {str(each.get("name")): str(each.get("value")) for each in drawn}
+        assignments = self._spec.get("parameterAssignments") or []
+        return {str(each.get("name")): str(each.get("value")) for each in assignments}
 
     def highest(self, metric: str) -> object:
         """The highest value of that metric, as Katib read it from the log; None without one."""

@@ -106,17 +106,17 @@ def _deactivated(workload: Workload) -> Hold:
 
 def _unavailable(message: str, queue: str, workload: Workload) -> Hold | None:
     """A queue that does not exist, takes nothing at present, or is not for this namespace."""
-    space, found = workload.namespace, _QUEUE.match(message)
+    space, match = workload.namespace, _QUEUE.match(message)
     if message.endswith(_MISMATCH):
         remedy = f"label namespace {space} as spec.namespaceSelector of the ClusterQueue asks "
         remedy += "(kubectl get clusterqueue -o yaml), or name another queue in a new job"
         message = f"queue {queue}: {message}"
-    elif found is None:
+    elif match is None:
         return None
-    elif found["state"] in _STOPPED:
+    elif match["state"] in _STOPPED:
         remedy = "kubectl describe clusterqueue and localqueue say whether a stopPolicy holds it, "
         remedy += "or which flavor or check is missing"
-    elif found["kind"] == "ClusterQueue":
+    elif match["kind"] == "ClusterQueue":
         remedy = f"create it, or have LocalQueue {queue} name one that exists"
     else:
         if not queue:

@@ -132,8 +132,8 @@ def _notes(resolved: Resolved, attempt: Attempt, settings: Settings) -> dict[str
     }
     if resolved.warnings:
         notes[Annotation.WARNINGS.value] = " ".join(resolved.warnings)
-    if attempt.memory is not None:
-        notes |= attempt.memory.notes()
+    if attempt.micro_batch is not None:
+        notes |= attempt.micro_batch.notes()
     return notes
 
 

@@ -10,6 +10,7 @@ from copy import deepcopy
 from math import ceil
 
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed.limit_range import Bound, LimitRange, LimitRangeItem
 from dino_operator.plan.rendered.quantities import amount
 
 TYPES = ("Container", "Pod")
@@ -17,14 +18,13 @@ TYPES = ("Container", "Pod")
 BOUNDED = ("cpu", "memory")
 
 
-def fitted(job: Object, ranges: Iterable[Object]) -> Object:
+def fitted(job: Object, ranges: Iterable[LimitRange]) -> Object:
     """The Job with requests that these LimitRanges allow.
 
     A request that equals its limit is the user's own.
     """
-    bounds = [item for each in ranges for item in each.get("spec", {}).get("limits") or ()]
-    bounds = [item for item in bounds if item.get("type") in TYPES]
-    if not bounds:
+    items = [item for each in ranges for item in each.items if item.type in TYPES]
+    if not items:
         return job
     made = deepcopy(job)
     for container in made["spec"]["template"]["spec"]["containers"]:
@@ -32,26 +32,25 @@ def fitted(job: Object, ranges: Iterable[Object]) -> Object:
         for name in BOUNDED:
             request, limit = given["requests"].get(name), given.get("limits", {}).get(name)
             if request is not None and request != limit:
-                given["requests"][name] = _within(name, request, limit, bounds)
+                given["requests"][name] = _within(name, request, limit, items)
     return made
 
 
-def _within(name: str, request: str, limit: str | None, bounds: list[Object]) -> str:
+def _within(name: str, request: str, limit: str | None, items: list[LimitRangeItem]) -> str:
     """The request, no less than asked for and no more than allowed; the upper bound wins."""
-    limits = [limit] if limit else [*_all("default", name, bounds), *_all("max", name, bounds)]
+    limits = [limit] if limit else [*_all("default", name, items), *_all("max", name, items)]
     most = min(limits, key=amount, default=None)
-    least = list(_all("min", name, bounds))
+    least = list(_all("min", name, items))
     if most is not None:
-        ratios = _all("maxLimitRequestRatio", name, bounds)
+        ratios = _all("maxLimitRequestRatio", name, items)
         least += [_share(name, most, amount(ratio)) for ratio in ratios]
     raised = max([request, *least], key=amount)
     return raised if most is None else min(raised, most, key=amount)
 
 
-def _all(what: str, name: str, bounds: list[Object]) -> Iterator[str]:
-    for each in bounds:
-        if name in (each.get(what) or {}):
-            yield str(each[what][name])
+def _all(bound: Bound, name: str, items: list[LimitRangeItem]) -> Iterator[str]:
+    quantities = (item.quantity(bound, name) for item in items)
+    return (quantity for quantity in quantities if quantity is not None)
 
 
 def _share(name: str, limit: str, ratio: float) -> str:

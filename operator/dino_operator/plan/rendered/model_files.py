@@ -12,7 +12,7 @@ from dino_api.names import Action
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.resource import DinoJob
 
-_WAY = {
+_REMEDIES = {
     ("onnx", "checkpoint"): "put an export between them",
     ("onnx", "engine"): "name the job that left the ONNX file of the engine",
     ("onnx", INT8): "export the checkpoint that it was made from",
@@ -20,6 +20,7 @@ _WAY = {
     ("checkpoint", "onnx"): "name the training that the ONNX file was made from",
     ("checkpoint", "engine"): "name the training that the engine was made from",
 }
+"""By the format that an action needs and the one that is there, as in `formats.CALLED`."""
 
 
 def left_in(folder: str, resource: DinoJob) -> Object | None:
@@ -51,6 +52,6 @@ def misfit(action: Action, model: str | None, who: str, weights: bool = False) -
     if model is None or model in taken:
         return None
     wanted = next(iter(taken))
-    way = _WAY.get((wanted, model), "name another model")
+    remedy = _REMEDIES.get((wanted, model), "name another model")
     mode = f" with mode {names.WEIGHTS_ALONE}" if weights else ""
-    return f"{action}{mode} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {way}"
+    return f"{action}{mode} needs {CALLED[wanted]}, and {who} {CALLED[model]}: {remedy}"

@@ -32,7 +32,7 @@ JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 class Attempt:
     """Which attempt to render, and what it must remember of those before it.
 
-    preflight: an attempt to check the data, not at the work. memory: None for the whole batch.
+    preflight: an attempt to check the data, not at the work. micro_batch: None for the whole batch.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Attempt:
     spent: int = 0
     seconds_left: int | None = None
     preflight: bool = False
-    memory: MicroBatch | None = None
+    micro_batch: MicroBatch | None = None
 
 
 def stage_of(resolved: Resolved, attempt: Attempt) -> str:
@@ -170,8 +170,8 @@ def _environment(
         plain[Env.CACHE_DIR] = CACHE_DIR
     if spec.resources.cpu is not None:
         plain[Env.OMP_NUM_THREADS] = str(_threads(spec, attempt))
-    if attempt.memory is not None:
-        plain[Env.MICRO_BATCH] = str(attempt.memory.images)
+    if attempt.micro_batch is not None:
+        plain[Env.MICRO_BATCH] = str(attempt.micro_batch.images)
     rendered = [{"name": each.value, "value": text} for each, text in plain.items()]
     rendered.append(_from_field(Env.POD_NAME, "metadata.name"))
     if _meets_others(spec, attempt):

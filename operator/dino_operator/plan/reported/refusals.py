@@ -116,10 +116,10 @@ def denied(resource: Resource, refusal: Refusal | None) -> Condition | None:
     """
     if refusal is None or refusal.verb != "create" or judge(refusal).ends:
         return None
-    return _said(resource, refusal)
+    return _condition(resource, refusal)
 
 
-def _said(resource: Resource, refusal: Refusal) -> Condition:
+def _condition(resource: Resource, refusal: Refusal) -> Condition:
     judged = judge(refusal)
     before = resource.condition(ConditionType.RUNNING)
     same = before is not None and refusal.heard and before.reason == judged.reason
@@ -157,7 +157,7 @@ def unchanged(resource: Resource, plan: Plan, refusal: Refusal) -> Plan | None:
     desired = copy.deepcopy(plan.status or conditions.ours(resource))
     for each in desired.get("conditions", []):
         if each["type"] == ConditionType.RUNNING.value:
-            condition = _said(resource, refusal)
+            condition = _condition(resource, refusal)
             each.update(
                 reason=str(condition.reason),
                 message=condition.message[: conditions.LONGEST_MESSAGE],

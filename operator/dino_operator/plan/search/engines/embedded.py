@@ -48,10 +48,10 @@ def _next(view: SearchView, trials: Sequence[Trial]) -> tuple[list[Object], str]
     knew = [each.number for each in finished]
     made: list[Object] = []
     for number in free[: max(0, room)]:
-        drawn = draw(view.search.space, view.spec.algorithm, number, finished, view.known)
-        if drawn is None:
+        parameters = draw(view.search.space, view.spec.algorithm, number, finished, view.known)
+        if parameters is None:
             return made, GENERATION
-        made.append(dinojobs.render(view, number, drawn, knew))
+        made.append(dinojobs.render(view, number, parameters, knew))
     return made, ""
 
 

@@ -91,10 +91,10 @@ def _untried(
     """A draw that no finished trial had: the same training would give the same result."""
     tried = [each.parameters for each in observations]
     for again in range(TRIES):
-        drawn = attempt(again)
-        if drawn not in tried:
+        parameters = attempt(again)
+        if parameters not in tried:
             break
-    return drawn
+    return parameters
 
 
 def _seed(algorithm: Algorithm, number: int, again: int) -> int:

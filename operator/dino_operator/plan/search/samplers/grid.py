@@ -25,7 +25,7 @@ def cells(space: Space) -> list[Assignment]:
     assignments = []
     baseline = defaults(space)
     for row in itertools.product(*values):
-        drawn = active(space, dict(zip(paths, row, strict=True)))
-        if drawn != baseline and drawn not in assignments:
-            assignments.append(drawn)
+        parameters = active(space, dict(zip(paths, row, strict=True)))
+        if parameters != baseline and parameters not in assignments:
+            assignments.append(parameters)
     return assignments

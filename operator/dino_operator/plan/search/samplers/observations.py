@@ -44,20 +44,20 @@ def observations_of(
 
 
 def _of_trial(space: Space, trial: Trial) -> Observation | None:
-    drawn = defaults(space) if trial.number == 0 else _fitting(space, trial.assignment)
+    parameters = defaults(space) if trial.number == 0 else _fitting(space, trial.parameters)
     if trial.state == "Failed" and trial.reason in BLAMED:
-        return Observation(drawn, 0.0, trial.number)
+        return Observation(parameters, 0.0, trial.number)
     if trial.state not in MAY_WIN or trial.mAP50 is None:
         return None
     epoch = None if trial.state == "Succeeded" else trial.epoch or 0
-    return Observation(drawn, trial.mAP50, trial.number, epoch)
+    return Observation(parameters, trial.mAP50, trial.number, epoch)
 
 
 def defaults(space: Space) -> Assignment:
     """What the baseline has where the space has it too."""
     values = {each.path: default_of(each) for each in space}
-    drawn = {path: value for path, value in values.items() if value is not None}
-    return active(space, drawn)
+    parameters = {path: value for path, value in values.items() if value is not None}
+    return active(space, parameters)
 
 
 def _fitting(space: Space, parameters: Assignment) -> Assignment:

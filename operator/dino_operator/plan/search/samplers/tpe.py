@@ -29,12 +29,12 @@ def draw(space: Space, observations: Sequence[Observation], seed: int) -> Assign
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([_frozen(space, each) for each in observations])
     asked = study.ask()
-    drawn: Assignment = {}
+    parameters: Assignment = {}
     for each in ordered(space):
-        if each.when is None or each.when.path in active(space, drawn):
-            whole = {**drawn, each.path: _suggest(asked, each)}
-            drawn = active(space, whole)
-    return drawn
+        if each.when is None or each.when.path in active(space, parameters):
+            whole = {**parameters, each.path: _suggest(asked, each)}
+            parameters = active(space, whole)
+    return parameters
 
 
 def _suggest(asked: Trial, parameter: SearchParameter) -> Value:

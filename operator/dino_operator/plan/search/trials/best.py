@@ -43,11 +43,11 @@ def _to_status(view: SearchView, trial: Trial) -> Object:
     experiment = trial.specification
     if experiment is None:
         template = view.search.template.experiment
-        experiment = assign(view.search.space, trial.assignment, template)
+        experiment = assign(view.search.space, trial.parameters, template)
     winner = Best(
         trial=trial.name,
         number=trial.number,
-        parameters=trial.assignment,
+        parameters=trial.parameters,
         mAP50=metric.rounded(trial.mAP50 or 0.0),
     )
     specification = dinojobs.read_by(Action.TRAIN, experiment)

@@ -20,16 +20,18 @@ from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.trial import Trial
 
 
-def render(view: SearchView, number: int, drawn: Assignment, knew: Iterable[int] = ()) -> Object:
+def render(
+    view: SearchView, number: int, parameters: Assignment, knew: Iterable[int] = ()
+) -> Object:
     """The DinoJob of a trial. knew: the trials whose results the draw was made from."""
     template = view.search.template
     job = dinojob(
         view, view.trial_name(number), f"{view.output}/trials/{number}", TRIAL=str(number)
     )
-    whole = assign(view.search.space, drawn, template.experiment)
+    whole = assign(view.search.space, parameters, template.experiment)
     job["spec"]["experiment"] = read_by(Action.TRAIN, whole)
     notes = {
-        Annotation.PARAMETERS.value: json.dumps(drawn),
+        Annotation.PARAMETERS.value: json.dumps(parameters),
         Annotation.KNEW.value: ",".join(map(str, sorted(knew))),
     }
     if number:
@@ -80,7 +82,7 @@ def lost(view: SearchView, trials: Sequence[Trial]) -> list[Object]:
     here = [each for each in trials if each.is_live and each.number in view.trial_jobs]
     gone = [each for each in trials if each.is_live and each.number not in view.trial_jobs]
     room = max(0, view.search.parallel_trials - len(here))
-    return [render(view, each.number, each.assignment) for each in gone[:room]]
+    return [render(view, each.number, each.parameters) for each in gone[:room]]
 
 
 def holds(view: SearchView, jobs: Iterable[DinoJob]) -> list[Patch]:

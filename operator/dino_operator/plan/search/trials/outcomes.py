@@ -83,7 +83,7 @@ def of_job(number: int, job: DinoJob) -> Trial:
         number=number,
         name=job.name,
         state=state,
-        parameters=drawn(job),
+        parameters=parameters_of(job),
         mAP50=None if state == "Failed" else _score(status, curve),
         epoch=progress.epoch,
         reason=_reason(job) if state == "Failed" else "",
@@ -131,11 +131,11 @@ def _gpu_seconds(job: DinoJob) -> int | None:
     return int(job.gpus * job.nodes * max(0.0, seconds))
 
 
-def drawn(job: DinoJob) -> Assignment:
+def parameters_of(job: DinoJob) -> Assignment:
     """What was drawn, as the trial's DinoJob remembers it; empty where someone removed it."""
     text = job.note(Annotation.PARAMETERS)
     try:
-        assignment = json.loads(text or "{}")
+        parameters = json.loads(text or "{}")
     except ValueError:
         return {}
-    return assignment if isinstance(assignment, dict) else {}
+    return parameters if isinstance(parameters, dict) else {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dino_api import metric
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import Assignment, TrialState, Value
+from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_operator.plan.model import Object
 
 LIVE: frozenset[str] = frozenset({"Pending", "Running"})
@@ -36,7 +35,7 @@ class Trial:
     number: int
     name: str
     state: TrialState
-    parameters: Mapping[str, Value] = field(default_factory=dict)
+    parameters: Assignment = field(default_factory=dict)
     mAP50: float | None = None
     epoch: int | None = None
     reason: str = ""
@@ -53,11 +52,6 @@ class Trial:
         """Whether it may still use a GPU, now or later."""
         return self.state in LIVE
 
-    @property
-    def assignment(self) -> Assignment:
-        """What was drawn, as a dict."""
-        return dict(self.parameters)
-
 
 def to_status(trial: Trial, points: int, text: int) -> Object:
     """The trial's row in status.history.
@@ -69,7 +63,7 @@ def to_status(trial: Trial, points: int, text: int) -> Object:
         number=trial.number,
         name=trial.name,
         state=trial.state,
-        parameters=dict(trial.parameters),
+        parameters=trial.parameters,
         mAP50=None if trial.mAP50 is None or trial.is_live else metric.rounded(trial.mAP50),
         epoch=None if trial.is_live else trial.epoch,
         reason=trial.reason or None,

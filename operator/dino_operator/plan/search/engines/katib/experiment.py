@@ -50,7 +50,9 @@ SCRIPT = (
     "do sleep 1; n=$((n + 1)); done; sleep 2; fi; (exit $r); }}"
 )
 # What speaks to the DinoJob of a pod: a trial of Katib has none.
-NOT_TOLD = {each.value for each in (Env.JOB_NAME, Env.JOB_NAMESPACE, Env.JOB_UID, Env.ATTEMPT)}
+DINOJOB_VARIABLES = {
+    each.value for each in (Env.JOB_NAME, Env.JOB_NAMESPACE, Env.JOB_UID, Env.ATTEMPT)
+}
 TOKEN = "token"
 
 
@@ -209,14 +211,14 @@ def _adapt(view: SearchView, template: Object, resolved: spec_file.Resolved) -> 
     changed = {
         "command": ["sh", "-c"],
         "args": [script(view)],
-        "env": [_variable(each) for each in container["env"] if _is_told(each)],
+        "env": [_variable(each) for each in container["env"] if _is_kept(each)],
         "volumeMounts": [each for each in mounts if each["name"] != TOKEN],
     }
     pod["containers"] = [{**container, **changed}]
 
 
-def _is_told(variable: Object) -> bool:
-    return variable["name"] not in NOT_TOLD and variable.get("value") != TOKEN_DIR
+def _is_kept(variable: Object) -> bool:
+    return variable["name"] not in DINOJOB_VARIABLES and variable.get("value") != TOKEN_DIR
 
 
 def _variable(variable: Object) -> Object:

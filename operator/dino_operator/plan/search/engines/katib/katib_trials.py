@@ -5,14 +5,13 @@ Katib knows the metric; why a trial failed and where its checkpoint lies, the po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
 from dino_api import rfc3339
 from dino_api.names import BEST_CHECKPOINT, METRIC, Action, FailureReason, Label
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import TrialState, Value
+from dino_api.resources.dinoautoml import Assignment, TrialState
 from dino_api.result import Result
 from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
@@ -126,7 +125,7 @@ def _of_row(view: SearchView, row: dinoautoml.Trial) -> Trial:
 def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     """What is known of a Trial."""
     result = each.result
-    parameters = drawn(view, each.trial)
+    parameters = _parameters(view, each.trial)
     score = _score(result, each.trial)
     state, reason, message = _outcome(each, score)
     curve = tuple(
@@ -152,16 +151,16 @@ def trial(view: SearchView, number: int, each: KatibTrial) -> Trial:
     )
 
 
-def drawn(view: SearchView, trial: katib.Trial) -> Mapping[str, Value]:
+def _parameters(view: SearchView, trial: katib.Trial) -> Assignment:
     """What Katib drew, in the types of the keys, without what does not count."""
-    texts = trial.assignments
+    texts = trial.parameters
     try:
         return active(view.search.space, texts)
     except ValueError:  # a Trial that someone made by hand
         return texts
 
 
-def _specification(view: SearchView, parameters: Mapping[str, Value]) -> Object | None:
+def _specification(view: SearchView, parameters: Assignment) -> Object | None:
     try:
         return assign(view.search.space, parameters, view.search.template.experiment)
     except ValueError:
