@@ -33,7 +33,7 @@ from dino_trainer.spec.search_file import with_draw
 
 _USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
-RENUMBER, CONVERT, WEIGHTS = "renumber", "convert", "weights"
+RENUMBER, CONVERT, WEIGHTS, INIT = "renumber", "convert", "weights", "init"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -79,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_renumber(actions)
     _add_convert(actions)
     _add_weights(actions)
+    _add_init(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -211,6 +212,25 @@ def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
     put.add_argument("--backbone", required=True, metavar="NAME", help="as model.backbone")
 
 
+def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
+    init = actions.add_parser(
+        INIT,
+        help="write a spec for a COCO folder, with settings for this machine",
+        description="Look at a COCO folder and at this machine, and write a spec that trains "
+        "there, with comments that say why.",
+        epilog=help_texts.INIT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    init.add_argument("folder", metavar="DIR", help="folder with train/annotations.json or alike")
+    init.add_argument(
+        Option.OUTPUT,
+        type=Path,
+        default=Path("spec.yaml"),
+        metavar="FILE",
+        help="the spec to write (default: spec.yaml here); it must not exist yet",
+    )
+
+
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         Option.ACTION,
@@ -258,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    if arguments.action in (RENUMBER, CONVERT, WEIGHTS):
+    if arguments.action in (RENUMBER, CONVERT, WEIGHTS, INIT):
         return _on_files(arguments)
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
@@ -285,6 +305,10 @@ def _on_files(arguments: argparse.Namespace) -> int:
             from dino_trainer.command import weights
 
             return weights.run(arguments)
+        if arguments.action == INIT:
+            from dino_trainer.command import init
+
+            return init.run(arguments.folder, arguments.output)
         # Pillow and numpy, which nothing else here needs.
         from dino_trainer.command import convert
 

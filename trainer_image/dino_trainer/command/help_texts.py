@@ -77,6 +77,21 @@ Ids of images and annotations, and all other keys, stay as they are.
 """
 
 
+INIT_EPILOG = """\
+examples:
+  dino init coco                                  what `dino convert` wrote becomes spec.yaml
+  dino init photos/coco --output photos.yaml
+
+Read are these layouts:
+  DIR/train/annotations.json with images/ or images.tar.gz beside it; val and test likewise
+  DIR/train/_annotations.coco.json with the images beside it
+  DIR/annotations/instances_train2017.json with DIR/train2017
+  DIR/annotations.json with DIR/images, without splits
+Sizes, queries and epochs follow from the data; batch, precision and layers from the machine. Where
+DIR is of another format, the `dino convert` command that helps is said.
+"""
+
+
 _CONVERT = """\
 examples:
   dino convert yolo  dataset/ --output coco                      the splits that data.yaml has
