@@ -129,7 +129,7 @@ def _levels(facts: Facts, machine: Machine, size: tuple[int, int]) -> tuple[int,
 def _queries(facts: Facts, levels: tuple[int, ...], size: tuple[int, int]) -> int:
     """Three for each object of the fullest image, as far as the image has places for them."""
     wanted = min(900, max(100, math.ceil(3 * facts.most_boxes / 100) * 100))
-    return min(wanted, count(SHIPPED_BACKBONE, levels, *size))
+    return min(wanted, int(count(SHIPPED_BACKBONE, levels, *size)))
 
 
 def _batch(machine: Machine, size: tuple[int, int]) -> int:
@@ -137,7 +137,7 @@ def _batch(machine: Machine, size: tuple[int, int]) -> int:
         return _BASE_BATCH if machine.memory >= 4 * _GIB else 2
     room = _SHARE * machine.gpus[0].memory - _FIXED
     fitting = max(1.0, room / (_PER_PIXEL * size[0] * size[1]))
-    return min(_MOST_AT_ONCE, 2 ** int(math.log2(fitting)))
+    return min(_MOST_AT_ONCE, 1 << int(math.log2(fitting)))
 
 
 def _epochs(machine: Machine, steps: int) -> int:
