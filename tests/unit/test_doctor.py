@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import free_port
+from s3_server import BUCKET, S3Server, free_port
 
 from dino_api.failures import exit_code
 from dino_api.names import Env, FailureReason
@@ -241,6 +241,17 @@ def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
     assert "AWS_CA_BUNDLE" in line.remedy
     _, line = s3_lines("", {Env.S3_ENDPOINT: "minio:9000"})
     assert line.reason == FailureReason.INVALID_SPEC
+
+
+def test_a_bucket_is_listed_and_the_key_is_not_shown(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = list(s3_lines(f"s3://{BUCKET}/doctor"))
+    assert [line.state for line in lines] == [State.OK, State.OK]
+    assert "can be listed; writing was not tried" in lines[1].found
+    *_, none = s3_lines("s3://no-such-bucket")
+    assert none.reason == FailureReason.INPUT_NOT_FOUND
+    assert s3_server.env[Env.S3_SECRET_KEY] not in str([*lines, none])
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, *lines: Line) -> None:

@@ -42,9 +42,9 @@ def as_json(lines: Sequence[Line]) -> str:
             "state": line.state.value,
             "found": line.found,
             "remedy": line.remedy,
-            "reason": line.reason.value if line.reason else None,
+            "reason": line.reason,
         }
         for line in lines
     ]
-    content = {"schema": _SCHEMA, "lines": listed, "exitCode": code_of(list(lines))}
+    content = {"schema": _SCHEMA, "lines": listed, "exitCode": code_of(lines)}
     return json.dumps(content, indent=2, ensure_ascii=False)

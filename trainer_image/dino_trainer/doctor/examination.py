@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from dino_api.failures import exit_code
+from dino_api.failures import by_reason
 from dino_trainer.doctor.gpu import driver_here, gpu_lines, torch_here
 from dino_trainer.doctor.host import host_lines
 from dino_trainer.doctor.line import Line
@@ -29,6 +30,6 @@ def examine(uri: str, work: Path) -> list[Line]:
     ]
 
 
-def code_of(lines: list[Line]) -> int:
+def code_of(lines: Sequence[Line]) -> int:
     """0 unless something that was asked for fails: then the code of the first such line."""
-    return next((exit_code(line.reason) for line in lines if line.reason), 0)
+    return next((by_reason(line.reason).exit_code or 1 for line in lines if line.reason), 0)

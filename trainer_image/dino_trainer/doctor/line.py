@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dino_api.names import FailureReason
-
 
 class State(StrEnum):
     """ok: there, and nothing speaks against it. warn: there, and something will go worse for it.
@@ -19,11 +17,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """found: what was seen. remedy: what to do, "" where there is nothing. reason: why what was
-    asked for fails here; None for what a machine may lack."""
+    """found: what was seen. remedy: what to do, "" where there is nothing. reason: of
+    `dino_api.failures`, why what was asked for fails here; None for what a machine may lack."""
 
     name: str
     state: State
     found: str
     remedy: str = ""
-    reason: FailureReason | None = None
+    reason: str | None = None

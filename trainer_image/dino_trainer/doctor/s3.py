@@ -58,7 +58,7 @@ def _listed(uri: str, settings: Settings) -> Line:
 
 
 def _failed(name: str, error: TrainerError) -> Line:
-    return Line(name, State.MISSING, error.message, error.remedy, FailureReason(error.reason))
+    return Line(name, State.MISSING, error.message, error.remedy, error.reason)
 
 
 def _answers(endpoint: str, ca: str | None) -> Line:
