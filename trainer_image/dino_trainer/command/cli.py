@@ -22,7 +22,7 @@ from dino_api.names import TRAINS, Action, Env, FailureReason, Option, Stage
 from dino_api.result import Result
 from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
-from dino_trainer.command.launch import explain, launch
+from dino_trainer.command.launch import explain, launch, scratch_dir
 from dino_trainer.command.rules import print_rules
 from dino_trainer.convert.formats import FORMATS
 from dino_trainer.distributed.launcher import is_rank
@@ -33,7 +33,9 @@ from dino_trainer.spec.search_file import with_draw
 
 _USAGE_ERROR = exit_code(FailureReason.INVALID_SPEC)
 SPIN_COUNT = "1000"  # turns, some microseconds
-RENUMBER, CONVERT, WEIGHTS = "renumber", "convert", "weights"
+RENUMBER, CONVERT, WEIGHTS, INIT = "renumber", "convert", "weights", "init"
+DOCTOR = "doctor"
+_WITHOUT_SPEC = (RENUMBER, CONVERT, WEIGHTS, INIT, DOCTOR)
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -79,6 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_renumber(actions)
     _add_convert(actions)
     _add_weights(actions)
+    _add_init(actions)
+    _add_doctor(actions)
     rules = actions.add_parser(
         "rules",
         help="list everything that is checked, and what to do about it",
@@ -211,6 +215,40 @@ def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
     put.add_argument("--backbone", required=True, metavar="NAME", help="as model.backbone")
 
 
+def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
+    init = actions.add_parser(
+        INIT,
+        help="write a spec for a COCO folder, with settings for this machine",
+        description="Look at a COCO folder and at this machine, and write a spec that trains "
+        "there, with comments that say why.",
+        epilog=help_texts.INIT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    init.add_argument("folder", metavar="DIR", help="folder with train/annotations.json or alike")
+    init.add_argument(
+        Option.OUTPUT,
+        type=Path,
+        default=Path("spec.yaml"),
+        metavar="FILE",
+        help="the spec to write (default: spec.yaml here); it must not exist yet",
+    )
+
+
+def _add_doctor(actions: argparse._SubParsersAction[_Parser]) -> None:
+    doctor = actions.add_parser(
+        DOCTOR,
+        help="say what this machine can do: GPU, bf16, memory, ONNX Runtime, TensorRT, S3",
+        description="Look at this machine and say what is there, doubtful or missing, and what to "
+        "do about it. Nothing is written.",
+        epilog=help_texts.doctor_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument("uri", nargs="?", default="", metavar="URI", help="s3:// URI to list")
+    doctor.add_argument(
+        Option.OUTPUT, choices=["text", "json"], default="text", help="text (default) or json"
+    )
+
+
 def _add_for(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         Option.ACTION,
@@ -258,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)
-    if arguments.action in (RENUMBER, CONVERT, WEIGHTS):
+    if arguments.action in _WITHOUT_SPEC:
         return _on_files(arguments)
     stages = {stage.value: stage for stage in Stage}
     action = stages.get(arguments.action) or Action(arguments.action)
@@ -285,6 +323,14 @@ def _on_files(arguments: argparse.Namespace) -> int:
             from dino_trainer.command import weights
 
             return weights.run(arguments)
+        if arguments.action == INIT:
+            from dino_trainer.command import init
+
+            return init.run(arguments.folder, arguments.output)
+        if arguments.action == DOCTOR:
+            from dino_trainer.command import doctor
+
+            return doctor.run(arguments.uri, arguments.output, scratch_dir())
         # Pillow and numpy, which nothing else here needs.
         from dino_trainer.command import convert
 

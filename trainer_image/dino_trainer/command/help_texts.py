@@ -77,6 +77,46 @@ Ids of images and annotations, and all other keys, stay as they are.
 """
 
 
+INIT_EPILOG = """\
+examples:
+  dino init coco                                  what `dino convert` wrote becomes spec.yaml
+  dino init photos/coco --output photos.yaml
+
+Read are these layouts:
+  DIR/train/annotations.json with images/ or images.tar.gz beside it; val and test likewise
+  DIR/train/_annotations.coco.json with the images beside it
+  DIR/annotations/instances_train2017.json with DIR/train2017
+  DIR/annotations.json with DIR/images, without splits
+Sizes, queries and epochs follow from the data; batch, precision and layers from the machine. Where
+DIR is of another format, the `dino convert` command that helps is said.
+"""
+
+
+_DOCTOR = """\
+examples:
+  dino doctor                            this machine
+  dino doctor s3://photos/digits         and whether that can be listed
+  dino doctor --output json              for programs
+
+ok: there. warn: there, and something will go worse for it. missing: not there, or not usable. It
+looks, and tries nothing out: no training, no product of matrices, no file written.
+S3 credentials are looked for as a training does, and never shown.
+
+exit codes: 0, also where a GPU or TensorRT is missing, which a machine may lack;
+  {NoGPU} where there is a GPU that PyTorch cannot use
+  {StorageUnavailable} where the S3 server does not answer that {endpoint} names
+  {AccessDenied} where the URI may not be listed, or there are no credentials for it
+  {InputNotFound} where there is no such bucket; {InvalidSpec} for a setting that is none
+"""
+
+
+def doctor_epilog() -> str:
+    """Everything below the options of `dino doctor --help`."""
+    codes = {rule.reason.value: rule.exit_code for rule in failures.TABLE}
+    text = _DOCTOR.format(**codes, endpoint=Env.S3_ENDPOINT).rstrip()
+    return "\n\n".join([text, environment()])
+
+
 _CONVERT = """\
 examples:
   dino convert yolo  dataset/ --output coco                      the splits that data.yaml has

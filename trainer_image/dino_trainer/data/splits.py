@@ -28,10 +28,11 @@ class Data:
 
 def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     """Stage and read both splits; without validation data, training data stands in for it."""
-    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context)
+    skip = spec.dataset.skip_unreadable
+    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context, skip)
     warnings = list(train.warnings)
     if spec.dataset.val_data_sources:
-        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context)
+        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context, skip)
         warnings += [text for text in validation.warnings if text not in warnings]
     else:
         validation = train
@@ -46,14 +47,16 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     return Data(train, validation, num_classes, warnings)
 
 
-def read_split(sources: Sequence[DataSource] | None, key: str, context: RunContext) -> CocoDataset:
-    """One split, copied to this machine if it is elsewhere."""
+def read_split(
+    sources: Sequence[DataSource] | None, key: str, context: RunContext, skip: float
+) -> CocoDataset:
+    """One split, copied to this machine if it is elsewhere. skip: `dataset.skip_unreadable`."""
     if not sources:
         raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
     into = context.work_dir / "data"
     with context.staging():
         staged = stage(sources, into, context.reporter.say, context.stop)
-    return load_coco(staged)
+    return load_coco(staged, skip)
 
 
 def count_classes(asked: int | None, train: CocoDataset) -> int:

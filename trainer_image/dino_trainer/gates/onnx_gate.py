@@ -42,7 +42,8 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
         TrainerError: those of reading `test_data_sources`, which the user has asked for.
     """
     if spec.dataset.test_data_sources:
-        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
+        skip = spec.dataset.skip_unreadable
+        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context, skip)
         return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
     why = "the checkpoint names no data"
     for part in (Data.VALIDATION, Data.TRAIN):
@@ -50,7 +51,9 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
         if not sources:
             continue
         try:
-            dataset = _some(read_split(sources, part.key, context))
+            dataset = _some(
+                read_split(sources, part.key, context, info.spec.dataset.skip_unreadable)
+            )
             check_classes(info, dataset, "training's data")
         except TrainerError as error:
             if error.reason not in _NOT_REACHED:

@@ -1,0 +1,306 @@
+"""`dino doctor`: what it says of machines that it is shown, and how it ends."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from s3_server import BUCKET, S3Server, free_port
+
+from dino_api.failures import exit_code
+from dino_api.names import Env, FailureReason
+from dino_trainer.command import doctor as command
+from dino_trainer.command.cli import main
+from dino_trainer.doctor import examination, host
+from dino_trainer.doctor.gpu import Driver, Torch, driver_here, gpu_lines
+from dino_trainer.doctor.host import host_lines
+from dino_trainer.doctor.line import Line, State
+from dino_trainer.doctor.s3 import s3_lines
+from dino_trainer.doctor.software import software_lines
+from dino_trainer.machine.inventory import Gpu, Machine
+
+GIB = 1 << 30
+L4 = Gpu("NVIDIA L4", 23 * GIB, (8, 9))
+OLD = Gpu("Tesla P40", 24 * GIB, (6, 1))
+DRIVER = Driver("550.54.14", ("NVIDIA L4",), (12, 4))
+NO_GPU = FailureReason.NO_GPU
+SECRET = "never-to-be-shown-71b2"
+
+
+def torch(cuda: str | None = "12.8", *gpus: Gpu, said: str = "") -> Torch:
+    return Torch("2.14.0", cuda, gpus, said)
+
+
+def machine(*gpus: Gpu, flags: str = "avx2", **changes: Any) -> Machine:
+    known: dict[str, Any] = {"cores": 4, "memory": 16 * GIB, **changes}
+    return Machine(**known, instructions=frozenset(flags.split()), gpus=gpus)
+
+
+GPU_CASES = {
+    "one that works": (torch("12.8", L4), DRIVER, {}, "ok", "driver 550.54.14", "", None),
+    "no driver": (torch(), None, {}, "missing", "no NVIDIA driver", "train.num_gpus: 0", None),
+    "PyTorch for CPUs": (
+        torch(None), DRIVER, {}, "missing", "NVIDIA L4 with driver", "without CUDA", NO_GPU
+    ),
+    "hidden": (
+        torch(), DRIVER, {"CUDA_VISIBLE_DEVICES": ""}, "missing", "cannot use", "Unset it", NO_GPU
+    ),
+    "an older driver": (
+        torch("13.0", said="The NVIDIA driver on your system is too old"), DRIVER, {}, "missing",
+        "PyTorch says: The NVIDIA driver on your system is too old",
+        "The driver runs CUDA up to 12.4, and PyTorch is built for 13.0.", NO_GPU
+    ),
+    "a newer minor is no mismatch": (
+        torch("12.8"), DRIVER, {}, "missing", "cannot use", "nvidia-smi", NO_GPU
+    ),
+    "a driver without GPUs": (
+        torch(), Driver("550.54.14", (), None), {}, "missing", "no NVIDIA driver", "--gpus", None
+    ),
+    "known by its library alone": (
+        torch(), Driver("of unknown version", (), (12, 4)), {}, "missing", "a GPU with driver",
+        "nvidia-smi", NO_GPU
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GPU_CASES)
+def test_why_there_is_no_gpu_is_told_apart(case: str) -> None:
+    torch_, driver, env, state, found, remedy, reason = GPU_CASES[case]
+    line, *_ = gpu_lines(torch_, driver, machine(*torch_.gpus), env)
+    assert (line.name, line.state, line.reason) == ("GPU", state, reason)
+    assert found in line.found
+    assert remedy in line.remedy
+
+
+def test_every_gpu_has_its_line() -> None:
+    names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, machine(L4, L4), {})]
+    assert names == ["GPU", "GPU", "bf16"]
+
+
+@pytest.mark.parametrize(
+    "gpus, flags, state, found",
+    [
+        ((L4,), "", "ok", "NVIDIA L4"),
+        ((OLD,), "avx512_bf16", "missing", "Tesla P40"),
+        ((), "avx512_bf16", "ok", "this CPU"),
+        ((), "avx512f", "missing", "this CPU"),
+    ],
+)
+def test_bf16_is_that_of_what_trains(
+    gpus: tuple[Gpu, ...], flags: str, state: str, found: str
+) -> None:
+    *_, line = gpu_lines(torch("12.8", *gpus), None, machine(*gpus, flags=flags), {})
+    assert (line.name, line.state) == ("bf16", state)
+    assert found in line.found
+    assert ("fp16" in line.remedy) == (state == "missing" and bool(gpus))
+
+
+def test_the_driver_is_read_where_the_kernel_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dino_trainer.doctor.gpu._newest_cuda", lambda: None)
+    assert driver_here(tmp_path) is None
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n"
+    )
+    (tmp_path / "gpus/0000:01:00.0").mkdir(parents=True)
+    (tmp_path / "gpus/0000:01:00.0/information").write_text("Model: \t\t NVIDIA L4\nIRQ: 7\n")
+    assert driver_here(tmp_path) == Driver("550.54.14", ("NVIDIA L4",), None)
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def of_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Machine, shared: int, free: int
+) -> dict[str, Line]:
+    sizes = {tmp_path / "shm": Usage(shared, 0, shared), tmp_path: Usage(free, 0, free)}
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr(host.shutil, "disk_usage", lambda path: sizes[path])
+    lines = host_lines(one, 8, tmp_path / "shm", tmp_path / "not/yet")
+    return {line.name: line for line in lines}
+
+
+def test_a_machine_with_enough_of_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = machine(flags="avx2 avx512f avx512_vnni")
+    found = of_host(tmp_path, monkeypatch, one, 2 * GIB, 50 * GIB)
+    assert {line.state for line in found.values()} == {State.OK}
+    assert found["CPU"].found == "4 of 8 cores may be used"
+    assert not any(line.remedy for line in found.values())
+
+
+def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = machine(cores=1, memory=2 * GIB)
+    found = of_host(tmp_path, monkeypatch, one, 64 << 20, 3 * GIB)
+    remedies = {name: line.remedy for name, line in found.items() if line.state == State.WARN}
+    assert remedies.keys() == {"CPU", "memory", "shared memory", "disk"}
+    for name, remedy in {
+        "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size", "disk": Env.WORK_DIR
+    }.items():  # fmt: skip
+        assert remedy in remedies[name]
+    assert found["VNNI"].state == State.MISSING
+    assert "as exactly" in found["VNNI"].found, "docs/runtime.md: exact on every CPU"
+
+
+def test_instructions_of_another_kind_of_cpu() -> None:
+    lines = list(host_lines(machine(flags="asimd bf16"), 4, Path("/"), Path("/")))
+    assert [line.found for line in lines if line.name == "VNNI"] == [
+        "this is no x86 CPU, or its instructions are not listed"
+    ]
+
+
+@pytest.mark.parametrize(
+    "providers, tensorrt, gpus, states, remedy",
+    [
+        (["CPUExecutionProvider"], None, False, ["ok", "missing"], "needs an NVIDIA GPU"),
+        (["CPUExecutionProvider"], None, True, ["warn", "missing"], "pip install tensorrt"),
+        (["CUDAExecutionProvider"], "10.13.3", True, ["ok", "ok"], ""),
+        (["CUDAExecutionProvider"], "9.2", True, ["ok", "warn"], "10 and 11 are known"),
+        (["CPUExecutionProvider"], "10.13.3", False, ["ok", "warn"], "Run it on a GPU"),
+        ("cannot be loaded: no", "11.0.1", True, ["missing", "ok"], ""),
+    ],
+)
+def test_what_runs_files(
+    providers: Any, tensorrt: str | None, gpus: bool, states: list[str], remedy: str
+) -> None:
+    lines = list(software_lines(providers, tensorrt, gpus))
+    assert [line.state for line in lines] == states
+    assert remedy in lines[1].remedy
+
+
+@pytest.fixture
+def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None on this machine, wherever boto3 looks."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A server that refuses everybody, as S3 refuses those without credentials."""
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_without_credentials_nothing_fails_until_they_are_needed() -> None:
+    (line,) = s3_lines("", {})
+    assert (line.state, line.reason) == (State.MISSING, None)
+    line, listed = s3_lines("s3://photos/digits", {})
+    assert line.reason == listed.reason == FailureReason.ACCESS_DENIED
+    assert Env.S3_SECRET_KEY in line.remedy
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(Env.S3_ACCESS_KEY, f"{SECRET}-key")
+    monkeypatch.setenv(Env.S3_SECRET_KEY, SECRET)
+    (line,) = s3_lines("", {})
+    assert (line.state, line.found.partition(";")[0]) == (State.OK, "found by env")
+    monkeypatch.delenv(Env.S3_SECRET_KEY)
+    (line,) = s3_lines("", {})
+    assert line.state == State.MISSING
+    assert "Partial credentials" in line.found
+    assert SECRET not in str(line)
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
+    _, line = s3_lines("", {Env.S3_ENDPOINT: refusing})
+    assert line.state == State.OK
+    assert "answers (HTTP 403" in line.found
+    _, line = s3_lines("", {Env.S3_ENDPOINT: f"http://127.0.0.1:{free_port()}"})
+    assert line.reason == FailureReason.STORAGE_UNAVAILABLE
+    assert "Connection refused" in line.found
+    _, line = s3_lines("", {Env.S3_ENDPOINT: refusing.replace("http:", "https:")})
+    assert "AWS_CA_BUNDLE" in line.remedy
+    _, line = s3_lines("", {Env.S3_ENDPOINT: refusing, "AWS_CA_BUNDLE": "/none.pem"})
+    assert "AWS_CA_BUNDLE" in line.remedy
+    _, line = s3_lines("", {Env.S3_ENDPOINT: "minio:9000"})
+    assert line.reason == FailureReason.INVALID_SPEC
+
+
+def test_a_bucket_is_listed_and_the_key_is_not_shown(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = list(s3_lines(f"s3://{BUCKET}/doctor"))
+    assert [line.state for line in lines] == [State.OK, State.OK]
+    assert "can be listed; writing was not tried" in lines[1].found
+    *_, none = s3_lines("s3://no-such-bucket")
+    assert none.reason == FailureReason.INPUT_NOT_FOUND
+    assert s3_server.env[Env.S3_SECRET_KEY] not in str([*lines, none])
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *lines: Line) -> None:
+    monkeypatch.setattr(command, "examine", lambda uri, work: list(lines))
+
+
+FINE = Line("CPU", State.OK, "4 cores")
+LACKS = Line("GPU", State.MISSING, "no NVIDIA driver", "Install it.")
+FAILS = Line("S3 bucket", State.MISSING, "refused", "Ask.", FailureReason.ACCESS_DENIED)
+
+
+def test_text_is_a_line_each_with_the_remedy_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown(monkeypatch, FINE, LACKS)
+    assert main(["doctor"]) == 0, "a machine may lack a GPU"
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       CPU  4 cores",
+        "missing  GPU  no NVIDIA driver",
+        "              -> Install it.",
+    ]
+
+
+def test_json_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown(monkeypatch, LACKS, FAILS)
+    assert main(["doctor", "s3://photos", "--output", "json"]) == 77
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["exitCode"]) == (1, exit_code(FailureReason.ACCESS_DENIED))
+    assert told["lines"][1] == {
+        "name": "S3 bucket",
+        "state": "missing",
+        "found": "refused",
+        "remedy": "Ask.",
+        "reason": "AccessDenied",
+    }
+
+
+def test_what_is_no_uri_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "photos"]) == 64
+    assert "photos is no S3 URI" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_this_very_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Everything that there is to look at, for real."""
+    lines = examination.examine("", tmp_path)
+    names = {line.name for line in lines}
+    assert names >= {"GPU", "bf16", "CPU", "memory", "disk", "ONNX Runtime", "TensorRT"}
+    assert all(line.remedy for line in lines if line.reason)
+    assert "CPU" in next(line.found for line in lines if line.name == "ONNX Runtime")

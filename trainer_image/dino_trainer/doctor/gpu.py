@@ -1,0 +1,139 @@
+"""The GPU: whether there is one, whether PyTorch can use it, and if not, which of both is why."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dino_api.names import FailureReason
+from dino_trainer.doctor.line import Line, State
+from dino_trainer.machine.inventory import Gpu, Machine, gpus
+
+_GIB = 1 << 30
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_HOW = "https://pytorch.org/get-started/locally"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """NVIDIA's on the host. gpus: names of what it found. cuda: the newest CUDA that it runs."""
+
+    version: str
+    gpus: tuple[str, ...]
+    cuda: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Torch:
+    """PyTorch here. cuda: what it was built for, None for none. said: its warnings about GPUs."""
+
+    version: str
+    cuda: str | None
+    gpus: tuple[Gpu, ...]
+    said: str = ""
+
+
+def gpu_lines(
+    torch: Torch, driver: Driver | None, machine: Machine, env: Mapping[str, str] = os.environ
+) -> Iterator[Line]:
+    """A line for each GPU, or for why there is none; and one for bf16."""
+    if torch.gpus:
+        built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
+        runs = f", driver {driver.version}" if driver else ""
+        for gpu in torch.gpus:
+            yield Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+    elif driver is None or not (driver.gpus or driver.cuda):
+        yield Line(
+            "GPU",
+            State.MISSING,
+            "no NVIDIA driver: actions run on the CPU",
+            "Where there is an NVIDIA GPU: install its driver; in a container, start it with GPUs "
+            "(docker run --gpus all). Else set train.num_gpus: 0.",
+        )
+    else:
+        yield _unusable(torch, driver, env)
+    yield _bf16(machine)
+
+
+def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
+    """A driver that PyTorch finds no GPU by."""
+    names = ", ".join(driver.gpus) or "a GPU"
+    said = f" PyTorch says: {torch.said}" if torch.said else ""
+    found = f"{names} with driver {driver.version}, which PyTorch cannot use.{said}"
+    return Line("GPU", State.MISSING, found, _cure(torch, driver, env), FailureReason.NO_GPU)
+
+
+def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
+    if torch.cuda is None:
+        return f"PyTorch {torch.version} was built without CUDA. Install one with: {_HOW}"
+    if _VISIBLE in env:
+        return f"{_VISIBLE}={env[_VISIBLE]!r} hides what it does not list. Unset it."
+    built = _numbers(torch.cuda)
+    if driver.cuda and built and built[0] > driver.cuda[0]:
+        newest = ".".join(map(str, driver.cuda))
+        return (
+            f"The driver runs CUDA up to {newest}, and PyTorch is built for {torch.cuda}. Update "
+            f"the driver, or install a PyTorch for CUDA {driver.cuda[0]}: {_HOW}"
+        )
+    return "See whether nvidia-smi works here; in a container, start it with GPUs (--gpus all)."
+
+
+def _bf16(machine: Machine) -> Line:
+    where = machine.gpus[0].name if machine.gpus else "this CPU"
+    if machine.bf16:
+        return Line("bf16", State.OK, f"in {where}: train.precision: bf16")
+    remedy = "Leave train.precision at fp32"
+    remedy += ", or take fp16 on this GPU." if machine.gpus else "."
+    return Line("bf16", State.MISSING, f"not in the hardware of {where}", remedy)
+
+
+def torch_here() -> Torch:
+    """PyTorch of this process; what it warns of instead of using a GPU is kept."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = gpus()
+    said = " ".join(str(one.message).split("(Triggered")[0].strip() for one in caught)
+    return Torch(torch.__version__, torch.version.cuda, found, said)
+
+
+def driver_here(proc: Path = Path("/proc/driver/nvidia")) -> Driver | None:
+    """NVIDIA's driver as the kernel tells of it, and its library; None where neither is there."""
+    cuda = _newest_cuda()
+    try:
+        text = (proc / "version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return Driver("of unknown version", (), cuda) if cuda else None
+    version = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", text)
+    models = (_model(path) for path in sorted(proc.glob("gpus/*/information")))
+    return Driver(version[1] if version else "?", tuple(filter(None, models)), cuda)
+
+
+def _model(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"^Model:\s*(.+?)\s*$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _newest_cuda() -> tuple[int, int] | None:
+    """From the driver's library, which needs no GPU to say it: 12040 is 12.4."""
+    number = ctypes.c_int()
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number)) != 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return (number.value // 1000, number.value % 1000 // 10) if number.value else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))

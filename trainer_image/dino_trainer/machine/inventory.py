@@ -1,0 +1,97 @@
+"""What this machine has to train with: cores, memory, the CPU's instructions, GPUs.
+
+Numbers are those of this process: its control group may have less than the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# Matrix products of bfloat16 in hardware, as Linux calls them.
+_BF16 = {"avx512_bf16", "amx_bf16"}
+# Compute capability of Ampere, the first with bf16.
+_AMPERE = (8, 0)
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One that PyTorch can use. memory: in bytes. capability: major and minor."""
+
+    name: str
+    memory: int
+    capability: tuple[int, int]
+
+    @property
+    def bf16(self) -> bool:
+        return self.capability >= _AMPERE
+
+
+@dataclass(frozen=True)
+class Machine:
+    """memory: of the host, in bytes. instructions: flags of the CPU, as Linux lists them."""
+
+    cores: int
+    memory: int
+    instructions: frozenset[str]
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def bf16(self) -> bool:
+        """Whether what trains here multiplies bfloat16 in hardware."""
+        return self.gpus[0].bf16 if self.gpus else bool(self.instructions & _BF16)
+
+
+def this_machine() -> Machine:
+    """The machine that this process runs on."""
+    from dino_trainer.machine.devices import cores  # torch
+
+    return Machine(cores(), memory(), cpu_instructions(), gpus())
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that PyTorch sees; none without a word where it cannot use them."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return tuple(Gpu(one.name, one.total_memory, (one.major, one.minor)) for one in found)
+
+
+def cpu_instructions(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The flags of the first core; none where the system does not list them."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return frozenset()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The host's memory in bytes, or the control group's limit where smaller; 0 if unknown."""
+    limits = [_limit(cgroup / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    found = [limit for limit in (_total(proc), *limits) if 0 < limit < _UNLIMITED]
+    return min(found, default=0)
+
+
+def _total(proc: Path) -> int:
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    fields = (line.split() for line in lines)
+    return next((int(field[1]) * 1024 for field in fields if field[:1] == ["MemTotal:"]), 0)
+
+
+def _limit(path: Path) -> int:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() else 0
