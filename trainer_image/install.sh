@@ -20,15 +20,18 @@ else
   uv pip install --index "${TORCH_INDEX}" -r /opt/locked/torch.txt
 fi
 
+prune() { "${VIRTUAL_ENV}/bin/python" -B /opt/locked/prune.py "$1" "${DEVICE}" "${site}"; }
 if [ "${DEVICE}" = cpu ] && [ -z "${TORCH_INDEX}" ]; then
   # The compiler comes and goes within this layer, too.
   apt-get -qq update
   apt-get -qq install -y --no-install-recommends gcc libc6-dev >/dev/null
-  "${VIRTUAL_ENV}/bin/python" /opt/locked/without_cuda.py "${site}"
+  "${VIRTUAL_ENV}/bin/python" -B /opt/locked/without_cuda.py "${site}"
+  prune installed
   apt-get -qq purge -y --auto-remove gcc libc6-dev >/dev/null
   rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+else
+  prune installed
 fi
-"${VIRTUAL_ENV}/bin/python" -B /opt/locked/prune.py installed "${DEVICE}" "${site}"
 
 # No pod can write .pyc files, and importing torch without them takes seconds longer. All processors share the work.
 "${VIRTUAL_ENV}/bin/python" -m compileall -q -j 0 "${site}" >/dev/null || true # some packages ship templates of code
@@ -46,4 +49,4 @@ chmod 0755 "${VIRTUAL_ENV}/bin/dino"
 
 rm -rf /tmp/uv
 "${VIRTUAL_ENV}/bin/python" /opt/locked/check.py "${DEVICE}"
-"${VIRTUAL_ENV}/bin/python" -B /opt/locked/prune.py size "${DEVICE}" "${site}"
+prune size

@@ -75,6 +75,18 @@ def test_a_library_that_another_needs_is_missed(tmp_path: Path) -> None:
     assert prune.missed(tmp_path, {"libone.so"}) == ["libtwo.so needs libone.so"]
 
 
+def test_a_library_loses_what_debuggers_read_and_still_works(tmp_path: Path) -> None:
+    needs_gcc()
+    library = tmp_path / prune.STRIPPED[0]
+    library.parent.mkdir(parents=True)
+    compile_c("static int two(void) { return 2; } int one(void) { return two() - 1; }", library)
+    before = library.read_bytes()
+    prune.strip(tmp_path)
+    assert b".symtab" in before
+    assert b".symtab" not in library.read_bytes()
+    assert ctypes.CDLL(str(library)).one() == 1
+
+
 def test_an_image_over_its_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
