@@ -128,7 +128,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(operator.build_command()), ("base image",),
         ),
         Stage(
-            "trainer image", "Python, torch for CPUs", 150, 5,
+            "trainer image", "Python, torch for CPUs", 110, 5,
             lambda work: work.run(trainer.build_command()), ("base image",),
         ),
         Stage("cluster", "one node", 20, 8, command("up"), ("programs",)),
