@@ -123,8 +123,13 @@ images: setup ## Build the operator's and the trainer's image and load them into
 .PHONY: sbom
 sbom: setup ## What each image is made of, from uv.lock, in CycloneDX: build/sbom/*.cdx.json
 	@mkdir -p build/sbom
-	@for part in operator trainer; do \
-	$(UV) export --quiet --frozen --no-emit-project --no-default-groups --extra $$part \
+	@for part in operator trainer trainer-cpu; do \
+	case $$part in \
+	operator) packages="--frozen --no-emit-project --no-default-groups --extra operator" ;; \
+	trainer) packages=$$(sh trainer_image/packages.sh gpu) ;; \
+	trainer-cpu) packages=$$(sh trainer_image/packages.sh cpu) ;; \
+	esac; \
+	$(UV) export --quiet $$packages \
 	  --preview-features sbom-export --format cyclonedx1.5 --output-file build/sbom/dino-$$part.cdx.json >/dev/null; \
 	echo "build/sbom/dino-$$part.cdx.json"; done
 

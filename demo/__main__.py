@@ -17,7 +17,7 @@ from demo.screen import Screen, clock
 from demo.stages import Runner, Stage, Timing, table
 
 BUILD = Path("build") / "demo"
-MINUTES_FIRST, MINUTES_AGAIN = 12, 4
+MINUTES_FIRST, MINUTES_AGAIN = 11, 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def run(data: Path | None, screen: Screen) -> None:
     demo, stages = choose(data)
     introduce(stages, screen)
     began = time.monotonic()
-    runner = Runner(stages, BUILD / "logs", screen)
+    runner = Runner(stages, BUILD / "logs", screen, plan.training(stages))
     runner.run()
     timings = [*runner.timings, train(demo, screen, began)]
     screen.say("\n" + table(timings))
@@ -91,7 +91,7 @@ def choose(data: Path | None) -> tuple[plan.Demo, list[Stage]]:
 
 def introduce(stages: list[Stage], screen: Screen) -> None:
     screen.say("A DINO detector, trained on Kubernetes, from nothing:\n")
-    screen.say(plan.announce(stages, "4 min"))
+    screen.say(plan.announce(stages))
     screen.say(
         f"\nStages that do not wait for each other run side by side: about {MINUTES_FIRST} minutes "
         f"the first time on two cores, {MINUTES_AGAIN} later. Logs: {BUILD / 'logs'}.\n"
@@ -105,7 +105,7 @@ def train(demo: plan.Demo, screen: Screen, began: float) -> Timing:
     started = time.monotonic() - began
     demo.cluster.apply(manifest)
     what = "your data's job" if demo.data else "kubectl apply -f examples/digits-train.yaml"
-    screen.say(f"[{clock(started)}] training ({what})")
+    screen.say(f"[{clock(started)}] the last step: training ({what})")
     try:
         finished = training.follow(demo.cluster, name, screen, threading.Event())
     except KeyboardInterrupt:

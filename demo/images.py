@@ -27,12 +27,13 @@ class Image:
     repository: str
     dockerfile: str
     sources: tuple[str, ...]
+    arguments: tuple[str, ...] = ()  # of the build, beside those of every image
 
     @cached_property
     def name(self) -> str:
         """Repository and tag. The tag is a digest of the sources: new code, new name, so that Helm
         sees a change and an unchanged image is not loaded again."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256("\0".join(self.arguments).encode())
         for path in sorted(p for s in (*SHARED, *self.sources) for p in files(ROOT / s)):
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -45,6 +46,7 @@ class Image:
             "--file", str(ROOT / self.dockerfile),
             "--build-arg", f"BASE_IMAGE={BASE_IMAGE}",
             "--build-arg", f"VERSION={version()}",
+            *(word for argument in self.arguments for word in ("--build-arg", argument)),
         ]  # fmt: skip
 
     def load_command(self) -> list[str]:
@@ -63,7 +65,8 @@ OPERATOR = Image(
 TRAINER = Image(
     "localhost/dino-trainer",
     "trainer_image/Dockerfile",
-    ("trainer_image/Dockerfile", "trainer_image/install.sh", "trainer_image/dino_trainer"),
+    ("trainer_image",),
+    ("DEVICE=cpu",),  # the node has no GPU
 )
 
 

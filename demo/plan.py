@@ -128,7 +128,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(operator.build_command()), ("base image",),
         ),
         Stage(
-            "trainer image", "Python, torch from PyPI", 150, 5,
+            "trainer image", "Python, torch for CPUs", 110, 5,
             lambda work: work.run(trainer.build_command()), ("base image",),
         ),
         Stage("cluster", "one node", 20, 8, command("up"), ("programs",)),
@@ -139,7 +139,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
             lambda work: work.run(operator.load_command()), ("operator image", "cluster"),
         ),
         Stage(
-            "load trainer", "6 GB into the node", 10, 1,
+            "load trainer", "2 GB into the node", 5, 1,
             lambda work: work.run(trainer.load_command()), ("trainer image", "cluster"),
         ),
         Stage("operator", "Helm installs it", 15, 10, demo.install, ("load operator", "S3")),
@@ -183,11 +183,20 @@ def data_does(data: Path | None) -> str:
     return f"your pictures in {data}" if data else "400 + 100 pictures of handwritten digits"
 
 
-def announce(stages: list[Stage], training: str) -> str:
-    """What will happen and what each stage takes, for the user to read beforehand."""
-    rows = [f"  {'stage':<16}{'first time':>11}{'again':>8}   what"]
+def training(stages: list[Stage]) -> Stage:
+    """The last step, which follows all stages and is shown by itself."""
+    return Stage(
+        "training", f"in namespace {NAMESPACE}, shown live", 190, 190, lambda work: None,
+        tuple(stage.name for stage in stages),
+    )  # fmt: skip
+
+
+def announce(stages: list[Stage]) -> str:
+    """What will happen and what each step takes, for the user to read beforehand."""
+    rows = [f"  {'step':<16}{'first time':>11}{'again':>8}   what"]
     for s in stages:
         after = f" (after {', '.join(s.needs)})" if s.needs else ""
         rows.append(f"  {s.name:<16}{s.first:>9} s{s.again:>6} s   {s.does}{after}")
-    rows.append(f"  {'training':<16}{training:>19}   in namespace {NAMESPACE}, shown live")
+    last = training(stages)
+    rows.append(f"  {last.name:<16}{last.first:>9} s{last.again:>6} s   {last.does}")
     return "\n".join(rows)

@@ -162,14 +162,48 @@ class Timing:
         return self.ended - self.began
 
 
-class Runner:
-    """Runs a set of stages once and keeps their times."""
+def seconds_left(
+    stages: Sequence[Stage], ended: Mapping[str, float], running: Mapping[str, float]
+) -> float:
+    """About how long the stages still take: the longest chain of those that wait for each other.
 
-    def __init__(self, stages: Sequence[Stage], logs: Path, screen: Screen) -> None:
+    `ended` and `running` have the seconds of each stage so far. Whether there are caches is told by
+    the stages that ended; until then none are assumed.
+    """
+    told = [s for s in stages if s.name in ended and s.first > 2 * s.again]
+    cached = bool(told) and all(ended[s.name] < (s.first + s.again) / 2 for s in told)
+    chain: dict[str, float] = {}
+    for stage in in_order(stages):
+        so_far = running.get(stage.name, 0.0)
+        whole = stage.again if cached and so_far <= stage.again else stage.first
+        own = 0.0 if stage.name in ended else max(whole - so_far, 1.0)
+        chain[stage.name] = own + max((chain[need] for need in stage.needs), default=0.0)
+    return max(chain.values(), default=0.0)
+
+
+def in_order(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages, each after those that it needs."""
+    ordered: list[Stage] = []
+    while rest := [s for s in stages if s not in ordered]:
+        names = {s.name for s in ordered}
+        ordered += [s for s in rest if names.issuperset(s.needs)]
+    return ordered
+
+
+class Runner:
+    """Runs a set of stages once and keeps their times.
+
+    `then` is what follows them without being run here: it counts in what is left.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], logs: Path, screen: Screen, then: Stage | None = None
+    ) -> None:
         unknown = {need for s in stages for need in s.needs} - {s.name for s in stages}
         if unknown:
             raise ValueError(f"stages need what is not there: {', '.join(sorted(unknown))}")
         self._stages, self._logs, self._screen = list(stages), logs, screen
+        self._all = [*stages, *([then] if then else [])]
         self._stop = threading.Event()
         self._start = time.monotonic()
         self._running: dict[Stage, tuple[Work, float]] = {}
@@ -224,8 +258,14 @@ class Runner:
         now = time.monotonic() - self._start
         with self._lock:
             running = sorted(self._running.items(), key=lambda one: one[0].name)
-        parts = [at_work(stage, work, now - began) for stage, (work, began) in running]
-        return f"[{clock(now)}] at work: {', '.join(parts)}" if parts else ""
+            ended = {timing.name: timing.seconds for timing in self.timings}
+        if not running:
+            return ""
+        spent = {stage.name: now - began for stage, (_, began) in running}
+        left = clock(seconds_left(self._all, ended, spent))
+        parts = [at_work(stage, work, spent[stage.name]) for stage, (work, _) in running]
+        done = f"{len(ended)} of {len(self._all)} steps done"
+        return f"[{clock(now)}] {done}, about {left} left; at work: {', '.join(parts)}"
 
 
 def at_work(stage: Stage, work: Work, seconds: float) -> str:

@@ -8,10 +8,10 @@ python3 -m venv /tmp/uv
 uv() { /tmp/uv/bin/uv --quiet --no-cache "$@"; }
 
 export VIRTUAL_ENV=/opt/venv UV_PYTHON_DOWNLOADS=never
-export UV_SYSTEM_CERTS=true     # a build machine with its own CA mounts it at /etc/ssl/certs
-export UV_COMPILE_BYTECODE=true # no pod can write .pyc files, and importing torch without them takes seconds longer
+export UV_SYSTEM_CERTS=true # a build machine with its own CA mounts it at /etc/ssl/certs
 
 uv venv --python "$(command -v python3)" "${VIRTUAL_ENV}"
+site="$("${VIRTUAL_ENV}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 if [ -z "${TORCH_INDEX}" ]; then
   uv pip install --no-deps --require-hashes -r /opt/locked/all.txt
 else
@@ -19,6 +19,22 @@ else
   uv pip install --no-deps --require-hashes -r /opt/locked/without-torch.txt
   uv pip install --index "${TORCH_INDEX}" -r /opt/locked/torch.txt
 fi
+
+prune() { "${VIRTUAL_ENV}/bin/python" -B /opt/locked/prune.py "$1" "${DEVICE}" "${site}"; }
+if [ "${DEVICE}" = cpu ] && [ -z "${TORCH_INDEX}" ]; then
+  # The compiler comes and goes within this layer, too.
+  apt-get -qq update
+  apt-get -qq install -y --no-install-recommends gcc libc6-dev >/dev/null
+  "${VIRTUAL_ENV}/bin/python" -B /opt/locked/without_cuda.py "${site}"
+  prune installed
+  apt-get -qq purge -y --auto-remove gcc libc6-dev >/dev/null
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+else
+  prune installed
+fi
+
+# No pod can write .pyc files, and importing torch without them takes seconds longer. All processors share the work.
+"${VIRTUAL_ENV}/bin/python" -m compileall -q -j 0 "${site}" >/dev/null || true # some packages ship templates of code
 
 # What `pip install .` would have made, without putting our code into this layer.
 cat >"${VIRTUAL_ENV}/bin/dino" <<'SCRIPT'
@@ -32,4 +48,5 @@ SCRIPT
 chmod 0755 "${VIRTUAL_ENV}/bin/dino"
 
 rm -rf /tmp/uv
-"${VIRTUAL_ENV}/bin/python" -c "import torch, torchvision, timm, boto3; print('torch', torch.__version__)"
+"${VIRTUAL_ENV}/bin/python" /opt/locked/check.py "${DEVICE}"
+prune size

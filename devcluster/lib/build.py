@@ -121,7 +121,15 @@ def compile_program(program: Program) -> None:
     program.binary.parent.mkdir(parents=True, exist_ok=True)
     unfinished = program.binary.with_suffix(".new")  # of one command: the lock is held
     command = ["go", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false"]
-    command += ["-ldflags", program.ldflags(), "-o", str(unfinished), "."]
+    # The linker's -s -w drops what debuggers read: not making it saves a twelfth of the time.
+    command += [
+        "-gcflags=all=-dwarf=false",
+        "-ldflags",
+        program.ldflags(),
+        "-o",
+        str(unfinished),
+        ".",
+    ]
     with stage(f"Building {program.name} ({', '.join(program.links)})", program.about):
         code, said = run_with_progress(command, program)
         if code != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 import time
@@ -18,8 +19,9 @@ from demo.cluster import Cluster, image_values
 from demo.errors import DemoError
 from demo.images import OPERATOR, TRAINER
 from demo.plan import NEEDED, announce, current, dev
+from demo.plan import training as training_step
 from demo.screen import Screen, clock
-from demo.stages import Run, Runner, Stage, Timing, Work, at_work, table
+from demo.stages import Run, Runner, Stage, Timing, Work, at_work, seconds_left, table
 
 PYTHON = sys.executable
 
@@ -87,6 +89,42 @@ def test_a_stage_that_takes_longer_than_announced_shows_what_it_is_at(tmp_path: 
     assert at_work(cluster, work, 19) == "cluster 19 s"
     late = at_work(cluster, work, 41)
     assert late == "cluster 41 s (40 s waiting for node dino-node to be ready)"
+
+
+BUILDS = Stage("programs", "", 300, 1, lambda work: None)
+NODE = Stage("cluster", "", 20, 8, lambda work: None, ("programs",))
+DATA = Stage("dataset", "", 10, 10, lambda work: None)
+TRAINS = Stage("training", "", 190, 190, lambda work: None, ("cluster", "dataset"))
+LEFT = {
+    "at the start, without caches": ({}, {"programs": 0.0, "dataset": 0.0}, 510),
+    "in the middle of a stage": ({"dataset": 10.0}, {"programs": 100.0}, 410),
+    "a stage that took long: there are no caches": ({"programs": 290.0}, {"dataset": 0.0}, 210),
+    "one that took no time: there are caches": ({"programs": 1.0}, {"dataset": 0.0}, 200),
+    "cached, and yet it takes long": ({"programs": 1.0}, {"cluster": 9.0}, 201),
+    "longer than announced": ({}, {"programs": 400.0, "dataset": 1.0}, 211),
+    "all but the last": ({"programs": 1.0, "cluster": 8.0, "dataset": 9.0}, {}, 190),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_is_left_is_the_longest_chain_of_stages(case: str) -> None:
+    ended, running, seconds = LEFT[case]
+    assert seconds_left([TRAINS, NODE, BUILDS, DATA], ended, running) == seconds
+
+
+def test_the_line_says_how_many_steps_are_done_and_what_is_left(tmp_path: Path) -> None:
+    out = Terminal()
+
+    def until_it_is_told(work: Work) -> None:
+        while "at work: slow" not in out.getvalue():
+            time.sleep(0.01)
+
+    two = [stage("quick", lambda work: None), stage("slow", until_it_is_told, "quick")]
+    then = Stage("training", "", 190, 190, lambda work: None, ("slow",))
+    Runner(two, tmp_path, Screen(out), then).run()
+    said = re.search(r"(.*)at work: slow \d+ s", out.getvalue())
+    assert said
+    assert said[1].endswith("] 1 of 3 steps done, about 3:11 left; ")
 
 
 def test_what_is_seen_while_a_program_runs_is_in_the_log(
@@ -304,8 +342,8 @@ def test_an_answer_is_taken_at_once(
 def test_the_plan_is_told_beforehand_and_fits_together(tmp_path: Path) -> None:
     demo, planned = dev(tmp_path, None)
     Runner(planned, tmp_path, Screen(io.StringIO()))  # knows every need
-    text = announce(planned, "4 min")
-    assert all(stage.name in text for stage in planned)
+    text = announce(planned)
+    assert all(stage.name in text for stage in [*planned, training_step(planned)])
     alone = {stage.name for stage in planned if not stage.needs}
     assert {"programs", "base image", "dataset"} <= alone
     assert demo.operator_image == OPERATOR.name

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,50 @@ def locked_for(extra: str) -> set[str]:
             found.add(name)
             waiting += packages[name].get("dependencies", [])
     return found
+
+
+def only_gpu() -> list[str]:
+    """The packages that the image for CPUs does without."""
+    told = arguments_of("cpu").split()
+    return [told[index + 1] for index, word in enumerate(told) if word == "--prune"]
+
+
+def arguments_of(device: str) -> str:
+    command = ["sh", str(ROOT / "trainer_image/packages.sh"), device]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+LINKED_WITH_TORCH = {
+    "cuda-toolkit", "nvidia-cuda-cupti", "nvidia-cuda-runtime", "nvidia-cufile",
+}  # fmt: skip
+"""Of NVIDIA's, what torch's part for CPUs and Python's binding are linked with: 10 MB."""
+
+
+def test_the_image_for_cpus_has_of_nvidias_packages_what_torch_cannot_load_without() -> None:
+    """A package that a newer torch brings must be put on one of the two sides."""
+    of_gpus = re.compile(r"nvidia-|cuda-|triton$")
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    named = {package["name"] for package in lock["package"] if of_gpus.match(package["name"])}
+    assert named == set(only_gpu()) | LINKED_WITH_TORCH
+    assert "--prune" not in arguments_of("gpu")
+
+
+def test_an_image_is_for_gpus_or_for_cpus() -> None:
+    done = subprocess.run(
+        ["sh", str(ROOT / "trainer_image/packages.sh"), "tpu"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (64, "error: DEVICE is tpu: write gpu or cpu\n")
+
+
+def test_the_demo_and_the_tests_on_the_cluster_use_the_image_for_cpus() -> None:
+    assert "DEVICE=cpu" in images.TRAINER.build_command()
+    assert "DEVICE=cpu" not in images.OPERATOR.build_command()
+
+
+def test_what_an_image_is_built_with_is_in_its_tag() -> None:
+    for_gpus = replace(images.TRAINER, arguments=("DEVICE=gpu",))
+    assert for_gpus.name != images.TRAINER.name
 
 
 def test_the_operators_image_has_no_torch() -> None:

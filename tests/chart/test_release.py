@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from .conftest import ROOT
-from .test_images import DOCKERFILES, instructions, locked_for
+from .test_images import DOCKERFILES, instructions, locked_for, only_gpu
 from .test_version import VERSION
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -134,14 +134,26 @@ def test_images_say_what_they_are(path: str) -> None:
     assert all(f'--build-arg "{label.upper()}=' in release for label in LABELS[3:])
 
 
+def test_both_images_of_the_trainer_are_published() -> None:
+    release = (ROOT / ".github/workflows/release.yml").read_text()
+    published = re.findall(r'publish (\S+) "([\w-]+):\$VERSION(\S*)"(.*)', release)
+    assert published == [
+        ("operator/Dockerfile", "dino-operator", "", ""),
+        ("trainer_image/Dockerfile", "dino-trainer", "", ""),
+        ("trainer_image/Dockerfile", "dino-trainer", "-cpu", " --build-arg DEVICE=cpu"),
+    ]
+
+
 def test_the_list_of_what_is_in_an_image_is_that_of_the_lock_file() -> None:
     done = subprocess.run(["make", "sbom"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for part in ("operator", "trainer"):
+    without = {"operator": set[str](), "trainer": set[str](), "trainer-cpu": set(only_gpu())}
+    for part, pruned in without.items():
         found = json.loads((ROOT / f"build/sbom/dino-{part}.cdx.json").read_text())
         assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.5")
         assert found["metadata"]["component"]["version"] == VERSION
         names = {each["name"] for each in found["components"]}
-        assert names >= locked_for(part), part
+        assert names >= locked_for(part.removesuffix("-cpu")) - pruned, part
+        assert not names & pruned
         assert "pytest" not in names
         assert all(each["purl"].startswith("pkg:pypi/") for each in found["components"])
