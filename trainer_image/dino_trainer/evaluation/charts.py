@@ -20,6 +20,7 @@ from dino_trainer.scoring.statistics import (
 _SHOWN = 6
 # More rows than this cannot be read: the page lists the largest confusions instead.
 LARGEST_TABLE = 40
+_RECALLS, _THRESHOLDS = RECALLS.tolist(), THRESHOLDS.tolist()
 _PRECISION, _RECALL = Axis("precision", 0, 1), Axis("recall", 0, 1)
 
 
@@ -31,11 +32,11 @@ def precision_recall(statistics: Statistics) -> list[Plot]:
         ("IoU 0.50 to 0.95", statistics.curves.mean(axis=0)),
     )
     overlaps = [
-        Curve(f"all, {name}", RECALLS, values, tone, thick=True)
+        Curve(f"all, {name}", _RECALLS, values.tolist(), tone, thick=True)
         for tone, (name, values) in enumerate(means)
     ]
     classes = [
-        Curve(one.name, RECALLS, one.curve, tone)
+        Curve(one.name, _RECALLS, one.curve.tolist(), tone)
         for tone, one in enumerate(_largest(statistics.classes))
     ]
     plots = [Plot("Precision over recall, all classes", _RECALL, _PRECISION, overlaps)]
@@ -46,9 +47,9 @@ def precision_recall(statistics: Statistics) -> list[Plot]:
 
 def f1_by_threshold(statistics: Statistics) -> Plot:
     """F1 over the threshold: of all boxes, with the best one marked, and of the largest classes."""
-    curves = [Curve("all", THRESHOLDS, statistics.f1, 0, thick=True)]
+    curves = [Curve("all", _THRESHOLDS, statistics.f1.tolist(), 0, thick=True)]
     for tone, one in enumerate(_largest(statistics.classes), 1):
-        curves.append(Curve(one.name, THRESHOLDS, one.f1, tone))
+        curves.append(Curve(one.name, _THRESHOLDS, one.f1.tolist(), tone))
     best = statistics.best
     rule = (best.threshold, f"best {best.threshold:.3f}") if best else None
     return Plot("F1 by threshold", Axis("threshold", 0, 1), Axis("F1", 0, 1), curves, rule=rule)

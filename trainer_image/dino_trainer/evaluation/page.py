@@ -93,7 +93,7 @@ def _statistics(metrics: Metrics) -> Iterator[tuple[str, str, float]]:
 
 def _row(one: ClassScore, gallery: Gallery) -> tuple[Sequence[str], str, list[int]]:
     """The numbers of a class, its curve, and its images."""
-    return _class(one), sparkline(one.curve) if one.truths else "", gallery.about(one.name)
+    return _class(one), sparkline(one.curve.tolist()) if one.truths else "", gallery.about(one.name)
 
 
 def _all(statistics: Statistics) -> Sequence[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 400, 250
 TONES = 8
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 16, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 24, 42
 _TICKS = 5
 # Steps between ticks, as shares of a power of ten.
 _STEPS = (1, 2, 2.5, 5, 10)
