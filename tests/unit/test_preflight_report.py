@@ -65,6 +65,25 @@ def test_the_samples_are_augmented_images_with_their_boxes(lab: Lab) -> None:
     assert abs(box[3] - 20 * factor) < 4
 
 
+def test_a_finding_leads_to_images_with_the_boxes_that_it_is_about(lab: Lab) -> None:
+    """Three of the four; the box that is meant is orange, the others of the image are not."""
+    for id in (1, 2, 3, 4):
+        lab.train.put(f"{id}.jpg", encoded(Image.new("RGB", (40, 30), (0, id, 0))))
+    for box in (0, 2, 4, 6):
+        lab.train.box(box)["iscrowd"] = 1
+    lab.train.box(1)["bbox"] = [24, 15, 12, 8]
+    assert lab.run() == 0
+    text = (lab.reports / "report.html").read_text()
+    shown = re.findall(r'alt="(train \d.jpg), box-crowd" src="data:image/jpeg;base64,(.+?)"', text)
+    assert [name for name, _ in shown] == ["train 1.jpg", "train 2.jpg", "train 3.jpg"]
+    links = [link for link in Page(text).links if link.startswith("#picture-")]
+    assert links[:3] == ["#picture-1", "#picture-2", "#picture-3"]
+    image = Image.open(io.BytesIO(base64.b64decode(shown[0][1]))).convert("RGB")
+    meant, other = image.getpixel((6, 2)), image.getpixel((30, 22))
+    assert meant[0] > meant[2] + 50
+    assert other[2] > other[0] + 50
+
+
 def test_names_are_text_and_never_markup(lab: Lab) -> None:
     evil = "<script>alert(1)</script>&\"'"
     lab.train.coco["categories"][0]["name"] = evil
