@@ -55,7 +55,8 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """What it costs, and what it gains, where both are known."""
     one, other = comparison.reference, comparison.candidate
     if one.mAP is not None and other.mAP is not None:
-        yield "mAP", f"{other.mAP - one.mAP:+.4f}"
+        sign = "+" if other.mAP > one.mAP else ""
+        yield "mAP", f"{sign}{metric.text(other.mAP - one.mAP)}"
     if one.latency_ms and other.latency_ms:
         yield "time of one image", f"{100 * other.latency_ms / one.latency_ms:.0f} %"
     if one.bytes and other.bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
+from dino_api import metric
 from dino_api.resources.dinoautoml import SearchParameter, Trial, Value
 from dino_api.search.record import SearchRecord
 from dino_trainer.pages.plot import Axis, Curve, Plot
@@ -39,7 +40,7 @@ def _points(name: str, trials: Sequence[tuple[float, Trial]], tone: int) -> Curv
 
 def _text(trial: Trial) -> str:
     drawn = [f"{path} = {value}" for path, value in trial.parameters.items()]
-    score = "" if trial.mAP50 is None else f", mAP50 {trial.mAP50:.4f}"
+    score = "" if trial.mAP50 is None else f", mAP50 {metric.text(trial.mAP50)}"
     return "\n".join([f"{trial.name}{score}", *(drawn or ["the defaults"])])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import yaml
 
+from dino_api import metric
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.resources.dinoautoml import Trial
 from dino_api.search import in_lines
@@ -41,8 +42,8 @@ def search_page(record: SearchRecord) -> str:
 
 
 def _facts(record: SearchRecord) -> Iterator[tuple[str, str]]:
-    if record.best and record.best.mAP50 is not None:
-        yield "best mAP50", f"{record.best.mAP50:.4f}"
+    if record.best:
+        yield "best mAP50", metric.text(record.best.mAP50)
     yield "trials", f"{len(record.history):,}"
     for state, count in Counter(one.state for one in record.history).items():
         yield state, f"{count:,}"
