@@ -14,7 +14,7 @@ from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.preflight.page import preflight_page
 from dino_trainer.quantize.page import quantization_page
 from dino_trainer.scoring.matching import BoxSet
-from dino_trainer.scoring.statistics import Accumulated, detection_statistics
+from dino_trainer.scoring.statistics import Accumulated, Truth, detection_statistics
 from dino_trainer.search_report.page import search_page
 
 EVIL = "<b>&\"'</b>"
@@ -91,7 +91,7 @@ def evaluation() -> str:
     truth = BoxSet(images, np.array([1, 1, 2]), boxes, np.ones(3), nothing)
     found = BoxSet(images, np.array([1, 2, 2]), boxes, np.array([0.9, 0.8, 0.7]), nothing)
     accumulated = Accumulated(np.full((10, 101, 2), 0.5), np.full((10, 2), 0.5))
-    statistics = detection_statistics(found, truth, accumulated, names, 1)
+    statistics = detection_statistics(found, Truth(truth, names, images=1), accumulated)
     picture = GalleryPicture(EVIL, b"jpeg", [("confused", "1 confused")], {EVIL, "b"}, {(1, 2)})
     metrics = Metrics.from_coco([0.5] * 11 + [-1.0])
     return evaluation_page(EVIL, [EVIL], metrics, statistics, Gallery([picture]))

@@ -22,7 +22,15 @@ from dino_trainer.scoring.statistics import (
     Truth,
     detection_statistics,
 )
-from dino_trainer.scoring.verdict import DetectionKind, confused_at, confusion_matrix, hits, judge, mistaken, mistakes
+from dino_trainer.scoring.verdict import (
+    DetectionKind,
+    confused_at,
+    confusion_matrix,
+    hits,
+    judge,
+    mistaken,
+    mistakes,
+)
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}
