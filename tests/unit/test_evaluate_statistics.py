@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_scoring_coco import a_coco_dataset, found_in, random_case
 
+from dino_trainer.evaluation import pictures
 from dino_trainer.scoring.detection import DetectionSet, join
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.operating import ThresholdCounts
@@ -21,7 +22,15 @@ from dino_trainer.scoring.statistics import (
     Truth,
     detection_statistics,
 )
-from dino_trainer.scoring.verdict import DetectionKind, confusion_matrix, hits, judge, mistakes
+from dino_trainer.scoring.verdict import (
+    DetectionKind,
+    confused_at,
+    confusion_matrix,
+    hits,
+    judge,
+    mistaken,
+    mistakes,
+)
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}
@@ -246,6 +255,27 @@ def test_images_with_most_mistakes_come_first() -> None:
     assert made.all.tolist() == [0, 1, 2, 1, 0]
     assert made.worst(9).tolist() == [2, 3, 1]  # 3 before 1: nothing in it is right
     assert made.worst(1).tolist() == [2]
+
+
+def test_a_mistake_is_about_the_classes_of_both_and_each_class_has_its_worst_images() -> None:
+    """Image 0 has most mistakes, all about class 1; the only one about 7 is on image 3."""
+    truths = [(100 * n, 1, 0) for n in range(4)] + [(1000, 3, 0), (2000, 1, 0), (3000, 7, 0)]
+    truth = boxes_at(truths, score=False)
+    found = boxes_at([(1000, 1, 0.9), (2000, 1, 0.8)], score=True)
+    accumulated = Accumulated(np.full((10, 101, 3), 0.5), np.full((10, 3), 0.5))
+    made = detection_statistics(found, Truth(truth, NAMES, images=4), accumulated)
+    images, labels = mistaken(found, truth, made.verdict)
+    pairs = sorted(zip(images.tolist(), labels.tolist(), strict=True))
+    assert pairs == [(0, 1)] * 4 + [(1, 1), (1, 3), (3, 7)]
+    assert confused_at(1, found, truth, made.verdict) == {(3, 1)}
+    assert confused_at(0, found, truth, made.verdict) == set()
+    assert pictures.pictured(made, found, truth) == [0, 1, 3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "WORST", 1)
+        patch.setattr(pictures, "OF_EACH_CLASS", 1)
+        assert pictures.pictured(made, found, truth) == [0, 1, 3]
+        patch.setattr(pictures, "MOST_PICTURED", 2)
+        assert pictures.pictured(made, found, truth) == [0, 1]
 
 
 def test_equal_scores_are_shown_together_or_not_at_all() -> None:

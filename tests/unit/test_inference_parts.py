@@ -194,6 +194,6 @@ def test_counts_and_the_report() -> None:
         "Two images.", tally, colours, 0.5, [ReportPicture("<b>.jpg", b"jpeg", 3)]
     )
     assert "<td>b/&lt;i&gt;.jpg</td><td>no image</td>" in html
-    assert "&lt;b&gt;.jpg: 3" in html
-    assert "0.5 to 0.6" in html
-    assert "0.4 to 0.5" not in html
+    assert 'alt="&lt;b&gt;.jpg, 3 objects"' in html
+    assert ">0.5</text>" in html
+    assert ">0.4</text>" not in html

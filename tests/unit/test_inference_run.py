@@ -104,7 +104,7 @@ def test_one_corrupt_image_among_many_is_named_counted_and_skipped(lab: Lab) -> 
     assert lab.detector.batches == [(3, 3, 32, 48)] * 3
     report = (lab.results / "report.html").read_text()
     assert "<td>9.jpg</td><td>it is an HTML page</td>" in report
-    assert report.count("<figure>") == 9
+    assert report.count('<figure class="picture"') == 9
 
 
 def test_other_kinds_are_read_and_what_is_left_out_is_counted_and_named(lab: Lab) -> None:

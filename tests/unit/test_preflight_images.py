@@ -138,7 +138,7 @@ def test_an_archive_is_looked_at_in_place_and_shown_as_its_folder_is(
 
 
 def _sheet(lab: Lab) -> str:
-    """The picture in the report."""
+    """The samples, the last picture of the report."""
     page = (lab.reports / "report.html").read_text()
-    start = page.index("data:image/jpeg;base64,")
+    start = page.rindex("data:image/jpeg;base64,")
     return page[start : page.index('"', start)]

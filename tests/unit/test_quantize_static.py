@@ -152,7 +152,7 @@ def test_the_backbones_first_layers_stay_in_float(tmp_path: Path, for_cpu: bool)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == NOTE))
     assert note["early"] == list(EARLY)
     found = Comparison(reference=Scored(format="onnx"), candidate=Scored(format="onnx"))
-    assert f"first layers</h2><ul><li>{EARLY[0]}" in layers_page("", True, found, done, "x")
+    assert f"first layers</h2>\n<ul><li>{EARLY[0]}" in layers_page("", True, found, done, "x")
 
 
 def test_an_early_layer_may_be_named_by_a_pattern(tmp_path: Path) -> None:

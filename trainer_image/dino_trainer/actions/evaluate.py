@@ -18,11 +18,13 @@ from dino_trainer.data.splits import read_split
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
+from dino_trainer.evaluation.marked import draw_marks
 from dino_trainer.evaluation.predictions import write_predictions
 from dino_trainer.evaluation.summary import coco_lines, evaluation_summary
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
 from dino_trainer.model_files.naming import model_uri
+from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
@@ -30,9 +32,8 @@ from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
 from dino_trainer.scoring.statistics import Accumulated, Statistics, Truth, detection_statistics
+from dino_trainer.scoring.verdict import confused_at, mistaken
 from dino_trainer.storage.files import replacing
-
-WORST_PICTURED = 12
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,7 @@ def write_files(
         _settings(task, spec),
     )
     _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
-    worst = outcome.statistics.mistakes.worst(WORST_PICTURED)
-    shown = [_shown(task, outcome, place) for place in worst]
+    shown = _gallery(task, outcome)
     verdict = _verdict(task, outcome, spec)
     made = page.evaluation_page(verdict, task.warnings, outcome.metrics, outcome.statistics, shown)
     _write_text(folder / REPORT_FILE, made)
@@ -213,17 +213,32 @@ def _settings(task: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
     }
 
 
-def _shown(task: EvaluationTask, outcome: EvaluationResult, place: int) -> page.MistakePicture:
+def _gallery(task: EvaluationTask, outcome: EvaluationResult) -> Gallery:
+    scored, truth, statistics = outcome.scored, outcome.truth, outcome.statistics
+    names = {one.id: one.name for one in statistics.classes}
+    images, labels = mistaken(scored, truth, statistics.verdict)
+    return Gallery(
+        [
+            _shown(task, outcome, place, {names[one] for one in labels[images == place].tolist()})
+            for place in pictures.pictured(statistics, scored, truth)
+        ]
+    )
+
+
+def _shown(
+    task: EvaluationTask, outcome: EvaluationResult, place: int, classes: set[str]
+) -> GalleryPicture:
+    """What is wrong on the image at `place`. classes: that it is about."""
     image, counts = task.dataset.images[place], outcome.statistics.mistakes
-    names = task.dataset.class_names
-    drawn = pictures.marks(place, outcome.scored, outcome.truth, outcome.statistics.verdict, names)
-    return page.MistakePicture(
+    scored, truth, verdict = outcome.scored, outcome.truth, outcome.statistics.verdict
+    drawn = pictures.marks(place, scored, truth, verdict, task.dataset.class_names)
+    kinds = ("right", "missed", "false", "confused")
+    return GalleryPicture(
         image.file.name,
-        pictures.draw_marks(image, drawn),
-        int(counts.right[place]),
-        int(counts.missed[place]),
-        int(counts.false[place]),
-        int(counts.confused[place]),
+        draw_marks(image.file, (image.width, image.height), drawn),
+        [(kind, f"{getattr(counts, kind)[place]} {kind}") for kind in kinds],
+        classes,
+        confused_at(place, scored, truth, verdict),
     )
 
 

@@ -14,6 +14,7 @@ from dino_api.result import Artifact, Result
 from dino_trainer.command.launch import explain, scratch_dir
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.check import Checked, check, dataset_status
+from dino_trainer.preflight.examples import example_pictures
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.page import preflight_page
 from dino_trainer.preflight.samples import sample_sheet
@@ -111,8 +112,9 @@ def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Art
     augmented = checked.action in TRAINS
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
+    gallery = example_pictures(checked.findings.all(), checked.splits)
     return [
-        _write(output, REPORT_FILE, preflight_page(content, sheet)),
+        _write(output, REPORT_FILE, preflight_page(content, sheet, gallery)),
         _write(output, REPORT_DATA_FILE, _json(content)),
     ]
 

@@ -1,12 +1,12 @@
-"""The charts of an evaluation's report, as plotly figures."""
+"""The charts of an evaluation's report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 
+from dino_trainer.pages.plot import Axis, Curve, Plot
 from dino_trainer.scoring.statistics import (
     AT_50,
     AT_75,
@@ -16,69 +16,52 @@ from dino_trainer.scoring.statistics import (
     Statistics,
 )
 
-_MAIN, _SECOND, _THIRD = "#1f4e8c", "#c98a1b", "#2c7a4b"
-_LAYOUT = {"template": "plotly_white", "height": 460, "margin": {"l": 60, "r": 20, "t": 20}}
-# More curves than this at once are a thicket: the rest is shown at a click in the legend.
-_SHOWN = 8
+# More curves than this at once are a thicket: each class has a small one of its own in the table.
+_SHOWN = 6
 # More rows than this cannot be read: the page lists the largest confusions instead.
 LARGEST_TABLE = 40
+_RECALLS, _THRESHOLDS = RECALLS.tolist(), THRESHOLDS.tolist()
+_PRECISION, _RECALL = Axis("precision", 0, 1), Axis("recall", 0, 1)
 
 
-def precision_recall(statistics: Statistics) -> go.Figure:
-    """Precision over recall: the mean of all classes at three overlaps, and each class at 0.5."""
-    figure = go.Figure()
-    for name, values, colour in (
-        ("all, IoU 0.50", statistics.curves[AT_50], _MAIN),
-        ("all, IoU 0.75", statistics.curves[AT_75], _SECOND),
-        ("all, IoU 0.50 to 0.95", statistics.curves.mean(axis=0), _THIRD),
-    ):
-        line = {"color": colour, "width": 3}
-        figure.add_scatter(x=RECALLS, y=values.round(4), mode="lines", name=name, line=line)
-    for one, visible in _by_size(statistics.classes):
-        figure.add_scatter(
-            x=RECALLS,
-            y=one.curve.round(4),
-            mode="lines",
-            name=one.name,
-            visible=visible,
-            line={"width": 1},
-        )
-    axis = {"range": [0, 1.02]}
-    return figure.update_layout(
-        _LAYOUT, xaxis_title="recall", yaxis_title="precision", yaxis=axis, xaxis=axis
+def precision_recall(statistics: Statistics) -> list[Plot]:
+    """Precision over recall: the mean of all classes at three overlaps, and classes at 0.5."""
+    means = (
+        ("IoU 0.50", statistics.curves[AT_50]),
+        ("IoU 0.75", statistics.curves[AT_75]),
+        ("IoU 0.50 to 0.95", statistics.curves.mean(axis=0)),
     )
+    overlaps = [
+        Curve(f"all, {name}", _RECALLS, values.tolist(), tone, thick=True)
+        for tone, (name, values) in enumerate(means)
+    ]
+    classes = [
+        Curve(one.name, _RECALLS, one.curve.tolist(), tone)
+        for tone, one in enumerate(_largest(statistics.classes))
+    ]
+    plots = [Plot("Precision over recall, all classes", _RECALL, _PRECISION, overlaps)]
+    if classes:
+        plots.append(Plot("Precision over recall, by class", _RECALL, _PRECISION, classes))
+    return plots
 
 
-def f1_by_threshold(statistics: Statistics) -> go.Figure:
-    """F1 over the threshold: of all boxes, and of each class; the best of all is marked."""
-    figure = go.Figure()
-    line = {"color": _MAIN, "width": 3}
-    figure.add_scatter(x=THRESHOLDS, y=statistics.f1.round(4), mode="lines", name="all", line=line)
-    for one, visible in _by_size(statistics.classes):
-        figure.add_scatter(
-            x=THRESHOLDS,
-            y=one.f1.round(4),
-            mode="lines",
-            name=one.name,
-            visible=visible,
-            line={"width": 1},
-        )
-    if best := statistics.best:
-        figure.add_vline(x=best.threshold, line_dash="dot", annotation_text=f"{best.threshold:.3f}")
-    axis = {"range": [0, 1.02]}
-    return figure.update_layout(
-        _LAYOUT, xaxis_title="threshold", yaxis_title="F1", yaxis=axis, xaxis={"range": [0, 1]}
-    )
+def f1_by_threshold(statistics: Statistics) -> Plot:
+    """F1 over the threshold: of all boxes, with the best one marked, and of the largest classes."""
+    curves = [Curve("all", _THRESHOLDS, statistics.f1.tolist(), 0, thick=True)]
+    for tone, one in enumerate(_largest(statistics.classes), 1):
+        curves.append(Curve(one.name, _THRESHOLDS, one.f1.tolist(), tone))
+    best = statistics.best
+    rule = (best.threshold, f"best {best.threshold:.3f}") if best else None
+    return Plot("F1 by threshold", Axis("threshold", 0, 1), Axis("F1", 0, 1), curves, rule=rule)
 
 
-def _by_size(classes: Sequence[ClassScore]) -> list[tuple[ClassScore, bool | str]]:
-    """Those with true boxes, the largest first, and whether each is shown from the start."""
-    known = sorted((one for one in classes if one.truths), key=lambda one: -one.truths)
-    return [(one, True if place < _SHOWN else "legendonly") for place, one in enumerate(known)]
+def _largest(classes: Sequence[ClassScore]) -> list[ClassScore]:
+    """Those with most true boxes, the largest first."""
+    return sorted((one for one in classes if one.truths), key=lambda one: -one.truths)[:_SHOWN]
 
 
-def confusion(statistics: Statistics) -> go.Figure | None:
-    """True class by found class: colours are shares of the row, numbers are boxes.
+def confusion(statistics: Statistics) -> dict[str, object] | None:
+    """True class by found class: boxes, and their shares of the row.
 
     None for more classes than one can read.
     """
@@ -87,23 +70,8 @@ def confusion(statistics: Statistics) -> go.Figure | None:
     counts = statistics.confusion
     names = [f"{one.name} ({one.id})" for one in statistics.classes]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares.round(4),
-            x=[*names, "not found"],
-            y=[*names, "nothing there"],
-            text=counts,
-            texttemplate="%{text}",
-            colorscale="Blues",
-            zmin=0,
-            zmax=1,
-            hovertemplate="is %{y}, found as %{x}: %{text} (%{z:.1%})<extra></extra>",
-        )
-    )
-    side = 160 + 34 * len(counts)
-    return figure.update_layout(
-        {**_LAYOUT, "height": max(360, side)},
-        xaxis_title="found as",
-        yaxis_title="is",
-        yaxis_autorange="reversed",
-    )
+    rows = [
+        (name, list(zip(own.tolist(), share.tolist(), strict=True)))
+        for name, own, share in zip([*names, "nothing there"], counts, shares, strict=True)
+    ]
+    return {"columns": [*names, "not found"], "rows": rows}

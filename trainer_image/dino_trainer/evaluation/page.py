@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from dino_api import metric
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
-from dino_trainer.pages import chart, render
+from dino_trainer.evaluation.pictures import WORST
+from dino_trainer.pages import Head, render
+from dino_trainer.pages.gallery import Gallery
+from dino_trainer.pages.plot import sparkline
 from dino_trainer.scoring.operating import OperatingPoint
 from dino_trainer.scoring.statistics import ClassScore, Statistics
 
@@ -26,6 +28,8 @@ _HEAD = (
     "F1 there",
     "precision there",
     "recall there",
+    "curve",
+    "images",
 )
 _ROWS = (
     ("mAP", "AP, IoU 0.50 to 0.95"),
@@ -44,45 +48,52 @@ _ROWS = (
 _CONFUSIONS = 20
 
 
-@dataclass(frozen=True)
-class MistakePicture:
-    """A picture of an image with mistakes, a JPEG, and how many of each kind it has."""
-
-    name: str
-    jpeg: bytes
-    right: int
-    missed: int
-    false: int
-    confused: int
-
-
 def evaluation_page(
     verdict: str,
     warnings: Sequence[str],
     metrics: Metrics,
     statistics: Statistics,
-    shown: Sequence[MistakePicture],
+    gallery: Gallery,
 ) -> str:
-    """The whole page; plotly's script is in it, so that it opens anywhere (5 MB).
+    """The whole page.
 
-    verdict: what was evaluated on what, in a sentence or two.
+    verdict: what was evaluated on what, in a sentence or two. gallery: of the worst images.
     """
-    figure = charts.confusion(statistics)
+    used = statistics.used
+    facts = (
+        ("mAP50", _share(metrics.mAP50)),
+        ("mAP", _share(metrics.mAP)),
+        ("precision", f"{used.precision:.3f}"),
+        ("recall", f"{used.recall:.3f}"),
+        ("F1", f"{used.f1:.3f}"),
+    )
     return render(
         "evaluation",
-        verdict=verdict,
-        warnings=warnings,
-        metrics=[(name, _share(getattr(metrics, field))) for field, name in _ROWS],
+        Head("dino evaluate", "Evaluation", verdict, warnings=warnings, facts=facts),
+        gallery,
+        metrics=list(_statistics(metrics)),
         heads=_HEAD,
-        classes=[_all(statistics), *map(_class, statistics.classes)],
-        precision_recall=chart(charts.precision_recall(statistics), script=True),
+        classes=[(_all(statistics), "", []), *(_row(one, gallery) for one in statistics.classes)],
+        precision_recall=charts.precision_recall(statistics),
         best=_thresholds(statistics),
-        f1_by_threshold=chart(charts.f1_by_threshold(statistics)),
+        f1_by_threshold=charts.f1_by_threshold(statistics),
         threshold=statistics.threshold,
-        confusion="" if figure is None else chart(figure),
-        confusions=list(_confusions(statistics)),
-        shown=shown,
+        matrix=charts.confusion(statistics),
+        confusions=list(_confusions(statistics, gallery)),
+        worst=WORST,
     )
+
+
+def _statistics(metrics: Metrics) -> Iterator[tuple[str, str, float]]:
+    """Name, text and share of each of COCO's twelve."""
+    for field, name in _ROWS:
+        value = getattr(metrics, field)
+        yield name, _share(value), value or 0.0
+
+
+def _row(one: ClassScore, gallery: Gallery) -> tuple[Sequence[str], str, list[int]]:
+    """The numbers of a class, its curve, and its images."""
+    return _class(one), sparkline(one.curve.tolist()) if one.truths else "", gallery.about(one.name)
 
 
 def _all(statistics: Statistics) -> Sequence[str]:
@@ -119,15 +130,17 @@ def _thresholds(statistics: Statistics) -> str:
     return f"{sentence} F1 is largest at {best.threshold:.3f}: {best.f1:.3f}."
 
 
-def _confusions(statistics: Statistics) -> Iterator[tuple[str, str, str]]:
-    """True class, found class, boxes: the most frequent mistakes first."""
+def _confusions(
+    statistics: Statistics, gallery: Gallery
+) -> Iterator[tuple[str, str, int, list[int]]]:
+    """True class, found class, boxes, images: the most frequent mistakes first."""
     counts = statistics.confusion[:-1, :-1].copy()
     np.fill_diagonal(counts, 0)
     for at in np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]:
         true, predicted = divmod(int(at), len(counts))
         if count := int(counts[true, predicted]):
-            names = statistics.classes[true].name, statistics.classes[predicted].name
-            yield *names, f"{count:,}"
+            is_a, found_as = statistics.classes[true], statistics.classes[predicted]
+            yield is_a.name, found_as.name, count, gallery.about((is_a.id, found_as.id))
 
 
 def _share(value: float | None) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ImageDraw, ImageFont
 
-from dino_trainer.data.coco import CocoImage
-from dino_trainer.data.transforms import read_image
 from dino_trainer.evaluation.grid import class_name_of
+from dino_trainer.evaluation.marked import Mark
 from dino_trainer.scoring.matching import BoxSet
-from dino_trainer.scoring.verdict import DetectionKind, Verdict
+from dino_trainer.scoring.statistics import Statistics
+from dino_trainer.scoring.verdict import DetectionKind, Verdict, mistaken
 
-MOST_SIDE, _QUALITY = 720, 82
+# So many images are shown: the worst, of each class as many more, and no more than all together.
+WORST, OF_EACH_CLASS, MOST_PICTURED = 24, 3, 48
 # Apart for most colour-blind people (Okabe and Ito); each also says in words what it is.
 MARK_COLOURS = {
     DetectionKind.RIGHT: (0, 158, 115),
@@ -26,13 +23,18 @@ MARK_COLOURS = {
 MISSED, CROWD = (86, 180, 233), (170, 170, 170)
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A box to draw, (x, y, width, height) in pixels of the original, and what to write at it."""
-
-    box: NDArray[np.float64]
-    colour: tuple[int, int, int]
-    text: str
+def pictured(statistics: Statistics, detections: BoxSet, truth: BoxSet) -> list[int]:
+    """The images to show: the worst of all, then the worst of each class, many mistakes first."""
+    chosen = dict.fromkeys(statistics.mistakes.worst(WORST).tolist())
+    images, labels = mistaken(detections, truth, statistics.verdict)
+    known, counts = np.unique(labels, return_counts=True)
+    for label in known[np.argsort(-counts, kind="stable")]:
+        if len(chosen) >= MOST_PICTURED:
+            break
+        own, times = np.unique(images[labels == label], return_counts=True)
+        worst = own[np.argsort(-times, kind="stable")][:OF_EACH_CLASS]
+        chosen |= dict.fromkeys(worst.tolist())
+    return list(chosen)[:MOST_PICTURED]
 
 
 def marks(
@@ -68,33 +70,3 @@ def _text(
         return caption
     is_a = class_name_of(names, int(truth.labels[verdict.partners[at]]))
     return f"{caption}, is {is_a}"
-
-
-def draw_marks(image: CocoImage, drawn: Sequence[Mark], side: int = MOST_SIDE) -> bytes:
-    """A JPEG whose longer side has at most `side` pixels. Raises InvalidDataset."""
-    picture = read_image(image.file, image.width, image.height)
-    factor = min(1.0, side / max(picture.size))
-    picture = picture.resize([max(1, round(length * factor)) for length in picture.size])
-    pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(11, min(picture.size) // 36))
-    for mark in drawn:
-        left, top, width, height = (mark.box * factor).tolist()
-        corners = (left, top, left + max(width, 0), top + max(height, 0))
-        pen.rectangle(corners, outline=mark.colour, width=2)
-    for mark in drawn:  # names above all boxes
-        _write(pen, (mark.box[:2] * factor).tolist(), mark, font)
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=_QUALITY)
-    return content.getvalue()
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    corner: list[float],
-    mark: Mark,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    _, _, width, height = pen.textbbox((0, 0), mark.text, font=font)
-    left, top = max(0.0, corner[0]), max(0.0, corner[1] - height - 2)
-    pen.rectangle((left, top, left + width + 3, top + height + 2), fill=mark.colour)
-    pen.text((left + 2, top), mark.text, fill=(0, 0, 0), font=font)

@@ -28,7 +28,7 @@ from dino_trainer.results.output import Output
 
 LABELS, PICTURES = "labels", "images_annotated"
 MOST_SHOWN = 24
-_SMALL, _WAITING = 480, 4
+_SMALL, _WAITING = 720, 4
 
 
 @dataclass(frozen=True)
@@ -94,30 +94,35 @@ class Writer:
         drawn = future.result()
         self._pictures.add(self._drawn_names[index], drawn.content)
         if drawn.small:
-            self.shown.append(ReportPicture(self.pictures[index].path, drawn.small, drawn.objects))
+            path = self.pictures[index].path
+            self.shown.append(ReportPicture(path, drawn.small, drawn.objects, drawn.classes))
 
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
         image = read_upright(self.pictures[index], size)
         draw_objects(image, objects, self._style.names, self._style.colours, self._style.width)
         small = _small(image) if index in self._chosen else b""
-        return Drawn(encode(image, self._drawn_names[index]), small, len(objects))
+        classes = frozenset(self._style.names[label] for label in objects.labels.tolist())
+        content = encode(image, self._drawn_names[index])
+        return Drawn(content, small, len(objects), classes)
 
 
 @dataclass(frozen=True)
 class Drawn:
     """A picture with its boxes.
 
-    content: the file. small: a JPEG for the report, empty where it is not shown.
+    content: the file. small: a JPEG for the report, empty where it is not shown. classes: of its
+    objects.
     """
 
     content: bytes
     small: bytes
     objects: int
+    classes: frozenset[str]
 
 
 def _small(image: Image.Image) -> bytes:
     small = image.copy()
     small.thumbnail((_SMALL, _SMALL))
     content = io.BytesIO()
-    small.save(content, "JPEG", quality=80)
+    small.save(content, "JPEG", quality=75)
     return content.getvalue()

@@ -1,31 +1,40 @@
 """The reports that people open in a browser: one base, one style, and every name is text.
 
-A page is one file that needs no other. Its template gets facts, and escapes what it shows of them;
-charts alone are HTML before.
+A page is one file that needs no other and no script. Its template gets facts, and escapes what it
+shows of them.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+from dino_trainer.pages.gallery import Gallery
 
 
-def render(template: str, **facts: object) -> str:
+@dataclass(frozen=True)
+class Head:
+    """What every page begins with. title: of the window. facts: the numbers that matter most.
+
+    verdict: what came out, in a sentence or two. good: whether that is as it should be.
+    """
+
+    title: str
+    heading: str
+    verdict: str
+    good: bool = True
+    warnings: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+
+
+def render(template: str, head: Head, gallery: Gallery | None = None, **facts: object) -> str:
     """The page of `templates/<template>.html`. A fact that it lacks is an error."""
-    return _environment().get_template(f"{template}.html").render(facts)
-
-
-def chart(figure: Figure, script: bool = False) -> Markup:
-    """HTML of a figure. script: with plotly's own (5 MB), which the first one of a page brings."""
-    plotly = "inline" if script else False
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=plotly))
+    given = {"page": head, "gallery": gallery or Gallery(), "outline": []}
+    return _environment().get_template(f"{template}.html").render(given, **facts)
 
 
 @cache
@@ -36,6 +45,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
     )
     made.filters |= {"digits": _digits, "thousands": _thousands, "jpeg": _jpeg}
     return made

@@ -26,7 +26,7 @@ class Finding:
     """All there is of one kind. examples: at most EXAMPLES, which speak of `shown` of `count`.
 
     remedies: those of causes that were seen, by cause, and which part of `count` they mend; of the
-    same cause in another source the first one is told.
+    same cause in another source the first one is told. places: where all of it is.
     """
 
     rule: DataRule
@@ -34,6 +34,7 @@ class Finding:
     examples: list[str] = field(default_factory=list)
     shown: int = 0
     remedies: dict[str, tuple[str, int]] = field(default_factory=dict)
+    places: list[Places] = field(default_factory=list)
 
     @property
     def names_all(self) -> bool:
@@ -204,4 +205,5 @@ def _finding_of(id: str, parts: list[_Part]) -> Finding | None:
     finding = Finding(data_rule(id))
     for part in parts:
         part.say(finding, part.places)
+        finding.places.append(part.places)
     return finding

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from dino_api import metric
 from dino_api.result import Comparison, Scored
-from dino_trainer.pages import render
+from dino_trainer.pages import Head, render
 from dino_trainer.quantize.static import Quantized
 from dino_trainer.storage.byte_meter import human_bytes
 
 Layers = tuple[str, Sequence[str]]
 """A title, and names of layers."""
+
+Row = tuple[tuple[str, str, str], tuple[float, ...]]
 
 # What is said of the weights: of a file for CPUs, and of another one.
 _WHERE = {
@@ -44,9 +46,23 @@ def quantization_page(
     verdict: str, passed: bool, comparison: Comparison, method: str, lists: Sequence[Layers]
 ) -> str:
     """A page on any quantization. method: how it was done. lists: empty ones are left out."""
-    rows = list(_rows(comparison))
+    head = Head("dino quantize", "Quantization", verdict, passed, facts=list(_facts(comparison)))
     done = method + _counted(comparison)
-    return render("quantization", verdict=verdict, passed=passed, rows=rows, done=done, lists=lists)
+    return render("quantization", head, rows=list(_rows(comparison)), done=done, lists=lists)
+
+
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """What it costs, and what it gains, where both are known."""
+    one, other = comparison.reference, comparison.candidate
+    if one.mAP is not None and other.mAP is not None:
+        sign = "+" if other.mAP > one.mAP else ""
+        yield "mAP", f"{sign}{metric.text(other.mAP - one.mAP)}"
+    if one.latency_ms and other.latency_ms:
+        yield "time of one image", f"{100 * other.latency_ms / one.latency_ms:.0f} %"
+    if one.bytes and other.bytes:
+        yield "size", f"{100 * other.bytes / one.bytes:.0f} %"
+    if comparison.matched is not None:
+        yield "detections found again", f"{100 * comparison.matched:.1f} %"
 
 
 def _counted(comparison: Comparison) -> str:
@@ -54,15 +70,24 @@ def _counted(comparison: Comparison) -> str:
     return f" The {most} best detections of a class in an image count." if most else ""
 
 
-def _rows(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+def _rows(comparison: Comparison) -> Iterator[Row]:
+    """Of each number the texts of both, and how long their bars are."""
     one, other = comparison.reference, comparison.candidate
-    yield "number format", one.precision or "", other.precision or ""
-    yield "mAP", metric.text(one.mAP), metric.text(other.mAP)
-    yield "mAP50", metric.text(one.mAP50), metric.text(other.mAP50)
-    yield "milliseconds for one image", _time(one), _time(other)
-    yield "size of the file", human_bytes(one.bytes or 0), human_bytes(other.bytes or 0)
-    if comparison.matched is not None:
-        yield "detections found again", "", f"{100 * comparison.matched:.1f} %"
+    yield ("number format", one.precision or "", other.precision or ""), ()
+    yield ("mAP", metric.text(one.mAP), metric.text(other.mAP)), (one.mAP or 0, other.mAP or 0)
+    shares = (one.mAP50 or 0, other.mAP50 or 0)
+    yield ("mAP50", metric.text(one.mAP50), metric.text(other.mAP50)), shares
+    times = _of_larger(one.latency_ms, other.latency_ms)
+    yield ("milliseconds for one image", _time(one), _time(other)), times
+    sizes = (human_bytes(one.bytes or 0), human_bytes(other.bytes or 0))
+    yield ("size of the file", *sizes), _of_larger(one.bytes, other.bytes)
+    if (matched := comparison.matched) is not None:
+        yield ("detections found again", "", f"{100 * matched:.1f} %"), (0, matched)
+
+
+def _of_larger(*values: float | None) -> tuple[float, ...]:
+    largest = max(one or 0 for one in values)
+    return tuple((one or 0) / largest for one in values) if largest else ()
 
 
 def _time(one: Scored) -> str:

@@ -103,6 +103,28 @@ def confusion_matrix(
     return table
 
 
+def mistaken(
+    detections: BoxSet, truth: BoxSet, verdict: Verdict
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Image and class of every mistake, int64 each; an object of a wrong name is one of both."""
+    false = verdict.kinds == DetectionKind.FALSE
+    confused = verdict.kinds == DetectionKind.CONFUSED
+    images = [truth.images[verdict.missed], detections.images[false]]
+    labels = [truth.labels[verdict.missed], detections.labels[false]]
+    images += [detections.images[confused]] * 2
+    labels += [detections.labels[confused], truth.labels[verdict.partners[confused]]]
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def confused_at(
+    place: int, detections: BoxSet, truth: BoxSet, verdict: Verdict
+) -> set[tuple[int, int]]:
+    """True and found class of each confusion on an image."""
+    own = (detections.images == place) & (verdict.kinds == DetectionKind.CONFUSED)
+    is_a, found_as = truth.labels[verdict.partners[own]], detections.labels[own]
+    return set(zip(is_a.tolist(), found_as.tolist(), strict=True))
+
+
 @dataclass(frozen=True)
 class Mistakes:
     """Counts by image, int64[i]: right detections, and the three kinds of mistakes."""

@@ -1,102 +1,113 @@
-"""The charts of a search's report, as plotly figures."""
+"""The charts of a search's report."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-import optuna
-import plotly.graph_objects as go
-from optuna.exceptions import ExperimentalWarning
-
-from dino_api.resources.dinoautoml import Trial
+from dino_api import metric
+from dino_api.resources.dinoautoml import SearchParameter, Trial, Value
 from dino_api.search.record import SearchRecord
-from dino_trainer.search_report.study import importances
+from dino_trainer.pages.plot import Axis, Curve, Plot
 
-_COLOURS = {
-    "Succeeded": "#2c7a4b",
-    "Pruned": "#c98a1b",
-    "Stopped": "#888888",
-    "Failed": "#b3261e",
-}
-_BEST, _OTHER = "#1f4e8c", "#c9d3de"
-_LAYOUT = {"template": "plotly_white", "height": 380, "margin": {"l": 60, "r": 20, "t": 20}}
+# The tone of each state's points.
+_TONES = {"Succeeded": 2, "Pruned": 1, "Stopped": 6, "Failed": 4}
+_BEST, _OTHER = 0, 5
 
 
-def over_trials(record: SearchRecord) -> go.Figure:
+def over_trials(record: SearchRecord) -> Plot:
     """mAP50 of each trial by its state, and the best so far. Failed trials lie on the axis."""
-    figure = go.Figure()
-    for state, colour in _COLOURS.items():
-        trials = [one for one in record.history if one.state == state]
-        if trials:
-            figure.add_scatter(
-                x=[one.number for one in trials],
-                y=[one.mAP50 or 0.0 for one in trials],
-                text=[_hover(one) for one in trials],
-                mode="markers",
-                name=state,
-                marker={"color": colour, "size": 9},
-            )
+    curves = []
     ended = [one for one in record.history if one.mAP50 is not None]
     if ended:
-        figure.add_scatter(
-            x=[one.number for one in ended],
-            y=list(accumulate((one.mAP50 or 0.0 for one in ended), max)),
-            mode="lines",
-            name="best so far",
-            line={"color": _BEST, "shape": "hv"},
-        )
-    return figure.update_layout(_LAYOUT, xaxis_title="trial", yaxis_title="mAP50")
+        best = list(accumulate((one.mAP50 or 0.0 for one in ended), max))
+        numbers = [one.number for one in ended]
+        curves.append(Curve("best so far", numbers, best, _BEST, thick=True, step=True))
+    for state in _TONES:
+        trials = [one for one in record.history if one.state == state]
+        if trials:
+            curves.append(_points(state, [(one.number, one) for one in trials], _TONES[state]))
+    numbers = [one.number for one in record.history] or [0]
+    x = Axis("trial", min(numbers) - 0.5, max(numbers) + 0.5)
+    return Plot("mAP50 over trials", x, _score_axis(record.history), curves)
 
 
-def _hover(trial: Trial) -> str:
+def _points(name: str, trials: Sequence[tuple[float, Trial]], tone: int) -> Curve:
+    xs, ones = [x for x, _ in trials], [one for _, one in trials]
+    scores = [one.mAP50 or 0.0 for one in ones]
+    return Curve(name, xs, scores, tone, points=True, texts=[_text(one) for one in ones])
+
+
+def _text(trial: Trial) -> str:
     drawn = [f"{path} = {value}" for path, value in trial.parameters.items()]
-    return "<br>".join([trial.name, *(drawn or ["the defaults"])])
+    score = "" if trial.mAP50 is None else f", mAP50 {metric.text(trial.mAP50)}"
+    return "\n".join([f"{trial.name}{score}", *(drawn or ["the defaults"])])
 
 
-def parallel_coordinates(study: optuna.Study) -> go.Figure | None:
-    """A line for each trial through its values; None where fewer than two have results."""
-    if len(study.trials) < 2:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        figure = optuna.visualization.plot_parallel_coordinate(study, target_name="mAP50")
-    return figure.update_layout(title=None, height=480, margin={"l": 90, "r": 60, "t": 60})
+def _score_axis(trials: Sequence[Trial]) -> Axis:
+    """From 0 to a little above the best score."""
+    scores = [score for one in trials for score in (one.mAP50 or 0.0, *one.curve)]
+    return Axis("mAP50", 0, max([*scores, 0.01]) * 1.05)
 
 
-def importance(study: optuna.Study) -> go.Figure | None:
-    """How much of what makes a trial good each parameter explains; None with too few trials."""
-    shares = importances(study)
-    if not shares:
-        return None
-    ordered = sorted(shares.items(), key=lambda pair: pair[1])
-    figure = go.Figure(
-        go.Bar(
-            x=[share for _, share in ordered],
-            y=[path for path, _ in ordered],
-            orientation="h",
-            marker={"color": _BEST},
+def searched_values(record: SearchRecord, defaults: dict[str, Value]) -> Iterator[tuple[str, Plot]]:
+    """Of each searched key the score of each trial over its value; none of fewer than two."""
+    ended = [one for one in record.history if one.mAP50 is not None]
+    for parameter in record.space if len(ended) > 1 else ():
+        path = parameter.path
+        values = [(one, one.parameters.get(path, defaults.get(path))) for one in ended]
+        known = [(one, value) for one, value in values if value is not None]
+        if known:
+            yield path, _over_values(parameter, known, record)
+
+
+def _over_values(
+    parameter: SearchParameter, trials: Sequence[tuple[Trial, Value]], record: SearchRecord
+) -> Plot:
+    axis, place = _value_axis(parameter, [value for _, value in trials])
+    best = record.best.number if record.best else None
+    curves = [
+        _points(
+            name,
+            [(place(value), one) for one, value in trials if (one.number == best) == own],
+            tone,
         )
-    )
-    height = 120 + 32 * len(ordered)
-    return figure.update_layout(_LAYOUT, height=height, margin_l=220, xaxis_tickformat=".0%")
+        for name, own, tone in (("trials", False, _OTHER), ("best", True, _BEST))
+    ]
+    ended = [one for one, _ in trials]
+    label = f"mAP50 over {parameter.path}"
+    return Plot(label, axis, _score_axis(ended), [one for one in curves if one.xs], legend=False)
 
 
-def learning_curves(record: SearchRecord) -> go.Figure | None:
+def _value_axis(
+    parameter: SearchParameter, values: Sequence[Value]
+) -> tuple[Axis, Callable[[Value], float]]:
+    """The axis of a key, and where each value lies on it: words in the order of their choices."""
+    if parameter.choices is not None:
+        words = list(dict.fromkeys(str(one) for one in (*parameter.choices, *values)))
+        ticks = [(place, word) for place, word in enumerate(words)]
+        axis = Axis("", -0.5, len(words) - 0.5, ticks=ticks)
+        return axis, lambda value: words.index(str(value))
+    ends = [parameter.min or 0.0, parameter.max or 0.0, *map(float, values)]
+    log = parameter.scale == "log" and min(ends) > 0
+    return Axis("", min(ends), max(ends), log=log), float
+
+
+def learning_curves(record: SearchRecord) -> Plot | None:
     """mAP50 by validation: the best trial before all others; None where no curve is known."""
     best = record.best.number if record.best else None
     known = [one for one in record.history if one.curve]
     if not known:
         return None
-    figure = go.Figure()
-    for one in sorted(known, key=lambda trial: trial.number == best):
-        is_best = one.number == best
-        figure.add_scatter(
-            x=list(range(1, len(one.curve) + 1)),
-            y=one.curve,
-            mode="lines+markers" if is_best else "lines",
-            name=f"{one.name} (best)" if is_best else one.name,
-            line={"color": _BEST if is_best else _OTHER, "width": 3 if is_best else 1},
-            showlegend=is_best,
+    curves = [
+        Curve(
+            f"{one.name} (best)" if one.number == best else one.name,
+            range(1, len(one.curve) + 1),
+            one.curve,
+            _BEST if one.number == best else _OTHER,
+            thick=one.number == best,
         )
-    return figure.update_layout(_LAYOUT, xaxis_title="validation", yaxis_title="mAP50")
+        for one in sorted(known, key=lambda trial: trial.number == best)
+    ]
+    x = Axis("validation", 1, max(2, *(len(one.curve) for one in known)))
+    return Plot("Learning curves", x, _score_axis(known), curves, legend=False)

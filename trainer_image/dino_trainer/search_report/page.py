@@ -3,55 +3,73 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import yaml
-from markupsafe import Markup
 
+from dino_api import metric
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.resources.dinoautoml import Trial
 from dino_api.search import in_lines
 from dino_api.search.record import SearchRecord
-from dino_trainer.pages import chart, render
+from dino_trainer.pages import Head, render
+from dino_trainer.pages.plot import Plot
 from dino_trainer.search_report import charts
-from dino_trainer.search_report.study import ENOUGH_TRIALS, study_of
+from dino_trainer.search_report.study import (
+    ENOUGH_TRIALS,
+    defaults_of,
+    importances,
+    study_of,
+)
 
 
 def search_page(record: SearchRecord) -> str:
-    """The whole page; plotly's script is in it, so that it opens anywhere (5 MB)."""
-    best = record.best
+    """The whole page."""
+    best, study = record.best, study_of(record)
+    title = f"Search {record.name}"
     return render(
         "search",
+        Head("dino search", title, _verdict(record), facts=list(_facts(record))),
         record=record,
-        verdict=_verdict(record),
         charts=list(_charts(record)),
+        importance=sorted(importances(study).items(), key=lambda pair: -pair[1]),
+        enough=ENOUGH_TRIALS,
         experiment=yaml.dump(best.specification, Dumper=Dumper, sort_keys=False) if best else "",
         trials=[_trial(one) for one in record.history],
         space=list(in_lines(record.space)),
     )
 
 
-def _charts(record: SearchRecord) -> Iterator[tuple[str, Markup | None, str]]:
-    """Title, chart, and what a chart that is missing needs."""
-    study = study_of(record)
-    yield "mAP50 over trials", chart(charts.over_trials(record), script=True), ""
-    figures = (
-        ("The searched values", charts.parallel_coordinates(study), "two results"),
-        ("Importance", charts.importance(study), f"{ENOUGH_TRIALS} results"),
-        ("Learning curves", charts.learning_curves(record), "a validation"),
-    )
-    for title, figure, needs in figures:
-        yield title, None if figure is None else chart(figure), needs
+def _facts(record: SearchRecord) -> Iterator[tuple[str, str]]:
+    if record.best:
+        yield "best mAP50", metric.text(record.best.mAP50)
+    yield "trials", f"{len(record.history):,}"
+    for state, count in Counter(one.state for one in record.history).items():
+        yield state, f"{count:,}"
+    yield "GPU-hours", f"{_hours(record):.2f}"
+
+
+def _hours(record: SearchRecord) -> float:
+    return sum(one.gpu_seconds or 0 for one in record.history) / 3600
+
+
+def _charts(record: SearchRecord) -> Iterator[tuple[str, str, list[tuple[str, Plot]], str]]:
+    """Id, title, charts with their titles, and what charts that are missing need."""
+    yield "trials-over", "mAP50 over trials", [("", charts.over_trials(record))], ""
+    curves = charts.learning_curves(record)
+    yield "curves", "Learning curves", [("", curves)] if curves else [], "a validation"
+    values = list(charts.searched_values(record, defaults_of(record)))
+    yield "values", "The searched values", values, "two results"
 
 
 def _verdict(record: SearchRecord) -> str:
-    hours = sum(one.gpu_seconds or 0 for one in record.history) / 3600
     parts = [
         f"{len(record.history)} trials on the {record.engine} engine ({record.algorithm.name})"
     ]
     if record.known:
         parts.append(f"{len(record.known)} results of earlier searches were known")
-    parts.append(f"{hours:.2f} GPU-hours")
+    parts.append(f"{_hours(record):.2f} GPU-hours")
     return f"{'; '.join(parts)}. {record.outcome}".strip()
 
 
