@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, is_finished
 from dino_operator.plan.observed import objects
+from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import Key, Kind
 from tests.unit.plan_operator import ANSWERS, Interrupted
@@ -231,7 +232,7 @@ class Adversary(RuleBasedStateMachine):
         Whoever resumes what the operator holds is no adversary but a second scheduler.
         """
         jobs = (job for job in self.world.jobs() if not queued(job) and not is_finished(job))
-        return [job for job in jobs if Annotation.HELD not in job["metadata"]["annotations"]]
+        return [job for job in jobs if not Job(job).note(Annotation.HELD)]
 
     def rest(self) -> None:
         """The adversary stops; it puts right what nobody else may."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 VARIABLE = "DINO_MODEL_EPISODES"
 EPISODES = int(os.environ.get(VARIABLE, "500"))
 PARTS = int(os.environ.get("DINO_MODEL_PARTS", "1"))
 STEPS = 50
+PHASES = tuple(
+    each for each in Phase if each is not Phase.shrink or os.environ.get("DINO_MODEL_SHRINK") != "0"
+)
+"""The seeded mutants only have to be noticed; no shortest way to one is looked for."""
 
 
 def run_episodes(machine: type[RuleBasedStateMachine], part: int, share: float) -> None:
@@ -24,6 +28,7 @@ def run_episodes(machine: type[RuleBasedStateMachine], part: int, share: float) 
         max_examples=count,
         stateful_step_count=STEPS,
         deadline=None,
+        phases=PHASES,
         database=None,
         derandomize=VARIABLE not in os.environ,
         suppress_health_check=list(HealthCheck),

@@ -217,6 +217,9 @@ class Store:
     def _may_end(self, resource: Object, told: Object) -> None:
         """The last word is of a child that ended so, or of the spec."""
         uid, policy = objects.uid_of(resource), resource["spec"].get("runPolicy", {})
+        for pod in self.things[Kind.PODS].values():
+            mine = pod["metadata"]["labels"].get(Label.JOB_UID.value) == uid
+            assert not (mine and Pod(pod).is_live), "the last word before its pods have ended"
         if is_true({"status": told}, "Complete"):
             worked = uid in self.done or self._search_ended(uid, "Complete")
             assert worked, "Complete, and no Job of it has succeeded"
