@@ -91,7 +91,7 @@ MUTANTS = (
         "runtime/reconcile.py",
         "        if plan.irrevocable:\n",
         "        if False:\n",
-        JOB,
+        CARRIED_OUT,
     ),
     Mutant(
         "work after the end",
