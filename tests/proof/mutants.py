@@ -271,6 +271,12 @@ class Judgement:
         return f"{row:75} {self.mutant.file:40} {self.mutant.test}"
 
 
+def table() -> str:
+    """The mutants as docs/reliability.md has them."""
+    rows = [f"| {each.name} | `{each.file}` | `{each.test}` |" for each in MUTANTS]
+    return "\n".join(["| Fault | In | Noticed by |", "|---|---|---|", *rows])
+
+
 def tried(mutant: Mutant) -> Judgement:
     """Runs its test on a copy of the package. Raises ValueError where its text is not found."""
     with tempfile.TemporaryDirectory(prefix="dino-mutant-") as folder:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.patience import LONG
-from tests.proof.mutants import IN_MAKE_TEST, MUTANTS, PACKAGE, ROOT, Mutant
+from tests.proof.mutants import IN_MAKE_TEST, MUTANTS, PACKAGE, ROOT, Mutant, table
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
@@ -30,3 +30,8 @@ def test_there_are_enough_of_plan_and_runtime() -> None:
     assert {each.file.partition("/")[0] for each in MUTANTS} == {"plan", "runtime"}
     assert len({each.name for each in MUTANTS}) == len(MUTANTS)
     assert not any("," in each.name for each in MUTANTS), "--only separates names by commas"
+
+
+def test_they_are_published() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert table() in page, f"docs/reliability.md has another table than:\n{table()}"

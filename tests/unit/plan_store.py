@@ -179,7 +179,7 @@ class Store:
             assert self._has_worked(owner), "no result is read before the work is done"
             return
         assert not self._is_stopped(job), "a stopped job is not run again"
-        assert owner not in self.done, "work that is done is not done again"
+        assert not self._has_worked(owner), "work that is done is not done again"
         if is_preflight(job):
             assert owner not in self.checked, "good data is not checked again"
         else:
@@ -206,9 +206,11 @@ class Store:
         return owner in self.checked
 
     def _has_worked(self, owner: str | None) -> bool:
-        """Whether an attempt at the work has succeeded."""
+        """Whether an attempt at the work has succeeded and is there to be seen. One whose Job was
+        deleted before that was written down is made again: it finds its result."""
         mine = (j for j in self.things[Kind.JOBS].values() if objects.controller_uid(j) == owner)
-        return any(is_true(job, "Complete") and not is_preflight(job) for job in mine)
+        work = (job for job in mine if not (is_preflight(job) or reads_result(job)))
+        return any(is_true(job, "Complete") for job in work)
 
     def _is_stopped(self, job: Object) -> bool:
         """Whether the DinoJob of the Job is to end for good."""
