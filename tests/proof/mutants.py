@@ -11,12 +11,15 @@ import argparse
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.patience import Patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "operator" / "dino_operator"
@@ -34,6 +37,8 @@ HEAVY = (
 """What every run imports, and no mutant changes: it is imported once, before the processes part."""
 KILLED, SURVIVED, STRANGE = "killed", "survived", "error"
 NOT_OF_THE_COPY = 99
+LIMIT = 300.0
+"""Seconds of an idle machine after which a test hangs, which is an error, not a death."""
 
 JOB = "test_plan_model.py"
 NAMESPACE = "test_namespace_model.py"
@@ -287,9 +292,20 @@ def tried(mutant: Mutant) -> Judgement:
         child = os.fork()
         if not child:
             _become(Path(folder), log, mutant.test)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        what = {0: SURVIVED, 1: KILLED}.get(code, STRANGE)
+        what = {0: SURVIVED, 1: KILLED}.get(_code(child), STRANGE)
         return Judgement(mutant, what, time.monotonic() - started, log.read_text()[-3000:])
+
+
+def _code(child: int) -> int:
+    """Its exit status; it is killed where it hangs."""
+    waiting = Patience(LIMIT)
+    while waiting.lasts():
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _become(folder: Path, log: Path, test: str) -> None:
