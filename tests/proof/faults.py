@@ -43,6 +43,8 @@ PAUSE = 0.3
 """Seconds between two looks; the Job controller takes a second or so for each Job."""
 UNTOLD = 4
 """Looks that are left out after a change that is not told."""
+QUIET = 2
+"""Looks without a write after which a life is over: a killed operator has something left to do."""
 BACK = 2
 """How many changes the lists of a stale start are old."""
 REPORTED = {
@@ -151,14 +153,17 @@ class Run:
             await self.client.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     async def _until_over(self) -> None:
-        waiting = Patience(PATIENCE)
+        waiting, quiet = Patience(PATIENCE), 0
         while waiting.lasts():
+            before = len(self.line.writes)
             lists = await self._lists()
             self._judge(lists)
             await self._see(lists)
             await self._work()
             await self._kubelet(lists)
-            if await self.workload.act(self, lists) and self._is_over(lists):
+            done = await self.workload.act(self, lists) and self._is_over(lists)
+            quiet = quiet + 1 if done and len(self.line.writes) == before else 0
+            if quiet == QUIET:
                 return
             await asyncio.sleep(PAUSE)
         self.violations.append(f"it does not end: {self.told(await self._lists())}")

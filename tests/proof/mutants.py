@@ -222,7 +222,7 @@ MUTANTS = (
         "plan/search/decide.py",
         "    over = not jobs and (step.ended or step.failure is not None)\n",
         "    over = True\n",
-        NAMESPACE,
+        "test_search_plan_ends.py",
     ),
     Mutant(
         "a deleted trial is not made again",

@@ -28,7 +28,7 @@ class Workload:
 
     codes: exit codes of the pods of a Job, by its name; 0 else. acts: what users do, in order, each
     until it says that it is done; from the first Job that trains on, its pod runs until then.
-    leaves_nothing: everything is deleted in the end.
+    leaves_nothing: everything is deleted in the end. stays: its pod does not end by itself.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Workload:
     codes: dict[str, int] = field(default_factory=dict)
     acts: tuple[Act, ...] = ()
     leaves_nothing: bool = False
+    stays: bool = False
 
     async def begin(self, run: Run) -> None:
         """Users apply it."""
@@ -55,7 +56,7 @@ class Workload:
     def holds(self, run: Run, pod: Object) -> bool:
         """Whether the pod runs on, as somebody will act while it does."""
         trains = pod["metadata"]["labels"].get(Label.ACTION.value) == "train"
-        return trains and vars(run).get("acted", 0) < len(self.acts)
+        return trains and (self.stays or vars(run).get("acted", 0) < len(self.acts))
 
 
 async def create(run: Run, thing: Object) -> None:
@@ -151,7 +152,7 @@ WORKLOADS = (
     Workload("out of memory, then it fits", (trains(),), {"x-train-1": OUT_OF_MEMORY}),
     Workload("retries used up", (trains(retries=1),), {"x-train-1": CRASH, "x-train-2": CRASH}),
     Workload("suspended and resumed", (trains(),), acts=(suspend, resume)),
-    Workload("stopped", (trains(),), acts=(stop,)),
+    Workload("stopped", (trains(),), acts=(stop,), stays=True),
     Workload("deleted while it runs", (trains(),), acts=(delete,), leaves_nothing=True),
     Workload("deleted and created again", (trains(),), acts=(delete, again)),
     Workload("two nodes", (trains(nodes=2),)),

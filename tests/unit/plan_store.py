@@ -181,7 +181,7 @@ class Store:
         assert not self._is_stopped(job), "a stopped job is not run again"
         assert not self._has_worked(owner), "work that is done is not done again"
         if is_preflight(job):
-            assert owner not in self.checked, "good data is not checked again"
+            assert not self._knows_data(job), "good data is not checked again"
         else:
             reads = self._owner(job)["spec"].get("datasets")
             assert self._is_checked(owner) or not reads, "no work before its data was checked"
@@ -211,6 +211,14 @@ class Store:
         mine = (j for j in self.things[Kind.JOBS].values() if objects.controller_uid(j) == owner)
         work = (job for job in mine if not (is_preflight(job) or reads_result(job)))
         return any(is_true(job, "Complete") for job in work)
+
+    def _knows_data(self, job: Object) -> bool:
+        """Whether it is to be seen that the data is good: in the status, or of the Job that checked
+        it. Where that was deleted before it was written down, the data is checked again."""
+        owner = objects.controller_uid(job)
+        mine = (j for j in self.things[Kind.JOBS].values() if objects.controller_uid(j) == owner)
+        seen = any(is_preflight(each) and is_true(each, "Complete") for each in mine)
+        return seen or is_true(self._owner(job), "DataReady")
 
     def _is_stopped(self, job: Object) -> bool:
         """Whether the DinoJob of the Job is to end for good."""
