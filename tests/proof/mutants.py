@@ -42,7 +42,6 @@ LIMIT = 300.0
 
 JOB = "test_plan_model.py"
 NAMESPACE = "test_namespace_model.py"
-ORDERS = "test_exhaustive_model.py"
 CARRIED_OUT = "test_runtime_reconcile.py"
 
 
@@ -218,32 +217,11 @@ MUTANTS = (
         NAMESPACE,
     ),
     Mutant(
-        "the search does not wait for its trials",
-        "plan/search/decide.py",
-        "    over = not jobs and (step.ended or step.failure is not None)\n",
-        "    over = True\n",
-        "test_search_plan_ends.py",
-    ),
-    Mutant(
         "a deleted trial is not made again",
         "plan/search/trials/dinojobs.py",
         "    room = max(0, view.search.parallel_trials - len(here))\n",
         "    room = 0\n",
         NAMESPACE,
-    ),
-    Mutant(
-        "the winner's jobs are not looked at again",
-        "plan/search/after/followers.py",
-        '        return all(each["phase"] in ENDED for each in self.then)\n',
-        "        return False\n",
-        NAMESPACE,
-    ),
-    Mutant(
-        "a parent that failed is waited for",
-        "plan/job/awaits_parent.py",
-        "        if parent_state.condition.reason == reason:\n",
-        "        if False:\n",
-        ORDERS,
     ),
     Mutant(
         "the Lease is not looked at before a write",
