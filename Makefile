@@ -10,6 +10,9 @@ export DINO_DEVCLUSTER_HOME ?= $(HOME)/.cache/dino-devcluster
 DATA ?=
 TO ?=
 URL ?=
+EPISODES ?= 10000
+DEPTH ?= 8
+PLANS ?= all
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -74,7 +77,7 @@ test-fast: setup ## test-unit, with test-api and test-model, test-cluster beside
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
 test-unit: setup ## Unit tests; no cluster needed
-	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/chart tests/devcluster -m "not cluster" $(BESIDE)
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/proof tests/chart tests/devcluster -m "not cluster" $(BESIDE)
 
 .PHONY: test-model
 test-model: setup ## The detector against the published model's numbers
@@ -105,6 +108,15 @@ test-e2e: setup ## Real trainings and failures on the cluster (brings it up, bui
 	$(PYTEST) tests/e2e tests/reliability -m "not alone" $(BESIDE) || status=$$?; \
 	$(PYTEST) tests/e2e tests/reliability -m alone || status=$$?; \
 	exit $$status
+
+# Each machine's episodes in parts of different seeds, so that every core has some. docs/reliability.md says more.
+.PHONY: proof
+proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=8 deep, PLANS=all spoiled moments, every mutant
+	DINO_MODEL_EPISODES=$(EPISODES) DINO_MODEL_PARTS=16 DINO_MODEL_DEPTH=$(DEPTH) OMP_NUM_THREADS=1 \
+	  $(PYTEST) -rP -n auto tests/unit/test_plan_model.py tests/unit/test_namespace_model.py \
+	  tests/unit/test_search_plan_model.py tests/unit/test_exhaustive_model.py
+	DINO_FAULT_PLANS=$(PLANS) $(PYTEST) -rP tests/api/test_faults.py
+	$(RUN) python -m tests.proof.mutants
 
 .PHONY: cluster-up
 cluster-up: ## Bring up the one-node development cluster with S3 (Debian, root)

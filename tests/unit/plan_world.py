@@ -6,10 +6,10 @@ late, twice, in the middle of something, or never.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from datetime import timedelta
 
+from dino_api.names import Label
 from dino_operator.plan.model import Object, is_finished, is_true
 from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.failure import DISRUPTED
@@ -18,7 +18,7 @@ from dino_operator.plan.observed.objects import INDEX_LABEL
 from dino_operator.plan.observed.pod import Pod
 from dino_operator.runtime.keys import Kind
 from tests.builders import at
-from tests.unit.plan_store import Crash, Store, is_preflight, queued
+from tests.unit.plan_store import Crash, Store, copied, is_preflight, queued, reads_result
 
 __all__ = ["Countdown", "Crash", "World"]
 RESULT = '{"schema":1,"action":"train","metrics":{"mAP50":0.75}}'
@@ -30,23 +30,34 @@ class World(Store):
     """The Job controller, the garbage collector, Kueue, a kubelet."""
 
     def jobs(self) -> Iterator[Object]:
-        """Copies of the Jobs."""
-        yield from copy.deepcopy(list(self.things[Kind.JOBS].values()))
+        """The Jobs as they are now; whoever changes one copies it."""
+        yield from list(self.things[Kind.JOBS].values())
 
     def pods(self) -> Iterator[Object]:
-        """Copies of the pods."""
-        yield from copy.deepcopy(list(self.things[Kind.PODS].values()))
+        """The pods as they are now; whoever changes one copies it."""
+        yield from list(self.things[Kind.PODS].values())
 
-    def live_pod(self) -> Object | None:
-        """A pod that may hold a GPU, if there is one."""
-        return next((pod for pod in self.pods() if Pod(pod).is_live), None)
+    def live_pod(self, pick: int = 0) -> Object | None:
+        """A pod that may hold a GPU, if there is one; pick: which of several, modulo their
+        number."""
+        live = [pod for pod in self.pods() if Pod(pod).is_live]
+        return live[pick % len(live)] if live else None
+
+    def by_name(self, kind: Kind) -> dict[str, list[Object]]:
+        """Jobs or pods by the name of the DinoJob that their label has."""
+        found: dict[str, list[Object]] = {}
+        for each in self.things[kind].values():
+            name = each["metadata"]["labels"].get(Label.JOB.value, "")
+            found.setdefault(name, []).append(each)
+        return found
 
     def collect_garbage(self) -> None:
         """Deletes what lost its owner; a live pod is asked to go and goes when it ends."""
         owners = {each["metadata"]["uid"] for kind in Kind for each in self.things[kind].values()}
-        for job in self.jobs():
-            if objects.controller_uid(job) not in owners:
-                self.remove(Kind.JOBS, job)
+        for kind in (Kind.DINOAUTOMLS, Kind.DINOJOBS, Kind.JOBS):
+            for each in list(self.things[kind].values()):
+                if objects.controller_uid(each) not in (None, *owners):
+                    self.remove(kind, each)
         for pod in self.pods():
             if objects.controller_uid(pod) not in owners:
                 self.ask_to_go(pod)
@@ -56,11 +67,13 @@ class World(Store):
         if not Pod(pod).is_live:
             self.remove(Kind.PODS, pod)
         elif "deletionTimestamp" not in pod["metadata"]:
+            pod = copied(pod)
             pod["metadata"]["deletionTimestamp"] = self._stamp()
             self._store(Kind.PODS, pod)
 
     def evict(self, pod: Object) -> None:
         """A drain: the pod is marked as disrupted, then asked to go."""
+        pod = copied(pod)
         told = {"type": DISRUPTED, "status": "True", "reason": "EvictionByEvictionAPI"}
         pod["status"].setdefault("conditions", []).append(told)
         self.ask_to_go(pod)
@@ -69,6 +82,7 @@ class World(Store):
         """Kueue starts or stops what waits in its queue."""
         for job in self.jobs():
             if queued(job) and not is_finished(job):
+                job = copied(job)
                 if admitted and job["spec"].get("suspend"):
                     job["status"]["startTime"] = self._stamp()
                 if not admitted:
@@ -81,6 +95,7 @@ class World(Store):
         for job in self.jobs():
             if is_finished(job):
                 continue
+            job = copied(job)
             pods = [pod.raw for pod in Job(job).own(map(Pod, self.pods()))]
             live = [pod for pod in pods if Pod(pod).is_live]
             failure = _failure(job, pods)
@@ -96,7 +111,7 @@ class World(Store):
         """Ends the Job once every index has succeeded; makes the pods that are missing."""
         done = {Pod(pod).index for pod in pods if _code(pod) == 0}
         busy = {Pod(pod).index for pod in pods if Pod(pod).is_live}
-        wanted = set(range(job["spec"]["completions"]))
+        wanted = set(range(job["spec"].get("completions", 1)))
         if done == wanted:
             job["status"]["completionTime"] = self._stamp()
             self._end(job, "Complete", "CompletionsReached")
@@ -106,13 +121,24 @@ class World(Store):
     def _end(self, job: Object, kind: str, reason: str, said: str = "") -> None:
         ended = {"type": kind, "status": "True", "reason": reason, "message": said}
         job["status"]["conditions"] = [{**ended, "lastTransitionTime": self._stamp()}]
-        if kind == "Complete" and is_preflight(job):
-            self.checked.add(objects.controller_uid(job))
+        owner = objects.controller_uid(job)
+        if kind == "Failed" and reads_result(job):
+            self.unread.add(owner)
+        elif kind == "Failed":
+            self.failed.add(owner)
+        elif is_preflight(job):
+            self.checked.add(owner)
+        elif not reads_result(job):
+            self.done.add(owner)
         self._store(Kind.JOBS, job)
 
     def _make_pod(self, job: Object, index: int) -> None:
         owner = {"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
-        pod = self._newborn({"metadata": {}, "spec": {}, "status": {"phase": "Pending"}})
+        template = job["spec"]["template"]["spec"]
+        if not self._exists("ServiceAccount", template.get("serviceAccountName")):
+            return  # the Job controller tries it again
+        needs = {"volumes": template.get("volumes", [])}
+        pod = self._newborn({"metadata": {}, "spec": needs, "status": {"phase": "Pending"}})
         pod["metadata"].update(
             name=f"{job['metadata']['name']}-{self.born}",
             namespace=job["metadata"]["namespace"],
@@ -123,36 +149,72 @@ class World(Store):
         job["status"]["made"] = job["status"].get("made", 0) + 1
         self._store(Kind.JOBS, job)
 
+    def _exists(self, kind: str, name: str | None) -> bool:
+        """Whether a pod gets it. What is not named is not needed; so is what others make."""
+        return name in (None, "default") or (kind, name) in self.others or not self.others
+
+    def _mounts(self, pod: Object) -> bool:
+        """Whether the ConfigMaps of the pod are there."""
+        wanted = (each.get("configMap", {}).get("name") for each in pod["spec"]["volumes"])
+        return all(self._exists("ConfigMap", name) for name in wanted)
+
     def start_pod(self) -> None:
-        """Pending pods run."""
-        for pod in (pod for pod in self.pods() if Pod(pod).is_live):
-            if pod["status"]["phase"] == "Pending":
-                told = pod["status"].get("conditions", [])
+        """Pending pods run, once what they mount is there."""
+        for pod in (copied(pod) for pod in self.pods() if Pod(pod).is_live):
+            told = pod["status"].get("conditions", [])
+            if pod["status"]["phase"] == "Pending" and not self._mounts(pod):
+                placed = {"type": "PodScheduled", "status": "True"}
+                if not is_true(pod, "PodScheduled"):
+                    pod["status"]["conditions"] = [
+                        *told,
+                        {**placed, "lastTransitionTime": self._stamp()},
+                    ]
+                    self._store(Kind.PODS, pod)
+            elif pod["status"]["phase"] == "Pending":
                 pod["status"] = {"phase": "Running", "conditions": told}
                 pod["status"]["containerStatuses"] = [_container("running")]
                 self._store(Kind.PODS, pod)
 
-    def end_pod(self, code: int) -> None:
+    def end_pod(self, code: int, pick: int = 0) -> None:
         """A live pod ends; one that was asked to go ends with 143 and disappears."""
-        pod = self.live_pod()
+        pod = self.live_pod(pick)
         if pod is None:
             return
+        pod = copied(pod)
         going = "deletionTimestamp" in pod["metadata"]
         code = 143 if going else code
         ended = {"exitCode": code, "reason": "Error", "finishedAt": self._stamp()}
         if code == 0:
-            ended["message"] = CHECKED if is_preflight(pod) else RESULT
+            ended["message"] = self.last_words(pod)
         phase = "Failed" if code else "Succeeded"
         told = pod["status"].get("conditions", [])
         pod["status"] = {"phase": phase, "conditions": told}
         pod["status"]["containerStatuses"] = [_container("terminated", **ended)]
         self._store(Kind.PODS, pod)
 
-    def lose_pod(self) -> None:
+    def last_words(self, pod: Object) -> str:
+        """The message of a pod that has succeeded."""
+        return CHECKED if is_preflight(pod) else RESULT
+
+    def lose_pod(self, pick: int = 0) -> None:
         """A pod disappears without a word."""
-        pod = self.live_pod()
+        pod = self.live_pod(pick)
         if pod is not None:
             self.remove(Kind.PODS, pod)
+
+    def take_away(self, kind: str, name: str) -> None:
+        """Somebody deletes a child that is not watched."""
+        self.others.discard((kind, name))
+
+    def suspend_job(self, job: Object, on: bool) -> None:
+        """Somebody suspends or resumes a Job by hand."""
+        job = copied(job)
+        job["spec"]["suspend"] = on
+        if on:
+            job["status"].pop("startTime", None)
+        else:
+            job["status"]["startTime"] = self._stamp()
+        self._store(Kind.JOBS, job)
 
     def forget_pod(self) -> None:
         """A pod that has ended is deleted, and its last words with it."""
@@ -175,7 +237,7 @@ def _failure(job: Object, pods: list[Object]) -> tuple[str, str] | None:
     """Reason and message where a pod's end ends the Job; 143 is ignored and replaced."""
     ended = [pod for pod in pods if not Pod(pod).is_live]
     disrupted = [pod for pod in ended if is_true(pod, DISRUPTED)]
-    if disrupted and job["spec"]["completions"] > 1:
+    if disrupted and job["spec"].get("completions", 1) > 1:
         return "PodFailurePolicy", f"Pod p has condition {DISRUPTED} matching FailJob rule"
     codes = [_code(pod) for pod in ended if pod not in disrupted]
     real = [code for code in codes if code not in (0, *STOPPED)]

@@ -27,6 +27,7 @@ async def test_a_key_in_work_comes_again_only_afterwards() -> None:
     assert queue.working == 1
     queue.done(key)
     assert queue.working == 0
+    assert queue.depth == 1, "what came meanwhile is not forgotten"
     assert await queue.get() == "x"
 
 

@@ -10,11 +10,10 @@ each draw is what seed, number and the results that it knew make of it, and noth
 from __future__ import annotations
 
 import json
-import os
 
-from hypothesis import HealthCheck, settings
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from dino_api.resources.dinoautoml import Algorithm
 from dino_operator.plan.annotations import Annotation
@@ -24,11 +23,10 @@ from dino_operator.plan.search.samplers.draw import draw
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials.outcomes import of_row
 from dino_operator.plan.search.trials.trial import MAY_WIN
+from tests.unit.model_runs import PARTS, run_episodes
 from tests.unit.search_builders import DROPOUT, LR, a_space
 from tests.unit.search_world import Crash, World
 
-EPISODES = int(os.environ.get("DINO_MODEL_EPISODES", "40"))
-STEPS = 30
 SPACE = [LR, DROPOUT]
 PRUNINGS = [
     {"name": "none"},
@@ -192,14 +190,6 @@ class Adversary(RuleBasedStateMachine):
             assert told["best"]["mAP50"] in ended
 
 
-def test_whatever_happens_it_ends_right() -> None:
-    run_state_machine_as_test(
-        Adversary,
-        settings=settings(
-            max_examples=EPISODES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_it_ends_right(part: int) -> None:
+    run_episodes(Adversary, part, 0.2)

@@ -1,0 +1,72 @@
+"""The operator's writes and what it sees, spoiled moment by moment, before a real API server.
+
+`make proof` goes through every plan, this one through some of each workload (`DINO_FAULT_PLANS`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from kubernetes.aio import client as kube
+from kubernetes.aio import config
+
+from dino_operator.runtime.client import Client
+from dino_operator.runtime.metrics import Metrics
+from tests.api.clients import Kubectl
+from tests.proof.faults import Fault, Reference, learn, spoiled
+from tests.proof.workloads import WORKLOADS
+
+PLANS = os.environ.get("DINO_FAULT_PLANS", "44")
+"""How many of them, spread evenly over workloads and moments; or `all`."""
+ONLY = os.environ.get("DINO_FAULT_WORKLOAD", "")
+AT_ONCE = int(os.environ.get("DINO_FAULT_AT_ONCE", "8"))
+T, Each = TypeVar("T"), TypeVar("Each")
+Plan = tuple[Reference, Fault]
+
+
+async def _client(kubeconfig: Path) -> Client:
+    settings = kube.Configuration(client_session_kwargs={"trust_env": False})
+    await config.load_kube_config(str(kubeconfig), client_configuration=settings)
+    return Client(settings, Metrics())
+
+
+async def _several(do: Callable[[Each], Awaitable[T]], things: Sequence[Each]) -> list[T]:
+    """So many at once, and their answers in order."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(thing: Each) -> T:
+        async with room:
+            return await do(thing)
+
+    return list(await asyncio.gather(*map(one, things)))
+
+
+def _chosen(references: Sequence[Reference]) -> list[Plan]:
+    """All plans; or some, evenly spread, so that each workload has its share."""
+    plans = [(each, fault) for each in references for fault in each.faults()]
+    if PLANS == "all":
+        return plans
+    step = max(1.0, len(plans) / int(PLANS))
+    return [plans[round(n * step)] for n in range(min(int(PLANS), len(plans)))]
+
+
+async def test_whatever_moment_is_spoiled_it_ends_as_undisturbed(
+    kubeconfig: Path, cluster_kubectl: Kubectl
+) -> None:
+    client = await _client(kubeconfig)
+    workloads = [each for each in WORKLOADS if ONLY in each.name]
+    try:
+        references = await _several(lambda each: learn(client, each), workloads)
+        for each in references:
+            print(f"{each.workload.name}: {len(each.writes)} writes, {each.changes} changes")
+        plans = _chosen(references)
+        found = await _several(lambda plan: spoiled(client, *plan), plans)
+    finally:
+        await client.close()
+    print(f"{len(plans)} plans over {len(references)} workloads")
+    violations = [each for of_plan in found for each in of_plan]
+    assert not violations, "\n".join(violations)
