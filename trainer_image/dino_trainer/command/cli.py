@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dino_api.failures import exit_code
-from dino_api.names import TRAINS, Action, Env, FailureReason, Option, Stage
+from dino_api.names import SPEC_KEY, TRAINS, Action, Env, FailureReason, Option, Stage
 from dino_api.result import Result
 from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
@@ -228,7 +228,7 @@ def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
     init.add_argument(
         Option.OUTPUT,
         type=Path,
-        default=Path("spec.yaml"),
+        default=Path(SPEC_KEY),
         metavar="FILE",
         help="the spec to write (default: spec.yaml here); it must not exist yet",
     )

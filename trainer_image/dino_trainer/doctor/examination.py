@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dino_api.failures import by_reason
+from dino_api.names import SHARED_MEMORY
 from dino_trainer.doctor.gpu import driver_here, gpu_lines, torch_here
 from dino_trainer.doctor.host import host_lines
 from dino_trainer.doctor.line import Line
@@ -15,8 +16,6 @@ from dino_trainer.doctor.software import onnx_providers, software_lines, tensorr
 from dino_trainer.machine.devices import cores
 from dino_trainer.machine.inventory import Machine, cpu_instructions, memory
 
-_SHARED = Path("/dev/shm")
-
 
 def examine(uri: str, work: Path) -> list[Line]:
     """Looks at this machine. uri: an s3:// URI to list, or "". work: the folder of staged data."""
@@ -24,7 +23,7 @@ def examine(uri: str, work: Path) -> list[Line]:
     machine = Machine(cores(), memory(), cpu_instructions(), torch.gpus)
     return [
         *gpu_lines(torch, driver_here(), machine),
-        *host_lines(machine, os.cpu_count() or 1, _SHARED, work),
+        *host_lines(machine, os.cpu_count() or 1, Path(SHARED_MEMORY), work),
         *software_lines(onnx_providers(), tensorrt_version(), bool(torch.gpus)),
         *s3_lines(uri),
     ]

@@ -232,7 +232,7 @@ def _mounts(spec: DinoJobSpec, attempt: Attempt, settings: Settings) -> list[Obj
         {"name": "spec", "mountPath": folder, "readOnly": True},
         {"name": "work", "mountPath": WORK_DIR},
         {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "shm", "mountPath": api.SHARED_MEMORY},
     ]
     if not attempt.preflight:
         mounts.append({"name": "token", "mountPath": TOKEN_DIR, "readOnly": True})
