@@ -126,11 +126,6 @@ def put(name: str, content: bytes) -> Spoil:
     return lambda lab: lab.train.put(name, content)
 
 
-def one_skipped(lab: Lab) -> None:
-    lab.spec["dataset"]["skip_unreadable"] = 0.2
-    lab.train.put("1.jpg", b"")
-
-
 def rename(lab: Lab) -> None:
     lab.train.image()["file_name"] = "1.png"
     lab.train.put("1.png", encoded(picture(1)))
@@ -305,7 +300,6 @@ FAULTS = (
     Fault("image-unreadable", put("1.jpg", b"no image at all"), "(it is a text)"),
     Fault("image-unreadable", put("1.jpg", encoded(picture(1))[:-60]), "truncated"),
     Fault("image-unreadable", put("1.jpg", b""), "train 1.jpg (it holds nothing)"),
-    Fault("image-skipped", one_skipped, "train 1.jpg (it holds nothing)"),
     Fault("image-size-differs", put("1.jpg", encoded(picture(1, (20, 20)))),
           "train 1.jpg (is 20x20, annotated 40x30)"),
     Fault("image-mislabelled", rename, "train 1.png (is JPEG)"),
