@@ -204,19 +204,6 @@ class DatasetConfig(Section):
     pin_memory: Bool = key(
         True, "Page-locked memory for faster copies to a GPU; no effect on CPU.", decides=False
     )
-    skip_unreadable: Float = key(
-        0.0,
-        "The share of a source's images that may be damaged: 0.01 leaves out up to one in a "
-        "hundred, each named in the preflight's report and in a warning. More end the action, as "
-        "one does by default. Every image is then looked at before the action begins.",
-        only=tuple(
-            action
-            for data in (Data.TRAIN, Data.VALIDATION, Data.TEST, Data.CALIBRATION)
-            for action in reading(data)
-        ),
-        ge=0,
-        le=0.5,
-    )
     eval_class_ids: list[ClassId] | None = key(
         None,
         "Category ids that are scored, by validation and after. Absent: all. TAO's template says "

@@ -101,8 +101,7 @@ def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationT
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
     detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
     with context.world.first_here():
-        sources, skip = spec.dataset.test_data_sources, spec.dataset.skip_unreadable
-        dataset = read_split(sources, "test_data_sources", context, skip)
+        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
     config = config_for(detector.info, spec, spec.evaluate)
     warnings = [*dataset.warnings, *check_classes(detector.info, dataset)]
     classes = scored_classes(spec.dataset.eval_class_ids, dataset)

@@ -169,9 +169,7 @@ def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> Quantizat
             f"{uri} is in {reference.info.file.precision}, and fp32 is quantized.",
             "Name the file that `dino export` made.",
         )
-    skip = spec.dataset.skip_unreadable
-    sources = spec.dataset.quant_calibration_data_sources
-    whole = read_split(sources, _CALIBRATION, context, skip)
+    whole = read_split(spec.dataset.quant_calibration_data_sources, _CALIBRATION, context)
     calibration = spread(whole)
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
@@ -192,7 +190,7 @@ def settings_of(
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
     sources = spec.dataset.test_data_sources
     if sources:
-        tested = read_split(sources, _TEST, context, spec.dataset.skip_unreadable)
+        tested = read_split(sources, _TEST, context)
         return Pictures(tested, f"all {len(tested.images)} images of dataset.{_TEST}")
     context.reporter.event(
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "

@@ -29,7 +29,6 @@ from dino_trainer.data.coco_file import CocoFile, read_coco
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.data.unreadable import Wanted, damaged_images, skipped
 from dino_trainer.errors import invalid_dataset
 
 _SHOWN = 5
@@ -57,8 +56,6 @@ class CocoImage:
 class CocoDataset:
     """All sources of one split, in the order of the files.
 
-    left_out: names of images that the sources list and that are damaged.
-
     categories: name by id. digest: changes with the images and annotations, not with their place.
     warnings: what is odd and was not an error, one sentence each.
     """
@@ -67,7 +64,6 @@ class CocoDataset:
     categories: dict[int, str]
     sources: tuple[StagedSource, ...]
     warnings: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -86,8 +82,8 @@ class CocoDataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the sources' digests, and what is left out of them, in hex."""
-        return digest_of(self.sources, self.left_out)
+        """SHA-256 over the sources' digests, in hex."""
+        return digest_of(self.sources)
 
 
 def class_names(categories: Mapping[int, str], count: int) -> list[str]:
@@ -95,32 +91,22 @@ def class_names(categories: Mapping[int, str], count: int) -> list[str]:
     return [categories.get(label, "") for label in range(count)]
 
 
-def digest_of(sources: Iterable[StagedSource], left_out: Iterable[str] = ()) -> str:
-    """SHA-256 over the digests of all sources of a split, in hex. left_out: names of images."""
-    joined = "\n".join([*(source.digest for source in sources), *left_out])
+def digest_of(sources: Iterable[StagedSource]) -> str:
+    """SHA-256 over the digests of all sources of a split, in hex."""
+    joined = "\n".join(source.digest for source in sources)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def load_coco(staged: Sequence[StagedSource], skip: float = 0.0) -> CocoDataset:
-    """Reads and checks all sources of one split. skip: `dataset.skip_unreadable`.
-
-    Raises InvalidDataset; see the module.
-    """
+def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
+    """Reads and checks all sources of one split. Raises InvalidDataset; see the module."""
     images: list[CocoImage] = []
     categories: dict[int, str] = {}
     warnings: list[str] = []
-    left_out: list[str] = []
     for source in staged:
         parsed = read_coco(source.annotations, source.images)
         _merge_categories(categories, parsed, source)
         warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
-        listed, where = _images(parsed, source), source.annotations.name
-        sized = zip(parsed.file_names, listed, strict=True)
-        wanted = [Wanted(name, one.file, one.width, one.height) for name, one in sized]
-        damaged = damaged_images(wanted, skip, where)
-        images += [one for place, one in enumerate(listed) if place not in damaged]
-        warnings += skipped(wanted, damaged, where)
-        left_out += [wanted[place].name for place in damaged]
+        images += _images(parsed, source)
     if all(image.crowd.all() for image in images):
         names = ", ".join(str(source.annotations) for source in staged) or "the sources"
         crowds = any(len(image.labels) for image in images)
@@ -129,7 +115,7 @@ def load_coco(staged: Sequence[StagedSource], skip: float = 0.0) -> CocoDataset:
     if max(Counter(image.id for image in images).values()) > 1:
         warnings.append("image ids repeat across the sources; all were numbered anew")
         images = [replace(image, id=number) for number, image in enumerate(images, start=1)]
-    return CocoDataset(tuple(images), categories, tuple(staged), tuple(warnings), tuple(left_out))
+    return CocoDataset(tuple(images), categories, tuple(staged), tuple(warnings))
 
 
 def _merge_categories(known: dict[int, str], parsed: CocoFile, source: StagedSource) -> None:

@@ -28,11 +28,10 @@ class Data:
 
 def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     """Stage and read both splits; without validation data, training data stands in for it."""
-    skip = spec.dataset.skip_unreadable
-    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context, skip)
+    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context)
     warnings = list(train.warnings)
     if spec.dataset.val_data_sources:
-        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context, skip)
+        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context)
         warnings += [text for text in validation.warnings if text not in warnings]
     else:
         validation = train
@@ -47,16 +46,14 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     return Data(train, validation, num_classes, warnings)
 
 
-def read_split(
-    sources: Sequence[DataSource] | None, key: str, context: RunContext, skip: float
-) -> CocoDataset:
-    """One split, copied to this machine if it is elsewhere. skip: `dataset.skip_unreadable`."""
+def read_split(sources: Sequence[DataSource] | None, key: str, context: RunContext) -> CocoDataset:
+    """One split, copied to this machine if it is elsewhere."""
     if not sources:
         raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
     into = context.work_dir / "data"
     with context.staging():
         staged = stage(sources, into, context.reporter.say, context.stop)
-    return load_coco(staged, skip)
+    return load_coco(staged)
 
 
 def count_classes(asked: int | None, train: CocoDataset) -> int:

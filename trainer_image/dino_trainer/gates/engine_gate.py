@@ -43,7 +43,7 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
     """
     for part in _SOURCES:
         if sources := sources_of(spec.dataset, part):
-            dataset = read_split(sources, part.key, context, spec.dataset.skip_unreadable)
+            dataset = read_split(sources, part.key, context)
             return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{part.key}")
     return Pictures(
         None,

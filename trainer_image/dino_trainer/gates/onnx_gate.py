@@ -42,8 +42,7 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
         TrainerError: those of reading `test_data_sources`, which the user has asked for.
     """
     if spec.dataset.test_data_sources:
-        skip = spec.dataset.skip_unreadable
-        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context, skip)
+        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
         return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
     why = "the checkpoint names no data"
     for part in (Data.VALIDATION, Data.TRAIN):
@@ -51,9 +50,7 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
         if not sources:
             continue
         try:
-            dataset = _some(
-                read_split(sources, part.key, context, info.spec.dataset.skip_unreadable)
-            )
+            dataset = _some(read_split(sources, part.key, context))
             check_classes(info, dataset, "training's data")
         except TrainerError as error:
             if error.reason not in _NOT_REACHED:

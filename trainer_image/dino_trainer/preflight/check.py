@@ -95,8 +95,7 @@ def check(
         say("No image was looked at: annotations come first that are to be written anew.")
     else:
         kept = data_root(into) / "checked"
-        skip = spec.dataset.skip_unreadable
-        look = partial(check_files, kept=kept, findings=findings, say=say, stop=stop, skip=skip)
+        look = partial(check_files, kept=kept, findings=findings, say=say, stop=stop)
         _check_images(action, splits, look, findings)
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
@@ -171,12 +170,6 @@ def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findin
     return spec.dataset.num_classes or (largest and largest + 1)
 
 
-def _digest(split: Split) -> str:
-    """As of the data that the action reads."""
-    left_out = [source.entries.file_names[at] for source in split.sources for at in source.skipped]
-    return digest_of((source.staged for source in split.sources), left_out)
-
-
 def dataset_status(checked: Checked) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
     warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
@@ -188,6 +181,6 @@ def dataset_status(checked: Checked) -> Dataset:
         images=first.images,
         annotations=first.boxes,
         class_names=class_names(first.categories, count or 0),
-        digest=_digest(first) if first.complete else None,
+        digest=digest_of(source.staged for source in first.sources) if first.complete else None,
         warnings=warnings,
     )

@@ -10,7 +10,6 @@ from collections import defaultdict
 from pathlib import Path
 
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.data.unreadable import may_skip
 from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.grouped_flaws import add_names
@@ -20,16 +19,10 @@ from dino_trainer.storage.store import Say
 
 
 def check_files(
-    source: Source,
-    kept: Path,
-    findings: Findings,
-    say: Say,
-    stop: threading.Event | None,
-    skip: float = 0.0,
+    source: Source, kept: Path, findings: Findings, say: Say, stop: threading.Event | None
 ) -> None:
     """Looks into every image of a source, and fills `source.facts`.
 
-    skip: `dataset.skip_unreadable`.
     kept: a folder for the facts of data that cannot change under its digest.
     """
     names, sizes = source.entries.file_names, source.entries.sizes.tolist()
@@ -53,20 +46,11 @@ def check_files(
             if id == "exif-turned" and place in measured:
                 id = "exif-unclear"  # the annotations say no size
             flaws[id].append((place, f"{source.image(place)}{_bracketed(detail)}"))
-    _skip(source, flaws, skip)
     for id, flawed in flaws.items():
         positions, examples = zip(*flawed, strict=True)
         findings.add_places(id, examples, str, source.at_images(positions))
     for flaw in source.flaws.of("image-unreadable"):
         findings.add(flaw.rule, f"{source.name} {flaw.where}{_bracketed(flaw.fault)}", at=source.at)
-
-
-def _skip(source: Source, flaws: dict[str, list[tuple[int, str]]], skip: float) -> None:
-    """Damaged images become images that are left out, where they are few enough."""
-    damaged = flaws.get("image-unreadable", [])
-    if damaged and may_skip(len(damaged), len(source.entries.file_names), skip):
-        flaws["image-skipped"] = flaws.pop("image-unreadable")
-        source.skipped.extend(place for place, _ in damaged)
 
 
 def _missing(source: Source, absent: list[str], findings: Findings) -> None:

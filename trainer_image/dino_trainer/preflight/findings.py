@@ -13,8 +13,6 @@ from dino_trainer.preflight.causes import causes_of, rules_in_order
 from dino_trainer.preflight.places import NOWHERE, At, Places, T
 
 MOST_EXAMPLES = 5
-# Of what is left out, each is named in report.json.
-_ALL_NAMED = ("image-skipped",)
 _ORDER = {rule.id: place for place, rule in enumerate(DATA_RULES)}
 _LONGEST = 160
 # Of what a whole source ends with: there is one for each.
@@ -37,11 +35,6 @@ class Finding:
     places: list[Places] = field(default_factory=list)
 
     @property
-    def names_all(self) -> bool:
-        """Whether `examples` has all of them."""
-        return self.rule.id in _ALL_NAMED
-
-    @property
     def is_error(self) -> bool:
         """Whether training must not begin."""
         return self.rule.severity == "error"
@@ -51,11 +44,8 @@ class Finding:
         """The sentence: `Images that …: 7 (train 3.jpg, train 5.jpg, and 5 more).`"""
         if not self.examples:
             return f"{self.rule.title}{'' if self.count == 1 else f': {self.count}'}."
-        named = self.examples[:MOST_EXAMPLES]
-        left = (
-            self.count - min(self.shown, len(named)) if self.names_all else self.count - self.shown
-        )
-        shown = ", ".join(named) + (f", and {left} more" if left else "")
+        left = self.count - self.shown
+        shown = ", ".join(self.examples) + (f", and {left} more" if left else "")
         return f"{self.rule.title}: {self.count} ({shown})."
 
     @property
@@ -150,8 +140,7 @@ class Findings:
         def say(finding: Finding, left: Places) -> None:
             kept = left.of(places)
             finding.count += len(kept)
-            most = None if finding.names_all else MOST_EXAMPLES - len(finding.examples)
-            for place in kept[:most]:
+            for place in kept[: MOST_EXAMPLES - len(finding.examples)]:
                 finding.examples.append(without_middle(describe(place), _LONGEST))
                 finding.shown += 1
 

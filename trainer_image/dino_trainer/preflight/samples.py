@@ -61,10 +61,7 @@ def _usable(split: Split) -> Iterator[tuple[int, Source, int]]:
     index = 0
     for source in split.sources:
         counts = boxes_per_image(source)
-        skipped = set(source.skipped)
         for position, facts in enumerate(source.facts):
-            if position in skipped:
-                continue
             broken = facts is None or any(
                 data_rule(id).severity == "error" for id, _ in facts.flaws
             )

@@ -38,7 +38,6 @@ class Source:
     are several).
     flaws: of entries that are left out.
     facts: what is in each of the i image files; None where it was not looked at or is missing.
-    skipped: positions of the images that an action leaves out.
     """
 
     split: str
@@ -48,7 +47,6 @@ class Source:
     odd: Oddities
     flaws: GroupedFlaws
     facts: list[Facts | None] = field(default_factory=list)
-    skipped: list[int] = field(default_factory=list)
 
     @property
     def at(self) -> At:
@@ -75,14 +73,9 @@ class Source:
         return repeated & self.odd.usable
 
     @property
-    def read(self) -> NDArray[np.bool_]:
-        """Marks [n] usable boxes of images that are not left out."""
-        return self.odd.usable & ~np.isin(self.entries.images, self.skipped)
-
-    @property
     def objects(self) -> NDArray[np.bool_]:
         """Marks [n] usable boxes, crowds left out."""
-        return self.read & ~self.entries.crowd
+        return self.odd.usable & ~self.entries.crowd
 
     @cached_property
     def nearby(self) -> Nearby:
@@ -120,17 +113,17 @@ class Split:
     @property
     def images(self) -> int:
         """Number of images that can be used."""
-        return sum(len(one.entries.file_names) - len(one.skipped) for one in self.sources)
+        return sum(len(source.entries.file_names) for source in self.sources)
 
     @property
     def listed(self) -> int:
         """Number of images that the annotations list."""
-        return sum(len(one.entries.file_names) + one.flaws.images for one in self.sources)
+        return self.images + sum(source.flaws.images for source in self.sources)
 
     @property
     def boxes(self) -> int:
         """Number of usable boxes, crowd included."""
-        return sum(int(one.read.sum()) for one in self.sources)
+        return sum(int(source.odd.usable.sum()) for source in self.sources)
 
     @property
     def objects(self) -> int:

@@ -62,8 +62,7 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
             "Name some as dataset.quant_calibration_data_sources (datasets.calibration of a "
             "DinoJob), or quantize the file first: `dino quantize`.",
         )
-    skip = spec.dataset.skip_unreadable
-    dataset = read_split(sources, "quant_calibration_data_sources", context, skip)
+    dataset = read_split(sources, "quant_calibration_data_sources", context)
     return [image.file for image in dataset.images]
 
 

@@ -29,13 +29,7 @@ IMAGE_RULES = (
     error(
         "image-unreadable",
         "Images that are damaged, end early or are no images",
-        "Replace the files, or remove them and their entries in the annotations. To go on without "
-        "a few of them: dataset.skip_unreadable, the share that may be left out.",
-    ),
-    warning(
-        "image-skipped",
-        "Images that are damaged and left out, as dataset.skip_unreadable allows",
-        "Replace the files; report.json names each of them.",
+        "Replace the files, or remove them and their entries in the annotations.",
     ),
     error(
         "image-size-differs",
