@@ -86,10 +86,10 @@ test-model: setup ## The detector against the published model's numbers
 
 .PHONY: test-api
 test-api: setup ## Admission and the operator against a real API server, without kubelet
-	@log="$(DINO_DEVCLUSTER_HOME)/api/logs/audit.log"; status=0; \
+	@log="$${DINO_TEST_AUDIT_LOG:-$(DINO_DEVCLUSTER_HOME)/api/logs/audit.log}"; status=0; \
 	since=$$(stat --format=%s "$$log" 2>/dev/null || echo 0); \
-	$(PYTEST) tests/api -m "not alone" $(BESIDE) || status=$$?; \
-	DINO_TEST_AUDIT_SINCE=$$since $(PYTEST) tests/api -m alone || status=$$?; \
+	$(PYTEST) tests/api -m "not alone" $(BESIDE) && export DINO_TEST_AUDIT_SINCE=$$since || status=$$?; \
+	$(PYTEST) tests/api -m alone || status=$$?; \
 	exit $$status
 
 .PHONY: record

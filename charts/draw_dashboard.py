@@ -90,7 +90,7 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             said = error.read(300).decode(errors="replace")
             raise NotDrawn(f"{self.url} refuses {words['query']!r}: {said}") from error
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise NotDrawn(f"{self.url} does not answer as a Prometheus: {error}") from error
         return found
 
@@ -270,10 +270,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         window = Window(now - 60 * words.minutes, now)
         panels = panels_of(dashboard, Prometheus(words.url), window)
-    except NotDrawn as error:
+        words.file.write_text(picture(panels))
+    except (NotDrawn, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    words.file.write_text(picture(panels))
     empty = [each.panel["title"] for each in panels if not each.lines]
     for title in empty:
         print(f"error: {title!r} has no data", file=sys.stderr)

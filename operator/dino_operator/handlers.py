@@ -14,6 +14,8 @@ from dino_api.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, VERSION
 from dino_operator.runtime.keys import KINDS, Kind
 from dino_operator.runtime.loop import Operator
 
+EXIT_SECONDS = 30
+"""After so long a process that was told to end, and does not, is ended."""
 OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 
 
@@ -34,7 +36,7 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     made.posting.enabled = False
     made.peering.standalone = True
-    made.process.ultimate_exiting_timeout = 30
+    made.process.ultimate_exiting_timeout = EXIT_SECONDS
     return made
 
 

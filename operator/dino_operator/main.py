@@ -193,14 +193,19 @@ async def watch(operator: Operator, namespaces: Sequence[str]) -> None:
 
     kopf looks once at what the API server serves. Where that changes, it is started anew.
     """
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
 
     def stop() -> None:
+        if stopped.is_set():
+            os._exit(1)  # told twice
+        loop.call_later(handlers.EXIT_SECONDS, os._exit, 1)
         stopped.set()
         operator.changed.set()
 
     while not stopped.is_set():
         operator.changed.clear()
+        existing = asyncio.all_tasks()  # of the Lease, which outlive what kopf clears away
         tasks = await kopf.spawn_tasks(
             registry=handlers.registry(operator),
             settings=handlers.settings(),
@@ -211,8 +216,8 @@ async def watch(operator: Operator, namespaces: Sequence[str]) -> None:
         )
         # In place of kopf's own, which serve one start alone: between two they would be in vain.
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        await kopf.run_tasks(tasks)
+            loop.add_signal_handler(number, stop)
+        await kopf.run_tasks(tasks, ignored=existing)
         if not operator.changed.is_set():
             return
 

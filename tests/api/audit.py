@@ -45,6 +45,7 @@ def size() -> int:
 
 def requests(since: int) -> set[Request]:
     """All requests of operators for objects that were logged after it had that size."""
+    assert size() >= since, f"{log()} was begun anew while the tests ran"
     with log().open("rb") as text:
         text.seek(since)
         return {found for line in text for found in _request(line)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ import pytest
 from . import old_installation
 from .operator_cluster import Cluster, Operating, a_manifest
 from .operator_process import Process, eventually
+
+LEASE = 5
+"""Seconds."""
 
 
 @pytest.fixture
@@ -39,6 +44,26 @@ def test_jobs_train_until_the_crd_comes_and_are_searched_for_after_it(
     assert cluster.job("late-trial-0-preflight-1"), "its search is watched"
     cluster.job("early-train-1")
     assert operator.runs, "all in one process"
+
+
+def test_its_lease_is_renewed_after_it_looked_anew_at_what_is_served(
+    cluster: Cluster, operator: Process, tmp_path: Path
+) -> None:
+    operator.stop()
+    words = ("--lease", f"{cluster.namespace}/dino-operator", "--lease-seconds", str(LEASE))
+    held = replace(operator, arguments=words, log=tmp_path / "log", process=None)
+    held.start()
+    try:
+        eventually(lambda: held.leads, "it leads")
+        (tmp_path / "found").touch()
+        eventually(lambda: "serves other kinds now" in held.log.read_text(), "noticed")
+        time.sleep(2 * LEASE)
+        cluster.dinojobs.create(a_manifest("after"))
+        cluster.job("after-train-1")
+        assert held.runs, "the same process"
+        assert held.stop() == 0
+    finally:
+        held.kill()
 
 
 def test_it_can_be_told_to_end_while_it_looks_anew_at_what_is_served(

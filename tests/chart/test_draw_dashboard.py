@@ -18,7 +18,7 @@ from charts import draw_dashboard
 from charts.draw_dashboard import DASHBOARD, written
 
 Object = dict[str, Any]
-Answer = Callable[[str, dict[str, list[str]]], tuple[int, Object]]
+Answer = Callable[[str, dict[str, list[str]]], tuple[int, Any]]
 PANELS = json.loads(DASHBOARD.read_text())["panels"]
 LABELS = dict.fromkeys(
     ("phase", "reason", "kind", "result", "verb", "code", "job_namespace", "job_name"), "x<y"
@@ -106,11 +106,14 @@ def test_a_query_that_is_refused_and_a_server_that_is_none_end_in_a_sentence(
     for url, expected in (
         (refuses, r"refuses 'sum by \(phase\) \(dino_jobs\)': .*parse error"),
         (prometheus(lambda what, words: (200, {"hello": 1})), "does not answer as a Prometheus"),
+        (prometheus(lambda what, words: (200, [1])), "does not answer as a Prometheus"),
         ("http://127.0.0.1:1", "does not answer as a Prometheus: .*refused"),
         ("nowhere", "does not answer as a Prometheus: unknown url type"),
     ):
         assert draw_dashboard.main([url, str(tmp_path / "none.svg")]) == 1
         assert re.search(rf"^error: {url} {expected}", capsys.readouterr().err)
+    assert draw_dashboard.main([prometheus(series), str(tmp_path / "no" / "x.svg")]) == 1
+    assert "No such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

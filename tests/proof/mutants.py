@@ -128,7 +128,7 @@ MUTANTS = (
     Mutant(
         "a stranger's object is taken for ours",
         "runtime/writes.py",
-        "        if objects.controller_uid(found) != objects.uid_of(resource):\n",
+        "        if objects.controller_uid(present) != objects.uid_of(resource):\n",
         "        if False:\n",
         CARRIED_OUT,
     ),

@@ -35,6 +35,15 @@ def test_every_named_path_exists(page: Path) -> None:
     assert not missing
 
 
+def test_no_page_has_what_a_merge_left() -> None:
+    left = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
+    tops = [top for top in ROOT.iterdir() if top.name not in {".venv", ".git", "build"}]
+    paths = [*tops, *(path for top in tops if top.is_dir() for path in top.rglob("*"))]
+    texts = [path for path in paths if path.suffix in {".md", ".yaml", ".yml", ".toml"}]
+    assert len(texts) > 100
+    assert [path for path in texts if left.search(path.read_text())] == []
+
+
 def test_the_map_names_paths_at_all() -> None:
     assert len(PATH.findall((ROOT / "docs" / "architecture.md").read_text())) > 40
 
