@@ -193,21 +193,21 @@ class Cluster:
         """The last lines of a container's log. previous: of its run before. Raises Ended."""
         meta, call = pod["metadata"], self._core.read_namespaced_pod_log
         asked = {"container": container, "tail_lines": tail, "previous": previous}
-        answer = _asked(
-            lambda: call(meta["name"], meta["namespace"], **asked, _preload_content=False)
-        )
-        return bytes(answer.data).decode(errors="replace")
+        asked["_preload_content"] = False
+        data = _asked(lambda: call(meta["name"], meta["namespace"], **asked).data)
+        return bytes(data).decode(errors="replace")
 
-    def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:
-        """The lines of a container's log. Raises Ended."""
+    def log(
+        self, pod: str, container: str, follow: bool, since: int | None = None
+    ) -> Iterator[str]:
+        """The lines of a container's log. since: of these last seconds alone. Raises Ended, also
+        where the connection breaks between two lines."""
         call = self._core.read_namespaced_pod_log
-        answer = _asked(
-            lambda: call(
-                pod, self.namespace, container=container, follow=follow, _preload_content=False
-            )
-        )
+        asked = {"container": container, "follow": follow, "_preload_content": False}
+        asked |= {} if since is None else {"since_seconds": since}
+        parts = _asked(lambda: call(pod, self.namespace, **asked).stream())
         rest = b""
-        for part in answer.stream():
+        while part := _asked(lambda: next(parts, b"")):
             *whole, rest = (rest + part).split(b"\n")
             yield from (line.decode(errors="replace") for line in whole)
         if rest:
