@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from yaml import YAMLError
+
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, GROUP, KIND, PLURAL, VERSION
 from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
 from dino_operator.plan.model import Object
@@ -91,9 +93,10 @@ class Cluster:
             )
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
-            why = str(error).rstrip(".")
-            message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
-            raise Ended(UNAVAILABLE, message) from error
+            raise _no_cluster(str(error).rstrip(".")) from error
+        except (YAMLError, UnicodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+            given = options.kubeconfig or "the kubeconfig"
+            raise _no_cluster(f"{given} is not written as a kubeconfig") from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)
         self._batch: Any = client.BatchV1Api(self._api)
@@ -177,7 +180,7 @@ class Cluster:
         """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""
         call = self._core.read_namespaced_secret
         data = _asked(lambda: call(name, self.namespace)).data or {}
-        return {key: base64.b64decode(each).decode() for key, each in data.items()}
+        return {key: base64.b64decode(each).decode(errors="replace") for key, each in data.items()}
 
     def server_version(self) -> str:
         """The API server's version. Raises Ended."""
@@ -216,6 +219,11 @@ class Cluster:
     def _where(self, kind: str) -> dict[str, str]:
         plural = PLURALS[kind]
         return {"group": GROUP, "version": VERSION, "plural": plural, "namespace": self.namespace}
+
+
+def _no_cluster(why: str) -> Ended:
+    message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
+    return Ended(UNAVAILABLE, message)
 
 
 def split(name: str) -> tuple[tuple[str, ...], str]:
