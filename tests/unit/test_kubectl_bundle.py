@@ -7,15 +7,18 @@ import copy
 import json
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import yaml
 from kubectl_resources import a_job, a_search
+from kubernetes.client import ApiException
 
 from dino_api.names import Label
 from dino_operator.kubectl import bundle, main
+from dino_operator.kubectl.cluster import Cluster as Asked
 from dino_operator.kubectl.ending import NO_PERMISSION, Ended
 from dino_operator.kubectl.secret_text import REMOVED
 from tests import statuses
@@ -384,3 +387,26 @@ def test_a_folder_that_cannot_be_written(packed: Packed) -> None:
     status, _, err = packed()
     assert status == 73
     assert "cannot be written" in err
+
+
+@pytest.mark.parametrize(
+    "named, everywhere, found",
+    [(["a"], ["a", "b"], ["a"]), ([], ["b"], ["b"]), (["a"], None, ["a"]), ([], None, [])],
+)
+def test_the_operator_is_looked_for_where_it_is_said_to_be(
+    named: list[str], everywhere: list[str] | None, found: list[str]
+) -> None:
+    """Of several only the one that is meant; elsewhere where all pods may be listed."""
+
+    def all_of(**_: Any) -> Any:
+        if everywhere is None:
+            raise ApiException(status=403)
+        return SimpleNamespace(items=[{"name": each} for each in everywhere])
+
+    cluster = Asked.__new__(Asked)
+    cluster._api = SimpleNamespace(sanitize_for_serialization=dict)
+    here = SimpleNamespace(items=[{"name": each} for each in named])
+    cluster._core = SimpleNamespace(
+        list_pod_for_all_namespaces=all_of, list_namespaced_pod=lambda *_, **__: here
+    )
+    assert [each["name"] for each in cluster.pods_elsewhere("dino-system", "x")] == found

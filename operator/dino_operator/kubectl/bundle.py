@@ -1,4 +1,4 @@
-"""`kubectl dino bundle`: one file with what a maintainer needs, without secrets."""
+"""`kubectl dino bundle`: one file with what a maintainer needs, and few values beside."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     """The command's options."""
     made = commands.add_parser(
         "bundle",
-        help="pack what a maintainer needs to help, without secrets",
+        help="pack what a maintainer needs to help, values hidden",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -161,15 +161,17 @@ class Cluster:
         return self._listed(lambda: call(self.namespace, **chosen))
 
     def pods_elsewhere(self, namespace: str, selector: str) -> list[Object]:
-        """Pods with those labels in another namespace, or wherever they are, if all may be listed.
-        Raises Ended."""
+        """Pods with those labels in another namespace, or where it has none, wherever they are, if
+        all may be listed. Raises Ended."""
         everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
+        near = partial(in_one, namespace, label_selector=selector)
         try:
-            return self._listed(lambda: everywhere(label_selector=selector))
+            found = self._listed(near)
+            return found or self._listed(lambda: everywhere(label_selector=selector))
         except Ended as end:
             if end.status != NO_PERMISSION:
                 raise
-        return self._listed(lambda: in_one(namespace, label_selector=selector))
+        return self._listed(near)
 
     def namespaces(self) -> list[str]:
         """Names of all namespaces. Raises Ended."""

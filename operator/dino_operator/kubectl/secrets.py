@@ -43,6 +43,7 @@ class Cleaner:
     def __init__(self, kept: Iterable[str] = ()) -> None:
         self.removed = 0
         self._kept, self._known = set(kept), set[str]()
+        self._longest_first: list[str] | None = None
 
     def take(self, thing: Any, shape: Shape = TEXT) -> Any:
         """What is let through of an object or a text, by its place and by its form."""
@@ -57,7 +58,9 @@ class Cleaner:
         return self._without_known(thing) if isinstance(thing, str) else thing
 
     def _without_known(self, text: str) -> str:
-        for each in sorted(self._known - self._kept, key=len, reverse=True):
+        if self._longest_first is None:
+            self._longest_first = sorted(self._known - self._kept, key=len, reverse=True)
+        for each in self._longest_first:
             if count := text.count(each):
                 text = text.replace(each, REMOVED)
                 self.removed += count
@@ -127,6 +130,7 @@ class Cleaner:
     def _learn(self, name: str, value: str) -> None:
         for each in islice(_secrets_of(name, value), _MOST):
             self._known |= set(_forms(each))
+        self._longest_first = None
 
 
 class _Documents(Cleaner):
