@@ -50,6 +50,12 @@ GOES = {
     ),
     "Slack": ("https://hooks.slack.com/services/T0/B0/x", f"https://hooks.slack.com/services/{R}"),
     "a connection string": ("connection_string=Server=x;Pwd=y", f"connection_string={R}"),
+    "a user and password": ("curl -u me:a,b x", f"curl -u {R} x"),
+    "a command as a list": ('["-u","me:pw"]', f'["-u","{R}"]'),
+    "a variable in JSON": (
+        '[{"name":"DB_PASSWORD","value":"a b\\"c"},{"name":"A","value":"b"}]',
+        f'[{{"name":"DB_PASSWORD","value":"{R}"}},{{"name":"A","value":"b"}}]',
+    ),
     "a DSN": ("SENTRY_DSN=https://a@b/1", f"SENTRY_DSN={R}"),
     "a slash in a URL": ("postgres://user:pa/ss1234@host/db", f"postgres://{R}@host/db"),
 }
@@ -69,7 +75,7 @@ def test_a_private_key_takes_nothing_else_with_it() -> None:
         assert left.endswith("\nb")
 
 
-HARMLESS = ("a1", '"', "\\", "a.", "eyJaaaaaaaa-", "login ", 'k="', " ", "a://", "_", "%3D")
+HARMLESS = ("a1", '"', "\\", "a.", "eyJaaaaaaaa-", "login ", 'k="', " ", "a://", "_", "%3D", "name")
 LEAKING = ("password=", "--token x ", "-----BEGIN PRIVATE KEY-----\n")
 
 

@@ -36,6 +36,7 @@ _END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _OF_A_KEY = re.compile(r"[A-Za-z0-9+/=]{16,100}")
 _LONGEST_KEY = 200
 """Lines of a private key."""
+_QUOTE = r"\\{0,8}[\"']"
 PATTERNS = tuple(
     map(
         re.compile,
@@ -47,7 +48,9 @@ PATTERNS = tuple(
             r"(?i)\bhooks\.slack\.com/(?:services|workflows|triggers)/(?P<x>[^\s'\"]+)",
             r"(?i)\bbearer[ \t]{1,8}(?P<x>[A-Za-z0-9._~+/=-]{8,})",
             r"(?i)\blogin[ \t]{1,8}\S{1,128}[ \t]{1,8}password[ \t]{1,8}(?P<x>\S+)",
-            r"(?:(?<!\S)-u|--user)[ =]{1,8}(?P<x>[^\s:]{1,128}:\S+)",
+            r"(?<![\w-])(?:-u|--user)[\"']?[ =,]{1,8}[\"']?(?P<x>[^\s:\"']{1,128}:[^\s\"']+)",
+            rf"(?i)name{_QUOTE} ?: ?{_QUOTE}[\w.-]{{0,64}}(?:{_WORDS})[\w.-]{{0,64}}{_QUOTE}, ?"
+            rf"{_QUOTE}value{_QUOTE} ?: ?(?P<m>{_QUOTE})(?P<x>.{{1,4096}}?)(?=(?<!\\)(?P=m))",
             r"(?P<x>LS0tLS1CRUdJTi[A-Za-z0-9+/=]+)",
             r"(?<![A-Z0-9])(?P<x>(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})(?![A-Z0-9])",
             r"(?<![\w-])(?P<x>eyJ[\w-]{8,4096}\.[\w-]{8,}(?:\.[\w-]*)?)",
