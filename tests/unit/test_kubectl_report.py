@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import webbrowser
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kubectl_resources import a_job, a_search
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
-from dino_api.names import Env
+from dino_api.names import Env, Label
 from dino_operator.kubectl import main, report, stored
+from dino_operator.kubectl.cluster import Cluster
 from dino_operator.kubectl.ending import Ended
 from tests import statuses
 from tests.builders import Object, at
@@ -43,13 +46,22 @@ class Lab:
         self.jobs: list[Object] = []
         self.secrets: dict[str, dict[str, str]] = {}
         self.labels: list[str] = []
+        self.trials: list[Object] = []
+        self.search_is_there, self.with_jobs = True, ""
 
     def get(self, name: str) -> Object:
-        return a_search() if name.startswith("dinoautoml/") else self.job
+        if not name.startswith("dinoautoml/"):
+            return self.job
+        if not self.search_is_there:
+            raise Ended(66, f"There is no {name}.")
+        return a_search()
 
     def list_jobs(self, selector: str) -> list[Object]:
         self.labels.append(selector)
-        return self.jobs
+        return self.jobs if self.with_jobs in selector else []
+
+    def all_of(self, kind: str) -> list[Object]:
+        return self.trials
 
     def secret(self, name: str) -> dict[str, str]:
         return self.secrets[name]
@@ -67,6 +79,7 @@ def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     class Cluster:
         def __init__(self, options: Any) -> None:
             self.get, self.jobs, self.secret = made.get, made.list_jobs, made.secret
+            self.all_of = made.all_of
 
     monkeypatch.setattr(report, "Cluster", Cluster)
     for name in (*Env, "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
@@ -135,7 +148,7 @@ def test_the_keys_of_the_jobs_secret_are_taken_where_that_is_asked_for(
         "kubectl-dino: Secret dino-s3 lacks AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.\n",
     )
     stocked.jobs = []
-    status, _, err = stocked("--secret")
+    status, _, err = stocked("--secret", "--endpoint", "http://localhost:1")
     assert status == 77
     assert "Leave --secret out" in err
 
@@ -270,3 +283,86 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(Ended, match=r"dino-operator\[kubectl\]") as ended:
         stored.Store(stored.Place(), "cells")
     assert ended.value.status == 69
+
+
+def test_where_no_pod_tells_the_object_store_none_is_guessed(
+    stocked: Lab, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Amazon's would be asked for a bucket of somebody else."""
+    stocked.jobs = []
+    status, _, err = stocked()
+    assert status == 64
+    assert "Give --endpoint URL, or --endpoint aws" in err
+    assert stocked("--endpoint", s3_server.endpoint)[0] == 0
+    monkeypatch.setenv(Env.S3_ENDPOINT, s3_server.endpoint)
+    assert stocked()[0] == 0
+    assert stored.place_of({}, {}, "aws", {}).endpoint == ""
+
+
+def test_a_search_without_jobs_of_its_own_has_those_of_its_trials(stocked: Lab) -> None:
+    stocked.job["status"] = {**statuses.COMPLETE, "automl": "cells"}
+    stocked.trials = [a_job(), a_job()]
+    stocked.trials[1]["metadata"] |= {"uid": "t", "labels": {Label.AUTOML_UID.value: "u"}}
+    stocked.with_jobs = "in (t)"
+    assert stocked()[0] == 66  # the server was asked, and has no report.html
+    assert stocked.labels[-1] == "dino-operator.io/job-uid in (t)"
+
+
+def test_a_search_that_was_deleted_has_left_its_pages(stocked: Lab, s3_server: S3Server) -> None:
+    stocked.job["status"] = {**statuses.COMPLETE, "automl": "cells"}
+    stocked.jobs, stocked.search_is_there = [], False
+    client, key = s3_server.client(), report.output_of(stocked.job).partition(f"{BUCKET}/")[2]
+    client.put_object(Bucket=BUCKET, Key=f"{key}/report.html", Body=b"page")
+    assert stocked("--endpoint", s3_server.endpoint)[0] == 0
+
+
+def test_a_refusal_of_one_page_leaves_the_others(
+    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right to list a bucket S3 refuses what is not there."""
+    read = stored.Store.read
+
+    def refusing(self: stored.Store, uri: str) -> bytes | None:
+        if (text := read(self, uri)) is None:
+            raise stored.Refused(77, f"{uri} may not be read.")
+        return text
+
+    monkeypatch.setattr(stored.Store, "read", refusing)
+    status, _, err = stocked()
+    assert (status, err) == (0, "")
+    gone = {"name": "a", "uri": f"s3://{BUCKET}/gone.html"}
+    stocked.job["status"] = {**statuses.COMPLETE, "artifacts": [gone]}
+    status, _, err = stocked()
+    assert (status, err) == (0, f"kubectl-dino: s3://{BUCKET}/gone.html may not be read.\n")
+    stocked.job["spec"]["output"]["uri"] = f"s3://{BUCKET}/empty"
+    assert stocked()[0] == 77
+
+
+def test_settings_that_cannot_be_used_end_in_a_sentence(
+    stocked: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, _, err = stocked("--endpoint", "localhost:9000")
+    assert status == 64
+    assert "localhost:9000 is no URL of an object store" in err
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    status, _, err = stocked()
+    assert status == 64
+    assert "nope" in err
+    assert "AWS_PROFILE" in err
+
+
+@pytest.mark.parametrize("text", ["word", "a: [", "[1]", "clusters: 3", "\0", ""])
+def test_a_kubeconfig_that_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(text)
+    chosen = Namespace(kubeconfig=str(tmp_path / "config"), context=None, namespace=None)
+    with pytest.raises(Ended, match="There is no cluster to ask") as ended:
+        Cluster(chosen)
+    assert ended.value.status == 69
+
+
+def test_a_secret_may_have_keys_that_are_no_text() -> None:
+    cluster = Cluster.__new__(Cluster)
+    cluster.namespace = "team"
+    held = SimpleNamespace(data={"a": "dGV4dA==", "b": "/w=="})
+    cluster._core = SimpleNamespace(read_namespaced_secret=lambda *_: held)
+    assert cluster.secret("dino-s3")["a"] == "text"

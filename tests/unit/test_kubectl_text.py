@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from typing import Any
 
 import pytest
@@ -11,12 +10,11 @@ import yaml
 from kubectl_resources import a_job, a_search
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label
-from dino_operator.kubectl import again, diff, job_text, logs, policy
+from dino_operator.kubectl import again, diff, job_text, policy
 from dino_operator.kubectl.ending import Ended
 from dino_operator.kubectl.terminal import table
 from tests import statuses
 from tests.builders import Object, at, later
-from tests.patience import LONG
 
 CURVE = [{"epoch": n, "mAP50": value} for n, value in ((1, 0.1), (2, 0.62), (3, 0.5))]
 RUNNING = {
@@ -282,22 +280,6 @@ def test_names_that_follow() -> None:
     assert again.next_name("cells-2", {"cells", "cells-2", "cells-3"}) == "cells-4"
 
 
-def test_logs_say_which_pod_speaks() -> None:
-    labels = {Label.ACTION.value: "train", Label.ATTEMPT.value: "2"}
-    pods = [
-        {"metadata": {"name": name, "creationTimestamp": at(when), "labels": labels}}
-        for name, when in (("b", 5), ("c", 1), ("a", 5))
-    ]
-    assert [each["metadata"]["name"] for each in logs.in_order(pods)] == ["c", "a", "b"]
-    assert (
-        logs.headline({**pods[0], "spec": {"nodeName": "n1"}}) == "==> b (train, attempt 2, n1) <=="
-    )
-    assert logs.selector_of(a_job(), "train") == (
-        "dino-operator.io/job=cells,dino-operator.io/job-uid=u,dino-operator.io/action=train"
-    )
-    assert "kubectl dino status daml/tune" in logs.no_log_message(a_job({"automl": "tune"}))
-
-
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     from dino_operator.kubectl import main, parser
 
@@ -327,81 +309,3 @@ def test_without_a_cluster_it_ends_in_a_sentence(
     (tmp_path / "away").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **held}))
     assert main(["status", "--kubeconfig", str(tmp_path / "away")]) == 69
     assert "The API server cannot be reached" in capsys.readouterr().err
-
-
-class Attempts:
-    """A cluster in which a second attempt follows the first, and the job ends then."""
-
-    def __init__(self, *_: Any) -> None:
-        self.looks = 0
-
-    def get(self, name: str) -> Object:
-        self.looks += 1
-        return a_job(statuses.COMPLETE if self.looks > 2 else RUNNING)
-
-    def pods(self, selector: str) -> list[Object]:
-        return [
-            {
-                "metadata": {"name": f"cells-train-{n}", "creationTimestamp": at(n)},
-                "status": {"phase": "Running" if n < self.looks else "Pending"},
-            }
-            for n in (1, 2)
-        ]
-
-    def log(self, pod: str, container: str, follow: bool) -> list[str]:
-        assert follow
-        return [f"{container} of {pod}"]
-
-
-def test_logs_are_followed_from_attempt_to_attempt_until_the_end(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from dino_operator.kubectl import main
-
-    monkeypatch.setattr(logs, "Cluster", Attempts)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1::2] == ["trainer of cells-train-1", "trainer of cells-train-2"]
-    assert "cells-train-2" in lines[2]
-
-
-class Nodes(Attempts):
-    """Two pods of one attempt that speak in turns: the second ends when the first goes on."""
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-        self.second_spoke = threading.Event()
-
-    def get(self, name: str) -> Object:
-        self.looks = 3
-        return a_job(statuses.COMPLETE)
-
-    def log(self, pod: str, container: str, follow: bool) -> Any:
-        if pod == "cells-train-1":
-            yield "first waits"
-            assert self.second_spoke.wait(LONG)
-            yield "first goes on"
-        else:
-            yield "second"
-            self.second_spoke.set()
-            raise Ended(66, "the pod is gone")
-
-
-def test_nodes_are_followed_at_once_and_each_line_says_whose_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from dino_operator.kubectl import main
-
-    monkeypatch.setattr(logs, "Cluster", Nodes)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
-    assert lines[:2] == [
-        "==> cells-train-1 (?, attempt ?, no node) <==",
-        "==> cells-train-2 (?, attempt ?, no node) <==",
-    ]
-    assert {"[cells-train-1] first waits", "[cells-train-2] second"} <= set(lines)
-    assert lines[-1].endswith("first goes on")
-    assert said.err == "cells-train-2: the pod is gone\n"

@@ -1,4 +1,4 @@
-"""`kubectl dino bundle`: one file with what a maintainer needs, without secrets."""
+"""`kubectl dino bundle`: one file with what a maintainer needs, and few values beside."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ import yaml
 
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.collected import Collected, collected
+from dino_operator.kubectl.collected import EVENTS_FILE, VERSIONS_FILE, Collected, collected
 from dino_operator.kubectl.ending import CANNOT_CREATE, Ended
-from dino_operator.kubectl.secrets import REMOVED, Cleaner
+from dino_operator.kubectl.kept import EVENTS, TEXT, VERSIONS, Shape, shape_of
+from dino_operator.kubectl.secret_text import REMOVED
+from dino_operator.kubectl.secrets import Cleaner
 from dino_operator.kubectl.terminal import add_output, print_data, table
 from dino_operator.plan.model import Object
 
 ENDING = ".tgz"
+RULE = "Resources: values hidden unless listed. Logs: what looks like a secret is removed."
 DESCRIPTION = """\
 One .tgz about a job or search for whoever is asked for help: the resource, its search and
 trials, Jobs, pods, ConfigMaps and events, the logs of all containers and of the operator, versions.
-Secrets are never read. Values of variables, tokens, passwords in URLs and the like are removed
-wherever they are found; what it holds is printed, and is plain text to look through.
+Secrets are never read.
+
+Resources: values are hidden unless listed (fields of the API, names, images, phases, conditions,
+numbers, the operator's own variables, labels and annotations). Logs and events: what looks like a
+secret is removed, as well as it can be known. Read it before you hand it on.
 """
 EPILOG = f"""\
 examples:
@@ -36,9 +42,8 @@ examples:
   kubectl dino bundle daml/tune --to /tmp --tail 1000
   kubectl dino bundle cells -o json
 
-What was taken out reads {REMOVED}. A secret that a program prints into its log in words of its own
-cannot be known: look through the logs before you send them. What you may not read is left out, and
-said.
+What was taken out reads {REMOVED}. A secret that a program prints into its log in a form of its own
+stays there: read the logs above all. What you may not read is left out, and said.
 """
 
 
@@ -46,7 +51,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     """The command's options."""
     made = commands.add_parser(
         "bundle",
-        help="pack what a maintainer needs to help, without secrets",
+        help="pack what a maintainer needs to help, values hidden",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,13 +104,22 @@ def _names(cluster: Cluster, resource: Object) -> set[str]:
 
 def cleaned(found: Collected, cleaner: Cleaner) -> dict[str, str]:
     """The files as texts, without secrets, and first of all what there is and is not."""
-    for each in (*found.files.values(), *found.missing.values()):
-        cleaner.learn(each)
-    texts = {name: cleaner.clean(_text(cleaner.clean(e))) for name, e in found.files.items()}
-    found.missing = {what: cleaner.clean(why) for what, why in found.missing.items()}
-    missing = "".join(f"not there: {what}: {why}\n" for what, why in found.missing.items())
+    taken = {name: cleaner.take(each, _shape(name, each)) for name, each in found.files.items()}
+    missing = {what: cleaner.take(why) for what, why in found.missing.items()}
+    texts = {name: _text(cleaner.finish(each)) for name, each in taken.items()}
+    found.missing = {what: cleaner.finish(why) for what, why in missing.items()}
+    lacking = "".join(f"not there: {what}: {why}\n" for what, why in found.missing.items())
     listed = "".join(f"{name}\n" for name in texts)
-    return {"contents.txt": f"{listed}{missing}", **texts}
+    return {"contents.txt": f"{listed}{lacking}", **texts}
+
+
+def _shape(name: str, thing: Any) -> Shape:
+    """What is let through of a file."""
+    if isinstance(thing, str):
+        return TEXT
+    if name == EVENTS_FILE:
+        return EVENTS
+    return VERSIONS if name == VERSIONS_FILE else shape_of(thing["kind"])
 
 
 def _text(thing: Any) -> str:
@@ -119,7 +133,7 @@ def lines_of(said: Object) -> list[str]:
     rows: list[tuple[str, ...]] = [(f"  {e['name']}", str(e["bytes"])) for e in said["contents"]]
     missing = [f"  not there: {each['what']}: {each['why']}" for each in said["missing"]]
     removed = f"{said['removed']} values were removed, which read {REMOVED}."
-    look = f"Look through it before you send it: tar xzOf {said['file']} | less"
+    look = f"{RULE} Read it before you hand it on: tar xzOf {said['file']} | less"
     return [said["file"], *table(rows).splitlines(), *missing, removed, look]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from yaml import YAMLError
+
 from dino_api.names import AUTOML_KIND, AUTOML_PLURAL, GROUP, KIND, PLURAL, VERSION
 from dino_operator.kubectl.ending import NO_INPUT, NO_PERMISSION, UNAVAILABLE, USAGE, Ended
 from dino_operator.plan.model import Object
@@ -91,9 +93,10 @@ class Cluster:
             )
             space = _namespace(config, chosen)
         except (config.ConfigException, OSError) as error:
-            why = str(error).rstrip(".")
-            message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
-            raise Ended(UNAVAILABLE, message) from error
+            raise _no_cluster(str(error).rstrip(".")) from error
+        except (YAMLError, UnicodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+            given = options.kubeconfig or "the kubeconfig"
+            raise _no_cluster(f"{given} is not written as a kubeconfig") from error
         self._custom: Any = client.CustomObjectsApi(self._api)
         self._core: Any = client.CoreV1Api(self._api)
         self._batch: Any = client.BatchV1Api(self._api)
@@ -158,15 +161,17 @@ class Cluster:
         return self._listed(lambda: call(self.namespace, **chosen))
 
     def pods_elsewhere(self, namespace: str, selector: str) -> list[Object]:
-        """Pods with those labels in another namespace, or wherever they are, if all may be listed.
-        Raises Ended."""
+        """Pods with those labels in another namespace, or where it has none, wherever they are, if
+        all may be listed. Raises Ended."""
         everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
+        near = partial(in_one, namespace, label_selector=selector)
         try:
-            return self._listed(lambda: everywhere(label_selector=selector))
+            found = self._listed(near)
+            return found or self._listed(lambda: everywhere(label_selector=selector))
         except Ended as end:
             if end.status != NO_PERMISSION:
                 raise
-        return self._listed(lambda: in_one(namespace, label_selector=selector))
+        return self._listed(near)
 
     def namespaces(self) -> list[str]:
         """Names of all namespaces. Raises Ended."""
@@ -177,7 +182,7 @@ class Cluster:
         """A Secret's keys as text; only for who asks for it by an option. Raises Ended."""
         call = self._core.read_namespaced_secret
         data = _asked(lambda: call(name, self.namespace)).data or {}
-        return {key: base64.b64decode(each).decode() for key, each in data.items()}
+        return {key: base64.b64decode(each).decode(errors="replace") for key, each in data.items()}
 
     def server_version(self) -> str:
         """The API server's version. Raises Ended."""
@@ -193,21 +198,21 @@ class Cluster:
         """The last lines of a container's log. previous: of its run before. Raises Ended."""
         meta, call = pod["metadata"], self._core.read_namespaced_pod_log
         asked = {"container": container, "tail_lines": tail, "previous": previous}
-        answer = _asked(
-            lambda: call(meta["name"], meta["namespace"], **asked, _preload_content=False)
-        )
-        return bytes(answer.data).decode(errors="replace")
+        asked["_preload_content"] = False
+        data = _asked(lambda: call(meta["name"], meta["namespace"], **asked).data)
+        return bytes(data).decode(errors="replace")
 
-    def log(self, pod: str, container: str, follow: bool) -> Iterator[str]:
-        """The lines of a container's log. Raises Ended."""
+    def log(
+        self, pod: str, container: str, follow: bool, since: int | None = None
+    ) -> Iterator[str]:
+        """The lines of a container's log. since: of these last seconds alone. Raises Ended, also
+        where the connection breaks between two lines."""
         call = self._core.read_namespaced_pod_log
-        answer = _asked(
-            lambda: call(
-                pod, self.namespace, container=container, follow=follow, _preload_content=False
-            )
-        )
+        asked = {"container": container, "follow": follow, "_preload_content": False}
+        asked |= {} if since is None else {"since_seconds": since}
+        parts = _asked(lambda: call(pod, self.namespace, **asked).stream())
         rest = b""
-        for part in answer.stream():
+        while part := _asked(lambda: next(parts, b"")):
             *whole, rest = (rest + part).split(b"\n")
             yield from (line.decode(errors="replace") for line in whole)
         if rest:
@@ -216,6 +221,11 @@ class Cluster:
     def _where(self, kind: str) -> dict[str, str]:
         plural = PLURALS[kind]
         return {"group": GROUP, "version": VERSION, "plural": plural, "namespace": self.namespace}
+
+
+def _no_cluster(why: str) -> Ended:
+    message = f"There is no cluster to ask: {why}. Give --kubeconfig, or set KUBECONFIG."
+    return Ended(UNAVAILABLE, message)
 
 
 def split(name: str) -> tuple[tuple[str, ...], str]:

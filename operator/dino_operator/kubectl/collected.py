@@ -16,6 +16,8 @@ from dino_operator.kubectl.cluster import Cluster
 from dino_operator.kubectl.ending import Ended
 from dino_operator.plan.model import Object
 
+EVENTS_FILE = "events.yaml"
+VERSIONS_FILE = "versions.yaml"
 OPERATOR = "app.kubernetes.io/name=dino-operator"
 _OF = {KIND: Label.JOB_UID, AUTOML_KIND: Label.AUTOML_UID}
 
@@ -47,9 +49,9 @@ def collected(cluster: Cluster, resource: Object, operator_namespace: str, tail:
         uids |= set(_children(cluster, each, tail, made))
     said = made.read("events", lambda: cluster.events(), [])
     about = [each for each in said if (each.get("involvedObject") or {}).get("uid") in uids]
-    made.files["events.yaml"] = sorted(about, key=_last_seen)
+    made.files[EVENTS_FILE] = sorted(about, key=_last_seen)
     operators = _operators(cluster, operator_namespace, tail, made)
-    made.files["versions.yaml"] = _versions(cluster, family, operators, made)
+    made.files[VERSIONS_FILE] = _versions(cluster, family, operators, made)
     return made
 
 

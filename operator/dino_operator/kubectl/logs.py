@@ -7,12 +7,13 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dino_api.names import Action, Label, Phase, Stage
-from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import NO_INPUT, Ended
+from dino_api.names import KIND, Action, Label, Phase, Stage
+from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job, split
+from dino_operator.kubectl.ending import NO_INPUT, UNAVAILABLE, USAGE, Ended
 from dino_operator.kubectl.terminal import paint
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed.objects import CONTAINER
@@ -29,9 +30,13 @@ examples:
   kubectl dino logs cells --stage preflight
 
 Pods are kept until runPolicy.ttlSecondsAfterFinished has passed. While pods of
-several nodes are followed, each line begins with the name of its pod.
+several nodes are followed, each line begins with the name of its pod. Where the
+connection to a pod breaks it is followed again; some lines may then come twice.
 """
 _LOOK_SECONDS = 2.0
+_OVERLAP_SECONDS = 2
+_BREAKS = 30
+"""So often a pod is followed again without a line between."""
 _OVER = (Phase.COMPLETE, Phase.FAILED)
 
 
@@ -54,8 +59,12 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints. Raises Ended."""
+    kinds, name = split(options.job)
+    if KIND not in kinds:
+        message = f"{options.job} is a search. Its trials are jobs, whose logs are there by name"
+        raise Ended(USAGE, f"{message}: kubectl dino status lists them.")
     cluster = Cluster(options)
-    resource = cluster.get(f"dinojob/{options.job.removeprefix('dinojob/')}")
+    resource = cluster.get(f"dinojob/{name}")
     selector = selector_of(resource, options.stage)
     if options.follow:
         some = Followed(cluster).until_the_end(resource, selector)
@@ -76,12 +85,19 @@ def _print_all(cluster: Cluster, selector: str) -> bool:
 
 
 class Followed:
-    """The pods of a job, all followed at once, each by a thread that hands its lines over."""
+    """The pods of a job, all followed at once, each by a thread that hands its lines over.
+
+    Where the connection to one breaks, it is followed again: from a little before its last line,
+    so that some lines may come twice and none is lost.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._lines: queue.Queue[tuple[str, str | Ended | None]] = queue.Queue()
         self._open, self._seen = set[str](), set[str]()
+        self._heard: dict[str, float] = {}
+        self._breaks: Counter[str] = Counter()
+        self._several = False
 
     def until_the_end(self, resource: Object, selector: str) -> bool:
         """Prints from attempt to attempt until the job has ended. Whether a pod had a log.
@@ -93,27 +109,33 @@ class Followed:
             for pod in fresh:
                 self._follow(pod)
             if over and not fresh and not self._open:
-                return bool(self._seen)
+                return bool(self._seen or self._breaks)
             self._print_for(_LOOK_SECONDS)
             resource = self._cluster.get(f"dinojob/{resource['metadata']['name']}")
 
     def _is_new(self, pod: Object) -> bool:
-        return _has_begun(pod) and pod["metadata"]["name"] not in self._seen
+        return _has_begun(pod) and pod["metadata"]["name"] not in self._seen | self._open
 
     def _follow(self, pod: Object) -> None:
         name = pod["metadata"]["name"]
+        self._several = bool(self._open)
         self._seen.add(name)
         self._open.add(name)
-        print(paint(headline(pod), "bold"), flush=True)
+        if not self._breaks[name]:
+            print(paint(headline(pod), "bold"), flush=True)
         threading.Thread(target=self._read, args=(name,), daemon=True).start()
 
     def _read(self, name: str) -> None:
+        heard = self._heard.get(name)
+        since = None if heard is None else int(time.monotonic() - heard) + _OVERLAP_SECONDS
         try:
-            for line in self._cluster.log(name, CONTAINER, True):
+            for line in self._cluster.log(name, CONTAINER, True, since):
+                self._heard[name] = time.monotonic()
                 self._lines.put((name, line))
         except Ended as end:
             self._lines.put((name, end))
-        self._lines.put((name, None))
+        finally:
+            self._lines.put((name, None))
 
     def _print_for(self, seconds: float) -> None:
         """Prints what comes. Where several pods speak, each line names its pod."""
@@ -126,10 +148,20 @@ class Followed:
             if line is None:
                 self._open.discard(name)
             elif isinstance(line, Ended):
-                print(f"{name}: {line}", file=sys.stderr)
+                self._broken(name, line)
             else:
-                print(f"[{name}] {line}" if len(self._open) > 1 else line, flush=True)
+                self._breaks[name] = min(self._breaks[name], 1)
+                print(f"[{name}] {line}" if self._several else line, flush=True)
         time.sleep(max(until - time.monotonic(), 0))
+
+    def _broken(self, name: str, end: Ended) -> None:
+        """A pod that is out of reach is followed again, as long as that is not in vain."""
+        self._breaks[name] += 1
+        again = end.status == UNAVAILABLE and self._breaks[name] <= _BREAKS
+        if again:
+            self._seen.discard(name)
+        if not again or self._breaks[name] == 1:
+            print(f"{name}: {end}{' It is followed again.' if again else ''}", file=sys.stderr)
 
 
 def _has_begun(pod: Object) -> bool:

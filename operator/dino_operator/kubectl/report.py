@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import webbrowser
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 from dino_api.names import (
     AUTOML_KIND,
+    KIND,
     PICTURE_FILE,
     REPORT_FILE,
     Action,
@@ -20,8 +22,16 @@ from dino_api.names import (
     Stage,
 )
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
-from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, Ended
-from dino_operator.kubectl.stored import Place, Store, place_of, pod_environment, secret_name
+from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, USAGE, Ended
+from dino_operator.kubectl.stored import (
+    AMAZON,
+    Place,
+    Refused,
+    Store,
+    place_of,
+    pod_environment,
+    secret_name,
+)
 from dino_operator.kubectl.terminal import add_output, print_data
 from dino_operator.plan.model import Object
 
@@ -42,6 +52,8 @@ AWS_PROFILE, SSO). Where the object store is and how it is addressed is taken fr
 --secret reads the Secret that they use; Kubernetes asks for the right to do so.
 """
 _PAGES = (".html", ".png")
+_TRIALS = 20
+"""Of so many of a search the Jobs are asked for."""
 
 
 def add(commands: Any, environ: Mapping[str, str]) -> None:
@@ -59,7 +71,10 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     )
     made.add_argument("--open", action="store_true", help="open them in a browser")
     made.add_argument(
-        "--endpoint", default="", metavar="URL", help="of S3, as this machine sees it"
+        "--endpoint",
+        default="",
+        metavar="URL",
+        help=f"of S3, as this machine sees it; {AMAZON} for Amazon's",
     )
     made.add_argument("--secret", action="store_true", help="take the keys of the job's Secret")
     add_output(made)
@@ -73,13 +88,16 @@ def run(options: argparse.Namespace) -> int:
     resource = cluster.get(options.job)
     name = resource["metadata"]["name"]
     store = Store(_place(cluster, resource, options), options.job)
+    found, refused = _read(store, pages(resource))
+    if not found:
+        raise next(iter(refused.values()), Ended(NO_INPUT, nothing_message(resource)))
+    for uri in _named(resource):
+        if uri in refused:
+            print(f"kubectl-dino: {refused[uri]}", file=sys.stderr)
     saved = [
         {"uri": uri, "file": str(_save(text, options.to / file_name(resource, uri)))}
-        for uri in pages(resource)
-        if (text := store.read(uri)) is not None
+        for uri, text in found.items()
     ]
-    if not saved:
-        raise Ended(NO_INPUT, nothing_message(resource))
     if options.output:
         print_data(saved, options.output)
     else:
@@ -90,6 +108,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read(store: Store, uris: list[str]) -> tuple[dict[str, bytes], dict[str, Ended]]:
+    """The pages that are there, and what was said of those that may not be read: a refusal may
+    only mean that there is none, so that the others are still asked for. Raises Ended."""
+    found: dict[str, bytes] = {}
+    refused: dict[str, Ended] = {}
+    for uri in uris:
+        try:
+            text = store.read(uri)
+        except Refused as end:
+            refused[uri] = end
+        else:
+            found |= {} if text is None else {uri: text}
+    return found, refused
+
+
 def output_of(resource: Object) -> str:
     """The folder of its results, without a slash at its end."""
     spec = resource["spec"].get("template") or resource["spec"]
@@ -98,10 +131,14 @@ def output_of(resource: Object) -> str:
 
 def pages(resource: Object) -> list[str]:
     """The URIs at which pages may lie: those that the status names, and the usual places."""
-    listed = (resource.get("status") or {}).get("artifacts") or ()
-    known = [each["uri"] for each in listed if each["uri"].endswith(_PAGES)]
     usual = [f"{output_of(resource)}/{place}" for place in _places(resource)]
-    return list(dict.fromkeys((*known, *usual)))
+    return list(dict.fromkeys((*_named(resource), *usual)))
+
+
+def _named(resource: Object) -> list[str]:
+    """The pages that the status names."""
+    listed = (resource.get("status") or {}).get("artifacts") or ()
+    return [each["uri"] for each in listed if each["uri"].endswith(_PAGES)]
 
 
 def _places(resource: Object) -> Iterator[str]:
@@ -132,19 +169,45 @@ def nothing_message(resource: Object) -> str:
 
 
 def _place(cluster: Cluster, resource: Object, options: argparse.Namespace) -> Place:
-    pods = pod_environment(_jobs(cluster, resource))
-    place = place_of(pods, resource["spec"], options.endpoint, os.environ)
+    """Raises Ended where nothing says which object store the installation has."""
+    jobs = _jobs(cluster, resource)
+    pods, spec = pod_environment(jobs), resource["spec"]
+    place = place_of(pods, spec, options.endpoint, os.environ)
+    if not (jobs or place.endpoint or options.endpoint):
+        name = resource["metadata"]["name"]
+        raise Ended(
+            USAGE,
+            f"The pods of {name} are gone, and with them the address of the object store. Give "
+            f"--endpoint URL, or --endpoint {AMAZON} where the output is in Amazon's S3.",
+        )
     return replace(place, keys=_keys(cluster, pods, resource)) if options.secret else place
 
 
 def _jobs(cluster: Cluster, resource: Object) -> list[Object]:
-    """Its Jobs; where a search runs for it, those of the search."""
-    uid = resource["metadata"]["uid"]
-    search = (resource.get("status") or {}).get("automl")
-    if search:
-        uid = cluster.get(f"{AUTOML_KIND.lower()}/{search}")["metadata"]["uid"]
-    label = Label.AUTOML_UID if search or resource["kind"] == AUTOML_KIND else Label.JOB_UID
-    return cluster.jobs(f"{label.value}={uid}")
+    """Its Jobs, and where it is a search, or one runs for it, those of the search."""
+    status, uid = resource.get("status") or {}, resource["metadata"]["uid"]
+    if resource["kind"] == AUTOML_KIND:
+        return _jobs_of_search(cluster, uid)
+    jobs = cluster.jobs(f"{Label.JOB_UID.value}={uid}")
+    if jobs or not status.get("automl"):
+        return jobs
+    try:
+        search = cluster.get(f"{AUTOML_KIND.lower()}/{status['automl']}")
+    except Ended as end:
+        if end.status != NO_INPUT:
+            raise
+        return []  # it was deleted; the pages may be there
+    return _jobs_of_search(cluster, search["metadata"]["uid"])
+
+
+def _jobs_of_search(cluster: Cluster, uid: str) -> list[Object]:
+    """Where a search has none of its own, those of its trials."""
+    label = Label.AUTOML_UID.value
+    if jobs := cluster.jobs(f"{label}={uid}"):
+        return jobs
+    trials = (each["metadata"] for each in cluster.all_of(KIND))
+    uids = [each["uid"] for each in trials if (each.get("labels") or {}).get(label) == uid]
+    return cluster.jobs(f"{Label.JOB_UID.value} in ({','.join(uids[-_TRIALS:])})") if uids else []
 
 
 def _keys(cluster: Cluster, pods: Mapping[str, Any], resource: Object) -> tuple[str, str]:

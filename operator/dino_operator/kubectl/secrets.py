@@ -1,9 +1,9 @@
 """Takes secrets out of objects and texts. Pure.
 
-What is known by its place is taken out whole: values of variables that are not the operator's own,
-of keys and options that are called after a secret, what was applied. What is known by its form is
-taken out of any text: passwords in URLs, signatures, headers, keys of well-known services. And what
-was taken out once is taken out everywhere, in whatever form a log shows it.
+Of resources that stays which is listed by its place (kept.py): every other value is hidden,
+whatever it is. From texts, such as logs, that goes which looks like a secret (secret_text.py), as
+well as it can be known. What was hidden in a resource is looked for in the texts, too, where it
+cannot be taken for a word.
 """
 
 from __future__ import annotations
@@ -12,225 +12,246 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, unquote
 
 import yaml
 
 from dino_api.kubectl_yaml.writer import Dumper
-from dino_api.names import Env
-from dino_operator import options as installation
-from dino_operator.plan.annotations import LAST_APPLIED
+from dino_operator.kubectl.kept import TEXT, VARIABLES, WORDS, Place, Shape, below, document
+from dino_operator.kubectl.secret_text import REMOVED, is_secret, without_secrets
 
-REMOVED = "REMOVED"
 SHORTEST = 6
-"""Shorter values are taken out where they stand, and not looked for elsewhere."""
-_OURS = "DINO_"
-_CLOSED = {Env.S3_ACCESS_KEY.value, Env.S3_SECRET_KEY.value} | {
-    each.variable for each in installation.SETTINGS if each.name == "trainer_env"
+"""Shorter values are hidden where they stand, and not looked for elsewhere."""
+_MOST = 10_000
+_USERINFO = "userinfo"
+_PLAIN = {
+    *("absent", "default", "disabled", "enabled", "missing", "optional", "password", "required"),
+    *("secret", "unknown", "username", "credentials", "redacted", "anonymous", "example"),
 }
-_WORDS = r"passw(?:or)?d|passphrase|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key"
-_MORE = rf"{_WORDS}|credential|authorization|signature|cookie|(?<![a-z])auth(?![a-z])"
-SECRET_KEY = re.compile(rf"(?i){_MORE}")
-REFERENCE = re.compile(
-    r"(?i)(secrets?(name|ref|keyref|namespace)|tokens?(expirationseconds|path|file))$|^imagepullsecrets$"
-    r"|^automountserviceaccounttoken$|^serviceaccounttoken$"
-)
-"""Keys that name a secret, and hold none."""
-_FLAG = re.compile(rf"(?i)^--?[\w-]*(?:{_MORE})[\w-]*$")
-_VALUE = r"""(?P<x>"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s"',;&)}\]]+)"""
-_PEM = r"PRIVATE KEY(?: BLOCK)?-----"
-PATTERNS = tuple(
-    map(
-        re.compile,
-        (
-            rf"(?s)(?P<x>-----BEGIN [A-Z ]*{_PEM}.*?(?:-----END [A-Z ]*{_PEM}|\Z))",
-            rf"(?P<x>(?:[A-Za-z0-9+/=]{{16,}}\s+)+-----END [A-Z ]*{_PEM})",
-            r"[A-Za-z][A-Za-z0-9+.-]*://(?P<x>[^/\s'\"?#]+)@",
-            r"(?i)[?&;](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|sig"
-            r"|x-goog-(?:signature|credential)|googleaccessid|signature|key|code)=(?P<x>[^&\s'\"]+)",
-            r"(?i)\b(?:proxy-)?authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?P<x>[^\n\"']+)",
-            r"(?i)\b(?:set-)?cookie[\"']?[ \t]*:[ \t]*[\"']?(?P<x>[^\n\"']+)",
-            r"(?i)\bbearer\s+(?P<x>[A-Za-z0-9._~+/=-]{8,})",
-            r"(?i)\blogin\s+\S+\s+password\s+(?P<x>\S+)",
-            r"(?:\s-u|--user)[ =](?P<x>[^\s:]+:\S+)",
-            rf"(?i)(?P<key>--?[\w-]*(?:{_WORDS})[\w-]*)[ \t]+(?P<x>[^\s-]\S*)",
-            rf"(?i)(?P<key>[\w.-]*(?:{_WORDS})[\w.-]*)[\"']?[ \t]*:[ \t]*{_VALUE}",
-            rf"(?i)(?P<key>[\w.-]*(?:{_MORE})[\w.-]*)[\"']?[ \t]*=[ \t]*{_VALUE}",
-            r"\"auth\"\s*:\s*\"(?P<x>[^\"]+)\"",
-            r"\b(?P<x>(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})\b",
-            r"\b(?P<x>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
-            r"\b(?P<x>(?:gh[opsur]_|github_pat_|glpat-|hf_|npm_|dckr_pat_|pypi-|hvs\.|sk-)[\w-]{16,})",
-            r"\b(?P<x>xox[abeprs]-[\w-]{10,}|AIza[\w-]{35}|ya29\.[\w-]{20,})",
-        ),
-    )
-)
+"""What stands in the place of a secret, and is none."""
 
 
 class Cleaner:
     """Takes secrets out. kept: names that stay although a secret may be spelt like them.
 
-    First everything is given to `learn`, then `clean` is asked for each: what one object tells is
+    First everything is given to `take`, then what came of it to `finish`: what one object tells is
     taken out of all others. removed: how often something was taken out.
     """
 
     def __init__(self, kept: Iterable[str] = ()) -> None:
         self.removed = 0
         self._kept, self._known = set(kept), set[str]()
-        self._forms: re.Pattern[str] | None = None
+        self._longest_first: list[str] | None = None
 
-    def learn(self, thing: Any) -> None:
-        """Finds the secrets in an object or a text."""
-        for value in self._found(thing):
-            self._known |= set(_forms(value))
-        self._forms = None
+    def take(self, thing: Any, shape: Shape = TEXT) -> Any:
+        """What is let through of an object or a text, by its place and by its form."""
+        return self._value(thing, shape, "")
 
-    def clean(self, thing: Any) -> Any:
-        """The same without secrets."""
-        return self._without(self._stripped(thing, []))
-
-    def _found(self, thing: Any) -> Iterator[str]:
-        gone: list[str] = []
-        left = self._stripped(thing, gone)
-        for text in _texts(left):
-            _cut(text, gone)
-        for value in gone:
-            yield value
-            yield from _inner(value)
-
-    def _without(self, thing: Any) -> Any:
+    def finish(self, thing: Any) -> Any:
+        """Without what was taken out of others."""
         if isinstance(thing, dict):
-            return {name: self._without(each) for name, each in thing.items()}
+            return {name: self.finish(each) for name, each in thing.items()}
         if isinstance(thing, list):
-            return [self._without(each) for each in thing]
-        return self._text(thing) if isinstance(thing, str) else thing
+            return [self.finish(each) for each in thing]
+        return self._without_known(thing) if isinstance(thing, str) else thing
 
-    def _text(self, text: str) -> str:
-        gone: list[str] = []
-        left = _cut(text, gone)
-        self.removed += len(gone)
-        if self._forms is None:
-            known = sorted(self._known - self._kept - {REMOVED}, key=len, reverse=True)
-            self._forms = re.compile("|".join(map(re.escape, known)) or r"(?!)")
-        left, count = self._forms.subn(REMOVED, left)
-        self.removed += count
-        return left
+    def _without_known(self, text: str) -> str:
+        if self._longest_first is None:
+            self._longest_first = sorted(self._known - self._kept, key=len, reverse=True)
+        for each in self._longest_first:
+            if count := text.count(each):
+                text = text.replace(each, REMOVED)
+                self.removed += count
+        return text
 
-    def _stripped(self, thing: Any, gone: list[str]) -> Any:
-        """Without what is known by its place, which goes into the list."""
-        if isinstance(thing, list):
-            return [self._stripped(each, gone) for each in thing]
-        if not isinstance(thing, dict):
-            return thing
-        left = {}
-        for name, each in thing.items():
-            if name in (LAST_APPLIED, "managedFields"):
-                self._stripped(_parsed(each) if name == LAST_APPLIED else None, gone)
-            else:
-                left[name] = self._member(str(name), each, gone)
-        return left
+    def _value(self, value: Any, shape: Shape, name: str) -> Any:
+        if isinstance(value, list):
+            return self._list(value, shape, name)
+        if isinstance(value, dict):
+            return self._mapping(value, shape, name)
+        if value is None or isinstance(value, bool) or value == "":
+            return value
+        if is_secret(name):
+            return self._hidden(name, value)
+        if isinstance(value, int | float):
+            return value
+        if shape in (TEXT, Place.OURS):
+            return without_secrets(value, self._taken)
+        return self._hidden(name, value)
 
-    def _member(self, name: str, each: Any, gone: list[str]) -> Any:
-        if name == "env" and isinstance(each, list):
-            return [self._variable(one, gone) for one in each]
-        if name in ("args", "command") and isinstance(each, list):
-            return self._words(each, gone)
-        if name == "data" and isinstance(each, dict):
-            return {key: self._document(text, gone) for key, text in each.items()}
-        if SECRET_KEY.search(name) and not REFERENCE.search(name):
-            return self._secret(each, gone)
-        return self._stripped(each, gone)
+    def _list(self, value: list[Any], shape: Shape, name: str) -> Any:
+        if shape is Place.ENV:
+            return [self._variable(each) for each in value]
+        if shape is Place.WORDS:
+            return [each if each in WORDS else self._hidden("", each) for each in value]
+        return [self._value(each, shape, name) for each in value]
 
-    def _secret(self, each: Any, gone: list[str]) -> Any:
-        if isinstance(each, list):
-            return [self._secret(one, gone) for one in each]
-        if isinstance(each, dict) or each is None or isinstance(each, bool) or each == "":
-            return self._stripped(each, gone)
-        return self._take(each, gone)
+    def _mapping(self, value: dict[str, Any], shape: Shape, name: str) -> dict[str, Any]:
+        if shape is Place.DOCUMENTS:
+            return {key: self._document(key, text) for key, text in value.items()}
+        beside = value.get("name")
+        called = str(beside) if "value" in value else name
+        return {
+            key: self._value(each, below(shape, key), called if key == "value" else str(key))
+            for key, each in value.items()
+            if key not in ("managedFields", "binaryData")
+        }
 
-    def _take(self, each: Any, gone: list[str]) -> str:
-        gone.append(str(each))
-        self.removed += 1
-        return REMOVED
+    def _variable(self, one: Any) -> Any:
+        """A variable of a container. Where it comes from stays."""
+        if not isinstance(one, dict) or not one.get("value"):
+            return one
+        name, value = str(one.get("name")), one["value"]
+        open_value = name in VARIABLES and isinstance(value, str)
+        left = without_secrets(value, self._taken) if open_value else self._hidden(name, value)
+        return {**one, "value": left}
 
-    def _variable(self, one: Any, gone: list[str]) -> Any:
-        hidden = isinstance(one, dict) and one.get("value") and not _is_open(str(one.get("name")))
-        return {**one, "value": self._take(one["value"], gone)} if hidden else one
-
-    def _words(self, words: list[Any], gone: list[str]) -> list[Any]:
-        """The words of a command: what follows an option that is called after a secret goes."""
-        before = ("", *map(str, words))
-        return [
-            self._take(word, gone) if _FLAG.match(flag) and not str(word).startswith("-") else word
-            for flag, word in zip(before, words, strict=False)
-        ]
-
-    def _document(self, text: Any, gone: list[str]) -> Any:
-        """A file of a ConfigMap; written anew where something was taken out."""
-        held, count = _parsed(text), len(gone)
-        left = self._stripped(held, gone)
-        if len(gone) == count:
-            return text
+    def _document(self, name: str, text: Any) -> Any:
+        """A file of a ConfigMap: what is let through of it, or nothing."""
+        held, shape = _parsed(text), document(name)
+        if not isinstance(held, dict) or not isinstance(shape, dict):
+            return self._hidden(name, text)
+        left = _Documents(self).take(held, shape)
         return yaml.dump(left, Dumper=Dumper, sort_keys=False, width=100000, allow_unicode=True)
 
+    def _hidden(self, name: str, value: Any) -> str:
+        self.removed += 1
+        self._learn(name, str(value))
+        return REMOVED
 
-def _is_open(variable: str) -> bool:
-    """Whether the value of a variable stays: the operator's own, whose names people cannot use."""
-    ours = variable.startswith(_OURS) or variable in set(Env)
-    return ours and variable not in _CLOSED
+    def _taken(self, key: str, value: str) -> str:
+        """Of free text that is looked for elsewhere which cannot be a word."""
+        self.removed += 1
+        self._learn(key if key == _USERINFO else "", value)
+        return REMOVED
 
-
-def _cut(text: str, gone: list[str]) -> str:
-    """The text without what is known by its form, which goes into the list."""
-
-    def swapped(match: re.Match[str]) -> str:
-        key = match.groupdict().get("key") or ""
-        value = match["x"]
-        if REFERENCE.search(key) or key.lower().endswith("tokens") or REMOVED in value:
-            return match[0]
-        gone.append(value.strip("\"'"))
-        start, end = match.start("x") - match.start(), match.end("x") - match.start()
-        return f"{match[0][:start]}{REMOVED}{match[0][end:]}"
-
-    for pattern in PATTERNS:
-        text = pattern.sub(swapped, text)
-    return text
+    def _learn(self, name: str, value: str) -> None:
+        for each in islice(_secrets_of(name, value), _MOST):
+            self._known |= set(_forms(each))
+        self._longest_first = None
 
 
-def _inner(value: str) -> Iterator[str]:
-    """What a secret is made of: the leaves of JSON, the lines of a key, and those of its words that
-    are no word of a language."""
-    held = _parsed(value)
-    parts = list(_texts(held)) if isinstance(held, dict | list) else []
-    parts += value.splitlines()
-    parts += [each for each in re.split(r"[\s=;,:\"'@/]+", value) if re.search(r"\d", each)]
-    for text in parts:
-        yield text.strip()
+class _Documents(Cleaner):
+    """Of a file whose values are not typed by Kubernetes: numbers are hidden like texts."""
+
+    def __init__(self, outer: Cleaner) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def _value(self, value: Any, shape: Shape, name: str) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and shape is Place.HIDDEN:
+            return self._hidden(name, value)
+        return super()._value(value, shape, name)
+
+    def _hidden(self, name: str, value: Any) -> str:
+        return self._outer._hidden(name, value)
+
+    def _taken(self, key: str, value: str) -> str:
+        return self._outer._taken(key, value)
+
+
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    """What of a value is looked for elsewhere: all of a secret's, else what looks like one."""
+    held = _json(value)
+    for key, leaf in _leaves(held, name):
+        yield from _secrets_of_text(key, leaf)
+    if held is None:
+        yield from _secrets_of_text(name, value)
+
+
+def _secrets_of_text(name: str, value: str) -> Iterator[str]:
+    if name == _USERINFO:
+        password = value.partition(":")[2]
+        yield from (password, unquote(password))
+    elif is_secret(name) or is_random(value):
+        yield value.strip()
+        yield from (each.strip() for each in value.splitlines() if is_random(each))
+    for key, found in _found(value):
+        if key == _USERINFO:
+            yield from _secrets_of_text(key, found)
+        elif is_secret(name) or is_random(found):
+            yield found
+    yield from filter(is_random, re.split(r"[\s;,:\"'@]+", value))
+
+
+def _found(text: str) -> list[tuple[str, str]]:
+    """What looks like a secret in a text, with the key of each."""
+    found: list[tuple[str, str]] = []
+
+    def noted(key: str, value: str) -> str:
+        found.append((key, value))
+        return REMOVED
+
+    without_secrets(text, noted)
+    return found
+
+
+def is_random(text: str) -> bool:
+    """Whether a text can be no word, version, date or path: letters and digits, again and again."""
+    for run in re.findall(r"[A-Za-z0-9]{8,}", text[:100_000]):
+        changes = re.findall(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])", run)
+        if len(changes) > 1 and not re.fullmatch(r"\d{8}T\d{6}Z?", run):
+            return True
+    return False
 
 
 def _forms(value: str) -> Iterator[str]:
     """The spellings of a secret in logs; none where it is too short to be told from words."""
-    if len(value) < SHORTEST or REMOVED in value:
+    if len(value) < SHORTEST or REMOVED in value or value.lower() in _PLAIN or value.isspace():
         return
     yield value
-    yield json.dumps(value)[1:-1]
-    yield quote(value, safe="")
-    yield base64.b64encode(value.encode()).decode().rstrip("=")
+    written = json.dumps(value)[1:-1]
+    yield from (written, json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
+    for sign in "&<>":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    yield written
+    for each in (quote(value), quote(value, safe=""), quote_plus(value)):
+        yield each
+        yield re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), each)
+    yield from _in_base64(value.encode())
 
 
-def _texts(thing: Any) -> Iterator[str]:
+def _in_base64(value: bytes) -> Iterator[str]:
+    """Also within a longer text that is written so, as that of a user and a password."""
+    for before in range(3) if len(value) >= 8 else (0,):
+        text = base64.b64encode(b"\0" * before + value).decode().rstrip("=")
+        whole = text if (before + len(value)) % 3 == 0 else text[:-1]
+        whole = whole[(0, 2, 3)[before] :]
+        yield whole
+        yield whole.replace("+", "-").replace("/", "_")
+
+
+def _leaves(thing: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Texts and numbers with the name of each: that beside a value, else its key."""
     if isinstance(thing, dict):
-        thing = list(thing.values())
-    if isinstance(thing, list):
+        called = str(thing.get("name")) if "value" in thing else name
+        for key, each in thing.items():
+            yield from _leaves(each, called if key == "value" else str(key))
+    elif isinstance(thing, list):
         for each in thing:
-            yield from _texts(each)
-    elif isinstance(thing, str):
-        yield thing
+            yield from _leaves(each, name)
+    elif isinstance(thing, str | int | float) and not isinstance(thing, bool):
+        yield name, str(thing)
+
+
+def _json(text: str) -> Any:
+    """A mapping or a list; None where it is neither."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _parsed(text: Any) -> Any:
-    """YAML or JSON; None where it is neither."""
+    """YAML or JSON without aliases, which may hold themselves; None where it is neither."""
     try:
+        if any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(text)):
+            return None
         return yaml.safe_load(text)
-    except (yaml.YAMLError, AttributeError, ValueError):
+    except (yaml.YAMLError, AttributeError, ValueError, RecursionError):
         return None

@@ -22,6 +22,15 @@ _ABSENT = {"404", "NoSuchKey", "NotFound"}
 _IN_CLUSTER = re.compile(r"^([a-z0-9-]+)\.([a-z0-9-]+)(\.svc(\..*)?)?$")
 
 
+AMAZON = "aws"
+"""In place of an endpoint's URL: Amazon's own."""
+
+
+class Refused(Ended):
+    """A file may not be read, or is not there: without the right to list a bucket S3 does not say
+    which."""
+
+
 @dataclass(frozen=True)
 class Place:
     """How the object store is reached. endpoint: empty for Amazon's. keys: of a Secret, in place
@@ -51,6 +60,7 @@ def place_of(
     own = (spec.get("template") or spec).get("storage") or {}
     asked = endpoint or environ.get(Env.S3_ENDPOINT, "")
     found = asked or pods.get(Env.S3_ENDPOINT) or own.get("endpoint") or ""
+    found = "" if found == AMAZON else found
     style = environ.get(Env.S3_PATH_STYLE) or pods.get(Env.S3_PATH_STYLE)
     path_style = own.get("pathStyle", bool(found)) if style is None else style == "true"
     regions = (environ.get(Env.S3_REGION), pods.get(Env.S3_REGION), own.get("region"))
@@ -72,24 +82,33 @@ class Store:
         try:
             import boto3
             from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
         except ImportError as error:
             raise Ended(UNAVAILABLE, f"Reading s3:// needs boto3. {INSTALL}") from error
         self.place, self.job = place, job
         style = "path" if place.path_style else "auto"
         access, secret = place.keys or (None, None)
-        self._s3: Any = boto3.Session().client(
-            "s3",
-            endpoint_url=place.endpoint or None,
-            region_name=place.region,
-            aws_access_key_id=access,
-            aws_secret_access_key=secret,
-            config=Config(
-                s3={"addressing_style": style},
-                connect_timeout=10,
-                read_timeout=60,
-                retries={"total_max_attempts": 3},
-            ),
+        config = Config(
+            s3={"addressing_style": style},
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"total_max_attempts": 3},
         )
+        try:
+            self._s3: Any = boto3.Session().client(
+                "s3",
+                endpoint_url=place.endpoint or None,
+                region_name=place.region,
+                aws_access_key_id=access,
+                aws_secret_access_key=secret,
+                config=config,
+            )
+        except ValueError as error:
+            message = f"{place.endpoint} is no URL of an object store: {str(error).rstrip('.')}."
+            raise Ended(USAGE, f"{message} Give --endpoint http://HOST:PORT.") from error
+        except BotoCoreError as error:
+            message = f"This machine's settings for AWS cannot be used: {str(error).rstrip('.')}."
+            raise Ended(USAGE, f"{message} See AWS_PROFILE and ~/.aws/config.") from error
 
     def read(self, uri: str) -> bytes | None:
         """The file's bytes, or None where there is no such file. Raises Ended."""
@@ -112,7 +131,7 @@ class Store:
             return Ended(NO_INPUT, f"There is no bucket of {uri}{self._where()}.")
         if http.get("HTTPStatusCode") in (401, 403) or code == "XAdminUserNotFound":
             message = f"{uri} may not be read{self._where()} with these credentials ({code})."
-            return Ended(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
+            return Refused(NO_PERMISSION, f"{message}\n{self._ways(uri)}")
         return Ended(UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.")
 
     def _failed(self, uri: str, error: Any) -> Ended:
