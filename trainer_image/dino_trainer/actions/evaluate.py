@@ -15,6 +15,7 @@ from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.data.splits import read_split
+from dino_trainer.data.transforms import read_image
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
@@ -234,7 +235,7 @@ def _shown(
     kinds = ("right", "missed", "false", "confused")
     return GalleryPicture(
         image.file.name,
-        draw_marks(image.file, (image.width, image.height), drawn),
+        draw_marks(read_image(image.file, image.width, image.height), drawn),
         [(kind, f"{getattr(counts, kind)[place]} {kind}") for kind in kinds],
         classes,
         confused_at(place, scored, truth, verdict),

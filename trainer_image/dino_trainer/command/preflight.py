@@ -57,7 +57,7 @@ def run(
     failure = failure_of_data(checked, output.uri(REPORT_FILE))
     result = Result(
         action=Stage.PREFLIGHT,
-        artifacts=_publish(spec, checked, output),
+        artifacts=_publish(spec, checked, output, stop),
         dataset=dataset_status(checked),
         failure=failure.as_failure() if failure else None,
         folder=folder_of(output),
@@ -100,7 +100,9 @@ def _place(spec: ExperimentSpec, report: str | None, action: Action) -> tuple[st
     return base, Stage.PREFLIGHT.value
 
 
-def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Artifact]:
+def _publish(
+    spec: ExperimentSpec, checked: Checked, output: Output, stop: threading.Event
+) -> list[Artifact]:
     content: dict[str, object] = {
         "schema": _SCHEMA,
         "action": checked.action.value,
@@ -112,7 +114,7 @@ def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Art
     augmented = checked.action in TRAINS
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
-    gallery = example_pictures(checked.findings.all(), checked.splits)
+    gallery = example_pictures(checked.findings.all(), checked.splits, stop)
     return [
         _write(output, REPORT_FILE, preflight_page(content, sheet, gallery)),
         _write(output, REPORT_DATA_FILE, _json(content)),
