@@ -24,7 +24,6 @@ from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of
-from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
 
 _SCHEMA = 1
@@ -62,7 +61,7 @@ def run(
         failure=failure.as_failure() if failure else None,
         folder=folder_of(output),
     )
-    _write(output, RESULT_FILE, _json(result.to_dict()))
+    output.publish_text(RESULT_FILE, _json(result.to_dict()))
     write_termination(result)
     _conclude(checked, output, say)
     if failure is None:
@@ -116,16 +115,9 @@ def _publish(
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
     gallery = example_pictures(checked.findings.all(), checked.splits, stop)
     return [
-        _write(output, REPORT_FILE, preflight_page(content, sheet, gallery)),
-        _write(output, REPORT_DATA_FILE, _json(content)),
+        output.publish_text(REPORT_FILE, preflight_page(content, sheet, gallery)),
+        output.publish_text(REPORT_DATA_FILE, _json(content)),
     ]
-
-
-def _write(output: Output, name: str, text: str) -> Artifact:
-    with replacing(output.dir / name) as aside:
-        # Names of files may hold bytes that are no text.
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return output.publish(name).artifact(name)
 
 
 def _json(content: dict[str, object]) -> str:
