@@ -150,6 +150,23 @@ def test_what_is_asked_of_cuda_gets_an_answer_in_words(tmp_path: Path) -> None:
     assert f"{without_cuda.SAYS} (it has no _ZN2at4cuda5sleepEl)." in says
 
 
+def test_data_that_a_newer_torch_shares_is_refused(tmp_path: Path) -> None:
+    """Code in its place would be read as data, and the build pass."""
+    needs_gcc()
+    library = tmp_path / "libshares.so"
+    names = "function", "weak", "zeros", "given", "fixed", "_ZTI4Kind", "_ZTV4Kind"
+    code = """
+        int function(void) { return 1; } __attribute__((weak)) int weak(void) { return 1; }
+        int zeros[4]; int given = 1; const int fixed = 1;
+        void *_ZTI4Kind[2] = {&given, &given}; __attribute__((weak)) void *_ZTV4Kind[2];
+    """
+    compile_c(code, library)
+    without_cuda.refuse_data({"function", "weak", "_ZTI4Kind", "_ZTV4Kind"}, library)
+    with pytest.raises(SystemExit, match="error: fixed, given, zeros of torch's part") as why:
+        without_cuda.refuse_data(set(names), library)
+    assert "trainer_image/without_cuda.py" in str(why.value)
+
+
 CALL = """
 import ctypes, sys
 ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
