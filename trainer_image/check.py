@@ -23,16 +23,25 @@ OF_GPUS = ("triton.language", "triton.backends.nvidia.driver", "torch._inductor.
 
 def main(device: str) -> None:
     """Import what the trainer does, and use what the CPU image has replaced."""
+    check_built_for(device, torch.backends.cuda.is_built())
     for name in (*IMPORTED, *(OF_GPUS if device == "gpu" else ())):
         importlib.import_module(name)
     layer = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     layer(torch.randn(2, 3, 8, 8)).square().sum().backward()
     boxes = torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1]])
     assert torchvision.ops.nms(boxes, torch.tensor([0.1, 0.2]), 0.5).tolist() == [1]
-    built = torch.backends.cuda.is_built()
-    if built != (device == "gpu"):
-        raise SystemExit(f"error: the image is for {device}, and its torch says cuda: {built}")
     print("torch", torch.__version__, "CUDA", torch.version.cuda)
+
+
+def check_built_for(device: str, cuda: bool) -> None:
+    """Refuse a torch that is not for the image's device. cuda: whether it is built for GPUs."""
+    if cuda == (device == "gpu"):
+        return
+    built = "gpu" if cuda else "cpu"
+    raise SystemExit(
+        f"error: the image is for {device} (DEVICE), and its torch is built for {built}: "
+        f"add --build-arg DEVICE={built}, or leave TORCH_INDEX out"
+    )
 
 
 if __name__ == "__main__":

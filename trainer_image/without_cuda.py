@@ -31,6 +31,8 @@ MADE_AT_IMPORT = {"_ZN4c10d16ProcessGroupNCCL7OptionsC1Eb": "_ZTVN4c10d16Process
 Its object lies on the heap; nobody reads it."""
 TYPE, TABLE = "_ZTI", "_ZTV"
 """How the names of types begin, and of tables of virtual functions; all others are functions."""
+CODE = frozenset("TWi")
+"""What nm calls a function; any other name but of a type or table is of data."""
 
 PATCHES = {
     "version.py": (r"^cuda(.*) = '[^']*'$", r"cuda\1 = None"),
@@ -92,6 +94,12 @@ def names(nm: str) -> set[str]:
     return {row.split()[-1].partition("@")[0] for row in nm.splitlines() if row.split()}
 
 
+def data(nm: str) -> set[str]:
+    """Those of them that are neither functions nor of a type or a table."""
+    rows = [row for row in nm.splitlines() if row.split() and row.split()[-2] not in CODE]
+    return {name for name in names("\n".join(rows)) if not name.startswith((TYPE, TABLE))}
+
+
 def asked(library: Path) -> set[str]:
     """The names that a library takes from others."""
     return names(_run("nm", "-D", "--undefined-only", library))
@@ -109,12 +117,23 @@ def replace(site: Path) -> None:
     users = [folder / "libtorch_python.so", *(site / "torchvision").glob("*.so")]
     wanted = set[str]().union(*map(asked, users))
     had = set[str]().union(*map(offered, gone))
+    refuse_data(wanted & had, *gone)
     for library in gone:
         library.unlink()
     make(folder / LINKED[0], wanted & had)
     make(folder / CUDNN, {name for name in wanted if name.startswith("cudnn")}, version=CUDNN)
     patch(site / "torch")
     print(f"Without CUDA: {len(wanted & had)} names of {', '.join(LINKED)} stand for themselves")
+
+
+def refuse_data(replaced: set[str], *libraries: Path) -> None:
+    """Refuse names of data among those that get code in their place: it would be read as data."""
+    rows = "\n".join(_run("nm", "-D", "--defined-only", each) for each in libraries)
+    if found := sorted(data(rows) & replaced):
+        raise SystemExit(
+            f"error: {', '.join(found)} of torch's part for GPUs is data, not code: have `line` in "
+            f"trainer_image/without_cuda.py define it, or leave out what asks for it"
+        )
 
 
 def patch(torch: Path) -> None:

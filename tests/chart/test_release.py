@@ -18,7 +18,11 @@ from .test_version import VERSION
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")
-ASKED = {"ci.yml": {"contents": "read"}, "release.yml": {"contents": "read", "packages": "write"}}
+ASKED = {
+    "ci.yml": {"contents": "read"},
+    "image.yml": {"contents": "read"},
+    "release.yml": {"contents": "read", "packages": "write"},
+}
 """Every permission that any job of a workflow may have."""
 LABELS = ("title", "description", "licenses", "version", "revision", "source")
 
@@ -39,7 +43,7 @@ def steps(workflow: Workflow) -> list[Workflow]:
     return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
 
-def test_there_are_two() -> None:
+def test_there_are_three() -> None:
     assert [path.name for path in WORKFLOWS] == sorted(ASKED)
 
 
@@ -136,12 +140,71 @@ def test_images_say_what_they_are(path: str) -> None:
 
 def test_both_images_of_the_trainer_are_published() -> None:
     release = (ROOT / ".github/workflows/release.yml").read_text()
-    published = re.findall(r'publish (\S+) "([\w-]+):\$VERSION(\S*)"(.*)', release)
-    assert published == [
+    built = re.findall(r' build (\S+) "([\w-]+):\$VERSION(\S*)"(.*)', release)
+    assert built == [
         ("operator/Dockerfile", "dino-operator", "", ""),
         ("trainer_image/Dockerfile", "dino-trainer", "", ""),
         ("trainer_image/Dockerfile", "dino-trainer", "-cpu", " --build-arg DEVICE=cpu"),
     ]
+
+
+SAID = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in *--tag*"$FAILS"*) exit 1 ;; esac
+"""
+IMAGES = ("dino-operator:1.2.3", "dino-trainer:1.2.3", "dino-trainer:1.2.3-cpu")
+
+
+def released(folder: Path, fails: str) -> tuple[int, list[str]]:
+    """What the scripts after the one that signs in call, until one fails; and how that ended."""
+    (folder / "bin").mkdir(parents=True)
+    for name in ("docker", "helm"):
+        (folder / "bin" / name).write_text(SAID)
+        (folder / "bin" / name).chmod(0o755)
+    values = folder / "charts" / "dino-operator" / "values.yaml"
+    values.parent.mkdir(parents=True)
+    values.write_text("image: localhost/dino-operator:1.2.3\n")
+    env = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "CALLS": str(folder / "calls"),
+        "FAILS": fails, "REGISTRY": "ghcr.io/some-team", "VERSION": "1.2.3", "GITHUB_SHA": "abc",
+        "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some-team/dino",
+    }  # fmt: skip
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    scripts = [step["run"] for step in jobs["publish"]["steps"] if "run" in step]
+    scripts = [each for each in scripts if not each.startswith("sudo ")]  # makes room on a runner
+    (signs_in,) = [place for place, each in enumerate(scripts) if "docker login" in each]
+    for script in scripts[signs_in + 1 :]:
+        done = subprocess.run(["bash", "-e", "-c", script], cwd=folder, env=env, check=False)
+        if done.returncode != 0:
+            break
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
+def test_nothing_is_published_before_everything_is_built(tmp_path: Path) -> None:
+    code, calls = released(tmp_path / "all", fails="nothing")
+    assert code == 0
+    pushes = [each for each in calls if " push " in each]
+    assert calls[-len(pushes) :] == pushes, "all else comes first"
+    assert pushes == [
+        *(f"docker push ghcr.io/some-team/{image}" for image in IMAGES),
+        "helm push build/dino-operator-1.2.3.tgz oci://ghcr.io/some-team/charts",
+    ]
+    for number, image in enumerate(IMAGES):
+        code, calls = released(tmp_path / str(number), fails=f"{image} --build-arg")
+        assert code == 1
+        assert not [each for each in calls if " push " in each]
+
+
+def test_the_image_for_gpus_is_built_by_a_workflow_of_its_own() -> None:
+    """No test builds it: each week, and when what it is made of changes."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/image.yml").read_text())
+    events = workflow[True]  # what YAML 1.1 reads of `on`
+    assert len(events["schedule"]) == 1
+    for event in ("push", "pull_request"):
+        assert {"uv.lock", "trainer_image/*"} <= set(events[event]["paths"])
+    scripts = [step["run"] for step in steps(workflow) if "run" in step]
+    (build,) = [each for each in scripts if each.startswith("docker build ")]
+    assert "--file trainer_image/Dockerfile --build-arg DEVICE=gpu " in build
 
 
 def test_the_list_of_what_is_in_an_image_is_that_of_the_lock_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import inspect
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-prune, without_cuda = script("prune"), script("without_cuda")
+check, prune, without_cuda = map(script, ("check", "prune", "without_cuda"))
 
 
 def a_file(path: Path, size: int = 10) -> Path:
@@ -90,13 +91,35 @@ def test_a_library_loses_what_debuggers_read_and_still_works(tmp_path: Path) -> 
 def test_an_image_over_its_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prune.LIMITS["cpu"] <= 2_000_000_000
+    assert prune.LIMITS == {"cpu": 1_800_000_000, "gpu": 5_700_000_000}
     a_file(tmp_path / "torch", 3_000_000)
     prune.check_size("cpu", tmp_path)
-    assert "The image for CPUs has 3 MB, unpacked; the limit is 2,000 MB" in capsys.readouterr().out
+    says = f"{tmp_path} of the image for CPUs has 3 MB, unpacked; the limit is 1,800 MB"
+    assert says in capsys.readouterr().out
     monkeypatch.setitem(prune.LIMITS, "cpu", 2_000_000)
-    with pytest.raises(SystemExit, match="error: it is too big"):
+    remedy = "see what grew, or raise LIMITS in trainer_image/prune.py"
+    with pytest.raises(SystemExit, match=f"error: it is too big: {remedy}"):
         prune.check_size("cpu", tmp_path)
+
+
+def test_the_size_of_a_base_image_of_ones_own_does_not_count() -> None:
+    """What the build installs is measured, where install.sh puts it."""
+    assert inspect.signature(prune.check_size).parameters["root"].default == prune.INSTALLED
+    install = (ROOT / "trainer_image" / "install.sh").read_text()
+    assert f"export VIRTUAL_ENV={prune.INSTALLED} " in install
+
+
+@pytest.mark.parametrize("device, cuda, other", [("gpu", False, "cpu"), ("cpu", True, "gpu")])
+def test_a_torch_for_another_device_is_refused_before_anything_is_imported(
+    device: str, cuda: bool, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`TORCH_INDEX=…/whl/cpu` alone, as was documented once, ended in a missing triton."""
+    imported: list[str] = []
+    monkeypatch.setattr(check.importlib, "import_module", imported.append)
+    monkeypatch.setattr(check.torch.backends.cuda, "is_built", lambda: cuda)
+    with pytest.raises(SystemExit, match=f"built for {other}: add --build-arg DEVICE={other}"):
+        check.main(device)
+    assert imported == []
 
 
 def needs_gcc() -> None:
@@ -125,6 +148,23 @@ def test_what_is_asked_of_cuda_gets_an_answer_in_words(tmp_path: Path) -> None:
         [sys.executable, "-c", CALL, library], capture_output=True, text=True, check=False
     ).stderr
     assert f"{without_cuda.SAYS} (it has no _ZN2at4cuda5sleepEl)." in says
+
+
+def test_data_that_a_newer_torch_shares_is_refused(tmp_path: Path) -> None:
+    """Code in its place would be read as data, and the build pass."""
+    needs_gcc()
+    library = tmp_path / "libshares.so"
+    names = "function", "weak", "zeros", "given", "fixed", "_ZTI4Kind", "_ZTV4Kind"
+    code = """
+        int function(void) { return 1; } __attribute__((weak)) int weak(void) { return 1; }
+        int zeros[4]; int given = 1; const int fixed = 1;
+        void *_ZTI4Kind[2] = {&given, &given}; __attribute__((weak)) void *_ZTV4Kind[2];
+    """
+    compile_c(code, library)
+    without_cuda.refuse_data({"function", "weak", "_ZTI4Kind", "_ZTV4Kind"}, library)
+    with pytest.raises(SystemExit, match="error: fixed, given, zeros of torch's part") as why:
+        without_cuda.refuse_data(set(names), library)
+    assert "trainer_image/without_cuda.py" in str(why.value)
 
 
 CALL = """

@@ -109,9 +109,9 @@ class Lab:
         }
         self.out = self.err = ""
 
-    def another(self, first: int, name: str = "more") -> Side:
+    def another(self, first: int, name: str = "more", count: int = 2) -> Side:
         """A second source of training data."""
-        side = Side(self.folder / name, first, 2)
+        side = Side(self.folder / name, first, count)
         self.sides.append(side)
         self.spec["dataset"]["train_data_sources"].append(side.source)
         return side

@@ -214,6 +214,22 @@ def test_the_report_needs_no_other_file_and_shows_pictures(
         assert f"<h2>{heading}</h2>" in text
 
 
+def test_a_file_name_that_is_no_text_costs_no_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads((folder / "annotations.json").read_text())
+    document["images"][1]["file_name"] = "\udce9.png"
+    (folder / "annotations.json").write_text(json.dumps(document))
+    (folder / "images" / "2.png").rename(folder / "images" / "\udce9.png")
+    result = painted(monkeypatch, folder)
+    assert [one.name for one in result.artifacts] == [
+        "metrics.json", "predictions.json", "report.html",
+    ]  # fmt: skip
+    said = json.loads(written(folder, "metrics.json").read_text())
+    assert "\udce9.png" in [one["file"] for one in said["worst"]]
+    assert "\\udce9.png" in written(folder, "report.html").read_text()
+
+
 def test_sources_that_both_count_from_one_are_kept_apart(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -33,6 +34,17 @@ def test_what_the_pages_say() -> None:
     assert "No such layers" not in quantization()
     assert "And 1 more; predictions.json names them all." in inference()
     assert re.search(r'style="background:rgb\(\d+, \d+, \d+\)"', inference())
+
+
+def test_tiles_of_a_quantization_say_of_what_they_are() -> None:
+    """Two are shares of the given file's, and one is a difference."""
+    tiles = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", quantization())
+    assert [(html.unescape(name), value) for name, value in tiles] == [
+        ("change of mAP", "-0.1000"),
+        ("time of one image, of the given file's", "50 %"),
+        ("size, of the given file's", "25 %"),
+        ("detections found again", "90.0 %"),
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.html")))

@@ -10,6 +10,8 @@ import pytest
 
 from dino_api.search.record import SearchRecord
 from dino_trainer.command.cli import main
+from dino_trainer.pages.plot import Axis
+from dino_trainer.search_report.charts import learning_curves, over_trials
 from dino_trainer.search_report.study import defaults_of, importances, study_of
 
 SPACE = [
@@ -74,6 +76,35 @@ def test_the_page_shows_every_trial_and_the_winner(tmp_path: Path) -> None:
         assert heading in text
     assert "Nothing to show" not in text
     assert 'src="http' not in text, "it opens without a network"
+
+
+def test_trials_without_a_score_are_not_drawn_as_zeros() -> None:
+    """Stopped before its first validation is not 0; failed lies on the axis, as it says."""
+    told = [trial(0), trial(1, "Stopped"), trial(2, "Pruned", mAP50=0.0), trial(3, "Failed")]
+    plot = over_trials(SearchRecord.model_validate(record(*told)))
+    places = {one.name: (list(one.xs), list(one.ys)) for one in plot.curves if one.points}
+    assert places == {
+        "Succeeded": ([0], [0.5]), "Pruned": ([2], [0.0]), "Failed": ([3], [0.0]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 4, 5, 9, 14, 60, 120])
+def test_trials_and_validations_are_counted_in_whole_numbers(trials: int) -> None:
+    told = [trial(n, curve=[0.1] * trials) for n in range(trials)]
+    made = SearchRecord.model_validate(record(*told))
+    curves = learning_curves(made)
+    assert curves is not None
+    for axis in (over_trials(made).x, curves.x):
+        values = [value for value, _ in axis.marked()]
+        assert values
+        assert all(text == str(round(value)) for value, text in axis.marked())
+        assert len(values) == len(set(values)) <= 7
+
+
+@pytest.mark.parametrize("high", [float("nan"), float("inf")])
+@pytest.mark.parametrize("log", [False, True])
+def test_an_axis_whose_end_is_no_number_has_no_ticks(high: float, log: bool) -> None:
+    assert not Axis("mAP50", 0.1, high, log=log).marked()
 
 
 def test_a_search_in_which_nothing_worked_has_a_page(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from dino_api.result import Artifact, Dataset, Metrics, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.data.splits import read_split
+from dino_trainer.data.transforms import read_image
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
@@ -33,7 +33,6 @@ from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
 from dino_trainer.scoring.statistics import Accumulated, Statistics, Truth, detection_statistics
 from dino_trainer.scoring.verdict import confused_at, mistaken
-from dino_trainer.storage.files import replacing
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,8 @@ def write_files(
     task: EvaluationTask, outcome: EvaluationResult, spec: ExperimentSpec, context: RunContext
 ) -> list[Artifact]:
     """The three files, published."""
-    folder = context.output.dir
     ids = [image.id for image in task.dataset.images]
-    write_predictions(folder / PREDICTIONS_FILE, outcome.detections, ids)
+    write_predictions(context.output.dir / PREDICTIONS_FILE, outcome.detections, ids)
     numbers = evaluation_summary(
         task.detector.info.file,
         task.dataset,
@@ -181,20 +179,14 @@ def write_files(
         outcome.statistics,
         _settings(task, spec),
     )
-    _write_text(folder / METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n")
+    artifacts = [
+        context.output.publish_text(METRICS_FILE, json.dumps(numbers, ensure_ascii=False) + "\n"),
+        context.output.publish(PREDICTIONS_FILE).artifact(PREDICTIONS_FILE),
+    ]
     shown = _gallery(task, outcome)
     verdict = _verdict(task, outcome, spec)
     made = page.evaluation_page(verdict, task.warnings, outcome.metrics, outcome.statistics, shown)
-    _write_text(folder / REPORT_FILE, made)
-    return [
-        context.output.publish(name).artifact(name)
-        for name in (METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE)
-    ]
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    return [*artifacts, context.output.publish_text(REPORT_FILE, made)]
 
 
 def _settings(task: EvaluationTask, spec: ExperimentSpec) -> dict[str, object]:
@@ -234,7 +226,7 @@ def _shown(
     kinds = ("right", "missed", "false", "confused")
     return GalleryPicture(
         image.file.name,
-        draw_marks(image.file, (image.width, image.height), drawn),
+        draw_marks(read_image(image.file, image.width, image.height), drawn),
         [(kind, f"{getattr(counts, kind)[place]} {kind}") for kind in kinds],
         classes,
         confused_at(place, scored, truth, verdict),

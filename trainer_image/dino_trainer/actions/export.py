@@ -31,7 +31,6 @@ from dino_trainer.model_files.naming import file_at, model_uri, refuse_existing
 from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
@@ -175,13 +174,12 @@ def _reported(
         "comparison": comparison.to_dict(),
         "problems": onnx_gate.problems(comparison),
     }
-    with replacing(context.output.dir / GRAPH_FILE) as aside:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return Result(
         action=Action.EXPORT,
         spec_digest=context.digest,
         comparison=comparison,
-        artifacts=[context.output.publish(GRAPH_FILE).artifact(GRAPH_FILE)],
+        artifacts=[context.output.publish_text(GRAPH_FILE, text)],
     )
 
 

@@ -13,7 +13,7 @@ from onnxscript import ir
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import COMPARISON_FILE, ENGINE_FILE, Action, FailureReason
-from dino_api.result import Artifact, Comparison, ModelFile, Progress, Result
+from dino_api.result import Comparison, ModelFile, Progress, Result
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.opening import open_model
@@ -33,7 +33,7 @@ from dino_trainer.quantize.engine_calibration import quantized
 from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.files import replacing, sha256_of
+from dino_trainer.storage.files import sha256_of
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 from dino_trainer.tensorrt import build, gpu, latency, python_api
@@ -219,7 +219,7 @@ def _failed(
 ) -> TrainerError:
     """The closed gate; the comparison is published."""
     content = {"comparison": comparison.to_dict(), "comparedOn": compared_on, "problems": problems}
-    artifact = _write(COMPARISON_FILE, json.dumps(content, indent=2) + "\n", context)
+    artifact = context.output.publish_text(COMPARISON_FILE, json.dumps(content, indent=2) + "\n")
     return TrainerError(
         FailureReason.GATE_FAILED,
         f"The engine is not published: {' '.join(problems)}",
@@ -242,7 +242,7 @@ def _published(
         comparison=comparison.to_dict(),
     )
     # Its description comes first: an engine without one is of no use.
-    described = _write(DESCRIPTION, known.to_json(), context)
+    described = context.output.publish_text(DESCRIPTION, known.to_json())
     result = Result(action=Action.GEN_TRT_ENGINE, comparison=comparison, artifacts=[described])
     done = publish_model(
         made.path, made.detector.info.file, result, engine_gate.summary(comparison), context
@@ -268,12 +268,6 @@ def time_batches(detector: EngineDetector, clock: Callable[[], float]) -> list[l
 
         timings.append(latency.measure(batch, once, clock))
     return timings
-
-
-def _write(name: str, text: str, context: RunContext) -> Artifact:
-    with replacing(context.output.dir / name) as aside:
-        aside.write_text(text, encoding="utf-8")
-    return context.output.publish(name).artifact(name)
 
 
 def _copy(uri: str, context: RunContext) -> None:

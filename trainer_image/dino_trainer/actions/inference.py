@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import REPORT_FILE, Action
-from dino_api.result import Artifact, Dataset, Result
+from dino_api.result import Dataset, Result
 from dino_trainer.data.pictures import PictureListing, find_pictures
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import invalid_spec
@@ -19,7 +19,6 @@ from dino_trainer.model_files.info import Detector, ModelInfo, config_for
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
-from dino_trainer.storage.files import replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.uris import split
 
@@ -59,7 +58,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         action=Action.INFERENCE,
         note=skipped(tally),
         model=detector.info.file,
-        artifacts=[*artifacts, publish_page(html, context)],
+        artifacts=[*artifacts, context.output.publish_text(REPORT_FILE, html)],
         dataset=Dataset(
             num_classes=len(names),
             images=tally.read,
@@ -136,11 +135,3 @@ def skipped(tally: Tally) -> str | None:
     return f"{len(tally.skipped):,} of {total:,} images cannot be read and are skipped: {names}" + (
         f" and {more:,} more." if more > 0 else "."
     )
-
-
-def publish_page(html: str, context: RunContext) -> Artifact:
-    """report.html at its final place."""
-    with replacing(context.output.dir / REPORT_FILE) as aside:
-        # Names of files may hold bytes that are no text.
-        aside.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return context.output.publish(REPORT_FILE).artifact(REPORT_FILE)

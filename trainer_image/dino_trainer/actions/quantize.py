@@ -41,7 +41,6 @@ from dino_trainer.quantize.this_cpu import cuts_off
 from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
-from dino_trainer.storage.files import replacing
 
 _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
@@ -293,11 +292,9 @@ def elsewhere() -> str:
 
 def reported(html: str, comparison: Comparison, context: RunContext) -> Result:
     """The report, published; a result that holds it."""
-    with replacing(context.output.dir / REPORT_FILE) as aside:
-        aside.write_text(html, encoding="utf-8", errors="backslashreplace")
     return Result(
         action=Action.QUANTIZE,
         spec_digest=context.digest,
         comparison=comparison,
-        artifacts=[context.output.publish(REPORT_FILE).artifact(REPORT_FILE)],
+        artifacts=[context.output.publish_text(REPORT_FILE, html)],
     )

@@ -318,8 +318,7 @@ def _keep_traceback(error: BaseException, failure: TrainerError, output: Output)
         return
     text = "".join(traceback.format_exception(error))
     try:
-        (output.dir / ERROR_FILE).write_text(text, encoding="utf-8")
-        output.publish(ERROR_FILE)
+        output.publish_text(ERROR_FILE, text)
     except (TrainerError, OSError):
         print(text, file=sys.stderr, flush=True)
         return

@@ -24,7 +24,6 @@ from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.spec.file import read_spec_file
 from dino_trainer.spec.sections import section_of
-from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
 
 _SCHEMA = 1
@@ -57,12 +56,12 @@ def run(
     failure = failure_of_data(checked, output.uri(REPORT_FILE))
     result = Result(
         action=Stage.PREFLIGHT,
-        artifacts=_publish(spec, checked, output),
+        artifacts=_publish(spec, checked, output, stop),
         dataset=dataset_status(checked),
         failure=failure.as_failure() if failure else None,
         folder=folder_of(output),
     )
-    _write(output, RESULT_FILE, _json(result.to_dict()))
+    output.publish_text(RESULT_FILE, _json(result.to_dict()))
     write_termination(result)
     _conclude(checked, output, say)
     if failure is None:
@@ -100,7 +99,9 @@ def _place(spec: ExperimentSpec, report: str | None, action: Action) -> tuple[st
     return base, Stage.PREFLIGHT.value
 
 
-def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Artifact]:
+def _publish(
+    spec: ExperimentSpec, checked: Checked, output: Output, stop: threading.Event
+) -> list[Artifact]:
     content: dict[str, object] = {
         "schema": _SCHEMA,
         "action": checked.action.value,
@@ -112,18 +113,11 @@ def _publish(spec: ExperimentSpec, checked: Checked, output: Output) -> list[Art
     augmented = checked.action in TRAINS
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None
-    gallery = example_pictures(checked.findings.all(), checked.splits)
+    gallery = example_pictures(checked.findings.all(), checked.splits, stop)
     return [
-        _write(output, REPORT_FILE, preflight_page(content, sheet, gallery)),
-        _write(output, REPORT_DATA_FILE, _json(content)),
+        output.publish_text(REPORT_FILE, preflight_page(content, sheet, gallery)),
+        output.publish_text(REPORT_DATA_FILE, _json(content)),
     ]
-
-
-def _write(output: Output, name: str, text: str) -> Artifact:
-    with replacing(output.dir / name) as aside:
-        # Names of files may hold bytes that are no text.
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return output.publish(name).artifact(name)
 
 
 def _json(content: dict[str, object]) -> str:

@@ -16,7 +16,6 @@ from dino_trainer.report.reporter import write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.search_report.page import search_page
-from dino_trainer.storage.files import replacing
 
 _REMEDY = "Give the search.json that a search left in its output."
 
@@ -36,9 +35,7 @@ def run(path: Path, output_uri: str) -> int:
     output = Output("", "", scratch_dir(), say, folder=output_uri)
     artifacts = []
     for name, content in ((REPORT_FILE, search_page(record)), (SEARCH_KEY, text)):
-        with replacing(output.dir / name) as aside:
-            aside.write_text(content, encoding="utf-8")
-        artifacts.append(output.publish(name).artifact(name))
+        artifacts.append(output.publish_text(name, content))
     write_termination(Result(action=Stage.REPORT, artifacts=artifacts))
     say(f"{len(record.history)} trials. Report: {output.uri(REPORT_FILE)}")
     return 0

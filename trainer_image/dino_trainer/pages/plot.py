@@ -19,13 +19,17 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Axis:
-    """What one direction shows. ticks: (value, text); where left out, round numbers."""
+    """What one direction shows. ticks: (value, text); where left out, round numbers.
+
+    whole: of things that are counted: no tick lies between two of them.
+    """
 
     title: str
     low: float
     high: float
     log: bool = False
     ticks: Sequence[tuple[float, str]] = ()
+    whole: bool = False
 
     def share(self, value: float) -> float:
         """The place of a value from 0 to 1."""
@@ -36,22 +40,26 @@ class Axis:
         return math.log10(max(value, 1e-30)) if self.log else value
 
     def marked(self) -> Sequence[tuple[float, str]]:
-        """The ticks: those that were given, else round numbers, or powers of ten."""
+        """The ticks: those that were given, else round numbers, or powers of ten. None where an
+        end is no number: a diverged trial's score may be NaN."""
         if self.ticks:
             return self.ticks
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return ()
         if self.log:
             powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             values = [10.0**power for power in powers]
             return [(one, f"{one:g}") for one in values or (self.low, self.high)]
-        return [(one, f"{one:g}") for one in _round_numbers(self.low, self.high)]
+        return [(one, f"{one:g}") for one in _round_numbers(self.low, self.high, self.whole)]
 
 
-def _round_numbers(low: float, high: float) -> list[float]:
+def _round_numbers(low: float, high: float, whole: bool) -> list[float]:
     if high <= low:
         return [low]
-    rough = (high - low) / _TICKS
+    rough = max((high - low) / _TICKS, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(one * power for one in _STEPS if one * power >= rough * 0.999)
+    steps = (one * power for one in _STEPS if one * power >= rough * 0.999)
+    step = next(one for one in steps if not whole or one == round(one))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(place * step, 12) for place in range(first, last + 1)]
 
@@ -60,7 +68,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
 class Curve:
     """Values along x, by a line or as points. texts: what is said of each point.
 
-    step: whether it keeps a value until the next. link: what of the page the legend leads to.
+    step: whether it keeps a value until the next.
     """
 
     name: str

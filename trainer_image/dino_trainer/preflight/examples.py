@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_trainer.data.decode import open_image
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation.marked import Mark, draw_marks
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.sources import Source, Split
 
-# As many images of each finding, and as many in all.
-MOST_PICTURED, _MOST = 3, 60
+# As many images of each finding, and as many in all; of each finding no more than these are read.
+MOST_PICTURED, _MOST, MOST_TRIED = 3, 60, 10
 _MEANT, _OTHER = (230, 159, 0), (86, 180, 233)
 
 
@@ -27,14 +30,19 @@ class _Place(NamedTuple):
     boxes: NDArray[np.int64]
 
 
-def example_pictures(findings: Sequence[Finding], splits: Sequence[Split]) -> Gallery:
-    """The first images of each finding that can be read; those of errors come first."""
+def example_pictures(
+    findings: Sequence[Finding], splits: Sequence[Split], stop: threading.Event
+) -> Gallery:
+    """The first images of each finding that can be read; those of errors come first.
+
+    Once `stop` is set no more are added: the report has its findings without them.
+    """
     sources = {source.name: source for split in splits for source in split.sources}
     shown: list[GalleryPicture] = []
     for finding in findings:
         own = 0
-        for place in _places(finding, sources):
-            if own == MOST_PICTURED or len(shown) == _MOST:
+        for place in islice(_places(finding, sources), MOST_TRIED):
+            if own == MOST_PICTURED or len(shown) == _MOST or stop.is_set():
                 break
             if picture := _picture(finding, place):
                 shown.append(picture)
@@ -57,18 +65,18 @@ def _places(finding: Finding, sources: dict[str, Source]) -> Iterator[_Place]:
 
 
 def _picture(finding: Finding, place: _Place) -> GalleryPicture | None:
-    """None where it cannot be read, which is a finding already."""
+    """None where it cannot be read, which is a finding already; of another size it is shown."""
     source, position, _ = place
     file = source.staged.images.find(source.entries.file_names[position])
     width, height = source.entries.sizes[position].tolist()
     if file is None:
         return None
     try:
-        content = draw_marks(file, (width, height), _marks(place))
+        image = open_image(file).rgb((width, height))
     except TrainerError:
         return None
     name, rule = source.image(position), finding.rule
-    return GalleryPicture(name, content, [("", rule.id)], {rule.id})
+    return GalleryPicture(name, draw_marks(image, _marks(place)), [("", rule.id)], {rule.id})
 
 
 def _marks(place: _Place) -> list[Mark]:

@@ -56,11 +56,14 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     one, other = comparison.reference, comparison.candidate
     if one.mAP is not None and other.mAP is not None:
         sign = "+" if other.mAP > one.mAP else ""
-        yield "mAP", f"{sign}{metric.text(other.mAP - one.mAP)}"
+        yield "change of mAP", f"{sign}{metric.text(other.mAP - one.mAP)}"
     if one.latency_ms and other.latency_ms:
-        yield "time of one image", f"{100 * other.latency_ms / one.latency_ms:.0f} %"
+        yield (
+            "time of one image, of the given file's",
+            f"{100 * other.latency_ms / one.latency_ms:.0f} %",
+        )
     if one.bytes and other.bytes:
-        yield "size", f"{100 * other.bytes / one.bytes:.0f} %"
+        yield "size, of the given file's", f"{100 * other.bytes / one.bytes:.0f} %"
     if comparison.matched is not None:
         yield "detections found again", f"{100 * comparison.matched:.1f} %"
 

@@ -21,7 +21,7 @@ from dino_trainer.results.published import PublishedFiles
 from dino_trainer.results.readback import confirm, doubt
 from dino_trainer.results.uploads import Job, Uploads
 from dino_trainer.spec.sections import output_folder
-from dino_trainer.storage.files import named
+from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, Stored, print_line
 from dino_trainer.storage.uris import is_remote, local_path
@@ -115,6 +115,15 @@ class Output:
         """
         self._uploads.withdraw(name)
         return self._published.put(self.dir / name, name, previous)
+
+    def publish_text(self, name: str, text: str) -> Artifact:
+        """Writes a page or a JSON document, and publishes it.
+
+        Names of images may hold bytes that are no text: they stand there as \\udce9 and the like.
+        """
+        with replacing(self.dir / name) as aside:
+            aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return self.publish(name).artifact(name)
 
     def publish_soon(self, name: str, previous: str = "") -> None:
         """Publishes, but an upload goes on beside the caller's work.

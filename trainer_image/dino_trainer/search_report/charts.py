@@ -16,7 +16,8 @@ _BEST, _OTHER = 0, 5
 
 
 def over_trials(record: SearchRecord) -> Plot:
-    """mAP50 of each trial by its state, and the best so far. Failed trials lie on the axis."""
+    """mAP50 of each trial by its state, and the best so far. Failed trials lie on the axis; those
+    that ended before their first validation have no place."""
     curves = []
     ended = [one for one in record.history if one.mAP50 is not None]
     if ended:
@@ -24,11 +25,12 @@ def over_trials(record: SearchRecord) -> Plot:
         numbers = [one.number for one in ended]
         curves.append(Curve("best so far", numbers, best, _BEST, thick=True, step=True))
     for state in _TONES:
-        trials = [one for one in record.history if one.state == state]
+        placed = record.history if state == "Failed" else ended
+        trials = [one for one in placed if one.state == state]
         if trials:
             curves.append(_points(state, [(one.number, one) for one in trials], _TONES[state]))
     numbers = [one.number for one in record.history] or [0]
-    x = Axis("trial", min(numbers) - 0.5, max(numbers) + 0.5)
+    x = Axis("trial", min(numbers) - 0.5, max(numbers) + 0.5, whole=True)
     return Plot("mAP50 over trials", x, _score_axis(record.history), curves)
 
 
@@ -109,5 +111,5 @@ def learning_curves(record: SearchRecord) -> Plot | None:
         )
         for one in sorted(known, key=lambda trial: trial.number == best)
     ]
-    x = Axis("validation", 1, max(2, *(len(one.curve) for one in known)))
+    x = Axis("validation", 1, max(2, *(len(one.curve) for one in known)), whole=True)
     return Plot("Learning curves", x, _score_axis(known), curves, legend=False)
