@@ -77,6 +77,7 @@ class Line:
     def __init__(self, client: Client, fault: Fault) -> None:
         self._client, self._fault = client, fault
         self.writes: list[str] = []
+        self.befell = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)  # reads
@@ -100,6 +101,7 @@ class Line:
     async def _write(self, called: str, write: Callable[[], Any]) -> Any:
         self.writes.append(called)
         what = self._fault.what if len(self.writes) == self._fault.at else "none"
+        self.befell |= what in AT_WRITES
         if what == "kill before":
             raise Killed
         answer = await write()
@@ -119,6 +121,7 @@ class Run:
     fault: Fault = Fault()
     changes: int = 0
     blind: int = 0
+    befell: bool = False
     violations: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
     lived: set[str] = field(default_factory=set)
@@ -209,6 +212,7 @@ class Run:
             self._know(lists)
 
     async def _befall(self) -> None:
+        self.befell = self.fault.what in AT_CHANGES
         if self.fault.what in ("untold", "deleted"):
             self.blind = UNTOLD
         if self.fault.what == "deleted":
@@ -349,11 +353,19 @@ async def learn(client: Client, workload: Workload) -> Reference:
     return Reference(workload, tuple(run.line.writes), run.changes, told)
 
 
-async def spoiled(client: Client, reference: Reference, fault: Fault) -> list[str]:
-    """What went wrong with that fault; nothing where it ended as it does undisturbed."""
+@dataclass(frozen=True)
+class Outcome:
+    """What went wrong with a fault, and whether it befell: another life may be over before."""
+
+    violations: tuple[str, ...]
+    befell: bool
+
+
+async def spoiled(client: Client, reference: Reference, fault: Fault) -> Outcome:
+    """Nothing has gone wrong where it ended as it does undisturbed."""
     run = Run(client, reference.workload, fault)
     told = await run.live()
     found = list(dict.fromkeys(run.violations))
     if not found and told != reference.told:
         found = [f"it ended as {told}, undisturbed as {reference.told}"]
-    return [f"{run}: {each}" for each in found]
+    return Outcome(tuple(f"{run}: {each}" for each in found), run.befell or run.line.befell)

@@ -217,6 +217,34 @@ MUTANTS = (
         NAMESPACE,
     ),
     Mutant(
+        "the search does not wait for its trials",
+        "plan/search/decide.py",
+        "    over = not jobs and (step.ended or step.failure is not None)\n",
+        "    over = True\n",
+        "test_search_plan_life.py",
+    ),
+    Mutant(
+        "the end of a search is told from the cache",
+        "plan/model.py",
+        "        told = self.is_last_word or self.ends_trials\n",
+        "        told = self.is_last_word\n",
+        "test_search_plan_ends.py",
+    ),
+    Mutant(
+        "a trial that comes after the end trains",
+        "plan/search/after/completion.py",
+        "    return replace(planned, patches=(*late, *planned.patches))\n",
+        "    return planned\n",
+        "test_search_plan_ends.py",
+    ),
+    Mutant(
+        "a parent that failed is waited for",
+        "plan/job/awaits_parent.py",
+        "        if parent_state.condition.reason == reason:\n",
+        "        if False:\n",
+        "test_plan_parent.py",
+    ),
+    Mutant(
         "a deleted trial is not made again",
         "plan/search/trials/dinojobs.py",
         "    room = max(0, view.search.parallel_trials - len(here))\n",
@@ -261,11 +289,14 @@ def table() -> str:
 
 
 def tried(mutant: Mutant) -> Judgement:
-    """Runs its test on a copy of the package. Raises ValueError where its text is not found."""
+    """Runs its test on a copy of the package. Without its text there it is an error."""
     with tempfile.TemporaryDirectory(prefix="dino-mutant-") as folder:
         copy = Path(folder) / PACKAGE.name
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        mutant.seed(copy)
+        try:
+            mutant.seed(copy)
+        except ValueError as error:
+            return Judgement(mutant, STRANGE, 0.0, str(error))
         started, log = time.monotonic(), Path(folder) / "log"
         child = os.fork()
         if not child:

@@ -21,9 +21,14 @@ PHASES = tuple(
 """The seeded mutants only have to be noticed; no shortest way to one is looked for."""
 
 
+def episodes(share: float) -> int:
+    """How many each part of a machine with that share runs."""
+    return max(1, round(EPISODES * share / PARTS))
+
+
 def run_episodes(machine: type[RuleBasedStateMachine], part: int, share: float) -> None:
     """So large a share of all episodes, split by parts; each part has a seed of its own."""
-    count = max(1, round(EPISODES * share / PARTS))
+    count = episodes(share)
     how = settings(
         max_examples=count,
         stateful_step_count=STEPS,

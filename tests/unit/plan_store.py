@@ -147,6 +147,8 @@ class Store:
             assert stored.get("status") != told, "a write without a change"
             if kind is Kind.DINOJOBS and is_finished({"status": told}):
                 self._may_end(stored, told)
+            if kind is Kind.DINOAUTOMLS and "completionTime" in told:
+                self._may_end_search(stored)
             stored["status"] = told
             return self._store(kind, stored)
 
@@ -245,6 +247,16 @@ class Store:
         else:
             child = uid in self.failed or self._search_ended(uid, "Failed")
             assert child or self._parent_failed(resource), f"{reason}, of no child"
+
+    def _may_end_search(self, search: Object) -> None:
+        """A search is over once each of its trials is: from then on none of them is followed."""
+        if "completionTime" in search.get("status", {}):
+            return
+        for each in self.things[Kind.DINOJOBS].values():
+            mine = objects.controller_uid(each) == objects.uid_of(search)
+            trial = Label.TRIAL.value in each["metadata"].get("labels", {})
+            running = mine and trial and not is_finished(each)
+            assert not running, f"the search is over, and {objects.name_of(each)} runs"
 
     def _search_ended(self, owner: str, how: str) -> bool:
         """Whether a search that was made for that DinoJob ended so."""

@@ -147,6 +147,9 @@ class World:
         if self.seen[0]["metadata"]["resourceVersion"] != self._version():
             raise Crash("409: planned from another version")
         assert told != self.automl.get("status"), "a write without a change"
+        known, over = self.automl.get("status", {}), "completionTime"
+        if over in (told or {}) and over not in known:
+            assert not self.live(), "the search is over, and a trial of it runs"
         if is_finished(self.automl):
             before = [each["type"] for each in self.automl["status"]["conditions"]]
             assert [each["type"] for each in (told or {})["conditions"]] == before

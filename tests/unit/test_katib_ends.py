@@ -9,7 +9,7 @@ from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed import failure
 from dino_operator.plan.search import ends
 from dino_operator.plan.search.engines.katib import hangs
-from tests.builders import at
+from tests.builders import at, later
 from tests.unit.katib_cases import (
     NAME,
     a_job,
@@ -122,6 +122,18 @@ def test_a_held_trial_does_not_keep_the_search_from_ending() -> None:
     assert told.ended
     assert [each.state for each in told.trials] == ["Succeeded", "Stopped"]
     assert [each.name[-1] for each in told.patches] == ["b"]
+
+
+def test_a_trial_whose_job_katib_has_not_made_yet_is_waited_for() -> None:
+    """Katib makes it also after its Experiment has ended."""
+    done = a_trial("a", "Succeeded", observation=observed("0.4"))
+    both = ((done, a_job(done, complete())), (a_trial("b", "Running", born=50),))
+    told = step(*both, experiment=ended("Succeeded"))
+    assert not told.ended
+    assert told.trials[1].is_live
+    late = step(*both, experiment=ended("Succeeded"), now=later(50 + hangs.PATIENCE))
+    assert late.ended
+    assert [each.state for each in late.trials] == ["Succeeded", "Stopped"]
 
 
 def test_finished_jobs_get_their_time_to_live_only_at_the_end() -> None:

@@ -21,6 +21,7 @@ from tests.unit.katib_cases import (
     ended,
     failed,
     observed,
+    running,
     waits,
 )
 
@@ -179,6 +180,23 @@ def test_a_missing_collector_is_the_end() -> None:
     assert story.status["failure"]["reason"] == "KatibFailed"
     assert "kubectl label namespace team" in story.status["failure"]["remedy"]
     assert story.status["best"]["trial"] == "tune-trial-0", "the baseline's result stays"
+
+
+def test_the_end_is_told_of_what_is_read_and_a_job_that_comes_later_is_stopped() -> None:
+    story = Story(maxTrials=2)
+    story.begin()
+    trial, job = succeeded("a", "0.6")
+    over = story.plan(katib_trials=(trial,), jobs=(job,), experiment=ended("Succeeded"))
+    assert "completionTime" in story.status
+    assert Plan(status=over.status).irrevocable
+    late = running("b")[1]
+    told = story.plan(jobs=(job, late))
+    assert [each.name[-1] for each in told.patches] == ["b"]
+    assert told.patches[0].body["spec"] == {"activeDeadlineSeconds": 1}
+    story.resource["status"]["conditions"] = [{"type": "Complete", "status": "True"}]
+    assert story.plan().patches == told.patches, "also after the last word"
+    late["metadata"]["annotations"] = told.patches[0].body["metadata"]["annotations"]
+    assert story.plan(jobs=(job, late)).patches == ()
 
 
 def test_after_the_end_no_experiment_is_made_again() -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 
 from dino_api import names as api
 from dino_api.names import Label
 from dino_api.search.record import SearchRecord
+from dino_operator.plan.model import Settings
+from dino_operator.plan.observed.children import Children
+from dino_operator.plan.observed.resource import DinoAutoML
+from dino_operator.plan.search import decide
+from dino_operator.plan.search.trials import dinojobs
 from tests.unit.search_world import World, names
 
 
@@ -122,6 +128,50 @@ def test_a_failure_that_was_told_is_not_taken_back() -> None:
     world.report()
     world.settle()
     assert world.says("Failed")[:2] == ("True", "MaxFailedTrialsReached")
+
+
+def test_the_end_is_not_told_from_a_cache_that_lacks_a_trial() -> None:
+    """Trial 3 was made, its answer was lost, and the goal is met before the cache has it."""
+    world = World(maxTrials=6, objective={"goal": 0.6})
+    world.baseline(0.5)
+    world.complete("x-trial-2", 0.3)
+    (made,) = (each for each in world.plan().creates if each["kind"] == api.KIND)
+    world.complete("x-trial-1", 0.61)
+    world.seen = world.look()
+    world._create(made)
+    told = world.reconcile(stale=True)
+    assert not world.automl["status"].get("completionTime")
+    assert [each.name for each in told.patches] == ["x-trial-3"]
+    world.obey("x-trial-3", checkpoint=False)
+    world.settle()
+    assert world.row(3)["state"] == "Stopped"
+    assert world.automl["status"]["completionTime"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_trial_that_shows_itself_after_the_end_is_stopped(held: bool) -> None:
+    world = searched(maxTrials=4, objective={"goal": 0.7})
+    assert world.automl["status"]["completionTime"]
+    late = dinojobs.render(decide.view_of(*parsed(world)), 3, {})
+    world.dinojobs["x-trial-3"] = late
+    late["metadata"] |= {"uid": "uid-late", "creationTimestamp": world.stamp()}
+    world.edit(suspend=held)
+    world.settle()
+    assert late["spec"]["runPolicy"]["stop"]
+    world.obey("x-trial-3", checkpoint=False)
+    world.settle()
+    if held:
+        assert world.says("Suspended")[0] == "True", "nothing is waited for"
+    world.edit(suspend=False)
+    world.report()
+    world.settle()
+    assert world.says("Complete")[0] == "True"
+
+
+def parsed(world: World) -> tuple[DinoAutoML, Children, datetime, Settings]:
+    """What a view is made of."""
+    resource, children = world.look()
+    return DinoAutoML(resource), children, world.now, world.settings
 
 
 def test_a_search_that_cannot_be_run_says_why_at_once() -> None:

@@ -163,16 +163,22 @@ class Plan:
     def irrevocable(self) -> bool:
         """Whether it must be decided on objects read from the API server, not from a cache.
 
-        A second GPU Job or trial, a deleted or resumed Job, a false last word or a false event
-        cannot be taken back.
+        A second GPU Job or trial, a deleted or resumed Job, a false end or a false event cannot be
+        taken back.
         """
         work = any(each["kind"] in GPU_KINDS for each in self.creates)
-        return work or bool(self.patches or self.deletes or self.events) or self.is_last_word
+        told = self.is_last_word or self.ends_trials
+        return work or told or bool(self.patches or self.deletes or self.events)
 
     @property
     def is_last_word(self) -> bool:
         """Whether the status says Complete or Failed."""
         return is_finished({"status": self.status})
+
+    @property
+    def ends_trials(self) -> bool:
+        """Whether the status says that every trial of a search has ended; then none is followed."""
+        return "completionTime" in (self.status or {})
 
     @property
     def is_empty(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from dino_api import metric
 from dino_api import names as api
 from dino_api.names import ConditionType, EventReason, Phase
-from dino_operator.plan.model import Event, Object, Plan
+from dino_operator.plan.model import Event, Object, Patch, Plan
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.reported import conditions, refusals
@@ -20,6 +20,8 @@ from dino_operator.plan.search import status
 from dino_operator.plan.search.after import followers, report
 from dino_operator.plan.search.after.followers import FollowerProgress
 from dino_operator.plan.search.after.report import Report
+from dino_operator.plan.search.engines.katib import engine as katib
+from dino_operator.plan.search.engines.katib import katib_trials
 from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.status import SearchState
 from dino_operator.plan.search.trials import dinojobs
@@ -29,9 +31,15 @@ SOON = 1.0
 
 def the_end(resource: DinoAutoML, children: Children) -> Plan:
     """The plan after the last word: what someone started under our name is stopped."""
-    mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
     again = conditions.changed(resource, conditions.seen_again(resource))
-    return Plan(patches=tuple(dinojobs.stops(mine)), status=again)
+    return Plan(patches=_late(resource, children), status=again)
+
+
+def _late(resource: DinoAutoML, children: Children) -> tuple[Patch, ...]:
+    """Stops what still runs of a search that is over: a trial whose creation went through late, or
+    that somebody started under our name."""
+    mine = [each for each in children.dinojobs if _is_trial_of(resource, each)]
+    return (*dinojobs.stops(mine), *katib.stops(katib_trials.jobs(resource.uid, children)))
 
 
 def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
@@ -39,6 +47,13 @@ def _is_trial_of(resource: DinoAutoML, job: DinoJob) -> bool:
 
 
 def the_search(view: SearchView) -> Plan:
+    """What follows a search, and an end to each trial that shows itself only now."""
+    planned = _following(view)
+    late = _late(view.resource, view.children)
+    return replace(planned, patches=(*late, *planned.patches))
+
+
+def _following(view: SearchView) -> Plan:
     """Report, then the jobs on the winner, then the last word."""
     outcome = _outcome(view)
     written = report.progress(view, outcome)

@@ -6,7 +6,7 @@ search is suspended, stops them when it has ended, and says what Katib never say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dino_api.names import FailureReason
@@ -28,7 +28,7 @@ from dino_operator.plan.search.search_view import SearchView
 from dino_operator.plan.search.trials import outcomes
 from dino_operator.plan.search.trials.trial import Trial
 
-__all__ = ["refusal", "step"]
+__all__ = ["refusal", "step", "stops"]
 
 SOON = 2.0
 """Seconds until Katib has done what it is about to do."""
@@ -48,7 +48,7 @@ def step(view: SearchView) -> Step:
         message = f"Experiment {name} belongs to someone else"
         return Step(failure=failure.cause(FailureReason.CHILD_NAME_CONFLICT, message))
     if present.is_over:
-        return _after_katib(view, present, mine, end)
+        return _after_katib(view, present, existing, mine, end)
     if present.is_being_deleted:
         return Step(
             trials=mine, waiting=f"Experiment {name} is being deleted", requeue_after=_soon(view)
@@ -112,15 +112,19 @@ DELETED = (
 
 
 def _after_katib(
-    view: SearchView, present: Experiment, mine: tuple[Trial, ...], end: ends.End | None
+    view: SearchView,
+    present: Experiment,
+    existing: Sequence[KatibTrial],
+    mine: tuple[Trial, ...],
+    end: ends.End | None,
 ) -> Step:
     """Katib has ended and leaves what runs running; it is stopped here."""
-    ended = not _running(view)
+    ended = not _running(view) and not any(hangs.is_about_to_start(view, each) for each in existing)
     if ended:  # a Trial that hangs, or whose Job is held, never ends on Katib
         mine = tuple(replace(each, state="Stopped") if each.is_live else each for each in mine)
     cause = None if end is not None and end.failure is not None else _cause(view, present, mine)
     return Step(
-        patches=_stops(view) + (_lifetimes(view) if ended else ()),
+        patches=stops(_jobs(view)) + (_lifetimes(view) if ended else ()),
         trials=mine,
         ended=ended,
         waiting="" if ended else "trials that still ran when Katib ended are being stopped",
@@ -238,7 +242,7 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
     first = outcomes.baseline(view)
     busy = first is not None and first.is_live
     allowed = 0 if view.wants_suspend else view.search.parallel_trials - busy
-    unfinished = [job for job in katib_trials.jobs(view) if _may_go_on(job)]
+    unfinished = [job for job in _jobs(view) if _may_go_on(job)]
     patches: list[Patch] = []
     for place, job in enumerate(unfinished):
         held, holds = job.is_suspended, place >= allowed
@@ -270,9 +274,13 @@ def _edits(view: SearchView, present: Experiment) -> tuple[Patch, ...]:
     return (Patch(present.name, present.uid, {"spec": changed}, kind="experiments"),)
 
 
+def _jobs(view: SearchView) -> list[Job]:
+    return katib_trials.jobs(view.uid, view.children)
+
+
 def _running(view: SearchView) -> list[Job]:
     """Jobs of trials that may hold a GPU: not ended and not suspended, or with a pod that lives."""
-    jobs = katib_trials.jobs(view)
+    jobs = _jobs(view)
     uids = {job.uid for job in jobs}
     holding = {pod.controller_uid for pod in view.children.pods if pod.is_live}
     return [
@@ -282,12 +290,11 @@ def _running(view: SearchView) -> list[Job]:
     ]
 
 
-def _stops(view: SearchView) -> tuple[Patch, ...]:
+def stops(jobs: Iterable[Job]) -> tuple[Patch, ...]:
+    """Ends all that have not ended."""
     message = "the search has ended"
     return tuple(
-        deadline.stopping(job, FailureReason.STOPPED, message)
-        for job in katib_trials.jobs(view)
-        if _may_go_on(job)
+        deadline.stopping(job, FailureReason.STOPPED, message) for job in jobs if _may_go_on(job)
     )
 
 
@@ -300,6 +307,6 @@ def _lifetimes(view: SearchView) -> tuple[Patch, ...]:
     body = {"spec": {"ttlSecondsAfterFinished": ttl}}
     return tuple(
         Patch(job.name, job.uid, body)
-        for job in katib_trials.jobs(view)
+        for job in _jobs(view)
         if job.is_finished and job.time_to_live != ttl
     )

@@ -62,6 +62,14 @@ def worst(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang:
     return Hang(message, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
 
+def is_about_to_start(view: SearchView, each: KatibTrial) -> bool:
+    """Whether Katib may make a Job of it yet: it does so also after the end of its Experiment."""
+    if each.is_over or each.job is not None:
+        return False
+    waited = (view.now - rfc3339.parse(each.trial.created_at)).total_seconds()
+    return waited < PATIENCE
+
+
 def fatal(message: str, remedy: str = "") -> Cause:
     """The end of the search because Katib does not go on."""
     cause = failure.cause(FailureReason.KATIB_FAILED, message)

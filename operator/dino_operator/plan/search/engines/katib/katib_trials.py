@@ -17,6 +17,7 @@ from dino_api.search import active, assign
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import failure, katib, results
+from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.search.engines.katib import experiment
@@ -258,9 +259,10 @@ def _gpu_seconds(view: SearchView, each: KatibTrial) -> int | None:
     return resources.gpus * resources.nodes * each.job.seconds_run
 
 
-def jobs(view: SearchView) -> list[Job]:
-    """The Jobs of Katib's trials, oldest first, also those whose Trial is gone."""
-    ours = (each for each in view.children.jobs if _is_of_trial(each, view.uid))
+def jobs(search: str, children: Children) -> list[Job]:
+    """The Jobs of the trials of the search with that uid, oldest first, also those whose Trial is
+    gone."""
+    ours = (each for each in children.jobs if _is_of_trial(each, search))
     return sorted(ours, key=lambda job: job.born)
 
 
