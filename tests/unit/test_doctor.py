@@ -32,10 +32,17 @@ OLD = Gpu("Tesla P40", 24 * GIB, (6, 1))
 DRIVER = Driver("550.54.14", ("NVIDIA L4",), (12, 4))
 NO_GPU = FailureReason.NO_GPU
 SECRET = "never-to-be-shown-71b2"
+# As PyTorch writes them, which lists such a GPU nevertheless.
+NO_KERNELS = (
+    "Found GPU0 Tesla P40 which is of compute capability (CC) 6.1.\nThe following list shows the "
+    "CCs this version of PyTorch was built for and the hardware CCs it supports:\n- 7.5 which "
+    "supports hardware CC >=7.5,<8.0"
+)
+NO_CUBINS = "\nTesla P40 with CUDA capability sm_61 is not compatible with the current PyTorch.\n"
 
 
 def torch(cuda: str | None = "12.8", *gpus: Gpu, said: str = "") -> Torch:
-    return Torch("2.14.0", cuda, gpus, said)
+    return Torch("2.14.0", cuda, gpus, (said,) if said else ())
 
 
 def machine(*gpus: Gpu, flags: str = "avx2", **changes: Any) -> Machine:
@@ -63,6 +70,11 @@ GPU_CASES = {
     "a driver without GPUs": (
         torch(), Driver("550.54.14", (), None), {}, "missing", "no NVIDIA driver", "--gpus", None
     ),
+    "one that PyTorch has no kernels for": (
+        torch("13.0", OLD, said=NO_KERNELS), DRIVER, {}, "missing",
+        "PyTorch 2.14.0 has no kernels: Found GPU0 Tesla P40 which is of compute capability",
+        "a PyTorch that is built for compute capability 6.1: https", NO_GPU
+    ),
     "known by its library alone": (
         torch(), Driver("of unknown version", (), (12, 4)), {}, "missing", "a GPU with driver",
         "nvidia-smi", NO_GPU
@@ -82,6 +94,22 @@ def test_why_there_is_no_gpu_is_told_apart(case: str) -> None:
 def test_every_gpu_has_its_line() -> None:
     names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, machine(L4, L4), {})]
     assert names == ["GPU", "GPU", "bf16"]
+
+
+def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
+    both = Torch("2.14.0", "13.0", (L4, OLD), (NO_KERNELS, NO_CUBINS))
+    fine, lacking, _ = gpu_lines(both, DRIVER, machine(L4, OLD), {})
+    assert (fine.state, lacking.state, lacking.reason) == (State.OK, State.MISSING, None)
+    assert "sm_61 is not compatible" in lacking.found
+    assert "\n" not in lacking.found, "a line is one line"
+
+
+def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
+    said = "The NVIDIA L4 Ti which is no L4 has a capability."
+    fine, warned, _ = gpu_lines(torch("12.8", L4, said=said), DRIVER, machine(L4), {})
+    assert (fine.state, warned.state, warned.reason) == (State.OK, State.WARN, None)
+    assert said in warned.found
+    assert warned.remedy
 
 
 @pytest.mark.parametrize(

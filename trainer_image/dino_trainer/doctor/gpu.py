@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,12 @@ class Driver:
 
 @dataclass(frozen=True)
 class Torch:
-    """PyTorch here. cuda: what it was built for, None for none. said: its warnings about GPUs."""
+    """PyTorch here. cuda: what it was built for, None for none. said: what it warns of."""
 
     version: str
     cuda: str | None
     gpus: tuple[Gpu, ...]
-    said: str = ""
+    said: tuple[str, ...] = ()
 
 
 def gpu_lines(
@@ -43,10 +43,7 @@ def gpu_lines(
 ) -> Iterator[Line]:
     """A line for each GPU, or for why there is none; and one for bf16."""
     if torch.gpus:
-        built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
-        runs = f", driver {driver.version}" if driver else ""
-        for gpu in torch.gpus:
-            yield Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+        yield from _usable(torch, driver)
     elif driver is None or not (driver.gpus or driver.cuda):
         yield Line(
             "GPU",
@@ -60,10 +57,50 @@ def gpu_lines(
     yield _bf16(machine)
 
 
+def _usable(torch: Torch, driver: Driver | None) -> Iterator[Line]:
+    """GPUs that PyTorch lists, though it may have nothing that runs on them."""
+    warned = [[one for one in torch.said if _without_kernels(one, gpu)] for gpu in torch.gpus]
+    # Where another GPU trains, one that cannot is no failure.
+    reason = FailureReason.NO_GPU if all(warned) else None
+    for gpu, of_it in zip(torch.gpus, warned, strict=True):
+        yield _without(gpu, torch, of_it, reason) if of_it else _fine(gpu, torch, driver)
+    known = {one for of_it in warned for one in of_it}
+    if others := [one for one in torch.said if one not in known]:
+        remedy = f"See what it asks for; builds of PyTorch for GPUs and drivers: {_HOW}"
+        yield Line("GPU", State.WARN, f"PyTorch warns: {_joined(others)}", remedy)
+
+
+def _without_kernels(warning: str, gpu: Gpu) -> bool:
+    """Whether a warning says that this PyTorch was not compiled for that GPU."""
+    named = any(f"{gpu.name} {verb} " in warning for verb in ("which", "with"))
+    return named and "capability" in warning
+
+
+def _fine(gpu: Gpu, torch: Torch, driver: Driver | None) -> Line:
+    built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
+    runs = f", driver {driver.version}" if driver else ""
+    return Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+
+
+def _without(gpu: Gpu, torch: Torch, said: Sequence[str], reason: str | None) -> Line:
+    found = f"{gpu.name}, for which PyTorch {torch.version} has no kernels: {_joined(said)}"
+    capability = ".".join(map(str, gpu.capability))
+    remedy = (
+        f"Install a PyTorch that is built for compute capability {capability}: {_HOW}; newer GPUs "
+        "need a newer one, older GPUs an older. Or train without it: train.num_gpus: 0."
+    )
+    return Line("GPU", State.MISSING, found, remedy, reason)
+
+
+def _joined(said: Sequence[str]) -> str:
+    """Warnings in one line, each once."""
+    return " ".join(" ".join(dict.fromkeys(said)).split())
+
+
 def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
     """A driver that PyTorch finds no GPU by."""
     names = ", ".join(driver.gpus) or "a GPU"
-    said = f" PyTorch says: {torch.said}" if torch.said else ""
+    said = f" PyTorch says: {_joined(torch.said)}" if torch.said else ""
     found = f"{names} with driver {driver.version}, which PyTorch cannot use.{said}"
     return Line("GPU", State.MISSING, found, _cure(torch, driver, env), FailureReason.NO_GPU)
 
@@ -99,7 +136,7 @@ def torch_here() -> Torch:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = gpus()
-    said = " ".join(str(one.message).split("(Triggered")[0].strip() for one in caught)
+    said = tuple(str(one.message).split("(Triggered")[0].strip() for one in caught)
     return Torch(torch.__version__, torch.version.cuda, found, said)
 
 
