@@ -13,7 +13,7 @@ from dino_trainer.doctor.host import host_lines
 from dino_trainer.doctor.line import Line
 from dino_trainer.doctor.s3 import s3_lines
 from dino_trainer.doctor.software import onnx_providers, software_lines, tensorrt_version
-from dino_trainer.machine.devices import cores
+from dino_trainer.machine.cores import cores
 from dino_trainer.machine.inventory import Machine, cpu_instructions, memory
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_trainer.machine.cores import cores
+
 # Matrix products of bfloat16 in hardware, as Linux calls them.
 _BF16 = {"avx512_bf16", "amx_bf16"}
 # Compute capability of Ampere, the first with bf16.
@@ -45,8 +47,6 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that this process runs on."""
-    from dino_trainer.machine.devices import cores  # torch
-
     return Machine(cores(), memory(), cpu_instructions(), gpus())
 
 
