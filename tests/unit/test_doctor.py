@@ -19,12 +19,11 @@ from dino_api.names import Env, FailureReason
 from dino_trainer.command import doctor as command
 from dino_trainer.command.cli import main
 from dino_trainer.doctor import examination, host
-from dino_trainer.doctor.gpu import Driver, Torch, driver_here, gpu_lines
-from dino_trainer.doctor.host import host_lines
+from dino_trainer.doctor.gpu import Driver, Torch, bf16_line, driver_here, gpu_lines
 from dino_trainer.doctor.line import Line, State
 from dino_trainer.doctor.s3 import s3_lines
-from dino_trainer.doctor.software import software_lines
-from dino_trainer.machine.inventory import Gpu, Machine
+from dino_trainer.doctor.software import onnx_runtime_line, tensorrt_line
+from dino_trainer.machine.inventory import Gpu
 
 GIB = 1 << 30
 L4 = Gpu("NVIDIA L4", 23 * GIB, (8, 9))
@@ -43,11 +42,6 @@ NO_CUBINS = "\nTesla P40 with CUDA capability sm_61 is not compatible with the c
 
 def torch(cuda: str | None = "12.8", *gpus: Gpu, said: str = "") -> Torch:
     return Torch("2.14.0", cuda, gpus, (said,) if said else ())
-
-
-def machine(*gpus: Gpu, flags: str = "avx2", **changes: Any) -> Machine:
-    known: dict[str, Any] = {"cores": 4, "memory": 16 * GIB, **changes}
-    return Machine(**known, instructions=frozenset(flags.split()), gpus=gpus)
 
 
 GPU_CASES = {
@@ -85,20 +79,20 @@ GPU_CASES = {
 @pytest.mark.parametrize("case", GPU_CASES)
 def test_why_there_is_no_gpu_is_told_apart(case: str) -> None:
     torch_, driver, env, state, found, remedy, reason = GPU_CASES[case]
-    line, *_ = gpu_lines(torch_, driver, machine(*torch_.gpus), env)
+    line, *_ = gpu_lines(torch_, driver, env)
     assert (line.name, line.state, line.reason) == ("GPU", state, reason)
     assert found in line.found
     assert remedy in line.remedy
 
 
 def test_every_gpu_has_its_line() -> None:
-    names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, machine(L4, L4), {})]
-    assert names == ["GPU", "GPU", "bf16"]
+    names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, {})]
+    assert names == ["GPU", "GPU"]
 
 
 def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
     both = Torch("2.14.0", "13.0", (L4, OLD), (NO_KERNELS, NO_CUBINS))
-    fine, lacking, _ = gpu_lines(both, DRIVER, machine(L4, OLD), {})
+    fine, lacking = gpu_lines(both, DRIVER, {})
     assert (fine.state, lacking.state, lacking.reason) == (State.OK, State.MISSING, None)
     assert "sm_61 is not compatible" in lacking.found
     assert "\n" not in lacking.found, "a line is one line"
@@ -106,7 +100,7 @@ def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
 
 def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
     said = "The NVIDIA L4 Ti which is no L4 has a capability."
-    fine, warned, _ = gpu_lines(torch("12.8", L4, said=said), DRIVER, machine(L4), {})
+    fine, warned = gpu_lines(torch("12.8", L4, said=said), DRIVER, {})
     assert (fine.state, warned.state, warned.reason) == (State.OK, State.WARN, None)
     assert said in warned.found
     assert warned.remedy
@@ -124,7 +118,7 @@ def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
 def test_bf16_is_that_of_what_trains(
     gpus: tuple[Gpu, ...], flags: str, state: str, found: str
 ) -> None:
-    *_, line = gpu_lines(torch("12.8", *gpus), None, machine(*gpus, flags=flags), {})
+    line = bf16_line(gpus, frozenset(flags.split()))
     assert (line.name, line.state) == ("bf16", state)
     assert found in line.found
     assert ("fp16" in line.remedy) == (state == "missing" and bool(gpus))
@@ -147,28 +141,44 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def of_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Machine, shared: int, free: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: int,
+    free: int,
+    cores: int = 4,
+    memory: int = 16 * GIB,
+    flags: str = "avx2",
 ) -> dict[str, Line]:
     sizes = {tmp_path / "shm": Usage(shared, 0, shared), tmp_path: Usage(free, 0, free)}
-    (tmp_path / "shm").mkdir()
-    monkeypatch.setattr(host.shutil, "disk_usage", lambda path: sizes[path])
-    lines = host_lines(one, 8, tmp_path / "shm", tmp_path / "not/yet")
+
+    def usage(path: Path) -> Usage:
+        if path not in sizes:
+            raise FileNotFoundError(path)
+        return sizes[path]
+
+    monkeypatch.setattr(host.shutil, "disk_usage", usage)
+    lines = [
+        host.cpu_line(cores, 8),
+        host.memory_line(memory),
+        host.shared_memory_line(tmp_path / "shm"),
+        host.disk_line(tmp_path / "not/yet"),
+        *host.instruction_lines(frozenset(flags.split())),
+    ]
     return {line.name: line for line in lines}
 
 
 def test_a_machine_with_enough_of_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = machine(flags="avx2 avx512f avx512_vnni")
-    found = of_host(tmp_path, monkeypatch, one, 2 * GIB, 50 * GIB)
+    flags = "avx2 avx512f avx512_vnni"
+    found = of_host(tmp_path, monkeypatch, 2 * GIB, 50 * GIB, flags=flags)
     assert {line.state for line in found.values()} == {State.OK}
     assert found["CPU"].found == "4 of 8 cores may be used"
     assert not any(line.remedy for line in found.values())
 
 
 def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = machine(cores=1, memory=2 * GIB)
-    found = of_host(tmp_path, monkeypatch, one, 64 << 20, 3 * GIB)
+    found = of_host(tmp_path, monkeypatch, 64 << 20, 3 * GIB, cores=1, memory=2 * GIB)
     remedies = {name: line.remedy for name, line in found.items() if line.state == State.WARN}
     assert remedies.keys() == {"CPU", "memory", "shared memory", "disk"}
     for name, remedy in {
@@ -180,7 +190,7 @@ def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_instructions_of_another_kind_of_cpu() -> None:
-    lines = list(host_lines(machine(flags="asimd bf16"), 4, Path("/"), Path("/")))
+    lines = host.instruction_lines(frozenset({"asimd", "bf16"}))
     assert [line.found for line in lines if line.name == "VNNI"] == [
         "this is no x86 CPU, or its instructions are not listed"
     ]
@@ -200,7 +210,7 @@ def test_instructions_of_another_kind_of_cpu() -> None:
 def test_what_runs_files(
     providers: Any, tensorrt: str | None, gpus: bool, states: list[str], remedy: str
 ) -> None:
-    lines = list(software_lines(providers, tensorrt, gpus))
+    lines = [onnx_runtime_line(providers, gpus), tensorrt_line(tensorrt, gpus)]
     assert [line.state for line in lines] == states
     assert remedy in lines[1].remedy
 
@@ -222,7 +232,10 @@ def refusing() -> Iterator[str]:
 
     class Refuses(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(403)
+            if self.path == "/ssh":
+                self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            else:
+                self.send_error(403)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -267,6 +280,12 @@ def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
     assert "AWS_CA_BUNDLE" in line.remedy
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing, "AWS_CA_BUNDLE": "/none.pem"})
     assert "AWS_CA_BUNDLE" in line.remedy
+    _, line = s3_lines("", {Env.S3_ENDPOINT: f"{refusing}/ssh"})
+    assert line.reason == FailureReason.STORAGE_UNAVAILABLE
+    assert line.found.endswith("cannot be reached: BadStatusLine: SSH-2.0-OpenSSH_9.2")
+    _, line = s3_lines("", {Env.S3_ENDPOINT: "http://my server:9000"})
+    assert line.reason == FailureReason.STORAGE_UNAVAILABLE
+    assert "InvalidURL" in line.found
     _, line = s3_lines("", {Env.S3_ENDPOINT: "minio:9000"})
     assert line.reason == FailureReason.INVALID_SPEC
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dino_api.names import FailureReason
 from dino_trainer.doctor.line import Line, State
-from dino_trainer.machine.inventory import Gpu, Machine, gpus
+from dino_trainer.machine.inventory import Gpu, bf16, gpus
 
 _GIB = 1 << 30
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -38,11 +38,17 @@ class Torch:
     said: tuple[str, ...] = ()
 
 
+def torch_line(why: str) -> Line:
+    """PyTorch that cannot be loaded, or be asked for GPUs. why: as `torch_here` says it."""
+    remedy = f"Install this project anew (make setup), or PyTorch by itself: {_HOW}"
+    return Line("PyTorch", State.MISSING, why, remedy, FailureReason.INTERNAL_ERROR)
+
+
 def gpu_lines(
-    torch: Torch, driver: Driver | None, machine: Machine, env: Mapping[str, str] = os.environ
+    torch: Torch | str, driver: Driver | None, env: Mapping[str, str] = os.environ
 ) -> Iterator[Line]:
-    """A line for each GPU, or for why there is none; and one for bf16."""
-    if torch.gpus:
+    """A line for each GPU, or for why there is none. torch: or why nothing is known of it."""
+    if isinstance(torch, Torch) and torch.gpus:
         yield from _usable(torch, driver)
     elif driver is None or not (driver.gpus or driver.cuda):
         yield Line(
@@ -52,9 +58,15 @@ def gpu_lines(
             "Where there is an NVIDIA GPU: install its driver; in a container, start it with GPUs "
             "(docker run --gpus all). Else set train.num_gpus: 0.",
         )
-    else:
+    elif isinstance(torch, Torch):
         yield _unusable(torch, driver, env)
-    yield _bf16(machine)
+    else:
+        found = f"{_names(driver)} with driver {driver.version}, and no PyTorch to use it"
+        yield Line("GPU", State.MISSING, found, "See PyTorch, above.", FailureReason.NO_GPU)
+
+
+def _names(driver: Driver) -> str:
+    return ", ".join(driver.gpus) or "a GPU"
 
 
 def _usable(torch: Torch, driver: Driver | None) -> Iterator[Line]:
@@ -99,9 +111,8 @@ def _joined(said: Sequence[str]) -> str:
 
 def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
     """A driver that PyTorch finds no GPU by."""
-    names = ", ".join(driver.gpus) or "a GPU"
     said = f" PyTorch says: {_joined(torch.said)}" if torch.said else ""
-    found = f"{names} with driver {driver.version}, which PyTorch cannot use.{said}"
+    found = f"{_names(driver)} with driver {driver.version}, which PyTorch cannot use.{said}"
     return Line("GPU", State.MISSING, found, _cure(torch, driver, env), FailureReason.NO_GPU)
 
 
@@ -120,22 +131,30 @@ def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
     return "See whether nvidia-smi works here; in a container, start it with GPUs (--gpus all)."
 
 
-def _bf16(machine: Machine) -> Line:
-    where = machine.gpus[0].name if machine.gpus else "this CPU"
-    if machine.bf16:
+def bf16_line(gpus: Sequence[Gpu], instructions: frozenset[str]) -> Line:
+    """Of what trains here: the first GPU, else the CPU."""
+    where = gpus[0].name if gpus else "this CPU"
+    if bf16(gpus, instructions):
         return Line("bf16", State.OK, f"in {where}: train.precision: bf16")
     remedy = "Leave train.precision at fp32"
-    remedy += ", or take fp16 on this GPU." if machine.gpus else "."
+    remedy += ", or take fp16 on this GPU." if gpus else "."
     return Line("bf16", State.MISSING, f"not in the hardware of {where}", remedy)
 
 
-def torch_here() -> Torch:
-    """PyTorch of this process; what it warns of instead of using a GPU is kept."""
-    import torch
+def torch_here() -> Torch | str:
+    """PyTorch of this process, or why it cannot be loaded; what it warns of is kept."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"cannot be loaded: {error}"
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = gpus()
+        try:
+            found = gpus()
+        except RuntimeError as error:  # the driver lists GPUs, and none of them begins to work
+            found = ()
+            warnings.warn(str(error).partition("\n")[0], stacklevel=1)
     said = tuple(str(one.message).split("(Triggered")[0].strip() for one in caught)
     return Torch(torch.__version__, torch.version.cuda, found, said)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dino_api.names import Env
 from dino_trainer.doctor.line import Line, State
-from dino_trainer.machine.inventory import Machine
+from dino_trainer.errors import from_os_error
 
 _GIB = 1 << 30
 _MIB = 1 << 20
@@ -20,19 +20,8 @@ _VNNI = {"avx512_vnni", "avx_vnni"}
 _LATER = "Nothing to do, but for another CPU: Intel's since Ice Lake and AMD's since Zen 4 have it."
 
 
-def host_lines(machine: Machine, all_cores: int, shared: Path, work: Path) -> Iterator[Line]:
-    """all_cores: of the whole machine. work: the folder of staged data."""
-    yield _cores(machine.cores, all_cores)
-    yield _memory(machine.memory)
-    yield _shared_memory(shared)
-    yield _disk(work)
-    flags = machine.instructions
-    yield _instruction("AVX-512", "avx512f" in flags, "trainings on the CPU are slower", flags)
-    what = "INT8 files run slower on the CPU, and as exactly"
-    yield _instruction("VNNI", bool(flags & _VNNI), what, flags)
-
-
-def _cores(usable: int, all_cores: int) -> Line:
+def cpu_line(usable: int, all_cores: int) -> Line:
+    """all_cores: of the whole machine."""
     found = (
         f"{usable} of {all_cores} cores may be used" if usable < all_cores else f"{usable} cores"
     )
@@ -46,7 +35,8 @@ def _cores(usable: int, all_cores: int) -> Line:
     )
 
 
-def _memory(size: int) -> Line:
+def memory_line(size: int) -> Line:
+    """size: in bytes, 0 where it is not known."""
     if not size:
         return Line("memory", State.WARN, "not known on this system")
     found = f"{size / _GIB:.1f} GiB"
@@ -57,7 +47,8 @@ def _memory(size: int) -> Line:
     )
 
 
-def _shared_memory(path: Path) -> Line:
+def shared_memory_line(path: Path) -> Line:
+    """path: the folder of shared memory."""
     name = "shared memory"
     try:
         size = shutil.disk_usage(path).total
@@ -70,13 +61,34 @@ def _shared_memory(path: Path) -> Line:
     return Line(name, State.WARN, found, remedy)
 
 
-def _disk(work: Path) -> Line:
-    there = next(path for path in (work, *work.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+def disk_line(work: Path) -> Line:
+    """work: the folder of staged data, which need not be there yet."""
+    try:
+        free = _free(work.absolute())
+    except OSError as error:
+        why = from_os_error(error, str(work))
+        return Line("disk", State.MISSING, why.message, why.remedy, why.reason)
     found = f"{free / _GIB:,.1f} GiB free in {work}, where data is copied to"
     if free >= _LEAST_DISK:
         return Line("disk", State.OK, found)
     return Line("disk", State.WARN, found, f"Free some, or name another folder: {Env.WORK_DIR}.")
+
+
+def _free(folder: Path) -> int:
+    """Bytes of the nearest folder above it that is there. Raises OSError."""
+    try:
+        return shutil.disk_usage(folder).free
+    except (FileNotFoundError, NotADirectoryError):
+        if folder == folder.parent:
+            raise
+        return _free(folder.parent)
+
+
+def instruction_lines(flags: frozenset[str]) -> Iterator[Line]:
+    """flags: of the CPU, as Linux lists them."""
+    yield _instruction("AVX-512", "avx512f" in flags, "trainings on the CPU are slower", flags)
+    what = "INT8 files run slower on the CPU, and as exactly"
+    yield _instruction("VNNI", bool(flags & _VNNI), what, flags)
 
 
 def _instruction(name: str, there: bool, without: str, flags: frozenset[str]) -> Line:

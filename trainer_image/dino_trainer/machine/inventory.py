@@ -5,6 +5,7 @@ Numbers are those of this process: its control group may have less than the mach
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,12 @@ class Machine:
     @property
     def bf16(self) -> bool:
         """Whether what trains here multiplies bfloat16 in hardware."""
-        return self.gpus[0].bf16 if self.gpus else bool(self.instructions & _BF16)
+        return bf16(self.gpus, self.instructions)
+
+
+def bf16(gpus: Sequence[Gpu], instructions: frozenset[str]) -> bool:
+    """Whether the first GPU, or a CPU with these instructions, multiplies it in hardware."""
+    return gpus[0].bf16 if gpus else bool(instructions & _BF16)
 
 
 def this_machine() -> Machine:
