@@ -111,6 +111,26 @@ LAYOUTS = {
         lambda root: annotated(root / "annotations/train.json", root / "images/train"),
         {"train": ("images/train", "annotations/train.json")},
     ),
+    "names that hold the other split's": (
+        lambda root: [
+            annotated(root / f"annotations/valves_{name}.json", root / "images" / name)
+            for name in ("train", "val")
+        ],
+        {
+            "train": ("images/train", "annotations/valves_train.json"),
+            "val": ("images/val", "annotations/valves_val.json"),
+        },
+    ),
+    "both splits in a third file": (
+        lambda root: [
+            annotated(root / f"annotations/instances_{name}.json", root / "images" / name)
+            for name in ("train", "val", "trainval", "train_val")
+        ],
+        {
+            "train": ("images/train", "annotations/instances_train.json"),
+            "val": ("images/val", "annotations/instances_val.json"),
+        },
+    ),
     "one split": (
         lambda root: annotated(root / "result.json", root),
         {"train": (".", "result.json")},
@@ -133,6 +153,14 @@ def test_each_layout_becomes_the_data_sources_of_its_splits(layout: str, dino: I
     }
     said = "There is no validation data" in dino.out
     assert said == ("val" not in wanted) == ("which flatters" in dino.spec.read_text())
+
+
+def test_no_file_is_both_of_two_splits(dino: Init) -> None:
+    """It would be validated on what it is trained with."""
+    for name in ("trainval", "test"):
+        file = f"coco/annotations/instances_{name}.json"
+        annotated(dino.folder / file, dino.folder / "coco/images")
+    assert "has no split for training, only test" in dino.refused()
 
 
 def test_an_archive_goes_before_a_folder(dino: Init) -> None:

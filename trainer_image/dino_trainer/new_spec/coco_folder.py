@@ -8,6 +8,7 @@ annotations.json, images/                 one split
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,10 +122,18 @@ def _named_by_split(folder: Path) -> Iterator[tuple[str, Path]]:
     """instances_train2017.json and its like; captions and key points stand beside them."""
     files = _jsons(folder)
     boxes = [path for path in files if path.name.startswith("instances")] or files
-    for split, names in _CALLED.items():
-        found = [path for path in boxes if any(name in path.stem.lower() for name in names)]
+    named = {path: _splits_in(path.stem) for path in boxes}
+    for split in _CALLED:
+        # trainval.json holds both, and would be validated on what it is trained with.
+        found = [path for path in boxes if named[path] == [split]]
         if len(found) == 1:
             yield split, found[0]
+
+
+def _splits_in(name: str) -> list[str]:
+    """Those that a word of the name stands for: "train" of valves_train2017."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return [split for split, names in _CALLED.items() if words.intersection(names)]
 
 
 def _single(folder: Path) -> dict[str, Path]:
