@@ -58,6 +58,10 @@ GPU_CASES = {
         "PyTorch says: The NVIDIA driver on your system is too old",
         "The driver runs CUDA up to 12.4, and PyTorch is built for 13.0.", NO_GPU
     ),
+    "an older driver, and hidden": (
+        torch("13.0"), DRIVER, {"CUDA_VISIBLE_DEVICES": "0"}, "missing", "cannot use",
+        "The driver runs CUDA up to 12.4", NO_GPU
+    ),
     "a newer minor is no mismatch": (
         torch("12.8"), DRIVER, {}, "missing", "cannot use", "nvidia-smi", NO_GPU
     ),
@@ -113,6 +117,9 @@ def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
         ((OLD,), "avx512_bf16", "missing", "Tesla P40"),
         ((), "avx512_bf16", "ok", "this CPU"),
         ((), "avx512f", "missing", "this CPU"),
+        ((), "asimd bf16", "ok", "this CPU"),
+        ((), "asimd", "missing", "this CPU"),
+        ((), "", "warn", "does not list the CPU's instructions, so it is not known"),
     ],
 )
 def test_bf16_is_that_of_what_trains(
@@ -182,18 +189,34 @@ def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.M
     remedies = {name: line.remedy for name, line in found.items() if line.state == State.WARN}
     assert remedies.keys() == {"CPU", "memory", "shared memory", "disk"}
     for name, remedy in {
-        "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size", "disk": Env.WORK_DIR
+        "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size",
+        "disk": Env.CACHE_DIR,
     }.items():  # fmt: skip
         assert remedy in remedies[name]
     assert found["VNNI"].state == State.MISSING
     assert "as exactly" in found["VNNI"].found, "docs/runtime.md: exact on every CPU"
 
 
-def test_instructions_of_another_kind_of_cpu() -> None:
-    lines = host.instruction_lines(frozenset({"asimd", "bf16"}))
-    assert [line.found for line in lines if line.name == "VNNI"] == [
-        "this is no x86 CPU, or its instructions are not listed"
-    ]
+@pytest.mark.parametrize(
+    "flags, state, found",
+    [
+        ("asimd bf16", State.MISSING, "this is no x86 CPU"),
+        ("", State.WARN, "this system does not list the CPU's instructions, so it is not known"),
+    ],
+    ids=["ARM", "macOS"],
+)
+def test_instructions_of_another_kind_of_cpu(flags: str, state: State, found: str) -> None:
+    for line in host.instruction_lines(frozenset(flags.split())):
+        assert (line.state, line.found, line.remedy) == (state, found, "")
+
+
+def test_each_instruction_has_the_cpus_that_have_it() -> None:
+    """Intel's for desktops have VNNI and no AVX-512 since Alder Lake."""
+    avx512, vnni = host.instruction_lines(frozenset({"avx2"}))
+    assert "Alder Lake" in avx512.remedy
+    assert "Core since the 11th generation" in vnni.remedy
+    avx512, vnni = host.instruction_lines(frozenset({"avx2", "avx_vnni"}))
+    assert (avx512.state, vnni.state) == (State.MISSING, State.OK)
 
 
 @pytest.mark.parametrize(
@@ -344,10 +367,13 @@ def test_what_is_no_uri_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("no_credentials")
-def test_this_very_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_this_very_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that there is to look at, for real."""
+    monkeypatch.setenv(Env.CACHE_DIR, str(tmp_path / "shared"))
     lines = examination.examine("", tmp_path)
     names = {line.name for line in lines}
     assert names >= {"GPU", "bf16", "CPU", "memory", "disk", "ONNX Runtime", "TensorRT"}
     assert all(line.remedy for line in lines if line.reason)
+    disk = next(line.found for line in lines if line.name == "disk")
+    assert f"free in {tmp_path / 'shared' / 'data'}, where data is copied to" in disk
     assert "CPU" in next(line.found for line in lines if line.name == "ONNX Runtime")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dino_api.failures import by_reason
 from dino_api.names import SHARED_MEMORY
+from dino_trainer.data.stage import data_root
 from dino_trainer.doctor.gpu import Torch, bf16_line, driver_here, gpu_lines, torch_here, torch_line
 from dino_trainer.doctor.host import (
     cpu_line,
@@ -32,7 +33,7 @@ Look = Callable[[], Iterable[Line]]
 
 
 def examine(uri: str, work: Path) -> list[Line]:
-    """Looks at this machine. uri: an s3:// URI to list, or "". work: the folder of staged data.
+    """Looks at this machine. uri: an s3:// URI to list, or "". work: as of `dino train`.
 
     Raises nothing: a part that cannot be looked at is a line, and the others are looked at.
     """
@@ -45,7 +46,7 @@ def examine(uri: str, work: Path) -> list[Line]:
         ("CPU", lambda: [cpu_line(cores(), os.cpu_count() or 1)]),
         ("memory", lambda: [memory_line(memory())]),
         ("shared memory", lambda: [shared_memory_line(Path(SHARED_MEMORY))]),
-        ("disk", lambda: [disk_line(work)]),
+        ("disk", lambda: [disk_line(data_root(work / "data"))]),
         ("CPU instructions", lambda: instruction_lines(cpu_instructions())),
         ("ONNX Runtime", lambda: [onnx_runtime_line(onnx_providers(), bool(gpus))]),
         ("TensorRT", lambda: [tensorrt_line(tensorrt_version(), bool(gpus))]),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_api.names import FailureReason
+from dino_trainer.doctor.host import UNLISTED
 from dino_trainer.doctor.line import Line, State
 from dino_trainer.machine.inventory import Gpu, bf16, gpus
 
@@ -119,8 +120,6 @@ def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
 def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
     if torch.cuda is None:
         return f"PyTorch {torch.version} was built without CUDA. Install one with: {_HOW}"
-    if _VISIBLE in env:
-        return f"{_VISIBLE}={env[_VISIBLE]!r} hides what it does not list. Unset it."
     built = _numbers(torch.cuda)
     if driver.cuda and built and built[0] > driver.cuda[0]:
         newest = ".".join(map(str, driver.cuda))
@@ -128,16 +127,21 @@ def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
             f"The driver runs CUDA up to {newest}, and PyTorch is built for {torch.cuda}. Update "
             f"the driver, or install a PyTorch for CUDA {driver.cuda[0]}: {_HOW}"
         )
+    if _VISIBLE in env:
+        return f"{_VISIBLE}={env[_VISIBLE]!r} hides what it does not list. Unset it."
     return "See whether nvidia-smi works here; in a container, start it with GPUs (--gpus all)."
 
 
 def bf16_line(gpus: Sequence[Gpu], instructions: frozenset[str]) -> Line:
     """Of what trains here: the first GPU, else the CPU."""
     where = gpus[0].name if gpus else "this CPU"
-    if bf16(gpus, instructions):
+    there = bf16(gpus, instructions)
+    if there:
         return Line("bf16", State.OK, f"in {where}: train.precision: bf16")
     remedy = "Leave train.precision at fp32"
     remedy += ", or take fp16 on this GPU." if gpus else "."
+    if there is None:
+        return Line("bf16", State.WARN, f"{UNLISTED}, so it is not known", remedy)
     return Line("bf16", State.MISSING, f"not in the hardware of {where}", remedy)
 
 

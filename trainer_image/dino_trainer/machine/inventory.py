@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dino_trainer.machine.cores import cores
 
-# Matrix products of bfloat16 in hardware, as Linux calls them.
-_BF16 = {"avx512_bf16", "amx_bf16"}
+# Products of bfloat16 in hardware, as Linux calls them: of x86, and of ARM.
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 # Compute capability of Ampere, the first with bf16.
 _AMPERE = (8, 0)
 _UNLIMITED = 1 << 60
@@ -41,14 +41,19 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
     @property
-    def bf16(self) -> bool:
-        """Whether what trains here multiplies bfloat16 in hardware."""
+    def bf16(self) -> bool | None:
+        """Whether what trains here multiplies bfloat16 in hardware; None where it is not known."""
         return bf16(self.gpus, self.instructions)
 
 
-def bf16(gpus: Sequence[Gpu], instructions: frozenset[str]) -> bool:
-    """Whether the first GPU, or a CPU with these instructions, multiplies it in hardware."""
-    return gpus[0].bf16 if gpus else bool(instructions & _BF16)
+def bf16(gpus: Sequence[Gpu], instructions: frozenset[str]) -> bool | None:
+    """Whether the first GPU, or a CPU with these instructions, multiplies it in hardware.
+
+    None where no instruction is listed, as outside of Linux.
+    """
+    if gpus:
+        return gpus[0].bf16
+    return bool(instructions & _BF16) if instructions else None
 
 
 def this_machine() -> Machine:
