@@ -19,12 +19,11 @@ from dino_api.names import Env, FailureReason
 from dino_trainer.command import doctor as command
 from dino_trainer.command.cli import main
 from dino_trainer.doctor import examination, host
-from dino_trainer.doctor.gpu import Driver, Torch, driver_here, gpu_lines
-from dino_trainer.doctor.host import host_lines
+from dino_trainer.doctor.gpu import Driver, Torch, bf16_line, driver_here, gpu_lines
 from dino_trainer.doctor.line import Line, State
 from dino_trainer.doctor.s3 import s3_lines
-from dino_trainer.doctor.software import software_lines
-from dino_trainer.machine.inventory import Gpu, Machine
+from dino_trainer.doctor.software import onnx_runtime_line, tensorrt_line
+from dino_trainer.machine.inventory import Gpu
 
 GIB = 1 << 30
 L4 = Gpu("NVIDIA L4", 23 * GIB, (8, 9))
@@ -32,15 +31,17 @@ OLD = Gpu("Tesla P40", 24 * GIB, (6, 1))
 DRIVER = Driver("550.54.14", ("NVIDIA L4",), (12, 4))
 NO_GPU = FailureReason.NO_GPU
 SECRET = "never-to-be-shown-71b2"
+# As PyTorch writes them, which lists such a GPU nevertheless.
+NO_KERNELS = (
+    "Found GPU0 Tesla P40 which is of compute capability (CC) 6.1.\nThe following list shows the "
+    "CCs this version of PyTorch was built for and the hardware CCs it supports:\n- 7.5 which "
+    "supports hardware CC >=7.5,<8.0"
+)
+NO_CUBINS = "\nTesla P40 with CUDA capability sm_61 is not compatible with the current PyTorch.\n"
 
 
 def torch(cuda: str | None = "12.8", *gpus: Gpu, said: str = "") -> Torch:
-    return Torch("2.14.0", cuda, gpus, said)
-
-
-def machine(*gpus: Gpu, flags: str = "avx2", **changes: Any) -> Machine:
-    known: dict[str, Any] = {"cores": 4, "memory": 16 * GIB, **changes}
-    return Machine(**known, instructions=frozenset(flags.split()), gpus=gpus)
+    return Torch("2.14.0", cuda, gpus, (said,) if said else ())
 
 
 GPU_CASES = {
@@ -57,11 +58,20 @@ GPU_CASES = {
         "PyTorch says: The NVIDIA driver on your system is too old",
         "The driver runs CUDA up to 12.4, and PyTorch is built for 13.0.", NO_GPU
     ),
+    "an older driver, and hidden": (
+        torch("13.0"), DRIVER, {"CUDA_VISIBLE_DEVICES": "0"}, "missing", "cannot use",
+        "The driver runs CUDA up to 12.4", NO_GPU
+    ),
     "a newer minor is no mismatch": (
         torch("12.8"), DRIVER, {}, "missing", "cannot use", "nvidia-smi", NO_GPU
     ),
     "a driver without GPUs": (
         torch(), Driver("550.54.14", (), None), {}, "missing", "no NVIDIA driver", "--gpus", None
+    ),
+    "one that PyTorch has no kernels for": (
+        torch("13.0", OLD, said=NO_KERNELS), DRIVER, {}, "missing",
+        "PyTorch 2.14.0 has no kernels: Found GPU0 Tesla P40 which is of compute capability",
+        "a PyTorch that is built for compute capability 6.1: https", NO_GPU
     ),
     "known by its library alone": (
         torch(), Driver("of unknown version", (), (12, 4)), {}, "missing", "a GPU with driver",
@@ -73,15 +83,31 @@ GPU_CASES = {
 @pytest.mark.parametrize("case", GPU_CASES)
 def test_why_there_is_no_gpu_is_told_apart(case: str) -> None:
     torch_, driver, env, state, found, remedy, reason = GPU_CASES[case]
-    line, *_ = gpu_lines(torch_, driver, machine(*torch_.gpus), env)
+    line, *_ = gpu_lines(torch_, driver, env)
     assert (line.name, line.state, line.reason) == ("GPU", state, reason)
     assert found in line.found
     assert remedy in line.remedy
 
 
 def test_every_gpu_has_its_line() -> None:
-    names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, machine(L4, L4), {})]
-    assert names == ["GPU", "GPU", "bf16"]
+    names = [line.name for line in gpu_lines(torch("12.8", L4, L4), DRIVER, {})]
+    assert names == ["GPU", "GPU"]
+
+
+def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
+    both = Torch("2.14.0", "13.0", (L4, OLD), (NO_KERNELS, NO_CUBINS))
+    fine, lacking = gpu_lines(both, DRIVER, {})
+    assert (fine.state, lacking.state, lacking.reason) == (State.OK, State.MISSING, None)
+    assert "sm_61 is not compatible" in lacking.found
+    assert "\n" not in lacking.found, "a line is one line"
+
+
+def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
+    said = "The NVIDIA L4 Ti which is no L4 has a capability."
+    fine, warned = gpu_lines(torch("12.8", L4, said=said), DRIVER, {})
+    assert (fine.state, warned.state, warned.reason) == (State.OK, State.WARN, None)
+    assert said in warned.found
+    assert warned.remedy
 
 
 @pytest.mark.parametrize(
@@ -91,12 +117,15 @@ def test_every_gpu_has_its_line() -> None:
         ((OLD,), "avx512_bf16", "missing", "Tesla P40"),
         ((), "avx512_bf16", "ok", "this CPU"),
         ((), "avx512f", "missing", "this CPU"),
+        ((), "asimd bf16", "ok", "this CPU"),
+        ((), "asimd", "missing", "this CPU"),
+        ((), "", "warn", "does not list the CPU's instructions, so it is not known"),
     ],
 )
 def test_bf16_is_that_of_what_trains(
     gpus: tuple[Gpu, ...], flags: str, state: str, found: str
 ) -> None:
-    *_, line = gpu_lines(torch("12.8", *gpus), None, machine(*gpus, flags=flags), {})
+    line = bf16_line(gpus, frozenset(flags.split()))
     assert (line.name, line.state) == ("bf16", state)
     assert found in line.found
     assert ("fp16" in line.remedy) == (state == "missing" and bool(gpus))
@@ -119,43 +148,75 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def of_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Machine, shared: int, free: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: int,
+    free: int,
+    cores: int = 4,
+    memory: int = 16 * GIB,
+    flags: str = "avx2",
 ) -> dict[str, Line]:
     sizes = {tmp_path / "shm": Usage(shared, 0, shared), tmp_path: Usage(free, 0, free)}
-    (tmp_path / "shm").mkdir()
-    monkeypatch.setattr(host.shutil, "disk_usage", lambda path: sizes[path])
-    lines = host_lines(one, 8, tmp_path / "shm", tmp_path / "not/yet")
+
+    def usage(path: Path) -> Usage:
+        if path not in sizes:
+            raise FileNotFoundError(path)
+        return sizes[path]
+
+    monkeypatch.setattr(host.shutil, "disk_usage", usage)
+    lines = [
+        host.cpu_line(cores, 8),
+        host.memory_line(memory),
+        host.shared_memory_line(tmp_path / "shm"),
+        host.disk_line(tmp_path / "not/yet"),
+        *host.instruction_lines(frozenset(flags.split())),
+    ]
     return {line.name: line for line in lines}
 
 
 def test_a_machine_with_enough_of_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = machine(flags="avx2 avx512f avx512_vnni")
-    found = of_host(tmp_path, monkeypatch, one, 2 * GIB, 50 * GIB)
+    flags = "avx2 avx512f avx512_vnni"
+    found = of_host(tmp_path, monkeypatch, 2 * GIB, 50 * GIB, flags=flags)
     assert {line.state for line in found.values()} == {State.OK}
     assert found["CPU"].found == "4 of 8 cores may be used"
     assert not any(line.remedy for line in found.values())
 
 
 def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = machine(cores=1, memory=2 * GIB)
-    found = of_host(tmp_path, monkeypatch, one, 64 << 20, 3 * GIB)
+    found = of_host(tmp_path, monkeypatch, 64 << 20, 3 * GIB, cores=1, memory=2 * GIB)
     remedies = {name: line.remedy for name, line in found.items() if line.state == State.WARN}
     assert remedies.keys() == {"CPU", "memory", "shared memory", "disk"}
     for name, remedy in {
-        "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size", "disk": Env.WORK_DIR
+        "CPU": "--cpus", "memory": "batch_size", "shared memory": "--shm-size",
+        "disk": Env.CACHE_DIR,
     }.items():  # fmt: skip
         assert remedy in remedies[name]
     assert found["VNNI"].state == State.MISSING
     assert "as exactly" in found["VNNI"].found, "docs/runtime.md: exact on every CPU"
 
 
-def test_instructions_of_another_kind_of_cpu() -> None:
-    lines = list(host_lines(machine(flags="asimd bf16"), 4, Path("/"), Path("/")))
-    assert [line.found for line in lines if line.name == "VNNI"] == [
-        "this is no x86 CPU, or its instructions are not listed"
-    ]
+@pytest.mark.parametrize(
+    "flags, state, found",
+    [
+        ("asimd bf16", State.MISSING, "this is no x86 CPU"),
+        ("", State.WARN, "this system does not list the CPU's instructions, so it is not known"),
+    ],
+    ids=["ARM", "macOS"],
+)
+def test_instructions_of_another_kind_of_cpu(flags: str, state: State, found: str) -> None:
+    for line in host.instruction_lines(frozenset(flags.split())):
+        assert (line.state, line.found, line.remedy) == (state, found, "")
+
+
+def test_each_instruction_has_the_cpus_that_have_it() -> None:
+    """Intel's for desktops have VNNI and no AVX-512 since Alder Lake."""
+    avx512, vnni = host.instruction_lines(frozenset({"avx2"}))
+    assert "Alder Lake" in avx512.remedy
+    assert "Core since the 11th generation" in vnni.remedy
+    avx512, vnni = host.instruction_lines(frozenset({"avx2", "avx_vnni"}))
+    assert (avx512.state, vnni.state) == (State.MISSING, State.OK)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +233,7 @@ def test_instructions_of_another_kind_of_cpu() -> None:
 def test_what_runs_files(
     providers: Any, tensorrt: str | None, gpus: bool, states: list[str], remedy: str
 ) -> None:
-    lines = list(software_lines(providers, tensorrt, gpus))
+    lines = [onnx_runtime_line(providers, gpus), tensorrt_line(tensorrt, gpus)]
     assert [line.state for line in lines] == states
     assert remedy in lines[1].remedy
 
@@ -194,7 +255,10 @@ def refusing() -> Iterator[str]:
 
     class Refuses(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(403)
+            if self.path == "/ssh":
+                self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            else:
+                self.send_error(403)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -239,6 +303,12 @@ def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
     assert "AWS_CA_BUNDLE" in line.remedy
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing, "AWS_CA_BUNDLE": "/none.pem"})
     assert "AWS_CA_BUNDLE" in line.remedy
+    _, line = s3_lines("", {Env.S3_ENDPOINT: f"{refusing}/ssh"})
+    assert line.reason == FailureReason.STORAGE_UNAVAILABLE
+    assert line.found.endswith("cannot be reached: BadStatusLine: SSH-2.0-OpenSSH_9.2")
+    _, line = s3_lines("", {Env.S3_ENDPOINT: "http://my server:9000"})
+    assert line.reason == FailureReason.STORAGE_UNAVAILABLE
+    assert "InvalidURL" in line.found
     _, line = s3_lines("", {Env.S3_ENDPOINT: "minio:9000"})
     assert line.reason == FailureReason.INVALID_SPEC
 
@@ -297,10 +367,13 @@ def test_what_is_no_uri_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("no_credentials")
-def test_this_very_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_this_very_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that there is to look at, for real."""
+    monkeypatch.setenv(Env.CACHE_DIR, str(tmp_path / "shared"))
     lines = examination.examine("", tmp_path)
     names = {line.name for line in lines}
     assert names >= {"GPU", "bf16", "CPU", "memory", "disk", "ONNX Runtime", "TensorRT"}
     assert all(line.remedy for line in lines if line.reason)
+    disk = next(line.found for line in lines if line.name == "disk")
+    assert f"free in {tmp_path / 'shared' / 'data'}, where data is copied to" in disk
     assert "CPU" in next(line.found for line in lines if line.name == "ONNX Runtime")

@@ -1,4 +1,4 @@
-"""docs/first-model.md, word for word: from a folder of VOC files to boxes in a program."""
+"""docs/first-model.md, its blocks word for word: from VOC files to boxes in a program."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "first-model.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
 PICTURE = (96, 64)
+# What a developer may have set: another server, hidden GPUs, other folders.
+OWN = ("AWS_", "CUDA_", "DINO_")
 COLOURS = {"ball": (220, 40, 40), "box": (40, 60, 220)}
 # Imported before the program's first line: whoever has the runtime alone has none of these.
 WITHOUT = """
@@ -62,7 +64,9 @@ def a_shell(folder: Path) -> dict[str, str]:
     python.write_text(f'#!/bin/sh\n{start} "{code}" "$@"\n')
     python.chmod(0o755)
     programs = f"{python.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": programs, "DINO_WORK_DIR": str(folder / "work")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    env |= {"PATH": programs, "DINO_WORK_DIR": str(folder / "work")}
+    return {**env, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def run(block: str, folder: Path, env: dict[str, str]) -> str:
@@ -101,6 +105,16 @@ def test_the_page_leads_to_boxes(tmp_path: Path) -> None:
     assert all(line.fullmatch(each) for each in lines), lines
 
 
+def test_what_a_developer_has_set_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is away, or GPUs that are hidden, would fail `dino doctor`."""
+    names = ("AWS_ENDPOINT_URL_S3", "CUDA_VISIBLE_DEVICES", "DINO_CACHE_DIR")
+    for name in names:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert not a_shell(tmp_path).keys() & set(names)
+
+
 def test_the_program_has_neither_torch_nor_the_trainer(tmp_path: Path) -> None:
     env = a_shell(tmp_path)
     for name in ("torch", "dino_trainer", "dino_api"):
@@ -112,6 +126,10 @@ def test_the_program_has_neither_torch_nor_the_trainer(tmp_path: Path) -> None:
 def test_every_step_of_the_page_is_run() -> None:
     """A block of another language would be left out without a word."""
     assert PAGE.count("```") == 2 * len(BLOCKS)
+    fenced = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
+    not_run = [line.split()[:2] for line in fenced.splitlines() if line.startswith("    ")]
+    assert not_run == [["make", "setup"], ["dino", "train"]], "those that the page says are not run"
+    assert "but for the installations and the training in earnest" in PAGE
     assert [language for language, _ in BLOCKS].count("python") == 1
     words = " ".join(block for _, block in BLOCKS)
     for step in ("doctor", "convert", "init", "preflight", "train", "export", "boxes.py"):

@@ -111,6 +111,26 @@ LAYOUTS = {
         lambda root: annotated(root / "annotations/train.json", root / "images/train"),
         {"train": ("images/train", "annotations/train.json")},
     ),
+    "names that hold the other split's": (
+        lambda root: [
+            annotated(root / f"annotations/valves_{name}.json", root / "images" / name)
+            for name in ("train", "val")
+        ],
+        {
+            "train": ("images/train", "annotations/valves_train.json"),
+            "val": ("images/val", "annotations/valves_val.json"),
+        },
+    ),
+    "both splits in a third file": (
+        lambda root: [
+            annotated(root / f"annotations/instances_{name}.json", root / "images" / name)
+            for name in ("train", "val", "trainval", "train_val")
+        ],
+        {
+            "train": ("images/train", "annotations/instances_train.json"),
+            "val": ("images/val", "annotations/instances_val.json"),
+        },
+    ),
     "one split": (
         lambda root: annotated(root / "result.json", root),
         {"train": (".", "result.json")},
@@ -135,11 +155,52 @@ def test_each_layout_becomes_the_data_sources_of_its_splits(layout: str, dino: I
     assert said == ("val" not in wanted) == ("which flatters" in dino.spec.read_text())
 
 
+def test_no_file_is_both_of_two_splits(dino: Init) -> None:
+    """It would be validated on what it is trained with."""
+    for name in ("trainval", "test"):
+        file = f"coco/annotations/instances_{name}.json"
+        annotated(dino.folder / file, dino.folder / "coco/images")
+    assert "has no split for training, only test" in dino.refused()
+
+
 def test_an_archive_goes_before_a_folder(dino: Init) -> None:
     put_json(dino.folder / "coco/train/annotations.json", a_document())
     an_archive(dino.folder / "coco/train/images.tar.gz")
     (source,) = dino.wrote()["dataset"]["train_data_sources"]
     assert source["image_dir"] == "coco/train/images.tar.gz"
+
+
+@pytest.mark.parametrize(
+    "archive, folder, taken",
+    [
+        ("images.tar.gz", "images", "images.tar.gz"),
+        ("Images.TGZ", "images", "Images.TGZ"),
+        ("backup.tar.gz", "images", "images"),
+        ("backup.tar", ".", "."),
+        ("train.tar.gz", "", "train.tar.gz"),
+    ],
+)
+def test_an_archive_is_taken_for_its_name_or_alone(
+    archive: str, folder: str, taken: str, dino: Init
+) -> None:
+    """It is not opened, so that one of another name is no reason to leave the images aside."""
+    train = dino.folder / "coco/train"
+    if folder:
+        annotated(train / "annotations.json", train / folder)
+    else:
+        put_json(train / "annotations.json", a_document())
+    an_archive(train / archive)
+    (source,) = dino.wrote()["dataset"]["train_data_sources"]
+    assert Path(source["image_dir"]) == Path("coco/train", taken)
+
+
+def test_images_are_measured_beside_their_archive(dino: Init) -> None:
+    by_split(dino.folder / "coco", "train")
+    put_json(dino.folder / "coco/train/annotations.json", unsized())
+    an_archive(dino.folder / "coco/train/images.tar.gz")
+    (source,) = dino.wrote()["dataset"]["train_data_sources"]
+    assert source["image_dir"] == "coco/train/images.tar.gz"
+    assert f"{SIZE[1]} by {SIZE[0]}" in dino.spec.read_text()
 
 
 def test_its_spec_passes_the_preflight(dino: Init) -> None:
@@ -176,12 +237,42 @@ def test_a_folder_of_any_name(dino: Init) -> None:
     assert source["image_dir"] == f"{name}/train/images"
 
 
-def test_images_without_sizes_are_measured(dino: Init) -> None:
-    annotated(dino.folder / "coco/annotations.json", dino.folder / "coco/images")
-    unsized = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)]
-    put_json(dino.folder / "coco/annotations.json", a_document(images=unsized))
-    dino.wrote()
+def unsized(count: int = 3) -> dict[str, Any]:
+    return a_document(images=[{"id": i, "file_name": f"{i}.jpg"} for i in range(1, count + 1)])
+
+
+@pytest.mark.parametrize(
+    "file, images",
+    [
+        ("annotations.json", "images"),
+        ("annotations/train.json", "images/train"),
+        ("annotations/instances_train2017.json", "train2017"),
+        ("train/annotations.json", "images/train"),
+    ],
+)
+def test_images_without_sizes_are_measured_where_they_lie(
+    file: str, images: str, dino: Init
+) -> None:
+    """Folders that have none of them stand in the way."""
+    annotated(dino.folder / "coco" / file, dino.folder / "coco" / images)
+    put_json(dino.folder / "coco" / file, unsized())
+    put_image(dino.folder / "coco/images/other.jpg")
+    (source,) = dino.wrote()["dataset"]["train_data_sources"]
+    assert source["image_dir"] == f"coco/{images}"
     assert f"{SIZE[1]} by {SIZE[0]}" in dino.spec.read_text()
+
+
+def test_the_folder_that_has_most_of_the_images_is_taken(dino: Init) -> None:
+    """One picture of that name, somewhere else, is another picture."""
+    annotated(dino.folder / "coco/train/annotations.json", dino.folder / "coco/images/train")
+    put_image(dino.folder / "coco/train/images/1.jpg")
+    (source,) = dino.wrote()["dataset"]["train_data_sources"]
+    assert source["image_dir"] == "coco/images/train"
+
+
+def test_images_that_are_measured_nowhere_are_told_by_name(dino: Init) -> None:
+    put_json(dino.folder / "coco/annotations.json", unsized())
+    assert "lists '1.jpg', which lies in none of coco" in dino.refused()
 
 
 def test_the_spec_of_a_machine_with_gpus(dino: Init, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +291,7 @@ def test_every_value_is_said_why(dino: Init) -> None:
     lines = [line for line in dino.spec.read_text().splitlines() if line and line[0] != "#"]
     values = [line for line in lines if not line.endswith(":") and "image_dir" not in line]
     assert sum("#" in line for line in values) / len(values) > 0.6
+    assert "# whether this CPU has bf16 in hardware is not known here" in dino.spec.read_text()
 
 
 def test_entries_that_cannot_be_used_are_counted(dino: Init) -> None:

@@ -32,12 +32,23 @@ def facts(images: int = 400, boxes: int = 5, **changes: object) -> Facts:
     [
         (LAPTOP, (256, 320), 4, "fp32", 0, 2),
         (replace(LAPTOP, instructions=frozenset({"amx_bf16"})), (256, 320), 4, "bf16", 0, 2),
+        (replace(LAPTOP, instructions=frozenset({"asimd", "bf16"})), (256, 320), 4, "bf16", 0, 2),
+        (replace(LAPTOP, instructions=frozenset()), (256, 320), 4, "fp32", 0, 2),
         (replace(LAPTOP, memory=2 * GIB), (256, 320), 2, "fp32", 0, 2),
         (SMALL_GPU, (480, 640), 1, "fp32", 1, 6),
         (GPU, (480, 640), 8, "bf16", 1, 6),
         (LARGE_GPU, (480, 640), 16, "bf16", 1, 6),
     ],
-    ids=["laptop", "bf16 in the CPU", "2 GiB", "8 GiB, before Ampere", "24 GiB", "two of 140 GiB"],
+    ids=[
+        "laptop",
+        "bf16 in the CPU",
+        "bf16 of ARM",
+        "nothing listed",
+        "2 GiB",
+        "8 GiB, before Ampere",
+        "24 GiB",
+        "two of 140 GiB",
+    ],
 )
 def test_the_machine_decides_batch_precision_and_depth(
     machine: Machine,
@@ -126,4 +137,6 @@ def test_instructions_are_those_of_the_first_core(tmp_path: Path) -> None:
     listed = tmp_path / "cpuinfo"
     listed.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 amx_bf16\n\nflags : other\n")
     assert cpu_instructions(listed) == {"fpu", "avx512_bf16", "amx_bf16"}
+    listed.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\nCPU implementer\t: 0x41\n")
+    assert cpu_instructions(listed) == {"fp", "asimd", "bf16"}
     assert cpu_instructions(tmp_path / "none") == frozenset()

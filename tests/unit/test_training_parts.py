@@ -14,7 +14,7 @@ from torch import nn
 
 from dino_api.experiment import OptimConfig
 from dino_trainer.errors import TrainerError
-from dino_trainer.machine import devices
+from dino_trainer.machine import cores, devices
 from dino_trainer.model_files import checkpoint
 from dino_trainer.report.meter import LossParts, Meter
 from dino_trainer.train.ema import Ema
@@ -269,8 +269,8 @@ def test_the_quota_of_a_container(tmp_path: Path, files, want, monkeypatch) -> N
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert devices.cpu_quota(tmp_path) == (64.0 if want is None else want)
-    assert devices.cores(tmp_path) >= 1
+    assert cores.cpu_quota(tmp_path) == (64.0 if want is None else want)
+    assert cores.cores(tmp_path) >= 1
 
 
 def test_the_device_follows_the_spec() -> None:

@@ -107,6 +107,7 @@ exit codes: 0, also where a GPU or TensorRT is missing, which a machine may lack
   {StorageUnavailable} where the S3 server does not answer that {endpoint} names
   {AccessDenied} where the URI may not be listed, or there are no credentials for it
   {InputNotFound} where there is no such bucket; {InvalidSpec} for a setting that is none
+  {InternalError} where PyTorch cannot be loaded, or another part cannot be looked at
 """
 
 

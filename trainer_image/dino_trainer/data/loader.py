@@ -26,7 +26,7 @@ from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sampler import MicroBatchSampler, SampleKey, TrainPlan
 from dino_trainer.machine.child_processes import end_with_parent
-from dino_trainer.machine.devices import cores_each
+from dino_trainer.machine.cores import cores_each
 from dino_trainer.model.targets import Targets
 
 

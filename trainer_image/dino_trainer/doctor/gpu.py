@@ -6,13 +6,14 @@ import ctypes
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dino_api.names import FailureReason
+from dino_trainer.doctor.host import UNLISTED
 from dino_trainer.doctor.line import Line, State
-from dino_trainer.machine.inventory import Gpu, Machine, gpus
+from dino_trainer.machine.inventory import Gpu, bf16, gpus
 
 _GIB = 1 << 30
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -30,23 +31,26 @@ class Driver:
 
 @dataclass(frozen=True)
 class Torch:
-    """PyTorch here. cuda: what it was built for, None for none. said: its warnings about GPUs."""
+    """PyTorch here. cuda: what it was built for, None for none. said: what it warns of."""
 
     version: str
     cuda: str | None
     gpus: tuple[Gpu, ...]
-    said: str = ""
+    said: tuple[str, ...] = ()
+
+
+def torch_line(why: str) -> Line:
+    """PyTorch that cannot be loaded, or be asked for GPUs. why: as `torch_here` says it."""
+    remedy = f"Install this project anew (make setup), or PyTorch by itself: {_HOW}"
+    return Line("PyTorch", State.MISSING, why, remedy, FailureReason.INTERNAL_ERROR)
 
 
 def gpu_lines(
-    torch: Torch, driver: Driver | None, machine: Machine, env: Mapping[str, str] = os.environ
+    torch: Torch | str, driver: Driver | None, env: Mapping[str, str] = os.environ
 ) -> Iterator[Line]:
-    """A line for each GPU, or for why there is none; and one for bf16."""
-    if torch.gpus:
-        built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
-        runs = f", driver {driver.version}" if driver else ""
-        for gpu in torch.gpus:
-            yield Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+    """A line for each GPU, or for why there is none. torch: or why nothing is known of it."""
+    if isinstance(torch, Torch) and torch.gpus:
+        yield from _usable(torch, driver)
     elif driver is None or not (driver.gpus or driver.cuda):
         yield Line(
             "GPU",
@@ -55,24 +59,67 @@ def gpu_lines(
             "Where there is an NVIDIA GPU: install its driver; in a container, start it with GPUs "
             "(docker run --gpus all). Else set train.num_gpus: 0.",
         )
-    else:
+    elif isinstance(torch, Torch):
         yield _unusable(torch, driver, env)
-    yield _bf16(machine)
+    else:
+        found = f"{_names(driver)} with driver {driver.version}, and no PyTorch to use it"
+        yield Line("GPU", State.MISSING, found, "See PyTorch, above.", FailureReason.NO_GPU)
+
+
+def _names(driver: Driver) -> str:
+    return ", ".join(driver.gpus) or "a GPU"
+
+
+def _usable(torch: Torch, driver: Driver | None) -> Iterator[Line]:
+    """GPUs that PyTorch lists, though it may have nothing that runs on them."""
+    warned = [[one for one in torch.said if _without_kernels(one, gpu)] for gpu in torch.gpus]
+    # Where another GPU trains, one that cannot is no failure.
+    reason = FailureReason.NO_GPU if all(warned) else None
+    for gpu, of_it in zip(torch.gpus, warned, strict=True):
+        yield _without(gpu, torch, of_it, reason) if of_it else _fine(gpu, torch, driver)
+    known = {one for of_it in warned for one in of_it}
+    if others := [one for one in torch.said if one not in known]:
+        remedy = f"See what it asks for; builds of PyTorch for GPUs and drivers: {_HOW}"
+        yield Line("GPU", State.WARN, f"PyTorch warns: {_joined(others)}", remedy)
+
+
+def _without_kernels(warning: str, gpu: Gpu) -> bool:
+    """Whether a warning says that this PyTorch was not compiled for that GPU."""
+    named = any(f"{gpu.name} {verb} " in warning for verb in ("which", "with"))
+    return named and "capability" in warning
+
+
+def _fine(gpu: Gpu, torch: Torch, driver: Driver | None) -> Line:
+    built = f"PyTorch {torch.version} for CUDA {torch.cuda}"
+    runs = f", driver {driver.version}" if driver else ""
+    return Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
+
+
+def _without(gpu: Gpu, torch: Torch, said: Sequence[str], reason: str | None) -> Line:
+    found = f"{gpu.name}, for which PyTorch {torch.version} has no kernels: {_joined(said)}"
+    capability = ".".join(map(str, gpu.capability))
+    remedy = (
+        f"Install a PyTorch that is built for compute capability {capability}: {_HOW}; newer GPUs "
+        "need a newer one, older GPUs an older. Or train without it: train.num_gpus: 0."
+    )
+    return Line("GPU", State.MISSING, found, remedy, reason)
+
+
+def _joined(said: Sequence[str]) -> str:
+    """Warnings in one line, each once."""
+    return " ".join(" ".join(dict.fromkeys(said)).split())
 
 
 def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
     """A driver that PyTorch finds no GPU by."""
-    names = ", ".join(driver.gpus) or "a GPU"
-    said = f" PyTorch says: {torch.said}" if torch.said else ""
-    found = f"{names} with driver {driver.version}, which PyTorch cannot use.{said}"
+    said = f" PyTorch says: {_joined(torch.said)}" if torch.said else ""
+    found = f"{_names(driver)} with driver {driver.version}, which PyTorch cannot use.{said}"
     return Line("GPU", State.MISSING, found, _cure(torch, driver, env), FailureReason.NO_GPU)
 
 
 def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
     if torch.cuda is None:
         return f"PyTorch {torch.version} was built without CUDA. Install one with: {_HOW}"
-    if _VISIBLE in env:
-        return f"{_VISIBLE}={env[_VISIBLE]!r} hides what it does not list. Unset it."
     built = _numbers(torch.cuda)
     if driver.cuda and built and built[0] > driver.cuda[0]:
         newest = ".".join(map(str, driver.cuda))
@@ -80,26 +127,39 @@ def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
             f"The driver runs CUDA up to {newest}, and PyTorch is built for {torch.cuda}. Update "
             f"the driver, or install a PyTorch for CUDA {driver.cuda[0]}: {_HOW}"
         )
+    if _VISIBLE in env:
+        return f"{_VISIBLE}={env[_VISIBLE]!r} hides what it does not list. Unset it."
     return "See whether nvidia-smi works here; in a container, start it with GPUs (--gpus all)."
 
 
-def _bf16(machine: Machine) -> Line:
-    where = machine.gpus[0].name if machine.gpus else "this CPU"
-    if machine.bf16:
+def bf16_line(gpus: Sequence[Gpu], instructions: frozenset[str]) -> Line:
+    """Of what trains here: the first GPU, else the CPU."""
+    where = gpus[0].name if gpus else "this CPU"
+    there = bf16(gpus, instructions)
+    if there:
         return Line("bf16", State.OK, f"in {where}: train.precision: bf16")
     remedy = "Leave train.precision at fp32"
-    remedy += ", or take fp16 on this GPU." if machine.gpus else "."
+    remedy += ", or take fp16 on this GPU." if gpus else "."
+    if there is None:
+        return Line("bf16", State.WARN, f"{UNLISTED}, so it is not known", remedy)
     return Line("bf16", State.MISSING, f"not in the hardware of {where}", remedy)
 
 
-def torch_here() -> Torch:
-    """PyTorch of this process; what it warns of instead of using a GPU is kept."""
-    import torch
+def torch_here() -> Torch | str:
+    """PyTorch of this process, or why it cannot be loaded; what it warns of is kept."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"cannot be loaded: {error}"
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = gpus()
-    said = " ".join(str(one.message).split("(Triggered")[0].strip() for one in caught)
+        try:
+            found = gpus()
+        except RuntimeError as error:  # the driver lists GPUs, and none of them begins to work
+            found = ()
+            warnings.warn(str(error).partition("\n")[0], stacklevel=1)
+    said = tuple(str(one.message).split("(Triggered")[0].strip() for one in caught)
     return Torch(torch.__version__, torch.version.cuda, found, said)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dino_api.names import Env
 from dino_trainer.doctor.line import Line, State
-from dino_trainer.machine.inventory import Machine
+from dino_trainer.errors import from_os_error
 
 _GIB = 1 << 30
 _MIB = 1 << 20
@@ -17,22 +17,20 @@ _LEAST_MEMORY, _LEAST_DISK = 4 * _GIB, 10 * _GIB
 # Docker's own 64 MiB holds two batches of four images of 800x1333 at most.
 _LEAST_SHARED = 512 * _MIB
 _VNNI = {"avx512_vnni", "avx_vnni"}
-_LATER = "Nothing to do, but for another CPU: Intel's since Ice Lake and AMD's since Zen 4 have it."
+# Of makers' product lines, only what all of a line have.
+_WITH_AVX512 = (
+    "Nothing to do, but for another CPU: AMD's since Zen 4 and Intel's Xeon Scalable have it; "
+    "Intel's for desktops and laptops have not, since Alder Lake."
+)
+_WITH_VNNI = (
+    "Nothing to do, but for another CPU: AMD's since Zen 4, Intel's Core since the 11th generation "
+    "and Xeon Scalable since the second have it."
+)
+UNLISTED = "this system does not list the CPU's instructions"
 
 
-def host_lines(machine: Machine, all_cores: int, shared: Path, work: Path) -> Iterator[Line]:
-    """all_cores: of the whole machine. work: the folder of staged data."""
-    yield _cores(machine.cores, all_cores)
-    yield _memory(machine.memory)
-    yield _shared_memory(shared)
-    yield _disk(work)
-    flags = machine.instructions
-    yield _instruction("AVX-512", "avx512f" in flags, "trainings on the CPU are slower", flags)
-    what = "INT8 files run slower on the CPU, and as exactly"
-    yield _instruction("VNNI", bool(flags & _VNNI), what, flags)
-
-
-def _cores(usable: int, all_cores: int) -> Line:
+def cpu_line(usable: int, all_cores: int) -> Line:
+    """all_cores: of the whole machine."""
     found = (
         f"{usable} of {all_cores} cores may be used" if usable < all_cores else f"{usable} cores"
     )
@@ -46,7 +44,8 @@ def _cores(usable: int, all_cores: int) -> Line:
     )
 
 
-def _memory(size: int) -> Line:
+def memory_line(size: int) -> Line:
+    """size: in bytes, 0 where it is not known."""
     if not size:
         return Line("memory", State.WARN, "not known on this system")
     found = f"{size / _GIB:.1f} GiB"
@@ -57,7 +56,8 @@ def _memory(size: int) -> Line:
     )
 
 
-def _shared_memory(path: Path) -> Line:
+def shared_memory_line(path: Path) -> Line:
+    """path: the folder of shared memory."""
     name = "shared memory"
     try:
         size = shutil.disk_usage(path).total
@@ -70,18 +70,42 @@ def _shared_memory(path: Path) -> Line:
     return Line(name, State.WARN, found, remedy)
 
 
-def _disk(work: Path) -> Line:
-    there = next(path for path in (work, *work.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    found = f"{free / _GIB:,.1f} GiB free in {work}, where data is copied to"
+def disk_line(folder: Path) -> Line:
+    """folder: of staged data, which need not be there yet."""
+    try:
+        free = _free(folder.absolute())
+    except OSError as error:
+        why = from_os_error(error, str(folder))
+        return Line("disk", State.MISSING, why.message, why.remedy, why.reason)
+    found = f"{free / _GIB:,.1f} GiB free in {folder}, where data is copied to"
     if free >= _LEAST_DISK:
         return Line("disk", State.OK, found)
-    return Line("disk", State.WARN, found, f"Free some, or name another folder: {Env.WORK_DIR}.")
+    return Line("disk", State.WARN, found, f"Free some, or name another folder: {Env.CACHE_DIR}.")
 
 
-def _instruction(name: str, there: bool, without: str, flags: frozenset[str]) -> Line:
+def _free(folder: Path) -> int:
+    """Bytes of the nearest folder above it that is there. Raises OSError."""
+    try:
+        return shutil.disk_usage(folder).free
+    except (FileNotFoundError, NotADirectoryError):
+        if folder == folder.parent:
+            raise
+        return _free(folder.parent)
+
+
+def instruction_lines(flags: frozenset[str]) -> Iterator[Line]:
+    """flags: of the CPU, as Linux lists them."""
+    there = "avx512f" in flags
+    yield _instruction("AVX-512", there, "trainings on the CPU are slower", _WITH_AVX512, flags)
+    there, what = bool(flags & _VNNI), "INT8 files run slower on the CPU, and as exactly"
+    yield _instruction("VNNI", there, what, _WITH_VNNI, flags)
+
+
+def _instruction(name: str, there: bool, without: str, remedy: str, flags: frozenset[str]) -> Line:
     if there:
         return Line(name, State.OK, "in this CPU")
+    if not flags:
+        return Line(name, State.WARN, f"{UNLISTED}, so it is not known")
     if not flags & {"sse2", "avx", "avx2"}:
-        return Line(name, State.MISSING, "this is no x86 CPU, or its instructions are not listed")
-    return Line(name, State.MISSING, f"not in this CPU: {without}", _LATER)
+        return Line(name, State.MISSING, "this is no x86 CPU")
+    return Line(name, State.MISSING, f"not in this CPU: {without}", remedy)

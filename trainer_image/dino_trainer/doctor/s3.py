@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 import urllib.error
@@ -70,8 +71,10 @@ def _answers(endpoint: str, ca: str | None) -> Line:
             status = answer.status
     except urllib.error.HTTPError as error:
         status = error.code
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
+        if isinstance(error, http.client.HTTPException):  # what it says alone is no sentence
+            why = f"{type(error).__name__}: {str(error).strip()}"
         remedy = f"Check {Env.S3_ENDPOINT}, the network and proxies."
         if isinstance(why, ssl.SSLError) or (ca and isinstance(error, FileNotFoundError)):
             remedy = f"Name the file of the server's certificate authority: {_CA}."

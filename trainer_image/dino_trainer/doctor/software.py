@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
 from dino_trainer.doctor.line import Line, State
@@ -11,15 +11,8 @@ from dino_trainer.tensorrt.python_api import MAJORS
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
-def software_lines(
-    providers: Sequence[str] | str, tensorrt: str | None, gpus: bool
-) -> Iterator[Line]:
-    """providers: of ONNX Runtime, or why it cannot be loaded. tensorrt: its version."""
-    yield _onnx_runtime(providers, gpus)
-    yield _tensorrt(tensorrt, gpus)
-
-
-def _onnx_runtime(providers: Sequence[str] | str, gpus: bool) -> Line:
+def onnx_runtime_line(providers: Sequence[str] | str, gpus: bool) -> Line:
+    """providers: of ONNX Runtime, or why it cannot be loaded."""
     name = "ONNX Runtime"
     if isinstance(providers, str):
         return Line(name, State.MISSING, providers, "pip install onnxruntime")
@@ -30,7 +23,8 @@ def _onnx_runtime(providers: Sequence[str] | str, gpus: bool) -> Line:
     return Line(name, State.OK, found)
 
 
-def _tensorrt(version: str | None, gpus: bool) -> Line:
+def tensorrt_line(version: str | None, gpus: bool) -> Line:
+    """version: of TensorRT, None where there is none that can be loaded."""
     name, known = "TensorRT", " and ".join(map(str, MAJORS))
     if version is None:
         remedy = "pip install tensorrt" if gpus else "It needs an NVIDIA GPU."

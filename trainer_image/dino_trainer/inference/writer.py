@@ -23,7 +23,7 @@ from dino_trainer.inference.files import PredictionsFile, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.stream import read_upright
-from dino_trainer.machine.devices import cores_each
+from dino_trainer.machine.cores import cores_each
 from dino_trainer.results.output import Output
 
 LABELS, PICTURES = "labels", "images_annotated"

@@ -1,16 +1,14 @@
 """What to train on, and how to use a CPU well."""
 
 import ctypes
-import math
 import os
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from dino_api.experiment import CudnnConfig
 from dino_api.names import Env, FailureReason
 from dino_trainer.errors import TrainerError
+from dino_trainer.machine.cores import cores_each
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -73,30 +71,3 @@ def tune_cpu() -> None:
         mallopt(_TOP_PAD, 64 << 20)
     if Env.OMP_NUM_THREADS not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), cores_each()))
-
-
-def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores this process may use: its affinity, or its control group's quota where smaller."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
-    available = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(available, math.ceil(cpu_quota(cgroup))))
-
-
-def cores_each(env: Mapping[str, str] = os.environ) -> int:
-    """Cores for each of the training processes on this node."""
-    return max(1, cores() // int(env.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def cpu_quota(cgroup: Path) -> float:
-    """The control group's quota in cores, infinite (the machine's size) where there is none."""
-    try:
-        if (cgroup / "cpu.max").exists():
-            quota, period = (cgroup / "cpu.max").read_text().split()
-        else:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-    except OSError:
-        return float(os.cpu_count() or 1)
-    if quota in ("max", "-1"):
-        return float(os.cpu_count() or 1)
-    return int(quota) / int(period)

@@ -5,11 +5,14 @@ Numbers are those of this process: its control group may have less than the mach
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Matrix products of bfloat16 in hardware, as Linux calls them.
-_BF16 = {"avx512_bf16", "amx_bf16"}
+from dino_trainer.machine.cores import cores
+
+# Products of bfloat16 in hardware, as Linux calls them: of x86, and of ARM.
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 # Compute capability of Ampere, the first with bf16.
 _AMPERE = (8, 0)
 _UNLIMITED = 1 << 60
@@ -38,15 +41,23 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
     @property
-    def bf16(self) -> bool:
-        """Whether what trains here multiplies bfloat16 in hardware."""
-        return self.gpus[0].bf16 if self.gpus else bool(self.instructions & _BF16)
+    def bf16(self) -> bool | None:
+        """Whether what trains here multiplies bfloat16 in hardware; None where it is not known."""
+        return bf16(self.gpus, self.instructions)
+
+
+def bf16(gpus: Sequence[Gpu], instructions: frozenset[str]) -> bool | None:
+    """Whether the first GPU, or a CPU with these instructions, multiplies it in hardware.
+
+    None where no instruction is listed, as outside of Linux.
+    """
+    if gpus:
+        return gpus[0].bf16
+    return bool(instructions & _BF16) if instructions else None
 
 
 def this_machine() -> Machine:
     """The machine that this process runs on."""
-    from dino_trainer.machine.devices import cores  # torch
-
     return Machine(cores(), memory(), cpu_instructions(), gpus())
 
 

@@ -8,6 +8,7 @@ annotations.json, images/                 one split
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from dino_api.rules.data import data_rule
-from dino_trainer.data.coco_entries import Entries, read_entries
+from dino_trainer.data.coco_entries import Entries, read_entries, read_outline
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.folder_files import is_hidden
 from dino_trainer.data.image_store import Folder
-from dino_trainer.data.packing import is_archive
-from dino_trainer.errors import invalid_dataset
+from dino_trainer.data.packing import is_archive, stem
+from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.storage.files import named
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -33,6 +34,8 @@ _FILES = ("annotations.json", "_annotations.coco.json")
 # Forms that differ by less than this factor are stretched into one without harm.
 _ALIKE = 1.25
 _SOME_SIZE = (640, 480)
+# Of the images that a file lists, so many are looked for in each folder.
+_PROBES = 20
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,18 @@ def _named_by_split(folder: Path) -> Iterator[tuple[str, Path]]:
     """instances_train2017.json and its like; captions and key points stand beside them."""
     files = _jsons(folder)
     boxes = [path for path in files if path.name.startswith("instances")] or files
-    for split, names in _CALLED.items():
-        found = [path for path in boxes if any(name in path.stem.lower() for name in names)]
+    named = {path: _splits_in(path.stem) for path in boxes}
+    for split in _CALLED:
+        # trainval.json holds both, and would be validated on what it is trained with.
+        found = [path for path in boxes if named[path] == [split]]
         if len(found) == 1:
             yield split, found[0]
+
+
+def _splits_in(name: str) -> list[str]:
+    """Those that a word of the name stands for: "train" of valves_train2017."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return [split for split, names in _CALLED.items() if words.intersection(names)]
 
 
 def _single(folder: Path) -> dict[str, Path]:
@@ -135,31 +146,52 @@ def _single(folder: Path) -> dict[str, Path]:
 
 
 def _read(folder: Path, split: str, file: Path, flaws: list[Flaw]) -> tuple[Split, Entries]:
-    store = next((Folder(one) for one in _image_folders(folder, split, file)), None)
+    names = read_outline(file).file_names
+    place = _folder_of(folder, split, file, names)
+    images = _archive_for(file, place) or place
+    store = Folder(place) if place else None
     entries = read_entries(file, flaws.append, store)
     if large := next((flaw for flaw in flaws if flaw.rule == "category-id-large"), None):
         raise invalid_dataset(large.message, data_rule(large.rule).remedy)
-    if not entries.file_names:
+    if names and images is None:
+        raise _nowhere(folder, split, file, names[0])
+    if images is None or not entries.file_names:
         raise invalid_dataset(
             f"{file} lists no image that can be used: {flaws[0].message}",
             data_rule(flaws[0].rule).remedy,
         )
-    images = _images(folder, split, file, entries.file_names)
     return Split(images, file, len(entries.file_names), len(entries.boxes)), entries
 
 
-def _images(folder: Path, split: str, file: Path, names: Sequence[str]) -> Path:
-    """The archive or folder that has the images: the first that has the first of them."""
-    archives = sorted(path for path in file.parent.iterdir() if is_archive(path.name))
-    if len(archives) == 1:
-        return archives[0]
-    places = list(_image_folders(folder, split, file))
-    has = (place for place in places if any(Folder(place).find(name) for name in names[:10]))
-    if found := next(has, None):
-        return found
-    looked = ", ".join(map(str, places)) or str(file.parent)
-    raise invalid_dataset(
-        f"{file} lists {names[0]!r}, which lies in none of {looked}.",
+def _folder_of(folder: Path, split: str, file: Path, names: Sequence[str]) -> Path | None:
+    """The folder that has the most of the images, of those looked for; None where none has any."""
+    # Where entries have addresses in place of names, the short forms come last.
+    probes = [*names[:_PROBES], *names[-_PROBES:]]
+    counts = {place: _count(place, probes) for place in _image_folders(folder, split, file)}
+    best = max(counts, key=counts.__getitem__, default=None)
+    return best if best and counts[best] else None
+
+
+def _archive_for(file: Path, place: Path | None) -> Path | None:
+    """The archive beside an annotation file: called images, or the only one where no folder has
+    the images. It is not opened, which would take minutes."""
+    with named(file.parent):
+        archives = sorted(path for path in file.parent.iterdir() if is_archive(path.name))
+    called = [path for path in archives if stem(path.name).lower() == "images"]
+    fitting = called or ([] if place else archives)
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _count(place: Path, names: Sequence[str]) -> int:
+    """How many of the images lie there."""
+    store = Folder(place)
+    return sum(store.find(name) is not None for name in names)
+
+
+def _nowhere(folder: Path, split: str, file: Path, name: str) -> TrainerError:
+    looked = ", ".join(map(str, _image_folders(folder, split, file))) or str(file.parent)
+    return invalid_dataset(
+        f"{file} lists {name!r}, which lies in none of {looked}.",
         "Put the images into a folder images beside the annotations; a file_name begins below it.",
     )
 

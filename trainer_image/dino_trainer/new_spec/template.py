@@ -184,6 +184,8 @@ def _why_gpus(machine: Machine) -> str:
 
 def _why_precision(machine: Machine) -> str:
     where = "this GPU" if machine.gpus else "this CPU"
+    if machine.bf16 is None:
+        return "whether this CPU has bf16 in hardware is not known here"
     if machine.bf16:
         return f"{where} multiplies bf16 faster; fp32 where the loss becomes NaN"
     return f"{where} has no bf16 in hardware"

@@ -26,7 +26,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from dino_trainer.errors import invalid_dataset, invalid_spec
-from dino_trainer.machine.devices import cores
+from dino_trainer.machine.cores import cores
 
 _KINDS: dict[str, type[CalibraterBase]] = {"minmax": MinMaxCalibrater, "entropy": EntropyCalibrater}
 # The library's own default, 128, is as many as it quantizes to: then there is nothing to choose.
