@@ -79,7 +79,7 @@ def run(block: str, folder: Path, env: dict[str, str]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=LONG,
+        timeout=3 * LONG,  # a training, or the export, whose minute is ten on a busy machine
         check=False,
     )
     assert done.returncode == 0, f"{block}{done.stdout}"
