@@ -152,7 +152,8 @@ SAID = """#!/bin/sh
 echo "$(basename "$0") $*" >>"$CALLS"
 case "$*" in *--tag*"$FAILS"*) exit 1 ;; esac
 """
-IMAGES = ("dino-operator:1.2.3", "dino-trainer:1.2.3", "dino-trainer:1.2.3-cpu")
+NEXT = "1.2.3"
+IMAGES = (f"dino-operator:{NEXT}", f"dino-trainer:{NEXT}", f"dino-trainer:{NEXT}-cpu")
 
 
 def released(folder: Path, fails: str) -> tuple[int, list[str]]:
@@ -163,10 +164,10 @@ def released(folder: Path, fails: str) -> tuple[int, list[str]]:
         (folder / "bin" / name).chmod(0o755)
     values = folder / "charts" / "dino-operator" / "values.yaml"
     values.parent.mkdir(parents=True)
-    values.write_text("image: localhost/dino-operator:1.2.3\n")
+    values.write_text(f"image: localhost/dino-operator:{NEXT}\n")
     env = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "CALLS": str(folder / "calls"),
-        "FAILS": fails, "REGISTRY": "ghcr.io/some-team", "VERSION": "1.2.3", "GITHUB_SHA": "abc",
+        "FAILS": fails, "REGISTRY": "ghcr.io/some-team", "VERSION": NEXT, "GITHUB_SHA": "abc",
         "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some-team/dino",
     }  # fmt: skip
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
@@ -187,7 +188,7 @@ def test_nothing_is_published_before_everything_is_built(tmp_path: Path) -> None
     assert calls[-len(pushes) :] == pushes, "all else comes first"
     assert pushes == [
         *(f"docker push ghcr.io/some-team/{image}" for image in IMAGES),
-        "helm push build/dino-operator-1.2.3.tgz oci://ghcr.io/some-team/charts",
+        f"helm push build/dino-operator-{NEXT}.tgz oci://ghcr.io/some-team/charts",
     ]
     for number, image in enumerate(IMAGES):
         code, calls = released(tmp_path / str(number), fails=f"{image} --build-arg")

@@ -369,11 +369,11 @@ def test_what_is_no_uri_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("no_credentials")
 def test_this_very_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that there is to look at, for real."""
-    monkeypatch.setenv(Env.CACHE_DIR, str(tmp_path / "shared"))
+    monkeypatch.setenv(Env.CACHE_DIR, str(tmp_path / "kept"))
     lines = examination.examine("", tmp_path)
     names = {line.name for line in lines}
     assert names >= {"GPU", "bf16", "CPU", "memory", "disk", "ONNX Runtime", "TensorRT"}
     assert all(line.remedy for line in lines if line.reason)
     disk = next(line.found for line in lines if line.name == "disk")
-    assert f"free in {tmp_path / 'shared' / 'data'}, where data is copied to" in disk
+    assert f"free in {tmp_path / 'kept' / 'data'}, where data is copied to" in disk
     assert "CPU" in next(line.found for line in lines if line.name == "ONNX Runtime")
