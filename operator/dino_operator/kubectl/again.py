@@ -41,7 +41,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="make a new job of one that has ended, with other values",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(made, "the DinoJob's name")
     changes: Any = made.add_argument(

@@ -22,7 +22,7 @@ from dino_operator.kubectl.ending import CANNOT_CREATE, Ended
 from dino_operator.kubectl.kept import EVENTS, TEXT, VERSIONS, Shape, shape_of
 from dino_operator.kubectl.secret_text import REMOVED
 from dino_operator.kubectl.secrets import Cleaner
-from dino_operator.kubectl.terminal import add_output, print_data, table
+from dino_operator.kubectl.terminal import add_folder, add_output, print_data, table
 from dino_operator.plan.model import Object
 
 ENDING = ".tgz"
@@ -54,12 +54,9 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="pack what a maintainer needs to help, values hidden",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(made)
-    made.add_argument(
-        "--to", type=Path, default=Path(), metavar="DIR", help="the folder (default: this one)"
-    )
+    add_folder(made)
     made.add_argument(
         "--tail", type=int, default=10_000, metavar="LINES", help="of each log (default: 10000)"
     )

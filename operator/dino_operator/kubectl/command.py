@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dino_operator.kubectl import (
     again,
@@ -47,7 +47,13 @@ COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors end with 64, as those of `dino` do."""
+    """Usage errors end with 64, as those of `dino` do.
+
+    Descriptions and epilogs of all commands keep their lines.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -60,7 +66,6 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="kubectl-dino",
         description=PROGRAM,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=version("dino-operator"))
     commands = made.add_subparsers(dest="command", metavar="command", required=True)

@@ -45,7 +45,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="print what teaches a shell to complete",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("shell", choices=SHELLS, help="which one")
     made.set_defaults(run=run)

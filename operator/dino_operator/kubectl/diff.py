@@ -27,7 +27,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="compare spec and metrics of two jobs",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name in ("a", "b"):
         argument: Any = made.add_argument(name, metavar=name.upper(), help="NAME or KIND/NAME")

@@ -50,7 +50,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="make a manifest of a TAO experiment spec",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("spec", metavar="SPEC", help="the spec file; - reads standard input")
     made.add_argument("--name", help="of the DinoJob (default: the file's name)")

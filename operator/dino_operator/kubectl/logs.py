@@ -47,7 +47,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="print the logs of all pods of a job",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(made, "the DinoJob's name")
     made.add_argument("-f", "--follow", action="store_true", help="until the job has ended")

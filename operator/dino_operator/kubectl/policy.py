@@ -40,7 +40,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
             help=short,
             description=f"{short[0].upper()}{short[1:]}. {long}",
             epilog=f"examples:\n  kubectl dino {verb} cells\n  kubectl dino {verb} cells -n team\n",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_job(made, nargs="+")
         add_cluster(made)

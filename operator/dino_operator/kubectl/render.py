@@ -39,7 +39,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="print everything that would be made for a manifest",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     manifests.add_filename(made)
     add_engine(made)

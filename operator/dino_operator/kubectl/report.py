@@ -32,7 +32,7 @@ from dino_operator.kubectl.stored import (
     pod_environment,
     secret_name,
 )
-from dino_operator.kubectl.terminal import add_output, print_data
+from dino_operator.kubectl.terminal import add_folder, add_output, print_data
 from dino_operator.plan.model import Object
 
 DESCRIPTION = """\
@@ -63,12 +63,9 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="save or open the pages that a job left",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(made)
-    made.add_argument(
-        "--to", type=Path, default=Path(), metavar="DIR", help="the folder (default: this one)"
-    )
+    add_folder(made)
     made.add_argument("--open", action="store_true", help="open them in a browser")
     made.add_argument(
         "--endpoint",

@@ -50,13 +50,11 @@ _COLOURS: dict[str, Colour] = {"Complete": "green", "Failed": "red", "Running": 
 
 def add(commands: Any, environ: Mapping[str, str]) -> None:
     """The options of both."""
-    raw = argparse.RawDescriptionHelpFormatter
     made = commands.add_parser(
         "status",
         help="show how jobs and searches are doing",
         description=STATUS,
         epilog=STATUS_EXAMPLES,
-        formatter_class=raw,
     )
     add_job(made, "one of them: NAME or KIND/NAME", nargs="?")
     made.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
@@ -69,7 +67,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="show the validations of a training",
         description=CURVE,
         epilog=CURVE_EXAMPLES,
-        formatter_class=raw,
     )
     add_job(made)
     add_output(made)

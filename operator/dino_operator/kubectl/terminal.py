@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import yaml
@@ -37,6 +38,13 @@ def add_output(made: argparse.ArgumentParser) -> None:
     """The option `--output`."""
     made.add_argument(
         "-o", "--output", choices=("json", "yaml"), help="as data for programs, in place of text"
+    )
+
+
+def add_folder(made: argparse.ArgumentParser) -> None:
+    """The option `--to`, of commands that save files."""
+    made.add_argument(
+        "--to", type=Path, default=Path(), metavar="DIR", help="the folder (default: this one)"
     )
 
 

@@ -83,7 +83,6 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         help="say what would be refused about a manifest, without a cluster",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     manifests.add_filename(made)
     made.add_argument(

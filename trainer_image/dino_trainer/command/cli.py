@@ -15,7 +15,7 @@ from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dino_api.failures import exit_code
 from dino_api.names import SPEC_KEY, TRAINS, Action, Env, FailureReason, Option, Stage
@@ -41,7 +41,13 @@ _GOODBYE_UNSAVED = "stopping"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors end with 64 as every other mistake in the request, not with argparse's 2."""
+    """Usage errors end with 64 as every other mistake in the request, not with argparse's 2.
+
+    Descriptions and epilogs of all commands keep their lines.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -50,13 +56,11 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="dino",
         description="Train, evaluate, export and run DINO object detectors from TAO experiment "
         "specs, here or on Kubernetes.",
         epilog=help_texts.main_epilog(),
-        formatter_class=raw,
     )
     parser.add_argument("--version", action="version", version=f"dino {version('dino-operator')}")
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
@@ -67,7 +71,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="check the data of an action, all of it, before a GPU is used",
         description="Stage and check the data that an action reads; write a report.",
         epilog=help_texts.preflight_epilog(),
-        formatter_class=raw,
     )
     _add_spec(preflight)
     _add_for(preflight, "whose data")
@@ -99,7 +102,6 @@ def _add_action(actions: argparse._SubParsersAction[_Parser], action: Action) ->
         help=text.summary,
         description=text.description,
         epilog=help_texts.action_epilog(action),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_spec(parser)
     if action == Action.TRAIN:
@@ -150,7 +152,6 @@ def _add_renumber(actions: argparse._SubParsersAction[_Parser]) -> None:
         description="Write NAME.renumbered.json beside each NAME.json, with category ids from 1 "
         "in the order of the ids given. One id becomes the same in all files.",
         epilog=help_texts.RENUMBER_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     renumber.add_argument(
         "files",
@@ -167,7 +168,6 @@ def _add_convert(actions: argparse._SubParsersAction[_Parser]) -> None:
         help="write COCO from YOLO, Pascal VOC, KITTI, Label Studio, CVAT, Datumaro or FiftyOne",
         description="Write what an annotation tool left as COCO folders that a training takes.",
         epilog=help_texts.convert_epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = convert.add_argument
     add("format", choices=list(FORMATS), metavar="FORMAT", help=", ".join(FORMATS))
@@ -201,7 +201,6 @@ def _add_weights(actions: argparse._SubParsersAction[_Parser]) -> None:
         description="Fetch the published weights of a backbone, or take a file that you have, "
         "check that they fit, and keep them in a folder or on S3.",
         epilog=help_texts.weights_epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ways = weights.add_subparsers(dest="way", metavar="way", required=True)
     fetch = ways.add_parser("fetch", help="from where torchvision or timm publish them")
@@ -222,7 +221,6 @@ def _add_init(actions: argparse._SubParsersAction[_Parser]) -> None:
         description="Look at a COCO folder and at this machine, and write a spec that trains "
         "there, with comments that say why.",
         epilog=help_texts.INIT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     init.add_argument("folder", metavar="DIR", help="folder with train/annotations.json or alike")
     init.add_argument(
@@ -241,7 +239,6 @@ def _add_doctor(actions: argparse._SubParsersAction[_Parser]) -> None:
         description="Look at this machine and say what is there, doubtful or missing, and what to "
         "do about it. Nothing is written.",
         epilog=help_texts.doctor_epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor.add_argument("uri", nargs="?", default="", metavar="URI", help="s3:// URI to list")
     doctor.add_argument(
