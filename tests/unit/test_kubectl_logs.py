@@ -60,14 +60,19 @@ class Attempts:
         self.first_was_read.set()
 
 
+def follow(monkeypatch: pytest.MonkeyPatch, cluster: Attempts) -> None:
+    """`kubectl dino logs cells -f` on that cluster, to its end."""
+    from dino_operator.kubectl import main
+
+    monkeypatch.setattr(logs, "Cluster", lambda options: cluster)
+    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
+    assert main(["logs", "cells", "-f"]) == 0
+
+
 def test_logs_are_followed_from_attempt_to_attempt_until_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dino_operator.kubectl import main
-
-    monkeypatch.setattr(logs, "Cluster", Attempts)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
+    follow(monkeypatch, Attempts())
     lines = capsys.readouterr().out.splitlines()
     assert lines[1::2] == ["trainer of cells-train-1", "trainer of cells-train-2"]
     assert "cells-train-2" in lines[2]
@@ -95,11 +100,7 @@ class Nodes(Attempts):
 def test_nodes_are_followed_at_once_and_each_line_says_whose_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dino_operator.kubectl import main
-
-    monkeypatch.setattr(logs, "Cluster", Nodes)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
+    follow(monkeypatch, Nodes())
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert lines[:2] == [
@@ -134,12 +135,8 @@ def test_a_pod_whose_connection_breaks_is_followed_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It ends when the job has ended, and asks again from a little before what it heard last."""
-    from dino_operator.kubectl import main
-
     cluster = Broken()
-    monkeypatch.setattr(logs, "Cluster", lambda options: cluster)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
+    follow(monkeypatch, cluster)
     said = capsys.readouterr()
     assert said.out.splitlines()[1:] == ["time 1", "time 2"]
     assert said.err == "cells-train-1: The API server cannot be reached. It is followed again.\n"
@@ -160,12 +157,8 @@ class Silent(Broken):
 def test_a_pod_that_stays_out_of_reach_is_not_followed_for_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dino_operator.kubectl import main
-
     cluster = Silent()
-    monkeypatch.setattr(logs, "Cluster", lambda options: cluster)
-    monkeypatch.setattr(logs, "_LOOK_SECONDS", 0)
-    assert main(["logs", "cells", "-f"]) == 0
+    follow(monkeypatch, cluster)
     assert len(cluster.asked) == logs._BREAKS + 1
     assert len(capsys.readouterr().err.splitlines()) == 2
 
