@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,12 +27,18 @@ SHOWN = 12  # rows of a profile
 
 
 class Worker:
-    """The parent's end of a worker process."""
+    """The parent's end of a worker process.
 
-    def __init__(self, side: Side) -> None:
+    side: whose step. python, folder: the interpreter and the checkout; this one's if not given.
+    """
+
+    def __init__(
+        self, side: Side, python: str = sys.executable, folder: Path | None = None
+    ) -> None:
         self.side = side
         self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND.format(side)],
+            [python, "-c", COMMAND.format(side)],
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -42,11 +42,21 @@ def test_the_base_is_an_argument(path: str) -> None:
 
 @pytest.mark.parametrize("path", DOCKERFILES)
 def test_our_code_comes_last(path: str) -> None:
-    """So that a change of it rebuilds these layers only."""
+    """So that a change of it rebuilds these layers only, and what is compiled of it."""
     found = instructions(path)
-    assert [name for name, _ in found[-2:]] == ["COPY", "COPY"]
-    assert {"api/dino_api"} <= {words.split()[0] for _, words in found[-2:]}
-    assert not any("dino_" in words for name, words in found[:-2] if name == "COPY")
+    first = next(place for place, (_, words) in enumerate(found) if words.startswith("api/dino_api"))
+    assert [name for name, _ in found[first : first + 2]] == ["COPY", "COPY"]
+    assert {name for name, _ in found[first + 2 :]} <= {"ENV", "RUN", "USER"}
+    assert not any("dino_" in words for name, words in found[:first] if name == "COPY")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_no_pod_compiles_our_modules(path: str) -> None:
+    """Its root file system is read-only, so that each start would do it anew."""
+    assert any(
+        name == "RUN" and "-m compileall -q -j 0 /opt/dino" in words
+        for name, words in instructions(path)[-3:]
+    )
 
 
 @pytest.mark.parametrize("path", DOCKERFILES)
