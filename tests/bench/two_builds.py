@@ -146,7 +146,9 @@ def main() -> None:
     before, ours = Build(Path(folder).resolve()), Build(ROOT)
     for build in (before, ours):
         if not Path(build.python).exists():
-            cannot_run(f"{build.folder} has no environment: run uv sync --frozen --all-extras there")
+            cannot_run(
+                f"{build.folder} has no environment: run uv sync --frozen --all-extras there"
+            )
     chosen = sys.argv[1:] or ["train_step", "coco_scoring", "search_load"]
     if "train_step" in chosen:
         for bench in train_steps(ours, before):

@@ -44,7 +44,9 @@ def test_the_base_is_an_argument(path: str) -> None:
 def test_our_code_comes_last(path: str) -> None:
     """So that a change of it rebuilds these layers only, and what is compiled of it."""
     found = instructions(path)
-    first = next(place for place, (_, words) in enumerate(found) if words.startswith("api/dino_api"))
+    first = next(
+        place for place, (_, words) in enumerate(found) if words.startswith("api/dino_api")
+    )
     assert [name for name, _ in found[first : first + 2]] == ["COPY", "COPY"]
     assert {name for name, _ in found[first + 2 :]} <= {"ENV", "RUN", "USER"}
     assert not any("dino_" in words for name, words in found[:first] if name == "COPY")

@@ -13,14 +13,20 @@ from dino_api.names import Env
 from dino_trainer.model import kernel_cache
 from dino_trainer.model.kernel_cache import (
     CACHE_DIR,
+    COMPILE,
     CPU_NAME,
     LEVELS,
+    choose_target,
     cpu_flags,
     level_of,
-    use_shipped,
+    target,
 )
 
 AVX2, AVX512 = LEVELS["x86-64-v3"], LEVELS["x86-64-v4"]
+LEVEL = level_of(cpu_flags())
+needs_level = pytest.mark.skipif(
+    LEVEL is None, reason="this CPU is below x86-64-v3, or none of that kind: no image serves it"
+)
 # Samples and differentiates once, and says how often a kernel was found and how often compiled.
 SAMPLE = """
 import torch
@@ -50,15 +56,14 @@ def test_the_level_is_the_best_that_the_cpu_has_whole(
     assert level_of(flags) == level
 
 
+@needs_level
 def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
-    level = level_of(cpu_flags())
-    if level is None:
-        pytest.skip("this CPU is below x86-64-v3, or none of that kind: no image has its kernels")
+    level = LEVEL or ""
     shipped, scratch = tmp_path / "shipped", tmp_path / "scratch"
     scratch.mkdir()
     plain = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    of_level = {CPU_NAME: level, "NUMBA_CPU_FEATURES": "", CACHE_DIR: str(shipped / level)}
-    subprocess.run([sys.executable, "-c", kernel_cache._MAKE], env=plain | of_level, check=True)
+    of_level = target(level) | {CACHE_DIR: str(shipped / level)}
+    subprocess.run([sys.executable, "-c", COMPILE], env=plain | of_level, check=True)
 
     pod = plain | {Env.KERNELS: str(shipped), Env.WORK_DIR: str(scratch)}
     ran = subprocess.run(
@@ -68,20 +73,32 @@ def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     assert ran.stdout.split("\n") == ["1 0", "1 0", ""]
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {},
-        {Env.KERNELS: "/nowhere"},
-        {Env.KERNELS: "here", CACHE_DIR: "/mine"},
-        {Env.KERNELS: "here", CPU_NAME: "generic"},
-    ],
-)
-def test_what_is_set_or_missing_is_left_alone(environment: dict[str, str], tmp_path: Path) -> None:
-    for level in LEVELS:
-        (tmp_path / level).mkdir()
-    given = {k: str(tmp_path) if v == "here" else v for k, v in environment.items()}
-    before = dict(given)
+def chosen(environment: dict[str, str]) -> dict[str, str]:
+    """What is set in an environment."""
+    after = dict(environment)
+    choose_target(after)
+    return {key: value for key, value in after.items() if key not in environment}
 
-    assert not use_shipped(given)
-    assert given == before
+
+@needs_level
+def test_numba_compiles_for_the_level_without_an_image_too(tmp_path: Path) -> None:
+    assert chosen({}) == target(LEVEL or "")
+    nothing = {Env.KERNELS: str(tmp_path), Env.WORK_DIR: str(tmp_path)}
+    assert chosen(nothing) == target(LEVEL or "")
+
+
+@needs_level
+def test_what_is_set_is_left_alone(tmp_path: Path) -> None:
+    image = {Env.KERNELS: str(tmp_path), Env.WORK_DIR: str(tmp_path)}
+    (tmp_path / (LEVEL or "")).mkdir()
+    assert chosen(image | {CPU_NAME: "generic"}) == {}
+    assert chosen(image | {CACHE_DIR: "/mine"}) == target(LEVEL or "")
+
+
+def test_another_kind_of_cpu_is_compiled_for_as_numba_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "cpuinfo"
+    facts.write_text("processor\t: 0\nFeatures\t: fp asimd evtstrm\n")
+    monkeypatch.setattr(kernel_cache, "CPU_FACTS", facts)
+    assert chosen({Env.KERNELS: str(tmp_path)}) == {}

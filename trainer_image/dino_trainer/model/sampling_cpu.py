@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dino_trainer.model.kernel_cache import use_shipped
+from dino_trainer.model.kernel_cache import choose_target
 
-use_shipped()
+choose_target()
 try:
     import numba
 except ImportError:  # the trainer then samples with torch alone
