@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,14 +144,22 @@ def compile_program(program: Program) -> None:
     forget_old(program)
 
 
+def build_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of `go build`.
+
+    The compiler collects its garbage less often, which saves a sixth of its time; up to a limit for
+    each of its processes, since a machine with many cores runs many of them. What is set stays.
+    """
+    return {"GOGC": "400", "GOMEMLIMIT": "1GiB", **given, "CGO_ENABLED": "0"}
+
+
 def run_with_progress(command: list[str], program: Program) -> tuple[int, str]:
     """Run a `go build -v`, counting the packages it names. Returns its status and last lines."""
-    environment = {**os.environ, "CGO_ENABLED": "0"}
     lines: list[str] = []
     process = subprocess.Popen(
         command,
         cwd=program.source,
-        env=environment,
+        env=build_environment(os.environ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -243,3 +243,10 @@ def test_a_log_that_is_not_there_names_those_that_are(
     assert "no log of kublet. There are: kubelet." in capsys.readouterr().err
     assert cli.main(["logs", "kubelet"]) == 0
     assert "ready" in capsys.readouterr().out
+
+
+def test_the_compiler_collects_less_often_unless_somebody_has_said_how_often() -> None:
+    assert build.build_environment({"PATH": "/bin"}) == {
+        "PATH": "/bin", "CGO_ENABLED": "0", "GOGC": "400", "GOMEMLIMIT": "1GiB",
+    }  # fmt: skip
+    assert build.build_environment({"GOGC": "50"})["GOGC"] == "50"
