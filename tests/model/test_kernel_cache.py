@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -73,9 +74,9 @@ def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     assert ran.stdout.split("\n") == ["1 0", "1 0", ""]
 
 
-def chosen(environment: dict[str, str]) -> dict[str, str]:
+def chosen(environment: Mapping[str, str]) -> dict[str, str]:
     """What is set in an environment."""
-    after = dict(environment)
+    after = {**environment}
     choose_target(after)
     return {key: value for key, value in after.items() if key not in environment}
 

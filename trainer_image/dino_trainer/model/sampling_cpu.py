@@ -259,7 +259,7 @@ def precompile(e: int = 32) -> None:
     locations = np.zeros((1, 1, 1, 1, 1, 2), np.float32)
     weights = np.zeros((1, 1, 1, 1, 1), np.float32)
     arrays = (value, np.zeros((1, 2), np.int64), locations, weights)
-    planes = (0, 1)
-    _forward(e).compile(tuple(map(numba.typeof, (*arrays, out, *planes))))
-    grads = (value, locations, weights)
-    _backward(e).compile(tuple(map(numba.typeof, (*arrays, out, *grads, *planes))))
+    outputs = ((out,), (out, value, locations, weights))  # the gradients are of the inputs' types
+    kernel: Any
+    for kernel, written in zip((_forward(e), _backward(e)), outputs, strict=True):
+        kernel.compile(tuple(map(numba.typeof, (*arrays, *written, 0, 1))))
