@@ -134,25 +134,25 @@ def size(path: Path) -> int:
 def missed(site: Path, gone: set[str]) -> list[str]:
     """Libraries that are linked with one that went."""
     there = {each.name for each in files(site)}
-    found = []
+    broken = []
     for path in files(site):
         if ".so" in path.name and path.read_bytes()[:4] == ELF:
-            said = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
-            lacks = {line.split()[0] for line in said.splitlines() if "not found" in line}
-            found += [f"{path.relative_to(site)} needs {name}" for name in lacks & gone - there]
-    return found
+            text = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+            lacks = {line.split()[0] for line in text.splitlines() if "not found" in line}
+            broken += [f"{path.relative_to(site)} needs {name}" for name in lacks & gone - there]
+    return broken
 
 
 def check_size(device: str, root: Path = INSTALLED) -> None:
     """Say how big what was installed is, and refuse what is over its limit."""
-    said = subprocess.run(
+    report = subprocess.run(
         ["du", "--summarize", "--one-file-system", "--apparent-size", "--block-size=1", root],
         capture_output=True, text=True, check=False,
     ).stdout  # fmt: skip
-    found, limit = int(said.split()[0]), LIMITS[device]
-    says = f"{root} of the image for {device.upper()}s has {found / MB:,.0f} MB, unpacked"
+    size, limit = int(report.split()[0]), LIMITS[device]
+    says = f"{root} of the image for {device.upper()}s has {size / MB:,.0f} MB, unpacked"
     print(f"{says}; the limit is {limit / MB:,.0f} MB")
-    if found > limit:
+    if size > limit:
         raise SystemExit(
             "error: it is too big: see what grew, or raise LIMITS in trainer_image/prune.py"
         )
@@ -162,8 +162,8 @@ def main(step: str, device: str, site: str) -> None:
     """One step of the build."""
     if step == "size":
         return check_size(device)
-    if found := missed(Path(site), remove(Path(site), device)):
-        raise SystemExit("error: a library that is needed was removed:\n" + "\n".join(found))
+    if broken := missed(Path(site), remove(Path(site), device)):
+        raise SystemExit("error: a library that is needed was removed:\n" + "\n".join(broken))
     strip(Path(site))
     return None
 

@@ -129,19 +129,19 @@ def replace(site: Path) -> None:
 def refuse_data(replaced: set[str], *libraries: Path) -> None:
     """Refuse names of data among those that get code in their place: it would be read as data."""
     rows = "\n".join(_run("nm", "-D", "--defined-only", each) for each in libraries)
-    if found := sorted(data(rows) & replaced):
+    if names := sorted(data(rows) & replaced):
         raise SystemExit(
-            f"error: {', '.join(found)} of torch's part for GPUs is data, not code: have `line` in "
+            f"error: {', '.join(names)} of torch's part for GPUs is data, not code: have `line` in "
             f"trainer_image/without_cuda.py define it, or leave out what asks for it"
         )
 
 
 def patch(torch: Path) -> None:
     """Have torch say that it has no CUDA. Files are made anew: others may be linked to them."""
-    for name, (found, instead) in PATCHES.items():
-        text, count = re.subn(found, instead, (torch / name).read_text(), flags=re.MULTILINE)
+    for name, (pattern, instead) in PATCHES.items():
+        text, count = re.subn(pattern, instead, (torch / name).read_text(), flags=re.MULTILINE)
         if count != 1:
-            raise SystemExit(f"error: torch/{name} has {found} {count} times, not once")
+            raise SystemExit(f"error: torch/{name} has {pattern} {count} times, not once")
         (torch / name).unlink()
         (torch / name).write_text(text)
 

@@ -17,14 +17,14 @@ def sides(backbone: str, levels: Iterable[int], pixels: Any) -> list[Any]:
     """The side of each feature map. levels: as `model.return_interm_indices`. pixels: the same side
     of the batch, a whole number or an array of them, as which the answers come."""
     down = _ROUNDS_DOWN.match(backbone) is not None
-    found: list[Any] = []
+    lengths: list[Any] = []
     for level in levels:
         if level > _LAST_STAGE:
-            found.append(-(-found[-1] // 2))
+            lengths.append(-(-lengths[-1] // 2))
         else:
             stride = _FIRST * 2**level
-            found.append(pixels // stride if down else -(-pixels // stride))
-    return found
+            lengths.append(pixels // stride if down else -(-pixels // stride))
+    return lengths
 
 
 def count(backbone: str, levels: Iterable[int], height: int, width: int) -> int:

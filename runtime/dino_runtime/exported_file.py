@@ -44,24 +44,24 @@ def described(props: Mapping[str, str], where: str) -> Description:
     if f"{PREFIX}schema" not in props:
         raise NotADetector(f"{where} does not say what it detects.")
     try:
-        said = {
+        metadata = {
             name.removeprefix(PREFIX): json.loads(value)
             for name, value in props.items()
             if name.startswith(PREFIX)
         }
-        if said["schema"] != SCHEMA:
-            raise NotADetector(f"{where} has schema {said['schema']}, and {SCHEMA} is known.")
-        height, width = said["input_size"]
-        pixels, quantized = said["preprocessing"], said.get("quantization") or {}
+        if metadata["schema"] != SCHEMA:
+            raise NotADetector(f"{where} has schema {metadata['schema']}, and {SCHEMA} is known.")
+        height, width = metadata["input_size"]
+        pixels, quantized = metadata["preprocessing"], metadata.get("quantization") or {}
         return Description(
-            class_names=tuple(said["class_names"]),
+            class_names=tuple(metadata["class_names"]),
             size=(int(height), int(width)),
-            batch=said["batch_size"],
+            batch=metadata["batch_size"],
             mean=tuple(pixels["mean"]),
             std=tuple(pixels["std"]),
-            select=int(said["num_select"]),
-            end_to_end=said["variant"] == "end_to_end",
-            exact=said["precision"] == _INT8 and quantized.get("headroom") is not True,
+            select=int(metadata["num_select"]),
+            end_to_end=metadata["variant"] == "end_to_end",
+            exact=metadata["precision"] == _INT8 and quantized.get("headroom") is not True,
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise NotADetector(f"{where} says of itself what cannot be read: {error!r}.") from error

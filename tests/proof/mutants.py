@@ -226,8 +226,8 @@ MUTANTS = (
     Mutant(
         "the end of a search is told from the cache",
         "plan/model.py",
-        "        told = self.is_last_word or self.ends_trials\n",
-        "        told = self.is_last_word\n",
+        "        end = self.is_last_word or self.ends_trials\n",
+        "        end = self.is_last_word\n",
         "test_search_plan_ends.py",
     ),
     Mutant(

@@ -85,7 +85,7 @@ def test_why_there_is_no_gpu_is_told_apart(case: str) -> None:
     torch_, driver, env, state, found, remedy, reason = GPU_CASES[case]
     line, *_ = gpu_lines(torch_, driver, env)
     assert (line.name, line.state, line.reason) == ("GPU", state, reason)
-    assert found in line.found
+    assert found in line.detail
     assert remedy in line.remedy
 
 
@@ -98,15 +98,15 @@ def test_a_gpu_that_cannot_be_used_is_no_failure_beside_one_that_can() -> None:
     both = Torch("2.14.0", "13.0", (L4, OLD), (NO_KERNELS, NO_CUBINS))
     fine, lacking = gpu_lines(both, DRIVER, {})
     assert (fine.state, lacking.state, lacking.reason) == (State.OK, State.MISSING, None)
-    assert "sm_61 is not compatible" in lacking.found
-    assert "\n" not in lacking.found, "a line is one line"
+    assert "sm_61 is not compatible" in lacking.detail
+    assert "\n" not in lacking.detail, "a line is one line"
 
 
 def test_other_warnings_of_pytorch_are_shown_beside_a_gpu() -> None:
     said = "The NVIDIA L4 Ti which is no L4 has a capability."
     fine, warned = gpu_lines(torch("12.8", L4, said=said), DRIVER, {})
     assert (fine.state, warned.state, warned.reason) == (State.OK, State.WARN, None)
-    assert said in warned.found
+    assert said in warned.detail
     assert warned.remedy
 
 
@@ -127,7 +127,7 @@ def test_bf16_is_that_of_what_trains(
 ) -> None:
     line = bf16_line(gpus, frozenset(flags.split()))
     assert (line.name, line.state) == ("bf16", state)
-    assert found in line.found
+    assert found in line.detail
     assert ("fp16" in line.remedy) == (state == "missing" and bool(gpus))
 
 
@@ -180,7 +180,7 @@ def test_a_machine_with_enough_of_everything(
     flags = "avx2 avx512f avx512_vnni"
     found = of_host(tmp_path, monkeypatch, 2 * GIB, 50 * GIB, flags=flags)
     assert {line.state for line in found.values()} == {State.OK}
-    assert found["CPU"].found == "4 of 8 cores may be used"
+    assert found["CPU"].detail == "4 of 8 cores may be used"
     assert not any(line.remedy for line in found.values())
 
 
@@ -194,7 +194,7 @@ def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.M
     }.items():  # fmt: skip
         assert remedy in remedies[name]
     assert found["VNNI"].state == State.MISSING
-    assert "as exactly" in found["VNNI"].found, "docs/runtime.md: exact on every CPU"
+    assert "as exactly" in found["VNNI"].detail, "docs/runtime.md: exact on every CPU"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_container_with_dockers_defaults(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_instructions_of_another_kind_of_cpu(flags: str, state: State, found: str) -> None:
     for line in host.instruction_lines(frozenset(flags.split())):
-        assert (line.state, line.found, line.remedy) == (state, found, "")
+        assert (line.state, line.detail, line.remedy) == (state, found, "")
 
 
 def test_each_instruction_has_the_cpus_that_have_it() -> None:
@@ -283,11 +283,11 @@ def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(Env.S3_ACCESS_KEY, f"{SECRET}-key")
     monkeypatch.setenv(Env.S3_SECRET_KEY, SECRET)
     (line,) = s3_lines("", {})
-    assert (line.state, line.found.partition(";")[0]) == (State.OK, "found by env")
+    assert (line.state, line.detail.partition(";")[0]) == (State.OK, "found by env")
     monkeypatch.delenv(Env.S3_SECRET_KEY)
     (line,) = s3_lines("", {})
     assert line.state == State.MISSING
-    assert "Partial credentials" in line.found
+    assert "Partial credentials" in line.detail
     assert SECRET not in str(line)
 
 
@@ -295,20 +295,20 @@ def test_credentials_are_told_by_their_place(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_endpoint_is_asked_whether_it_answers(refusing: str) -> None:
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing})
     assert line.state == State.OK
-    assert "answers (HTTP 403" in line.found
+    assert "answers (HTTP 403" in line.detail
     _, line = s3_lines("", {Env.S3_ENDPOINT: f"http://127.0.0.1:{free_port()}"})
     assert line.reason == FailureReason.STORAGE_UNAVAILABLE
-    assert "Connection refused" in line.found
+    assert "Connection refused" in line.detail
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing.replace("http:", "https:")})
     assert "AWS_CA_BUNDLE" in line.remedy
     _, line = s3_lines("", {Env.S3_ENDPOINT: refusing, "AWS_CA_BUNDLE": "/none.pem"})
     assert "AWS_CA_BUNDLE" in line.remedy
     _, line = s3_lines("", {Env.S3_ENDPOINT: f"{refusing}/ssh"})
     assert line.reason == FailureReason.STORAGE_UNAVAILABLE
-    assert line.found.endswith("cannot be reached: BadStatusLine: SSH-2.0-OpenSSH_9.2")
+    assert line.detail.endswith("cannot be reached: BadStatusLine: SSH-2.0-OpenSSH_9.2")
     _, line = s3_lines("", {Env.S3_ENDPOINT: "http://my server:9000"})
     assert line.reason == FailureReason.STORAGE_UNAVAILABLE
-    assert "InvalidURL" in line.found
+    assert "InvalidURL" in line.detail
     _, line = s3_lines("", {Env.S3_ENDPOINT: "minio:9000"})
     assert line.reason == FailureReason.INVALID_SPEC
 
@@ -318,7 +318,7 @@ def test_a_bucket_is_listed_and_the_key_is_not_shown(
 ) -> None:
     lines = list(s3_lines(f"s3://{BUCKET}/doctor"))
     assert [line.state for line in lines] == [State.OK, State.OK]
-    assert "can be listed; writing was not tried" in lines[1].found
+    assert "can be listed; writing was not tried" in lines[1].detail
     *_, none = s3_lines("s3://no-such-bucket")
     assert none.reason == FailureReason.INPUT_NOT_FOUND
     assert s3_server.env[Env.S3_SECRET_KEY] not in str([*lines, none])
@@ -374,6 +374,6 @@ def test_this_very_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names = {line.name for line in lines}
     assert names >= {"GPU", "bf16", "CPU", "memory", "disk", "ONNX Runtime", "TensorRT"}
     assert all(line.remedy for line in lines if line.reason)
-    disk = next(line.found for line in lines if line.name == "disk")
+    disk = next(line.detail for line in lines if line.name == "disk")
     assert f"free in {tmp_path / 'kept' / 'data'}, where data is copied to" in disk
-    assert "CPU" in next(line.found for line in lines if line.name == "ONNX Runtime")
+    assert "CPU" in next(line.detail for line in lines if line.name == "ONNX Runtime")

@@ -62,11 +62,11 @@ def test_one_part_breaks_alone(part: str, examined: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(examination, part, breaks)
     broken, lost = PARTS[part]
     lines: list[Line] = examined()
-    told = {line.name: line for line in lines if "by a driver of tomorrow" in line.found}
+    told = {line.name: line for line in lines if "by a driver of tomorrow" in line.detail}
     assert told.keys() == broken
     for line in told.values():
         assert (line.state, line.reason) == (State.MISSING, FailureReason.INTERNAL_ERROR)
-        assert "cannot be looked at: Unexpected ZeroDivisionError in test_doctor" in line.found
+        assert "cannot be looked at: Unexpected ZeroDivisionError in test_doctor" in line.detail
         assert line.remedy
     assert {line.name for line in lines} - broken == set(ALL) - lost
     assert examination.code_of(lines) == exit_code(FailureReason.INTERNAL_ERROR)
@@ -104,7 +104,7 @@ def test_pytorch_that_cannot_be_loaded_is_a_line(
     assert "make setup" in line.remedy
     (found,) = gpu_lines(why, Driver("550.54.14", ("NVIDIA L4",), (12, 4)), {})
     assert (found.state, found.reason) == (State.MISSING, FailureReason.NO_GPU)
-    assert "NVIDIA L4 with driver 550.54.14" in found.found
+    assert "NVIDIA L4 with driver 550.54.14" in found.detail
     (none,) = gpu_lines(why, None, {})
     assert none.reason is None
 
@@ -116,7 +116,7 @@ def test_gpus_that_are_listed_and_do_not_begin_to_work(monkeypatch: pytest.Monke
     monkeypatch.setattr(gpu, "gpus", fails)
     found = torch_here()
     assert isinstance(found, Torch)
-    assert (found.gpus, found.said) == ((), ("CUDA driver initialization failed.",))
+    assert (found.gpus, found.warnings) == ((), ("CUDA driver initialization failed.",))
 
 
 def test_a_machine_without_pytorch(tmp_path: Path) -> None:
@@ -148,5 +148,5 @@ def test_a_folder_that_nobody_may_look_into(
     assert (line.name, line.state, line.reason) == (
         "disk", State.MISSING, FailureReason.ACCESS_DENIED
     )  # fmt: skip
-    assert f"Not allowed to use {tmp_path / 'data'}: Permission denied." in line.found
+    assert f"Not allowed to use {tmp_path / 'data'}: Permission denied." in line.detail
     assert "Or name another folder" in line.remedy

@@ -82,8 +82,8 @@ def _part(kind: Kind, name: str, schema: Schema) -> str:
         inside = "" if f"{kind.kind}.{where}" in _ELSEWHERE else "".join(_rows(where, node))
         link = _ELSEWHERE.get(f"{kind.kind}.{where}", "")
         if inside:
-            said = " ".join(filter(None, (node.get("description", ""), _must(must))))
-            sections.append(f"\n### `{where}`\n\n{said}\n\n{_TABLE}{inside}")
+            text = " ".join(filter(None, (node.get("description", ""), _must(must))))
+            sections.append(f"\n### `{where}`\n\n{text}\n\n{_TABLE}{inside}")
         else:
             plain.append(_row(where, node, must, link))
     return f"\n## `{name}`\n\n{described}\n\n{_TABLE}{''.join(plain)}{''.join(sections)}"

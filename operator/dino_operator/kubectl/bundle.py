@@ -72,23 +72,23 @@ def run(options: argparse.Namespace) -> int:
     """Packs, and says what. Raises Ended."""
     cluster = Cluster(options)
     resource = cluster.get(options.job)
-    found = collected(cluster, resource, options.operator_namespace, options.tail)
+    evidence = collected(cluster, resource, options.operator_namespace, options.tail)
     cleaner = Cleaner(_names(cluster, resource))
-    texts = cleaned(found, cleaner)
+    texts = cleaned(evidence, cleaner)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = f"{resource['metadata']['name']}-bundle-{stamp}"
     path = options.to / f"{folder}{ENDING}"
     _write(path, folder, texts)
-    said = {
+    summary = {
         "file": str(path),
         "contents": [{"name": n, "bytes": len(each.encode())} for n, each in texts.items()],
-        "missing": [{"what": what, "why": why} for what, why in found.missing.items()],
+        "missing": [{"what": what, "why": why} for what, why in evidence.missing.items()],
         "removed": cleaner.removed,
     }
     if options.output:
-        print_data(said, options.output)
+        print_data(summary, options.output)
     else:
-        print("\n".join(lines_of(said)))
+        print("\n".join(lines_of(summary)))
         sys.stdout.flush()
     return 0
 
@@ -99,13 +99,13 @@ def _names(cluster: Cluster, resource: Object) -> set[str]:
     return {meta["name"], meta["namespace"], cluster.namespace, meta["uid"]}
 
 
-def cleaned(found: Collected, cleaner: Cleaner) -> dict[str, str]:
+def cleaned(evidence: Collected, cleaner: Cleaner) -> dict[str, str]:
     """The files as texts, without secrets, and first of all what there is and is not."""
-    taken = {name: cleaner.take(each, _shape(name, each)) for name, each in found.files.items()}
-    missing = {what: cleaner.take(why) for what, why in found.missing.items()}
+    taken = {name: cleaner.take(each, _shape(name, each)) for name, each in evidence.files.items()}
+    missing = {what: cleaner.take(why) for what, why in evidence.missing.items()}
     texts = {name: _text(cleaner.finish(each)) for name, each in taken.items()}
-    found.missing = {what: cleaner.finish(why) for what, why in missing.items()}
-    lacking = "".join(f"not there: {what}: {why}\n" for what, why in found.missing.items())
+    evidence.missing = {what: cleaner.finish(why) for what, why in missing.items()}
+    lacking = "".join(f"not there: {what}: {why}\n" for what, why in evidence.missing.items())
     listed = "".join(f"{name}\n" for name in texts)
     return {"contents.txt": f"{listed}{lacking}", **texts}
 
@@ -125,13 +125,13 @@ def _text(thing: Any) -> str:
     return str(yaml.dump(thing, Dumper=Dumper, sort_keys=False, width=100000, allow_unicode=True))
 
 
-def lines_of(said: Object) -> list[str]:
+def lines_of(summary: Object) -> list[str]:
     """What is printed of a bundle."""
-    rows: list[tuple[str, ...]] = [(f"  {e['name']}", str(e["bytes"])) for e in said["contents"]]
-    missing = [f"  not there: {each['what']}: {each['why']}" for each in said["missing"]]
-    removed = f"{said['removed']} values were removed, which read {REMOVED}."
-    look = f"{RULE} Read it before you hand it on: tar xzOf {said['file']} | less"
-    return [said["file"], *table(rows).splitlines(), *missing, removed, look]
+    rows: list[tuple[str, ...]] = [(f"  {e['name']}", str(e["bytes"])) for e in summary["contents"]]
+    missing = [f"  not there: {each['what']}: {each['why']}" for each in summary["missing"]]
+    removed = f"{summary['removed']} values were removed, which read {REMOVED}."
+    look = f"{RULE} Read it before you hand it on: tar xzOf {summary['file']} | less"
+    return [summary["file"], *table(rows).splitlines(), *missing, removed, look]
 
 
 def _write(path: Path, folder: str, texts: Mapping[str, str]) -> None:

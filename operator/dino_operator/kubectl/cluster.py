@@ -106,11 +106,11 @@ class Cluster:
         """All resources of a kind. Raises Ended."""
         where: Any = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind], **self._wait}
         if everywhere:
-            found = _asked(lambda: self._custom.list_cluster_custom_object(**where))
+            answer = _asked(lambda: self._custom.list_cluster_custom_object(**where))
         else:
             where["namespace"] = self.namespace
-            found = _asked(lambda: self._custom.list_namespaced_custom_object(**where))
-        return [{**each, "kind": kind} for each in found["items"]]
+            answer = _asked(lambda: self._custom.list_namespaced_custom_object(**where))
+        return [{**each, "kind": kind} for each in answer["items"]]
 
     def get(self, name: str) -> Object:
         """The resource of `NAME` or `KIND/NAME`: without a kind the DinoJob, else the DinoAutoML
@@ -118,9 +118,9 @@ class Cluster:
         kinds, bare = split(name)
         for kind in kinds:
             call = partial(self._custom.get_namespaced_custom_object, **self._where(kind))
-            found = _asked(partial(call, name=bare), missing=None)
-            if found is not None:
-                return {**found, "kind": kind}
+            resource = _asked(partial(call, name=bare), missing=None)
+            if resource is not None:
+                return {**resource, "kind": kind}
         either = " or ".join(kinds)
         message = f"There is no {either} {bare} in namespace {self.namespace}."
         raise Ended(NO_INPUT, f"{message} kubectl dino status -A lists all.")
@@ -166,8 +166,8 @@ class Cluster:
         everywhere, in_one = self._core.list_pod_for_all_namespaces, self._core.list_namespaced_pod
         near = partial(in_one, namespace, label_selector=selector)
         try:
-            found = self._listed(near)
-            return found or self._listed(lambda: everywhere(label_selector=selector))
+            pods = self._listed(near)
+            return pods or self._listed(lambda: everywhere(label_selector=selector))
         except Ended as end:
             if end.status != NO_PERMISSION:
                 raise
@@ -191,8 +191,8 @@ class Cluster:
         return str(_asked(lambda: VersionApi(self._api).get_code()).git_version)
 
     def _listed(self, call: Callable[[], Any]) -> list[Object]:
-        found = _asked(call)
-        return [dict(self._api.sanitize_for_serialization(each)) for each in found.items]
+        answer = _asked(call)
+        return [dict(self._api.sanitize_for_serialization(each)) for each in answer.items]
 
     def log_text(self, pod: Object, container: str, tail: int, previous: bool) -> str:
         """The last lines of a container's log. previous: of its run before. Raises Ended."""

@@ -47,8 +47,8 @@ def collected(cluster: Cluster, resource: Object, operator_namespace: str, tail:
         kind, name = each["kind"], each["metadata"]["name"]
         made.files[f"resources/{kind.lower()}-{name}.yaml"] = {"apiVersion": API_VERSION, **each}
         uids |= set(_children(cluster, each, tail, made))
-    said = made.read("events", lambda: cluster.events(), [])
-    about = [each for each in said if (each.get("involvedObject") or {}).get("uid") in uids]
+    events = made.read("events", lambda: cluster.events(), [])
+    about = [each for each in events if (each.get("involvedObject") or {}).get("uid") in uids]
     made.files[EVENTS_FILE] = sorted(about, key=_last_seen)
     operators = _operators(cluster, operator_namespace, tail, made)
     made.files[VERSIONS_FILE] = _versions(cluster, family, operators, made)
@@ -73,9 +73,9 @@ def _family(cluster: Cluster, resource: Object, made: Collected) -> Iterator[Obj
 
 
 def _named(cluster: Cluster, name: str, made: Collected) -> Iterator[Object]:
-    found = made.read(name, lambda: cluster.get(name), None)
-    if found is not None:
-        yield found
+    resource = made.read(name, lambda: cluster.get(name), None)
+    if resource is not None:
+        yield resource
 
 
 def _label(thing: Object, label: Label) -> str | None:
@@ -117,17 +117,17 @@ def _take_logs(cluster: Cluster, pod: Object, tail: int, made: Collected) -> Non
 
 def _operators(cluster: Cluster, namespace: str, tail: int, made: Collected) -> list[Object]:
     """The operator's pods with their logs."""
-    found: list[Object] = made.read(
+    pods: list[Object] = made.read(
         "the operator's pods", lambda: cluster.pods_elsewhere(namespace, OPERATOR), []
     )
-    for pod in found:
+    for pod in pods:
         place = f"operator/{pod['metadata']['name']}.yaml"
         made.files[place] = {"apiVersion": "v1", "kind": "Pod", **pod}
         _take_logs(cluster, pod, tail, made)
-    if not found:
+    if not pods:
         why = f"there is none with {OPERATOR} in namespace {namespace}: give --operator-namespace"
         made.missing.setdefault("the operator's pods", why)
-    return found
+    return pods
 
 
 def _versions(

@@ -93,8 +93,8 @@ def answer_kubectl(made: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "COMP_LINE": line,
         "COMP_POINT": str(len(line)),
     }
-    found = io.StringIO()
-    Finder()(made, _AFTER_A_DASH, exit_method=lambda code: None, output_stream=found)
-    sys.stdout.write("".join(f"{each.strip()}\n" for each in found.getvalue().splitlines()))
+    answers = io.StringIO()
+    Finder()(made, _AFTER_A_DASH, exit_method=lambda code: None, output_stream=answers)
+    sys.stdout.write("".join(f"{each.strip()}\n" for each in answers.getvalue().splitlines()))
     print(_NO_FILES)
     return DONE

@@ -256,8 +256,8 @@ def _scalar(schema: Object) -> Shape:
 def below(shape: Shape, key: str) -> Shape:
     """What is let through below a key of a mapping."""
     if isinstance(shape, dict):
-        found: Shape = shape.get(key) or shape.get(_ANY) or HIDDEN
-        return found
+        inner: Shape = shape.get(key) or shape.get(_ANY) or HIDDEN
+        return inner
     if shape is Place.OURS:
         return shape if key.rpartition(".")[2] in our_names() else HIDDEN
     stays = {

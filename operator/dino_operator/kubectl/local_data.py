@@ -68,10 +68,10 @@ def _local(value: Any, folder: Path) -> Any:
         return {name: _local(each, folder) for name, each in value.items()}
     if isinstance(value, list):
         return [_local(each, folder) for each in value]
-    return _found(value, folder) if str(value).startswith("s3://") else value
+    return _path_in(value, folder) if str(value).startswith("s3://") else value
 
 
-def _found(uri: str, folder: Path) -> str:
+def _path_in(uri: str, folder: Path) -> str:
     """The longest end of the URI's path that is in the folder. Raises Ended."""
     parts = PurePosixPath(uri.removeprefix("s3://")).parts
     ends = [parts[start:] for start in range(len(parts))]

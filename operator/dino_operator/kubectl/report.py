@@ -85,15 +85,15 @@ def run(options: argparse.Namespace) -> int:
     resource = cluster.get(options.job)
     name = resource["metadata"]["name"]
     store = Store(_place(cluster, resource, options), options.job)
-    found, refused = _read(store, pages(resource))
-    if not found:
+    texts, refused = _read(store, pages(resource))
+    if not texts:
         raise next(iter(refused.values()), Ended(NO_INPUT, nothing_message(resource)))
     for uri in _named(resource):
         if uri in refused:
             print(f"kubectl-dino: {refused[uri]}", file=sys.stderr)
     saved = [
         {"uri": uri, "file": str(_save(text, options.to / file_name(resource, uri)))}
-        for uri, text in found.items()
+        for uri, text in texts.items()
     ]
     if options.output:
         print_data(saved, options.output)
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
 def _read(store: Store, uris: list[str]) -> tuple[dict[str, bytes], dict[str, Ended]]:
     """The pages that are there, and what was said of those that may not be read: a refusal may
     only mean that there is none, so that the others are still asked for. Raises Ended."""
-    found: dict[str, bytes] = {}
+    texts: dict[str, bytes] = {}
     refused: dict[str, Ended] = {}
     for uri in uris:
         try:
@@ -116,8 +116,8 @@ def _read(store: Store, uris: list[str]) -> tuple[dict[str, bytes], dict[str, En
         except Refused as end:
             refused[uri] = end
         else:
-            found |= {} if text is None else {uri: text}
-    return found, refused
+            texts |= {} if text is None else {uri: text}
+    return texts, refused
 
 
 def output_of(resource: Object) -> str:

@@ -93,35 +93,35 @@ def _pairs(line: str, take: Take) -> str:
     without, also in JSON within JSON."""
     made: list[str] = []
     done = at = 0
-    while found := _PAIR.search(line, at):
-        at = found.end()
-        end = _end_of_value(line, found) if _tells(found) else at
+    while pair := _PAIR.search(line, at):
+        at = pair.end()
+        end = _end_of_value(line, pair) if _tells(pair) else at
         if end > at and line[at:end] != REMOVED:
-            made += (line[done:at], take(found["key"], line[at:end]))
+            made += (line[done:at], take(pair["key"], line[at:end]))
             done = end
-        at = end if end > at or not found["quote"] else found.start("quote")
+        at = end if end > at or not pair["quote"] else pair.start("quote")
     return "".join((*made, line[done:]))
 
 
-def _tells(found: re.Match[str]) -> bool:
+def _tells(pair: re.Match[str]) -> bool:
     """Whether its value is a secret: before a colon fewer words say so, as sentences have it."""
-    key, quoted = found["key"], bool(found["close"])
+    key, quoted = pair["key"], bool(pair["close"])
     if REFERENCE.search(key):
         return False
-    if found["sign"] != ":" or quoted or _HEADER.search(key):
+    if pair["sign"] != ":" or quoted or _HEADER.search(key):
         return bool(SECRET_KEY.search(key))
     return bool(_IN_TEXT.search(key))
 
 
-def _end_of_value(line: str, found: re.Match[str]) -> int:
-    start = found.end()
-    around = found["open"] if found["open"] and not found["close"] else None
-    if mark := found["mark"] or around:
+def _end_of_value(line: str, pair: re.Match[str]) -> int:
+    start = pair.end()
+    around = pair["open"] if pair["open"] and not pair["close"] else None
+    if mark := pair["mark"] or around:
         closing = re.compile(rf"(?<!\\){re.escape(mark)}").search(line, start)
         return closing.start() if closing else len(line)
-    if _HEADER.search(found["key"]):
+    if _HEADER.search(pair["key"]):
         return len(line)
-    stop = r"[^\s&]*" if line[: found.start("key")][-1:] in ("?", "&") else r"\S*"
+    stop = r"[^\s&]*" if line[: pair.start("key")][-1:] in ("?", "&") else r"\S*"
     match = re.compile(stop).match(line, start)
     return match.end() if match else start
 
@@ -130,11 +130,11 @@ def _options(line: str, take: Take) -> str:
     """Without the word after an option that is called after a secret."""
     made: list[str] = []
     done = 0
-    for found in _OPTION.finditer(line):
-        told = _IN_TEXT.search(found["key"]) and not REFERENCE.search(found["key"])
-        word = _WORD.match(line, found.end()) if told else None
+    for option in _OPTION.finditer(line):
+        secret = _IN_TEXT.search(option["key"]) and not REFERENCE.search(option["key"])
+        word = _WORD.match(line, option.end()) if secret else None
         if word and word[0] != REMOVED and word.start() >= done:
-            made += (line[done : word.start()], take(found["key"], word[0]))
+            made += (line[done : word.start()], take(option["key"], word[0]))
             done = word.end()
     return "".join((*made, line[done:]))
 

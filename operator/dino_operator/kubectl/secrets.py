@@ -169,24 +169,24 @@ def _secrets_of_text(name: str, value: str) -> Iterator[str]:
     elif is_secret(name) or is_random(value):
         yield value.strip()
         yield from (each.strip() for each in value.splitlines() if is_random(each))
-    for key, found in _found(value):
+    for key, secret in _with_keys(value):
         if key == _USERINFO:
-            yield from _secrets_of_text(key, found)
-        elif is_secret(name) or is_random(found):
-            yield found
+            yield from _secrets_of_text(key, secret)
+        elif is_secret(name) or is_random(secret):
+            yield secret
     yield from filter(is_random, re.split(r"[\s;,:\"'@]+", value))
 
 
-def _found(text: str) -> list[tuple[str, str]]:
+def _with_keys(text: str) -> list[tuple[str, str]]:
     """What looks like a secret in a text, with the key of each."""
-    found: list[tuple[str, str]] = []
+    secrets: list[tuple[str, str]] = []
 
     def noted(key: str, value: str) -> str:
-        found.append((key, value))
+        secrets.append((key, value))
         return REMOVED
 
     without_secrets(text, noted)
-    return found
+    return secrets
 
 
 def is_random(text: str) -> bool:

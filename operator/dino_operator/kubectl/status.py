@@ -99,9 +99,9 @@ def _seen(cluster: Cluster, options: argparse.Namespace) -> tuple[Any, str]:
         head, *lines = job_text.timeline(resource, now, _around(cluster, resource))
         return resource, "\n".join([_painted(head, _phase(resource)), *lines])
     everywhere = options.all_namespaces
-    found = [each for kind in (KIND, AUTOML_KIND) for each in cluster.all_of(kind, everywhere)]
+    resources = [each for kind in (KIND, AUTOML_KIND) for each in cluster.all_of(kind, everywhere)]
     where = "" if everywhere else f" in namespace {cluster.namespace}"
-    return found, listed(found, everywhere) or f"No jobs{where}."
+    return resources, listed(resources, everywhere) or f"No jobs{where}."
 
 
 def _around(cluster: Cluster, resource: Object) -> job_text.Around:

@@ -59,12 +59,12 @@ def place_of(
     then the resource's own spec.storage."""
     own = (spec.get("template") or spec).get("storage") or {}
     asked = endpoint or environ.get(Env.S3_ENDPOINT, "")
-    found = asked or pods.get(Env.S3_ENDPOINT) or own.get("endpoint") or ""
-    found = "" if found == AMAZON else found
+    url = asked or pods.get(Env.S3_ENDPOINT) or own.get("endpoint") or ""
+    url = "" if url == AMAZON else url
     style = environ.get(Env.S3_PATH_STYLE) or pods.get(Env.S3_PATH_STYLE)
-    path_style = own.get("pathStyle", bool(found)) if style is None else style == "true"
+    path_style = own.get("pathStyle", bool(url)) if style is None else style == "true"
     regions = (environ.get(Env.S3_REGION), pods.get(Env.S3_REGION), own.get("region"))
-    return Place(found, next(filter(None, regions), DEFAULT_REGION), path_style)
+    return Place(url, next(filter(None, regions), DEFAULT_REGION), path_style)
 
 
 def secret_name(pods: Mapping[str, Any], spec: Object) -> str:
@@ -163,13 +163,13 @@ class Store:
     def _forward(self) -> str:
         """How an endpoint that only the cluster knows is reached from here."""
         at = urlsplit(self.place.endpoint)
-        found = _IN_CLUSTER.match(at.hostname or "")
-        if not found:
+        service = _IN_CLUSTER.match(at.hostname or "")
+        if not service:
             return ""
         port = at.port or (443 if at.scheme == "https" else 80)
         near = f"{at.scheme}://localhost:9000"
         return (
             "\nIt is a name of the cluster. Where that is so, in another terminal:\n"
-            f"  kubectl -n {found[2]} port-forward service/{found[1]} 9000:{port}\n"
+            f"  kubectl -n {service[2]} port-forward service/{service[1]} 9000:{port}\n"
             f"and then: kubectl dino report {self.job} --endpoint {near}"
         )

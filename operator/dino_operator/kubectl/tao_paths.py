@@ -84,8 +84,9 @@ def source(images: Any, annotations: Any, named: str = "annotations") -> Object:
 
 def _path(value: Any) -> str:
     text = value if isinstance(value, str) else ""
-    scheme, found, rest = as_s3(text).partition("://")
-    return f"{scheme}://{rest.strip('/')}" if found else posixpath.normpath(text) if text else ""
+    scheme, separator, rest = as_s3(text).partition("://")
+    local = posixpath.normpath(text) if text else ""
+    return f"{scheme}://{rest.strip('/')}" if separator else local
 
 
 def _common(one: str, other: str) -> str:

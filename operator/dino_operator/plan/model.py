@@ -167,8 +167,8 @@ class Plan:
         taken back.
         """
         work = any(each["kind"] in GPU_KINDS for each in self.creates)
-        told = self.is_last_word or self.ends_trials
-        return work or told or bool(self.patches or self.deletes or self.events)
+        end = self.is_last_word or self.ends_trials
+        return work or end or bool(self.patches or self.deletes or self.events)
 
     @property
     def is_last_word(self) -> bool:

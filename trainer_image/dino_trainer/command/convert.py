@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, say: Say) -> int:
         names = read_lines(_local(arguments.classes))
         export = formats.listed(export, names, _local(arguments.classes))
     splits, left_out = _splits(export, shares is None, by_split(export.images, shares))
-    for line in (*_told(export, left_out), *_empty(splits, shares)):
+    for line in (*_lines(export, left_out), *_empty(splits, shares)):
         say(line)
     how = How(arguments.archive, arguments.link)
     write(splits, export.names, output, how, Steps("written", say))
@@ -77,18 +77,18 @@ def _require_apart(source: Path, output: Path) -> None:
 
 
 def _splits(
-    export: Export, of_export: bool, found: dict[str, list[LabelledImage]]
+    export: Export, of_export: bool, splits: dict[str, list[LabelledImage]]
 ) -> tuple[dict[str, list[LabelledImage]], int]:
     """What is written, and how many images are in no split though others are."""
-    if not found:
+    if not splits:
         raise invalid_dataset("The export has no image.", "Name the folder of the whole export.")
     if not export.names:
         raise invalid_dataset("The export has no class, and no box.", "Annotate some images.")
-    left_out = len(found.pop("")) if of_export and len(found) > 1 and "" in found else 0
-    return found, left_out
+    left_out = len(splits.pop("")) if of_export and len(splits) > 1 and "" in splits else 0
+    return splits, left_out
 
 
-def _told(export: Export, left_out: int) -> list[str]:
+def _lines(export: Export, left_out: int) -> list[str]:
     lines = [export.reading] if export.reading else []
     lines += [f"warning: {line}" for line in export.warnings]
     if left_out:

@@ -28,7 +28,7 @@ def as_text(lines: Sequence[Line]) -> str:
     wide = max(len(line.name) for line in lines)
     shown = []
     for line in lines:
-        shown.append(f"{line.state:<8} {line.name:<{wide}}  {line.found}")
+        shown.append(f"{line.state:<8} {line.name:<{wide}}  {line.detail}")
         if line.remedy:
             shown.append(f"{'':8} {'':{wide}}  -> {line.remedy}")
     return "\n".join(shown)
@@ -40,7 +40,7 @@ def as_json(lines: Sequence[Line]) -> str:
         {
             "name": line.name,
             "state": line.state.value,
-            "found": line.found,
+            "found": line.detail,
             "remedy": line.remedy,
             "reason": line.reason,
         }

@@ -105,12 +105,12 @@ def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     counts: dict[str, int] = {}
     for image in images:
         counts[composed(image.name)] = counts.get(composed(image.name), 0) + 1
-    found: dict[str, LabelledImage] = {}
+    by_name: dict[str, LabelledImage] = {}
     for image in images:
         name = image.name
         if counts[composed(name)] > 1 and image.split:
             name = f"{image.split}/{name}"
-        other = found.setdefault(composed(name), replace(image, name=name))
+        other = by_name.setdefault(composed(name), replace(image, name=name))
         if other.path == image.path and other.boxes != image.boxes:
             raise invalid_dataset(
                 f"{image.path} stands twice in the export, each time with other boxes.",
@@ -121,7 +121,7 @@ def with_own_names(images: Sequence[LabelledImage]) -> list[LabelledImage]:
                 f"{other.path} and {image.path} would both be called {name!r}.",
                 "Rename one of them in the export, or convert the two parts apart.",
             )
-    return sorted(found.values(), key=lambda image: image.name)
+    return sorted(by_name.values(), key=lambda image: image.name)
 
 
 @contextmanager

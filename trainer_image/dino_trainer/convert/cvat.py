@@ -57,13 +57,13 @@ def read(source: Source) -> Export:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = [path / name for name in endings_below(path, ".xml")]
-    if not found:
+    files = [path / name for name in endings_below(path, ".xml")]
+    if not files:
         raise invalid_dataset(
             f"{path} holds no .xml file.",
             "Name the unpacked export of `CVAT for images 1.1`, which has annotations.xml.",
         )
-    return found
+    return files
 
 
 def _names(root: Element, file: Path) -> Iterator[str]:

@@ -55,17 +55,17 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
-    found = endings_in(folder, ".json")
-    if not found:
+    files = endings_in(folder, ".json")
+    if not files:
         raise invalid_dataset(f"{folder} holds no .json file.", _FORM)
-    return found
+    return files
 
 
 def _listed(document: Any, key: str, file: Path) -> list[Any]:
-    found = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    objects = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
         raise invalid_dataset(f"{file} is not of Datumaro: {key!r} is no list of objects.", _FORM)
-    return found
+    return objects
 
 
 def _labels(document: Any, file: Path) -> list[str]:
@@ -99,11 +99,11 @@ def _image(
     if picture is None:
         return None
     image = item.get("image")
-    said = image.get("size") if isinstance(image, dict) else None
-    height, width = said if isinstance(said, list) and len(said) == 2 else (None, None)
+    sides = image.get("size") if isinstance(image, dict) else None
+    height, width = sides if isinstance(sides, list) and len(sides) == 2 else (None, None)
     across, down = size(width, height, f"{where}: image.size") or measured(picture.path)
-    found = enumerate(_listed(item, "annotations", Path(where)))
-    boxes = [_box(one, f"{where}.annotations[{at}]", labels, notes) for at, one in found]
+    shapes = enumerate(_listed(item, "annotations", Path(where)))
+    boxes = [_box(one, f"{where}.annotations[{at}]", labels, notes) for at, one in shapes]
     kept = tuple(box for box in boxes if box)
     return LabelledImage(picture.path, picture.name, across, down, kept)
 
@@ -128,8 +128,8 @@ def _box(shape: dict[str, Any], where: str, labels: list[str], notes: Notes) -> 
 def _bbox(shape: dict[str, Any], name: str, where: str, notes: Notes) -> Box:
     box = Box(name, *numbers(shape.get("bbox"), 4, where, "bbox"))
     attributes = shape.get("attributes")
-    said = attributes.get("rotation") if isinstance(attributes, dict) else None
-    degrees = number(said, where, "attributes.rotation") if said else 0
+    rotation = attributes.get("rotation") if isinstance(attributes, dict) else None
+    degrees = number(rotation, where, "attributes.rotation") if rotation else 0
     if degrees % 360:
         notes.add(Oddity.TURNED)
     return turned(box, degrees)
@@ -145,9 +145,9 @@ def _outline(shape: dict[str, Any], name: str, where: str, notes: Notes) -> Box:
     """Of a polygon its points, of an ellipse the corners of its box."""
     points = shape.get("points")
     count = len(points) // 2 * 2 if isinstance(points, list) else 0
-    found = numbers(points, max(count, 4), where, "points")
+    edges = numbers(points, max(count, 4), where, "points")
     notes.add(Oddity.OUTLINED)
-    return around(name, zip(found[::2], found[1::2], strict=True))
+    return around(name, zip(edges[::2], edges[1::2], strict=True))
 
 
 def _mask(shape: dict[str, Any], name: str, where: str, notes: Notes) -> Box:

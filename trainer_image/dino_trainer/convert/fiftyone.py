@@ -39,10 +39,10 @@ def read(source: Source) -> Export:
 
 
 def _object(document: Any, key: str, file: Path) -> dict[str, Any]:
-    found = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(found, dict):
+    inner = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(inner, dict):
         raise invalid_dataset(f"{file} is not of FiftyOne: {key!r} is no object.", _FORM)
-    return found
+    return inner
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -59,9 +59,9 @@ def _labels(source: Source, file: Path) -> Export:
     notes, lost, images = Notes(), list[str](), list[LabelledImage]()
     pictures = Pictures(source.images, file.parent / "data")
     classes = [str(name) for name in _list(document.get("classes"), f"{file}: classes")]
-    for name, found in labels.items():
+    for name, shapes in labels.items():
         source.step()
-        if found is None:
+        if shapes is None:
             notes.add(Oddity.UNLABELLED)
             continue
         picture, where = pictures.find(name), f"{file}: {name!r}"
@@ -71,7 +71,7 @@ def _labels(source: Source, file: Path) -> Export:
         pixels = measured(picture.path)
         made = tuple(
             _detection(one, f"{where}[{at}]", classes, pixels, notes)
-            for at, one in enumerate(_list(found, where))
+            for at, one in enumerate(_list(shapes, where))
         )
         images.append(LabelledImage(picture.path, picture.name, *pixels, _kept(made)))
     if lost:
@@ -169,9 +169,9 @@ class _Samples:
 
     def _image(self, sample: dict[str, Any], picture: Picture, where: str) -> LabelledImage:
         metadata = sample.get("metadata")
-        said = metadata if isinstance(metadata, dict) else {}
+        sides = metadata if isinstance(metadata, dict) else {}
         place = f"{where}.metadata"
-        pixels = size(said.get("width"), said.get("height"), place) or measured(picture.path)
+        pixels = size(sides.get("width"), sides.get("height"), place) or measured(picture.path)
         boxes = _kept(tuple(self._boxes(sample.get(self._field), f"{where}.{self._field}", pixels)))
         tags = [split_called(str(tag)) for tag in _list(sample.get("tags"), f"{where}.tags")]
         split = next(filter(None, tags), "")

@@ -89,13 +89,13 @@ def read_json(path: Path) -> Any:
 def number(value: object, where: str, field: str) -> float:
     """A finite number, also one in a text. where: file and place. Raises InvalidDataset."""
     try:
-        found = float(value) if isinstance(value, str | int | float) else math.nan
+        parsed = float(value) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
-        found = math.nan
-    if isinstance(value, bool) or not math.isfinite(found):
+        parsed = math.nan
+    if isinstance(value, bool) or not math.isfinite(parsed):
         what = "is missing" if value is None else f"is {value!r}, which is no number"
         raise invalid_dataset(f"{where}: {field} {what}.", f"Correct {field} there.")
-    return found
+    return parsed
 
 
 def numbers(value: object, count: int, where: str, field: str) -> list[float]:
@@ -112,10 +112,10 @@ def size(width: object, height: object, where: str) -> tuple[int, int] | None:
     """Width and height in pixels; None where they are absent or 0, as some tools write."""
     if not width or not height:
         return None
-    found = (number(width, where, "width"), number(height, where, "height"))
-    if min(found) <= 0:
+    sides = (number(width, where, "width"), number(height, where, "height"))
+    if min(sides) <= 0:
         return None
-    return int(found[0]), int(found[1])
+    return int(sides[0]), int(sides[1])
 
 
 def existing(path: Path) -> Path:
@@ -156,5 +156,5 @@ def endings_below(folder: Path, *endings: str) -> list[str]:
 def endings_in(folder: Path, *endings: str) -> list[Path]:
     """The files in a folder itself with such an ending, sorted, without hidden ones."""
     with named(folder):
-        found = [path for path in folder.iterdir() if path.name.lower().endswith(endings)]
-    return sorted(path for path in found if not is_hidden(path.name))
+        paths = [path for path in folder.iterdir() if path.name.lower().endswith(endings)]
+    return sorted(path for path in paths if not is_hidden(path.name))

@@ -56,8 +56,8 @@ def listed(export: Export, names: Sequence[str], where: Path) -> Export:
     """
     require_own_names(names, where)
     more = [name for name in export.names if name not in names]
-    told = f"Classes that --classes does not list follow after it: {', '.join(more)}."
-    warnings = (*export.warnings, *([told] if more else []))
+    warning = f"Classes that --classes does not list follow after it: {', '.join(more)}."
+    warnings = (*export.warnings, *([warning] if more else []))
     return replace(export, names=(*names, *more), warnings=warnings)
 
 

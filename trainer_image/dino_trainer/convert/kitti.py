@@ -56,14 +56,15 @@ def read(source: Source) -> Export:
 def _folders(root: Path) -> Iterator[tuple[Path, str]]:
     """Each folder of labels with its split."""
     paths = {Path(name).parent for name in endings_below(root, ".txt")}
-    found = sorted({path for one in paths for path in (one, *one.parents) if path.name in _BESIDE})
-    if root.name in _BESIDE and not found:
+    names = {path for one in paths for path in (one, *one.parents) if path.name in _BESIDE}
+    folders = sorted(names)
+    if root.name in _BESIDE and not folders:
         yield root, ""
-    for path in found:
+    for path in folders:
         first = path.parts[0] if len(path.parts) > 1 else ""
         # KITTI's own folder `training` is all that has labels.
         yield root / path, "" if first == "training" else split_called(first)
-    if not found and root.name not in _BESIDE:
+    if not folders and root.name not in _BESIDE:
         raise invalid_dataset(
             f"{root} has no folder of labels with .txt files.",
             "Name the folder that has label_2 and image_2, or labels and images.",

@@ -70,13 +70,13 @@ def read(source: Source) -> Export:
 def _file(path: Path) -> Path:
     if path.is_file():
         return path
-    found = endings_in(path, ".json")
-    if len(found) != 1:
-        shown = ", ".join(one.name for one in found[:5]) or "none"
+    files = endings_in(path, ".json")
+    if len(files) != 1:
+        shown = ", ".join(one.name for one in files[:5]) or "none"
         raise invalid_dataset(
             f"{path} must hold one .json file, and holds: {shown}.", "Name the file itself."
         )
-    return found[0]
+    return files[0]
 
 
 def _tasks(file: Path) -> list[dict[str, Any]]:
@@ -88,12 +88,12 @@ def _tasks(file: Path) -> list[dict[str, Any]]:
 
 def _each_once(tasks: list[dict[str, Any]], notes: Notes) -> list[dict[str, Any]]:
     """JSON-MIN has a record for each annotation of a task: of those the newest."""
-    found: dict[object, list[dict[str, Any]]] = {}
+    by_task: dict[object, list[dict[str, Any]]] = {}
     for place, task in enumerate(tasks):
         whole = _is_whole(task) or task.get("id") is None
-        found.setdefault(("place", place) if whole else str(task["id"]), []).append(task)
-    notes.add(Oddity.SEVERAL, sum(len(records) > 1 for records in found.values()))
-    return [max(records, key=_time) for records in found.values()]
+        by_task.setdefault(("place", place) if whole else str(task["id"]), []).append(task)
+    notes.add(Oddity.SEVERAL, sum(len(records) > 1 for records in by_task.values()))
+    return [max(records, key=_time) for records in by_task.values()]
 
 
 def _is_whole(task: dict[str, Any]) -> bool:
@@ -140,27 +140,27 @@ def _shapes(task: dict[str, Any], where: str, notes: Notes) -> list[_Shape] | No
     """What was drawn; None where nobody has worked on the task."""
     if not _is_whole(task):
         return _of_min(task, where, notes)
-    found = [
+    annotations = [
         one
         for one in _list(task, "annotations" if "annotations" in task else "completions", where)
         if isinstance(one, dict) and not one.get("was_cancelled")
     ]
-    if not found:
+    if not annotations:
         notes.add(Oddity.NOT_SUBMITTED)
         return None
-    if len(found) > 1:
+    if len(annotations) > 1:
         notes.add(Oddity.SEVERAL)
-    best = max(found, key=lambda one: (bool(one.get("ground_truth")), _time(one)))
+    best = max(annotations, key=lambda one: (bool(one.get("ground_truth")), _time(one)))
     results = [one for one in _list(best, "result", where) if isinstance(one, dict)]
     return list(_of_results(results, where, notes))
 
 
 def _list(owner: dict[str, Any], key: str, where: str) -> list[Any]:
     """A list, also one that is absent or null. Raises InvalidDataset."""
-    found = owner.get(key)
-    if found is not None and not isinstance(found, list):
-        raise invalid_dataset(f"{where}: {key} is {found!r:.40}, where a list belongs.", _FORM)
-    return found or []
+    value = owner.get(key)
+    if value is not None and not isinstance(value, list):
+        raise invalid_dataset(f"{where}: {key} is {value!r:.40}, where a list belongs.", _FORM)
+    return value or []
 
 
 def _time(annotation: dict[str, Any]) -> str:
@@ -190,29 +190,29 @@ def _of_results(results: list[dict[str, Any]], where: str, notes: Notes) -> Iter
                 "turned image.",
                 "Turn the image file, and annotate that.",
             )
-        said = size(one.get("original_width"), one.get("original_height"), place)
+        pixels = size(one.get("original_width"), one.get("original_height"), place)
         if kind in _SHAPES:
             names = _names(value) or labels.get(str(one.get("id")), [])
-            yield _Shape(value, kind, names, said, place)
+            yield _Shape(value, kind, names, pixels, place)
         else:
             notes.leave_out(kind)
 
 
 def _of_min(task: dict[str, Any], where: str, notes: Notes) -> list[_Shape]:
     """JSON-MIN has lists of values under the names of the tags that drew them."""
-    found = []
+    shapes = []
     for key, values in task.items():
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, dict):
                 continue
             place = f"{where}, {key}"
             kind = next((one for one in _SHAPES if one in value), _by_keys(value))
-            said = size(value.get("original_width"), value.get("original_height"), place)
+            pixels = size(value.get("original_width"), value.get("original_height"), place)
             if kind:
-                found.append(_Shape(value, kind, _names(value), said, place))
+                shapes.append(_Shape(value, kind, _names(value), pixels, place))
             else:
                 notes.leave_out(key)
-    return found
+    return shapes
 
 
 def _by_keys(value: dict[str, Any]) -> str:
@@ -234,8 +234,8 @@ def _names(value: dict[str, Any]) -> list[str]:
 
 
 def _image(picture: Picture, shapes: list[_Shape], notes: Notes) -> LabelledImage:
-    said = next((shape.size for shape in shapes if shape.size), None)
-    width, height = said or measured(picture.path)
+    pixels = next((shape.size for shape in shapes if shape.size), None)
+    width, height = pixels or measured(picture.path)
     boxes = []
     for shape in shapes:
         if not shape.names:
@@ -255,8 +255,8 @@ def _note(shape: _Shape, notes: Notes) -> None:
 
 
 def _degrees(shape: _Shape) -> float:
-    said = shape.value.get("rotation")
-    return number(said, shape.where, "rotation") if said else 0.0
+    rotation = shape.value.get("rotation")
+    return number(rotation, shape.where, "rotation") if rotation else 0.0
 
 
 def _pixels(shape: _Shape, size: tuple[int, int], *keys: str) -> list[float]:
@@ -281,11 +281,11 @@ def _polygon(shape: _Shape, name: str, size: tuple[int, int]) -> Box:
         raise invalid_dataset(f"{shape.where}: points is empty.", "Remove that polygon.")
     pairs = [one if isinstance(one, list) and len(one) == 2 else (None, None) for one in points]
     across, down = size[0] / 100, size[1] / 100
-    found = [
+    corners = [
         (number(x, shape.where, "points") * across, number(y, shape.where, "points") * down)
         for x, y in pairs
     ]
-    return around(name, found)
+    return around(name, corners)
 
 
 _SHAPES: dict[str, Callable[[_Shape, str, tuple[int, int]], Box]] = {

@@ -31,8 +31,8 @@ class Pictures:
     """The images below some folders; of those that are no folders nothing is said."""
 
     def __init__(self, *roots: Path | None) -> None:
-        found = [root for root in roots if root is not None and root.is_dir()]
-        self._roots = list(dict.fromkeys(found))
+        folders = [root for root in roots if root is not None and root.is_dir()]
+        self._roots = list(dict.fromkeys(folders))
 
     def find(self, name: str) -> Picture | None:
         """The image that is called so: by its whole path, by the end of it, by the last part.
@@ -52,9 +52,9 @@ class Pictures:
         """The one image with that path, or that name in any folder; with its ending or another."""
         for index in (self._by_path, self._by_name):
             for key in (name, _without_ending(name)):
-                found = index.get(composed(key), ())
-                if len(found) == 1:
-                    return found[0]
+                pictures = index.get(composed(key), ())
+                if len(pictures) == 1:
+                    return pictures[0]
         return None
 
     def __iter__(self) -> Iterator[Picture]:
@@ -77,11 +77,11 @@ class Pictures:
 
 def _indexed(named: Iterable[tuple[str, Picture]]) -> _Index:
     """By each name, and by it without its ending."""
-    found: defaultdict[str, list[Picture]] = defaultdict(list)
+    index: defaultdict[str, list[Picture]] = defaultdict(list)
     for name, picture in named:
         for key in {name, _without_ending(name)}:
-            found[composed(key)].append(picture)
-    return found
+            index[composed(key)].append(picture)
+    return index
 
 
 def below(root: Path) -> list[Picture]:

@@ -35,8 +35,8 @@ def recognised(path: Path) -> Recognised | None:
         if not path.is_dir():
             return None
         places = [path, *sorted(one for one in path.iterdir() if one.is_dir())]
-        found = (_folder(place) for place in places if not is_hidden(place.name))
-        one = next(filter(None, found), None)
+        formats = (_folder(place) for place in places if not is_hidden(place.name))
+        one = next(filter(None, formats), None)
     except (TrainerError, OSError):
         return None
     if one and one.source != path and one.source.name.lower() in _ANY_SPLIT:
@@ -60,8 +60,8 @@ def _file(path: Path) -> Recognised | None:
 
 def _folder(path: Path) -> Recognised | None:
     for way in (_fiftyone, _datumaro, _yolo_listed, _of_xml, _of_labels, _label_studio):
-        if found := way(path):
-            return found
+        if export := way(path):
+            return export
     return None
 
 

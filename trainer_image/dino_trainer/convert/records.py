@@ -113,11 +113,11 @@ class Notes:
 
     def lines(self) -> tuple[str, ...]:
         """One sentence for each oddity that was met."""
-        told = [f"{odd}: {count}." for odd, count in sorted(self.odd.items()) if count]
+        lines = [f"{odd}: {count}." for odd, count in sorted(self.odd.items()) if count]
         if self.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
-            told.append(f"Shapes without a box were left out: {kinds}.")
-        return tuple(told)
+            lines.append(f"Shapes without a box were left out: {kinds}.")
+        return tuple(lines)
 
 
 def split_called(name: str) -> str:

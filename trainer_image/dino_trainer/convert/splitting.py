@@ -51,7 +51,7 @@ def by_split(
 
     Without shares as the export has them; "" holds those that it puts into none.
     """
-    found: dict[str, list[LabelledImage]] = {name: [] for name in (*NAMES, "")}
+    splits: dict[str, list[LabelledImage]] = {name: [] for name in (*NAMES, "")}
     for image in images:
-        found[drawn(image.name, shares) if shares else image.split].append(image)
-    return {name: some for name, some in found.items() if some}
+        splits[drawn(image.name, shares) if shares else image.split].append(image)
+    return {name: some for name, some in splits.items() if some}

@@ -104,13 +104,13 @@ def _split(file: Path, annotations: Path, listed: Mapping[str, str]) -> str:
 
 def _lists(folder: Path) -> Mapping[str, str]:
     """The split of each image, by the lists of VOC; empty where there are none."""
-    found = {}
+    splits = {}
     for split in _SPLITS:
         file = folder / f"{split}.txt"
         if file.is_file():
             lines = filter(None, map(str.strip, read_text(file).splitlines()))
-            found.update(dict.fromkeys(map(_image_of, lines), split))
-    return found
+            splits.update(dict.fromkeys(map(_image_of, lines), split))
+    return splits
 
 
 def _image_of(line: str) -> str:
@@ -149,8 +149,8 @@ def _unused(source: Source, used: set[Path]) -> int:
 
 def _image(annotation: Annotation, picture: Picture, from_0: bool, notes: Notes) -> LabelledImage:
     file, root, split = annotation
-    said = size(root.findtext("size/width"), root.findtext("size/height"), f"{file}: size")
-    width, height = said or measured(picture.path)
+    pixels = size(root.findtext("size/width"), root.findtext("size/height"), f"{file}: size")
+    width, height = pixels or measured(picture.path)
     boxes = []
     for place, item in enumerate(root.findall("object"), start=1):
         boxes.append(_box(item, f"{file}: object {place}", from_0, notes))

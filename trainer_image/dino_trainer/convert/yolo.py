@@ -94,8 +94,8 @@ def _layout(source: Source) -> _Layout:
     if path.is_file():
         read_layout = _by_yaml if path.suffix in (".yaml", ".yml") else _by_data
         return read_layout(path, source)
-    found = endings_in(path, ".yaml", ".yml")
-    for file in (path / "data.yaml", *(found if len(found) == 1 else ())):
+    files = endings_in(path, ".yaml", ".yml")
+    for file in (path / "data.yaml", *(files if len(files) == 1 else ())):
         if file.is_file():
             return _by_yaml(file, source)
     if (file := path / "obj.data").is_file():
@@ -113,10 +113,10 @@ def _all(folder: Path, source: Source) -> tuple[_Listed, ...]:
     """Every image of an export that lists no splits."""
     images = folder / "images"
     root = source.images or (images if images.is_dir() else folder)
-    found = below(root)
-    if not found:
+    pictures = below(root)
+    if not pictures:
         raise missing([f"{root}/*"], folder)
-    return tuple(_Listed(picture) for picture in found)
+    return tuple(_Listed(picture) for picture in pictures)
 
 
 def _by_yaml(file: Path, source: Source) -> _Layout:
@@ -125,12 +125,12 @@ def _by_yaml(file: Path, source: Source) -> _Layout:
     names, folder = _yaml_names(document, file), file.parent
     root = document.get("path")
     base = folder / root if isinstance(root, str) and (folder / root).is_dir() else folder
-    said: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for key in filter(document.get, _SPLITS):
         entries = document[key]
-        said[key] = [str(one) for one in (entries if isinstance(entries, list) else [entries])]
-    found, warnings = _Splits(file, base, source.images).read(said)
-    pictures = tuple(found) or _all(folder, source)
+        splits[key] = [str(one) for one in (entries if isinstance(entries, list) else [entries])]
+    listed, warnings = _Splits(file, base, source.images).read(splits)
+    pictures = tuple(listed) or _all(folder, source)
     return _Layout(names, pictures, folder, _key_points(document), warnings)
 
 
@@ -139,8 +139,8 @@ def _document(file: Path) -> dict[str, Any]:
         # Scalars stay the texts that they are: a class may be called no, or 7.
         document = yaml.load(read_text(file), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise invalid_dataset(f"{file} is not YAML: {said}.", "Correct that line.") from error
+        message = " ".join(str(error).split())
+        raise invalid_dataset(f"{file} is not YAML: {message}.", "Correct that line.") from error
     if not isinstance(document, dict):
         raise invalid_dataset(f"{file} holds no keys.", "It has `names`, `train` and `val`.")
     return document
@@ -181,24 +181,24 @@ class _Splits:
         self._pictures = Pictures(images)
         self._taken: dict[str, tuple[str, str]] = {}
 
-    def read(self, said: Mapping[str, Sequence[str]]) -> tuple[list[_Listed], tuple[str, ...]]:
+    def read(self, splits: Mapping[str, Sequence[str]]) -> tuple[list[_Listed], tuple[str, ...]]:
         """The images, and a warning for each split that is not there: templates name all three.
 
-        said: by key, its entries. Raises InputNotFound where no split is there.
+        splits: by key, its entries. Raises InputNotFound where no split is there.
         """
-        found, absent = list[_Listed](), dict[str, str]()
-        for key, entries in said.items():
+        images, absent = list[_Listed](), dict[str, str]()
+        for key, entries in splits.items():
             if any(map(self._place, entries)):
-                found += [one for entry in entries for one in self._entry(key, entry)]
+                images += [one for entry in entries for one in self._entry(key, entry)]
             else:
                 absent[key] = entries[0]
-        if absent and len(absent) == len(said):
+        if absent and len(absent) == len(splits):
             raise self._not_there(*next(iter(absent.items())))
         warnings = (
             f"{self._file.name}: {key} is {entry!r}, which is not there: left out."
             for key, entry in absent.items()
         )
-        return found, tuple(warnings)
+        return images, tuple(warnings)
 
     def _place(self, entry: str) -> Path | None:
         return _resolved(entry, self._base) or (
@@ -222,19 +222,19 @@ class _Splits:
 
     def _listed(self, file: Path, split: str) -> list[_Listed]:
         """The images of a list such as train.txt; their names begin after a folder `images`."""
-        found, lost = [], []
+        listed, lost = [], []
         for line in filter(None, map(str.strip, read_text(file).splitlines())):
             path = _resolved(line, self._base)
             if path is not None and path.is_file():
-                found.append(_Listed(Picture(path, _name_of(path, self._base)), split))
+                listed.append(_Listed(Picture(path, _name_of(path, self._base)), split))
             elif self._images and (other := self._pictures.find(line)):
                 picture = Picture(other.path, _name_of(other.path, self._images))
-                found.append(_Listed(picture, split, self._label(line)))
+                listed.append(_Listed(picture, split, self._label(line)))
             else:
                 lost.append(line)
         if lost:
             raise missing(lost, file)
-        return found
+        return listed
 
     def _label(self, image: str) -> Path | None:
         """The export's label file for the path that it has of an image."""
@@ -244,11 +244,11 @@ class _Splits:
 
     def _require_own(self, path: Path, key: str, entry: str) -> None:
         """Two entries that differ may end alike, and what they begin with may not be there."""
-        other, said = self._taken.setdefault(os.path.abspath(path), (key, entry))
-        if split_called(other) != split_called(key) and _parts(said) != _parts(entry):
+        other, theirs = self._taken.setdefault(os.path.abspath(path), (key, entry))
+        if split_called(other) != split_called(key) and _parts(theirs) != _parts(entry):
             raise invalid_dataset(
-                f"{self._file}: {other} is {said!r} and {key} is {entry!r}, and {path} is all that "
-                "is there for both.",
+                f"{self._file}: {other} is {theirs!r} and {key} is {entry!r}, and {path} is all "
+                "that is there for both.",
                 "Put the folder of each there, or remove one of the two keys.",
             )
 
@@ -295,11 +295,11 @@ def _by_data(file: Path, source: Source) -> _Layout:
     listed = _resolved(keys.get("names", "obj.names"), base)
     if listed is None or not listed.is_file():
         raise invalid_dataset(f"{file}: names leads to no file.", "Put obj.names beside it.")
-    said = {key: [keys[key]] for key in _SPLITS if keys.get(key)}
-    found, warnings = _Splits(file, base, source.images).read(said)
-    if {one.split for one in found} == {"train"}:  # CVAT's name for a task without subsets
-        found = [one._replace(split="") for one in found]
-    return _Layout(_lines(listed), tuple(found), base, warnings=warnings)
+    splits = {key: [keys[key]] for key in _SPLITS if keys.get(key)}
+    images, warnings = _Splits(file, base, source.images).read(splits)
+    if {one.split for one in images} == {"train"}:  # CVAT's name for a task without subsets
+        images = [one._replace(split="") for one in images]
+    return _Layout(_lines(listed), tuple(images), base, warnings=warnings)
 
 
 def _lines(file: Path) -> tuple[str, ...]:

@@ -75,5 +75,5 @@ def _guarded(name: str, look: Look) -> Iterator[Line]:
     # Whoever asks has a machine on which something is wrong: the rest is what helps to find it.
     except Exception as error:  # noqa: BLE001
         failure = failure_of(error)
-        found = f"cannot be looked at: {failure.message}"
-        yield Line(name, State.MISSING, found, failure.remedy, failure.reason)
+        detail = f"cannot be looked at: {failure.message}"
+        yield Line(name, State.MISSING, detail, failure.remedy, failure.reason)

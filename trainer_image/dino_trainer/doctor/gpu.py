@@ -31,12 +31,12 @@ class Driver:
 
 @dataclass(frozen=True)
 class Torch:
-    """PyTorch here. cuda: what it was built for, None for none. said: what it warns of."""
+    """PyTorch here. cuda: what it was built for, None for none. warnings: what it warns of."""
 
     version: str
     cuda: str | None
     gpus: tuple[Gpu, ...]
-    said: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def torch_line(why: str) -> Line:
@@ -62,8 +62,8 @@ def gpu_lines(
     elif isinstance(torch, Torch):
         yield _unusable(torch, driver, env)
     else:
-        found = f"{_names(driver)} with driver {driver.version}, and no PyTorch to use it"
-        yield Line("GPU", State.MISSING, found, "See PyTorch, above.", FailureReason.NO_GPU)
+        detail = f"{_names(driver)} with driver {driver.version}, and no PyTorch to use it"
+        yield Line("GPU", State.MISSING, detail, "See PyTorch, above.", FailureReason.NO_GPU)
 
 
 def _names(driver: Driver) -> str:
@@ -72,13 +72,13 @@ def _names(driver: Driver) -> str:
 
 def _usable(torch: Torch, driver: Driver | None) -> Iterator[Line]:
     """GPUs that PyTorch lists, though it may have nothing that runs on them."""
-    warned = [[one for one in torch.said if _without_kernels(one, gpu)] for gpu in torch.gpus]
+    warned = [[one for one in torch.warnings if _without_kernels(one, gpu)] for gpu in torch.gpus]
     # Where another GPU trains, one that cannot is no failure.
     reason = FailureReason.NO_GPU if all(warned) else None
     for gpu, of_it in zip(torch.gpus, warned, strict=True):
         yield _without(gpu, torch, of_it, reason) if of_it else _fine(gpu, torch, driver)
     known = {one for of_it in warned for one in of_it}
-    if others := [one for one in torch.said if one not in known]:
+    if others := [one for one in torch.warnings if one not in known]:
         remedy = f"See what it asks for; builds of PyTorch for GPUs and drivers: {_HOW}"
         yield Line("GPU", State.WARN, f"PyTorch warns: {_joined(others)}", remedy)
 
@@ -95,26 +95,26 @@ def _fine(gpu: Gpu, torch: Torch, driver: Driver | None) -> Line:
     return Line("GPU", State.OK, f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB; {built}{runs}")
 
 
-def _without(gpu: Gpu, torch: Torch, said: Sequence[str], reason: str | None) -> Line:
-    found = f"{gpu.name}, for which PyTorch {torch.version} has no kernels: {_joined(said)}"
+def _without(gpu: Gpu, torch: Torch, warned: Sequence[str], reason: str | None) -> Line:
+    detail = f"{gpu.name}, for which PyTorch {torch.version} has no kernels: {_joined(warned)}"
     capability = ".".join(map(str, gpu.capability))
     remedy = (
         f"Install a PyTorch that is built for compute capability {capability}: {_HOW}; newer GPUs "
         "need a newer one, older GPUs an older. Or train without it: train.num_gpus: 0."
     )
-    return Line("GPU", State.MISSING, found, remedy, reason)
+    return Line("GPU", State.MISSING, detail, remedy, reason)
 
 
-def _joined(said: Sequence[str]) -> str:
+def _joined(warned: Sequence[str]) -> str:
     """Warnings in one line, each once."""
-    return " ".join(" ".join(dict.fromkeys(said)).split())
+    return " ".join(" ".join(dict.fromkeys(warned)).split())
 
 
 def _unusable(torch: Torch, driver: Driver, env: Mapping[str, str]) -> Line:
     """A driver that PyTorch finds no GPU by."""
-    said = f" PyTorch says: {_joined(torch.said)}" if torch.said else ""
-    found = f"{_names(driver)} with driver {driver.version}, which PyTorch cannot use.{said}"
-    return Line("GPU", State.MISSING, found, _cure(torch, driver, env), FailureReason.NO_GPU)
+    says = f" PyTorch says: {_joined(torch.warnings)}" if torch.warnings else ""
+    detail = f"{_names(driver)} with driver {driver.version}, which PyTorch cannot use.{says}"
+    return Line("GPU", State.MISSING, detail, _cure(torch, driver, env), FailureReason.NO_GPU)
 
 
 def _cure(torch: Torch, driver: Driver, env: Mapping[str, str]) -> str:
@@ -155,12 +155,12 @@ def torch_here() -> Torch | str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            found = gpus()
+            listed = gpus()
         except RuntimeError as error:  # the driver lists GPUs, and none of them begins to work
-            found = ()
+            listed = ()
             warnings.warn(str(error).partition("\n")[0], stacklevel=1)
-    said = tuple(str(one.message).split("(Triggered")[0].strip() for one in caught)
-    return Torch(torch.__version__, torch.version.cuda, found, said)
+    messages = tuple(str(one.message).split("(Triggered")[0].strip() for one in caught)
+    return Torch(torch.__version__, torch.version.cuda, listed, messages)
 
 
 def driver_here(proc: Path = Path("/proc/driver/nvidia")) -> Driver | None:
@@ -180,8 +180,8 @@ def _model(path: Path) -> str:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    found = re.search(r"^Model:\s*(.+?)\s*$", text, re.MULTILINE)
-    return found[1] if found else ""
+    model = re.search(r"^Model:\s*(.+?)\s*$", text, re.MULTILINE)
+    return model[1] if model else ""
 
 
 def _newest_cuda() -> tuple[int, int] | None:

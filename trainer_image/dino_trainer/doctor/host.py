@@ -31,15 +31,15 @@ UNLISTED = "this system does not list the CPU's instructions"
 
 def cpu_line(usable: int, all_cores: int) -> Line:
     """all_cores: of the whole machine."""
-    found = (
+    detail = (
         f"{usable} of {all_cores} cores may be used" if usable < all_cores else f"{usable} cores"
     )
     if usable > 1:
-        return Line("CPU", State.OK, found)
+        return Line("CPU", State.OK, detail)
     return Line(
         "CPU",
         State.WARN,
-        found,
+        detail,
         "Raise the quota (docker run --cpus, resources.cpu): images are read beside the training.",
     )
 
@@ -48,11 +48,11 @@ def memory_line(size: int) -> Line:
     """size: in bytes, 0 where it is not known."""
     if not size:
         return Line("memory", State.WARN, "not known on this system")
-    found = f"{size / _GIB:.1f} GiB"
+    detail = f"{size / _GIB:.1f} GiB"
     if size >= _LEAST_MEMORY:
-        return Line("memory", State.OK, found)
+        return Line("memory", State.OK, detail)
     return Line(
-        "memory", State.WARN, found, "Lower dataset.batch_size and dataset.workers, or raise it."
+        "memory", State.WARN, detail, "Lower dataset.batch_size and dataset.workers, or raise it."
     )
 
 
@@ -63,11 +63,11 @@ def shared_memory_line(path: Path) -> Line:
         size = shutil.disk_usage(path).total
     except OSError:
         return Line(name, State.WARN, f"no {path}", "Set dataset.workers: 0.")
-    found = f"{size / _MIB:,.0f} MiB in {path}"
+    detail = f"{size / _MIB:,.0f} MiB in {path}"
     if size >= _LEAST_SHARED:
-        return Line(name, State.OK, found)
+        return Line(name, State.OK, detail)
     remedy = "docker run --shm-size=2g (the operator's pods have it), or set dataset.workers: 0."
-    return Line(name, State.WARN, found, remedy)
+    return Line(name, State.WARN, detail, remedy)
 
 
 def disk_line(folder: Path) -> Line:
@@ -77,10 +77,10 @@ def disk_line(folder: Path) -> Line:
     except OSError as error:
         why = from_os_error(error, str(folder))
         return Line("disk", State.MISSING, why.message, why.remedy, why.reason)
-    found = f"{free / _GIB:,.1f} GiB free in {folder}, where data is copied to"
+    detail = f"{free / _GIB:,.1f} GiB free in {folder}, where data is copied to"
     if free >= _LEAST_DISK:
-        return Line("disk", State.OK, found)
-    return Line("disk", State.WARN, found, f"Free some, or name another folder: {Env.CACHE_DIR}.")
+        return Line("disk", State.OK, detail)
+    return Line("disk", State.WARN, detail, f"Free some, or name another folder: {Env.CACHE_DIR}.")
 
 
 def _free(folder: Path) -> int:

@@ -17,11 +17,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """found: what was seen. remedy: what to do, "" where there is nothing. reason: of
+    """detail: what was seen. remedy: what to do, "" where there is nothing. reason: of
     `dino_api.failures`, why what was asked for fails here; None for what a machine may lack."""
 
     name: str
     state: State
-    found: str
+    detail: str
     remedy: str = ""
     reason: str | None = None

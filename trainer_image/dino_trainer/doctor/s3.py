@@ -41,13 +41,13 @@ def s3_lines(uri: str, env: Mapping[str, str] = os.environ) -> Iterator[Line]:
 def _credentials(needed: bool) -> Line:
     name, reason = "S3 credentials", FailureReason.ACCESS_DENIED if needed else None
     try:
-        found = boto3.session.Session().get_credentials()
+        keys = boto3.session.Session().get_credentials()
     except BotoCoreError as error:
         return Line(name, State.MISSING, str(error), _KEYS, reason)
-    if found is None:
+    if keys is None:
         return Line(name, State.MISSING, "none found", _KEYS, reason)
     tried = "" if needed else "; not tried (`dino doctor s3://bucket/folder` does)"
-    return Line(name, State.OK, f"found by {found.method}{tried}")
+    return Line(name, State.OK, f"found by {keys.method}{tried}")
 
 
 def _listed(uri: str, settings: Settings) -> Line:

@@ -16,11 +16,11 @@ def onnx_runtime_line(providers: Sequence[str] | str, gpus: bool) -> Line:
     name = "ONNX Runtime"
     if isinstance(providers, str):
         return Line(name, State.MISSING, providers, "pip install onnxruntime")
-    found = ", ".join(one.removesuffix("ExecutionProvider") for one in providers)
+    names = ", ".join(one.removesuffix("ExecutionProvider") for one in providers)
     if gpus and _CUDA not in providers:
         remedy = "Install onnxruntime-gpu in place of onnxruntime for ONNX files on the GPU."
-        return Line(name, State.WARN, f"{found}, not the GPU", remedy)
-    return Line(name, State.OK, found)
+        return Line(name, State.WARN, f"{names}, not the GPU", remedy)
+    return Line(name, State.OK, names)
 
 
 def tensorrt_line(version: str | None, gpus: bool) -> Line:
@@ -40,10 +40,10 @@ def tensorrt_line(version: str | None, gpus: bool) -> Line:
 def onnx_providers() -> Sequence[str] | str:
     """The providers that this ONNX Runtime was built with, or why it is not there."""
     try:
-        found: Sequence[str] = import_module("onnxruntime").get_available_providers()
+        providers: Sequence[str] = import_module("onnxruntime").get_available_providers()
     except (ImportError, OSError) as error:
         return f"cannot be loaded: {error}"
-    return found
+    return providers
 
 
 def tensorrt_version() -> str | None:

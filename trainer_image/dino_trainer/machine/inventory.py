@@ -67,8 +67,8 @@ def gpus() -> tuple[Gpu, ...]:
 
     if not torch.cuda.is_available():
         return ()
-    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    return tuple(Gpu(one.name, one.total_memory, (one.major, one.minor)) for one in found)
+    devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return tuple(Gpu(one.name, one.total_memory, (one.major, one.minor)) for one in devices)
 
 
 def cpu_instructions(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -87,8 +87,8 @@ def cpu_instructions(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The host's memory in bytes, or the control group's limit where smaller; 0 if unknown."""
     limits = [_limit(cgroup / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
-    found = [limit for limit in (_total(proc), *limits) if 0 < limit < _UNLIMITED]
-    return min(found, default=0)
+    sizes = [limit for limit in (_total(proc), *limits) if 0 < limit < _UNLIMITED]
+    return min(sizes, default=0)
 
 
 def _total(proc: Path) -> int:

@@ -111,8 +111,8 @@ def _of_checkpoint(file: BinaryIO, model: ModelFile) -> ModelInfo | None:
         return None
     spec, names = own_spec(content, model.uri)
     precision = formats.INT8 if formats.PACKED in content else spec.train.precision
-    said = model.model_copy(update={"precision": precision})
-    return ModelInfo(said, spec, names, None, None, spec.model.num_select)
+    precise = model.model_copy(update={"precision": precision})
+    return ModelInfo(precise, spec, names, None, None, spec.model.num_select)
 
 
 class _LeftOut:

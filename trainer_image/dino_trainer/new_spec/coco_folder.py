@@ -73,8 +73,8 @@ class Facts:
 def find_annotations(folder: Path) -> dict[str, Path]:
     """The annotation file of each split, "" for a folder without splits; whatever is in them."""
     below = {split: _in_folder(folder / name) for split, name in _folders(folder)}
-    found = {split: file for split, file in below.items() if file}
-    return found or dict(_named_by_split(folder / "annotations")) or _single(folder)
+    by_split = {split: file for split, file in below.items() if file}
+    return by_split or dict(_named_by_split(folder / "annotations")) or _single(folder)
 
 
 def read_facts(folder: Path, files: Mapping[str, Path]) -> Facts:
@@ -98,9 +98,9 @@ def _folders(folder: Path) -> Iterator[tuple[str, str]]:
     with named(folder):
         there = {path.name.lower(): path.name for path in folder.iterdir() if path.is_dir()}
     for split, names in _CALLED.items():
-        found = next((there[name] for name in names if name in there), None)
-        if found:
-            yield split, found
+        name = next((there[name] for name in names if name in there), None)
+        if name:
+            yield split, name
 
 
 def _in_folder(folder: Path) -> Path | None:
@@ -116,8 +116,8 @@ def _jsons(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with named(folder):
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json")
-    return [path for path in found if not is_hidden(path.name)]
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json")
+    return [path for path in files if not is_hidden(path.name)]
 
 
 def _named_by_split(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -127,9 +127,9 @@ def _named_by_split(folder: Path) -> Iterator[tuple[str, Path]]:
     named = {path: _splits_in(path.stem) for path in boxes}
     for split in _CALLED:
         # trainval.json holds both, and would be validated on what it is trained with.
-        found = [path for path in boxes if named[path] == [split]]
-        if len(found) == 1:
-            yield split, found[0]
+        own = [path for path in boxes if named[path] == [split]]
+        if len(own) == 1:
+            yield split, own[0]
 
 
 def _splits_in(name: str) -> list[str]:

@@ -52,11 +52,11 @@ def example_pictures(
 
 def _places(finding: Finding, sources: dict[str, Source]) -> Iterator[_Place]:
     seen: set[tuple[str, int]] = set()
-    for found in finding.places:
-        source, images = sources.get(found.at.source), found.those(found.at.images)
+    for places in finding.places:
+        source, images = sources.get(places.at.source), places.those(places.at.images)
         if source is None or images is None:
             continue
-        boxes = found.those(found.at.boxes)
+        boxes = places.those(places.at.boxes)
         for position in images.astype(np.int64).tolist():
             if (source.name, position) not in seen:
                 seen.add((source.name, position))

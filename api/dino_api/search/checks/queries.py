@@ -42,7 +42,7 @@ def check_queries(
     """
     if QUERIES not in space:
         return
-    known = [found for one in _backbones(space, spec) if (found := most_queries(spec, one))]
+    known = [limit for one in _backbones(space, spec) if (limit := most_queries(spec, one))]
     most, key = min(known, default=(0, ""))
     one = space[QUERIES]
     if known and (over := [value for value in _largest(one) if value > most]):
