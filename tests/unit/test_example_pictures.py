@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -15,11 +16,21 @@ import pytest
 from PIL import Image, ImageDraw
 from preflight_lab import Lab, encoded, lab, picture
 
+import dino_trainer
 from dino_trainer.command import preflight
 from dino_trainer.data.decode import Encoded, open_image
 from dino_trainer.data.image_store import ImageFile
-from dino_trainer.evaluation.marked import Mark, draw_marks
 from dino_trainer.pages.gallery import Gallery
+from dino_trainer.pages.marks import (
+    Mark,
+    as_jpeg,
+    class_colour,
+    corners_of,
+    draw_marks,
+    fitted,
+    no_larger,
+    sheet_of,
+)
 from dino_trainer.preflight import examples
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.sources import Split
@@ -49,8 +60,13 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ...]]:
 
 def drawn(*boxes: list[float]) -> Image.Image:
     """A black picture with these boxes."""
-    marks = [Mark(np.array(box, np.float64), COLOUR, "a") for box in boxes]
-    return Image.open(io.BytesIO(draw_marks(Image.new("RGB", SIZE), marks))).convert("RGB")
+    marks = [Mark(corners_of(np.array(box, np.float64)), COLOUR, "a") for box in boxes]
+    return on_black(marks)
+
+
+def on_black(marks: Sequence[Mark]) -> Image.Image:
+    jpeg = as_jpeg(no_larger(Image.new("RGB", SIZE), marks))
+    return Image.open(io.BytesIO(jpeg)).convert("RGB")
 
 
 def red(image: Image.Image, x: int, y: int) -> bool:
@@ -81,6 +97,48 @@ def test_a_box_over_the_edge_has_no_line_along_it() -> None:
     assert red(before, 30, 20)
     assert red(before, 20, 30)
     assert not red(before, 0, 25)
+
+
+def test_a_wide_line_along_a_box_beyond_the_edges_is_not_seen() -> None:
+    image = on_black([Mark(corners_of([-500, -500, 2000, 2000]), COLOUR, line=20)])
+    assert image.getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+def contrast(one: Sequence[int], other: Sequence[int]) -> float:
+    """As WCAG 2 reckons it."""
+
+    def light(colour: Sequence[int]) -> float:
+        parts = [part / 255 for part in colour]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.05 + sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    lights = sorted(map(light, (one, other)))
+    return lights[1] / lights[0]
+
+
+@pytest.mark.parametrize("colour", [*map(class_colour, range(40)), (255, 255, 0), (0, 0, 160)])
+def test_a_name_is_read_on_the_colour_of_every_class(colour: tuple[int, int, int]) -> None:
+    image = Image.new("RGB", (720, 720), (99, 99, 99))
+    draw_marks(image, [Mark((20, 100, 90, 200), colour, "MMM")])
+    inks = {(0, 0, 0), (255, 255, 255)} & {one for _, one in image.getcolors(9999) or ()}
+    assert [ink for ink in inks if contrast(ink, colour) >= 4.4] == list(inks)
+    assert len(inks) == 1
+
+
+def test_a_sheet_has_a_cell_for_each_picture_and_room_for_its_caption() -> None:
+    tile = fitted(Image.new("RGB", (10, 5), COLOUR), [], (24, 34))
+    assert tile.size == (20, 10)
+    sheet, titled = (sheet_of([tile] * 5, 4, (24, 34), caption) for caption in ("", "five"))
+    assert (sheet.size, titled.width) == ((96, 68), 96)
+    assert titled.height > sheet.height
+    assert [red(sheet, 24 * column, 34) for column in range(2)] == [True, False]
+
+
+def test_boxes_are_drawn_in_one_place() -> None:
+    """Four ways of it had four looks, and one of them walked along lines of any length."""
+    root = Path(dino_trainer.__file__).parent
+    draw = [path for path in root.rglob("*.py") if "ImageDraw" in path.read_text(encoding="utf-8")]
+    assert draw == [root / "pages" / "marks.py"]
 
 
 def test_the_preflight_shows_a_box_of_any_size(lab: Lab, walked: list[tuple[float, ...]]) -> None:

@@ -18,13 +18,13 @@ from dino_trainer.data.transforms import read_image
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
-from dino_trainer.evaluation.marked import draw_marks
 from dino_trainer.evaluation.predictions import write_predictions
 from dino_trainer.evaluation.summary import coco_lines, evaluation_summary
 from dino_trainer.machine import devices
 from dino_trainer.model_files.info import Detector, config_for
 from dino_trainer.model_files.naming import model_uri
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
+from dino_trainer.pages.marks import as_jpeg, no_larger
 from dino_trainer.report.pace import Pace, Watch
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes, scored_classes
@@ -226,7 +226,7 @@ def _shown(
     kinds = ("right", "missed", "false", "confused")
     return GalleryPicture(
         image.file.name,
-        draw_marks(read_image(image.file, image.width, image.height), drawn),
+        as_jpeg(no_larger(read_image(image.file, image.width, image.height), drawn)),
         [(kind, f"{getattr(counts, kind)[place]} {kind}") for kind in kinds],
         classes,
         confused_at(place, scored, truth, verdict),

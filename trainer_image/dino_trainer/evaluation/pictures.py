@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dino_trainer.evaluation.grid import class_name_of
-from dino_trainer.evaluation.marked import Mark
+from dino_trainer.pages.marks import Colour, Mark, corners_of
 from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.statistics import Statistics
 from dino_trainer.scoring.verdict import DetectionKind, Verdict, mistaken
@@ -42,24 +42,24 @@ def marks(
 ) -> list[Mark]:
     """What to draw on the image at `place`, the mistakes last, as they matter most."""
     made = [
-        Mark(truth.boxes[at], CROWD, f"{class_name_of(names, int(truth.labels[at]))}, a crowd")
+        _mark(truth, at, CROWD, f"{class_name_of(names, int(truth.labels[at]))}, a crowd")
         for at in np.flatnonzero((truth.images == place) & truth.crowd)
     ]
     own = np.flatnonzero(detections.images == place)
     for kind in (DetectionKind.RIGHT, DetectionKind.FALSE, DetectionKind.CONFUSED):
         made += [
-            Mark(
-                detections.boxes[at],
-                MARK_COLOURS[kind],
-                _text(at, detections, truth, verdict, names),
-            )
+            _mark(detections, at, MARK_COLOURS[kind], _text(at, detections, truth, verdict, names))
             for at in own[verdict.kinds[own] == kind][::-1]
         ]
     made += [
-        Mark(truth.boxes[at], MISSED, f"{class_name_of(names, int(truth.labels[at]))} missed")
+        _mark(truth, at, MISSED, f"{class_name_of(names, int(truth.labels[at]))} missed")
         for at in np.flatnonzero((truth.images == place) & verdict.missed)
     ]
     return made
+
+
+def _mark(boxes: BoxSet, at: int, colour: Colour, text: str) -> Mark:
+    return Mark(corners_of(boxes.boxes[at]), colour, text)
 
 
 def _text(

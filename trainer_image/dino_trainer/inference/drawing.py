@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import colorsys
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor
 
 from dino_trainer.errors import invalid_spec
 from dino_trainer.inference.objects import Objects
+from dino_trainer.pages.marks import Colour, Mark, class_colour, draw_marks
 
-Colour = tuple[int, int, int]
-# Distinct on photographs and for most colour-blind people (Okabe and Ito).
-_FIRST = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0),
-          (204, 121, 167), (0, 114, 178))  # fmt: skip
-# The golden angle as a share of the circle: neighbours differ, and no hue comes again.
-_TURN = 0.381966
 # Kinds that any viewer shows; others are written as PNG.
 _FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG",
@@ -46,7 +40,7 @@ def colours_of(names: Sequence[str], chosen: Mapping[str, str] | None) -> list[C
             f"Use the names of its classes: {', '.join(sorted(known)[:20])}; a class that is left "
             "out gets a colour of its own.",
         )
-    return [given.get(name) or own_colour(label) for label, name in enumerate(names)]
+    return [given.get(name) or class_colour(label) for label, name in enumerate(names)]
 
 
 def _parsed(name: str, text: str) -> Colour:
@@ -57,14 +51,6 @@ def _parsed(name: str, text: str) -> Colour:
             f"inference.color_map.{name}: {text!r} is not a colour.",
             'Write a name such as "green", or "#00a060".',
         ) from error
-
-
-def own_colour(label: int) -> Colour:
-    """The colour of a class by its label alone."""
-    if label < len(_FIRST):
-        return _FIRST[label]
-    red, green, blue = colorsys.hls_to_rgb(label * _TURN % 1, 0.6, 0.9)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_objects(
@@ -78,31 +64,12 @@ def draw_objects(
 
     width: of the outlines, in pixels.
     """
-    pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(11, min(image.size) // 40))
+    marks = []
     for place in reversed(range(len(objects))):
         label = int(objects.labels[place])
-        left, top, right, bottom = objects.boxes[place].tolist()
-        corners = (left, top, max(left, right), max(top, bottom))
-        pen.rectangle(corners, outline=colours[label], width=width)
         text = f"{names[label]} {objects.scores[place]:.2f}"
-        _write(pen, (left, top), text, colours[label], font)
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[float, float],
-    text: str,
-    colour: Colour,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """A name on its colour, above the box, or inside of it where there is no room."""
-    _, _, width, height = pen.textbbox((0, 0), text, font=font)
-    left, top = max(0, at[0]), max(0, at[1] - height - 2)
-    pen.rectangle((left, top, left + width + 3, top + height + 2), fill=colour)
-    red, green, blue = colour
-    dark = 299 * red + 587 * green + 114 * blue < 128_000
-    pen.text((left + 2, top), text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
+        marks.append(Mark(objects.boxes[place].tolist(), colours[label], text, width))
+    draw_marks(image, marks)
 
 
 def drawn_names(images: Sequence[str]) -> list[str]:

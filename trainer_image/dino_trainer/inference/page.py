@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dino_trainer.inference.drawing import Colour
 from dino_trainer.inference.tally import BINS, Tally
 from dino_trainer.pages import Head, render
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
+from dino_trainer.pages.marks import Colour
 from dino_trainer.pages.plot import columns
 
 _SKIPPED = 200

@@ -6,29 +6,28 @@ detector: threads do it, and only a few pictures wait for them at a time.
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from dino_api.names import PREDICTIONS_FILE
 from dino_api.result import Artifact
 from dino_trainer.data.pictures import Picture
-from dino_trainer.inference.drawing import Colour, draw_objects, drawn_names, encode
+from dino_trainer.inference.drawing import draw_objects, drawn_names, encode
 from dino_trainer.inference.files import PredictionsFile, label_names, open_sink
 from dino_trainer.inference.objects import Objects, kitti
 from dino_trainer.inference.page import ReportPicture
 from dino_trainer.inference.stream import read_upright
 from dino_trainer.machine.cores import cores_each
+from dino_trainer.pages.marks import Colour, as_jpeg, no_larger
 from dino_trainer.results.output import Output
 
 LABELS, PICTURES = "labels", "images_annotated"
 MOST_SHOWN = 24
-_SMALL, _WAITING = 720, 4
+_WAITING = 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Writer:
     def _drawn(self, index: int, size: tuple[int, int], objects: Objects) -> Drawn:
         image = read_upright(self.pictures[index], size)
         draw_objects(image, objects, self._style.names, self._style.colours, self._style.width)
-        small = _small(image) if index in self._chosen else b""
+        small = as_jpeg(no_larger(image)) if index in self._chosen else b""
         classes = frozenset(self._style.names[label] for label in objects.labels.tolist())
         content = encode(image, self._drawn_names[index])
         return Drawn(content, small, len(objects), classes)
@@ -118,11 +117,3 @@ class Drawn:
     small: bytes
     objects: int
     classes: frozenset[str]
-
-
-def _small(image: Image.Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((_SMALL, _SMALL))
-    content = io.BytesIO()
-    small.save(content, "JPEG", quality=75)
-    return content.getvalue()

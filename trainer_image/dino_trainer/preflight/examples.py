@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dino_trainer.data.decode import open_image
 from dino_trainer.errors import TrainerError
-from dino_trainer.evaluation.marked import Mark, draw_marks
 from dino_trainer.pages.gallery import Gallery, GalleryPicture
+from dino_trainer.pages.marks import Mark, as_jpeg, corners_of, no_larger
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.sources import Source, Split
 
@@ -76,7 +76,8 @@ def _picture(finding: Finding, place: _Place) -> GalleryPicture | None:
     except TrainerError:
         return None
     name, rule = source.image(position), finding.rule
-    return GalleryPicture(name, draw_marks(image, _marks(place)), [("", rule.id)], {rule.id})
+    jpeg = as_jpeg(no_larger(image, _marks(place)))
+    return GalleryPicture(name, jpeg, [("", rule.id)], {rule.id})
 
 
 def _marks(place: _Place) -> list[Mark]:
@@ -87,7 +88,9 @@ def _marks(place: _Place) -> list[Mark]:
     names = entries.categories
     return [
         Mark(
-            entries.boxes[at], colour, names.get(label := int(entries.labels[at]), f"class {label}")
+            corners_of(entries.boxes[at]),
+            colour,
+            names.get(label := int(entries.labels[at]), f"class {label}"),
         )
         for boxes, colour in ((others, _OTHER), (place.boxes, _MEANT))
         for at in boxes

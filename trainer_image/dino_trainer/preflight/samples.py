@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.rules.data import data_rule
@@ -15,14 +13,13 @@ from dino_trainer.data import transforms
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.errors import TrainerError, invalid_dataset
+from dino_trainer.pages.marks import Mark, as_jpeg, class_colour, fitted, sheet_of
 from dino_trainer.preflight.annotations import boxes_per_image
 from dino_trainer.preflight.sources import Source, Split
 
 SAMPLES = 12
 SAMPLE_COLUMNS = 4
 SAMPLE_CELL = (320, 240)
-# Degrees of hue between neighbouring classes: the golden angle never repeats.
-_TURN = 137
 
 
 def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> bytes | None:
@@ -34,15 +31,7 @@ def sample_sheet(spec: ExperimentSpec, split: Split, *, augmented: bool) -> byte
     tiles = list(_tiles(spec, split, augmented))
     if not tiles:
         return None
-    columns = min(SAMPLE_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * SAMPLE_CELL[0], rows * SAMPLE_CELL[1]), (32, 32, 32))
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, columns)
-        sheet.paste(tile, (column * SAMPLE_CELL[0], row * SAMPLE_CELL[1]))
-    content = io.BytesIO()
-    sheet.save(content, "JPEG", quality=80)
-    return content.getvalue()
+    return as_jpeg(sheet_of(tiles, SAMPLE_COLUMNS, SAMPLE_CELL))
 
 
 def _tiles(spec: ExperimentSpec, split: Split, augmented: bool) -> Iterator[Image.Image]:
@@ -98,23 +87,9 @@ def _tile(
     own = source.odd.usable & ~entries.crowd & (entries.images == position)
     boxes = entries.boxes[own]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    kept_boxes, kept = transforms.apply_boxes(corners, (height, width), geometry)
-    return _draw(image, kept_boxes, entries.labels[own][kept], names)
-
-
-def _draw(
-    image: Image.Image,
-    boxes: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    names: dict[int, str],
-) -> Image.Image:
-    factor = min((SAMPLE_CELL[0] - 4) / image.width, (SAMPLE_CELL[1] - 4) / image.height)
-    tile = image.resize((max(1, int(image.width * factor)), max(1, int(image.height * factor))))
-    pen = ImageDraw.Draw(tile)
-    font = ImageFont.load_default(11)
-    for (left, top, right, bottom), label in zip(boxes * factor, labels.tolist(), strict=True):
-        colour = f"hsl({label * _TURN % 360}, 100%, 60%)"
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=2)
-        name = names.get(label) or str(label)
-        pen.text((left + 3, max(0, top - 13)), name, fill=colour, font=font)
-    return tile
+    shown, kept = transforms.apply_boxes(corners, (height, width), geometry)
+    marks = [
+        Mark(box, class_colour(label), names.get(label) or str(label))
+        for box, label in zip(shown.tolist(), entries.labels[own][kept].tolist(), strict=True)
+    ]
+    return fitted(image, marks, SAMPLE_CELL)
