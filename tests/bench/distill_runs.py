@@ -18,6 +18,7 @@ from dino_trainer.actions import distill, train
 from dino_trainer.report.quiet_reporter import QuietReporter
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import output_folder
 
 SIDE = 64
 DIGITS = (0, 1)
@@ -107,7 +108,7 @@ def learn(
     spec, _ = load(_spec(folder, name, data, epochs, seed, teacher), (), action)
     work = folder / name / "work"
     context = RunContext(
-        output=Output(spec.results_dir, action.value, work),
+        output=Output(output_folder(spec, action), work),
         reporter=QuietReporter(),
         work_dir=work,
         stop=Event(),

@@ -15,7 +15,7 @@ from threading import Event
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.loading import load
-from dino_api.names import FailureReason
+from dino_api.names import Action, FailureReason
 from dino_api.result import Metrics, Progress
 from dino_trainer.data.loader import Batch, TrainLoader, train_loader
 from dino_trainer.data.splits import load_data
@@ -24,6 +24,7 @@ from dino_trainer.machine import devices as cpu
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import output_folder
 from dino_trainer.train import loop
 from dino_trainer.train.setup import prepare_run
 from tests.bench.harness import Bench, machine
@@ -111,7 +112,7 @@ def trained(into: Path, workers: int) -> Timed:
     """A few steps of it."""
     spec, stop = a_spec(into, workers), Event()
     context = RunContext(
-        output=Output(spec.results_dir, "train", into),
+        output=Output(output_folder(spec, Action.TRAIN), into),
         reporter=Silent(),  # type: ignore[arg-type]  # the part of it that training uses
         work_dir=into,
         stop=stop,

@@ -31,7 +31,7 @@ class Place:
         self._runs += 1
         lines: list[str] = [] if said is None else said
         work = self._tmp / f"work{self._runs}"
-        return Output(self.results_dir, "train", work, lines.append, stop=stop)
+        return Output(f"{self.results_dir}/train", work, lines.append, stop=stop)
 
     def hold(self, name: str) -> None:
         """Uploads of this file wait in the proxy from now on."""

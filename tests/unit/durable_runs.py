@@ -53,7 +53,7 @@ def train_at(place: Place, spec: ExperimentSpec, recorder: Recorder) -> None:
 
 def checkpoint_of(place: Place, tmp_path: Path, name: str) -> dict[str, Any] | None:
     """What the next pod would find."""
-    path = Output(place.results_dir, "train", tmp_path / "look").fetch(name)
+    path = Output(f"{place.results_dir}/train", tmp_path / "look").fetch(name)
     return checkpoint.read(path) if path else None
 
 

@@ -24,6 +24,7 @@ from dino_trainer.model import Detections
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import output_folder
 
 NAMES = ("", "red", "", "blue")
 ORIENTATION = 0x0112
@@ -107,7 +108,7 @@ class Lab:
 
     def context(self, spec: ExperimentSpec) -> RunContext:
         work = self.folder / "work"
-        output = Output(spec.results_dir, "inference", work)
+        output = Output(output_folder(spec, Action.INFERENCE), work)
         return RunContext(output, self.recorder, work, self.stop, "digest", "test",
                           action=Action.INFERENCE)  # type: ignore[arg-type]  # fmt: skip
 

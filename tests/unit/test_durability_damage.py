@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_spec_is_never_resumed(
 def test_what_a_preflight_of_another_spec_left_is_in_nobodys_way(
     place: Place, tmp_path: Path, dino: Dino
 ) -> None:
-    checked = Output(place.results_dir, "preflight", tmp_path / "preflight")
+    checked = Output(f"{place.results_dir}/preflight", tmp_path / "preflight")
     checked.claim("of another spec")
     (checked.dir / "report.json").write_text("{}")
     checked.publish("report.json")

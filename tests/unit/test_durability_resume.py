@@ -96,7 +96,7 @@ def test_the_same_bits(
 
     first = bench.start(f"{name}-1", results, *how.overrides, before, pause_at=12)
     first.paused()
-    first.until(lambda: LATEST in Output(results, "train", tmp_path / "look").published())
+    first.until(lambda: LATEST in Output(f"{results}/train", tmp_path / "look").published())
     first.signal(how.number)
     first.go()
     assert first.wait() == (-9 if how.number == signal.SIGKILL else 143), first.log
@@ -109,7 +109,7 @@ def test_the_same_bits(
 
 def assert_equal_ends(one: str, other: str, folder: Path) -> None:
     """Weights, their average, optimiser and metrics, to the last bit."""
-    places = [Output(results, "train", folder / "end") for results in (one, other)]
+    places = [Output(f"{results}/train", folder / "end") for results in (one, other)]
     for name in (LATEST, BEST):
         contents = [checkpoint.read(place.fetch(name)) for place in places]
         for content in contents:

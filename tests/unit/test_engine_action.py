@@ -25,6 +25,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates import engine_gate
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import output_folder
 from dino_trainer.tensorrt import gpu, latency
 from tests.tensorrt import double, engines, models
 from tests.unit.training_builders import Recorder, a_dataset, source
@@ -64,7 +65,7 @@ def run(spec: ExperimentSpec, stop: Event | None = None) -> tuple[Result, Record
     recorder = Recorder()
     work = Path(spec.results_dir).parent / "work"
     context = RunContext(
-        Output(spec.results_dir, Action.GEN_TRT_ENGINE, work),
+        Output(output_folder(spec, Action.GEN_TRT_ENGINE), work),
         recorder,  # type: ignore[arg-type]  # the part of it that actions use
         work,
         stop or Event(),

@@ -43,6 +43,7 @@ from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
+from dino_trainer.spec.sections import output_folder
 
 NAMES = ("", "red", "", "blue")
 
@@ -96,7 +97,7 @@ def spec_of(folder: Path, *overrides: str) -> ExperimentSpec:
 def context_of(spec: ExperimentSpec, reporter=None, **given) -> RunContext:
     work = Path(spec.results_dir).parent / "work"
     return RunContext(
-        output=Output(spec.results_dir, "evaluate", work),
+        output=Output(output_folder(spec, Action.EVALUATE), work),
         reporter=reporter or Hearer(),
         work_dir=work,
         stop=given.get("stop") or Event(),

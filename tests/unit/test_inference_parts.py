@@ -106,7 +106,7 @@ def test_images_that_share_a_stem_have_labels_of_their_own() -> None:
 
 
 def test_many_files_go_to_a_remote_output_as_one_archive(tmp_path: Path) -> None:
-    output = Output("s3://bucket/results", "inference", tmp_path)
+    output = Output("s3://bucket/results/inference", tmp_path)
     sent: list[str] = []
     output.publish = lambda name: sent.append(name) or _Stored()  # type: ignore[assignment]
     sink = files.open_sink(output, "labels")

@@ -27,6 +27,7 @@ from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.spec.micro_batch import in_batches_of
+from dino_trainer.spec.sections import output_folder
 
 MADE = "dino_model_int8.onnx"
 
@@ -62,7 +63,7 @@ class Lab:
 
     def context(self, spec: ExperimentSpec) -> RunContext:
         work = self.folder / "work"
-        output = Output(spec.results_dir, "quantize", work)
+        output = Output(output_folder(spec, Action.QUANTIZE), work)
         return RunContext(output, self.recorder, work, self.stop, "digest", "test",
                           action=Action.QUANTIZE)  # type: ignore[arg-type]  # fmt: skip
 

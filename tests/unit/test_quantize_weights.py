@@ -66,7 +66,7 @@ class Lab:
 
     def context(self, action: Action = Action.QUANTIZE) -> RunContext:
         work = self.folder / "work"
-        output = Output(str(self.folder / "results"), action.value, work)
+        output = Output(str(self.folder / "results" / action), work)
         return RunContext(output, self.recorder, work, Event(), "digest", "test",
                           action=action)  # type: ignore[arg-type]  # fmt: skip
 

@@ -237,7 +237,7 @@ def test_results_on_s3_are_found_by_the_next_pod(
     assert command.run() == 0
     assert "Nothing to do" in command.out
     assert command.reported == first
-    output = Output(command.spec["results_dir"], "train", tmp_path / "third")
+    output = Output(f"{command.spec['results_dir']}/train", tmp_path / "third")
     assert set(output.published()) >= {"result.json", "status.json", "dino_model_best.pth"}
 
 

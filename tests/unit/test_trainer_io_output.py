@@ -9,9 +9,11 @@ import pytest
 from durability import Place
 from s3_server import BUCKET, S3Server
 
-from dino_api.names import MANIFEST_FILE
+from dino_api.experiment import ExperimentSpec
+from dino_api.names import MANIFEST_FILE, Action
 from dino_trainer.errors import TrainerError
 from dino_trainer.results.output import Output
+from dino_trainer.spec.sections import output_folder
 
 
 def save(output: Output, name: str, data: bytes) -> None:
@@ -142,7 +144,7 @@ def test_a_failed_upload_keeps_the_file_and_says_where(
     own_s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DINO_STORAGE_PATIENCE", "1")
-    output = Output(f"s3://{BUCKET}/x", "train", tmp_path, lambda _: None)
+    output = Output(f"s3://{BUCKET}/x/train", tmp_path, lambda _: None)
     output.claim("digest")
     (output.dir / "a.pth").write_bytes(b"weights")
     own_s3_server.stop()
@@ -156,23 +158,28 @@ def test_a_failed_upload_keeps_the_file_and_says_where(
 
 
 def test_two_results_dirs_never_share_local_files(s3_server: S3Server, tmp_path: Path) -> None:
-    one, two = (Output(f"s3://{BUCKET}/{tmp_path.name}/{name}", "train", tmp_path) for name in "ab")
+    base = f"s3://{BUCKET}/{tmp_path.name}"
+    one, two = (Output(f"{base}/{name}/train", tmp_path) for name in "ab")
     assert one.dir != two.dir
 
 
 def test_a_results_dir_of_its_own_is_used_as_it_is(tmp_path: Path) -> None:
-    output = Output("", "train", tmp_path, folder=str(tmp_path / "here"))
-    assert output.dir == tmp_path / "here"
+    spec = ExperimentSpec.model_validate(
+        {"results_dir": str(tmp_path), "evaluate": {"results_dir": f"{tmp_path}/here/"}}
+    )
+    folders = [output_folder(spec, action) for action in (Action.TRAIN, Action.EVALUATE)]
+    assert folders == [f"{tmp_path}/train", f"{tmp_path}/here"]
+    assert Output(f"{tmp_path}/here/", tmp_path).dir == tmp_path / "here"
 
 
 def test_without_a_results_dir(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="results_dir is not set") as caught:
-        Output("", "train", tmp_path)
+        Output(output_folder(ExperimentSpec(), Action.TRAIN), tmp_path)
     assert caught.value.exit_code == 64
 
 
 def test_a_results_dir_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(TrainerError, match="x") as caught:
-        Output(str(tmp_path / "x"), "train", tmp_path)
+        Output(str(tmp_path / "x" / "train"), tmp_path)
     assert caught.value.exit_code in (66, 69, 77)

@@ -32,7 +32,7 @@ class Desk:
     """A reporter whose every ear is at hand."""
 
     def __init__(self, folder: Path, seconds: float = 0.0) -> None:
-        self.output = Output(str(folder), "train", folder)
+        self.output = Output(str(folder / "train"), folder)
         self.stream = io.StringIO()
         self.termination = folder / "termination-log"
         self.termination.touch()
@@ -227,7 +227,7 @@ class Pushed:
 def test_progress_says_how_long_staging_took(tmp_path: Path) -> None:
     """Of all data, with every report: the resource has the last one alone."""
     push = Pushed()
-    output = Output(str(tmp_path), "train", tmp_path)
+    output = Output(str(tmp_path / "train"), tmp_path)
     report = Reporter(output, 4, terminal=PlainTerminal(io.StringIO(), 0), push=push)  # type: ignore[arg-type]  # a double
     report.progress(Progress(step=0))
     for seconds in (12.34, 30.0):

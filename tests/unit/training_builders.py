@@ -26,6 +26,7 @@ from dino_trainer.model_files.checkpoint import LATEST
 from dino_trainer.report.meter import NO_PARTS, LossParts
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from dino_trainer.spec.sections import output_folder
 
 SIZE = (96, 64)  # width, height
 COLOURS = {1: (220, 40, 40), 3: (40, 40, 220)}
@@ -150,7 +151,7 @@ def a_context(
     """The context that the command would give an action."""
     work = Path(spec.results_dir).parent / "work"
     return RunContext(
-        output=Output(spec.results_dir, action.value, work),
+        output=Output(output_folder(spec, action), work),
         reporter=recorder,  # type: ignore[arg-type]  # the part of it that actions use
         work_dir=work,
         stop=stop or Event(),

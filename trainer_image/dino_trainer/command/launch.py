@@ -53,7 +53,7 @@ from dino_trainer.report.terminal import Terminal, open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.spec.file import read_spec_file
-from dino_trainer.spec.sections import section_of, shape_section
+from dino_trainer.spec.sections import output_folder, shape_section
 from dino_trainer.storage.files import replacing
 from dino_trainer.storage.store import Say
 
@@ -141,8 +141,7 @@ def _claimed(
     spec: ExperimentSpec, action: Action, say: Say, stop: threading.Event
 ) -> tuple[Output, Result | None]:
     """The output, and the result of a run that succeeded in it before."""
-    folder = section_of(spec, action).results_dir
-    output = Output(spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop)
+    output = Output(output_folder(spec, action), scratch_dir(), say, stop=stop)
     # Ranks share one local copy of the output; their launcher has looked for them.
     result = None if is_rank() else earlier_result(output)
     earlier = result if result and not result.failure else None

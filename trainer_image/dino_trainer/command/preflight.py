@@ -23,7 +23,7 @@ from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_terminati
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.spec.file import read_spec_file
-from dino_trainer.spec.sections import section_of
+from dino_trainer.spec.sections import section_of, subfolder
 from dino_trainer.storage.store import Say
 
 _SCHEMA = 1
@@ -48,7 +48,7 @@ def run(
     for warning in warnings:
         say(warning)
     work_dir = scratch_dir()
-    output = Output(*_place(spec, report, action), work_dir, say, folder=report or "")
+    output = Output(report or _folder(spec, action), work_dir, say)
     checked = check(spec, work_dir, say, stop, action)
     for finding in checked.findings.all():
         say(f"{finding.rule.severity}: {finding.rule.id}: {finding.message}")
@@ -93,10 +93,10 @@ def _remedy(errors: list[Finding], report: str) -> str:
     return f"{first}{more} Report: {report}"
 
 
-def _place(spec: ExperimentSpec, report: str | None, action: Action) -> tuple[str, str]:
+def _folder(spec: ExperimentSpec, action: Action) -> str:
     """Beside the action's results, wherever those are."""
-    base = report or spec.results_dir or section_of(spec, action).results_dir
-    return base, Stage.PREFLIGHT.value
+    base = spec.results_dir or section_of(spec, action).results_dir
+    return subfolder(base, Stage.PREFLIGHT)
 
 
 def _publish(

@@ -32,7 +32,7 @@ def run(path: Path, output_uri: str) -> int:
         reason = " ".join(str(error).split())
         raise invalid_spec(f"{path} is not the record of a search: {reason}.", _REMEDY) from error
     say = open_terminal().line
-    output = Output("", "", scratch_dir(), say, folder=output_uri)
+    output = Output(output_uri, scratch_dir(), say)
     artifacts = []
     for name, content in ((REPORT_FILE, search_page(record)), (SEARCH_KEY, text)):
         artifacts.append(output.publish_text(name, content))

@@ -15,7 +15,7 @@ from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_terminati
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
 from dino_trainer.spec.file import read_spec_file
-from dino_trainer.spec.sections import section_of
+from dino_trainer.spec.sections import output_folder
 
 _REMEDY = "Run the action again: it begins with what it finds in its output."
 
@@ -28,10 +28,7 @@ def run(spec_path: Path, overrides: Sequence[str], action: Action, stop: threadi
     """
     spec, _ = read_spec_file(spec_path, overrides, action)
     say = open_terminal().line
-    folder = section_of(spec, action).results_dir
-    output = Output(
-        spec.results_dir, action, scratch_dir(), say, folder=folder, stop=stop, make=False
-    )
+    output = Output(output_folder(spec, action), scratch_dir(), say, stop=stop, make=False)
     where = output.uri(RESULT_FILE)
     result = earlier_result(output)
     if result is None:

@@ -116,8 +116,7 @@ def _is_done(spec: ExperimentSpec, action: Action) -> bool:
 
 
 def _output(spec: ExperimentSpec, action: Action) -> Store:
-    own = section_of(spec, action).results_dir
-    return open_store(output_folder(spec.results_dir, action, own))
+    return open_store(output_folder(spec, action))
 
 
 def _demand(key: str, uri: str) -> None:

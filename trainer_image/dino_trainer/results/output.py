@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Event
 
 from dino_api.names import LATEST_CHECKPOINT, Env, FailureReason
@@ -20,7 +20,6 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.results.published import PublishedFiles
 from dino_trainer.results.readback import confirm, doubt
 from dino_trainer.results.uploads import Job, Uploads
-from dino_trainer.spec.sections import output_folder
 from dino_trainer.storage.files import named, replacing
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say, Stored, print_line
@@ -31,37 +30,34 @@ STOP_SECONDS, _SLICE = 90.0, 0.2
 
 
 class Output:
-    """Files of `<results_dir>/<action>/`. For use from one thread; it has one of its own.
+    """The files of one action. For use from one thread; it has one of its own.
 
-    results_dir: a folder or s3:// URI. work_dir: where files are made if that is not local.
-    say: hears of retries, slow uploads and damaged files; called from both threads.
-    folder: used as it is in place of `<results_dir>/<action>` (TAO's `<action>.results_dir`).
-    stop: once it is set, nothing waits longer than 90 seconds for an upload.
-    Raises InvalidSpec without a results_dir, AccessDenied where the folder cannot be made.
+    folder: of `output_folder`, a path or s3:// URI. work_dir: where files are made if that is not
+    local. say: hears of retries, slow uploads and damaged files; called from both threads.
+    stop: once it is set, nothing waits longer than 90 seconds for an upload. make: whether a local
+    folder is made. Raises InvalidSpec without a folder, AccessDenied where it cannot be made.
     """
 
     def __init__(
         self,
-        results_dir: str,
-        action: str,
+        folder: str,
         work_dir: Path,
         say: Say = print_line,
         *,
-        folder: str = "",
         stop: Event | None = None,
         make: bool = True,
     ) -> None:
-        if not (results_dir or folder):
+        if not folder:
             raise invalid_spec(
                 "results_dir is not set.", "Add results_dir: /path or s3://bucket/path."
             )
-        self._base = output_folder(results_dir, action, folder)
+        self._base = folder.rstrip("/") or folder
         self._store = open_store(self._base, say)
         self._stop = stop or Event()
         remote = is_remote(self._base)
         if remote:
             place = hashlib.sha256(self._base.encode()).hexdigest()[:16]
-            self.dir = work_dir / "output" / place / action
+            self.dir = work_dir / "output" / place / PurePosixPath(self._base).name
         else:
             self.dir = local_path(self._base)
         if make or remote:

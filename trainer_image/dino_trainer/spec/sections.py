@@ -73,12 +73,18 @@ def section_of(spec: ExperimentSpec, action: Action) -> ActionSection:
     return section
 
 
-def output_folder(results_dir: str, action: str, own: str = "") -> str:
-    """Where an action's files go: a path or URI without a slash at its end.
+def output_folder(spec: ExperimentSpec, action: Action) -> str:
+    """Where an action's files go: a path or URI without a slash at its end, "" where none is set.
 
-    own: the `results_dir` of the action's section, which goes before.
+    The `results_dir` of the action's section is used as it is; TAO has it, too.
     """
-    return own.rstrip("/") or f"{results_dir.rstrip('/')}/{action}"
+    own = section_of(spec, action).results_dir.rstrip("/")
+    return own or subfolder(spec.results_dir, action)
+
+
+def subfolder(results_dir: str, name: str) -> str:
+    """The folder of that name in a results_dir; "" where that is not set."""
+    return results_dir and f"{results_dir.rstrip('/')}/{name}"
 
 
 def shape_section(spec: ExperimentSpec, action: Action) -> Spread | None:
