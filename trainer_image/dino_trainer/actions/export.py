@@ -13,7 +13,7 @@ import onnx
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import GRAPH_FILE, ONNX_FILE, Action, FailureReason
-from dino_api.result import Comparison, Progress, Result
+from dino_api.result import Comparison, Result
 from dino_trainer.detectors.onnx_detector import OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector
@@ -21,14 +21,13 @@ from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.export.input_size import input_size
 from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.gates import onnx_gate
-from dino_trainer.gates.compare import ComparisonSettings, compare
+from dino_trainer.gates.compare import ComparisonSettings, compare_in_run
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import scoring
 from dino_trainer.machine import devices
 from dino_trainer.model import Dino
 from dino_trainer.model_files.info import config_for
 from dino_trainer.model_files.naming import file_at, model_uri, refuse_existing
-from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.opening import open_store
@@ -57,7 +56,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         context.reporter.event(f"Comparing on {shown.description}.")
         config = config_for(candidate.info, spec, spec.export)
         settings = ComparisonSettings(shown.dataset, config, scored, onnx_gate.MAX_LOSS)
-        comparison = _compared(reference, candidate, settings, context)
+        comparison = compare_in_run(reference, candidate, settings, context)
+        context.reporter.event(onnx_gate.summary(comparison))
         result = _reported(
             candidate, comparison, {**described, "comparedOn": shown.description}, context
         )
@@ -144,22 +144,6 @@ def describe_graph(path: Path) -> Described:
         "nodes": sum(operators.values()),
         "operators": dict(operators.most_common()),
     }
-
-
-def _compared(
-    reference: TorchDetector,
-    candidate: OnnxDetector,
-    settings: ComparisonSettings,
-    context: RunContext,
-) -> Comparison:
-    """What ONNX Runtime finds beside what the checkpoint finds."""
-
-    def progress(done: int, total: int) -> None:
-        context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
-
-    comparison = compare(reference, candidate, settings, Watch(context.stop, progress))
-    context.reporter.event(onnx_gate.summary(comparison))
-    return comparison
 
 
 def _reported(

@@ -19,7 +19,7 @@ from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.gates import engine_gate
-from dino_trainer.gates.compare import ComparisonSettings, compare
+from dino_trainer.gates.compare import ComparisonSettings, compare_in_run
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import scoring
 from dino_trainer.model_files.info import config_for
@@ -30,7 +30,6 @@ from dino_trainer.model_files.naming import (
     refuse_existing,
 )
 from dino_trainer.quantize.engine_calibration import quantized
-from dino_trainer.report.pace import Watch
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 from dino_trainer.storage.files import sha256_of
@@ -96,7 +95,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     try:
         made = _make(spec, context, reference, target, unchecked)
         context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
-        comparison = _compared(reference, made.detector, settings, context)
+        comparison = compare_in_run(reference, made.detector, settings, context)
+        context.reporter.event(engine_gate.summary(comparison))
         if problems := engine_gate.problems(comparison, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(comparison, shown.description, problems, spec, context)
@@ -192,22 +192,6 @@ def _build(
             "Run again, it goes on with the tactics measured so far.",
         )
     return built.plan
-
-
-def _compared(
-    reference: OnnxDetector,
-    candidate: EngineDetector,
-    settings: ComparisonSettings,
-    context: RunContext,
-) -> Comparison:
-    """What ONNX Runtime and the engine find in the same pictures."""
-
-    def progress(done: int, total: int) -> None:
-        context.reporter.progress(Progress(step=done, steps=total, percent=100 * done // total))
-
-    comparison = compare(reference, candidate, settings, Watch(context.stop, progress))
-    context.reporter.event(engine_gate.summary(comparison))
-    return comparison
 
 
 def _failed(

@@ -27,18 +27,18 @@ from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare, scores
+from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare_in_run, scores
 from dino_trainer.gates.onnx_gate import pictures
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
 from dino_trainer.machine import devices
-from dino_trainer.model_files.info import Detector, ModelInfo, config_for
+from dino_trainer.model_files.info import ModelInfo, config_for
 from dino_trainer.model_files.naming import file_at, model_format, model_uri
 from dino_trainer.quantize import QuantizationOptions, Quantized, quantize_onnx, weight_only
 from dino_trainer.quantize.calibration import calibration_inputs, check_count, spread
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.this_cpu import cuts_off
-from dino_trainer.report.pace import Pace, Watch
+from dino_trainer.report.pace import Pace
 from dino_trainer.run import RunContext
 from dino_trainer.storage.byte_meter import human_bytes
 
@@ -102,7 +102,7 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
     done = make(task, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
     context.reporter.event(f"Comparing on {task.compared_on}.")
-    comparison = compare_files(task.reference, candidate, task.settings, context)
+    comparison = compare_in_run(task.reference, candidate, task.settings, context)
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
@@ -140,7 +140,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
     candidate = open_checkpoint(path, file, spec, reference.device)
     context.reporter.event(f"Comparing on {shown.description}.")
     settings = settings_of(reference.info, shown, scored, spec)
-    comparison = compare_files(reference, candidate, settings, context)
+    comparison = compare_in_run(reference, candidate, settings, context)
     return QuantizedFile(
         candidate.info.file,
         comparison,
@@ -226,14 +226,6 @@ def make(
         f"{human_bytes(info.file.bytes or 0)} before."
     )
     return done
-
-
-def compare_files(
-    reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
-) -> Comparison:
-    """Both on the same images."""
-    watch = Watch(context.stop, Pace(context.reporter.progress))
-    return compare(reference, candidate, settings, watch)
 
 
 def gate(comparison: Comparison) -> str:

@@ -24,7 +24,8 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
 from dino_trainer.model_files.info import Detector
-from dino_trainer.report.pace import Watch
+from dino_trainer.report.pace import Pace, Watch
+from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import MOST_DETECTIONS, DetectionSet, detect
 from dino_trainer.scoring.matching import NOBODY, BoxSet, match_boxes
 from dino_trainer.scoring.scorer import Scorer
@@ -111,6 +112,14 @@ def compare(
         max_loss=settings.max_loss,
         max_detections=None if dataset is None else scoring.max_detections,
     )
+
+
+def compare_in_run(
+    reference: Detector, candidate: Detector, settings: ComparisonSettings, context: RunContext
+) -> Comparison:
+    """`compare` in a run: it may be stopped, and reports how far it is."""
+    watch = Watch(context.stop, Pace(context.reporter.progress))
+    return compare(reference, candidate, settings, watch)
 
 
 def matched(
