@@ -7,8 +7,9 @@ same fields.
 
 from __future__ import annotations
 
+import io
 import math
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 from pydantic import model_validator
 from pydantic.fields import FieldInfo
@@ -83,6 +84,16 @@ def _number(value: float, field: FieldInfo) -> float | None:
 def sound(text: str) -> str:
     """Text that UTF-8 can hold: halves of a surrogate pair are joined, a lone one is replaced."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def print_any_text(*streams: TextIO) -> None:
+    """Has half surrogates written as \\udce9 and the like, where Python raises an exception.
+
+    Names of files that are no UTF-8 have them, and so may texts of JSON.
+    """
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def shortened(text: str, most: int | None) -> str:

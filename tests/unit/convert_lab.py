@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def put_image(path: Path, size: tuple[int, int] = SIZE, seed: int = 0, **options
     """A real picture; its name decides its format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = "PNG" if path.suffix == ".png" else "JPEG"
-    path.write_bytes(encoded(picture(seed or sum(path.name.encode()), size), kind, **options))
+    path.write_bytes(encoded(picture(seed or sum(os.fsencode(path.name)), size), kind, **options))
     return path
 
 

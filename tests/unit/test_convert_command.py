@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from convert_lab import Converter, convert, put, put_image
+from convert_lab import Converter, convert, put, put_image, put_json
 
 from dino_trainer.command import convert as command
 from dino_trainer.command.cli import main
@@ -305,3 +305,26 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["convert", "coco", "x", "--output", "y"])
     assert ended.value.code == 64
+
+
+def test_names_of_files_that_are_no_utf8_are_kept(convert: Converter) -> None:
+    """Of folders, too, which are said at the end."""
+    convert.folder /= "caf\udce9"
+    plain_yolo(convert.source, "a", "\udce9")
+    assert convert.done("yolo") == {
+        "a.jpg": [("ant", 30, 10, 20, 20)],
+        "\udce9.jpg": [("ant", 30, 10, 20, 20)],
+    }
+    assert "caf\\udce9/coco1: 2 images" in convert.out
+    assert convert.run("yolo", "--archive") == 0, convert.err
+    with tarfile.open(convert.output / "images.tar.gz") as tar:
+        assert sorted(tar.getnames()) == ["images/a.jpg", "images/\udce9.jpg"]
+
+
+def test_a_class_whose_name_is_no_text_is_refused(convert: Converter) -> None:
+    """classes.txt could not hold it, nor a spec."""
+    put_image(convert.source / "data/a.jpg")
+    labels = {"classes": ["ant", "\ud83d"], "labels": {"a": []}}
+    put_json(convert.source / "labels.json", labels)
+    said = convert.refused("fiftyone")
+    assert "class 2 is called '\\ud83d', which has half of a character" in said

@@ -382,6 +382,13 @@ def test_of_a_search_its_trials_are_there_and_of_a_job_its_parent(packed: Packed
     assert resources == {f"resources/{each}.yaml" for each in names}
 
 
+def test_a_folder_whose_name_is_no_utf8(packed: Packed) -> None:
+    packed.folder /= "caf\udce9"
+    status, out, err = packed()
+    assert (status, err) == (0, "")
+    assert "caf\\udce9/cells-bundle-" in out
+
+
 def test_a_folder_that_cannot_be_written(packed: Packed) -> None:
     packed.folder.write_text("a file")
     status, _, err = packed()

@@ -131,3 +131,20 @@ def test_a_training_refuses_what_preflight_refuses(lab: Lab, tmp_path: Path) -> 
     lab.train.write()
     with pytest.raises(Exception, match=r"largest category id is 3904355907 \('cell'\)"):
         read_coco(lab.train.folder / "annotations.json")
+
+
+def test_names_that_are_no_utf8_stay_what_they_are(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of images, as other tools write them, of categories, and of the file itself."""
+    shifted(lab, 70_000, 90_000)
+    lab.train.image()["file_name"] = "\udce9.jpg"
+    lab.train.coco["categories"][0]["name"] = "caf\udce9, café"
+    path = tmp_path / "\udce9.json"
+    path.write_text(json.dumps(lab.train.coco))
+    assert main(["renumber", str(path)]) == 0
+    text = (tmp_path / "\udce9.renumbered.json").read_text(encoding="utf-8")
+    assert "café" in text, "what is text stays so"
+    assert json.loads(text)["images"][0]["file_name"] == "\udce9.jpg"
+    assert json.loads(text)["categories"][0]["name"] == "caf\udce9, café"
+    assert "\\udce9.renumbered.json" in capsys.readouterr().out

@@ -153,6 +153,13 @@ def test_status_lines_have_taos_form(tmp_path: Path) -> None:
     }
 
 
+def test_status_lines_hold_names_that_are_no_utf8(tmp_path: Path) -> None:
+    StatusFile(tmp_path / "s").write("RUNNING", "caf\udce9.jpg of a café")
+    (line,) = (tmp_path / "s").read_text(encoding="utf-8").splitlines()
+    assert "of a café" in line
+    assert json.loads(line)["message"] == "caf\udce9.jpg of a café"
+
+
 def test_progress_is_a_line_now_and_then(tmp_path: Path) -> None:
     desk = Desk(tmp_path, seconds=60)
     for step in range(100):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
+from dino_api.reported import print_any_text
 from dino_operator.kubectl import (
     again,
     bundle,
@@ -76,6 +77,7 @@ def parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
+    print_any_text(sys.stdout, sys.stderr)
     made = parser(os.environ)
     completion.answer_shell(made)
     options = made.parse_args(arguments)

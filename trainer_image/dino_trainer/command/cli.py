@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from dino_api.failures import exit_code
 from dino_api.names import SPEC_KEY, TRAINS, Action, Env, FailureReason, Option, Stage
+from dino_api.reported import print_any_text
 from dino_api.result import Result
 from dino_trainer.command import help_texts
 from dino_trainer.command.action_help import HELP
@@ -289,6 +290,7 @@ def share_cores(env: MutableMapping[str, str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    print_any_text(sys.stdout, sys.stderr)
     arguments = build_parser().parse_args(argv)
     share_cores(os.environ)
     if arguments.action == "rules":

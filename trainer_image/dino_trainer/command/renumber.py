@@ -38,13 +38,19 @@ def run(paths: Sequence[Path]) -> int:
     for path, document in documents.items():
         target = path.with_name(path.name.removesuffix(".json") + _SUFFIX)
         with replacing(target) as aside:
-            aside.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+            aside.write_text(_as_json(document), encoding="utf-8", errors="backslashreplace")
         print(target)
     for old, new in list(numbers.items())[:_SHOWN]:
         print(f"  category {old} ({names[old]}) is {new}")
     if len(numbers) > _SHOWN:
         print(f"  and {len(numbers) - _SHOWN} more")
     return 0
+
+
+def _as_json(document: dict[str, object]) -> str:
+    """One line. Half surrogates, as of names that are no UTF-8, are to be written as JSON's own
+    escapes, which is what `backslashreplace` makes of them."""
+    return json.dumps(document, ensure_ascii=False) + "\n"
 
 
 def _read(paths: Sequence[Path]) -> dict[Path, dict[str, object]]:

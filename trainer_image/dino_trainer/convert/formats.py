@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from dino_api.reported import sound
 from dino_trainer.convert.records import Export, Source
 from dino_trainer.errors import invalid_dataset
 
@@ -62,11 +63,16 @@ def listed(export: Export, names: Sequence[str], where: Path) -> Export:
 
 
 def require_own_names(names: Sequence[str], where: Path) -> None:
-    """Raises InvalidDataset where a class has no name, or that of another one."""
+    """Raises InvalidDataset where a class has no name, another one's, or one that is no text."""
     for place, name in enumerate(names, start=1):
         if len(name.strip().splitlines()) != 1:
             raise invalid_dataset(
                 f"{where}: class {place} is called {name!r}.", "Give it a name of one line."
+            )
+        if name != sound(name):
+            raise invalid_dataset(
+                f"{where}: class {place} is called {name!r}, which has half of a character.",
+                "Give it another name there.",
             )
         if name in names[: place - 1]:
             raise invalid_dataset(

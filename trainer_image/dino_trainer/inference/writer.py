@@ -73,7 +73,7 @@ class Writer:
     def add(self, index: int, size: tuple[int, int], objects: Objects) -> None:
         """The image at `index`, of `size` (height, width). Raises DiskFull, InvalidDataset."""
         text = kitti(objects, self._style.names)
-        self._labels.add(self._label_names[index], text.encode())
+        self._labels.add(self._label_names[index], text.encode(errors="backslashreplace"))
         self._predictions.add(index + 1, self.pictures[index].path, size, objects)
         self._pending.append((index, self._pool.submit(self._drawn, index, size, objects)))
         while len(self._pending) > _WAITING * self._threads:

@@ -49,7 +49,7 @@ class StatusFile:
         if self._kpi:
             line["kpi"] = self._kpi
         line |= _position(progress, time_per_epoch)
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
