@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from convert_lab import put, put_image, put_json
 from dino_api.loading import load
 from dino_trainer.command import init
 from dino_trainer.command.cli import main
+from dino_trainer.machine import inventory
 from dino_trainer.machine.inventory import Gpu, Machine
 from dino_trainer.spec.file import read_mapping, read_spec_file
 
@@ -282,6 +284,45 @@ def test_the_spec_of_a_machine_with_gpus(dino: Init, monkeypatch: pytest.MonkeyP
     assert (spec["train"]["num_gpus"], spec["train"]["precision"]) == (1, "bf16")
     assert "2 of NVIDIA L4 with 23 GiB" in dino.out
     assert "not measured" in dino.spec.read_text(), "nothing ran on a GPU"
+
+
+def test_a_folder_whose_name_no_spec_can_hold(dino: Init) -> None:
+    by_split(dino.folder / "caf\udce9", "train")
+    said = dino.refused("caf\udce9")
+    assert "caf\\udce9/train/images has bytes that are no UTF-8" in said
+
+
+def test_each_file_of_annotations_is_read_once(
+    dino: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be gigabytes."""
+    by_split(dino.folder / "coco", "train", "val")
+    reads: Counter[str] = Counter()
+    read_bytes = Path.read_bytes
+
+    def counting(path: Path) -> bytes:
+        reads[str(path)] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counting)
+    assert dino.run() == 0, dino.err
+    files = {name: count for name, count in reads.items() if name.endswith(".json")}
+    assert files == {f"coco/{split}/annotations.json": 1 for split in ("train", "val")}
+
+
+def test_a_gpu_that_pytorch_has_no_kernels_for_trains_nothing(
+    dino: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch lists it, and says so in a warning alone."""
+    monkeypatch.setattr(init, "this_machine", inventory.this_machine)
+    monkeypatch.setattr(inventory, "gpus", lambda: (Gpu("Tesla P40", 24 * GIB, (6, 1)),))
+    monkeypatch.setattr(inventory, "architectures", lambda: ("sm_75", "sm_90", "sm_120"))
+    by_split(dino.folder / "coco", "train")
+    assert dino.wrote()["train"]["num_gpus"] == 0
+    assert "and no GPU" in dino.out
+    monkeypatch.setattr(inventory, "architectures", lambda: ("sm_60", "sm_90"))
+    dino.spec.unlink()
+    assert dino.wrote()["train"]["num_gpus"] == 1
 
 
 def test_every_value_is_said_why(dino: Init) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dino_api.tokens import count
-from dino_trainer.machine.inventory import Gpu, Machine, cpu_instructions, memory
+from dino_trainer.machine import inventory
+from dino_trainer.machine.inventory import Gpu, Machine, cpu_instructions, memory, trainable
 from dino_trainer.new_spec.coco_folder import Facts, Split
 from dino_trainer.new_spec.recipe import recipe_for
 
@@ -140,3 +141,40 @@ def test_instructions_are_those_of_the_first_core(tmp_path: Path) -> None:
     listed.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\nCPU implementer\t: 0x41\n")
     assert cpu_instructions(listed) == {"fp", "asimd", "bf16"}
     assert cpu_instructions(tmp_path / "none") == frozenset()
+
+
+@pytest.mark.parametrize(
+    "capability, built, runs",
+    [
+        ((8, 9), ["sm_80", "sm_90"], True),
+        ((8, 0), ["sm_86"], False),
+        ((6, 1), ["sm_75", "sm_90", "sm_120"], False),
+        ((6, 1), ["sm_60"], True),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((8, 0), ["compute_90"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 3), ["sm_100a"], False),
+        ((10, 3), ["sm_100f"], True),
+        ((9, 4), ["gfx942"], True),
+        ((9, 0), [], True),
+    ],
+)
+def test_a_gpu_trains_where_pytorch_was_compiled_for_it(
+    capability: tuple[int, int], built: list[str], runs: bool
+) -> None:
+    gpu = Gpu("one", 24 * GIB, capability)
+    assert trainable([gpu], built) == ((gpu,) if runs else ())
+
+
+def test_only_the_first_gpus_count_since_trainings_take_those() -> None:
+    old, new = Gpu("P40", 24 * GIB, (6, 1)), Gpu("L4", 23 * GIB, (8, 9))
+    assert trainable([new, old, new], ["sm_80"]) == (new,)
+    assert trainable([old, new], ["sm_80"]) == ()
+
+
+def test_gpus_that_do_not_begin_to_work_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> tuple[Gpu, ...]:
+        raise RuntimeError("CUDA driver initialization failed.")
+
+    monkeypatch.setattr(inventory, "gpus", fails)
+    assert inventory.this_machine().gpus == ()

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from dino_api.names import FailureReason
+from dino_api.reported import sound
 from dino_trainer.convert.recognised import Recognised, has_images, recognised
 from dino_trainer.data.coco_json import NotCoco
 from dino_trainer.errors import TrainerError, invalid_dataset, invalid_spec
@@ -35,6 +36,7 @@ def run(folder: str, output: Path) -> int:
         raise invalid_spec(f"{output} is there already.", _THERE)
     path = _local(folder)
     facts = _facts(path)
+    _require_text(facts)
     machine = this_machine()
     recipe = recipe_for(facts, machine)
     _write_new(output, spec_text(facts, recipe, machine, path, output))
@@ -73,6 +75,16 @@ def _facts(path: Path) -> Facts:
         raise invalid_dataset(f"{path} is a file.", "Name the folder that it lies in.")
     holds = "images, and no annotations" if has_images(path) else "no annotations"
     raise invalid_dataset(f"{path} holds {holds} that are COCO.", _LAYOUT)
+
+
+def _require_text(facts: Facts) -> None:
+    """Raises InvalidSpec for paths that a spec cannot hold."""
+    paths = [path for one in facts.splits.values() for path in (one.images, one.annotations)]
+    if odd := next((path for path in map(str, paths) if path != sound(path)), None):
+        raise invalid_spec(
+            f"{odd} has bytes that are no UTF-8, and a spec is text.",
+            "Rename the folder or the file that has them.",
+        )
 
 
 def _convert(other: Recognised) -> str:

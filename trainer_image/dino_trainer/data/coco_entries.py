@@ -58,7 +58,13 @@ def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Ent
 
     Raises InvalidDataset where there is nothing to read entries from, and InputNotFound.
     """
-    document = read_json(path)
+    return entries_of(read_json(path), path, note, store)
+
+
+def entries_of(
+    document: dict[str, Any], path: Path, note: Note, store: ImageStore | None = None
+) -> Entries:
+    """The same of a document that was read. path: what flaws call it."""
     images, categories = (list_in(document, name, path) for name in ("images", "categories"))
     classes = _read_categories(categories, path, note)
     if large := beyond(classes):
@@ -103,7 +109,11 @@ class Outline(NamedTuple):
 
 def read_outline(path: Path) -> Outline:
     """Reads that much of `path`. Raises as `read_entries`."""
-    document = read_json(path)
+    return outline_of(read_json(path), path)
+
+
+def outline_of(document: dict[str, Any], path: Path) -> Outline:
+    """The same of a document that was read. Raises InvalidDataset as `read_entries`."""
     images = list_in(document, "images", path)
     known = [{**item, "width": 1, "height": 1} if is_unsized(item) else item for item in images]
     names = [*read_images(known, path, lambda _: None, None)[1], *short_names(images)]

@@ -5,8 +5,10 @@ Numbers are those of this process: its control group may have less than the mach
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from dino_trainer.machine.cores import cores
@@ -16,6 +18,7 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 # Compute capability of Ampere, the first with bf16.
 _AMPERE = (8, 0)
 _UNLIMITED = 1 << 60
+_ARCHITECTURE = re.compile(r"(?P<kind>sm|compute)_(?P<major>\d+)(?P<minor>\d)((?P<exact>a)|f)?")
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,12 @@ def bf16(gpus: Sequence[Gpu], instructions: frozenset[str]) -> bool | None:
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on."""
-    return Machine(cores(), memory(), cpu_instructions(), gpus())
+    """The machine that this process runs on, with the GPUs that it can train on."""
+    try:
+        seen = gpus()
+    except RuntimeError:  # the driver lists GPUs, and none of them begins to work
+        seen = ()
+    return Machine(cores(), memory(), cpu_instructions(), trainable(seen, architectures()))
 
 
 def gpus() -> tuple[Gpu, ...]:
@@ -69,6 +76,37 @@ def gpus() -> tuple[Gpu, ...]:
         return ()
     devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return tuple(Gpu(one.name, one.total_memory, (one.major, one.minor)) for one in devices)
+
+
+def architectures() -> tuple[str, ...]:
+    """What this PyTorch was compiled for, in CUDA's words: sm_90, compute_120; none where it does
+    not say, as for GPUs of others than NVIDIA."""
+    import torch
+
+    return tuple(torch.cuda.get_arch_list()) if torch.version.cuda else ()
+
+
+def trainable(seen: Sequence[Gpu], built: Sequence[str]) -> tuple[Gpu, ...]:
+    """Those that PyTorch has kernels for; it lists others, too, and fails at the first step.
+
+    Only the first ones, since a training takes those. built: of `architectures`.
+    """
+    codes = [match for one in built if (match := _ARCHITECTURE.fullmatch(one))]
+    if not codes:
+        return tuple(seen)
+    return tuple(takewhile(lambda gpu: any(_runs(code, gpu) for code in codes), seen))
+
+
+def _runs(code: re.Match[str], gpu: Gpu) -> bool:
+    """Whether a GPU runs it: machine code within a major version, what a driver compiles after it.
+
+    With an `a` at its end it is for one GPU alone.
+    """
+    made_for = (int(code["major"]), int(code["minor"]))
+    if code["exact"]:
+        return made_for == gpu.capability
+    later = made_for <= gpu.capability
+    return later and (code["kind"] == "compute" or made_for[0] == gpu.capability[0])
 
 
 def cpu_instructions(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

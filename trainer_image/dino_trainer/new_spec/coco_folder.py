@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from dino_api.rules.data import data_rule
-from dino_trainer.data.coco_entries import Entries, read_entries, read_outline
+from dino_trainer.data.coco_entries import Entries, entries_of, outline_of
+from dino_trainer.data.coco_json import read_json
 from dino_trainer.data.flaws import Flaw
 from dino_trainer.data.folder_files import is_hidden
 from dino_trainer.data.image_store import Folder
@@ -146,11 +147,12 @@ def _single(folder: Path) -> dict[str, Path]:
 
 
 def _read(folder: Path, split: str, file: Path, flaws: list[Flaw]) -> tuple[Split, Entries]:
-    names = read_outline(file).file_names
+    document = read_json(file)
+    names = outline_of(document, file).file_names
     place = _folder_of(folder, split, file, names)
     images = _archive_for(file, place) or place
     store = Folder(place) if place else None
-    entries = read_entries(file, flaws.append, store)
+    entries = entries_of(document, file, flaws.append, store)
     if large := next((flaw for flaw in flaws if flaw.rule == "category-id-large"), None):
         raise invalid_dataset(large.message, data_rule(large.rule).remedy)
     if names and images is None:
