@@ -10,6 +10,7 @@ from typing import Any
 from dino_api.names import METRIC
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile
 from dino_api.search import resolve_search
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Settings
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.resource import DinoAutoML
@@ -196,6 +197,13 @@ def running(letter: str, **spec: Any) -> tuple[Object, Object, Object]:
     trial = a_trial(letter, "Running")
     job = a_job(trial, **spec)
     return trial, job, a_pod(job)
+
+
+def held(letter: str) -> tuple[Object, Object, Object]:
+    """One whose Job the operator suspended."""
+    trio = running(letter, suspend=True)
+    trio[1]["metadata"]["annotations"] = {Annotation.HELD.value: "true"}
+    return trio
 
 
 def step(*trios: tuple[Object, ...], resource: Object | None = None, **more: Any) -> Step:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from dino_api.names import FailureReason
+from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.model import Patch
 from dino_operator.plan.observed.children import Refusal, StatusCause
 from dino_operator.plan.search.engines.contract import Step
 from dino_operator.plan.search.engines.katib import engine
-from tests.builders import at
+from tests.builders import Object, at
 from tests.unit.katib_cases import (
     NAME,
     SETTINGS,
@@ -21,6 +23,7 @@ from tests.unit.katib_cases import (
     a_view,
     an_experiment,
     complete,
+    held,
     observed,
     running,
     step,
@@ -96,16 +99,18 @@ def test_what_katib_is_about_to_say_is_asked_for_soon() -> None:
 
 
 def test_suspending_holds_every_job() -> None:
-    told = step(running("a"), running("b", suspend=True), resource=written(suspend=True))
+    told = step(running("a"), held("b"), resource=written(suspend=True))
     assert suspends(told) == {"a": True}
 
 
 def test_what_someone_else_suspended_is_left_to_them() -> None:
-    """In a queue, also one that the search does not name; or without a start: Kueue clears it."""
-    queued, taken = running("a", suspend=True), running("b", suspend=True)
+    """In a queue, also one that the search does not name, and without the operator's mark: Kueue
+    clears the start of what it suspends, a person leaves it."""
+    queued, taken, started = (running(letter, suspend=True) for letter in "abc")
     queued[1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "default"
     del taken[1]["status"]["startTime"]
-    assert not suspends(step(queued, taken))
+    assert not suspends(step(queued, taken, started))
+    assert not suspends(step(taken, started, resource=written(suspend=True)))
     admitted = running("a")
     admitted[1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "default"
     assert not suspends(step(admitted, resource=written(suspend=True)))
@@ -114,14 +119,14 @@ def test_what_someone_else_suspended_is_left_to_them() -> None:
 def test_a_trial_that_is_held_past_its_deadline_goes_on_with_what_is_left() -> None:
     limited = {"template": {"runPolicy": {"activeDeadlineSeconds": 100}}}
     trial = running("a", activeDeadlineSeconds=100)
-    (held,) = step(trial, resource=written(suspend=True, **limited)).patches
-    notes = held.body["metadata"]["annotations"]
+    (held_back,) = step(trial, resource=written(suspend=True, **limited)).patches
+    notes = held_back.body["metadata"]["annotations"]
     assert notes == {
         "dino-operator.io/held": "true",
         "dino-operator.io/spent-seconds": "40",
         "dino-operator.io/spent-until": at(60),
     }
-    assert held.body["spec"] == {"suspend": True, "activeDeadlineSeconds": None}
+    assert held_back.body["spec"] == {"suspend": True, "activeDeadlineSeconds": None}
     job = running("a", suspend=True)
     job[1]["metadata"]["annotations"] = dict(notes)
     (freed,) = step(job, resource=written(**limited)).patches
@@ -135,8 +140,63 @@ def test_a_trial_that_is_held_past_its_deadline_goes_on_with_what_is_left() -> N
 
 
 def test_resuming_lets_them_go_on() -> None:
-    told = step(running("a", suspend=True), running("b"))
+    told = step(held("a"), running("b"))
     assert suspends(told) == {"a": False}
+
+
+def insisted(job: Object, patch: Patch) -> None:
+    """The patch, written where a policy has no Job suspended."""
+    notes = {**job["metadata"].get("annotations", {}), **patch.body["metadata"]["annotations"]}
+    job["metadata"]["annotations"] = {key: text for key, text in notes.items() if text is not None}
+    spec = {**job["spec"], **patch.body.get("spec", {}), "suspend": False}
+    job["spec"] = {key: value for key, value in spec.items() if value is not None}
+
+
+def fought(trio: tuple[Object, ...], resource: Object) -> tuple[list[Patch], Step]:
+    """What is written until nothing is any more, and the last step."""
+    patches: list[Patch] = []
+    while (told := step(trio, resource=resource)).patches:
+        (patch,) = told.patches
+        patches.append(patch)
+        assert len(patches) < 20, "an endless fight"
+        insisted(trio[1], patch)
+    return patches, told
+
+
+def test_one_that_insists_on_running_is_not_fought_for_ever() -> None:
+    """A mutating policy changes the operator's own write, which would wake the next."""
+    trio = running("a", activeDeadlineSeconds=100)
+    limited = {"template": {"runPolicy": {"activeDeadlineSeconds": 100}}}
+    patches, told = fought(trio, written(suspend=True, **limited))
+    assert [each.body["spec"].get("suspend") for each in patches] == [True, True, True, None]
+    assert told.waiting.startswith(f"someone else resumed Job {NAME}-a each of the 3 times")
+    assert "kubectl get mutatingwebhookconfigurations" in told.waiting
+    assert trio[1]["spec"]["activeDeadlineSeconds"] == 100, "what has run is counted once"
+    assert Annotation.HELD.value not in trio[1]["metadata"]["annotations"]
+
+    (freed,), told = fought(trio, written(**limited))
+    assert freed.body == {"metadata": {"annotations": {Annotation.HOLDS.value: None}}}
+    assert told.waiting == ""
+    again, _ = fought(trio, written(suspend=True, **limited))
+    assert len(again) == 4, "it is asked anew"
+
+
+def test_one_that_obeys_after_a_while_is_held() -> None:
+    trio = running("a")
+    resource = written(suspend=True)
+    for _ in range(2):
+        (patch,) = step(trio, resource=resource).patches
+        insisted(trio[1], patch)
+    (patch,) = step(trio, resource=resource).patches
+    insisted(trio[1], patch)
+    trio[1]["spec"]["suspend"] = True
+    told = step(trio, resource=resource)
+    assert (told.patches, told.waiting) == ((), "")
+    (resumed,) = step(trio).patches
+    assert resumed.body == {
+        "metadata": {"annotations": {Annotation.HELD.value: None, Annotation.HOLDS.value: None}},
+        "spec": {"suspend": False},
+    }
 
 
 def test_fewer_at_a_time_are_held_and_not_deleted() -> None:

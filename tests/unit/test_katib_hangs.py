@@ -122,6 +122,7 @@ def test_pods_that_are_refused() -> None:
 
 def test_a_held_job_does_not_hang() -> None:
     trial, job = a_running(suspend=True)
+    job["metadata"]["annotations"] = {Annotation.HELD.value: "true"}
     assert look(GIVEN_UP, trial, jobs=(job,)) == Hang()
 
 
@@ -135,11 +136,14 @@ def test_a_job_in_a_queue_says_which_and_how_to_ask() -> None:
     assert told == Hang(f"Job {name} waits in queue default until Kueue admits it; {ask}")
 
 
-def test_a_job_that_someone_else_suspended_says_so() -> None:
+@pytest.mark.parametrize("started", [False, True], ids=["Kueue clears the start", "others do not"])
+def test_a_job_that_someone_else_suspended_says_so(started: bool) -> None:
     trial, job = a_running(suspend=True)
-    del job["status"]["startTime"]
+    if not started:
+        del job["status"]["startTime"]
     told = look(GIVEN_UP, trial, jobs=(job,))
     assert told.message.startswith("someone else than the operator suspended Job dino-")
+    assert "Remedy: kubectl patch job dino-" in told.message
     assert (told.patches, told.failure) == ((), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Condition, Plan
 from dino_operator.plan.search import decide
 from dino_operator.plan.search.trials import dinojobs
@@ -156,6 +157,19 @@ def test_suspended_is_true_while_katibs_own_pod_goes_on() -> None:
     story.plan(pods=(drawing,))
     assert story.reason("Suspended") == "Suspended"
     assert story.status["phase"] == "Suspended"
+
+
+def test_a_job_that_someone_else_resumes_is_said_while_the_search_is_suspended() -> None:
+    story = Story()
+    story.begin()
+    story.resource["spec"]["suspend"] = True
+    trial, job, pod = running("a")
+    job["metadata"]["annotations"] = {Annotation.HOLDS.value: "3"}
+    told = story.plan(katib_trials=(trial,), jobs=(job,), pods=(pod,))
+    assert told.patches == ()
+    going = Condition.of(story.resource, "Suspended") or Condition(True)
+    assert (going.is_true, going.reason) == (False, "Suspending")
+    assert f"; someone else resumed Job {NAME}-a each of the 3 times" in going.message
 
 
 def test_what_katib_never_says_is_said_in_the_condition() -> None:

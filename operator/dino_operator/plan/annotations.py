@@ -21,6 +21,8 @@ class Annotation(StrEnum):
     """The time up to which they were counted, once the Job was suspended."""
     HELD = f"{GROUP}/held"
     """Of a Job: the operator itself suspended it, in the same write, and may resume it."""
+    HOLDS = f"{GROUP}/holds"
+    """Of a Job: how often the operator suspended it, as someone else resumed it each time."""
     DIGEST = f"{GROUP}/spec-digest"
     IMAGE = f"{GROUP}/image"
     WARNINGS = f"{GROUP}/warnings"

@@ -107,8 +107,5 @@ def _held_by_someone(job: Job, may_be_kueue: bool) -> State:
     )
     if may_be_kueue:
         message += f"; {workload.command_for(job)} says whether Kueue did"
-    patch = '\'{"spec":{"suspend":false}}\''
-    message += (
-        f". Remedy: kubectl patch job {name} --type=merge -p {patch}, unless a queue holds it."
-    )
+    message += f". {sentences.resume_by_hand(name)}"
     return conditions.waiting(ConditionReason.SUSPENDED_BY_OTHER, message)

@@ -20,6 +20,8 @@ from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.status import Status
 
 USED_UP = "earlier attempts used up spec.runPolicy.activeDeadlineSeconds"
+MOST_HOLDS = 3
+"""As often the operator suspends a Job that someone else resumes each time."""
 
 
 class Limited(Protocol):
@@ -45,14 +47,29 @@ def is_used_up(view: Limited, job: Job) -> bool:
     return limit is not None and limit - spent(view, job) <= 0
 
 
+def _holds(job: Job) -> int:
+    """How often the operator has suspended the Job since it wishes so."""
+    counted = job.note(Annotation.HOLDS)
+    return int(counted) if counted.isdigit() else int(bool(job.note(Annotation.HELD)))
+
+
+def is_given_up(job: Job) -> bool:
+    """Whether the Job runs because someone else resumed it each time that it was suspended.
+
+    A policy that sets `suspend` of Jobs does so within the operator's own write: without an end to
+    it each write would wake the next.
+    """
+    return not job.is_suspended and _holds(job) >= MOST_HOLDS
+
+
 def suspension(view: Limited, job: Job) -> Object:
     """The patch that suspends a running Job: with the operator's mark, which alone lets it resume
     the Job again, with what has run, and without a deadline."""
     notes = {Annotation.HELD.value: "true"}
-    since = active_time.running_since(job)
-    if since:
-        ran = round((view.now - rfc3339.parse(since)).total_seconds())
-        notes[Annotation.SPENT.value] = str(spent(view, job) + max(0, ran))
+    if before := _holds(job):
+        notes[Annotation.HOLDS.value] = str(before + 1)
+    if active_time.running_since(job):
+        notes[Annotation.SPENT.value] = str(spent(view, job) + _ran(job, view.now))
         notes[Annotation.SPENT_UNTIL.value] = rfc3339.text(view.now)
     return {"metadata": {"annotations": notes}, "spec": {"suspend": True, **_without(job)}}
 
@@ -60,7 +77,9 @@ def suspension(view: Limited, job: Job) -> Object:
 def resumption(job: Job) -> Object:
     """The patch that takes the operator's own suspension back. What is left of the deadline is set
     once the Job controller has noted the new start."""
-    notes = {Annotation.HELD.value: None}
+    notes: dict[str, str | None] = {Annotation.HELD.value: None}
+    if job.note(Annotation.HOLDS):
+        notes[Annotation.HOLDS.value] = None
     return {"metadata": {"annotations": notes}, "spec": {"suspend": False, **_without(job)}}
 
 
@@ -77,8 +96,11 @@ def _without(job: Job) -> Object:
     return {"activeDeadlineSeconds": None} if job.deadline is not None else {}
 
 
-def patches(view: Limited, job: Job) -> tuple[Patch, ...]:
-    """What an unfinished Job must be told: a run that ended, what is left, a mark that is over."""
+def patches(view: Limited, job: Job, given_up: bool = False) -> tuple[Patch, ...]:
+    """What an unfinished Job must be told: a run that ended, what is left, marks that are over.
+
+    given_up: it is not to run, and suspended no more.
+    """
     notes: dict[str, str | None] = {}
     ended = active_time.ended_run(job, view.status, view.now) if view.deadline is not None else None
     if ended is not None:
@@ -86,6 +108,8 @@ def patches(view: Limited, job: Job) -> tuple[Patch, ...]:
         notes[Annotation.SPENT_UNTIL.value] = rfc3339.text(ended[1])
     if job.note(Annotation.HELD) and not job.is_suspended:
         notes[Annotation.HELD.value] = None  # someone else resumed it
+    if job.note(Annotation.HOLDS) and not (job.is_suspended or given_up):
+        notes[Annotation.HOLDS.value] = None
     notes = {key: text for key, text in notes.items() if job.annotations.get(key) != text}
     body: Object = {"metadata": {"annotations": notes}} if notes else {}
     wanted = _wanted(view, job)
@@ -121,7 +145,14 @@ def last_facts(view: JobView, job: Job) -> Object:
     """The same, of a Job that is about to be deleted, or was."""
     if view.deadline is None:
         return {}
-    since = active_time.running_since(job)
     end = job.deletion if job.is_being_deleted else view.now
-    ran = (end - rfc3339.parse(since)).total_seconds() if since else 0
-    return {"activeSeconds": spent(view, job) + max(0, round(ran)), "activeSince": None}
+    return {"activeSeconds": spent(view, job) + _ran(job, end), "activeSince": None}
+
+
+def _ran(job: Job, end: datetime) -> int:
+    """Seconds of the present run up to then that are not counted yet."""
+    since = active_time.running_since(job)
+    if not since:
+        return 0
+    ran = round((end - rfc3339.parse(since)).total_seconds())
+    return max(0, ran - active_time.overlap(job))

@@ -58,3 +58,9 @@ def silent(since: str, pod: str) -> str:
         f"RoleBinding {api.PROGRESS_CLUSTER_ROLE} were made sure of (kubectl logs {pod} says what "
         "it does)"
     )
+
+
+def resume_by_hand(job: str) -> str:
+    """What to do about a Job of that name that someone else suspended."""
+    patch = '\'{"spec":{"suspend":false}}\''
+    return f"Remedy: kubectl patch job {job} --type=merge -p {patch}, unless a queue holds it."

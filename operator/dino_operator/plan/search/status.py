@@ -110,8 +110,7 @@ def complete(message: str) -> State:
 def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     """The state of a search that goes on, worst first."""
     if view.wants_suspend:
-        busy = still_running(view)
-        return holding(f"{_names(busy)} save checkpoints and stop" if busy else "")
+        return holding(_stopping(view, step.waiting))
     if view.obstacle:
         return waiting(ConditionReason.WAITING_FOR_CHILD, view.obstacle)
     if view.refused and not trials:
@@ -129,6 +128,13 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
     message = "; ".join(filter(None, [message, step.waiting or _of_trials(view)]))
     waits = Condition(False, reason or ConditionReason.WAITING_FOR_TRIALS, message)
     return State(Phase.RUNNING, waits)
+
+
+def _stopping(view: SearchView, obstacle: str) -> str:
+    """What still runs of a search that is held, and what keeps it from stopping; else nothing."""
+    busy = still_running(view)
+    stops = f"{_names(busy)} save checkpoints and stop"
+    return "; ".join(filter(None, [stops, obstacle])) if busy else ""
 
 
 def ending(message: str) -> State:

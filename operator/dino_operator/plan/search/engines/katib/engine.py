@@ -238,7 +238,8 @@ def _is_about_to_change(existing: Sequence[KatibTrial]) -> bool:
 def _holds(view: SearchView) -> tuple[Patch, ...]:
     """Suspends and resumes Jobs: all while the search is suspended, else those beyond
     parallelTrials, the baseline among them. Katib itself lowers the number by deleting trials, and
-    knows of no baseline. Jobs in a queue are Kueue's, and who suspended a Job resumes it."""
+    knows of no baseline. Jobs in a queue are Kueue's, who suspended a Job resumes it, and one that
+    someone else resumes each time is left to run."""
     first = outcomes.baseline(view)
     busy = first is not None and first.is_live
     allowed = 0 if view.wants_suspend else view.search.parallel_trials - busy
@@ -248,8 +249,9 @@ def _holds(view: SearchView) -> tuple[Patch, ...]:
         held, holds = job.is_suspended, place >= allowed
         if job.queue or (held and not hangs.is_ours(job)):
             continue
-        if held == holds:
-            patches += deadline.patches(view, job)
+        given_up = holds and deadline.is_given_up(job)
+        if held == holds or given_up:
+            patches += deadline.patches(view, job, given_up)
         else:
             body = deadline.suspension(view, job) if holds else deadline.resumption(job)
             patches.append(Patch(job.name, job.uid, body))

@@ -27,6 +27,7 @@ from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.katib import Experiment
 from dino_operator.plan.observed.pod import SIDECAR, Pod
 from dino_operator.plan.rendered import deadline
+from dino_operator.plan.reported import sentences
 from dino_operator.plan.search.engines.katib.katib_trials import KatibTrial
 from dino_operator.plan.search.search_view import SearchView
 
@@ -94,6 +95,8 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
         return _no_collector(view, bare)
     if each.job.is_suspended:
         return _held(each.job)
+    if deadline.is_given_up(each.job):
+        return Hang(_resumed(each.job))
     return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
 
 
@@ -135,14 +138,26 @@ def _held(job: Job) -> Hang | None:
     if is_ours(job):
         return None
     return Hang(
-        f"someone else than the operator suspended Job {name}; {ask} says whether Kueue did"
+        f"someone else than the operator suspended Job {name}; {ask} says whether Kueue did. "
+        f"{sentences.resume_by_hand(name)}"
     )
 
 
 def is_ours(job: Job) -> bool:
-    """Whether the operator suspended it. One before the mark left none; Kueue, and Kueue alone,
-    takes away the start of what it suspends."""
-    return bool(job.note(Annotation.HELD) or job.start_time)
+    """Whether the operator suspended it: by its mark, which it makes in the same write."""
+    return bool(job.note(Annotation.HELD))
+
+
+def _resumed(job: Job) -> str:
+    """What is said of a Job that the operator wants suspended, and someone else does not."""
+    return (
+        f"someone else resumed Job {job.name} each of the {deadline.MOST_HOLDS} times that the "
+        "operator suspended it, so that it is left to run: kubectl get job "
+        f"{job.name} -o yaml --show-managed-fields says who wrote spec.suspend, kubectl get "
+        "mutatingwebhookconfigurations what else may change it (ask who runs the cluster's "
+        f"policies). kubectl annotate job {job.name} {Annotation.HOLDS.value}- has the operator "
+        "try again"
+    )
 
 
 def _no_pod(view: SearchView, job: Job, ended: Iterable[Pod]) -> Hang | None:
