@@ -297,6 +297,17 @@ def _over_suspensions() -> dict[str, Case]:
             pods=[a_pod(a_child(job)).running()],
             now=61,
         ),
+        "suspended again it is deleted, and what ran is counted once": Case(
+            _limited().suspended().status({**STOPPING, "activeSeconds": 60}),
+            Plan(
+                status={**STOPPING, "activeSeconds": 90},
+                deletes=(Delete("x-train-1", "job-of-uid-x"),),
+                requeue_after=1,
+            ),
+            jobs=[_never_noticed(ChildBuilder(held.obj()).suspended(False))],
+            pods=[a_pod(a_child(job)).running().deleting()],
+            now=90,
+        ),
     }
 
 
