@@ -206,7 +206,7 @@ def test_an_endpoint_that_this_machine_does_not_reach(
     status, _, err = lab()
     assert status == 69
     assert "port-forward" not in err
-    store = stored.Store(stored.Place("http://minio.storage.svc:9001"), "cells")
+    store = stored.Store(stored.Access("http://minio.storage.svc:9001"), "cells")
     assert "kubectl -n storage port-forward service/minio 9000:9001" in store._forward()
     assert "kubectl dino report cells --endpoint http://localhost:9000" in store._forward()
 
@@ -237,29 +237,29 @@ def test_pages_that_the_status_names_are_fetched_wherever_they_lie() -> None:
 PODS = {Env.S3_ENDPOINT.value: "http://pods", Env.S3_PATH_STYLE.value: "false"}
 OWN = {"storage": {"endpoint": "http://spec", "pathStyle": True, "region": "eu", "secretName": "s"}}
 FOUND = {
-    "nothing is known": ({}, {}, "", {}, stored.Place()),
-    "the spec": ({}, OWN, "", {}, stored.Place("http://spec", "eu", True)),
+    "nothing is known": ({}, {}, "", {}, stored.Access()),
+    "the spec": ({}, OWN, "", {}, stored.Access("http://spec", "eu", True)),
     "the template of a search": (
         {},
         {"template": OWN},
         "",
         {},
-        stored.Place("http://spec", "eu", True),
+        stored.Access("http://spec", "eu", True),
     ),
-    "the pods before the spec": (PODS, OWN, "", {}, stored.Place("http://pods", "eu", False)),
+    "the pods before the spec": (PODS, OWN, "", {}, stored.Access("http://pods", "eu", False)),
     "this machine before the pods": (
         PODS,
         OWN,
         "",
         {Env.S3_ENDPOINT.value: "http://here", Env.S3_PATH_STYLE.value: "true"},
-        stored.Place("http://here", "eu", True),
+        stored.Access("http://here", "eu", True),
     ),
     "what is asked for first": (
         PODS,
         {},
         "http://asked",
         {Env.S3_ENDPOINT.value: "http://here"},
-        stored.Place("http://asked", "us-east-1", False),
+        stored.Access("http://asked", "us-east-1", False),
     ),
 }
 
@@ -267,7 +267,7 @@ FOUND = {
 @pytest.mark.parametrize("case", FOUND.values(), ids=FOUND.keys())
 def test_where_the_object_store_is(case: tuple[Any, ...]) -> None:
     pods, spec, endpoint, environ, place = case
-    assert stored.place_of(pods, spec, endpoint, environ) == place
+    assert stored.access_of(pods, spec, endpoint, environ) == place
 
 
 def test_the_secret_is_the_pods_or_the_specs() -> None:
@@ -281,7 +281,7 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(Ended, match=r"dino-operator\[kubectl\]") as ended:
-        stored.Store(stored.Place(), "cells")
+        stored.Store(stored.Access(), "cells")
     assert ended.value.status == 69
 
 
@@ -296,7 +296,7 @@ def test_where_no_pod_tells_the_object_store_none_is_guessed(
     assert stocked("--endpoint", s3_server.endpoint)[0] == 0
     monkeypatch.setenv(Env.S3_ENDPOINT, s3_server.endpoint)
     assert stocked()[0] == 0
-    assert stored.place_of({}, {}, "aws", {}).endpoint == ""
+    assert stored.access_of({}, {}, "aws", {}).endpoint == ""
 
 
 def test_a_search_without_jobs_of_its_own_has_those_of_its_trials(stocked: Lab) -> None:

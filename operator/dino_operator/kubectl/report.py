@@ -25,10 +25,10 @@ from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import CANNOT_CREATE, NO_INPUT, NO_PERMISSION, USAGE, Ended
 from dino_operator.kubectl.stored import (
     AMAZON,
-    Place,
+    Access,
     Refused,
     Store,
-    place_of,
+    access_of,
     pod_environment,
     secret_name,
 )
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     cluster = Cluster(options)
     resource = cluster.get(options.job)
     name = resource["metadata"]["name"]
-    store = Store(_place(cluster, resource, options), options.job)
+    store = Store(_access(cluster, resource, options), options.job)
     texts, refused = _read(store, pages(resource))
     if not texts:
         raise next(iter(refused.values()), Ended(NO_INPUT, nothing_message(resource)))
@@ -165,19 +165,19 @@ def nothing_message(resource: Object) -> str:
     )
 
 
-def _place(cluster: Cluster, resource: Object, options: argparse.Namespace) -> Place:
+def _access(cluster: Cluster, resource: Object, options: argparse.Namespace) -> Access:
     """Raises Ended where nothing says which object store the installation has."""
     jobs = _jobs(cluster, resource)
     pods, spec = pod_environment(jobs), resource["spec"]
-    place = place_of(pods, spec, options.endpoint, os.environ)
-    if not (jobs or place.endpoint or options.endpoint):
+    access = access_of(pods, spec, options.endpoint, os.environ)
+    if not (jobs or access.endpoint or options.endpoint):
         name = resource["metadata"]["name"]
         raise Ended(
             USAGE,
             f"The pods of {name} are gone, and with them the address of the object store. Give "
             f"--endpoint URL, or --endpoint {AMAZON} where the output is in Amazon's S3.",
         )
-    return replace(place, keys=_keys(cluster, pods, resource)) if options.secret else place
+    return replace(access, keys=_keys(cluster, pods, resource)) if options.secret else access
 
 
 def _jobs(cluster: Cluster, resource: Object) -> list[Object]:

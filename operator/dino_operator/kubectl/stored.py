@@ -32,7 +32,7 @@ class Refused(Ended):
 
 
 @dataclass(frozen=True)
-class Place:
+class Access:
     """How the object store is reached. endpoint: empty for Amazon's. keys: of a Secret, in place
     of this machine's credentials."""
 
@@ -52,9 +52,9 @@ def pod_environment(jobs: list[Object]) -> dict[str, Any]:
     return {}
 
 
-def place_of(
+def access_of(
     pods: Mapping[str, Any], spec: Object, endpoint: str, environ: Mapping[str, str]
-) -> Place:
+) -> Access:
     """What is asked for comes first, then this machine's environment, then what the pods have,
     then the resource's own spec.storage."""
     own = (spec.get("template") or spec).get("storage") or {}
@@ -64,7 +64,7 @@ def place_of(
     style = environ.get(Env.S3_PATH_STYLE) or pods.get(Env.S3_PATH_STYLE)
     path_style = own.get("pathStyle", bool(url)) if style is None else style == "true"
     regions = (environ.get(Env.S3_REGION), pods.get(Env.S3_REGION), own.get("region"))
-    return Place(url, next(filter(None, regions), DEFAULT_REGION), path_style)
+    return Access(url, next(filter(None, regions), DEFAULT_REGION), path_style)
 
 
 def secret_name(pods: Mapping[str, Any], spec: Object) -> str:
@@ -76,18 +76,18 @@ def secret_name(pods: Mapping[str, Any], spec: Object) -> str:
 
 
 class Store:
-    """The object store at a place. job: whose files they are, for the commands that it names."""
+    """The object store. job: whose files they are, for the commands that it names."""
 
-    def __init__(self, place: Place, job: str) -> None:
+    def __init__(self, access: Access, job: str) -> None:
         try:
             import boto3
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
             raise Ended(UNAVAILABLE, f"Reading s3:// needs boto3. {INSTALL}") from error
-        self.place, self.job = place, job
-        style = "path" if place.path_style else "auto"
-        access, secret = place.keys or (None, None)
+        self.access, self.job = access, job
+        style = "path" if access.path_style else "auto"
+        key, secret = access.keys or (None, None)
         config = Config(
             s3={"addressing_style": style},
             connect_timeout=10,
@@ -97,14 +97,14 @@ class Store:
         try:
             self._s3: Any = boto3.Session().client(
                 "s3",
-                endpoint_url=place.endpoint or None,
-                region_name=place.region,
-                aws_access_key_id=access,
+                endpoint_url=access.endpoint or None,
+                region_name=access.region,
+                aws_access_key_id=key,
                 aws_secret_access_key=secret,
                 config=config,
             )
         except ValueError as error:
-            message = f"{place.endpoint} is no URL of an object store: {str(error).rstrip('.')}."
+            message = f"{access.endpoint} is no URL of an object store: {str(error).rstrip('.')}."
             raise Ended(USAGE, f"{message} Give --endpoint http://HOST:PORT.") from error
         except BotoCoreError as error:
             message = f"This machine's settings for AWS cannot be used: {str(error).rstrip('.')}."
@@ -147,22 +147,22 @@ class Store:
         return Ended(UNAVAILABLE, f"{uri} cannot be read{self._where()}: {error}.{self._forward()}")
 
     def _where(self) -> str:
-        return f" at {self.place.endpoint}" if self.place.endpoint else ""
+        return f" at {self.access.endpoint}" if self.access.endpoint else ""
 
     def _ways(self, uri: str) -> str:
         """The commands that may read it."""
         own = f"{Env.S3_ACCESS_KEY}=… {Env.S3_SECRET_KEY}=… kubectl dino report {self.job}"
-        at = f" --endpoint-url {self.place.endpoint}" if self.place.endpoint else ""
+        at = f" --endpoint-url {self.access.endpoint}" if self.access.endpoint else ""
         lines = [
             "With keys of yours:             " + own,
             f"With those of the job's Secret: kubectl dino report {self.job} --secret",
             f"With the AWS CLI, logged in:    aws s3 cp {uri} .{at}",
         ]
-        return "\n".join(lines if self.place.keys is None else (lines[0], lines[2]))
+        return "\n".join(lines if self.access.keys is None else (lines[0], lines[2]))
 
     def _forward(self) -> str:
         """How an endpoint that only the cluster knows is reached from here."""
-        at = urlsplit(self.place.endpoint)
+        at = urlsplit(self.access.endpoint)
         service = _IN_CLUSTER.match(at.hostname or "")
         if not service:
             return ""

@@ -40,7 +40,7 @@ read, 65: the data has errors, 69: the trainer is not installed.
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ManifestVerdict:
     """What is said of one manifest. made: what it would become, where nothing is refused."""
 
     name: str
@@ -58,15 +58,17 @@ class Verdict:
         }
 
 
-def verdict_of(name: str, manifest: Any, chosen: Settings, engine: Engine | None = None) -> Verdict:
+def verdict_of(
+    name: str, manifest: Any, chosen: Settings, engine: Engine | None = None
+) -> ManifestVerdict:
     """The API server's refusals, or where it has none the operator's."""
     if refusals := refused(manifest):
-        return Verdict(name, tuple(refusals))
+        return ManifestVerdict(name, tuple(refusals))
     try:
         made = preview(manifest, chosen, engine)
     except Refused as error:
-        return Verdict(name, tuple(map(_split, str(error).splitlines())))
-    return Verdict(name, (), made.warnings, made)
+        return ManifestVerdict(name, tuple(map(_split, str(error).splitlines())))
+    return ManifestVerdict(name, (), made.warnings, made)
 
 
 def _split(line: str) -> Refusal:
@@ -112,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     return max(checked, default=0)
 
 
-def _say(verdict: Verdict) -> None:
+def _say(verdict: ManifestVerdict) -> None:
     for each in verdict.refused:
         where = paint(verdict.name, "red", sys.stderr)
         print(f"{where}: {each}", file=sys.stderr)
