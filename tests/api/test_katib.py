@@ -9,18 +9,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kubernetes
 import pytest
 
 from dino_api.names import Label
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.rendered import names
 from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
 
 from .clients import ROOT, Kubectl
-from .operator_cluster import Cluster, Operating, stamp
+from .job_webhook import urging_jobs
+from .operator_cluster import Cluster, Operating, condition_of, stamp
 from .operator_process import Process, eventually
 
 Object = dict[str, Any]
@@ -149,6 +152,25 @@ class World:
             and each["status"]["phase"] in ("Pending", "Running")
         ]
 
+    def holds(self, name: str) -> list[str]:
+        """How often the operator has suspended each Job."""
+        notes = (each["metadata"].get("annotations", {}) for each in self.jobs(name))
+        return [each.get(Annotation.HOLDS.value, "") for each in notes]
+
+    def insists(self, name: str) -> bool:
+        """Whether someone has its Jobs run whatever is written."""
+        job = self.jobs(name)[0]["metadata"]["name"]
+        tried = self.cluster.kubectl(
+            "patch", "job", job, "--type=merge", "-p", '{"spec":{"suspend":true}}',
+            "--dry-run=server", "-o=jsonpath={.spec.suspend}",
+        )  # fmt: skip
+        return tried.stdout == "false"
+
+    def obstacle(self, name: str) -> str:
+        """What keeps it from being suspended; empty while nothing does."""
+        message = str(condition_of(self.get(name), "Suspended").get("message", ""))
+        return message.partition("; someone else resumed Job ")[2]
+
     def running(self, name: str, count: int) -> None:
         """Waits for so many live pods."""
         said = f"{count} pods of {name}"
@@ -269,6 +291,37 @@ def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: World) ->
     status = world.phase("pause", "Complete")
     assert before <= {row["name"] for row in status["history"]}
     assert status["trials"]["succeeded"] == 5
+
+
+def test_a_policy_that_has_no_job_suspended_is_not_fought_for_ever(
+    world: World, tmp_path: Path
+) -> None:
+    """It changes the operator's own writes. Once it is gone the operator may be told to try again."""
+    world.running("left", 2)
+    own = {Label.AUTOML.value: "left"}
+    with urging_jobs(world.cluster.client, world.cluster.namespace, tmp_path, own):
+        eventually(lambda: world.insists("left"), "the policy in force")
+        world.suspend("left", True)
+        message = eventually(lambda: world.obstacle("left"), "who resumes them is said", PATIENCE)
+        assert "kubectl get mutatingwebhookconfigurations" in message
+        eventually(lambda: world.holds("left") == ["3", "3"], "both are let run")
+        world.operator.settled()
+        before = [each["metadata"]["annotations"] for each in world.jobs("left")]
+        world.operator.settled()
+        assert [each["metadata"]["annotations"] for each in world.jobs("left")] == before
+        assert len(world.pods("left")) == 2
+
+    def tries_again() -> bool:
+        for each in world.jobs("left"):
+            if Annotation.HOLDS.value in each["metadata"].get("annotations", {}):
+                name = each["metadata"]["name"]
+                world.cluster.kubectl("annotate", "job", name, f"{Annotation.HOLDS.value}-")
+        return world.status("left").get("phase") == "Suspended"
+
+    eventually(tries_again, "DinoAutoML left Suspended", PATIENCE)
+    assert all(each["spec"]["suspend"] for each in world.jobs("left"))
+    world.suspend("left", False)
+    world.running("left", 2)
 
 
 def test_a_namespace_without_the_label_is_seen_and_ends_the_search(world: World) -> None:

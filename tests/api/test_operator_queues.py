@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from .clients import Kubectl
+from .job_webhook import QUEUE, taking_jobs
 from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest, condition_of, stamp
 from .operator_process import Process, eventually
-from .queue_webhook import QUEUE, taking_jobs
 from .test_operator_stages import set_suspend
 
 pytestmark = pytest.mark.alone

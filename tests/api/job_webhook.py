@@ -1,7 +1,7 @@
-"""Kueue's mutating webhook for Jobs, as far as it concerns a Job: served by the test itself.
+"""Mutating webhooks for Jobs, served by the test itself: the API server calls them as any other.
 
-It adds the queue `default` to a Job that names none, or no label where Kueue manages all Jobs, and
-suspends it; the API server calls it as it calls any other webhook.
+Kueue's, as far as it concerns a Job: it adds the queue `default` to a Job that names none, or no
+label where Kueue manages all Jobs, and suspends it. And a policy that has no Job suspended.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,41 @@ def taking_jobs(
     client: kubernetes.client.ApiClient, namespace: str, folder: Path, queue: str
 ) -> Iterator[None]:
     """Suspends every new Job of that namespace. queue: the label that it adds; empty for none."""
+    with _serving(client, namespace, folder, "CREATE", partial(_take, queue=queue)):
+        yield
+
+
+@contextmanager
+def urging_jobs(
+    client: kubernetes.client.ApiClient, namespace: str, folder: Path, labels: dict[str, str]
+) -> Iterator[None]:
+    """Has no Job of that namespace suspended that has these labels, whoever writes it."""
+    with _serving(client, namespace, folder, "UPDATE", partial(_urge, labels=labels)):
+        yield
+
+
+@contextmanager
+def _serving(
+    client: kubernetes.client.ApiClient,
+    namespace: str,
+    folder: Path,
+    operation: str,
+    change: Callable[[Object], list[Object]],
+) -> Iterator[None]:
+    """change: the JSON patch of a Job."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate = _certificate(folder)
-    server = ThreadingHTTPServer((HERE, 0), _handler(queue))
+    server = ThreadingHTTPServer((HERE, 0), _handler(change))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, folder / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     admission = kubernetes.client.AdmissionregistrationV1Api(client)
-    name = f"takes-jobs-{namespace}"
+    name = f"changes-jobs-{namespace}"
     bundle = base64.b64encode(certificate.read_bytes()).decode()
     admission.create_mutating_webhook_configuration(
-        _configuration(name, namespace, server.server_address[1], bundle)
+        _configuration(name, namespace, operation, (server.server_address[1], bundle))
     )
     try:
         yield
@@ -64,7 +87,8 @@ def _certificate(folder: Path) -> Path:
     return made
 
 
-def _configuration(name: str, namespace: str, port: int, bundle: str) -> Object:
+def _configuration(name: str, namespace: str, operation: str, at: tuple[int, str]) -> Object:
+    port, bundle = at
     rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"]}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -74,7 +98,7 @@ def _configuration(name: str, namespace: str, port: int, bundle: str) -> Object:
             {
                 "name": "queue.example.com",
                 "clientConfig": {"url": f"https://{HERE}:{port}/", "caBundle": bundle},
-                "rules": [{**rule, "operations": ["CREATE"]}],
+                "rules": [{**rule, "operations": [operation]}],
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
                 "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
@@ -84,12 +108,12 @@ def _configuration(name: str, namespace: str, port: int, bundle: str) -> Object:
     }
 
 
-def _handler(queue: str) -> type[BaseHTTPRequestHandler]:
+def _handler(change: Callable[[Object], list[Object]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             asked = json.loads(self.rfile.read(length))["request"]
-            patch = base64.b64encode(json.dumps(_patch(asked["object"], queue)).encode()).decode()
+            patch = base64.b64encode(json.dumps(change(asked["object"])).encode()).decode()
             told = {"uid": asked["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
             kind = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
             body = json.dumps({**kind, "response": told}).encode()
@@ -105,9 +129,15 @@ def _handler(queue: str) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _patch(job: Object, queue: str) -> list[Object]:
+def _take(job: Object, queue: str) -> list[Object]:
     patch: list[Object] = [{"op": "add", "path": "/spec/suspend", "value": True}]
     if queue and QUEUE not in job["metadata"].get("labels", {}):
         key = QUEUE.replace("/", "~1")
         patch.append({"op": "add", "path": f"/metadata/labels/{key}", "value": queue})
     return patch
+
+
+def _urge(job: Object, labels: dict[str, str]) -> list[Object]:
+    if not labels.items() <= job["metadata"].get("labels", {}).items():
+        return []
+    return [{"op": "add", "path": "/spec/suspend", "value": False}]
