@@ -19,7 +19,7 @@ RAW_OUTPUTS, END_TO_END_OUTPUTS = ["pred_logits", "pred_boxes"], ["boxes", "scor
 EXACT = "session.x64quantprecision"
 _PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ERRORS_ONLY = 3
-_Found = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
+_Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Detector:
             if score >= threshold and self.class_names[label]
         ]
 
-    def _chosen(self, inputs: NDArray[np.generic]) -> _Found:
+    def _chosen(self, inputs: NDArray[np.generic]) -> _Arrays:
         """The best pairs of query and class; boxes in shares of the picture."""
         logits, boxes = (each[0] for each in self._session.run(RAW_OUTPUTS, {INPUT: inputs}))
         scores = 1 / (1 + np.exp(-logits.astype(np.float32)))
@@ -91,7 +91,7 @@ class Detector:
         corners = np.concatenate([centre - half, centre + half], axis=1)
         return scores[queries, labels], labels, corners.astype(np.float32)
 
-    def _chosen_by_the_graph(self, inputs: NDArray[np.generic]) -> _Found:
+    def _chosen_by_the_graph(self, inputs: NDArray[np.generic]) -> _Arrays:
         """Its boxes are in pixels of its own size."""
         boxes, scores, labels = (
             each[0] for each in self._session.run(END_TO_END_OUTPUTS, {INPUT: inputs})

@@ -296,7 +296,7 @@ def test_suspend_and_resume_lose_no_trial_and_there_may_be_more(world: World) ->
 def test_a_policy_that_has_no_job_suspended_is_not_fought_for_ever(
     world: World, tmp_path: Path
 ) -> None:
-    """It changes the operator's own writes. Once it is gone the operator may be told to try again."""
+    """It changes the operator's own writes. Once it is gone, the operator is told to try again."""
     world.running("left", 2)
     own = {Label.AUTOML.value: "left"}
     with urging_jobs(world.cluster.client, world.cluster.namespace, tmp_path, own):

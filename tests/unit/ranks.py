@@ -20,7 +20,7 @@ from dino_trainer.machine.child_processes import end_with_parent
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _ACTIONS = ["dino_trainer.actions.train", "dino_trainer.actions.evaluate"]
-_CONTEXT.set_forkserver_preload(["ranks", "timm", *_ACTIONS])
+_CONTEXT.set_forkserver_preload([__name__, "timm", *_ACTIONS])
 
 
 def in_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
