@@ -27,7 +27,7 @@ from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.gates.compare import Basis, ComparisonSettings, compare_in_run, scores
+from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare_in_run, scores
 from dino_trainer.gates.onnx_gate import pictures
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
@@ -179,24 +179,24 @@ def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> Quantizat
 
 
 def settings_of(
-    info: ModelInfo, shown: Basis, scored: Scoring, spec: ExperimentSpec
+    info: ModelInfo, shown: Pictures, scored: Scoring, spec: ExperimentSpec
 ) -> ComparisonSettings:
     """How the quantized file is compared with the one it is made from, which is of `info`."""
     config = config_for(info, spec, spec.quantize)
     return ComparisonSettings(shown.dataset, config, scored, spec.quantize.gate.maxLoss)
 
 
-def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Basis:
+def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
     sources = spec.dataset.test_data_sources
     if sources:
         tested = read_split(sources, _TEST, context)
-        return Basis(tested, f"all {len(tested.images)} images of dataset.{_TEST}")
+        return Pictures(tested, f"all {len(tested.images)} images of dataset.{_TEST}")
     context.reporter.event(
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
     description = f"the {len(calibration.images)} calibration images, for want of test data"
-    return Basis(calibration, description)
+    return Pictures(calibration, description)
 
 
 def make(

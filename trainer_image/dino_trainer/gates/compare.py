@@ -39,8 +39,8 @@ _RUNS, _FEWEST, _SECONDS = 15, 3, 5.0
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What is compared on; dataset None: random pictures. description: which they are, in words."""
+class Pictures:
+    """What to compare on; dataset None: random pictures. description: which they are, in words."""
 
     dataset: CocoDataset | None
     description: str

@@ -9,7 +9,7 @@ from dino_api.actions import Data
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
-from dino_trainer.gates.compare import Basis, likeness_in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import sources_of
 
@@ -36,7 +36,7 @@ LIMITS = {"FP32": Limits(0.0005, 0.99), "FP16": Limits(0.005, 0.9), "INT8": Limi
 ON_RANDOM = {"FP32": 0.99, "FP16": 0.5, "INT8": None}
 
 
-def pictures(spec: ExperimentSpec, context: RunContext) -> Basis:
+def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
     """The test data, else the calibration data, else random pictures.
 
     Raises TrainerError: those of reading the data.
@@ -44,8 +44,8 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Basis:
     for part in _SOURCES:
         if sources := sources_of(spec.dataset, part):
             dataset = read_split(sources, part.key, context)
-            return Basis(dataset, f"all {len(dataset.images)} images of dataset.{part.key}")
-    return Basis(
+            return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{part.key}")
+    return Pictures(
         None,
         "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "
         "(datasets.test of a DinoJob)",

@@ -12,7 +12,7 @@ from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import Basis, likeness_in_words
+from dino_trainer.gates.compare import Pictures, likeness_in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
@@ -32,7 +32,7 @@ _NOT_REACHED = {
 }
 
 
-def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Basis:
+def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pictures:
     """Real pictures if there are any.
 
     All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
@@ -43,7 +43,7 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Basi
     """
     if spec.dataset.test_data_sources:
         dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
-        return Basis(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
+        return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
     why = "the checkpoint names no data"
     for part in (Data.VALIDATION, Data.TRAIN):
         sources = sources_of(info.spec.dataset, part)
@@ -57,8 +57,8 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Basi
                 raise
             why = f"the data of its training cannot be used ({error.message})"
             continue
-        return Basis(dataset, f"{len(dataset.images)} images of the training's {part.key}")
-    return Basis(
+        return Pictures(dataset, f"{len(dataset.images)} images of the training's {part.key}")
+    return Pictures(
         None,
         f"random pictures, since {why}: no mAP is compared. Name real ones as "
         "dataset.test_data_sources (datasets.test of a DinoJob)",
