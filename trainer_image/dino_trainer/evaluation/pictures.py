@@ -43,7 +43,7 @@ def marks(
     """What to draw on the image at `place`, the mistakes last, as they matter most."""
     made = [
         _mark(truth, at, CROWD, f"{class_name_of(names, int(truth.labels[at]))}, a crowd")
-        for at in np.flatnonzero((truth.images == place) & truth.crowd)
+        for at in np.flatnonzero((truth.images == place) & truth.crowd).tolist()
     ]
     own = np.flatnonzero(detections.images == place)
     for kind in (DetectionKind.RIGHT, DetectionKind.FALSE, DetectionKind.CONFUSED):
@@ -53,7 +53,7 @@ def marks(
         ]
     made += [
         _mark(truth, at, MISSED, f"{class_name_of(names, int(truth.labels[at]))} missed")
-        for at in np.flatnonzero((truth.images == place) & verdict.missed)
+        for at in np.flatnonzero((truth.images == place) & verdict.missed).tolist()
     ]
     return made
 
