@@ -289,7 +289,7 @@ def test_a_closed_gate_publishes_the_comparison_alone(
 ) -> None:
     scored = Scored(format="onnx", mAP=0.5)
     bad = Comparison(reference=scored, candidate=scored, images=6, matched=0.8, loss=0.0)
-    monkeypatch.setattr(export, "compare", lambda *_, **__: bad)
+    monkeypatch.setattr(export, "compare_in_run", lambda *_, **__: bad)
     monkeypatch.setattr(
         export, "export_onnx", lambda model, info, path, _: shutil.copy(made.path, path)
     )

@@ -101,7 +101,7 @@ def compared(lab: Lab, monkeypatch: pytest.MonkeyPatch, loss: float, after: floa
         return Comparison(reference=scored("fp32", 0.5), candidate=candidate, images=4,
                           matched=0.9, loss=loss, max_loss=settings.max_loss)  # fmt: skip
 
-    monkeypatch.setattr(quantize, "compare", compare)
+    monkeypatch.setattr(quantize, "compare_in_run", compare)
 
 
 def test_the_file_is_published_compared_and_can_be_evaluated(lab: Lab) -> None:

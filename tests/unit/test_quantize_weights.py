@@ -204,7 +204,7 @@ def test_too_great_a_loss_publishes_the_report_alone_and_withdraws_the_file(
         return Comparison(reference=both[0], candidate=both[1], images=4, loss=0.02,
                           max_loss=settings.max_loss)  # fmt: skip
 
-    monkeypatch.setattr(quantize, "compare", compare)
+    monkeypatch.setattr(quantize, "compare_in_run", compare)
     with pytest.raises(TrainerError, match=r"mAP is 0\.4800") as error:
         lab.run()
     assert error.value.reason == "GateFailed"
