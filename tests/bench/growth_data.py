@@ -92,7 +92,7 @@ def planning(_: Path, shape: Shape) -> Run:
     from dino_trainer.data.sizes import PlannedSizes
     from tests.bench.coco_sizes import coco_like_sizes
 
-    sizes = coco_like_sizes(shape.images).tolist()
+    sizes = coco_like_sizes(shape.images)
 
     def run() -> object:
         planned = PlannedSizes(sizes, AugmentationConfig(), 0)

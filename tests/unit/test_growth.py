@@ -1,6 +1,6 @@
 """Nothing costs more than in proportion to the images, boxes and classes, and no id is a size.
 
-What is counted is work and bytes, never time: see tests/bench/growth.py for curves of both.
+What is counted is work and bytes, never time: see tests/bench/growth_data.py for curves of both.
 """
 
 from __future__ import annotations
@@ -9,18 +9,29 @@ import json
 import tracemalloc
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from coco_builders import a_document
+from torch import nn
+from training_builders import a_dataset, a_spec, load_folder
 
+from dino_api.experiment import AugmentationConfig
 from dino_trainer.data import nearby, scorable
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.image_store import Folder, Held
 from dino_trainer.data.nearby import Nearby
+from dino_trainer.data.random_streams import AUGMENT, Draws
+from dino_trainer.data.sizes import planned
+from dino_trainer.data.splits import Data
 from dino_trainer.data.stage import StagedSource
+from dino_trainer.data.transforms import draw_train
+from dino_trainer.distributed.world import World
 from dino_trainer.evaluation import pictures
 from dino_trainer.evaluation.summary import LARGEST_MATRIX, _confusion
 from dino_trainer.inference.objects import Objects
@@ -32,7 +43,9 @@ from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.images import Facts, ImageToCheck, look_at_chunks
 from dino_trainer.preflight.sources import Split, read_split_for_check
 from dino_trainer.preflight.splits import check_contents, check_leakage, check_splits
+from dino_trainer.scoring.detection import NOTHING
 from dino_trainer.scoring.matching import NOBODY, BoxSet
+from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.scoring.statistics import Accumulated, Truth, detection_statistics
 from dino_trainer.scoring.verdict import (
     ConfusionMatrix,
@@ -41,6 +54,7 @@ from dino_trainer.scoring.verdict import (
     Verdict,
     confusion_matrix,
 )
+from dino_trainer.train import setup
 
 # Twice the data is twice the work, and a little more for what does not grow in step with it.
 TWICE = 2.2
@@ -378,6 +392,54 @@ def test_a_tally_touches_the_classes_of_an_image_alone() -> None:
     assert peak_bytes(lambda: tally.add(found)) < 20_000
     assert (tally.objects[7], tally.objects[9000], tally.images[7]) == (4, 2, 2)
     assert (tally.total, int(tally.images.sum())) == (6, 4)
+
+
+# ---- training -----------------------------------------------------------------------------------
+
+
+def test_sizes_of_images_are_numbers_and_not_objects() -> None:
+    """Of each image eight bytes are kept; as pairs in a list they were fifteen times as many."""
+
+    class Stored:
+        height, width = 480, 640
+
+    sizes = planned([Stored()] * 25_000, AugmentationConfig(), 0)
+    assert sizes is not None
+    assert sizes.images.nbytes == 8 * 25_000
+    sizes = planned([Stored()] * 3, AugmentationConfig(), 0)
+    assert sizes is not None
+    pairs = [(480, 640)] * 3
+    draws = [Draws(AUGMENT, 0, 2, place) for place in range(3)]
+    drawn = [draw_train(sizes.config, *one).size for one in zip(pairs, draws, strict=True)]
+    assert sizes.of(2).tolist() == [list(size) for size in drawn]
+
+
+def test_only_who_scores_has_an_index_of_the_true_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight processes seven need none, and the eighth needs it once."""
+    made: list[object] = []
+    plain = Scorer.__init__
+
+    def noted(scorer: Scorer, *arguments: Any) -> None:
+        made.append(arguments)
+        plain(scorer, *arguments)
+
+    monkeypatch.setattr(Scorer, "__init__", noted)
+    folder = a_dataset(tmp_path / "data", 2)
+    dataset = load_folder(folder)
+    context = SimpleNamespace(world=World.alone(), stop=Event())
+    data = Data(dataset, dataset, 4, [])
+    spec = a_spec(folder, folder)
+    validate = setup.validator(spec, context, data)  # type: ignore[arg-type]
+    monkeypatch.setattr(setup, "in_training", lambda *_: nullcontext())
+    monkeypatch.setattr(setup, "detect", lambda *_: None)
+    assert validate(nn.Identity()) is None
+    assert made == []
+    monkeypatch.setattr(setup, "detect", lambda *_: NOTHING)
+    for _ in range(2):
+        assert validate(nn.Identity()) is not None
+    assert len(made) == 1
 
 
 # ---- ids ----------------------------------------------------------------------------------------
