@@ -22,8 +22,8 @@ TABLE = (
 
 CURVES = (
     "## Growth\n",
-    "Seconds of the processor and megabytes of memory at each size, and the exponents with which the",
-    "last sizes grow: 1 is in proportion, 2 with the square.\n",
+    "Seconds of the processor and megabytes of memory at each size, and the exponents with which",
+    "the last sizes grow: 1 is in proportion, 2 with the square.\n",
     "| curve | of | sizes | seconds | MB | exponent of time | of memory | promised |",
     "|---|---|--:|--:|--:|--:|--:|---|",
 )

@@ -41,7 +41,10 @@ def loading(folder: Path, shape: Shape) -> Run:
         assert index is not None
         images = ArchivedImages(folder / "images.tar", index)
         loaded = load_coco([StagedSource(images, folder / ANNOTATIONS, "")])
-        assert (len(loaded.images), loaded.annotations) == (shape.images, shape.images * shape.boxes)
+        assert (len(loaded.images), loaded.annotations) == (
+            shape.images,
+            shape.images * shape.boxes,
+        )
         return loaded
 
     return run

@@ -93,9 +93,7 @@ def made_dataset(shape: Shape) -> CocoDataset:
     images = []
     for n, (height, width) in enumerate(sizes.tolist()):
         own = slice(n * shape.boxes, (n + 1) * shape.boxes)
-        image = CocoImage(
-            n, file, width, height, boxes[own], labels[own], areas[own], crowd[own]
-        )
+        image = CocoImage(n, file, width, height, boxes[own], labels[own], areas[own], crowd[own])
         images.append(image)
     return CocoDataset(tuple(images), {n: f"class {n}" for n in range(1, shape.classes + 1)}, ())
 

@@ -79,7 +79,9 @@ class Counted(np.ndarray):
         plain = [one.view(np.ndarray) if isinstance(one, Counted) else one for one in inputs]
         Counted.elements += max(np.size(one) for one in plain)
         if outs := options.get("out"):
-            options["out"] = tuple(o.view(np.ndarray) if isinstance(o, Counted) else o for o in outs)
+            options["out"] = tuple(
+                o.view(np.ndarray) if isinstance(o, Counted) else o for o in outs
+            )
         return getattr(ufunc, method)(*plain, **options)
 
 
@@ -112,7 +114,7 @@ def categories(count: int, called: str = "class") -> list[dict[str, Any]]:
 # ---- preflight ----------------------------------------------------------------------------------
 
 
-@pytest.fixture()
+@pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many places were compared with those of a cause, one entry a comparison."""
     sizes: list[int] = []
@@ -285,9 +287,7 @@ def test_files_of_one_name_in_many_folders_are_sorted_once(monkeypatch: pytest.M
     there = Nearby(f"data/video-{n:03}/frame.jpg" for n in range(200))
     monkeypatch.setattr(nearby.posixpath, "dirname", dirname)
     hints = [there.hint(f"video-{n}x/frame.jpg") for n in range(200)]
-    assert {hint.cause for hint in hints if hint} == {
-        "files of that name lie in several folders"
-    }
+    assert {hint.cause for hint in hints if hint} == {"files of that name lie in several folders"}
     assert hints[0] is not None
     assert "'data/video-000/frame.jpg' or 'data/video-001/frame.jpg'" in hints[0].remedy
     assert len(looked) <= 2 * 200 + 200
@@ -403,10 +403,10 @@ def test_sizes_of_images_are_numbers_and_not_objects() -> None:
     class Stored:
         height, width = 480, 640
 
-    sizes = planned([Stored()] * 25_000, AugmentationConfig(), 0)
+    sizes = planned([Stored()] * 25_000, AugmentationConfig(planned_sizes=True), 0)
     assert sizes is not None
     assert sizes.images.nbytes == 8 * 25_000
-    sizes = planned([Stored()] * 3, AugmentationConfig(), 0)
+    sizes = planned([Stored()] * 3, AugmentationConfig(planned_sizes=True), 0)
     assert sizes is not None
     pairs = [(480, 640)] * 3
     draws = [Draws(AUGMENT, 0, 2, place) for place in range(3)]

@@ -64,8 +64,7 @@ class PlannedSizes:
     def _each(self) -> Iterator[Size]:
         """One after another: as objects, those of a million images take 100 MB in each process."""
         for start in range(0, len(self.images), _AT_ONCE):
-            for height, width in self.images[start : start + _AT_ONCE].tolist():
-                yield height, width
+            yield from map(tuple, self.images[start : start + _AT_ONCE].tolist())
 
 
 def rounded_up(sides: np.ndarray) -> np.ndarray:

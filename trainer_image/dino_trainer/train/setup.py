@@ -139,6 +139,7 @@ def distances_in(model: Dino) -> dict[str, int]:
 
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
+
     @cache  # by the one process that scores: the others need no index of all true boxes
     def scorer() -> Scorer:
         return Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
