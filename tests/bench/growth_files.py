@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dino_trainer.data.coco import CocoDataset, CocoImage
 from dino_trainer.data.image_store import Held
-from dino_trainer.scoring.detection import DetectionSet
 from tests.bench.coco_sizes import coco_like_sizes
+
+if TYPE_CHECKING:
+    from dino_trainer.scoring.detection import DetectionSet
 
 ANNOTATIONS, INDEX = "annotations.json", "index.json"
 # Images that are written at a time, so that writing a million of them takes no memory.
@@ -101,6 +103,8 @@ def made_dataset(shape: Shape) -> CocoDataset:
 def made_detections(dataset: CocoDataset, most: int) -> DetectionSet:
     """Up to `most` detections of each image: its boxes, moved a little, every third by a wrong
     name."""
+    from dino_trainer.scoring.detection import DetectionSet  # imports torch, which others need not
+
     random = np.random.default_rng(1)
     counts = [min(most, len(image.labels)) for image in dataset.images]
     boxes = np.concatenate([image.boxes[:most] for image in dataset.images])
