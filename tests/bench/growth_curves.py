@@ -18,6 +18,7 @@ from tests.bench.harness import Bench, Machine
 LAST = 3
 # What is told of something that must not grow faster than in proportion; sorting does a little.
 LINEAR = "<= 1.1"
+_LEAST_MEGABYTES = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,13 @@ class Point:
     megabytes: float
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+def exponent(sizes: Sequence[float], values: Sequence[float], least: float = 1e-6) -> float:
     """The slope of a line through the logarithms of the last values.
 
-    Of what is 0, such as memory that was there already, there is no logarithm: a millionth stands
-    for it.
+    least: stands for what is less, such as memory that was there already and was used again.
     """
     x = [math.log(size) for size in sizes[-LAST:]]
-    y = [math.log(max(value, 1e-6)) for value in values[-LAST:]]
+    y = [math.log(max(value, least)) for value in values[-LAST:]]
     return float(np.polyfit(x, y, 1)[0])
 
 
@@ -60,6 +60,6 @@ def grown(
             "sizes": sizes,
             "seconds": seconds,
             "megabytes": megabytes,
-            "exponent of memory": exponent(sizes, megabytes),
+            "exponent of memory": exponent(sizes, megabytes, _LEAST_MEGABYTES),
         },
     )

@@ -64,7 +64,8 @@ class PlannedSizes:
     def _each(self) -> Iterator[Size]:
         """One after another: as objects, those of a million images take 100 MB in each process."""
         for start in range(0, len(self.images), _AT_ONCE):
-            yield from map(tuple, self.images[start : start + _AT_ONCE].tolist())
+            some = self.images[start : start + _AT_ONCE].tolist()
+            yield from ((height, width) for height, width in some)
 
 
 def rounded_up(sides: np.ndarray) -> np.ndarray:
