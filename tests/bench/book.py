@@ -20,6 +20,16 @@ TABLE = (
 )
 
 
+CURVES = (
+    "## Growth\n",
+    "Seconds of the processor and megabytes of memory at each size, and the exponents with which",
+    "the last sizes grow: 1 is in proportion, 2 with the square. What small sizes take of memory",
+    "that was free already is not seen, which raises the exponent of memory.\n",
+    "| curve | of | sizes | seconds | MB | exponent of time | of memory | promised |",
+    "|---|---|--:|--:|--:|--:|--:|---|",
+)
+
+
 def read(path: Path) -> list[Entry]:
     """The entries of earlier runs, none where there is no file."""
     entries: list[Entry] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -48,11 +58,14 @@ def write(entries: Sequence[Entry], folder: Path) -> None:
 
 
 def render(entries: Sequence[Entry]) -> str:
-    """The page: a table for each machine, then what each number is made of."""
+    """The page: a table for each machine, the curves, then what each number is made of."""
     parts = [HEAD]
     for sentence in dict.fromkeys(_machine(entry) for entry in entries):
         rows = [_row(entry) for entry in entries if _machine(entry) == sentence]
         parts.append("\n".join([f"## {sentence}\n", *TABLE, *rows, ""]))
+    curves = [_curve(entry) for entry in entries if entry.get("curve")]
+    if curves:
+        parts.append("\n".join([*CURVES, *curves, ""]))
     notes = [_note(entry) for entry in entries if entry.get("note") or entry.get("parts")]
     if notes:
         parts.append("\n".join(["## What the numbers are\n", *notes, ""]))
@@ -80,6 +93,23 @@ def _row(entry: Entry) -> str:
         entry["date"],
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _curve(entry: Entry) -> str:
+    curve = entry["curve"]
+    cells = [
+        entry["name"],
+        curve["of"],
+        *(_series(curve[key]) for key in ("sizes", "seconds", "megabytes")),
+        f"{entry['ours']:.2f}",
+        f"{curve['exponent of memory']:.2f}",
+        entry.get("target", ""),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _series(values: Sequence[float]) -> str:
+    return "; ".join(number(float(f"{value:.3g}")) for value in values)
 
 
 def _note(entry: Entry) -> str:

@@ -31,6 +31,7 @@ class Bench:
     else does such a thing. better: whether a smaller or a larger number is the good one.
     machine: see `machine()`. target: what was promised, as a reader would say it (">= 50x").
     note: what ours and peer are, in a sentence. parts: numbers behind the number, by name.
+    curve: what several sizes cost, see growth_curves.py; the book has a table of these.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Bench:
     target: str = ""
     note: str = ""
     parts: Mapping[str, Any] = field(default_factory=dict)
+    curve: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float | None:
@@ -53,7 +55,12 @@ class Bench:
     def record(self) -> dict[str, Any]:
         """The bench as one JSON object; what is empty is left out."""
         needed = {key: getattr(self, key) for key in ("name", "ours", "peer", "ratio", "unit")}
-        extra = {"target": self.target, "note": self.note, "parts": dict(self.parts)}
+        extra = {
+            "target": self.target,
+            "note": self.note,
+            "parts": dict(self.parts),
+            "curve": dict(self.curve),
+        }
         return {
             **needed,
             "machine": dict(self.machine),

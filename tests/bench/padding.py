@@ -22,8 +22,7 @@ BATCHES = (2, 8, 16)
 
 def a_plan(images: int, batch: int, world: int = 1) -> TrainPlan:
     """One epoch of the published augmentation, in planned sizes."""
-    stored = [(height, width) for height, width in coco_like_sizes(images).tolist()]
-    sizes = PlannedSizes(stored, AugmentationConfig(), 0)
+    sizes = PlannedSizes(coco_like_sizes(images), AugmentationConfig(), 0)
     return TrainPlan(images, batch, epochs=1, seed=0, world=world, sizes=sizes)
 
 

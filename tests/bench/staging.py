@@ -7,6 +7,8 @@ Staging a folder leaves every image as a file of its own.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -16,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ from boto3.s3.transfer import TransferConfig
 from PIL import Image
 
 from dino_api.experiment import DataSource
+from dino_trainer.data.byte_streams import CHUNK, Inflated
 from dino_trainer.data.stage import stage
 from tests.bench.harness import Bench, cannot_run, machine
 from tests.unit import s3_server
@@ -37,7 +40,10 @@ ROUNDS = 3
 SIZE = (1280, 960)
 DIFFERENT = 30
 THREADS = 16
-TARGET = ">= 0.8x"
+# A folder is as many requests as a download; of an archive each byte is hashed, and inflated.
+TARGETS = {"images": ">= 0.8x", "images.tar": ">= 0.6x", "images.tar.gz": ">= 0.6x"}
+# Bytes that are hashed and inflated alone.
+SAMPLE = 64_000_000
 
 
 def photographs() -> list[bytes]:
@@ -161,6 +167,34 @@ def measure(data: Data, key: str) -> tuple[float, dict[str, float]]:
     return speeds.pop("ours"), speeds
 
 
+def alone(images: Iterable[bytes]) -> dict[str, float]:
+    """MB/s of an archive on a core that does nothing else with it: what bounds its staging."""
+    content = bytearray()
+    for image in images:
+        content += image
+        if len(content) >= SAMPLE:
+            break
+    packed = gzip.compress(content, 6)
+
+    def inflate() -> None:
+        stream = Inflated(io.BytesIO(packed))
+        while stream.read(CHUNK):
+            pass
+
+    def seconds(run: Callable[[], object]) -> float:
+        times = []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return {
+        "SHA-256 alone": len(content) / 1e6 / seconds(lambda: hashlib.sha256(content)),
+        "inflating alone": len(packed) / 1e6 / seconds(inflate),
+    }
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[S3Server]:
     """A server over `folder`, and the environment that leads to it."""
@@ -186,6 +220,7 @@ def main() -> None:
     os.environ.pop("DINO_CACHE_DIR", None)
     with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
         data = Data(server, Path(name))
+        bounds = _rounded(alone(data.images.values()))
         for key, (bench, what) in FORMS.items():
             ours, speeds = measure(data, key)
             fastest = max(speeds, key=lambda way: speeds[way])
@@ -196,12 +231,13 @@ def main() -> None:
                 "MB/s",
                 machine(),
                 better="more",
-                target=TARGET,
+                target=TARGETS[key],
                 note=f"Ours stages {what}; the peer is the fastest plain download ({fastest}).",
                 parts={
                     "megabytes": round(data.bytes[key] / 1e6),
                     # Of any slower network staging keeps four fifths and more.
                     "Gbit/s of which it is 0.8": round(ours * 8 / 800, 1),
+                    **bounds,
                     **_rounded(speeds),
                 },
             ).emit()

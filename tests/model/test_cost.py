@@ -9,7 +9,8 @@ import torch
 from small import a_detector, images, published, targets
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dino_trainer.model import Criterion, attention, layers
+from dino_trainer.model import Criterion, attention, dino, layers
+from dino_trainer.model.dino import ProposalHead
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import WAITS, Count, activation_bytes, count_operations
 from tests.bench.train_step_ours import OurStep
@@ -103,3 +104,26 @@ def test_the_model_compiles_without_a_graph_break() -> None:
     tokens = locate(maps, mask)
     outputs = decode(encode(maps, tokens), tokens, model._denoise(targets(3, 1), None))
     assert outputs.denoising is not None
+
+
+def test_queries_are_chosen_among_classes_a_few_tokens_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 5,000 classes the logits of all tokens would take most of a step's memory."""
+    model = a_detector(classes=5000).eval()
+    batch, mask = images((96, 128), (64, 100))
+    with torch.no_grad():
+        whole = model(batch, mask)
+    held: list[int] = []
+    assert isinstance(model.proposals, ProposalHead)
+    assert model.proposals.class_head is not None
+    model.proposals.class_head.register_forward_hook(lambda *call: held.append(call[2].numel()))
+    monkeypatch.setattr(dino, "LOGITS_AT_ONCE", 2**18)
+    with torch.no_grad():
+        parts = model(batch, mask)
+    *choosing, chosen = held
+    assert len(choosing) > 1
+    assert max(choosing) <= 2**18
+    assert chosen == 2 * model.cfg.num_queries * 5000
+    torch.testing.assert_close(parts.logits, whole.logits)
+    torch.testing.assert_close(parts.boxes, whole.boxes)

@@ -12,7 +12,7 @@ from small import a_detector, images, small, targets
 from torch import Tensor
 from torchvision.ops import generalized_box_iou, sigmoid_focal_loss
 
-from dino_trainer.model import Criterion, Outputs, Predictions, Targets
+from dino_trainer.model import Criterion, Outputs, Predictions, Targets, losses
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from dino_trainer.model.dino import DenoisingOutputs
 from dino_trainer.model.matching import match
@@ -199,3 +199,39 @@ def test_one_step_of_training_lowers_the_loss() -> None:
         optimizer.step()
         values.append(float(loss.detach()))
     assert values[-1] < 0.8 * values[0], values
+
+
+@pytest.mark.parametrize("at_once", [2**25, 40], ids=["whole", "a set at a time"])
+@pytest.mark.parametrize("sets_of_their_own", [True, False])
+def test_the_gradient_of_the_focal_loss_is_that_of_its_formula(
+    sets_of_their_own: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision's, of logits far into both sides, too; each set with a factor of its own."""
+    monkeypatch.setattr(losses, "LOGITS_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    logits = torch.cat((torch.randn(3, 2, 4, 5), 30 * torch.randn(3, 2, 4, 5)), dim=2)
+    positive = torch.rand(3 if sets_of_their_own else 1, 2, 8, 5) < 0.3
+    given = positive if sets_of_their_own else positive[0]
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    sums = losses._focal_sums(ours, given, 0.25)
+    high = positive.expand(3, 2, 8, 5).float()
+    expected = sigmoid_focal_loss(theirs, high, 0.25, 2, "none").sum((1, 2, 3))
+    torch.testing.assert_close(sums, expected)
+    factors = torch.tensor([1.0, 0.5, 3.0])
+    (sums * factors).sum().backward()
+    (expected * factors).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_the_focal_loss_keeps_one_number_for_each_logit() -> None:
+    """Of 10,000 classes they are most of what a step keeps."""
+    logits = torch.randn(3, 2, 40, 300, requires_grad=True)
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        losses._focal_sums(logits, logits > 0.5, 0.25)
+    assert sum(kept) == 4 * logits.numel()

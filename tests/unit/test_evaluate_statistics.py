@@ -175,7 +175,7 @@ def test_thresholds_have_the_largest_f1_that_pycocotools_can_count() -> None:
 def test_the_diagonal_holds_what_pycocotools_counts_as_right(threshold: float) -> None:
     document, found, _, made = of_a_case(threshold)
     table = counts_of_pycocotools(document, found, threshold)
-    matrix = made.confusion
+    matrix = made.confusion.table()
     np.testing.assert_array_equal(np.diagonal(matrix)[:3], table[:, 0])
     np.testing.assert_array_equal(matrix.sum(axis=0)[:3], table[:, 0] + table[:, 1])
     np.testing.assert_array_equal(matrix.sum(axis=1)[:3], table[:, 0] + table[:, 2])
@@ -243,7 +243,7 @@ def test_verdict(truths, detections, kinds, missed) -> None:
     verdict = judge(found, truth, hits(found, truth), 0.5)
     assert verdict.kinds.tolist() == kinds
     assert verdict.missed.sum() == missed
-    table = confusion_matrix(found, truth, verdict, np.array(CLASSES))
+    table = confusion_matrix(found, truth, verdict, np.array(CLASSES)).table()
     assert table[:3].sum() == (~truth.crowd).sum()
     assert table[:, :3].sum() == sum(kind >= DetectionKind.RIGHT for kind in kinds)
 

@@ -216,7 +216,9 @@ AUGMENTATIONS = (
 @pytest.mark.parametrize("config", AUGMENTATIONS, ids=range(len(AUGMENTATIONS)))
 def test_no_picture_is_smaller_than_the_least(config: AugmentationConfig) -> None:
     sizes = [(30, 40), (400, 17), (1, 3000), (640, 480)]
-    drawn = np.concatenate([PlannedSizes(sizes, config, 0).of(epoch) for epoch in range(200)])
+    drawn = np.concatenate(
+        [PlannedSizes(np.array(sizes), config, 0).of(epoch) for epoch in range(200)]
+    )
     for size, made in zip(sizes * 200, drawn, strict=True):
         assert made.min() >= least_side(config, max(size) / min(size))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,24 +13,28 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ResponseStreamingError
 from coco_builders import a_folder, an_archive, jpeg, pack
 from s3_server import BUCKET, S3Server
 
 from dino_trainer.data import lock as lock_module
 from dino_trainer.data.archive import take_in
-from dino_trainer.data.byte_streams import Buffered, FetchedInParts, Inflated
+from dino_trainer.data.byte_streams import Buffered, Fetch, FetchedInParts, Inflated
 from dino_trainer.data.cache import Cache
 from dino_trainer.data.image_store import Member
 from dino_trainer.data.lock import Lock
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
+from dino_trainer.storage.s3 import S3Store
+from dino_trainer.storage.store import Entry
 
 
 class Source:
@@ -333,28 +338,137 @@ def test_an_object_that_is_replaced_while_it_comes_is_noticed(
         local.read_part(entry, 0, 5)
 
 
-def test_parts_come_in_order_however_they_arrive() -> None:
-    content = random.Random(0).randbytes(10_000)
+def test_an_object_goes_on_where_it_broke_off(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks in the second piece; what came before is not read anew."""
+    content = random.Random(0).randbytes(3 << 20)
+    store = open_store(f"s3://{BUCKET}/{tmp_path.name}", quiet)
+    store.write_bytes(content, "a")
+    entry = store.head("a")
+    assert entry is not None
+    assert isinstance(store, S3Store)
+    asked, plain = [], store._open
 
-    def fetch(start: int, end: int) -> list[bytes]:
+    def opened(s3: Any, entry: Entry, start: int, end: int) -> Any:
+        asked.append(start)
+        body = plain(s3, entry, start, end)
+        return Breaking(body) if len(asked) == 1 else body
+
+    monkeypatch.setattr(store, "_open", opened)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert b"".join(store.stream(entry, 0, len(content))) == content
+    assert asked == [0, 1 << 20]
+
+
+class Breaking:
+    """A body whose connection breaks in its second piece."""
+
+    def __init__(self, body: Any) -> None:
+        self.body, self.pieces = body, 0
+
+    def read(self, amt: int) -> bytes:
+        self.pieces += 1
+        if self.pieces > 1:
+            self.body.close()
+            raise ResponseStreamingError(error="reset by peer")
+        return bytes(self.body.read(amt))
+
+
+def in_pieces(content: bytes, asked: list[tuple[int, int]], piece: int = 100) -> Fetch:
+    """What a store does, and notes what it is asked for."""
+
+    def fetch(start: int, end: int) -> Iterator[bytes]:
+        asked.append((start, end))
+        for at in range(start, end, piece):
+            yield content[at : min(at + piece, end)]
+
+    return fetch
+
+
+def all_of(stream: FetchedInParts, size: int = 333) -> bytes:
+    return b"".join(iter(lambda: bytes(stream.read(size)), b""))
+
+
+def test_a_fast_object_comes_by_one_request() -> None:
+    """The first is short, since most are slow."""
+    content, asked = random.Random(0).randbytes(10_000), list[tuple[int, int]]()
+    fetch = in_pieces(content, asked)
+    with FetchedInParts(fetch, len(content), part=700, clock=lambda: 0.0) as stream:
+        assert all_of(stream) == content
+    assert asked == [(0, 700), (700, 10_000)]
+
+
+def test_a_slow_object_comes_in_several_parts_at_a_time() -> None:
+    """After the pieces that show it, in order however they arrive."""
+    content, asked = random.Random(0).randbytes(10_000), list[tuple[int, int]]()
+    plain = in_pieces(content, asked)
+
+    def fetch(start: int, end: int) -> Iterator[bytes]:
         time.sleep(0.002 * (start % 3))
-        return [content[start : start + 100], content[start + 100 : end]]
+        yield from plain(start, end)
 
-    with FetchedInParts(fetch, len(content), part=700, window=5) as stream:
-        read = b"".join(iter(lambda: bytes(stream.read(333)), b""))
-    assert read == content
+    clock = itertools.count()
+    with FetchedInParts(
+        fetch, len(content), part=700, window=5, clock=lambda: float(next(clock))
+    ) as stream:
+        assert all_of(stream) == content
+    assert asked[:2] == [(0, 700), (700, 10_000)]
+    assert sorted(asked[2:]) == [(at, min(at + 700, 10_000)) for at in range(1000, 10_000, 700)]
 
 
-def test_a_part_that_fails_ends_the_reading() -> None:
-    def fetch(start: int, end: int) -> list[bytes]:
-        if start >= 20:
-            raise TrainerError("StorageUnavailable", "away")
-        return [bytes(end - start)]
+def test_an_object_that_becomes_slow_is_fetched_in_parts() -> None:
+    content, asked = bytes(10_000), list[tuple[int, int]]()
+    now = [0.0]
 
-    with FetchedInParts(fetch, 100, part=10) as stream:
-        assert [len(stream.read(10)) for _ in range(2)] == [10, 10]
+    def clock() -> float:
+        now[0] += 1.0 if len(read) > 5000 else 0.0
+        return now[0]
+
+    read = bytearray()
+    with FetchedInParts(in_pieces(content, asked), 10_000, part=700, clock=clock) as stream:
+        while data := stream.read(100):
+            read += data
+    assert bytes(read) == content
+    assert asked[:2] == [(0, 700), (700, 10_000)]
+    assert 5000 < asked[2][0] < 6500
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_part_that_fails_ends_the_reading(slow: bool) -> None:
+    plain = in_pieces(bytes(10_000), [])
+
+    def fetch(start: int, end: int) -> Iterator[bytes]:
+        for at, piece in zip(range(start, end, 100), plain(start, end), strict=True):
+            if at >= 3000:
+                raise TrainerError("StorageUnavailable", "away")
+            yield piece
+
+    clock = itertools.count()
+    with FetchedInParts(fetch, 10_000, 500, clock=lambda: float(slow and next(clock))) as stream:
+        assert [len(stream.read(100)) for _ in range(30)] == [100] * 30
         with pytest.raises(TrainerError, match="away"):
-            stream.read(10)
+            stream.read(100)
+
+
+def test_leaving_a_stream_drops_what_is_under_way() -> None:
+    closed = []
+
+    def fetch(start: int, end: int) -> Iterator[bytes]:
+        try:
+            for _ in range(start, end, 100):
+                yield bytes(100)
+        finally:
+            closed.append((start, end))
+
+    before = threading.active_count()
+    for clock in (lambda: 0.0, iter(range(10**6)).__next__):
+        closed.clear()
+        with FetchedInParts(fetch, 100_000, 500, clock=clock) as stream:
+            for _ in range(30):
+                assert len(stream.read(100)) == 100
+        assert (500, 100_000) in closed
+    assert threading.active_count() == before
 
 
 def test_a_pumped_stream_is_what_it_pumps() -> None:
@@ -407,7 +521,7 @@ def test_a_damaged_archive_that_comes_as_a_stream_is_refused(spoil: str, tmp_pat
         content += b"something else"
     with (
         FetchedInParts(
-            lambda start, end: [bytes(content[start:end])], len(content), part=64
+            lambda start, end: iter([bytes(content[start:end])]), len(content), part=64
         ) as stream,
         pytest.raises(TrainerError, match="damaged or ends early") as caught,
     ):

@@ -21,6 +21,7 @@ from dino_api.names import FailureReason
 from dino_trainer.data.byte_streams import Buffered, Hashed, Inflated, Readable
 from dino_trainer.data.image_store import Index
 from dino_trainer.data.packing import again, followed, other_by_content, pack
+from dino_trainer.data.tar_headers import Header
 from dino_trainer.errors import TrainerError, invalid_dataset
 from dino_trainer.first_bytes import HEAD
 from dino_trainer.storage.files import named
@@ -44,6 +45,7 @@ class Tar(tarfile.TarFile):
     """A TarFile whose list of headers is known to types, so that it can be emptied."""
 
     members: list[tarfile.TarInfo]
+    tarinfo = Header
 
 
 def take_in(

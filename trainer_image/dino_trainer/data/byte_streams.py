@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, Queue
+from statistics import median
 from typing import Protocol
 
 from zlib_ng import zlib_ng
@@ -27,10 +30,12 @@ WINDOW = 9
 CHUNK = 1 << 18
 # Large enough for the hashing thread to be woken seldom, small enough for the cache.
 PIECE = 1 << 20
+# Bytes a second from which on one request is as fast as several, and the pieces it is judged by.
+_FAST, _JUDGED = 500e6, 8
 # Pieces between two threads.
 _WAITING = 16
 _GZIP = 16 + zlib_ng.MAX_WBITS
-Fetch = Callable[[int, int], list[bytes]]
+Fetch = Callable[[int, int], Iterable[bytes]]
 
 
 class Readable(Protocol):
@@ -58,43 +63,98 @@ class InPieces(ABC):
 
 
 class FetchedInParts(InPieces):
-    """An object of a store, several parts at a time and without a file. fetch(start, end): the
-    bytes from start up to end, end excluded, in pieces.
+    """An object of a store, without a file. fetch(start, end): the bytes from start up to end, end
+    excluded, in pieces as they come.
 
-    One request is seldom as fast as the network; the parts that follow are fetched while the one
-    before is hashed, inflated and written. Errors of `fetch` come out of `read`. Use it as a
-    context: leaving it drops what is under way.
+    By one request as long as that is fast, as it is from a server nearby: then more of them take
+    turns at the processor, and each waits in memory while another is read. One is seldom as fast as
+    a network, so that else the parts that follow are fetched while the one before is hashed,
+    inflated and written. Errors of `fetch` come out of `read`. Use it as a context: leaving it
+    drops what is under way.
     """
 
-    def __init__(self, fetch: Fetch, size: int, part: int = PART, window: int = WINDOW) -> None:
-        self._fetch, self._size, self._part = fetch, size, part
-        self._pool = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
-        self._parts: deque[Future[list[bytes]]] = deque()
-        self._asked = 0
-        self._window = window
-        self._pieces: Iterator[bytes] = iter(())
-        self._fill()
+    def __init__(
+        self,
+        fetch: Fetch,
+        size: int,
+        part: int = PART,
+        window: int = WINDOW,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._fetch, self._size, self._part, self._window = fetch, size, part, window
+        self._clock = clock
+        self._pieces = self._all()
 
     def __enter__(self) -> FetchedInParts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pieces.close()
 
     def _next_piece(self) -> memoryview:
-        while True:
-            if piece := next(filter(None, self._pieces), None):
-                return memoryview(piece)
-            if not self._parts:
-                return memoryview(b"")
-            self._pieces = iter(self._parts.popleft().result())
-            self._fill()
+        return memoryview(next(filter(None, self._pieces), b""))
 
-    def _fill(self) -> None:
-        while len(self._parts) < self._window and self._asked < self._size:
-            end = min(self._asked + self._part, self._size)
-            self._parts.append(self._pool.submit(self._fetch, self._asked, end))
-            self._asked = end
+    def _all(self) -> Generator[bytes, None, None]:
+        at = yield from self._by_one()
+        yield from self._by_several(at)
+
+    def _by_one(self) -> Generator[bytes, None, int]:
+        """Until it is slow, or at the end; returns how far it came. The first request is short,
+        since most are slow."""
+        at, pace = 0, _Pace(self._clock)
+        while at < self._size:
+            end = self._size if at else min(self._part, self._size)
+            for piece in pace.timed(self._fetch(at, end)):
+                at += len(piece)
+                yield piece
+                if pace.is_slow:
+                    return at
+            if at < end:  # it ends early, which whoever reads it knows to be too soon
+                return self._size
+        return at
+
+    def _by_several(self, at: int) -> Generator[bytes, None, None]:
+        """From `at` on, in order."""
+        starts = iter(range(at, self._size, self._part))
+        if at >= self._size:
+            return
+        pool = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        try:
+            parts = deque(pool.submit(self._fetched, one) for one in islice(starts, self._window))
+            while parts:
+                pieces = parts.popleft().result()
+                parts.extend(pool.submit(self._fetched, one) for one in islice(starts, 1))
+                yield from pieces
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fetched(self, start: int) -> list[bytes]:
+        return list(self._fetch(start, min(start + self._part, self._size)))
+
+
+class _Pace:
+    """How fast pieces come: the middle one of the last few, the first of a request aside, which
+    waits for the answer."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seconds: deque[float] = deque(maxlen=_JUDGED)
+
+    def timed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces; what their taker does with them takes no time."""
+        waiting = iter(pieces)
+        if first := next(waiting, b""):
+            yield first
+        start = self._clock()
+        for piece in waiting:
+            self._seconds.append((self._clock() - start) / max(1, len(piece)))
+            yield piece
+            start = self._clock()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether several requests would be faster."""
+        return len(self._seconds) == _JUDGED and median(self._seconds) > 1 / _FAST
 
 
 class Inflated(InPieces):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import html
 import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,8 @@ from dino_trainer.data.name_forms import composed
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
 
 _SHOWN = 60
+# From so many files of one key on, what is known of them is kept.
+_MANY = 8
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"^([A-Za-z]:|\\\\|~[/\\])")
 _QUERY = re.compile(r"[?&]d=([^&]+)")
@@ -38,11 +41,48 @@ class Hint:
     remedy: str
 
 
+class _Alike:
+    """Files that one key leads to, however many: each question takes as long as the first."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    @cached_property
+    def first(self) -> list[str]:
+        """The first two by name."""
+        return heapq.nsmallest(2, self._names)
+
+    def nearest(self, wanted: str) -> _Alike:
+        """Those in the wanted folder, where there are any."""
+        return self._by_folder.get(posixpath.dirname(wanted), self)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    @cached_property
+    def _by_folder(self) -> dict[str, _Alike]:
+        folders: dict[str, list[str]] = defaultdict(list)
+        for name in self._names:
+            folders[composed(posixpath.dirname(name))].append(name)
+        return {folder: _Alike(names) for folder, names in folders.items()}
+
+
 class Nearby:
-    """What lies in a folder or archive, for looking up what was meant."""
+    """What lies in a folder or archive, for looking up what was meant.
+
+    It may be asked of a million names, and hold as many that are alike.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = {composed(name): name for name in names}
+        self._many: dict[tuple[str, str], _Alike] = {}
 
     def hint(self, name: str) -> Hint | None:
         """What may be meant by the name; None where nothing but the absence of the file is seen."""
@@ -54,27 +94,28 @@ class Nearby:
         form, wanted = _form(name)
         difference, matches = self._find(wanted)
         if not matches:
-            return Hint(form, _UNFOUND) if form else self._of_what_is_there()
+            return Hint(form, _UNFOUND) if form else self._of_what_is_there
         if name in matches:
             return Hint(
                 "a link to a file that is not there",
                 data_rule("pictures-lost").remedy,
             )
+        meant = _quoted(matches.first[0])
         if len(matches) > 1:
-            first, second = (_quoted(path) for path in sorted(matches)[:2])
+            other = _quoted(matches.first[1])
             several = _SEVERAL if difference == _MOVED else difference
-            return Hint(form or several, f"Write which is meant, {first} or {second}.")
+            return Hint(form or several, f"Write which is meant, {meant} or {other}.")
         return Hint(
             form or difference,
-            f"Write {_quoted(matches[0])} in place of {_quoted(name)}, and the others likewise.",
+            f"Write {meant} in place of {_quoted(name)}, and the others likewise.",
         )
 
-    def _find(self, wanted: str) -> tuple[str, list[str]]:
+    def _find(self, wanted: str) -> tuple[str, _Alike | None]:
         """How what is there differs from what is wanted, and what that is."""
         parts = wanted.split("/")
         for start in range(len(parts)):
             if (there := "/".join(parts[start:])) in self._names:
-                return "names a folder that is not there", [self._names[there]]
+                return "names a folder that is not there", _Alike([self._names[there]])
         base = posixpath.basename(wanted)
         for difference, key, places in (
             (_MOVED, str, self._by_base),
@@ -85,10 +126,17 @@ class Nearby:
             ("spaces, signs or leading zeros differ", _loose, self._by_loose),
             ("letters are of another encoding", _recoded, self._by_base),
         ):
-            if matches := places.get(key(base)):
-                return difference, _nearest(matches, wanted)
-        return "", []
+            if names := places.get(key(base)):
+                return difference, self._alike(difference, key(base), names).nearest(wanted)
+        return "", None
 
+    def _alike(self, difference: str, key: str, names: Sequence[str]) -> _Alike:
+        """Kept of many, since each of as many missing ones asks for them."""
+        if len(names) < _MANY:
+            return _Alike(names)
+        return self._many.setdefault((difference, key), _Alike(names))
+
+    @cached_property
     def _of_what_is_there(self) -> Hint | None:
         if not self._names:
             return Hint("the image folder is empty", "Upload the images, or name their folder.")
@@ -152,13 +200,6 @@ def _quoted(name: str) -> str:
     """The end of a long name says most."""
     shown = name if len(name) <= _SHOWN else f"…{name[1 - _SHOWN :]}"
     return f"'{shown}'"
-
-
-def _nearest(matches: list[str], wanted: str) -> list[str]:
-    """Those in the wanted folder, where there are any."""
-    folder = posixpath.dirname(wanted)
-    beside = [name for name in matches if composed(posixpath.dirname(name)) == folder]
-    return beside or matches
 
 
 def _folded(base: str) -> str:

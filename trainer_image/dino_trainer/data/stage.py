@@ -202,7 +202,7 @@ def _take_in(
     require_room(entry.size, into.parent, uri)
     work.say(f"Downloading {uri} ({human_bytes(entry.size)})")
     moved = work.meter(f"downloading {entry.key}", entry.size)
-    with FetchedInParts(partial(store.read_part, entry), entry.size) as stream:
+    with FetchedInParts(partial(store.stream, entry), entry.size) as stream:
         return take_in(stream, into, name=uri, moved=moved)
 
 

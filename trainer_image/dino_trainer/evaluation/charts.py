@@ -67,7 +67,7 @@ def confusion(statistics: Statistics) -> dict[str, object] | None:
     """
     if len(statistics.classes) > LARGEST_TABLE:
         return None
-    counts = statistics.confusion
+    counts = statistics.confusion.table()
     names = [f"{one.name} ({one.id})" for one in statistics.classes]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

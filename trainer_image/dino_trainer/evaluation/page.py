@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from dino_api import metric
 from dino_api.result import Metrics
 from dino_trainer.evaluation import charts
@@ -134,13 +132,9 @@ def _confusions(
     statistics: Statistics, gallery: Gallery
 ) -> Iterator[tuple[str, str, int, list[int]]]:
     """True class, found class, boxes, images: the most frequent mistakes first."""
-    counts = statistics.confusion[:-1, :-1].copy()
-    np.fill_diagonal(counts, 0)
-    for at in np.argsort(-counts, axis=None, kind="stable")[:_CONFUSIONS]:
-        true, predicted = divmod(int(at), len(counts))
-        if count := int(counts[true, predicted]):
-            is_a, found_as = statistics.classes[true], statistics.classes[predicted]
-            yield is_a.name, found_as.name, count, gallery.about((is_a.id, found_as.id))
+    for true, predicted, count in statistics.confusion.most_frequent(_CONFUSIONS):
+        is_a, found_as = statistics.classes[true], statistics.classes[predicted]
+        yield is_a.name, found_as.name, count, gallery.about((is_a.id, found_as.id))
 
 
 def _share(value: float | None) -> str:

@@ -27,11 +27,14 @@ def pictured(statistics: Statistics, detections: BoxSet, truth: BoxSet) -> list[
     """The images to show: the worst of all, then the worst of each class, many mistakes first."""
     chosen = dict.fromkeys(statistics.mistakes.worst(WORST).tolist())
     images, labels = mistaken(detections, truth, statistics.verdict)
-    known, counts = np.unique(labels, return_counts=True)
-    for label in known[np.argsort(-counts, kind="stable")]:
+    images = images[np.argsort(labels, kind="stable")]
+    counts = np.unique(labels, return_counts=True)[1]
+    ends = np.cumsum(counts)
+    for place in np.argsort(-counts, kind="stable"):
         if len(chosen) >= MOST_PICTURED:
             break
-        own, times = np.unique(images[labels == label], return_counts=True)
+        of_class = images[ends[place] - counts[place] : ends[place]]
+        own, times = np.unique(of_class, return_counts=True)
         worst = own[np.argsort(-times, kind="stable")][:OF_EACH_CLASS]
         chosen |= dict.fromkeys(worst.tolist())
     return list(chosen)[:MOST_PICTURED]

@@ -13,6 +13,8 @@ from dino_trainer.scoring.statistics import AT_50, AT_75, RECALLS, ClassScore, S
 
 METRICS_SCHEMA = 1
 _LISTED = 50
+# Classes; beyond, a table would be nearly all zeros, and hundreds of megabytes of them.
+LARGEST_MATRIX = 1000
 _IOU = "0.50:0.95"
 
 
@@ -101,14 +103,21 @@ def _class(one: ClassScore) -> dict[str, object]:
 
 
 def _confusion(statistics: Statistics) -> dict[str, object]:
-    return {
+    """All that was counted in `pairs`; of few classes as a table, too."""
+    confusion, ids = statistics.confusion, [one.id for one in statistics.classes]
+    known = [*ids, None]
+    pairs = zip(confusion.rows, confusion.columns, confusion.counts.tolist(), strict=True)
+    told: dict[str, object] = {
         "iou": 0.5,
         "threshold": statistics.threshold,
         "rows": "true class, last: nothing there",
         "columns": "found as, last: not found",
-        "ids": [one.id for one in statistics.classes],
-        "matrix": statistics.confusion.tolist(),
+        "ids": ids,
+        "pairs": [[known[row], known[column], count] for row, column, count in pairs],
     }
+    if len(ids) <= LARGEST_MATRIX:
+        told["matrix"] = confusion.table().tolist()
+    return told
 
 
 def _curves(statistics: Statistics) -> dict[str, object]:

@@ -40,9 +40,9 @@ class Tally:
 
     def add(self, objects: Objects) -> None:
         """One image that was read."""
-        counts = np.bincount(objects.labels, minlength=len(self.names))
-        self.objects += counts
-        self.images += counts > 0
+        labels, counts = np.unique(objects.labels, return_counts=True)
+        self.objects[labels] += counts
+        self.images[labels] += 1
         tenths = np.minimum((objects.scores * BINS).astype(np.int64), BINS - 1)
         self.scores += np.bincount(tenths, minlength=BINS)
         self.read += 1

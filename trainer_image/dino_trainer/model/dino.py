@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Every class starts at a probability of 0.01, so that the first losses are not all background.
 PRIOR_PROBABILITY = 0.01
+# Class logits of all tokens that are held at once, to choose queries by: 128 MB. Of COCO's classes
+# those of a batch of 16 images of 800 x 1333.
+LOGITS_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class ProposalHead(nn.Module):
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__()
         d = cfg.hidden_dim
-        self.queries = cfg.num_queries
+        self.queries, self.classes = cfg.num_queries, num_classes
         self.project = nn.Linear(d, d)
         self.norm = LayerNorm(d)
         self.class_head = None if cfg.two_stage_class_embed_share else nn.Linear(d, num_classes)
@@ -94,7 +97,7 @@ class ProposalHead(nn.Module):
         box_head = self.box_head or decoder.box_head[0]
         boxes, usable = propose_boxes(tokens)
         with torch.no_grad():
-            chosen = self.choose(class_head(self._embed(memory, usable)))[..., None]  # [b, q, 1]
+            chosen = self._chosen(class_head, self._embed(memory, usable))[..., None]  # [b, q, 1]
         b, _, d = memory.shape
         memory = memory.gather(1, chosen.expand(-1, -1, d))
         content = self._embed(memory, usable.expand(b, -1, -1).gather(1, chosen))
@@ -104,6 +107,18 @@ class ProposalHead(nn.Module):
     def choose(self, logits: Tensor) -> Tensor:
         """Return int64[b, q], the tokens whose best class logit of [b, s, c] is highest."""
         return logits.amax(-1).topk(self.queries, dim=1).indices
+
+    def _chosen(self, head: nn.Module, embedded: Tensor) -> Tensor:
+        """Return int64[b, q], the tokens of float[b, s, d] that ``head`` says most of.
+
+        Of thousands of classes not all logits are held at once: of 10,000 those of two large images
+        would take two gigabytes.
+        """
+        tokens = max(1, LOGITS_AT_ONCE // (self.classes * embedded.shape[0]))
+        if torch.compiler.is_exporting() or tokens >= embedded.shape[1]:
+            return self.choose(head(embedded))
+        best = [head(part).amax(-1) for part in embedded.split(tokens, dim=1)]
+        return self.choose(torch.cat(best, dim=1)[..., None])
 
     def _embed(self, memory: Tensor, usable: Tensor) -> Tensor:
         return self.norm(self.project(memory.masked_fill(~usable, 0.0)))

@@ -7,12 +7,13 @@ queries), b batch, q queries of a set, m boxes of the fullest image, c classes, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou
 from dino_trainer.model.config import ModelConfig
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dino_api.experiment.model import ModelConfig as ModelSection
 
 TERMS = ("loss_ce", "loss_bbox", "loss_giou")
+# Logits whose focal loss is computed at once: what lies between takes five times as much memory.
+LOGITS_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -176,10 +179,43 @@ def _focal_sums(logits: Tensor, positive: Tensor, alpha: float) -> Tensor:
     ``positive`` bool[…, b, q, c] says which logits should be high. Lin et al. 2017. With the sign
     turned where a logit should be high, both sides have one formula: p^2 * softplus.
     """
-    x = logits.float()
+    sums: Tensor = _FocalSums.apply(logits.float(), positive, alpha)
+    return sums
+
+
+class _FocalSums(torch.autograd.Function):
+    """See ``_focal_sums``. The gradient is written out and computed beside the loss: of all that is
+    as large as the logits one tensor is kept for it, where five were."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, positive: Tensor, alpha: float) -> Tensor:
+        slopes = torch.empty_like(x)
+        sets = max(1, LOGITS_AT_ONCE // max(1, x[0].numel()))
+        parts = zip(*(t.split(sets) for t in (x, positive.expand_as(x), slopes)), strict=True)
+        sums = torch.cat([_focal(logits, high, alpha, into) for logits, high, into in parts])
+        ctx.save_for_backward(slopes)
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return grad[:, None, None, None] * slopes, None, None
+
+
+def _focal(x: Tensor, positive: Tensor, alpha: float, slopes: Tensor) -> Tensor:
+    """Return float32[g], the sums of ``x`` [g, b, q, c], and write their gradient to ``slopes``.
+
+    With p = sigmoid and s = softplus of a logit: (p^2 s)' = p^2 (2 (1 - p) s + p).
+    """
     wrong = torch.where(positive, -x, x)
-    weight = torch.where(positive, alpha, 1 - alpha)
-    return (weight * wrong.sigmoid().square() * F.softplus(wrong)).sum((1, 2, 3))
+    cost = F.softplus(wrong)
+    p = wrong.sigmoid_()
+    scale = torch.where(positive, alpha, 1 - alpha).mul_(p.square())
+    sums = (scale * cost).sum((1, 2, 3))
+    slope = (1 - p).mul_(cost).mul_(2).add_(p).mul_(scale)
+    torch.where(positive, -slope, slope, out=slopes)
+    return sums
 
 
 def _box_sums(predicted: Tensor, true: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,23 +97,21 @@ def _boxes(source: Source, findings: Findings) -> None:
 
 def _names(source: Source, findings: Findings) -> None:
     _twice(source, findings)
-    names = Counter(source.entries.categories.values())
-    for name, count in names.items():
-        if count > 1 and name:
-            ids = [str(id) for id, other in source.entries.categories.items() if other == name]
-            findings.add("category-name-repeats", f"{source.name} {name!r}: {' and '.join(ids)}")
+    ids: dict[str, list[str]] = defaultdict(list)
+    for id, name in source.entries.categories.items():
+        ids[name].append(str(id))
+    repeated = ((name, own) for name, own in ids.items() if name and len(own) > 1)
+    examples = (f"{source.name} {name!r}: {' and '.join(own)}" for name, own in repeated)
+    findings.add_all("category-name-repeats", examples)
 
 
 def _twice(source: Source, findings: Findings) -> None:
     names = source.entries.file_names
-    counts = Counter(names)
-    twice = [name for name, count in counts.items() if count > 1]
-    if not twice:
-        return
-    positions: dict[str, list[int]] = {name: [] for name in twice}
-    for place, name in enumerate(names):
-        if name in positions:
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    positions: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names if twice else ()):
+        if name in twice:
             positions[name].append(place)
-    for name in twice:
-        at = source.at_images(positions[name])
-        findings.add("file-name-repeats", f"{source.name} {name}", at=at)
+    # One finding of all: of one for each name, what follows from it would be asked of each.
+    at = source.at_images([*chain.from_iterable(positions.values())])
+    findings.add_all("file-name-repeats", (f"{source.name} {name}" for name in positions), at)

@@ -49,8 +49,9 @@ def check_files(
     for id, flawed in flaws.items():
         positions, examples = zip(*flawed, strict=True)
         findings.add_places(id, examples, str, source.at_images(positions))
-    for flaw in source.flaws.of("image-unreadable"):
-        findings.add(flaw.rule, f"{source.name} {flaw.where}{_bracketed(flaw.fault)}", at=source.at)
+    unread = source.flaws.of("image-unreadable")
+    told = (f"{source.name} {flaw.where}{_bracketed(flaw.fault)}" for flaw in unread)
+    findings.add_all("image-unreadable", told, source.at)
 
 
 def _missing(source: Source, absent: list[str], findings: Findings) -> None:

@@ -126,9 +126,8 @@ class Findings:
         self._note(id, Places(at), say)
 
     def add_all(self, id: str, examples: Iterable[str], at: At = NOWHERE) -> None:
-        """One for each example."""
-        for example in examples:
-            self.add(id, example, at=at)
+        """One for each example; all share one place, or have one each."""
+        self.add_places(id, list(examples), str, at)
 
     def add_places(
         self, id: str, places: Sequence[T], describe: Callable[[T], str], at: At = NOWHERE

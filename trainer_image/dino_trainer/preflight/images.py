@@ -11,8 +11,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from dino_trainer.storage.store import Say
 # Raise when `look` finds anything else than before: facts that were kept are then found anew.
 VERSION = 2
 _CHUNK = 32
+# Chunks that wait for each process, so that none waits for one.
+_AHEAD = 4
 # Below this many images, starting processes costs more than it saves.
 _FEW = 200
 
@@ -98,16 +101,42 @@ def look_at_all(
     chunks = [looks[i : i + _CHUNK] for i in range(0, len(looks), _CHUNK)]
     weights = [sum(sizes[i : i + _CHUNK]) for i in range(0, len(looks), _CHUNK)]
     workers = min(len(os.sched_getaffinity(0)), len(chunks))
+    counted = zip(chunks, weights, strict=True)
     # A fork of a process whose threads hold locks may hang; a fork server has no threads.
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, context, initializer=_quiet) as pool:
-        jobs = [pool.submit(_look_at, chunk) for chunk in chunks]
         try:
-            _watch(jobs, weights, meter)
+            found = look_at_chunks(pool, counted, _AHEAD * workers, meter)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [facts for job in jobs for facts in job.result()]
+    return [facts for chunk in found for facts in chunk]
+
+
+def look_at_chunks(
+    pool: Executor,
+    chunks: Iterable[tuple[Sequence[ImageToCheck], int]],
+    most: int,
+    meter: Callable[[int], None],
+) -> list[list[Facts]]:
+    """The facts of each chunk, in order; at most so many wait at a time.
+
+    To wait for the first of many jobs takes as long as there are jobs: of all of a million images
+    it would cost the square of their number. chunks: with their bytes, which the meter hears of.
+    """
+    left, found = enumerate(chunks), dict[int, list[Facts]]()
+    under_way: dict[Future[list[Facts]], tuple[int, int]] = {}
+    while True:
+        for place, (chunk, weight) in islice(left, most - len(under_way)):
+            under_way[pool.submit(_look_at, chunk)] = place, weight
+        if not under_way:
+            return [found[place] for place in range(len(found))]
+        done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+        moved = 0
+        for job in done:
+            place, weight = under_way.pop(job)
+            found[place], moved = job.result(), moved + weight
+        meter(moved)
 
 
 def _look_at(chunk: Sequence[ImageToCheck]) -> list[Facts]:
@@ -118,14 +147,6 @@ def _quiet() -> None:
     """Ctrl-C goes to every process of the terminal; the parent decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-
-
-def _watch(jobs: list[Future[list[Facts]]], weights: list[int], meter: ByteMeter) -> None:
-    weight = dict(zip(jobs, weights, strict=True))
-    left = set(jobs)
-    while left:
-        done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
-        meter(sum(weight[job] for job in done))
 
 
 def _count(facts: Facts, meter: ByteMeter, size: int) -> Facts:

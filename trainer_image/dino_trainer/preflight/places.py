@@ -64,8 +64,7 @@ class Places:
         if within == Within.DATA:
             return np.ones(self.count, np.bool_)
         if within == Within.CLASS:
-            touched = other.classes if other.reach is None else other.reach
-            return self._among(own.classes, cause.those(touched))
+            return self._among(own.classes, cause.touched)
         if within == Within.SPLIT:
             return np.full(self.count, bool(own.split) and own.split == other.split)
         same = bool(own.source) and own.source == other.source
@@ -82,8 +81,23 @@ class Places:
         given = np.atleast_1d(np.asarray(values))
         return given if self.left is None or len(given) != self.count else given[self.left]
 
+    @property
+    def touched(self) -> NDArray[Any] | None:
+        """The classes that what is left touches as a cause; all of its reach, where it has one."""
+        reach = self.at.reach
+        return self.those(self.at.classes) if reach is None else np.atleast_1d(np.asarray(reach))
+
     def _among(self, own: ArrayLike | None, others: NDArray[Any] | None) -> NDArray[np.bool_]:
         if own is None or others is None:
             return np.zeros(self.count, np.bool_)
-        known = np.isin(np.atleast_1d(np.asarray(own)), others)
+        known = _is_in(np.atleast_1d(np.asarray(own)), others)
         return known if len(known) == self.count else np.full(self.count, bool(known.all()))
+
+
+def _is_in(own: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Marks those of `own` that are among the others; ids beyond 64 bits are objects to NumPy,
+    which would compare each with each."""
+    if object not in (own.dtype, others.dtype):
+        return np.isin(own, others)
+    known = set(others.tolist())
+    return np.array([one in known for one in own.tolist()], np.bool_)

@@ -101,7 +101,7 @@ class Split:
     sources: list[Source]
     complete: bool
 
-    @property
+    @cached_property
     def categories(self) -> dict[int, str]:
         """Names by id, of all sources; the first source's name where they differ."""
         known: dict[int, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 
@@ -133,9 +133,8 @@ def _repeated_images(split: Split, findings: Findings) -> None:
 def check_leakage(train: Split, validation: Split, findings: Findings) -> None:
     """Images that are trained on and scored."""
     seen = dict(_contents(train))
-    for digest, name in _contents(validation):
-        if digest in seen:
-            findings.add("leakage", f"{seen[digest]} = {name}")
+    both = [(seen[digest], name) for digest, name in _contents(validation) if digest in seen]
+    findings.add_places("leakage", both, " = ".join)
 
 
 def _categories(splits: Sequence[Split], findings: Findings) -> None:
@@ -144,27 +143,31 @@ def _categories(splits: Sequence[Split], findings: Findings) -> None:
     for source in sources:
         for number, name in source.entries.categories.items():
             names[number].setdefault(name, source.name)
-    for number, by in sorted(names.items()):
-        if len(by) > 1:
-            shown = apart(by)
-            meanings = " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
-            # One common list may move any of them.
-            at = At(classes=[number], reach=list(names))
-            findings.add("category-conflict", f"{number} is {meanings}", at=at)
+    conflicts = sorted(number for number, by in names.items() if len(by) > 1)
+    # One common list may move any of them.
+    at = At(classes=conflicts, reach=list(names))
+    examples = (f"{number} is {_meanings(names[number])}" for number in conflicts)
+    findings.add_all("category-conflict", examples, at)
     _lists_differ(splits, sorted(names), findings)
     if 0 in names:
         findings.add("category-zero", f"0 is {next(iter(names[0]))!r}")
     if large := beyond({number: next(iter(by)) for number, by in names.items()}):
-        examples = (class_in_words(number, next(iter(names[number]))) for number in large)
-        findings.add_all("category-id-large", examples)
+        described = (class_in_words(number, next(iter(names[number]))) for number in large)
+        findings.add_all("category-id-large", described)
     else:
         _gaps(names.keys(), findings)
 
 
+def _meanings(by: Mapping[str, str]) -> str:
+    shown = apart(by)
+    return " and ".join(f"{shown[name]} ({source})" for name, source in by.items())
+
+
 def _gaps(known: Set[int], findings: Findings) -> None:
-    largest = max(known, default=0)
-    gaps = largest - sum(number > 0 for number in known)
-    shown = islice((n for n in range(1, largest) if n not in known), MOST_EXAMPLES)
+    used = [0, *sorted(number for number in known if number > 0)]
+    gaps = used[-1] - len(used) + 1
+    between = chain.from_iterable(range(low + 1, high) for low, high in pairwise(used))
+    shown = islice(between, MOST_EXAMPLES)
     findings.add_all("category-gaps", map(str, shown))
     if gaps > MOST_EXAMPLES:
         findings.add("category-gaps", count=gaps - MOST_EXAMPLES)
@@ -173,11 +176,12 @@ def _gaps(known: Set[int], findings: Findings) -> None:
 def _lists_differ(splits: Sequence[Split], numbers: list[int], findings: Findings) -> None:
     """Ids that a whole split does not list have a place of their own: no box of it has them."""
     sources = [source for split in splits for source in split.sources]
+    lists = [split.categories for split in splits if split.sources]
     for wholly in (True, False):
         ids, examples = [], []
         for number in numbers:
             without = [one.name for one in sources if number not in one.entries.categories]
-            nowhere = any(one.sources and number not in one.categories for one in splits)
+            nowhere = any(number not in one for one in lists)
             if without and nowhere == wholly:
                 ids.append(number)
                 examples.append(f"{number} (not in {', '.join(without)})")

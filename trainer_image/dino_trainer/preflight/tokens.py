@@ -155,7 +155,7 @@ def _trained(spec: ExperimentSpec, split: Split) -> _Batches | None:
     if len(sizes) < step or _is_enough(spec, train_canvas(config), sizes):
         return None
     seed = max(0, spec.train.seed)
-    order, chance = PlannedSizes(sizes.tolist(), config, seed), np.random.default_rng(seed)
+    order, chance = PlannedSizes(sizes, config, seed), np.random.default_rng(seed)
     parts = []
     for epoch in range(max(1, min(spec.train.num_epochs, _DRAWN // len(sizes)))):
         drawn = order.of(epoch).astype(np.int64)

@@ -15,6 +15,7 @@ from dino_trainer.scoring.detection import MOST_DETECTIONS
 from dino_trainer.scoring.matching import NOBODY, BoxSet
 from dino_trainer.scoring.operating import OperatingPoint, ThresholdCounts
 from dino_trainer.scoring.verdict import (
+    ConfusionMatrix,
     Hits,
     Mistakes,
     Verdict,
@@ -85,7 +86,7 @@ class Statistics:
     best: the threshold for all classes together with the largest F1 (of all boxes, not a mean).
     threshold: what `used`, `confusion`, `verdict` and `mistakes` are about: the given one, or best.
     curves: float64[t, r], the mean of the classes. f1: F1 at THRESHOLDS of all classes together.
-    confusion: int64[c + 1, c + 1], true by found, background last.
+    confusion: true by found classes, by their places in `classes`.
     """
 
     classes: tuple[ClassScore, ...]
@@ -93,7 +94,7 @@ class Statistics:
     used: OperatingPoint
     curves: NDArray[np.float64]
     f1: NDArray[np.float64]
-    confusion: NDArray[np.int64]
+    confusion: ConfusionMatrix
     verdict: Verdict
     mistakes: Mistakes
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,23 +85,60 @@ def judge(
     return Verdict(kinds, partners, missed)
 
 
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often an object of one class was found as one of another: the entries that are not 0.
+
+    A table of 10,000 classes would take 800 MB, nearly all of it zeros.
+
+    classes: c. rows, columns: int64[k], places of the true and the found class, row after row; c is
+    the background: there is nothing, or nothing was found. counts: int64[k].
+    """
+
+    classes: int
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, classes: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Self:
+        """Counts pairs of a true and a found class."""
+        keys, counts = np.unique(rows * (classes + 1) + columns, return_counts=True)
+        true, found = np.divmod(keys, classes + 1)
+        return cls(classes, true, found, counts)
+
+    def table(self) -> NDArray[np.int64]:
+        """All of it, int64[c + 1, c + 1]; for few classes."""
+        table = np.zeros((self.classes + 1, self.classes + 1), np.int64)
+        table[self.rows, self.columns] = self.counts
+        return table
+
+    def most_frequent(self, most: int) -> list[tuple[int, int, int]]:
+        """True class, found class and count of up to `most` confusions, the most frequent first."""
+        classes = (self.rows < self.classes) & (self.columns < self.classes)
+        other = np.flatnonzero(classes & (self.rows != self.columns))
+        first = other[np.argsort(-self.counts[other], kind="stable")[:most]]
+        places = zip(self.rows[first].tolist(), self.columns[first].tolist(), strict=True)
+        counts = self.counts[first].tolist()
+        return [(*pair, count) for pair, count in zip(places, counts, strict=True)]
+
+
 def confusion_matrix(
     detections: BoxSet, truth: BoxSet, verdict: Verdict, class_ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Counts int64[c + 1, c + 1]: true class by found class; the last of each is the background.
+) -> ConfusionMatrix:
+    """Counts what was found as what.
 
     class_ids: sorted, all that occur. Each true box that is no crowd is in one row, each detection
     that counts in one column, so that the diagonal holds the right ones of each class.
     """
     background = len(class_ids)
-    table = np.zeros((background + 1, background + 1), np.int64)
     predicted = np.searchsorted(class_ids, detections.labels)
     is_a = np.searchsorted(class_ids, truth.labels)
     paired = np.isin(verdict.kinds, (DetectionKind.RIGHT, DetectionKind.CONFUSED))
-    np.add.at(table, (is_a[verdict.partners[paired]], predicted[paired]), 1)
-    np.add.at(table[background], predicted[verdict.kinds == DetectionKind.FALSE], 1)
-    np.add.at(table[:, background], is_a[verdict.missed], 1)
-    return table
+    false, missed = predicted[verdict.kinds == DetectionKind.FALSE], is_a[verdict.missed]
+    rows = [is_a[verdict.partners[paired]], np.full(len(false), background), missed]
+    columns = [predicted[paired], false, np.full(len(missed), background)]
+    return ConfusionMatrix.of(background, np.concatenate(rows), np.concatenate(columns))
 
 
 def mistaken(

@@ -43,6 +43,9 @@ class LocalStore:
             file.seek(start)
             return [file.read(end - start)]
 
+    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+        yield from self.read_part(entry, start, end)
+
     def write_bytes(self, data: bytes, key: str) -> Stored:
         path = self.root / key
         with named(path), replacing(path) as aside:

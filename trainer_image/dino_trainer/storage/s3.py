@@ -28,7 +28,7 @@ from dino_trainer.storage.s3_settings import Settings
 from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed
 
 if TYPE_CHECKING:
-    from dino_trainer.storage.s3_types import Client, Future, Head, Listing, Transfers
+    from dino_trainer.storage.s3_types import Body, Client, Future, Head, Listing, Transfers
 
 _PART = 16 * 1024 * 1024
 # The memory of a piece is used again for the next; that of a whole part would be asked for anew.
@@ -108,15 +108,32 @@ class S3Store:
         )
 
     def read_part(self, entry: Entry, start: int, end: int) -> list[bytes]:
-        name, span = self.prefix + entry.key, f"bytes={start}-{end - 1}"
+        return list(self.stream(entry, start, end))
 
-        def ask(s3: Client) -> list[bytes]:
-            answer = s3.get_object(Bucket=self.bucket, Key=name, Range=span)
-            if answer["ETag"].strip('"') != entry.etag:
-                raise changed(self.uri(entry.key))
-            return list(iter(lambda: answer["Body"].read(_PIECE), b""))
+    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+        body: Body | None = None
 
-        return self._patiently(entry.key, ask)
+        def piece_of(s3: Client) -> bytes:
+            nonlocal body
+            asked, body = body or self._open(s3, entry, start, end), None
+            piece = asked.read(_PIECE)
+            body = asked  # else it broke off, and the rest is asked for anew
+            return piece
+
+        try:
+            while start < end and (piece := self._patiently(entry.key, piece_of)):
+                start += len(piece)
+                yield piece
+        finally:
+            if body:
+                body.close()
+
+    def _open(self, s3: Client, entry: Entry, start: int, end: int) -> Body:
+        span = f"bytes={start}-{end - 1}"
+        answer = s3.get_object(Bucket=self.bucket, Key=self.prefix + entry.key, Range=span)
+        if answer["ETag"].strip('"') != entry.etag:
+            raise changed(self.uri(entry.key))
+        return answer["Body"]
 
     def write_bytes(self, data: bytes, key: str) -> Stored:
         digest = hashlib.sha256(data).hexdigest()

@@ -22,6 +22,7 @@ class Body(Protocol):
     """What an object's bytes are read from."""
 
     def read(self, amt: int | None = None) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class Got(TypedDict):

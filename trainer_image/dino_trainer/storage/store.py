@@ -63,6 +63,9 @@ class Store(Protocol):
         Raises StorageUnavailable if the content is not that of `entry` any more.
         """
 
+    def stream(self, entry: Entry, start: int, end: int) -> Iterator[bytes]:
+        """The same piece by piece; where it breaks off, the rest is asked for anew."""
+
     def write_bytes(self, data: bytes, key: str) -> Stored:
         """Replaces the content of `key` at once: a reader sees the old bytes or the new."""
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import nn
@@ -138,14 +139,18 @@ def distances_in(model: Dino) -> dict[str, int]:
 
 def validator(spec: ExperimentSpec, context: RunContext, data: Data) -> Validate:
     """What scores a model on the validation data, in TAO's way or in all categories."""
-    scorer = Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
+
+    @cache  # by the one process that scores: the others need no index of all true boxes
+    def scorer() -> Scorer:
+        return Scorer(data.validation, spec.dataset.eval_class_ids, spec.train.max_detections)
+
     config = in_batches_of(micro_batch_size(spec.dataset.batch_size), spec.dataset)
     watch = Watch(context.stop)
 
     def validate(model: nn.Module) -> Metrics | None:
         with in_training(model, spec, data.class_names) as detector:
             detections = detect(detector, data.validation, config, context.world, watch)
-        metrics = None if detections is None else Metrics.from_coco(scorer.score(detections))
+        metrics = None if detections is None else Metrics.from_coco(scorer().score(detections))
         return context.world.broadcast(metrics)
 
     return validate
