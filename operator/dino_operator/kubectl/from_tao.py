@@ -31,7 +31,7 @@ examples:
 
 A path of a machine becomes the same path in the bucket of --uri: upload the files there, or
 correct the URIs. A key whose value would be refused is dropped with the refusal, so that the
-default counts. What is left to mend is said at the end.
+default counts; with a backbone go its weights. What is left to mend is said at the end.
 
 Exit code 64: the spec cannot be read, 65: the manifest is still refused, 66: there is no file.
 """
@@ -62,7 +62,8 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         type=Action,
         choices=list(Action),
         metavar="ACTION",
-        help="what the job does (default: train, or the one action whose section there is)",
+        help="what the job does (default: train, distill where both sections are there, or the one "
+        "action whose section there is)",
     )
     add_output(made)
     made.set_defaults(run=run)
