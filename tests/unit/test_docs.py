@@ -177,3 +177,14 @@ def test_the_guide_to_searches_names_the_failures_of_parameters_and_of_all_trial
         {rule.reason.value for rule in TABLE if rule.fails_every_trial},
     )
     assert tuple(named) == wanted
+
+
+AUGMENTATION = (ROOT / "docs" / "add-an-augmentation.md").read_text()
+
+
+def test_what_the_page_about_augmentations_names_is_where_it_says() -> None:
+    """`NAME` in `path`: functions, tables and classes of the code."""
+    named = re.findall(rf"`([\w-]+)` in `((?:{TOP})/[\w./-]*\.py)`", AUGMENTATION)
+    assert len(named) >= 12
+    missing = [(word, path) for word, path in named if word not in (ROOT / path).read_text()]
+    assert missing == []
