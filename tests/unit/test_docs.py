@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from dino_api.failures import TABLE
 from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, in_lines, resolve_search
+from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.preview import preview
@@ -101,6 +104,31 @@ def test_every_test_that_the_guide_to_actions_names_exists() -> None:
     for given, name in named:
         file = given or file
         assert f"def {name}(" in (ROOT / "tests" / "unit" / file).read_text(), f"{file}::{name}"
+
+
+OURS = (names.KIND, names.AUTOML_KIND)
+WITH_TESTS_OF_THEIR_OWN = {"automl.md", "kubectl-dino.md"}
+
+
+def whole_manifests() -> Iterator[Any]:
+    """Every DinoJob and DinoAutoML that a page shows as a whole."""
+    for page in PAGES:
+        text = "" if page.name in WITH_TESTS_OF_THEIR_OWN else page.read_text()
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+            for each in yaml.safe_load_all(block):
+                if isinstance(each, dict) and each.get("kind") in OURS and "spec" in each:
+                    yield pytest.param(each, id=f"{page.name}:{each['metadata']['name']}")
+
+
+@pytest.mark.parametrize("manifest", whole_manifests())
+def test_every_manifest_of_a_page_is_taken_without_a_warning(manifest: Object) -> None:
+    verdict = verdict_of("manifest", manifest, Settings("trainer:1"))
+    assert (verdict.refused, verdict.warnings) == ((), ())
+
+
+def test_there_are_manifests_on_pages() -> None:
+    shown = {each.id.partition(":")[0] for each in whole_manifests()}
+    assert {"README.md", "training.md", "actions.md", "tao.md"} <= shown
 
 
 SEARCHES = (ROOT / "docs" / "automl.md").read_text()

@@ -38,6 +38,10 @@ EARLIER = dict.fromkeys(
     "the ONNX file says it",
 )
 """Keys of earlier releases of TAO, which its published specs still have."""
+OF_THE_TEACHER = (
+    "the teacher's structure comes with its checkpoint, spec.parent; TAO's say none, and are "
+    "teachers where this key counts: without Kubernetes"
+)
 BACKBONE, BACKBONE_WEIGHTS = "model.backbone", "model.pretrained_backbone_path"
 
 
@@ -250,7 +254,7 @@ class _Translator:
 
     def _parent(self, path: tuple[str, ...], now: Any) -> tuple[Did, str]:
         if path[:2] == ("distill", "teacher"):
-            return "dropped", "the teacher's structure comes with its checkpoint, spec.parent"
+            return "dropped", OF_THE_TEACHER
         uri = self.places.uri(str(now))
         held = self.spec.setdefault("parent", {"uri": uri})
         if held["uri"] != uri:
