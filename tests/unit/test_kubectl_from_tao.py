@@ -443,3 +443,18 @@ def test_the_command_says_what_is_still_to_be_mended(
     assert "to mend: spec.datasets.test: datasets.test must be given" in capsys.readouterr().err
     assert main(["from-tao", str(tmp_path / "nowhere.yaml")]) == 66
     assert main(["from-tao", str(file), "--uri", "/here"]) == 64
+
+
+def test_keys_beside_the_spec_are_those_of_taos_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cells.yaml"
+    file.write_text(yaml.safe_dump(a_spec(train={"num_gpus": 1})))
+    changes = ["train.num_gpus=4", "++model.num_queries=600", "~dataset.num_classes"]
+    assert main(["from-tao", str(file), *changes]) == 0
+    (manifest,) = yaml.safe_load_all(capsys.readouterr().out)
+    assert manifest["spec"]["resources"] == {"gpus": 4}
+    assert manifest["spec"]["experiment"]["model"] == {"num_queries": 600}
+    assert "numClasses" not in manifest["spec"]
+    assert main(["from-tao", str(file), "train.num_gpus"]) == 64
+    assert "an override has the form key=value" in capsys.readouterr().err

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dino_api.experiment.overrides import apply_overrides
 from dino_api.kubectl_yaml.reader import NotYaml, read
 from dino_api.names import Action
+from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.ending import DATA_ERROR, USAGE, Ended
 from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
@@ -26,6 +28,7 @@ dropped, and why.
 EPILOG = """\
 examples:
   kubectl dino from-tao spec.yaml --uri s3://bucket/results/cells > cells.yaml
+  kubectl dino from-tao spec.yaml train.num_gpus=4 dataset.batch_size=2 --uri s3://bucket/r
   kubectl dino from-tao spec.yaml --uri s3://bucket/r --action evaluate | kubectl apply -f -
   kubectl dino from-tao spec.yaml --uri s3://bucket/r -o json    manifest and account as data
 
@@ -52,6 +55,12 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
     )
     made.add_argument("spec", metavar="SPEC", help="the spec file; - reads standard input")
+    made.add_argument(
+        "changes",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="as on the command line of TAO, such as train.num_gpus=4",
+    )
     made.add_argument("--name", help="of the DinoJob (default: the file's name)")
     made.add_argument("--namespace", default="", help="of the DinoJob (default: kubectl's)")
     made.add_argument(
@@ -74,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     text = manifests.read(options.spec)
     name = options.name or _name(options.spec)
     try:
-        made = translate(read(text), name, options.namespace, options.uri, options.action)
+        given = _changed(read(text), options.changes)
+        made = translate(given, name, options.namespace, options.uri, options.action)
     except (NotYaml, NotTranslated) as error:
         raise Ended(USAGE, f"{options.spec}: {error}") from error
     if options.output:
@@ -84,6 +94,16 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         print(account_text(made), file=sys.stderr)
     return DATA_ERROR if made.refused else 0
+
+
+def _changed(given: Any, changes: list[str]) -> Any:
+    """The spec with what was said beside it. Raises Ended."""
+    if not changes or not isinstance(given, Mapping):
+        return given
+    changed, problems = apply_overrides(given, changes)
+    if problems:
+        raise Ended(USAGE, "\n".join(map(render, problems)))
+    return changed
 
 
 def _name(file: str) -> str:
