@@ -1,4 +1,4 @@
-"""`python -m charts.generate [--check]`: what follows from the chart and from the programs' options."""
+"""`python -m charts.generate [--check]`: what follows from the chart and the programs' options."""
 
 from __future__ import annotations
 
@@ -127,8 +127,9 @@ def readme() -> str:
 
 def value_rows() -> str:
     """A row of a table for each value."""
-    rows = values()
-    return "\n".join(f"| {key} | {kind} | `{default}` | {what} |" for key, kind, default, what in rows)
+    return "\n".join(
+        f"| {key} | {kind} | `{default}` | {what} |" for key, kind, default, what in values()
+    )| {key} | {kind} | `{default}` | {what} |" for key, kind, default, what in rows)
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Writes the files, or with --check names those that are stale and returns 1."""
     parser = argparse.ArgumentParser(
         prog="python -m charts.generate",
-        description="Write what follows from the chart and the programs: " + ", ".join(files()) + ".",
+        description=f"Write what follows from the chart and the programs: {', '.join(files())}.",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 naming the files that differ"

@@ -333,7 +333,7 @@ def test_the_air_gaps_application_stays_within_its_project(helm: Helm) -> None:
     application = examples("air-gap")["dino-operator"]
     (values,) = application["source"]["helm"]["valueFiles"]
     file = (ROOT / application["source"]["path"] / values).resolve()
-    done = helm("template", "dino-operator", str(CHART), "--namespace", "dino-system", "-f", str(file))
+    done = helm("template", "x", str(CHART), "--namespace", "dino-system", "-f", str(file))
     assert done.returncode == 0, done.stderr
     made = [one for one in yaml.safe_load_all(done.stdout) if one]
     there = {one["metadata"].get("namespace", "dino-system") for one in made}

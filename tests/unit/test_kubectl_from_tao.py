@@ -347,17 +347,20 @@ def test_an_engine_of_a_spec_that_leaves_much_open() -> None:
         "tensorrt": {"data_type": "int8", "calibration": {"cal_image_dir": ["???"]}},
     }
     made = translated({"results_dir": "???", "gen_trt_engine": engine})
-    assert made.manifest["spec"]["experiment"] == {"gen_trt_engine": {"tensorrt": {"data_type": "INT8"}}}
+    tensorrt = made.manifest["spec"]["experiment"]["gen_trt_engine"]
+    assert tensorrt == {"tensorrt": {"data_type": "INT8"}}
     assert "datasets" not in made.manifest["spec"]
     account = said(made)
     assert account["gen_trt_engine.input_width"] == ("dropped", "the ONNX file says it")
-    assert account["gen_trt_engine.tensorrt.data_type"] == ("changed", "INT8, as it is written here")
+    type_ = account["gen_trt_engine.tensorrt.data_type"]
+    assert type_ == ("changed", "INT8, as it is written here")
     assert account["gen_trt_engine.tensorrt.calibration.cal_image_dir"][0] == "dropped"
 
 
 def test_a_source_of_which_only_the_class_map_is_known() -> None:
     source = {"image_dir": ["???"], "classmap": "s3://dd/n/map.txt"}
-    made = translated({"dataset": {"infer_data_sources": source}, "inference": {"checkpoint": "s3://bkt/b.pth"}})
+    dataset = {"infer_data_sources": source}
+    made = translated({"dataset": dataset, "inference": {"checkpoint": "s3://bkt/b.pth"}})
     assert made.manifest["spec"]["datasets"]["inference"] == {
         "uri": "s3://dd/n",
         "format": "coco_raw",

@@ -338,7 +338,7 @@ def _unknown(path: tuple[str, ...]) -> str:
 
 
 def _spelt(key: str, value: Any) -> Any:
-    """One of a key's choices as it is written here. TAO's own specs have int8 where INT8 is meant."""
+    """One of a key's choices as it is written here: TAO's own specs have int8 for INT8."""
     try:
         choices = get_args(field_at(key).annotation)
     except KeyError:  # within a mapping, whose keys are free
