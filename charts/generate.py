@@ -129,7 +129,7 @@ def value_rows() -> str:
     """A row of a table for each value."""
     return "\n".join(
         f"| {key} | {kind} | `{default}` | {what} |" for key, kind, default, what in values()
-    )| {key} | {kind} | `{default}` | {what} |" for key, kind, default, what in rows)
+    )
 
 
 @dataclass(frozen=True)
