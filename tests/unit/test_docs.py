@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from dino_api.failures import TABLE
 from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, in_lines, resolve_search
+from dino_operator.kubectl import parser as kubectl_dino
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.samplers.prior import Axis
@@ -75,16 +78,43 @@ def test_what_the_readme_runs_without_kubernetes_is_what_make_setup_leaves() -> 
         if program == ".venv/bin/python":
             assert importlib.util.find_spec(words[1]), "python -m"
         else:
-            assert is_taken(words), words
+            assert is_taken(words, build_parser()), words
 
 
-def is_taken(words: list[str]) -> bool:
-    """Whether `dino` knows all of them; --help ends with 0."""
+def is_taken(words: list[str], parser: argparse.ArgumentParser) -> bool:
+    """Whether the program knows all of them; --help ends with 0."""
     try:
-        build_parser().parse_args(words)
+        parser.parse_args(words)
     except SystemExit as end:
         return end.code == 0
     return True
+
+
+PROGRAM = re.compile(r"(?:\.venv/bin/)?(dino|kubectl[ -]dino) (\S.*)")
+
+
+def typed(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a page that run one of our programs: which, and its words."""
+    for line in text.splitlines():
+        bare = re.split(r" {2,}| #", line.strip().removeprefix("$ "))[0].rstrip(" \\")
+        for part in re.split(r" && | \| ", bare):
+            if found := PROGRAM.fullmatch(part.partition(" > ")[0].strip()):
+                yield found[1], shlex.split(found[2])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_that_a_page_shows_is_one(page: Path) -> None:
+    wrong = [
+        (program, words)
+        for program, words in typed(page.read_text())
+        if not is_taken(words, build_parser() if program == "dino" else kubectl_dino({}))
+    ]
+    assert wrong == []
+
+
+def test_pages_show_commands() -> None:
+    shown = [each for page in PAGES for each in typed(page.read_text())]
+    assert len(shown) > 60
 
 
 def test_the_readmes_spec_is_written_where_it_says(tmp_path: Path) -> None:
