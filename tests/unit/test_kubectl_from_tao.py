@@ -330,7 +330,7 @@ def accounted(spec: Object, made: Translation) -> None:
     assert all(each.why for each in made.account if each.did != "taken")
 
 
-@pytestdef test_a_spec_with_training_and_distillation_distils() -> None:
+def test_a_spec_with_training_and_distillation_distils() -> None:
     """As TAO's own for it; one with an empty section does not."""
     trains = {"train": {"num_epochs": 1}}
     assert action_of({**trains, "distill": AFTER[Action.DISTILL]["distill"]}) is Action.DISTILL
@@ -370,7 +370,7 @@ def test_a_source_of_which_only_the_class_map_is_known() -> None:
     assert said(made)["dataset.infer_data_sources.image_dir"][0] == "dropped"
 
 
-.mark.parametrize("action", Action)
+@pytest.mark.parametrize("action", Action)
 def test_a_whole_spec_of_tao(action: Action) -> None:
     made = translated(WHOLE, action)
     accounted(WHOLE, made)
