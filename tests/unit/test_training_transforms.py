@@ -243,9 +243,9 @@ def test_the_same_key_draws_the_same_geometry() -> None:
 
 
 DRAWN = {
-    "TAO's defaults": (AugmentationConfig(), "0"),
-    "a fixed size after a zoom": (SPECS["a fixed size after a zoom"], "0"),
-    "jitter": (JITTER, "0"),
+    "TAO's defaults": (AugmentationConfig(), "99367549485e1e33"),
+    "a fixed size after a zoom": (SPECS["a fixed size after a zoom"], "4793107ce1cb6e5b"),
+    "jitter": (JITTER, "68f5c6a28866e869"),
 }
 
 
