@@ -44,18 +44,22 @@ class Detector:
         self.class_names, self.size = about.class_names, about.size
 
     @classmethod
-    def open(cls, path: str | Path, providers: Sequence[str] | None = None) -> Detector:
+    def open(
+        cls, path: str | Path, providers: Sequence[str] | None = None, *, threads: int = 0
+    ) -> Detector:
         """Opens a file. providers: those of ONNX Runtime; by default the GPU's where there is one.
+        threads: for one picture; 0: as many as the machine has cores, also where a container may
+        use fewer.
 
         Raises:
             NotADetector: where it is no ONNX file, or does not say what it detects.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"There is no file {path}.")
-        session = _session(path, providers, exact=False)
+        session = _session(path, providers, threads, exact=False)
         about = described(session.get_modelmeta().custom_metadata_map, str(path))
         if about.exact:
-            session = _session(path, providers, exact=True)
+            session = _session(path, providers, threads, exact=True)
         return cls(session, about)
 
     def detect(self, picture: Picture, threshold: float = 0.5) -> list[Detection]:
@@ -101,10 +105,11 @@ class Detector:
 
 
 def _session(
-    path: str | Path, providers: Sequence[str] | None, *, exact: bool
+    path: str | Path, providers: Sequence[str] | None, threads: int, *, exact: bool
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
     if exact:
         options.add_session_config_entry(EXACT, "1")
     here = onnxruntime.get_available_providers()

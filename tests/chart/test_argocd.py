@@ -301,9 +301,16 @@ def test_a_teams_project_knows_what_the_operator_leaves_in_its_namespace() -> No
     assert project["clusterResourceWhitelist"] == []
 
 
-@pytest.mark.parametrize("name", ["dino-operator", "vision-trainings"])
-def test_each_application_is_strict_and_within_its_project(name: str) -> None:
-    application = examples("applications")[name]
+APPLICATIONS = (
+    ("applications", "dino-operator"),
+    ("applications", "vision-trainings"),
+    ("air-gap", "dino-operator"),
+)
+
+
+@pytest.mark.parametrize(("file", "name"), APPLICATIONS)
+def test_each_application_is_strict_and_within_its_project(file: str, name: str) -> None:
+    application = examples(file)[name]
     assert "ServerSideApply=true" in application["syncPolicy"]["syncOptions"]
     project = examples("projects")[application["project"]]
     there = application["destination"]
@@ -319,6 +326,20 @@ def test_the_operators_application_sets_values_of_the_chart(helm: Helm, tmp_path
     done = helm("template", "x", str(CHART), "-f", str(tmp_path / "values.yaml"))
     assert done.returncode == 0, done.stderr
     assert "registry.example/dino-trainer" in done.stdout
+
+
+def test_the_air_gaps_application_stays_within_its_project(helm: Helm) -> None:
+    """The training pods' NetworkPolicy lies in their namespace, not in the release's."""
+    application = examples("air-gap")["dino-operator"]
+    (values,) = application["source"]["helm"]["valueFiles"]
+    file = (ROOT / application["source"]["path"] / values).resolve()
+    done = helm("template", "x", str(CHART), "--namespace", "dino-system", "-f", str(file))
+    assert done.returncode == 0, done.stderr
+    made = [one for one in yaml.safe_load_all(done.stdout) if one]
+    there = {one["metadata"].get("namespace", "dino-system") for one in made}
+    project = examples("projects")["dino-platform"]
+    assert "vision" in there
+    assert there == {each["namespace"] for each in project["destinations"]}
 
 
 HOOKS = ("PreSync", "Sync", "PostSync", "SyncFail")

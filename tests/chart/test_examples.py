@@ -67,6 +67,24 @@ def test_the_example_of_a_queue_fits_together() -> None:
     assert set(container["resources"]["requests"]) <= set(group["coveredResources"])
 
 
+def test_the_search_in_a_queue_has_thirty_trials_in_the_queue_of_the_example() -> None:
+    """Trial 0 is a DinoJob, the others are Katib's: the queue is that of both."""
+    search = read(EXAMPLES / "kueue" / "search.yaml")
+    trials = made(search, engine=None)
+    (experiment,) = [each for each in trials.objects if each["kind"] == "Experiment"]
+    assert experiment["spec"]["maxTrialCount"] == 29
+    job = experiment["spec"]["trialTemplate"]["trialSpec"]
+    queues = {each["kind"]: each for each in read_all(EXAMPLES / "kueue" / "queues.yaml")}
+    queue = queues["LocalQueue"]["metadata"]["name"]
+    assert job["metadata"]["labels"][KUEUE_QUEUE_LABEL] == queue
+    (first,) = [each for each in trials.objects if each["kind"] == KIND]
+    assert first["spec"]["queueName"] == queue
+    (group,) = queues["ClusterQueue"]["spec"]["resourceGroups"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert set(container["resources"]["requests"]) <= set(group["coveredResources"])
+    assert trials.warnings == ()
+
+
 def is_training(thing: Object) -> bool:
     return thing["kind"] == "Job" and thing["metadata"]["labels"][Label.ACTION] == Action.TRAIN
 

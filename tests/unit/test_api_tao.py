@@ -127,3 +127,11 @@ def test_the_trainer_reads_every_key_that_claims_an_effect() -> None:
     words = set(re.findall(r"\w+", code))
     unread = {path for path in live() if path.rpartition(".")[2] not in words}
     assert unread <= ONE_VALUE
+
+
+def test_the_page_for_those_who_come_from_tao_has_every_key_that_we_add() -> None:
+    page = (HERE.parents[1] / "docs" / "tao.md").read_text()
+    told = page.partition("Not TAO's are")[2].partition("\n## ")[0]
+    sections = {path.rpartition(".")[0] for path in ADDED} & ADDED
+    keys = {path for path in ADDED if path.rpartition(".")[0] not in sections}
+    assert {path for path in keys if path.rpartition(".")[2] not in told} == set()

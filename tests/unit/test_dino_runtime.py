@@ -6,9 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import onnx
@@ -30,6 +33,8 @@ from dino_trainer.model_files import graph_metadata
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(SERVED,) = [program for program in PROGRAMS if "HTTPServer" in program]
+PROGRAMS.remove(SERVED)
 WHOLE = (200, 300)  # of the picture
 
 
@@ -175,6 +180,35 @@ def test_the_page_is_a_program_that_runs(
     said = {tuple(line) for line in lines if line[0] in NAMES}
     assert wanted
     assert {row[:2] for row in wanted} <= {row[:2] for row in said}
+
+
+def test_the_service_of_the_page_answers_with_boxes(
+    made: Exported, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL", str(made.path))
+    monkeypatch.setenv("THREADS", "1")
+    service: dict[str, Any] = {"__name__": "service"}
+    exec(compile(SERVED.replace("0.3", "0.001"), "docs/runtime.md", "exec"), service)
+    with service["ThreadingHTTPServer"](("127.0.0.1", 0), service["Handler"]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        with urlopen(address, photo.read_bytes()) as answer:
+            found = json.load(answer)
+        with urlopen(address) as answer:
+            assert answer.status == 200, "the probe"
+        with pytest.raises(HTTPError) as refused:
+            urlopen(address, b"no picture")
+        server.shutdown()
+    wanted = Detector.open(made.path).detect(photo, 0.001)
+    assert [each["name"] for each in found] == [one.name for one in wanted]
+    assert found[0]["box"] == pytest.approx(wanted[0].box, abs=0.1)
+    assert refused.value.code == 400
+
+
+def test_threads_are_limited_where_asked(made: Exported) -> None:
+    """ONNX Runtime counts the machine's cores, not those that a container may use."""
+    session = Detector.open(made.path, threads=2)._session
+    assert session.get_session_options().intra_op_num_threads == 2
 
 
 def test_the_plain_program_is_short() -> None:

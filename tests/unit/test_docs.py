@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
+import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +20,8 @@ from dino_api.failures import TABLE
 from dino_api.loading import load
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Profile, SearchParameter
 from dino_api.search import default_space, in_lines, resolve_search
+from dino_operator.kubectl import parser as kubectl_dino
+from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
 from dino_operator.plan.search.samplers.prior import Axis
 from dino_operator.preview import preview
@@ -72,16 +78,47 @@ def test_what_the_readme_runs_without_kubernetes_is_what_make_setup_leaves() -> 
         if program == ".venv/bin/python":
             assert importlib.util.find_spec(words[1]), "python -m"
         else:
-            assert is_taken(words), words
+            assert is_taken(words, build_parser()), words
 
 
-def is_taken(words: list[str]) -> bool:
-    """Whether `dino` knows all of them; --help ends with 0."""
+def is_taken(words: list[str], parser: argparse.ArgumentParser) -> bool:
+    """Whether the program knows all of them; --help ends with 0."""
     try:
-        build_parser().parse_args(words)
+        parser.parse_args(words)
     except SystemExit as end:
         return end.code == 0
     return True
+
+
+PROGRAM = re.compile(r"(?:\.venv/bin/)?(dino|kubectl[ -]dino) (\S.*)")
+
+
+def typed(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a page that run one of our programs: which, and its words."""
+    for line in text.splitlines():
+        bare = re.split(r" {2,}| #", line.strip().removeprefix("$ "))[0].rstrip(" \\")
+        for part in re.split(r" && | \| ", bare):
+            if found := PROGRAM.fullmatch(part.partition(" > ")[0].strip()):
+                yield found[1], shlex.split(found[2])
+
+
+WRITTEN = [page for page in PAGES if page.name != "commands.md"]
+"""That page has the programs' own words, which are no commands alone."""
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_that_a_page_shows_is_one(page: Path) -> None:
+    wrong = [
+        (program, words)
+        for program, words in typed(page.read_text())
+        if not is_taken(words, build_parser() if program == "dino" else kubectl_dino({}))
+    ]
+    assert wrong == []
+
+
+def test_pages_show_commands() -> None:
+    shown = [each for page in WRITTEN for each in typed(page.read_text())]
+    assert len(shown) > 40
 
 
 def test_the_readmes_spec_is_written_where_it_says(tmp_path: Path) -> None:
@@ -101,6 +138,31 @@ def test_every_test_that_the_guide_to_actions_names_exists() -> None:
     for given, name in named:
         file = given or file
         assert f"def {name}(" in (ROOT / "tests" / "unit" / file).read_text(), f"{file}::{name}"
+
+
+OURS = (names.KIND, names.AUTOML_KIND)
+WITH_TESTS_OF_THEIR_OWN = {"automl.md", "kubectl-dino.md"}
+
+
+def whole_manifests() -> Iterator[Any]:
+    """Every DinoJob and DinoAutoML that a page shows as a whole."""
+    for page in PAGES:
+        text = "" if page.name in WITH_TESTS_OF_THEIR_OWN else page.read_text()
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+            for each in yaml.safe_load_all(block):
+                if isinstance(each, dict) and each.get("kind") in OURS and "spec" in each:
+                    yield pytest.param(each, id=f"{page.name}:{each['metadata']['name']}")
+
+
+@pytest.mark.parametrize("manifest", list(whole_manifests()))
+def test_every_manifest_of_a_page_is_taken_without_a_warning(manifest: Object) -> None:
+    verdict = verdict_of("manifest", manifest, Settings("trainer:1"))
+    assert (verdict.refused, verdict.warnings) == ((), ())
+
+
+def test_there_are_manifests_on_pages() -> None:
+    shown = {each.id.partition(":")[0] for each in whole_manifests()}
+    assert {"README.md", "training.md", "actions.md", "tao.md"} <= shown
 
 
 SEARCHES = (ROOT / "docs" / "automl.md").read_text()
@@ -177,3 +239,14 @@ def test_the_guide_to_searches_names_the_failures_of_parameters_and_of_all_trial
         {rule.reason.value for rule in TABLE if rule.fails_every_trial},
     )
     assert tuple(named) == wanted
+
+
+AUGMENTATION = (ROOT / "docs" / "add-an-augmentation.md").read_text()
+
+
+def test_what_the_page_about_augmentations_names_is_where_it_says() -> None:
+    """`NAME` in `path`: functions, tables and classes of the code."""
+    named = re.findall(rf"`([\w-]+)` in `((?:{TOP})/[\w./-]*\.py)`", AUGMENTATION)
+    assert len(named) >= 12
+    missing = [(word, path) for word, path in named if word not in (ROOT / path).read_text()]
+    assert missing == []

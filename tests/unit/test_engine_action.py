@@ -343,3 +343,13 @@ def test_the_remedy_names_what_the_image_takes() -> None:
     dockerfile = (Path(__file__).parents[2] / "trainer_image/Dockerfile").read_text()
     assert "build argument TENSORRT" in remedy
     assert "\nARG TENSORRT=\n" in dockerfile
+
+
+def test_the_guide_says_what_each_precision_may_lose() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "actions.md").read_text()
+    (row,) = [line for line in guide.splitlines() if line.startswith("| `gen_trt_engine` | Tens")]
+    for data_type, limits in engine_gate.LIMITS.items():
+        assert f"{data_type} {limits.max_loss:g}" in row
+        least = limits.least_matched
+        assert (f"{data_type} {100 * least:g} %" if least else f"{data_type} any") in row
+    assert f"on random pictures {100 * (engine_gate.ON_RANDOM['FP16'] or 0):g} %" in row

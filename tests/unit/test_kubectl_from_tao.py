@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dino_api.names import Action
 from dino_operator.kubectl import main
-from dino_operator.kubectl.tao import NotTranslated, Translation, leaves, translate
+from dino_operator.kubectl.tao import NotTranslated, Translation, action_of, leaves, translate
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Settings
 
@@ -180,6 +180,26 @@ BECOMES: dict[str, tuple[Object, str, str, str]] = {
         "dropped",
         "should be greater than 0",
     ),
+    "a choice in small letters": (
+        a_spec(train={"optim": {"optimizer": "adamw"}}),
+        "train.optim.optimizer",
+        "changed",
+        "AdamW, as it is written here",
+    ),
+    "weights of a backbone that is not built": (
+        a_spec(model={"backbone": "fan_small", "pretrained_backbone_path": "/models/fan.pth"}),
+        "model.pretrained_backbone_path",
+        "dropped",
+        "which fit no other",
+    ),
+    "a list of which something is missing": (
+        a_spec(model={"loss_types": ["labels", "???"]}),
+        "model.loss_types",
+        "dropped",
+        "still to be given",
+    ),
+    "no GPU": (a_spec(train={"num_gpus": 0}), "train.num_gpus", "moved", "spec.resources.gpus: 0"),
+    "no node": (a_spec(train={"num_nodes": 0}), "train.num_nodes", "dropped", "no number of them"),
     "text for a number": (
         a_spec(train={"num_epochs": "ten"}),
         "train.num_epochs",
@@ -292,7 +312,7 @@ AFTER[Action.EVALUATE]["dataset"]["test_data_sources"] = {
 @pytest.mark.parametrize("action", AFTER)
 def test_each_action_becomes_a_job_that_is_accepted(action: Action) -> None:
     spec = {"results_dir": OUTPUT, **AFTER[action]}
-    made = translated(spec, None if action is not Action.DISTILL else action)
+    made = translated(spec)
     assert made.manifest["spec"]["action"] == action
     assert made.manifest["spec"]["parent"]["uri"].startswith("s3://")
     assert [str(each) for each in made.refused] == []
@@ -308,6 +328,46 @@ def accounted(spec: Object, made: Translation) -> None:
     for loc, _ in leaves(made.manifest["spec"].get("experiment", {})):
         assert not loc or ".".join(map(str, loc)).replace(".0.", "[0].") in kept
     assert all(each.why for each in made.account if each.did != "taken")
+
+
+def test_a_spec_with_training_and_distillation_distils() -> None:
+    """As TAO's own for it; one with an empty section does not."""
+    trains = {"train": {"num_epochs": 1}}
+    assert action_of({**trains, "distill": AFTER[Action.DISTILL]["distill"]}) is Action.DISTILL
+    assert action_of({**trains, "distill": None}) is Action.TRAIN
+    assert action_of({**trains, "distill": {"bindings": []}, "export": {}}) is Action.TRAIN
+
+
+def test_an_engine_of_a_spec_that_leaves_much_open() -> None:
+    """In the form of TAO's own: small letters, keys of earlier releases, places to be filled in."""
+    engine = {
+        "onnx_file": "s3://bkt/m.onnx",
+        "trt_engine": "???",
+        "input_width": 96,
+        "tensorrt": {"data_type": "int8", "calibration": {"cal_image_dir": ["???"]}},
+    }
+    made = translated({"results_dir": "???", "gen_trt_engine": engine})
+    tensorrt = made.manifest["spec"]["experiment"]["gen_trt_engine"]
+    assert tensorrt == {"tensorrt": {"data_type": "INT8"}}
+    assert "datasets" not in made.manifest["spec"]
+    account = said(made)
+    assert account["gen_trt_engine.input_width"] == ("dropped", "the ONNX file says it")
+    type_ = account["gen_trt_engine.tensorrt.data_type"]
+    assert type_ == ("changed", "INT8, as it is written here")
+    assert account["gen_trt_engine.tensorrt.calibration.cal_image_dir"][0] == "dropped"
+
+
+def test_a_source_of_which_only_the_class_map_is_known() -> None:
+    source = {"image_dir": ["???"], "classmap": "s3://dd/n/map.txt"}
+    dataset = {"infer_data_sources": source}
+    made = translated({"dataset": dataset, "inference": {"checkpoint": "s3://bkt/b.pth"}})
+    assert made.manifest["spec"]["datasets"]["inference"] == {
+        "uri": "s3://dd/n",
+        "format": "coco_raw",
+        "images": "images",
+        "classmap": "map.txt",
+    }
+    assert said(made)["dataset.infer_data_sources.image_dir"][0] == "dropped"
 
 
 @pytest.mark.parametrize("action", Action)
@@ -386,3 +446,18 @@ def test_the_command_says_what_is_still_to_be_mended(
     assert "to mend: spec.datasets.test: datasets.test must be given" in capsys.readouterr().err
     assert main(["from-tao", str(tmp_path / "nowhere.yaml")]) == 66
     assert main(["from-tao", str(file), "--uri", "/here"]) == 64
+
+
+def test_keys_beside_the_spec_are_those_of_taos_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cells.yaml"
+    file.write_text(yaml.safe_dump(a_spec(train={"num_gpus": 1})))
+    changes = ["train.num_gpus=4", "++model.num_queries=600", "~dataset.num_classes"]
+    assert main(["from-tao", str(file), *changes]) == 0
+    (manifest,) = yaml.safe_load_all(capsys.readouterr().out)
+    assert manifest["spec"]["resources"] == {"gpus": 4}
+    assert manifest["spec"]["experiment"]["model"] == {"num_queries": 600}
+    assert "numClasses" not in manifest["spec"]
+    assert main(["from-tao", str(file), "train.num_gpus"]) == 64
+    assert "an override has the form key=value" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,22 @@ def test_the_same_key_draws_the_same_geometry() -> None:
     again = [transforms.draw_train(config, SIZE, Draws(3, 1, i)) for i in range(20)]
     other = [transforms.draw_train(config, SIZE, Draws(3, 2, i)) for i in range(20)]
     assert first == again != other
+
+
+DRAWN = {
+    "TAO's defaults": (AugmentationConfig(), "99367549485e1e33"),
+    "a fixed size after a zoom": (SPECS["a fixed size after a zoom"], "4793107ce1cb6e5b"),
+    "jitter": (JITTER, "68f5c6a28866e869"),
+}
+
+
+@pytest.mark.parametrize("config, digest", DRAWN.values(), ids=DRAWN)
+def test_what_is_drawn_stays(config: AugmentationConfig, digest: str) -> None:
+    """A training of an earlier release goes on with the images that it would have had: a later
+    augmentation draws last, and only where its key is on."""
+    drawn = [transforms.draw_train(config, (480, 640), Draws(7, 1, i)) for i in range(200)]
+    text = repr([(each.size, each.first, each.crop, each.flip) for each in drawn])
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
 
 
 RAMP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40

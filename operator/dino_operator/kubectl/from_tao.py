@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dino_api.experiment.overrides import apply_overrides
 from dino_api.kubectl_yaml.reader import NotYaml, read
 from dino_api.names import Action
+from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.ending import DATA_ERROR, USAGE, Ended
 from dino_operator.kubectl.tao import Did, NotTranslated, Translation, translate
@@ -26,12 +28,13 @@ dropped, and why.
 EPILOG = """\
 examples:
   kubectl dino from-tao spec.yaml --uri s3://bucket/results/cells > cells.yaml
+  kubectl dino from-tao spec.yaml train.num_gpus=4 dataset.batch_size=2 --uri s3://bucket/r
   kubectl dino from-tao spec.yaml --uri s3://bucket/r --action evaluate | kubectl apply -f -
   kubectl dino from-tao spec.yaml --uri s3://bucket/r -o json    manifest and account as data
 
 A path of a machine becomes the same path in the bucket of --uri: upload the files there, or
 correct the URIs. A key whose value would be refused is dropped with the refusal, so that the
-default counts. What is left to mend is said at the end.
+default counts; with a backbone go its weights. What is left to mend is said at the end.
 
 Exit code 64: the spec cannot be read, 65: the manifest is still refused, 66: there is no file.
 """
@@ -52,6 +55,12 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         epilog=EPILOG,
     )
     made.add_argument("spec", metavar="SPEC", help="the spec file; - reads standard input")
+    made.add_argument(
+        "changes",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="as on the command line of TAO, such as train.num_gpus=4",
+    )
     made.add_argument("--name", help="of the DinoJob (default: the file's name)")
     made.add_argument("--namespace", default="", help="of the DinoJob (default: kubectl's)")
     made.add_argument(
@@ -62,7 +71,8 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
         type=Action,
         choices=list(Action),
         metavar="ACTION",
-        help="what the job does (default: train, or the one action whose section there is)",
+        help="what the job does (default: train, distill where both sections are there, or the one "
+        "action whose section there is)",
     )
     add_output(made)
     made.set_defaults(run=run)
@@ -73,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     text = manifests.read(options.spec)
     name = options.name or _name(options.spec)
     try:
-        made = translate(read(text), name, options.namespace, options.uri, options.action)
+        given = _changed(read(text), options.changes)
+        made = translate(given, name, options.namespace, options.uri, options.action)
     except (NotYaml, NotTranslated) as error:
         raise Ended(USAGE, f"{options.spec}: {error}") from error
     if options.output:
@@ -83,6 +94,16 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         print(account_text(made), file=sys.stderr)
     return DATA_ERROR if made.refused else 0
+
+
+def _changed(given: Any, changes: list[str]) -> Any:
+    """The spec with what was said beside it. Raises Ended."""
+    if not changes or not isinstance(given, Mapping):
+        return given
+    changed, problems = apply_overrides(given, changes)
+    if problems:
+        raise Ended(USAGE, "\n".join(map(render, problems)))
+    return changed
 
 
 def _name(file: str) -> str:

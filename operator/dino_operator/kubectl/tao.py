@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dino_api.actions import ACTIONS
 from dino_api.base import Note, note_of
-from dino_api.experiment.interpolation import interpolated
-from dino_api.experiment.paths import WEIGHTS, Loc, dotted, nearest, section_of
+from dino_api.experiment.interpolation import MISSING, interpolated
+from dino_api.experiment.paths import WEIGHTS, Loc, dotted, field_at, nearest, section_of
 from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.loading import unread
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
@@ -20,6 +20,8 @@ from dino_operator.plan.model import Object
 from dino_operator.preview import refused
 
 Did = Literal["taken", "moved", "changed", "dropped"]
+KEPT: tuple[Did, ...] = ("taken", "changed")
+"""What happened to keys that are in the experiment."""
 SOURCES = {
     "train_data_sources": "train",
     "val_data_sources": "validation",
@@ -31,6 +33,16 @@ ADVICE = {
     "dataset.augmentation.fixed_random_crop": "in place of all other augmentations; TAO's template "
     "has 1024, its code none",
 }
+EARLIER = dict.fromkeys(
+    (f"gen_trt_engine.{leaf}" for leaf in ("input_channel", "input_width", "input_height")),
+    "the ONNX file says it",
+)
+"""Keys of earlier releases of TAO, which its published specs still have."""
+OF_THE_TEACHER = (
+    "the teacher's structure comes with its checkpoint, spec.parent; TAO's say none, and are "
+    "teachers where this key counts: without Kubernetes"
+)
+BACKBONE, BACKBONE_WEIGHTS = "model.backbone", "model.pretrained_backbone_path"
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def translate(
     does = action or action_of(given)
     resolved, problems = interpolated(given, does)
     if wrong := [render(each) for each in problems if each.severity == "error"]:
-        wrong = [each for each in wrong if "???" not in each]
+        wrong = [each for each in wrong if MISSING not in each]
         if wrong:
             raise NotTranslated("\n".join(wrong))
     try:
@@ -78,9 +90,10 @@ def translate(
 
 
 def action_of(given: Mapping[str, Any]) -> Action:
-    """train where it has that section; else the action whose section it has alone."""
+    """train where it has that section, distill where it has both; else the one whose it has."""
     own = [each for each in Action if each in given and each is not Action.TRAIN]
-    return own[0] if len(own) == 1 and "train" not in given else Action.TRAIN
+    distils = own == [Action.DISTILL] and given[Action.DISTILL]
+    return own[0] if len(own) == 1 and ("train" not in given or distils) else Action.TRAIN
 
 
 def leaves(node: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
@@ -123,8 +136,8 @@ class _Translator:
             self.account[loc] = Entry(dotted(loc), did, why)
 
     def _decided(self, loc: Loc, value: Any) -> tuple[Did, str]:
-        if value == "???":
-            return "dropped", "is still to be given (???)"
+        if _is_missing(value):
+            return "dropped", f"is still to be given ({MISSING})"
         if value in (None, "", [], {}):
             return "dropped", "is empty, which is as if left out"
         path = tuple(str(part) for part in loc if isinstance(part, str))
@@ -132,9 +145,7 @@ class _Translator:
             return "dropped", OTHER_SECTIONS[path[0]]
         note = _note(path)
         if note is None:
-            near = nearest(dotted(path))[:1]
-            meant = f"; did you mean {near[0]}?" if near else ""
-            return "dropped", f"there is no such key{meant}"
+            return "dropped", EARLIER.get(dotted(path)) or _unknown(path)
         if why := self._other_action(path):
             return "dropped", f"{why}: for that, --action"
         if note.resource:
@@ -158,14 +169,17 @@ class _Translator:
     def _taken(self, path: tuple[str, ...], loc: Loc, value: Any) -> tuple[Did, str]:
         end = next((at for at, part in enumerate(loc) if isinstance(part, int)), len(loc))
         held = _at(self.resolved, loc[:end])
-        key, now = ".".join(path), _at(self.resolved, loc)
+        key, stood = ".".join(path), _at(self.resolved, loc)
+        now = _spelt(key, stood) if end == len(loc) else stood
         if key in WEIGHTS and isinstance(now, str) and self.places.is_local(now):
             held = self.places.uri(now)
             _set(self.experiment, path, held)
             return "changed", f"{held}: no pod has the file of this machine; upload it there"
-        _set(self.experiment, tuple(map(str, loc[:end])), held)
-        if now != value:
+        _set(self.experiment, tuple(map(str, loc[:end])), now if end == len(loc) else held)
+        if stood != value:
             return "changed", f"{now}, which the reference stands for"
+        if now != stood:
+            return "changed", f"{now}, as it is written here"
         return "taken", ADVICE.get(key, "")
 
     def _moved(self, path: tuple[str, ...], loc: Loc, note: Note) -> tuple[Did, str]:
@@ -228,18 +242,19 @@ class _Translator:
         name = {"num_nodes": "nodes", "num_processes": "processes"}.get(leaf, "gpus")
         count = len(now) if isinstance(now, list) else now
         alone = self.action not in TRAINS if name == "nodes" else not ACTIONS[self.action].several
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        least = 0 if name == "gpus" else 1
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
             return "dropped", f"{count} is no number of them"
         place = f"spec.resources.{name}"
         if alone and count > 1:
             return "dropped", f"{self.action} runs in one process"
         held = self.spec.setdefault("resources", {})
-        held[name] = max(count, held.get(name, 1))
+        held[name] = max(count, held.get(name, count))
         return "moved", f"{place}: {held[name]}"
 
     def _parent(self, path: tuple[str, ...], now: Any) -> tuple[Did, str]:
         if path[:2] == ("distill", "teacher"):
-            return "dropped", "the teacher's structure comes with its checkpoint, spec.parent"
+            return "dropped", OF_THE_TEACHER
         uri = self.places.uri(str(now))
         held = self.spec.setdefault("parent", {"uri": uri})
         if held["uri"] != uri:
@@ -291,15 +306,45 @@ class _Translator:
             _drop(self.experiment, tuple(part for part in loc if isinstance(part, str)))
             why = f"{refusal.message.rstrip('.')}; the default counts"
             self.account[loc] = Entry(dotted(loc), "dropped", why)
+        if BACKBONE in map(dotted, hit):
+            self._drop_weights()
         return bool(hit)
+
+    def _drop_weights(self) -> None:
+        """Of the backbone that was dropped."""
+        loc = tuple(BACKBONE_WEIGHTS.split("."))
+        if loc in self.account and self.account[loc].did in KEPT:
+            _drop(self.experiment, loc)
+            why = "has the weights of the backbone that was dropped, which fit no other"
+            self.account[loc] = Entry(dotted(loc), "dropped", why)
 
 
 def _covers(entry: Entry, about: str) -> bool:
     """Whether a key that is in the experiment is the one of a refusal, or in it, or around it."""
-    if entry.did not in ("taken", "changed"):
+    if entry.did not in KEPT:
         return False
     key, other = entry.key.replace("[", ".["), about.replace("[", ".[")
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether somebody has to write it still; a list lacks something where one of it does."""
+    return value == MISSING or (isinstance(value, list) and MISSING in value)
+
+
+def _unknown(path: tuple[str, ...]) -> str:
+    near = nearest(dotted(path))[:1]
+    return f"there is no such key{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _spelt(key: str, value: Any) -> Any:
+    """One of a key's choices as it is written here: TAO's own specs have int8 for INT8."""
+    try:
+        choices = get_args(field_at(key).annotation)
+    except KeyError:  # within a mapping, whose keys are free
+        return value
+    meant = [each for each in choices if str(each).lower() == str(value).lower()]
+    return meant[0] if isinstance(value, str) and len(meant) == 1 else value
 
 
 def _note(path: tuple[str, ...]) -> Note | None:

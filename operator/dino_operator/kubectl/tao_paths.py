@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dino_api.experiment.interpolation import MISSING
 from dino_api.formats import ARCHIVES
 from dino_operator.plan.model import Object
 
@@ -83,7 +84,7 @@ def source(images: Any, annotations: Any, named: str = "annotations") -> Object:
 
 
 def _path(value: Any) -> str:
-    text = value if isinstance(value, str) else ""
+    text = value if isinstance(value, str) and value != MISSING else ""
     scheme, separator, rest = as_s3(text).partition("://")
     local = posixpath.normpath(text) if text else ""
     return f"{scheme}://{rest.strip('/')}" if separator else local
