@@ -185,9 +185,12 @@ class Dataset(Reported):
     def fitted(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Says in the warnings where names are left out."""
         names = data.get("class_names") or data.get("classNames") or ()
+        warnings = data.get("warnings", [])
+        if not (isinstance(names, list | tuple) and isinstance(warnings, list | tuple)):
+            return super().fitted(data)  # no report of ours, and refused
         if len(names) > MOST_CLASSES:
             warning = f"{len(names)} classes: the names of the first {MOST_CLASSES} are kept"
-            data = {**data, "warnings": [warning, *data.get("warnings", [])]}
+            data = {**data, "warnings": [warning, *warnings]}
         return super().fitted(data)
 
     @classmethod

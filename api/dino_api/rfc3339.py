@@ -14,8 +14,8 @@ def parse(text: str) -> datetime:
 def read(text: object) -> datetime | None:
     """The time that another program wrote down; None where it is none."""
     try:
-        return parse(str(text))
-    except ValueError:
+        return parse(str(text)).astimezone(UTC)
+    except (OverflowError, ValueError):  # the first and the last days are none in other zones
         return None
 
 

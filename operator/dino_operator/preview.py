@@ -82,7 +82,7 @@ def refused(manifest: Any) -> list[Refusal]:
     not."""
     all_refusals = refusals(manifest)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
-    if not isinstance(spec, dict) or manifest.get("kind") not in crd_schema.KINDS:
+    if not isinstance(spec, dict) or str(manifest.get("kind")) not in crd_schema.KINDS:
         return all_refusals
     for at, message in dropped_keys.nulls(spec, manifest["kind"]):
         where = crd_schema.named(("spec", *at))

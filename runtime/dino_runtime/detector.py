@@ -57,7 +57,11 @@ class Detector:
         if not Path(path).is_file():
             raise FileNotFoundError(f"There is no file {path}.")
         session = _session(path, providers, threads, exact=False)
-        about = described(session.get_modelmeta().custom_metadata_map, str(path))
+        try:
+            about = described(session.get_modelmeta().custom_metadata_map, str(path))
+            _check_graph(session, about, path)
+        except UnicodeDecodeError as error:
+            raise NotADetector(f"{path} has names that are no text.") from error
         if about.exact:
             session = _session(path, providers, threads, exact=True)
         return cls(session, about)
@@ -102,6 +106,20 @@ class Detector:
         )
         height, width = self.size
         return scores, labels, boxes / np.array([width, height] * 2, np.float32)
+
+
+def _check_graph(
+    session: onnxruntime.InferenceSession, about: Description, path: str | Path
+) -> None:
+    """Refuses what the metadata does not describe, such as another graph under it."""
+    wanted = [INPUT], END_TO_END_OUTPUTS if about.end_to_end else RAW_OUTPUTS
+    names = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
+    if names != wanted or list(session.get_inputs()[0].shape[2:]) != list(about.size):
+        graph = " -> ".join(map(", ".join, names))
+        raise NotADetector(f"{path} has another graph ({graph}) than it says.")
+    classes = session.get_outputs()[0].shape[2:]
+    if not about.end_to_end and classes != [len(about.class_names)]:
+        raise NotADetector(f"{path} tells other classes than it names.")
 
 
 def _session(

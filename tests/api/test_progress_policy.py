@@ -305,6 +305,22 @@ def test_nothing_but_status(kubectl: Kubectl, dinojobs: DinoJobs, job: str) -> N
     refused(lambda: core.list_namespaced_pod(kubectl.namespace), FORBIDDEN)
 
 
+def test_nothing_that_other_jobs_go_by(kubectl: Kubectl, dinojobs: DinoJobs, job: str) -> None:
+    """Their specs, their Jobs, the status of a search: not even those that are not there."""
+    pod = as_pod(kubectl, dinojobs, "reporter")
+    core = kubernetes.client.CoreV1Api(pod.api.api_client)
+    batch = kubernetes.client.BatchV1Api(pod.api.api_client)
+    one = ("of-another", kubectl.namespace)
+    refused(lambda: core.read_namespaced_config_map(*one), FORBIDDEN)
+    refused(lambda: core.patch_namespaced_config_map(*one, {"data": {"spec.yaml": ""}}), FORBIDDEN)
+    refused(lambda: batch.patch_namespaced_job(*one, {"spec": {"suspend": True}}), FORBIDDEN)
+    refused(lambda: batch.delete_namespaced_job(*one), FORBIDDEN)
+    search = (*names.API_VERSION.split("/"), kubectl.namespace, "dinoautomls", "tune")
+    change = {"status": {"phase": "Complete"}}
+    write = pod.api.patch_namespaced_custom_object_status
+    refused(lambda: write(*search, change), FORBIDDEN)
+
+
 def test_the_policy_concerns_nobody_else(dinojobs: DinoJobs, job: str) -> None:
     dinojobs.patch_status(job, {"phase": "Complete", **PROGRESS})
     assert dinojobs.get(job)["status"]["phase"] == "Complete"

@@ -257,6 +257,13 @@ def test_patches_of_another_size_are_resampled(tmp_path: Path) -> None:
     assert nn.functional.cosine_similarity(want, got, dim=1).item() > 0.99
 
 
+def test_positions_that_cannot_be_resized_are_refused(tmp_path: Path) -> None:
+    state = a_file_of("vit_tiny_patch16_224") | {"pos_embed": torch.ones(3)}
+    torch.save(state, tmp_path / "vit.pth")
+    with pytest.raises(ValueError, match=r"cannot be brought to the size of model\.backbone"):
+        load_backbone_weights(a_detector(backbone=VIT), tmp_path / "vit.pth")
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     model = a_detector(backbone=VIT)
     for network in ("vit_small_patch16_224", "gcvit_xxtiny"):

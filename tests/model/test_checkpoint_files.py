@@ -12,6 +12,7 @@ import io
 import itertools
 import pathlib
 import pickle
+import re
 import sys
 import tarfile
 import types
@@ -27,8 +28,19 @@ from safetensors.torch import save_file
 from small import a_detector
 from torch import Tensor, nn
 
-from dino_trainer.model import inert, load_backbone_weights, load_checkpoint_weights, read_state
+from dino_api.formats import PACKED
+from dino_trainer.errors import TrainerError
+from dino_trainer.model import (
+    file_kind,
+    inert,
+    load_backbone_weights,
+    load_checkpoint_weights,
+    read_state,
+)
 from dino_trainer.model.weights import our_name
+from dino_trainer.model_files import checkpoint
+from dino_trainer.model_files.int8_weights import read_int8_weights
+from dino_trainer.model_files.outline import outline_of, own_spec
 
 RAN: list[str] = []
 
@@ -471,3 +483,87 @@ def refused_or_read(path: Path) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def test_what_refers_to_itself_is_read_once(tmp_path: Path) -> None:
+    """A mapping within itself, and one that is there in 2^45 ways."""
+    inner: dict[str, Any] = {"a": torch.ones(2)}
+    inner["b"] = inner
+    assert read_state(saved(tmp_path / "x.pth", {"model": inner})).keys() == {"a"}
+    for within, said in ((1, "holds no tensors"), (torch.ones(1), "more than 100,000 tensors")):
+        made: dict[str, Any] = {"t": within}
+        for _ in range(45):
+            made = {"a": made, "b": made}
+        assert said in refusal(saved(tmp_path / "x.pth", {"model": made}))
+
+
+def test_modules_that_hold_one_another(tmp_path: Path, foreign: Any) -> None:
+    """Torch's own modules, of a type that is not known here."""
+    module = foreign("odd.modules", "Net")()
+    module.__dict__.update(_parameters={}, _buffers={}, _modules={"a": module, "b": module})
+    assert "is not a readable checkpoint" in refusal(saved(tmp_path / "x.pth", {"model": module}))
+
+
+def test_a_pickle_that_is_too_deep(tmp_path: Path) -> None:
+    for levels in (60, 400, 5000):
+        text = b"}X\x05\0\0\0model" * levels + b"}" + b"s" * levels
+        (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + text + b".")
+        assert "is not a readable checkpoint" in refusal(tmp_path / "x.pkl")
+
+
+def test_numbers_that_are_said_many_times_are_not_written_out(tmp_path: Path) -> None:
+    """A terabyte in a file of a kilobyte."""
+    path = saved(tmp_path / "x.pth", {"model": {"a": torch.ones(1).expand(1 << 38)}})
+    assert "its tensors are of 1,099,511,627,776 bytes, and the file of" in refusal(path)
+    packed = {"codes": {"a": torch.ones(1, 1, dtype=torch.int8).expand(1 << 40, 1)}, "kept": {}}
+    packed["scales"] = {"a": torch.ones(1).expand(1 << 40)}
+    with pytest.raises(ValueError, match="a has no codes with a scale each"):
+        read_int8_weights({PACKED: packed})
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_archive_that_is_packed(tmp_path: Path, how: int) -> None:
+    """Torch packs nothing: a sound one is small, a broken one ends in the words of the others."""
+    whole = saved(tmp_path / "x.pth", {"model": a_state()})
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", how) as new:
+        for each in old.namelist():
+            new.writestr(each, old.read(each))
+    place = path.read_bytes().index(b"data.pkl") + 20
+    content = bytearray(path.read_bytes())
+    content[place : place + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    assert "is not a readable checkpoint" in refusal(path)
+    assert outline_of(str(path)) is None
+
+
+def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_kind, "_LEAST", 1 << 20)
+    path = tmp_path / "x.pth"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made,
+        made.open("x/data.pkl", "w") as inner,
+    ):
+        for _ in range(3):
+            inner.write(bytes(1 << 20))
+    assert "it is an archive that unpacks to 3,145,728 bytes, of " in refusal(path)
+    with pytest.raises(ValueError, match="it is an archive that unpacks to 3,145,728 bytes"):
+        checkpoint.read(path)
+
+
+def test_an_archive_with_a_key_has_no_outline(tmp_path: Path) -> None:
+    """The mark of an encrypted member, which one wrong bit sets."""
+    path = saved(tmp_path / "x.pth", {"spec": {}, "class_names": []})
+    content = bytearray(path.read_bytes())
+    for found in re.finditer(rb"PK\x01\x02", path.read_bytes()):
+        content[found.start() + 8] |= 1
+    path.write_bytes(content)
+    assert outline_of(str(path)) is None
+
+
+def test_what_a_checkpoint_of_ours_says_may_be_anything() -> None:
+    assert own_spec({"spec": 5, "class_names": ["a"]}, "x.pth")[1] == ("a",)
+    with pytest.raises(TrainerError, match=r"x\.pth has 30,000 classes, of 20,000 at most"):
+        own_spec({"spec": {}, "class_names": [""] * 30_000}, "x.pth")

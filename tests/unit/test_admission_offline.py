@@ -172,6 +172,8 @@ def test_what_else_is_refused(manifest: Object, said: str) -> None:
     assert said in "\n".join(map(str, refusals(manifest)))
 
 
-@pytest.mark.parametrize("manifest", [None, "x", [], {"kind": "DinoJob"}, {"kind": 1}])
+@pytest.mark.parametrize(
+    "manifest", [None, "x", [], {"kind": "DinoJob"}, {"kind": 1}, {"kind": []}]
+)
 def test_what_is_no_manifest_is_said_and_not_raised(manifest: Any) -> None:
     assert len(refusals(manifest)) == 1

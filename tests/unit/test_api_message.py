@@ -273,6 +273,14 @@ def test_half_a_surrogate_is_replaced_and_two_halves_are_joined() -> None:
     assert told.dataset.class_names == ["\U0001f600", "b\ufffd"]
 
 
+@pytest.mark.parametrize("odd", [{"classNames": 5}, {"warnings": 5}, {"class_names": True}])
+def test_a_member_that_is_none_of_ours_is_left_out(odd: dict[str, Any]) -> None:
+    """Anybody's program may end so in a pod, and the plan goes on."""
+    told = Result.from_termination_message(json.dumps({"schema": 1, "note": "n", "dataset": odd}))
+    assert told is not None
+    assert (told.note, told.dataset, told.lost) == ("n", None, {"dataset"})
+
+
 WORDS = ["", "x" * 99_999, "\ud83d" * 5000, "\U0001f600" * 5000, "a\0b\n"]
 ODD: dict[str, list[Any]] = {
     "str": WORDS,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dino_api.kubectl_yaml.lines import lines_of
 from dino_api.kubectl_yaml.reader import NotYaml, read, read_all
 from dino_api.kubectl_yaml.writer import Dumper
 from tests.yaml_scalars import EMPTY, READ, REFUSED, TWICE
@@ -47,9 +48,20 @@ def test_aliases_that_make_too_much_of_it() -> None:
         read("\n".join(["a0: &a0 [x]", *rows]))
 
 
-def test_nesting_without_end() -> None:
+@pytest.mark.parametrize("levels", [101, 400, 5000, 100_000])
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a": ', "}")])
+def test_nesting_without_end(levels: int, start: str, end: str) -> None:
+    """JSON, too, which a program in C reads, that goes deeper than whoever reads on."""
     with pytest.raises(NotYaml, match="nested too deeply"):
-        read("[" * 5000)
+        read(start * levels + "1" + end * levels)
+    assert read(start * 99 + "1" + end * 99)
+
+
+@pytest.mark.parametrize("text", [r'"\UFFFFFFFF"', r'"\U00110000"', "%YAML 1." + "9" * 5000])
+def test_a_number_beyond_all_that_it_may_be(text: str) -> None:
+    with pytest.raises(NotYaml, match="a number in it is out of range"):
+        read(text)
+    assert lines_of(text) == {}
 
 
 def test_documents_are_split_as_kubectl_does() -> None:
@@ -78,3 +90,9 @@ def test_texts_that_are_written_are_read_again(text: str) -> None:
     """PyYAML leaves 1e1, 0o17 and y bare, which are texts to it alone."""
     written = yaml.dump({"value": text, text: 1}, Dumper=Dumper, allow_unicode=True)
     assert read(written) == {"value": text, text: 1}
+
+
+def test_a_number_that_no_float_holds_is_a_text() -> None:
+    """As go-yaml has it; JSON's own reader would refuse it."""
+    digits = "1" + "0" * 400
+    assert read(f'{{"a": {digits}}}') == read(f"a: {digits}") == {"a": digits}

@@ -23,7 +23,7 @@ from test_export_action import NAMES, SIZE, Pooled, a_checkpoint, opened, spec_o
 from dino_api.result import ModelFile
 from dino_runtime import Detector, NotADetector
 from dino_runtime import detector as runtime
-from dino_runtime.exported_file import PREFIX, SCHEMA
+from dino_runtime.exported_file import PREFIX, SCHEMA, described
 from dino_trainer.data.loader import Batch
 from dino_trainer.data.transforms import Geometry, apply
 from dino_trainer.detectors import onnx_detector
@@ -232,3 +232,27 @@ def test_tritons_configuration_is_that_of_a_file(made: Exported) -> None:
     assert told["inputs"] == [3, *SIZE]
     assert all(len(told[name]) == len(found[name]) for name in found)
     assert told["pred_logits"][1] == len(NAMES)
+
+
+ODD_PROPS = {
+    "spec": "[" * 100_000, "input_size": "[1]", "batch_size": '"four"', "num_select": "Infinity",
+    "preprocessing": "[]", "quantization": "[1]", "class_names": "7",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ODD_PROPS)
+def test_metadata_of_any_other_kind_is_refused_in_words(key: str, made: Exported) -> None:
+    pairs = {one.key: one.value for one in onnx.load(made.path).metadata_props}
+    described(pairs, "model.onnx")
+    with pytest.raises(NotADetector, match=r"model.onnx says of itself what cannot be read: "):
+        described({**pairs, f"{PREFIX}{key}": ODD_PROPS[key]}, "model.onnx")
+
+
+def test_another_graph_under_the_metadata_is_refused(made: Exported, tmp_path: Path) -> None:
+    """Else a label would stand for no class, or for another."""
+    for key, value in (("class_names", '["a"]'), ("input_size", "[32, 32]")):
+        proto = onnx.load(made.path)
+        next(one for one in proto.metadata_props if one.key == PREFIX + key).value = value
+        onnx.save(proto, tmp_path / "other.onnx")
+        with pytest.raises(NotADetector, match=r"another graph|other classes"):
+            Detector.open(tmp_path / "other.onnx")

@@ -237,7 +237,8 @@ def _rename(proto: onnx.ModelProto) -> None:
 
 def _prop(key: str, value: str) -> Callable[[onnx.ModelProto], None]:
     def change(proto: onnx.ModelProto) -> None:
-        next(one for one in proto.metadata_props if one.key == key).value = value
+        known = [one for one in proto.metadata_props if one.key == key]
+        (known[0] if known else proto.metadata_props.add(key=key)).value = value
 
     return change
 
@@ -251,6 +252,14 @@ def _prop(key: str, value: str) -> Callable[[onnx.ModelProto], None]:
         (_rename, "has the graph inputs -> logits, pred_boxes, and a detector has"),
         (_prop("dino.class_names", '["a"]'), "tells 4 classes, and its metadata names 1"),
         (_prop("dino.input_size", "[32, 32]"), "of 96x64 pixels, and its metadata says 32x32"),
+        (_prop("dino.class_names", "'" * 9), "has metadata that cannot be read"),
+        (_prop("dino.spec", "[" * 100_000), "has metadata that cannot be read"),
+        (_prop("dino.input_size", "[Infinity, 1]"), "cannot be read .dino.input_size.0: "),
+        (_prop("dino.input_size", "64"), "cannot be read .dino.input_size: "),
+        (_prop("dino.num_select", "-1"), "cannot be read .dino.num_select: "),
+        (_prop("dino.batch_size", '"four"'), "cannot be read .dino.batch_size: "),
+        (_prop("dino.variant", '"odd"'), "cannot be read .dino.variant: "),
+        (_prop("dino.quantization", "[1]"), "cannot be read .dino.quantization: "),
         (lambda proto: setattr(proto.graph.node[9], "op_type", "Odd"), "cannot be run by ONNX"),
     ],
 )

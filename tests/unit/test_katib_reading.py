@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.observed import katib
 from dino_operator.plan.search.engines.katib import katib_trials
 from dino_operator.plan.search.trials.best import best
 from dino_operator.plan.search.trials.trial import Trial
@@ -265,3 +266,35 @@ def test_what_ended_stays_ended_though_katib_runs_a_deleted_trial_again() -> Non
     resource["status"] = {"history": [row]}
     told = only(a_trial("a", "Running"), resource=resource)
     assert (told.state, told.mAP50) == ("Succeeded", 0.3)
+
+
+NONSENSE = ("none", 7, ["Running"], [["type", "Succeeded"]], {"a": 1}, None, True)
+
+
+@pytest.mark.parametrize("odd", NONSENSE, ids=str)
+def test_katibs_objects_may_hold_anything(odd: object) -> None:
+    """Its CRDs have no schema: what cannot be read counts as absent, and the search goes on."""
+    told = a_trial("a", "Running")
+    for changes in (
+        {"spec": odd},
+        {"status": odd},
+        {"spec": {"parameterAssignments": odd}},
+        {"status": {"conditions": odd, "startTime": odd, "completionTime": odd}},
+        {"status": {**told["status"], "observation": odd}},
+        {"status": {**told["status"], "observation": {"metrics": odd}}},
+    ):
+        trial = only({**told, **changes})
+        assert trial.state in ("Pending", "Running")
+        assert trial.mAP50 is None
+        if "spec" in changes:
+            assert trial.parameters == {}
+    experiment = {**an_experiment(), "spec": {"maxTrialCount": odd}, "status": {"trials": odd}}
+    known = katib.Experiment(experiment)
+    assert known.trials in (0, 7)
+    assert set(known.counts.values()) <= {0, 7}
+
+
+def test_a_time_of_katibs_that_is_none_is_left_out() -> None:
+    trial = a_trial("a", "Failed", startTime="soon", completionTime="0001-01-01T00:00:00+14:00")
+    told = only(trial)
+    assert (told.started, told.ended) == ("", "")

@@ -135,7 +135,12 @@ def test_as_data(command: Command) -> None:
 
 @pytest.mark.parametrize(
     "text, status, said",
-    [("a: [", 64, "is not YAML"), ("", 64, "holds no manifest"), (None, 66, "cannot be read")],
+    [
+        ("a: [", 64, "is not YAML"),
+        ("", 64, "holds no manifest"),
+        ("{kind: List, items: 5}", 64, "holds no manifest"),
+        (None, 66, "cannot be read"),
+    ],
 )
 def test_what_is_no_file_of_manifests(
     command: Command, text: str | None, status: int, said: str

@@ -10,12 +10,16 @@ import torch
 
 import dino_trainer
 from dino_api import failures
+from dino_api.names import Label
 from dino_api.result import Failure, Result, Validation
+from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.job.decide import plan
 from dino_operator.plan.observed import failure
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.job import Job
+from dino_operator.plan.observed.objects import INDEX_LABEL
 from dino_operator.plan.observed.pod import Pod
+from dino_operator.plan.rendered import micro_batch
 from dino_operator.runtime.keys import Kind
 from dino_operator.runtime.trim import trim
 from dino_trainer.errors import failure_of
@@ -315,3 +319,29 @@ def test_a_job_that_ends_at_its_first_failure_promises_no_attempt(reason: str) -
     assert told["reason"] == reason
     assert told["remedy"].startswith(remedy)
     assert "next attempt" not in told["message"] + told["remedy"]
+
+
+def test_an_attempt_that_was_stopped_for_what_nobody_knows() -> None:
+    """By an operator of another version, or because somebody edited the annotation."""
+    child = a_child(a_job()).failed("DeadlineExceeded")
+    child.note(Annotation.STOPPED_FOR, "Weather").note(Annotation.STOPPED_MESSAGE, "it rains")
+    cause = failure.of_job(Job(child.obj()), [])
+    assert cause.rule.reason == "Crashed"
+    assert cause.message == "the attempt was stopped for Weather: it rains"
+
+
+@pytest.mark.parametrize("text", ["many", "²", "-1", "1e3", "9" * 400])
+def test_numbers_on_a_job_that_somebody_edited_count_as_none(text: str) -> None:
+    """A plan goes on; it would be made again and again, and fail each time."""
+    job = a_job().policy(activeDeadlineSeconds=600)
+    child = a_child(job).attempt(1)
+    numbers = ("RETRIES", "SPENT", "SPENT_UNTIL", "MICRO_BATCH", "ACCUMULATION")
+    for name in numbers:
+        child.note(Annotation[name], text)
+    labels = {Label.ATTEMPT.value: text, INDEX_LABEL: text}
+    child.meta["labels"] |= labels
+    assert Job(child.obj()).attempt == 0
+    assert Pod({"metadata": {"labels": labels}}).index == 0
+    for end in (child, child.failed()):
+        assert plan(job.obj(), around([end.obj()]), later(60), SETTINGS) is not None
+    assert micro_batch.of_job(Job(child.obj())) is None

@@ -390,3 +390,13 @@ def test_the_causes_of_an_answer_are_kept() -> None:
         ("", "", "n"),
     ]
     assert raised(lambda: _decode(500, b'{"message": "m", "details": null}')).causes == ()
+
+
+@pytest.mark.parametrize("body", [b'"Unauthorized"', b"[1]", b"<html>", b"[" * 100_000])
+def test_who_answers_before_the_api_server_may_say_anything(body: bytes) -> None:
+    """An error keeps its status; of what was to be an object nothing is known."""
+    refused = raised(lambda: _decode(403, body))
+    assert (refused.status, refused.message) == (403, body[:300].decode())
+    assert raised(lambda: _decode(200, body)).status == 0
+    for odd in (b'{"details": "none"}', b'{"details": {"causes": {"reason": "r"}}}'):
+        assert raised(lambda odd=odd: _decode(422, odd)).causes == ()

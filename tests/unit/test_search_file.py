@@ -59,6 +59,7 @@ def test_what_the_template_says_is_not_said_again(files: tuple[Path, Path]) -> N
     [
         ("{}", "train.optim.lr=0.1", "holds no search space"),
         ("[", "train.optim.lr=0.1", "holds no search space"),
+        ("[" * 100_000, "train.optim.lr=0.1", "holds no search space"),
         (json.dumps({"space": SPACE}), "train.optim.lr=high", "must be a number, not 'high'"),
     ],
 )

@@ -11,11 +11,11 @@ from dino_api.names import Label
 from dino_api.search.record import SearchRecord
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed.children import Refusal
-from dino_operator.plan.observed.resource import DinoAutoML
+from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.search import decide, status
 from dino_operator.plan.search.after import report
 from dino_operator.plan.search.decide import view_of
-from dino_operator.plan.search.trials.outcomes import of_row
+from dino_operator.plan.search.trials.outcomes import of_row, parameters_of
 from tests.unit.search_builders import DROPOUT, a_search, a_trial
 from tests.unit.search_world import World, names
 
@@ -443,3 +443,11 @@ def test_the_report_of_500_trials_fits_in_a_configmap() -> None:
     assert len(record.history) == 500
     assert not record.known
     assert not record.history[0].curve
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "[" * 100_000, '{"a": [1], "b": NaN, "c": 1e999, "d": null}']
+)
+def test_a_draw_that_somebody_edited_counts_as_none(text: str) -> None:
+    notes = {Annotation.PARAMETERS.value: text}
+    assert parameters_of(DinoJob({"metadata": {"annotations": notes}})) == {}

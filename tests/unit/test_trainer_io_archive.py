@@ -265,3 +265,51 @@ def test_names_of_archives() -> None:
     assert is_archive("s3://b/x.tar")
     assert not is_archive("s3://b/images")
     assert not is_archive("images.zip")
+
+
+def test_headers_without_end_are_refused(tmp_path: Path) -> None:
+    """Each header of a long name is followed by one more; or one says where a sparse file has
+    its parts, a million of them."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 4
+    again = info.tobuf(tarfile.GNU_FORMAT) + b"abc".ljust(512, b"\0")
+    (tmp_path / "chain.tar").write_bytes(again * 600 + bytes(10_240))
+    sparse = tarfile.TarInfo("1.jpg")
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    pack(tmp_path / "sparse.tar", [(sparse, b"1000000000\n" + b"0\n" * (1 << 20))])
+    for name in ("chain.tar", "sparse.tar"):
+        with pytest.raises(TrainerError, match="is damaged or ends early: a header") as caught:
+            take_in(tmp_path / name, tmp_path / "out")
+        assert caught.value.exit_code == 65
+
+
+def test_a_name_that_no_system_opens(tmp_path: Path) -> None:
+    """One of a hundred kilobytes would have fifty thousand folders before it."""
+    archive = pack(tmp_path / "a.tar", [("d/" * 50_000 + "1.jpg", jpeg())])
+    with pytest.raises(TrainerError, match="a name of 100005 characters"):
+        take_in(archive, tmp_path / "out")
+    archive = pack(tmp_path / "b.tar", [("d/" * 2000 + "1.jpg", jpeg())])
+    _, index = take_in(archive, tmp_path / "out")
+    assert list(index.files) == ["d/" * 2000 + "1.jpg"]
+
+
+def test_what_is_said_of_every_member_does_not_pile_up(tmp_path: Path) -> None:
+    """As `git archive` says its commit; not a hundred kilobytes of that."""
+    for size, refused in ((1000, False), (100_000, True)):
+        at, said = tmp_path / f"{size}.tar", {"comment": "c" * size}
+        with tarfile.open(at, "w", format=tarfile.PAX_FORMAT, pax_headers=said) as tar:
+            tar.addfile(tarfile.TarInfo("1.jpg"))
+        if refused:
+            with pytest.raises(TrainerError, match="are said of every member"):
+                take_in(at, tmp_path / "out")
+        else:
+            assert list(take_in(at, tmp_path / "out")[1].files) == ["1.jpg"]
+
+
+@pytest.mark.parametrize("key", ["GNU.sparse.size", "GNU.sparse.map", "GNU.sparse.realsize"])
+def test_a_header_with_words_for_numbers(key: str, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("1.jpg")
+    info.pax_headers = {key: "many"}
+    archive = pack(tmp_path / "a.tar", [(info, jpeg())])
+    with pytest.raises(TrainerError, match=r"a header that cannot be read \(ValueError\)"):
+        take_in(archive, tmp_path / "out")

@@ -206,6 +206,37 @@ def test_what_is_not_coco(case: str, tmp_path: Path) -> None:
     assert "COCO is" in caught.value.remedy
 
 
+def test_an_address_that_is_none_names_no_image(tmp_path: Path) -> None:
+    """Its host stands in brackets that do not close."""
+    image = {"id": 1, "coco_url": "http://[x/1.jpg", "width": 32, "height": 24}
+    with pytest.raises(TrainerError, match="which lacks a file_name"):
+        load(a_folder(tmp_path, 1, images=[image]))
+    image = {"id": 1, "file_name": "http://[x/1.jpg", "width": 32, "height": 24}
+    with pytest.raises(TrainerError, match="1 of 1 images"):
+        load(a_folder(tmp_path, 1, images=[image]))
+
+
+def test_halves_of_surrogate_pairs(tmp_path: Path) -> None:
+    """No file is called so; the name of a class goes into texts of UTF-8."""
+    document = a_document(1, categories=[{"id": 1, "name": "a\ud83d"}, {"id": 2, "name": "b"}])
+    assert load(a_folder(tmp_path, 1, **document)).class_names == ["", "a\ufffd", "b"]
+    image = {**document["images"][0], "file_name": "\ud800.jpg"}
+    with pytest.raises(TrainerError, match=r"file_name is .*, not a name") as caught:
+        load(a_folder(tmp_path, 1, images=[image]))
+    caught.value.message.encode()
+
+
+def test_an_entry_that_is_too_deep_to_be_written(tmp_path: Path) -> None:
+    """It is read by a program in C, which goes as deep as it may."""
+    for depth in range(700, 1000, 10):
+        folder = a_folder(tmp_path, 1)
+        text = json.dumps(a_document(1)).replace("[1, 2, 10, 8]", "[" * depth + "]" * depth)
+        (folder / "annotations.json").write_text(text)
+        with pytest.raises(TrainerError) as caught:
+            load(folder)
+        assert caught.value.exit_code == 65
+
+
 def test_a_large_file_is_read_in_seconds(tmp_path: Path) -> None:
     """100,000 boxes: the arrays are shared, not copied for each image."""
     boxes = [a_box(1 + i % 3, [1, 1, 2 + i % 7, 3]) for i in range(100_000)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from yaml import Node, SequenceNode, YAMLError
 from yaml.nodes import MappingNode, ScalarNode
 
@@ -14,12 +16,10 @@ def lines_of(text: str) -> dict[str, int]:
     `a.b[0].c` is the path of a key in a list. What an alias or a merge brings has no line.
     """
     lines: dict[str, int] = {}
-    try:
+    with suppress(YAMLError, RecursionError):
         # JSON may be indented with tabs, YAML may not.
         node = nodes_of(text.replace("\t", " ") if text.lstrip().startswith("{") else text)
-    except (YAMLError, RecursionError):
-        return lines
-    _enter(lines, node, "")
+        _enter(lines, node, "")
     return lines
 
 

@@ -25,6 +25,8 @@ from yaml.scanner import Scanner
 
 from dino_api.kubectl_yaml import scalars
 
+DEEPEST = 100
+"""Levels of a document; those of Kubernetes are not half as deep."""
 MOST_VALUES, MOST_SHARED = 1000, 0.99
 """A document of more values may not consist of aliases alone; the numbers are go-yaml's."""
 _MERGE = f"{scalars.PREFIX}merge"
@@ -64,18 +66,38 @@ def _parts(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _read(text: str, lines_before: int) -> Any:
+    try:
+        return _shallow(_value_of(text))
+    except RecursionError:
+        raise NotYaml("it is nested too deeply") from None
+    except YAMLError as error:
+        raise NotYaml(_unfilled(text, lines_before) or _sentence(error, lines_before)) from error
+
+
+def _value_of(text: str) -> Any:
     if text.lstrip().startswith("{"):
         try:
             return _json(text)
         except ValueError:
             pass  # a flow mapping of YAML
-    try:
-        node = nodes_of(text)
-        return None if node is None else _Values().of(node)
-    except RecursionError:
-        raise NotYaml("it is nested too deeply") from None
-    except YAMLError as error:
-        raise NotYaml(_unfilled(text, lines_before) or _sentence(error, lines_before)) from error
+    node = nodes_of(text)
+    return None if node is None else _Values().of(node)
+
+
+def _shallow(value: Any) -> Any:
+    """The value. Raises RecursionError where it is deeper than whoever reads on may go.
+
+    JSON is read by a program in C, which goes deeper.
+    """
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (each for each in level if isinstance(each, dict | list))
+        level = [
+            one for each in inner for one in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return value
+    raise RecursionError
 
 
 def nodes_of(text: str) -> Node | None:
@@ -83,6 +105,8 @@ def nodes_of(text: str) -> Node | None:
     loader = _Loader(text)
     try:
         return loader.get_single_node()
+    except (OverflowError, ValueError) as error:  # of a character or a version beyond all numbers
+        raise YAMLError("a number in it is out of range") from error
     finally:
         loader.dispose()
 

@@ -70,7 +70,12 @@ def as_json(value: Any) -> Any:
         if not value.is_integer() or abs(value) >= 1e21:
             return value
         value = int(Decimal(repr(value)))
-    return value if -LARGEST - 1 <= value <= LARGEST else float(value)
+    if -LARGEST - 1 <= value <= LARGEST:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number is too large for a program to hold") from None
 
 
 def key_of(text: str, tag: str = PLAIN) -> str:

@@ -35,7 +35,7 @@ def typed(path: str, value: Value) -> Value:
 def _number(path: str, value: Value, whole: bool) -> int | float:
     try:
         read = float(value)
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:
         raise ValueError(f"{path}: must be a number, not {value!r}") from error
     if isinstance(value, bool) or not isfinite(read) or (whole and read != int(read)):
         raise ValueError(f"{path}: must be a {'whole ' * whole}number, not {value!r}")

@@ -41,9 +41,10 @@ def _no_resource(manifest: Any) -> Refusal | None:
     if not isinstance(manifest, dict):
         return Refusal("", "It is no manifest: a mapping with apiVersion, kind, metadata, spec is.")
     kind, version = manifest.get("kind"), manifest.get("apiVersion")
-    if kind not in crd_schema.KINDS or version != api.API_VERSION:
+    is_known = isinstance(kind, str) and kind in crd_schema.KINDS
+    if not is_known or version != api.API_VERSION:
         wanted = " or ".join(f"{known} ({api.API_VERSION})" for known in crd_schema.KINDS)
-        meant = "" if kind in crd_schema.KINDS else crd_schema.did_you_mean(kind, crd_schema.KINDS)
+        meant = "" if is_known else crd_schema.did_you_mean(str(kind), crd_schema.KINDS)
         message = f"kind {kind!r} of apiVersion {version!r} is not for this operator."
         return Refusal("", f"{message} Give a {wanted}.{meant}")
     meta = manifest.get("metadata")

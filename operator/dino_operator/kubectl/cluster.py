@@ -273,7 +273,7 @@ def error_message(status: int, body: Any) -> str:
     """The sentence of an answer that is an error."""
     try:
         message = str(json.loads(body)["message"])
-    except (TypeError, ValueError, KeyError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         message = f"The API server answered with status {status}."
     if status == 404 and "the server could not find" in message:
         message += ". Are the CRDs installed (helm list -A)?"

@@ -44,7 +44,8 @@ def documents(filename: str) -> Iterator[tuple[str, Any]]:
     items: list[Any] = []
     for each in documents:
         listed = isinstance(each, dict) and each.get("kind") == "List"
-        items += each.get("items") or [] if listed else [each]
+        inner = each.get("items") if listed else [each]
+        items += inner if isinstance(inner, list) else []
     if not items:
         raise Ended(USAGE, f"{filename} holds no manifest.")
     for each in items:

@@ -43,10 +43,12 @@ class Condition:
 
 
 def _row(thing: Object, kind: str) -> Object | None:
-    for each in (thing.get("status") or {}).get("conditions", ()):
-        if each.get("type") == kind:
-            row: Object = each
-            return row
+    status = thing.get("status")
+    rows = status.get("conditions") if isinstance(status, dict) else None
+    for each in rows if isinstance(rows, list | tuple) else ():
+        # A kind without a schema, such as those of Katib, has whatever a client wrote.
+        if isinstance(each, dict) and each.get("type") == kind:
+            return each
     return None
 
 

@@ -25,6 +25,7 @@ from dino_api.names import (
     VERSION,
 )
 from dino_operator.plan.model import Delete, Object, Patch
+from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
@@ -286,18 +287,28 @@ def _asking(before_write: Callable[[], None]) -> aiohttp.TraceConfig:
 
 
 def _decode(status: int, raw: bytes) -> Object:
-    try:
-        answer = json.loads(raw or b"{}")
-    except ValueError:
-        answer = {"message": raw[:300].decode(errors="replace")}
+    answer = _object_in(raw)
     if 200 <= status <= 299:
-        return dict(answer)
+        if answer is None:
+            raise ApiError(0, "", "the API server's answer cannot be read")
+        return answer
+    if answer is None:
+        answer = {"message": raw[:300].decode(errors="replace")}
     reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
     raise ApiError(status, reason, message, _causes(answer))
 
 
+def _object_in(raw: bytes) -> Object | None:
+    """The object of an answer; None where a proxy, or who else answers, has sent something else."""
+    try:
+        answer = json.loads(raw or b"{}")
+    except (RecursionError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
 def _causes(answer: Object) -> tuple[StatusCause, ...]:
-    causes = (answer.get("details") or {}).get("causes") or []
+    causes = objects.mappings(objects.mapping(answer.get("details")).get("causes"))
     return tuple(
         StatusCause(*(str(each.get(key, "")) for key in ("reason", "field", "message")))
         for each in causes

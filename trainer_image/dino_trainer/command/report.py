@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from dino_api.names import REPORT_FILE, SEARCH_KEY, FailureReason, Stage
 from dino_api.result import Result
 from dino_api.search.record import SearchRecord
@@ -28,7 +26,7 @@ def run(path: Path, output_uri: str) -> int:
     text = _read(path)
     try:
         record = SearchRecord.model_validate(json.loads(text))
-    except (ValueError, ValidationError) as error:
+    except (RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise invalid_spec(f"{path} is not the record of a search: {reason}.", _REMEDY) from error
     say = open_terminal().line

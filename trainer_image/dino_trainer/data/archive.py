@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 from zlib_ng import zlib_ng
 
@@ -28,8 +28,12 @@ from dino_trainer.storage.files import named
 
 # Left free for the checkpoint, the log and everybody else on the node.
 RESERVE_BYTES = 256 * 1024 * 1024
-# No header of an honest archive comes near: a larger one would only be there to fill the memory.
-_MAX_HEADER = 8 << 20
+# No header of an honest archive comes near, nor do all those of one member, nor those that are said
+# of every member: larger ones would only be there to fill the memory.
+_MAX_HEADER = 1 << 20
+_MAX_GLOBAL = 1 << 16
+# No system opens a longer one.
+_MAX_NAME = 4096
 _MAX_PADDING = 64 << 20
 _BLOCK = 1 << 20
 # zlib_ng types its error as a value, not as a class.
@@ -39,6 +43,8 @@ _DAMAGED: tuple[type[Exception], ...] = (
     EOFError,
     cast("type[Exception]", zlib_ng.error),
 )
+_KNOWN: tuple[type[Exception], ...] = (TrainerError, OSError, MemoryError, *_DAMAGED)
+_Read = TypeVar("_Read")
 
 
 class Tar(tarfile.TarFile):
@@ -112,13 +118,10 @@ def _opened(archive: Path | Readable, name: str) -> Iterator[Readable]:
 
 
 def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
-    # The reader offers exactly what TarFile uses of a file: read, seek forward, tell.
-    tar = Tar(fileobj=cast("IO[bytes]", reader), mode="r")
+    tar = _tar(reader)
     files: dict[str, tuple[int, int]] = {}
     folders: set[str] = set()
-    for member in iter(tar.next, None):
-        if member.size < 0:
-            raise tarfile.ReadError(f"{member.name!r} has a negative size")
+    while member := _next(tar):
         target = _safe_name(member, name)
         if member.isdir():
             folders.add(str(target))
@@ -128,16 +131,57 @@ def _index(reader: _Forward, name: str, budget: _Budget) -> Index:
         else:
             budget.check(member.size)
             files[str(target)] = (member.offset_data, member.size)
-        if str(target.parent) not in folders:
-            folders.update(map(str, target.parents))
+        folders.add(str(target.parent))
         # TarFile keeps every header it has read; a million of them would be a gigabyte.
         tar.members.clear()
+        reader.passed_header()
     if not files:
         raise invalid_dataset(f"{name} holds no files.", f"Pack the images: {pack(name)}")
-    if both := next((path for path in files if path in folders), None):
+    both = min((path for path in _with_parents(folders) if path in files), default=None)
+    if both is not None:
         what = f"{both!r} in {name} is both a file and a folder."
         raise invalid_dataset(what, f"Pack a folder that has one of them: {pack(name)}")
     return Index(files)
+
+
+def _tar(reader: _Forward) -> Tar:
+    # It offers exactly what TarFile uses of a file: read, seek forward, tell.
+    return _of_header(lambda: Tar(fileobj=cast("IO[bytes]", reader), mode="r"))
+
+
+def _next(tar: Tar) -> tarfile.TarInfo | None:
+    """The next member, of sane numbers; None at the end. Raises ReadError."""
+    member = _of_header(tar.next)
+    if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _MAX_GLOBAL:
+        raise tarfile.ReadError(f"more than {_MAX_GLOBAL} bytes are said of every member")
+    if member is None:
+        return None
+    if member.size < 0:
+        raise tarfile.ReadError(f"{member.name[:_MAX_NAME]!r} has a negative size")
+    if (longest := max(len(member.name), len(member.linkname))) > _MAX_NAME:
+        raise tarfile.ReadError(f"a name of {longest} characters")
+    return member
+
+
+def _of_header(read: Callable[[], _Read]) -> _Read:
+    """What TarFile makes of a header; a broken one leads it to raise anything. Raises ReadError."""
+    try:
+        return read()
+    except _KNOWN:
+        raise
+    except Exception as error:
+        what = f"a header that cannot be read ({type(error).__name__})"
+        raise tarfile.ReadError(what) from error
+
+
+def _with_parents(folders: Iterable[str]) -> Iterator[str]:
+    """Each folder, and those that it lies in: made one by one, as there may be very many."""
+    for folder in folders:
+        yield folder
+        at = folder.rfind("/")
+        while at > 0:
+            yield folder[:at]
+            at = folder.rfind("/", 0, at)
 
 
 def _safe_name(member: tarfile.TarInfo, archive: str) -> PurePosixPath:
@@ -244,19 +288,25 @@ class _Forward:
         self._rest = memoryview(b"")
         self._at = 0
         self._last: bytes | memoryview = b""
+        self._header = 0
 
     def tell(self) -> int:
         return self._at
 
     def read(self, size: int) -> bytes:
-        if size > _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+        self._header += size
+        if self._header > _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {max(size, self._header - size)} bytes")
         data = bytes(self._read(size))
         while len(data) < size and (more := self._read(size - len(data))):
             data += more
         # TarFile reads headers as whole blocks: the last one is the end mark, or nothing.
         self._last = data
         return data
+
+    def passed_header(self) -> None:
+        """What is read from here on is of the next member."""
+        self._header = 0
 
     def seek(self, target: int) -> int:
         while self._at < target:

@@ -48,7 +48,7 @@ class Cache:
         """What was noted under `key`, None where there is nothing that can be read."""
         try:
             content = json.loads(self.path(f"notes/{key}.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, RecursionError, ValueError):
             return None
         return content if isinstance(content, dict) else None
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_api.reported import sound
 from dino_trainer.data.box_entries import Known, read_boxes
 from dino_trainer.data.class_ids import beyond, class_in_words
 from dino_trainer.data.coco_json import is_int, list_in, read_json
@@ -153,7 +154,7 @@ def _read_categories(items: list[Any], path: Path, note: Note) -> dict[int, str]
             where = f"{where} (id {item['id']})"
             note(Flaw("category-id-repeats", where, what, id=item["id"]))
             continue
-        classes[item["id"]] = item["name"]
+        classes[item["id"]] = sound(item["name"])  # reports and files of UTF-8 are to hold it
     return classes
 
 

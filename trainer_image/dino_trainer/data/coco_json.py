@@ -32,6 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
     try:
         document = json.loads(raw)
+        repeated = _twice(raw)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise NotCoco(
@@ -45,8 +46,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise NotCoco(f"{path} is not JSON text{_instead(raw)}.") from error
     except ValueError as error:  # Python reads no integer of more than 4,300 digits
         raise NotCoco(f"{path} has a number of too many digits to be read.") from error
-    if name := _twice(raw):
-        raise NotCoco(f"{path} has {name!r} twice, of which readers keep the last one alone.")
+    if repeated:
+        raise NotCoco(f"{path} has {repeated!r} twice, of which readers keep the last one alone.")
     if not isinstance(document, dict):
         raise NotCoco(f"{path} is not COCO: it holds {_held(document)}.")
     return document

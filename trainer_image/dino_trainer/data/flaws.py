@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from dino_api.reported import shortened
+from dino_api.reported import shortened, sound
 from dino_api.rules.data import data_rule
 from dino_trainer.errors import invalid_dataset
 
@@ -69,4 +69,8 @@ def _fault(item: Any, field: str, need: str) -> tuple[str, str]:
 
 
 def _json(value: object, most: int) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False), most)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # read at a depth that leaves no room to write it
+        text = "something nested very deeply"
+    return sound(shortened(text, most))

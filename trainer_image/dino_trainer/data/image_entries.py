@@ -12,6 +12,7 @@ from dino_trainer.data.coco_json import is_int
 from dino_trainer.data.flaws import Flaw, Note, WrittenEntry, lacking
 from dino_trainer.data.image_store import ImageStore
 from dino_trainer.data.measured import Unmeasured, size_of, with_file_name
+from dino_trainer.data.name_forms import can_be_a_name
 
 # Of an image, in pixels: nothing real is larger, and arrays hold it.
 _LONGEST_SIDE = 2**31 - 1
@@ -83,7 +84,7 @@ def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw
     if not isinstance(item, dict) or not is_int(item.get("id")):
         return lacking("image-entry", entry, "id", "an integer id", "an integer")
     name = item.get("file_name")
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not can_be_a_name(name):
         return lacking("image-entry", entry, "file_name", "a file_name", "a name")
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts:

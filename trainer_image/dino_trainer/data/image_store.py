@@ -146,7 +146,7 @@ class Index:
         try:
             files = json.loads(path.read_bytes())["files"]
             return cls({name: (int(offset), int(size)) for name, (offset, size) in files.items()})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError):
             return None
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from dino_trainer.data.decode import UnreadableImage, open_image
 from dino_trainer.data.image_store import ImageStore
+from dino_trainer.data.name_forms import can_be_a_name, parts_of_address
 
 
 class Unmeasured(NamedTuple):
@@ -47,11 +47,13 @@ def with_file_name(item: Any, store: ImageStore | None) -> Any:
 
 def short_names(items: Iterable[Any]) -> list[str]:
     """The names without their folder, where it is not known yet which of both is there."""
-    return [parts[-1] for item in items if (parts := _of_address(item))]
+    last = (parts[-1] for item in items if (parts := _of_address(item)))
+    return [name for name in last if can_be_a_name(name)]
 
 
 def _of_address(item: Any) -> list[str]:
     if not isinstance(item, dict) or "file_name" in item:
         return []
     address = item.get("coco_url")
-    return urlsplit(address).path.strip("/").split("/")[-2:] if isinstance(address, str) else []
+    parts = parts_of_address(address) if isinstance(address, str) else None
+    return parts.path.strip("/").split("/")[-2:] if parts else []

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import SplitResult, urlsplit
 
 
 def composed(name: str) -> str:
@@ -32,6 +33,29 @@ def by_form(names: Iterable[str]) -> Mapping[str, str]:
     forms = {name: composed(name) for name in names if not name.isascii()}
     counts = Counter(forms.values())
     return {form: name for name, form in forms.items() if counts[form] == 1}
+
+
+def parts_of_address(address: str) -> SplitResult | None:
+    """The parts of an address; None for one that begins as such and is none.
+
+    Its host may stand in brackets that do not close, among others.
+    """
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
+
+
+def can_be_a_name(text: str) -> bool:
+    """Whether a file may be called so: halves of surrogate pairs are no characters.
+
+    But for those in whose place bytes stand that are no UTF-8, as Python lists such files.
+    """
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return bool(text) and "\0" not in text
 
 
 def path_below(root: Path, name: str) -> Path | None:
@@ -58,7 +82,7 @@ def is_file(path: Path) -> bool:
 def _in(folder: Path) -> Mapping[str, str]:
     try:
         return _listed(folder, folder.stat().st_mtime_ns)
-    except OSError:
+    except (OSError, ValueError):
         return {}
 
 

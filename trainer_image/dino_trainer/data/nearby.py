@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data.decode import IMAGE_FORMATS
-from dino_trainer.data.name_forms import composed
+from dino_trainer.data.name_forms import composed, parts_of_address
 from dino_trainer.data.packing import SUFFIXES as ARCHIVES
 
 _SHOWN = 60
@@ -176,8 +176,8 @@ class Nearby:
 
 def _form(name: str) -> tuple[str, str]:
     """What is wrong with the form of a name, "" for nothing; and the path that is meant."""
-    if _SCHEME.match(name):
-        where = urlsplit(name)
+    where = parts_of_address(name) if _SCHEME.match(name) else None
+    if where is not None:
         asked = _QUERY.search(f"?{where.query}")
         path = unquote(asked[1] if asked else where.path)
         return _ADDRESS, composed(path.strip("/"))

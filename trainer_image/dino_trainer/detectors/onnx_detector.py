@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,10 @@ _REMEDY = "Name a file that `dino export` or `dino quantize` made."
 # In the order of preference; the CPU can run everything.
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 # What ONNX Runtime raises on a file that it cannot run; they have no base of their own.
-_REFUSALS = (
-    states.Fail,
-    states.InvalidArgument,
-    states.InvalidGraph,
-    states.InvalidProtobuf,
-    states.NotImplemented,
-    states.RuntimeException,
+_STATES = (each for each in vars(states).values() if isinstance(each, type))
+_REFUSALS: tuple[type[Exception], ...] = (
+    *(each for each in _STATES if issubclass(each, Exception)),
+    RuntimeError,
 )
 _ERRORS_ONLY = 3
 # The key of a session's options that makes ONNX Runtime exact on x86 without VNNI.
@@ -90,14 +89,25 @@ def open_onnx(path: Path, file: ModelFile) -> OnnxDetector:
             without our metadata, or whose inputs and outputs are not what the metadata says.
     """
     session = _session(path, file.uri)
-    props = session.get_modelmeta().custom_metadata_map
+    with _texts(file.uri):
+        props = session.get_modelmeta().custom_metadata_map
     metadata = GraphMetadata.from_props(props, file.uri)
     if metadata.cut_off:
         del session  # or two would hold the weights
         session = _session(path, file.uri, exact=True)
-    _check_names(session, metadata, file.uri)
-    _check_shapes(session, metadata, file.uri)
+    with _texts(file.uri):
+        _check_names(session, metadata, file.uri)
+        _check_shapes(session, metadata, file.uri)
     return OnnxDetector(path, session, metadata.info(file), metadata.variant)
+
+
+@contextmanager
+def _texts(uri: str) -> Iterator[None]:
+    """Names and metadata in a file may be no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise _refused(uri, error) from error
 
 
 def outputs_of(variant: Variant) -> tuple[str, ...]:
@@ -140,17 +150,23 @@ def _check_names(session: onnxruntime.InferenceSession, metadata: GraphMetadata,
 
 def _check_shapes(session: onnxruntime.InferenceSession, metadata: GraphMetadata, uri: str) -> None:
     """Metadata of one model on the graph of another."""
-    shape = session.get_inputs()[0].shape
-    if tuple(shape[2:]) != metadata.input_size:
+    sides = session.get_inputs()[0].shape[2:]
+    if tuple(sides) != metadata.input_size:
         height, width = metadata.input_size
         raise invalid_spec(
-            f"{uri} takes images of {shape[3]}x{shape[2]} pixels, and its metadata says "
+            f"{uri} takes images of {_times(reversed(sides))} pixels, and its metadata says "
             f"{width}x{height}.",
             _REMEDY,
         )
-    classes = session.get_outputs()[0].shape[2]
-    if metadata.variant == "raw" and classes != len(metadata.class_names):
+    classes = session.get_outputs()[0].shape[2:]
+    if metadata.variant == "raw" and classes != [len(metadata.class_names)]:
         raise invalid_spec(
-            f"{uri} tells {classes} classes, and its metadata names {len(metadata.class_names)}.",
+            f"{uri} tells {_times(classes)} classes, and its metadata names "
+            f"{len(metadata.class_names)}.",
             _REMEDY,
         )
+
+
+def _times(sides: Iterable[object]) -> str:
+    """Sides as people write them; a graph may have any number of them, and of any kind."""
+    return "x".join(map(str, sides)) or "no"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dino_api.base import Section
 from dino_api.experiment import ExperimentSpec
 from dino_api.formats import INT8, PACKED
-from dino_api.result import ModelFile
+from dino_api.result import MOST_CLASSES, ModelFile
 from dino_trainer.data.loader import Batch, normalise
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model import (
@@ -124,7 +124,8 @@ def _read(path: Path, uri: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]
         if "spec" in content and PACKED in content:
             return content, read_int8_weights(content).state()
         if "spec" in content and "model" in content:
-            return content, content.get("ema") or content["model"]
+            ema = content.get("ema")
+            return content, ema if isinstance(ema, Mapping) and ema else content["model"]
         return {}, read_state(path)
     except ValueError as error:
         raise invalid_spec(
@@ -136,8 +137,8 @@ def _foreign(
     state: Mapping[str, Tensor], spec: ExperimentSpec, uri: str
 ) -> tuple[ExperimentSpec, tuple[str, ...]]:
     """The structure of the user's spec, and as many classes as the head has."""
-    heads = [value for name, value in state.items() if our_name(name) == _HEAD]
-    if not heads:
+    heads = [v for name, v in state.items() if our_name(name) == _HEAD and v.ndim == 1]
+    if not heads or len(heads[0]) > MOST_CLASSES:
         raise invalid_spec(
             f"{uri} holds no detector: it has no head that tells classes.",
             "Name a .pth file of a DINO detector, of this project, of TAO, or a published one.",

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import ValidationError
-
 from dino_api.names import Env, FailureReason
 from dino_api.result import Failure
 from dino_trainer.errors import TrainerError
@@ -119,7 +117,7 @@ class Processes:
         try:
             text = self._file(place).read_text(encoding="utf-8")
             return Ending(rank, Failure.model_validate(json.loads(text)))
-        except (OSError, ValueError, ValidationError):
+        except (OSError, RecursionError, ValueError):
             message = f"The process ended with exit code {code} and left no reason."
             return Ending(rank, TrainerError(FailureReason.CRASHED, message).as_failure())
 

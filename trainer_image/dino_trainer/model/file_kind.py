@@ -40,6 +40,8 @@ ENCRYPTED = (
     "the unencrypted .pth of the same training.",
 )
 _WEIGHTS = "Name the file of weights itself."
+_INFLATED = "an archive that unpacks to"
+_LEAST, _TIMES = 256 << 20, 64
 _CHECKPOINT = "Name a checkpoint."
 _REMEDIES = {
     Kind.LFS: "Run `git lfs pull` in its repository, or download the file itself.",
@@ -85,6 +87,11 @@ class FileKind:
         """Whether the content says nothing."""
         return self.what == _UNKNOWN
 
+    @property
+    def is_inflated(self) -> bool:
+        """Whether its content is of many more bytes than itself."""
+        return self.what.startswith(_INFLATED)
+
 
 def kind_of_file(path: Path) -> FileKind:
     """Tells it by the first bytes, and for archives by what is in them. Raises OSError."""
@@ -107,14 +114,34 @@ def _pointer(head: bytes) -> str:
     return f"{Kind.LFS}{f' for {int(size[1]):,} bytes' if size else ''}, not the file itself"
 
 
+def most_within(path: Path) -> int:
+    """How many bytes a file of weights may come to: numbers are hardly ever packed, nor said twice.
+
+    More is only there to fill the memory.
+    """
+    return max(_LEAST, _TIMES * path.stat().st_size)
+
+
+def refuse_inflated(path: Path) -> None:
+    """Refuses a ZIP archive whose members come to much more than itself. Raises ValueError."""
+    kind = kind_of_file(path)
+    if kind.is_inflated:
+        raise ValueError(f"it is {kind.what}")
+
+
 def _zip(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ArithmeticError, EOFError, OSError, RuntimeError, ValueError):
         return FileKind(
             "", "cut off or damaged: it begins as an archive, and its end is missing", _WHOLE
         )
+    names = [each.filename for each in members]
+    size = sum(each.file_size for each in members)
+    if size > most_within(path):
+        what = f"{_INFLATED} {size:,} bytes, of {path.stat().st_size:,}"
+        return FileKind("", what, _WHOLE)
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner:
         remedy = "Save the weights alone: torch.save(model.state_dict(), FILE)."
@@ -144,11 +171,19 @@ def _binary(path: Path, head: bytes) -> FileKind:
         return FileKind("", "a TensorFlow Lite file", "Name a checkpoint of PyTorch.")
     if not any(head):
         return FileKind("", "full of zero bytes: its copy or download was never finished", _WHOLE)
-    if tarfile.is_tarfile(path):
+    if _is_tar(path):
         return FileKind("", "a tar archive", _UNPACK)
     if path.suffix.lower() in (".tlt", ".etlt", ".hdf5", ".h5"):
         return FileKind("", *ENCRYPTED)
     return FileKind("", _UNKNOWN, _WHOLE)
+
+
+def _is_tar(path: Path) -> bool:
+    """Of broken headers TarFile lets out what their numbers lead to."""
+    try:
+        return tarfile.is_tarfile(path)
+    except (ArithmeticError, EOFError, LookupError, RuntimeError, ValueError):
+        return False
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

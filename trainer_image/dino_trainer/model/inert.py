@@ -55,6 +55,8 @@ _RUNS = re.compile(
     r"|(?:builtins|__builtin__)\.(?:eval|exec|compile|open|__import__|execfile|input|breakpoint)"
 )
 _MOST = 1 << 40
+# Modules and tensors. No network comes near: its modules would hold one another.
+_MOST_PARTS = 50_000
 
 
 class Dangerous(ValueError):
@@ -99,18 +101,28 @@ class Inert:
     def mapping(self) -> Mapping[Any, Any]:
         """Its items or, of a module of torch, its tensors by their names."""
         if isinstance(self.state, Mapping) and "_modules" in self.state:
-            return dict(_tensors_of(self, ""))
+            return dict(_tensors_of(self))
         return self.items
 
 
-def _tensors_of(module: Any, prefix: str) -> list[tuple[str, Tensor]]:
-    state = module.state if isinstance(module, Inert) else None
-    if not isinstance(state, Mapping):
-        return []
-    own = {**_map(state.get("_parameters")), **_map(state.get("_buffers"))}
-    tensors = [(f"{prefix}{name}", v) for name, v in own.items() if isinstance(v, Tensor)]
-    for name, inner in _map(state.get("_modules")).items():
-        tensors += _tensors_of(inner, f"{prefix}{name}.")
+def _tensors_of(module: Inert) -> list[tuple[str, Tensor]]:
+    """The tensors of a module by their names, its own before those of the modules in it.
+
+    Raises ValueError where there is no end of these, as of one that holds itself.
+    """
+    tensors: list[tuple[str, Tensor]] = []
+    left: list[tuple[str, Any]] = [("", module)]
+    seen = 0
+    while left:
+        prefix, each = left.pop()
+        state = _map(each.state) if isinstance(each, Inert) else {}
+        own = {**_map(state.get("_parameters")), **_map(state.get("_buffers"))}
+        inner = _map(state.get("_modules"))
+        seen += 1 + len(own) + len(inner)
+        if seen > _MOST_PARTS:
+            raise ValueError("its modules have no end")
+        tensors += [(f"{prefix}{name}", v) for name, v in own.items() if isinstance(v, Tensor)]
+        left += [(f"{prefix}{name}.", one) for name, one in reversed(list(inner.items()))]
     return tensors
 
 
@@ -267,9 +279,9 @@ def read(path: Path, archive: bool) -> Any:
         Exception: whatever a damaged file leads to; `UNREADABLE` of weights.py has them.
     """
     if archive:
-        return _plain(_of_archive(path))
+        return _plain(_of_archive(path), {})
     with path.open("rb") as file:
-        return _plain(_of_stream(file, path.stat().st_size))
+        return _plain(_of_stream(file, path.stat().st_size), {})
 
 
 def _of_archive(path: Path) -> Any:
@@ -326,12 +338,17 @@ def _of_stream(file: BinaryIO, size: int) -> Any:
     return content
 
 
-def _plain(value: Any) -> Any:
-    """With arrays as tensors, in the mappings that weights are in."""
+def _plain(value: Any, known: dict[int, Any]) -> Any:
+    """With arrays as tensors, in the mappings that weights are in.
+
+    known: what became of each so far, by its id; a file may refer to one from many places.
+    """
     if isinstance(value, _Array):
         return value.tensor()
-    if isinstance(value, Inert):
-        return _plain(value.mapping()) if value.mapping() else value
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return value
+    inner = value.mapping() if isinstance(value, Inert) else value
+    if not isinstance(inner, Mapping) or not inner:
+        return value
+    if id(value) not in known:
+        known[id(value)] = None  # in one that holds itself
+        known[id(value)] = {key: _plain(each, known) for key, each in inner.items()}
+    return known[id(value)]

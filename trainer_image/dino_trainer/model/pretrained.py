@@ -107,11 +107,18 @@ def _bare(name: str) -> str:
 
 
 def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
-    """Bring the authors' own layout into timm's, and patches, positions and windows to size."""
-    if isinstance(body, VitBody):
-        return convert_vit(state, body.net)
-    if isinstance(body, SwinBody):
-        own = body.net.state_dict()
-        used = {k: v for k, v in state.items() if not k.endswith(BIAS_TABLE) or k in own}
-        return convert_swin(used, body.net)
+    """Bring the authors' own layout into timm's, and patches, positions and windows to size.
+
+    Raises ValueError.
+    """
+    try:
+        if isinstance(body, VitBody):
+            return convert_vit(state, body.net)
+        if isinstance(body, SwinBody):
+            own = body.net.state_dict()
+            used = {k: v for k, v in state.items() if not k.endswith(BIAS_TABLE) or k in own}
+            return convert_swin(used, body.net)
+    except Exception as error:  # timm says nothing of a tensor that it cannot resize
+        what = "positions or windows that cannot be brought to the size of model.backbone"
+        raise ValueError(f"The file of backbone weights has {what}. Check the file.") from error
     return state

@@ -7,11 +7,13 @@ we keep each tensor once.
 from __future__ import annotations
 
 import argparse
+import lzma
 import pickle
 import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dino_api.formats import PACKED
-from dino_trainer.model import inert
+from dino_trainer.model import file_kind, inert
 from dino_trainer.model.file_kind import ENCRYPTED, kind_of_file
 
 # Published name -> ours, by the first pattern that fits. Names that fit none are ours already.
@@ -63,6 +65,8 @@ AVERAGED = re.compile(
 UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
     SafetensorError,
     RuntimeError,
     struct.error,
@@ -97,6 +101,8 @@ CONTAINERS = (
 )
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|loss|metric|hyper_parameters|args|config|callbacks")
 REMEDY = "Give a file of weights, as torch.save or safetensors write it."
+# No file of weights comes near: its mappings would refer to one another.
+DEEPEST, MOST_TENSORS = 50, 100_000
 # Where a head that is stored on its own lives if the model shares it.
 SHARED_HEAD = re.compile(r"^(?:decoder\.(class|box)_head\.\d+|proposals\.(class|box)_head)\.")
 
@@ -127,11 +133,30 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds weights in INT8, which only evaluations and inference take. Name the "
             "checkpoint that it was made from."
         )
-    if isinstance(content, Mapping) and content.get("state_dict_encrypted"):
+    if isinstance(content, Mapping) and content.get("state_dict_encrypted") is True:
         raise ValueError(f"{path} is {ENCRYPTED[0]}. {ENCRYPTED[1]}")
-    state = find_tensors(content)
+    state = _tensors_in(path, content)
     if not state:
         raise ValueError(f"{path} holds no tensors. {REMEDY}")
+    return state
+
+
+def _tensors_in(path: Path, content: Any) -> dict[str, Tensor]:
+    """Return the tensors, of no more numbers than a file of that size may hold.
+
+    A tensor may say the few numbers that it has very many times over.
+    """
+    try:
+        state = find_tensors(content)
+    except (ValueError, RecursionError) as error:
+        said = "It is nested too deeply." if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path} is not a readable checkpoint. {said} {REMEDY}") from error
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > file_kind.most_within(path):
+        raise ValueError(
+            f"{path} is not a readable checkpoint: its tensors are of {size:,} bytes, and the file "
+            f"of {path.stat().st_size:,}. {REMEDY}"
+        )
     return state
 
 
@@ -156,6 +181,11 @@ def read_content(path: Path) -> Any:
             f"{path} is not a readable checkpoint: it names {error}, which runs programs and which "
             "no checkpoint needs. Nothing of it was run. Do not use the file."
         ) from error
+    except MemoryError as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint: it asks for more memory than there is. Either "
+            "it is damaged, or the process needs more (spec.resources.memory)."
+        ) from error
     except UNREADABLE as error:
         raise ValueError(
             f"{path} is not a readable checkpoint: its content is damaged or cut off. "
@@ -169,7 +199,7 @@ def _unpickled(path: Path, *, archive: bool) -> Any:
         path.open("rb") as file,  # of a path torch would believe what its name ends in
         torch.serialization.safe_globals([argparse.Namespace]),
         warnings.catch_warnings(action="ignore"),
-        suppress(*UNREADABLE),
+        suppress(*UNREADABLE, MemoryError),
     ):
         return torch.load(file, map_location="cpu", weights_only=True)
     return inert.read(path, archive)
@@ -177,20 +207,46 @@ def _unpickled(path: Path, *, archive: bool) -> Any:
 
 def find_tensors(content: Any) -> dict[str, Tensor]:
     """Return the named tensors of a loaded checkpoint, looking into ``model``, ``state_dict`` and
-    the like; sections of tensors become parts of their names."""
-    if isinstance(content, inert.Inert):
-        content = content.mapping()
-    if not isinstance(content, Mapping):
-        return {}
-    for key in CONTAINERS:
-        if tensors := find_tensors(content.get(key)):
-            return tensors
-    own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    for name, value in content.items():
-        if isinstance(value, Mapping) and not NOT_WEIGHTS.search(str(name)):
-            inner = find_tensors(value)
-            own |= {f"{name}.{each}": tensor for each, tensor in inner.items()}
-    return own
+    the like; sections of tensors become parts of their names.
+
+    Raises:
+        ValueError: if there is no end of them, as in a file that refers to itself.
+    """
+    return _Search().of(content, 0)
+
+
+class _Search:
+    """Looks into each mapping once, from however many places a file refers to it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[str, Tensor]] = {}
+
+    def of(self, content: Any, depth: int) -> dict[str, Tensor]:
+        """The tensors in ``content``, which lies so deep. Raises ValueError."""
+        if depth > DEEPEST:
+            raise ValueError("It is nested too deeply.")
+        place = id(content)  # of what the caller's content holds on to
+        if isinstance(content, inert.Inert):
+            content = content.mapping()
+        if not isinstance(content, Mapping):
+            return {}
+        if place not in self._known:
+            self._known[place] = {}  # of one that holds itself
+            self._known[place] = self._within(content, depth + 1)
+        return self._known[place]
+
+    def _within(self, content: Mapping[Any, Any], depth: int) -> dict[str, Tensor]:
+        for key in CONTAINERS:
+            if tensors := self.of(content.get(key), depth):
+                return tensors
+        own = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        for name, value in content.items():
+            if isinstance(value, Mapping) and not NOT_WEIGHTS.search(str(name)):
+                inner = self.of(value, depth)
+                own |= {f"{name}.{each}": tensor for each, tensor in inner.items()}
+            if len(own) > MOST_TENSORS:
+                raise ValueError(f"It has more than {MOST_TENSORS:,} tensors.")
+        return own
 
 
 def our_name(name: str) -> str:
@@ -251,13 +307,15 @@ def _obstacle(
     name: str, value: Tensor, own: Mapping[str, Tensor], taken: Mapping[str, Tensor]
 ) -> str | None:
     """Return why a tensor cannot be used: None if it can, "" if it is a copy of a used one."""
+    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
+        return "it is no plain tensor"
     home = _home(name, own)
     if home is None:
         return "the model has no such tensor"
     if value.shape != own[home].shape:
         return f"its shape is {list(value.shape)}, the model's {list(own[home].shape)}"
     if home in taken:
-        same = torch.equal(taken[home], value)
+        same = value.dtype == taken[home].dtype and torch.equal(taken[home], value)
         return "" if same else f"it differs from another tensor for {home}, which the model shares"
     return None if home == name else "the model shares this head, the checkpoint does not"
 

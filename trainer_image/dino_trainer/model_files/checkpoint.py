@@ -15,7 +15,7 @@ import torch
 
 from dino_api import names
 from dino_trainer.model import read_state
-from dino_trainer.model.file_kind import kind_of_file
+from dino_trainer.model.file_kind import kind_of_file, refuse_inflated
 from dino_trainer.model.weights import UNREADABLE
 from dino_trainer.storage.files import named, replacing
 
@@ -81,6 +81,7 @@ def read(path: Path) -> Content:
     """
     with named(path), path.open("rb") as file:
         try:
+            refuse_inflated(path)
             content = torch.load(file, map_location="cpu", weights_only=True)
         # What torch raises depends on where the file was cut.
         except UNREADABLE as error:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.formats import INT8
-from dino_api.result import ModelFile
+from dino_api.reported import shortened
+from dino_api.result import MOST_CLASSES, ModelFile
 from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files.info import ModelInfo
 
@@ -28,12 +29,28 @@ KEY_PREFIX = "dino."
 NOTE = f"{KEY_PREFIX}quantization"
 HEADROOM = "headroom"
 Variant = Literal["raw", "end_to_end"]
+Side = Annotated[int, Field(gt=0, le=1 << 16)]
+"""Of the images that a graph takes, in pixels."""
 # What the two graphs call their input and outputs.
 RAW_INPUT = END_TO_END_INPUT = "inputs"
 RAW_OUTPUTS = ("pred_logits", "pred_boxes")
 END_TO_END_OUTPUTS = ("boxes", "scores", "labels")
 _SECTIONS = ("model", "dataset", "train")
 _REMEDY = "Name a file that `dino export` or `dino quantize` of this release made."
+
+
+class _Content(BaseModel):
+    """The values, by their keys; what another program wrote may be anything."""
+
+    spec: ExperimentSpec
+    class_names: tuple[str, ...] = Field(max_length=MOST_CLASSES)
+    input_size: tuple[Side, Side]
+    batch_size: Annotated[int, Field(gt=0)] | None
+    num_select: int = Field(gt=0)
+    variant: Variant
+    precision: str
+    checkpoint_sha256: str | None
+    quantization: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,11 +117,10 @@ class GraphMetadata:
                 if name.startswith(KEY_PREFIX)
             }
             return cls._from_content(content)
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:
             raise invalid_spec(
-                f"{where} has metadata that cannot be read ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); its schema is {props[KEY_PREFIX + 'schema']}, and "
-                f"{GRAPH_SCHEMA} is known here.",
+                f"{where} has metadata that cannot be read ({_why(error)}); its schema is "
+                f"{shortened(props[KEY_PREFIX + 'schema'], 40)}, and {GRAPH_SCHEMA} is known here.",
                 _REMEDY,
             ) from error
 
@@ -112,17 +128,17 @@ class GraphMetadata:
     def _from_content(cls, content: Mapping[str, Any]) -> GraphMetadata:
         if content["schema"] != GRAPH_SCHEMA:
             raise ValueError("another schema")
-        height, width = content["input_size"]
+        said = _Content.model_validate(content)
         return cls(
-            spec=ExperimentSpec.model_validate(content["spec"]),
-            class_names=tuple(content["class_names"]),
-            input_size=(int(height), int(width)),
-            batch_size=content["batch_size"],
-            num_select=int(content["num_select"]),
-            variant=content["variant"],
-            precision=content["precision"],
-            checkpoint_sha256=content["checkpoint_sha256"],
-            headroom=content.get(NOTE.removeprefix(KEY_PREFIX), {}).get(HEADROOM, False) is True,
+            spec=said.spec,
+            class_names=said.class_names,
+            input_size=said.input_size,
+            batch_size=said.batch_size,
+            num_select=said.num_select,
+            variant=said.variant,
+            precision=said.precision,
+            checkpoint_sha256=said.checkpoint_sha256,
+            headroom=said.quantization.get(HEADROOM) is True,
         )
 
     def info(self, file: ModelFile) -> ModelInfo:
@@ -135,6 +151,13 @@ class GraphMetadata:
             batch_size=self.batch_size,
             num_select=self.num_select,
         )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{KEY_PREFIX}{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return shortened((str(error).splitlines() or [type(error).__name__])[0], 200)
 
 
 def _structure(spec: ExperimentSpec) -> dict[str, Any]:

@@ -52,8 +52,9 @@ def read_int8_weights(content: Mapping[str, object]) -> Int8Weights:
     codes, scales, kept = parts
     for name, code in codes.items():
         scale = scales.get(name)
-        whole = scale is not None and code.ndim > 0 and scale.shape == code.shape[:1]
-        if code.dtype != torch.int8 or not whole:
+        fits = scale is not None and code.ndim > 0 and scale.shape == code.shape[:1]
+        whole = scale is not None and _has_all(code) and _has_all(scale)
+        if code.dtype != torch.int8 or not (fits and whole):
             raise ValueError(f"its INT8 weights are damaged: {name} has no codes with a scale each")
     return Int8Weights(codes, scales, kept)
 
@@ -64,6 +65,12 @@ def _is_map(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 def _are_tensors(part: object) -> TypeGuard[Mapping[str, Tensor]]:
     return _is_map(part) and all(isinstance(value, Tensor) for value in part.values())
+
+
+def _has_all(tensor: Tensor) -> bool:
+    """Whether each of its numbers is there: a tensor may say a few of them very many times over."""
+    plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
+    return plain and tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def _weight(code: Tensor, scale: Tensor) -> Tensor:

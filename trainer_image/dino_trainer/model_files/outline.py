@@ -7,6 +7,7 @@ S3 it reads some hundred kilobytes. Nothing that a file names is imported or cal
 from __future__ import annotations
 
 import json
+import lzma
 import pickle
 import struct
 import zipfile
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from dino_api import formats
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import FailureReason
-from dino_api.result import ModelFile
+from dino_api.result import MOST_CLASSES, ModelFile
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.model_files.graph_metadata import GraphMetadata
 from dino_trainer.model_files.info import ModelInfo
@@ -30,22 +31,24 @@ from dino_trainer.storage.stored_file import open_stored
 
 _OTHER = "Use it with the release that made it, or train again."
 # Of what stands beside the weights; that of a training with its optimiser takes half a megabyte.
-_MOST = 64 << 20
+# What is made of it takes fifty times as much memory, if it means to.
+_MOST = 8 << 20
 _UNREADABLE = (
     AttributeError,
     EOFError,
     IndexError,
     KeyError,
     MemoryError,
-    NotImplementedError,
+    OSError,
     OverflowError,
-    RecursionError,
+    RuntimeError,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 # Of ONNX's ModelProto, and the parts of each: key and value.
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -77,7 +80,9 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
         TrainerError: InvalidSpec where another release wrote it, whose keys differ.
     """
     # What other actions were told then is nothing to this one.
-    kept = {name: content["spec"].get(name) or {} for name in ("model", "dataset", "train")}
+    said = content["spec"] if isinstance(content["spec"], Mapping) else {}
+    parts = {name: said.get(name) for name in ("model", "dataset", "train")}
+    kept = {name: {} if part is None else part for name, part in parts.items()}
     try:
         spec = ExperimentSpec.model_validate(kept)
     except ValidationError as error:
@@ -91,6 +96,10 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise invalid_spec(
             f"{uri} was made by another release: its class_names are no list of names.", _OTHER
+        )
+    if len(names) > MOST_CLASSES:
+        raise invalid_spec(
+            f"{uri} has {len(names):,} classes, of {MOST_CLASSES:,} at most.", _OTHER
         )
     return with_classes(spec, len(names)), tuple(names)
 

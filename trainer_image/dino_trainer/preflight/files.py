@@ -86,9 +86,9 @@ def _read(path: Path, count: int) -> list[Facts] | None:
     """The facts of an earlier run, None where there are none that can be read."""
     try:
         rows = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        facts = [Facts(digest, tuple((i, said) for i, said in flaws)) for digest, flaws in rows]
+    except (OSError, RecursionError, TypeError, ValueError):
         return None
-    facts = [Facts(digest, tuple((id, detail) for id, detail in flaws)) for digest, flaws in rows]
     return facts if len(facts) == count else None
 
 

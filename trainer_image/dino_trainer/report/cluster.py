@@ -104,7 +104,7 @@ def push(target: Target, progress: Progress, timeout: float = _TIMEOUT) -> None:
 def _message(text: str) -> str:
     try:
         return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         return text[:200]
 
 

@@ -37,7 +37,7 @@ class Curve:
         try:
             noted = json.loads(line)
             self.add(int(noted["epoch"]), Metrics(mAP50=noted["kpi"]["val_mAP50"]))
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, RecursionError, TypeError, ValueError):
             return
 
     def add(self, epoch: int, metrics: Metrics) -> None:

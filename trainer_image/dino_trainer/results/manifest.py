@@ -88,7 +88,7 @@ class Manifest:
             if error.reason != FailureReason.INPUT_NOT_FOUND:
                 raise
             return empty
-        except ValueError:
+        except (RecursionError, ValueError):
             content = None
         if not _is_manifest(content):
             self._say(f"{self._store.uri(MANIFEST_FILE)} is not readable and will be written anew.")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from dino_api.experiment.overrides import apply_overrides
 from dino_api.names import FailureReason
@@ -51,7 +51,7 @@ def _read_space(path: Path) -> list[SearchParameter]:
         raise TrainerError(
             FailureReason.INPUT_NOT_FOUND, f"There is no file {path}.", "Check --search."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise invalid_spec(f"{path} holds no search space: {reason}.", _REMEDY) from error
 

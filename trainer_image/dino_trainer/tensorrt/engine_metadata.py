@@ -88,7 +88,14 @@ def read(path: Path, file: ModelFile) -> EngineMetadata:
             "how its images are prepared.",
             "Keep both files of `dino gen_trt_engine` together.",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise invalid_spec(
             f"{where} is no description of an engine that this release can read ({error}).", _AGAIN
         ) from error

@@ -29,13 +29,12 @@ def running_since(job: Job) -> str:
 
 def noted(job: Job) -> int:
     """Seconds that ran before the Job's present start, as it remembers them."""
-    return int(job.note(Annotation.SPENT) or 0)
+    return job.number(Annotation.SPENT)
 
 
 def until(job: Job) -> datetime | None:
     """The time up to which they were counted; None before the Job's first suspension."""
-    text = job.note(Annotation.SPENT_UNTIL)
-    return rfc3339.parse(text) if text else None
+    return rfc3339.read(job.note(Annotation.SPENT_UNTIL))
 
 
 def total(job: Job) -> int:

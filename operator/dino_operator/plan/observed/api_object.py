@@ -80,14 +80,12 @@ class ApiObject(Part):
     @property
     def _status(self) -> Object:
         """The status as it stands."""
-        status: Object = self.raw.get("status") or {}
-        return status
+        return objects.mapping(self.raw.get("status"))
 
     @property
     def _spec(self) -> Object:
         """The spec as it stands."""
-        spec: Object = self.raw.get("spec") or {}
-        return spec
+        return objects.mapping(self.raw.get("spec"))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -108,6 +106,10 @@ class ApiObject(Part):
     def note(self, key: Annotation) -> str:
         """The value of one of our annotations, or an empty string."""
         return str(self.annotations.get(key.value, ""))
+
+    def number(self, key: Annotation) -> int:
+        """The number in one of our annotations, which anybody may edit; 0 where there is none."""
+        return objects.whole(self.note(key))
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type, whatever its status."""

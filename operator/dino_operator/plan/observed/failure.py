@@ -19,6 +19,7 @@ PREEMPTED_CODE = failures.exit_code(FailureReason.PREEMPTED)
 DISRUPTED = "DisruptionTarget"
 OOM_KILLED = "OOMKilled"
 ENDED = "the trainer ended with exit code"
+_REASONS = frozenset(rule.reason.value for rule in failures.TABLE)
 VAGUE = (FailureReason.INTERNAL_ERROR, FailureReason.PEER_LOST)
 """What the trainer says where it cannot know that the kernel killed a process of its own."""
 
@@ -52,8 +53,7 @@ def of_job(job: Job, pods: list[Pod]) -> Cause:
     """Why this finished, failed Job failed. `pods` are its own, oldest first."""
     stopped_for = job.note(Annotation.STOPPED_FOR)
     if stopped_for:
-        message = job.note(Annotation.STOPPED_MESSAGE)
-        return Cause(failures.by_reason(stopped_for), message)
+        return _stopped(stopped_for, job.note(Annotation.STOPPED_MESSAGE))
     failed = job.condition("Failed") or Condition(False)
     if failed.reason == "DeadlineExceeded":
         return cause(FailureReason.DEADLINE_EXCEEDED, "the job ran longer than its deadline")
@@ -61,6 +61,13 @@ def of_job(job: Job, pods: list[Pod]) -> Cause:
     if not dead:
         return _without_pod(failed.message)
     return min(map(of_pod, sorted(dead, key=_ended_at)), key=_importance)
+
+
+def _stopped(reason: str, message: str) -> Cause:
+    """For what the operator noted; of another version, or edited, it may be of no row here."""
+    if reason in _REASONS:
+        return Cause(failures.by_reason(reason), message)
+    return Cause(_crashed(), f"the attempt was stopped for {reason}: {message}")
 
 
 def _ended_at(pod: Pod) -> str:
@@ -77,7 +84,7 @@ def _without_pod(message: str) -> Cause:
     """Pods that were asked to go leave nothing but the Job controller's sentence about them."""
     if DISRUPTED in message:
         return cause(FailureReason.PREEMPTED, f"the pod was evicted: {message}")
-    code = re.search(r"exit code (\d+)", message)
+    code = re.search(r"exit code ([0-9]{1,9})\b", message)
     rule = failures.by_exit_code(int(code[1])) if code and int(code[1]) != KILLED_CODE else None
     if code and rule:
         return Cause(rule, f"no pod is left to ask: {message}", exit_code=int(code[1]))

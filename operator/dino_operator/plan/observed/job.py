@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dino_api import rfc3339
 from dino_api.names import KUEUE_QUEUE_LABEL, Label, Stage
+from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.pod import Pod
 
@@ -27,8 +28,7 @@ class Job(ApiObject):
     @property
     def attempt(self) -> int:
         """The attempt that it is; 0 where someone removed the label."""
-        text = self.label(Label.ATTEMPT)
-        return int(text) if text.isdigit() else 0
+        return objects.whole(self.label(Label.ATTEMPT))
 
     @property
     def queue(self) -> str:

@@ -212,7 +212,7 @@ class JobView:
     def retries_before(self, attempt: int) -> int:
         """Counted failures before that attempt, as its Job remembers; one each where it is gone."""
         job = self.job_of(attempt)
-        return attempt - 1 if job is None else int(job.note(Annotation.RETRIES) or 0)
+        return attempt - 1 if job is None else job.number(Annotation.RETRIES)
 
     @property
     def deadline(self) -> int | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dino_api import rfc3339
 from dino_operator.plan.model import Object
+from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
 
@@ -111,8 +112,7 @@ class Pod(ApiObject):
     @property
     def index(self) -> int:
         """Which of several pods of a Job it is; 0 where there is one."""
-        text = self.label(INDEX_LABEL)
-        return int(text) if text.isdigit() else 0
+        return objects.whole(self.label(INDEX_LABEL))
 
     @property
     def reason(self) -> str:

@@ -43,12 +43,11 @@ class MicroBatch:
 
 def of_job(job: Job | None) -> MicroBatch | None:
     """The micro-batch of the attempt; None where it has the whole batch."""
-    images = job.note(Annotation.MICRO_BATCH) if job else ""
+    images = job.number(Annotation.MICRO_BATCH) if job else 0
     if job is None or not images:
         return None
     last = bool(job.note(Annotation.OUT_OF_MEMORY))
-    passes = job.note(Annotation.ACCUMULATION)
-    return MicroBatch(int(images), int(passes) if passes else None, last)
+    return MicroBatch(images, job.number(Annotation.ACCUMULATION) or None, last)
 
 
 def of_status(status: JobStatus) -> MicroBatch | None:

@@ -17,6 +17,7 @@ from dino_api.resources import dinoautoml
 from dino_api.resources.dinoautoml import DinoAutoMLSpec, Pruning
 from dino_api.search import Search
 from dino_operator.plan.model import Condition, Object, Settings
+from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
 from dino_operator.plan.observed.status import SearchStatus
@@ -101,8 +102,9 @@ class SearchView:
     @cached_property
     def trial_jobs(self) -> dict[int, DinoJob]:
         """Our DinoJobs that are trials, by number."""
-        numbered = ((each.label(api.Label.TRIAL), each) for each in self.own_dinojobs)
-        jobs = {int(number): each for number, each in numbered if number.isdigit()}
+        mine = self.own_dinojobs
+        numbered = ((objects.digits(each.label(api.Label.TRIAL)), each) for each in mine)
+        jobs = {number: each for number, each in numbered if number is not None}
         return dict(sorted(jobs.items()))
 
     @property

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import isfinite
 
 from dino_api import metric, rfc3339
 from dino_api import names as api
 from dino_api.names import ConditionType, FailureReason
 from dino_api.resources import dinoautoml
-from dino_api.resources.dinoautoml import Assignment, TrialState
+from dino_api.resources.dinoautoml import Assignment, TrialState, Value
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.observed.resource import DinoJob
 from dino_operator.plan.observed.status import JobStatus
@@ -136,6 +137,13 @@ def parameters_of(job: DinoJob) -> Assignment:
     text = job.note(Annotation.PARAMETERS)
     try:
         parameters = json.loads(text or "{}")
-    except ValueError:
+    except (RecursionError, ValueError):
         return {}
-    return parameters if isinstance(parameters, dict) else {}
+    if not isinstance(parameters, dict):
+        return {}
+    return {key: each for key, each in parameters.items() if _is_drawn(each)}
+
+
+def _is_drawn(value: object) -> bool:
+    """Whether a sampler can have drawn it; the annotation may have been edited."""
+    return isinstance(value, Value) and not (isinstance(value, float) and not isfinite(value))
