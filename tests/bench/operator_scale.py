@@ -181,21 +181,23 @@ def parts_of(size: int, found: dict[str, list[Lived]]) -> dict[str, Any]:
 
 
 def main() -> None:
+    waiting = os.getloadavg()[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = {size: turns(size, stack, folder) for size in SIZES}
         trained = trainings(min(SIZES), stack, folder)
-    emit(found, trained)
+    emit(found, trained, waiting)
 
 
-def emit(found: dict[int, dict[str, list[Lived]]], trained: Lived) -> None:
-    """The three results, of the largest size."""
+def emit(found: dict[int, dict[str, list[Lived]]], trained: Lived, load: float) -> None:
+    """The three results, of the largest size. load: how many processes waited at the start."""
     largest = max(found)
     mine, theirs = (found[largest][name] for name in SIDES)
     parts: dict[str, Any] = {}
     for size, both in found.items():
         parts |= parts_of(size, both)
     with_data = {
+        "load of the machine": round(load, 1),
         "trainings": trained.jobs,
         "trainings: per second": round(trained.per_second, 2),
         "trainings: CPU ms a job": round(trained.cpu_ms, 1),
