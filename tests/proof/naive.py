@@ -233,20 +233,27 @@ class Row:
         return f"| {self.name} | {self.plans} | {self.befell} | {self.violated} | {kinds} |"
 
 
+def tell(row: Row, found: Sequence[Outcome]) -> None:
+    """The row, and on the other channel what was wrong with each plan."""
+    print(row, flush=True)
+    print(*(line for each in found for line in each.violations), sep="\n", file=sys.stderr)
+
+
 async def both(client: Client, way: Way, most: int | None) -> list[Row]:
     """The naive operator and ours, through the plans of their own lives."""
     workloads = [each for each in WORKLOADS if each.name in PLAIN]
     rows = []
+    print("| operator | plans | befell | violated | by what |", "|---|--:|--:|--:|---|", sep="\n")
     references = await several(lambda each: learn_naive(client, each, way), workloads)
     plans = chosen(references, most)
     found = await several(lambda plan: spoiled_naive(client, *plan, way), plans)
-    print(*(line for each in found for line in each.violations), sep="\n")
     rows.append(Row.of("naive kopf operator", plans, found))
+    tell(rows[-1], found)
     references = await several(lambda each: learn(client, each), workloads)
     plans = chosen(references, most)
     found = await several(lambda plan: spoiled(client, *plan), plans)
-    print(*(line for each in found for line in each.violations), sep="\n")
     rows.append(Row.of("this operator", plans, found))
+    tell(rows[-1], found)
     return rows
 
 
@@ -288,8 +295,6 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         most = int(arguments[0]) if arguments else None
         rows = asyncio.run(run(kubectl, Path(folder), most))
-    print("| operator | plans | befell | violated | by what |", "|---|--:|--:|--:|---|", sep="\n")
-    print(*rows, sep="\n")
     return int(rows[-1].violated > 0)
 
 
