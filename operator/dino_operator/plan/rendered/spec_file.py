@@ -111,8 +111,8 @@ def read_spec(resource: DinoJob) -> Resolved:
 
 
 @lru_cache(maxsize=AT_HAND)
-def _read(given: _Given) -> Resolved:
-    resource = given.resource
+def _read(whole: _Given) -> Resolved:
+    resource = whole.resource
     try:
         content = {"metadata": resource.raw["metadata"], "spec": resource.spec}
         job = dinojob.DinoJob.model_validate(content)
