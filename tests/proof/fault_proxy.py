@@ -35,24 +35,19 @@ class FaultProxy(Proxy):
     """kill: ends the operator's process at once. It is called in the proxy's own thread.
 
     writes, changes: so far. befell: whether the fault's moment came. blind: whether watches tell
-    nothing, from the change on until `see_again`. watching: watches that are open.
+    nothing, from the change on until `see_again`. opened: watches that were begun, so far.
     """
 
     def __init__(self, cluster: dict[str, Any], fault: Fault, kill: Callable[[], None]) -> None:
         super().__init__(cluster, Delays())
         self._fault, self._kill = fault, kill
         self.writes: list[str] = []
-        self.changes = 0
+        self.changes = self.opened = 0
         self.befell = self.blind = False
         self._open: dict[web.StreamResponse, aiohttp.ClientResponse] = {}
         self._state: dict[str, tuple[Object, Things]] = {}
         self._past: list[dict[str, tuple[Object, Things]]] = []
         self._old: dict[str, tuple[Object, Things]] = {}
-
-    @property
-    def watching(self) -> int:
-        """Open watches of what is counted."""
-        return len(self._open)
 
     def see_again(self) -> None:
         """Watches end as those that the API server has forgotten: all is listed anew."""
@@ -123,6 +118,7 @@ class FaultProxy(Proxy):
             with suppress(ConnectionError):  # the operator was killed
                 await response.prepare(request)
                 self._open[response] = answer
+                self.opened += 1
                 try:
                     await self._tell(request.path, answer, response)
                     await response.write(json.dumps(GONE).encode() + b"\n")

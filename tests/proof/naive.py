@@ -81,11 +81,15 @@ class Way:
 
 @dataclass
 class NaiveRun(Run):
-    """One workload with one fault, with the naive operator."""
+    """One workload with one fault, with the naive operator.
+
+    before: watches that were begun before the process that runs now.
+    """
 
     way: Way | None = None
     process: ForkServerProcess | None = None
     looks: int = 0
+    before: int = 0
     deleted: bool = False
     proxy: FaultProxy = field(init=False)
 
@@ -121,9 +125,15 @@ class NaiveRun(Run):
         """Where no process is, a new one starts."""
         if self.process is not None and self.process.is_alive():
             return
+        self.before = self.proxy.opened
         words = (str(self.kubeconfig), self.namespace, f"{self.kubeconfig}.log")
         self.process = _FORKED.Process(target=serve, args=words, daemon=True)
         await asyncio.to_thread(self.process.start)
+
+    @property
+    def _is_watching(self) -> bool:
+        """Whether the process that runs now has listed all: that may take a while."""
+        return self.proxy.opened >= self.before + WATCHES
 
     async def _until_over(self) -> None:
         waiting, still, quiet = Patience(PATIENCE), Patience(STUCK), 0
@@ -136,7 +146,7 @@ class NaiveRun(Run):
             await self._kubelet(lists)
             done = await self.workload.act(self, lists) and self._is_over(lists)
             versions = _versions(lists)
-            if versions != last:
+            if versions != last or not self._is_watching:
                 last, still, quiet = versions, Patience(STUCK), 0
             quiet = quiet + 1 if done and not self.proxy.blind else 0
             if quiet == QUIET:
@@ -164,7 +174,8 @@ class NaiveRun(Run):
         before = _versions(await self._lists())
         await self._keep_up()
         waiting = Patience(PATIENCE)
-        while self.proxy.watching < WATCHES and waiting.lasts():
+        while not self._is_watching:
+            assert waiting.lasts(), f"{self}: no process watches"
             await asyncio.sleep(PAUSE)
         await asyncio.sleep(4 * PAUSE)
         after = _versions(await self._lists())
