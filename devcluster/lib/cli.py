@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib import build, current, doctor, images, prune, s3, up
 from lib.health import kubectl
-from lib.paths import API_ONLY, FULL, Instance, home
+from lib.paths import API_ONLY, FULL, PLAYED, Instance, home
 from lib.processes import is_running
 from lib.say import ClusterError, say, tail
 
@@ -78,6 +78,14 @@ def parser() -> argparse.ArgumentParser:
                 const=API_ONLY,
                 default=FULL,
                 help="the control plane without a node, which runs beside the whole cluster",
+            )
+            command.add_argument(
+                "--played-jobs",
+                action="store_const",
+                dest="instance",
+                const=PLAYED,
+                default=FULL,
+                help="a control plane without a node and without the Job controller, for benches",
             )
         return command
 

@@ -107,6 +107,8 @@ def controller_manager(instance: Instance) -> Service:
         "kube-api-qps": "100",
         "kube-api-burst": "200",
     }
+    if not instance.works_on_jobs:
+        flags["controllers"] = "*,-job-controller"
     return Service(
         "kube-controller-manager",
         command("kube-controller-manager", flags),

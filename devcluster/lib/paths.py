@@ -89,7 +89,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class Instance:
-    """One control plane with its own state, either alone ("api") or with a node ("node")."""
+    """One control plane with its own state: alone ("api"), alone and with Jobs that somebody plays
+    ("played"), or with a node ("node")."""
 
     name: str
     ports: Ports
@@ -125,6 +126,11 @@ class Instance:
     def has_node(self) -> bool:
         return self.name == "node"
 
+    @property
+    def works_on_jobs(self) -> bool:
+        """Whether the Job controller runs; elsewhere a bench makes pods and says how Jobs end."""
+        return self.name != "played"
+
 
 # The bridge's address is where pods reach the API server and CoreDNS, and the node's own address.
 BRIDGE = "dino-br0"
@@ -137,6 +143,7 @@ CLUSTER_DOMAIN = "cluster.local"
 
 API_ONLY = Instance("api", Ports(17000), "127.0.0.1")
 FULL = Instance("node", Ports(16000), BRIDGE_ADDRESS)
+PLAYED = Instance("played", Ports(18000), "127.0.0.1")
 
 
 def program(name: str) -> Path:

@@ -10,7 +10,7 @@ from lib import build, certs, cleanup, control_plane, doctor, network, node
 from lib.containerd import SOCKET
 from lib.health import Refused, answers, kubectl, listens, node_is_ready
 from lib.lock import locked
-from lib.paths import API_ONLY, FULL, NODE_NAME, Instance
+from lib.paths import API_ONLY, FULL, NODE_NAME, PLAYED, Instance
 from lib.patience import wait_for
 from lib.processes import (
     Service,
@@ -167,5 +167,5 @@ def label(instance: Instance) -> str:
 
 
 def instances() -> tuple[Instance, ...]:
-    """Both instances: the whole cluster, and the control plane alone."""
-    return (FULL, API_ONLY)
+    """The whole cluster, the control plane alone, and the one whose Jobs are played."""
+    return (FULL, API_ONLY, PLAYED)

@@ -6,6 +6,7 @@ act on events, and an event may be lost. See docs/decisions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
@@ -17,6 +18,25 @@ from dino_operator.runtime.loop import Operator
 EXIT_SECONDS = 30
 """After so long a process that was told to end, and does not, is ended."""
 OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+
+
+class NothingKept(kopf.DiffBaseStorage):
+    """What kopf keeps of objects between two events, for handlers of changes: there are none.
+
+    Else it copies each object whole, twice, with every event.
+    """
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None
+    ) -> kopf.BodyEssence:
+        """Nothing is compared."""
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        """Nothing was kept."""
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is."""
 
 
 def settings() -> kopf.OperatorSettings:
@@ -35,6 +55,7 @@ def settings() -> kopf.OperatorSettings:
     made.queueing.idle_timeout = 1
     made.scanning.disabled = True
     made.posting.enabled = False
+    made.persistence.diffbase_storage = NothingKept()
     made.peering.standalone = True
     made.process.ultimate_exiting_timeout = EXIT_SECONDS
     return made

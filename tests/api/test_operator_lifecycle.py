@@ -8,10 +8,23 @@ from dataclasses import dataclass
 
 import pytest
 
-from .operator_cluster import RESULT, Cluster, Operating, a_manifest
+from tests.bench import operator_requests
+from tests.bench.operator_scale import without_data
+
+from . import audit
+from .operator_cluster import ACCOUNT, RESULT, Cluster, Operating, a_manifest
 from .operator_process import Process, eventually
 
 WRITE_BUDGET = 10
+TO_THE_JOB = [
+    "create configmaps",
+    "create jobs",
+    "get dinojobs",
+    "list jobs",
+    "list limitranges",
+    "list pods",
+]
+"""All requests from a DinoJob's creation to its first Job: the Job rests on what is read."""
 IDLE_SECONDS = 61
 
 
@@ -85,6 +98,25 @@ def test_the_second_job_of_a_namespace_costs_two_writes_less(
     cluster.finish(pod, message=RESULT)
     cluster.phase("second", "Complete")
     assert operator.settled() - before == WRITE_BUDGET - 2
+
+
+def test_what_is_asked_until_a_job_exists(cluster: Cluster, operator: Process) -> None:
+    if not audit.log().exists():
+        pytest.skip(
+            f"no audit log in {audit.log()} ({audit.VARIABLE} names that of another cluster)"
+        )
+    cluster.dinojobs.create(without_data("warm"))  # the first one of a namespace makes an account
+    cluster.job("warm-gen-trt-engine-1")
+    operator.settled()
+    since = audit.size()
+    cluster.dinojobs.create(without_data("lean-1"))
+    cluster.job("lean-1-gen-trt-engine-1")
+    operator.settled()
+    user = f"{audit.OURS}{cluster.namespace}:{ACCOUNT}"
+    asked = operator_requests.by_job(operator_requests.read(audit.log(), since, user), "lean-")
+    first = operator_requests.to_the_job(asked["lean-1"])
+    bounds = [each for each in asked[""] if each.what == "limitranges"]
+    assert sorted(map(str, [*first, *bounds])) == TO_THE_JOB
 
 
 def test_restarting_it_writes_nothing(cluster: Cluster, operator: Process) -> None:

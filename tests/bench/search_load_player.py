@@ -124,13 +124,16 @@ class Api:
         """Takes it away again."""
         await self.call("DELETE", f"/api/v1/nodes/{self.namespace}")
 
-    async def watch_pods(self) -> AsyncIterator[tuple[str, Object]]:
+    def watch_pods(self) -> AsyncIterator[tuple[str, Object]]:
         """Events of the operator's pods, from the beginning on, for ever."""
-        where = f"{self._host}/api/v1/namespaces/{self.namespace}/pods"
+        return self.watch(f"/api/v1/namespaces/{self.namespace}/pods", OURS)
+
+    async def watch(self, path: str, selector: str = "") -> AsyncIterator[tuple[str, Object]]:
+        """Events of a collection, from the beginning on, for ever."""
         version = "0"
         while True:
-            query = {"watch": "1", "labelSelector": OURS, "resourceVersion": version}
-            async with self._session.get(where, params=query) as answer:
+            query = {"watch": "1", "labelSelector": selector, "resourceVersion": version}
+            async with self._session.get(self._host + path, params=query) as answer:
                 answer.raise_for_status()
                 async for line in answer.content:
                     event = json.loads(line)

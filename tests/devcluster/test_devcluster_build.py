@@ -187,7 +187,12 @@ def test_an_unknown_choice_of_cluster_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "flags, ended", [([], ["node", "api"]), (["--control-plane-only"], ["api"])]
+    "flags, ended",
+    [
+        ([], ["node", "api", "played"]),
+        (["--control-plane-only"], ["api"]),
+        (["--played-jobs"], ["played"]),
+    ],
 )
 def test_down_ends_everything_unless_told_otherwise(
     flags: list[str], ended: list[str], state: Path, monkeypatch: pytest.MonkeyPatch

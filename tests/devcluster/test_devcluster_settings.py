@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lib import certs, node, s3
-from lib.paths import API_ONLY, FULL, MANIFESTS
+from lib import certs, control_plane, node, s3
+from lib.paths import API_ONLY, FULL, MANIFESTS, PLAYED
 
 needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 
@@ -46,13 +46,20 @@ def test_keys_are_private_and_made_once(state: Path) -> None:
     assert stat.S_IMODE(API_ONLY.root.stat().st_mode) == 0o700
 
 
-def test_both_instances_can_run_side_by_side() -> None:
-    ports = [
-        port for one in (FULL, API_ONLY) for _, port in one.ports.of_programs(node=one.has_node)
-    ]
+def test_all_instances_can_run_side_by_side() -> None:
+    every = (FULL, API_ONLY, PLAYED)
+    ports = [port for one in every for _, port in one.ports.of_programs(node=one.has_node)]
     assert len(ports) == len(set(ports))
     assert all(1024 < port < 32768 for port in ports), "ephemeral ports may be taken by anyone"
-    assert FULL.root != API_ONLY.root
+    assert len({one.root for one in every}) == len(every)
+
+
+def test_jobs_are_played_where_no_controller_works_on_them(state: Path) -> None:
+    flag = "--controllers=*,-job-controller"
+    assert flag in control_plane.controller_manager(PLAYED).command
+    for other in (FULL, API_ONLY):
+        command = control_plane.controller_manager(other).command
+        assert not any(word.startswith("--controllers") for word in command)
 
 
 @pytest.mark.parametrize("upstream", [True, False])

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 import yaml
 from aiohttp import ClientSession, web
@@ -144,6 +145,10 @@ def test_kopf_is_kept_quiet_and_frugal() -> None:
     assert made.scanning.disabled is True
     assert made.queueing.worker_limit is None
     assert made.peering.standalone is True
+    kept = made.persistence.diffbase_storage
+    body = kopf.Body({"spec": {"action": "train"}, "metadata": {"labels": {"a": "b"}}})
+    assert kept.build(body=body) == {}, "kopf copies whole objects else"
+    assert kept.fetch(body=body) is None
 
 
 class NoApi:

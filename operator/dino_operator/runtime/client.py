@@ -29,6 +29,7 @@ from dino_operator.plan.observed import objects
 from dino_operator.plan.observed.children import StatusCause
 from dino_operator.runtime.keys import LABELS, PLURALS, Key, Kind
 from dino_operator.runtime.metrics import Metrics
+from dino_operator.runtime.shared_reads import SharedReads
 
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -60,6 +61,9 @@ _SELECTORS: dict[str, str] = {
     Kind.JOBS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
     Kind.PODS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
 }
+_List = tuple[str, str | None, str]
+"""Kind, namespace, and selector or label of a list."""
+_Listed = tuple[list[Object], int]
 
 
 class ApiError(Exception):
@@ -127,6 +131,8 @@ class Client:
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._writes: set[asyncio.Task[Object]] = set()
+        self._lists = SharedReads(self._list_alike)
+        self._children = SharedReads(self._list_labelled)
 
     async def finish_writes(self) -> None:
         """Waits for the answers to all writes: whoever asked for them may be gone."""
@@ -160,15 +166,17 @@ class Client:
         headers = {"Accept": "application/json", "Content-Type": content}
         async with self._slots:
             try:
-                prepared = await self._api.param_serialize(
+                # Without the body, which is JSON already: the package would copy it.
+                method, url, headers, *_ = await self._api.param_serialize(
                     verb,
                     where,
                     query_params=list((query or {}).items()),
                     header_params=headers,
-                    body=body,
                     auth_settings=["BearerToken"],
                 )
-                answer = await self._api.call_api(*prepared, _request_timeout=self._timeout)
+                answer = await self._api.call_api(
+                    method, url, headers, body, _request_timeout=self._timeout
+                )
                 raw = await answer.read()  # type: ignore[no-untyped-call]
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._metrics.requests.labels(verb, "0").inc()
@@ -189,7 +197,15 @@ class Client:
     async def list_all(
         self, kind: str, namespace: str | None, selector: str = ""
     ) -> tuple[list[Object], int]:
-        """All objects that the operator watches, page by page, and the version of the list."""
+        """All objects that the operator watches, and the version of the list."""
+        things, version = await self._lists.answer((kind, namespace, selector), "")
+        return list(things), version
+
+    async def _list_alike(self, what: _List, _: tuple[str, ...]) -> _Listed:
+        return await self._list(*what)
+
+    async def _list(self, kind: str, namespace: str | None, selector: str) -> _Listed:
+        """Page by page."""
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
         objects: list[Object] = []
@@ -223,8 +239,15 @@ class Client:
         return page.get("items") or []
 
     async def children(self, kind: Kind, key: Key) -> tuple[list[Object], int]:
-        """Objects of that kind with the label of the key."""
-        return await self.list_all(kind, key.namespace, f"{LABELS[key.kind]}={key.label}")
+        """Objects of that kind with the label of the key. Plans that ask at once share a list."""
+        label = LABELS[key.kind]
+        things, version = await self._children.answer((kind, key.namespace, label), key.label)
+        return [each for each in things if _carries(each, label, key.label)], version
+
+    async def _list_labelled(self, what: _List, values: tuple[str, ...]) -> _Listed:
+        """Of several labels' values."""
+        kind, namespace, label = what
+        return await self._list(kind, namespace, f"{label} in ({','.join(values)})")
 
     async def create(self, thing: Object) -> Object:
         """Creates it. Raises ApiError; `exists` where the name is taken."""
@@ -263,6 +286,10 @@ class Client:
         where = path(PLURALS[resource["kind"]], meta["namespace"], meta["name"], "status")
         query = {**_MANAGER, "force": "true"}
         return await self.request("PATCH", where, query=query, body=body, content=APPLY)
+
+
+def _carries(thing: Object, label: str, value: str) -> bool:
+    return bool((thing["metadata"].get("labels") or {}).get(label) == value)
 
 
 _Sent = aiohttp.TraceRequestHeadersSentParams | aiohttp.TraceRequestChunkSentParams

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import yaml
@@ -27,6 +27,8 @@ from dino_operator.plan.rendered import inheritance, model_files
 
 ONE_LINE = 1_000_000
 """Columns: a text of one line is not folded."""
+AT_HAND = 64
+"""Resolved specs that are kept: a few more than plans are carried out at the same time."""
 NO_DATA = (
     "spec.datasets: is missing, and no search runs for the job. Add spec.datasets.train with the "
     "URI of the data, or see the condition AutoMLRouted for why there is no search."
@@ -91,8 +93,26 @@ class Resolved:
         return self.job.spec.datasets is not None
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A resource by all that it says."""
+
+    text: str
+    resource: DinoJob = field(compare=False)
+
+
 def read_spec(resource: DinoJob) -> Resolved:
-    """The resource's spec, checked and resolved. Raises InvalidSpec with all problems."""
+    """The resource's spec, checked and resolved. Raises InvalidSpec with all problems.
+
+    A plan that makes a Job is made three times, each time with more that is known around the same
+    resource: what was resolved last is at hand.
+    """
+    return _read(_Given(repr(resource.raw), resource))
+
+
+@lru_cache(maxsize=AT_HAND)
+def _read(whole: _Given) -> Resolved:
+    resource = whole.resource
     try:
         content = {"metadata": resource.raw["metadata"], "spec": resource.spec}
         job = dinojob.DinoJob.model_validate(content)
