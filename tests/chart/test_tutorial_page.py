@@ -13,7 +13,15 @@ from demo.cluster import SECRET, chart_values
 from demo.storage import Storage
 from dino_operator.kubectl import main, parser
 from tests.chart.conftest import ROOT, Objects
-from tests.pages import Block, assert_shown, blocks, indented, recorded
+from tests.pages import (
+    Block,
+    Terminal,
+    assert_shown,
+    blocks,
+    environment,
+    indented,
+    recorded,
+)
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 BLOCKS = blocks(PAGE)
@@ -100,3 +108,21 @@ def test_what_is_recorded_is_what_was_said() -> None:
     page = "A\n\n```sh\nls\n```\n\n```text\nold\n```\n\n```text\nfirst\n...\n```\n"
     made = recorded(page, ["new  \n", "other\n"])
     assert made == page.replace("old", "new")
+
+
+def test_a_terminal_keeps_its_folder_and_variables(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, environment(), tmp_path / "notes")
+    terminal.run("mkdir a && cd a\nNAME='two\nlines'\nexport OTHER=1")
+    assert terminal.run('echo "$NAME" $OTHER; pwd') == f"two\nlines 1\n{tmp_path}/a\n"
+    with pytest.raises(AssertionError, match="before"):
+        terminal.run("echo before\nfalse\necho after")
+
+
+def test_a_reader_has_not_what_a_developer_or_a_make_has_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "DINO_CACHE_DIR", "DINO_DEVCLUSTER_HOME", "MAKEFLAGS"):
+        monkeypatch.setenv(name, "x")
+    kept = environment(keep=("DINO_DEVCLUSTER_HOME",))
+    assert kept["DINO_DEVCLUSTER_HOME"] == "x"
+    assert not kept.keys() & {"AWS_ENDPOINT_URL_S3", "DINO_CACHE_DIR", "MAKEFLAGS"}
