@@ -23,8 +23,8 @@ from tests.pages import Block, Terminal, assert_shown, blocks, environment, reco
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"
 NAMESPACE = PREFIX = "tutorial"
-LEAST = 0.2
-"""mAP50 of the training: it has learned something."""
+LEAST = 0.4
+"""mAP50 of training and evaluation; they reached 0.63."""
 RECORD = "DINO_RECORD"
 
 pytestmark = [
@@ -60,23 +60,24 @@ def turn(block: Block, run: Path) -> AbstractContextManager[None]:
 def test_the_page_leads_to_a_model(
     terminal: Terminal, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    run, said, shown = run_folder(tmp_path_factory), "", list[tuple[str, str]]()
+    run, said, answers = run_folder(tmp_path_factory), "", list[str]()
     for block in blocks(PAGE.read_text()):
         if block.file:
             (terminal.folder / block.file).write_text(block.text)
         elif block.language == "text":
-            shown.append((block.text, said))
+            answers.append(said)
         else:
             with turn(block, run):
                 said = terminal.run(block.text)
     if os.environ.get(RECORD):
-        PAGE.write_text(recorded(PAGE.read_text(), (said for _, said in shown)))
-    for text, said in shown:
-        assert_shown(text, said)
+        PAGE.write_text(recorded(PAGE.read_text(), answers))
+    texts = [block.text for block in blocks(PAGE.read_text()) if block.language == "text"]
+    for text, answer in zip(texts, answers, strict=True):
+        assert_shown(text, answer)
 
-    table = next(said for _, said in shown if "digits-export" in said and "MAP50" in said)
+    table = next(each for each in answers if "digits-export" in each and "MAP50" in each)
     scores = [float(number) for number in re.findall(r"100% +(\d\.\d+)", table)]
-    assert len(scores) == 3
+    assert len(scores) == 2, "of the training and the evaluation"
     assert min(scores) >= LEAST
     page = (terminal.folder / "digits-evaluate-evaluate-report.html").read_text()
     assert all(name in page for name in NAMES)
