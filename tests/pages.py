@@ -20,6 +20,7 @@ MAKES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 ANYTHING = "..."
 """A line of a shown output that stands for any lines."""
 VARIES = (
+    (r"(?m)^\[[a-z0-9-]+-\d+-[a-z0-9]{5}\] ", ""),  # whose log it is, where two are followed
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?", "TIME"),
     (r"\bsrc-[0-9a-f]{12}\b", "src-DIGEST"),
     (r"\b(?:\d+[dhms]){1,2}\b", "SPAN"),

@@ -99,6 +99,7 @@ SHOWN = "NAME  PHASE  MAP50   AGE\nx     done   0.5123  1m\n...\nend\n"
 
 def test_what_varies_may_differ_and_nothing_else() -> None:
     assert_shown(SHOWN, "NAME PHASE MAP50 AGE\nx done 0.7 2h3m\nmore\nmuch more\nend\n")
+    assert_shown("Starts.\n", "[x-train-1-457d6] Starts.\n")
     for wrong in ("x gone 0.7 1m\nend", "y done 0.7 1m\nend", "x done 0.7 1m\nend\nmore"):
         with pytest.raises(AssertionError):
             assert_shown(SHOWN, f"NAME PHASE MAP50 AGE\n{wrong}\n")

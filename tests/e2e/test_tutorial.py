@@ -48,7 +48,8 @@ def clean(lab: Lab) -> None:
 def terminal(lab: Lab, tmp_path: Path) -> Iterator[Terminal]:
     """A reader's, in the clone."""
     clean(lab)
-    yield Terminal(ROOT, environment(keep=("DINO_DEVCLUSTER_HOME",)), tmp_path / "notes")
+    env = environment(keep=("DINO_DEVCLUSTER_HOME",)) | {"TMPDIR": str(tmp_path)}
+    yield Terminal(ROOT, env, tmp_path / "notes")
     clean(lab)
 
 
