@@ -100,6 +100,10 @@ test-api: setup ## Admission and the operator against a real API server, without
 record: setup ## Write the terminal runs of docs/kubectl-dino.md anew, as they are said now
 	DINO_RECORD=1 $(PYTEST) tests/api/test_docs_kubectl_runs.py
 
+.PHONY: record-tutorial
+record-tutorial: setup ## Run docs/tutorial.md on the dev cluster, and write anew what it shows
+	DINO_RECORD=1 $(PYTEST) tests/e2e/test_tutorial.py
+
 .PHONY: test-cluster
 test-cluster: setup ## The dev cluster's own life: up, killed, up again, down without a trace
 	$(PYTEST) tests/devcluster -m cluster

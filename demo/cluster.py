@@ -128,16 +128,7 @@ def install(
     work: Work, cluster: Cluster, storage: Storage, operator_image: str, trainer_image: str
 ) -> None:
     """Install or upgrade the chart by Helm and wait until the operator is ready."""
-    values = {
-        "image": image_values(operator_image),
-        "trainer": {"image": image_values(trainer_image)},
-        "s3": {
-            "endpoint": storage.inside,
-            "region": storage.region,
-            "pathStyle": storage.path_style,
-            "secretName": SECRET,
-        },
-    }
+    values = chart_values(storage, operator_image, trainer_image)
     path = work.log.with_name("values.json")
     path.write_text(json.dumps(values, indent=2))
     command: list[str | Path] = [
@@ -157,6 +148,20 @@ def install(
         )
     except DemoError as error:
         raise DemoError(str(error), cluster.operator_command()) from error
+
+
+def chart_values(storage: Storage, operator_image: str, trainer_image: str) -> dict[str, Any]:
+    """What the chart has to be told: the images, and how pods reach the object store."""
+    return {
+        "image": image_values(operator_image),
+        "trainer": {"image": image_values(trainer_image)},
+        "s3": {
+            "endpoint": storage.inside,
+            "region": storage.region,
+            "pathStyle": storage.path_style,
+            "secretName": SECRET,
+        },
+    }
 
 
 def image_values(reference: str) -> dict[str, str]:

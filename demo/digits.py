@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 320, 240
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CATEGORIES = [{"id": digit + 1, "name": name} for digit, name in enumerate(NAMES)]
 SCENES = {"train": 400, "val": 100}
+WITH_TEST = {**SCENES, "test": 100}
 TRAIN_SHARE = 0.8  # of the handwritten digits
 FREE_PIXELS = 4  # between two digits, so that a box holds one
 

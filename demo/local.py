@@ -10,9 +10,8 @@ import yaml
 
 from demo import job
 from demo.coco import ANNOTATIONS, IMAGES
-from demo.digits import SCENES, make_digits
+from demo.digits import WITH_TEST, make_digits
 
-TEST_SCENES = 100
 SOURCES = {"train_data_sources": "train", "val_data_sources": "val", "test_data_sources": "test"}
 
 
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder: Path = parser.parse_args(arguments).folder
     path = folder / "spec.yaml"
     try:
-        make_digits(folder, {**SCENES, "test": TEST_SCENES})
+        make_digits(folder, WITH_TEST)
         path.write_text(yaml.safe_dump(spec(folder), sort_keys=False))
     except OSError as error:
         print(f"error: {folder} cannot be written: {error}", file=sys.stderr)

@@ -7,23 +7,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.digits import SCENES, make_digits
+from demo.digits import WITH_TEST, make_digits
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 
+USES = {"train": "train", "validation": "val", "test": "test"}
+"""Which split each list of `spec.datasets` is for."""
 
-def put_sample(to: str) -> list[str]:
-    """Makes the splits `train` and `val`, and copies them to below `to`; returns their URIs.
+
+def put_sample(to: str) -> dict[str, str]:
+    """Makes the splits, and copies them to below `to`; returns the URI of each.
 
     Raises TrainerError where the store refuses.
     """
     store = open_store(to)
     with tempfile.TemporaryDirectory() as aside:
-        make_digits(Path(aside))
-        for split in SCENES:
+        make_digits(Path(aside), WITH_TEST)
+        for split in WITH_TEST:
             for path in sorted((Path(aside) / split).iterdir()):
                 print(store.upload(path, f"{split}/{path.name}").uri)
-    return [store.uri(split) for split in SCENES]
+    return {split: store.uri(split) for split in WITH_TEST}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("to", metavar="TO", help="s3://bucket/folder, or a folder")
     to: str = parser.parse_args(arguments).to
     try:
-        train, val = put_sample(to)
+        uris = put_sample(to)
     except TrainerError as error:
         print(f"error: {error.message} {error.remedy}", file=sys.stderr)
         return error.exit_code
     print("spec.datasets:")
-    print(f"  train: [{{uri: {train}}}]")
-    print(f"  validation: [{{uri: {val}}}]")
+    for use, split in USES.items():
+        print(f"  {use}: [{{uri: {uris[split]}}}]")
     return 0
 
 

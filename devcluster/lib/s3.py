@@ -7,6 +7,7 @@ import json
 import secrets
 import string
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from lib import build, images
 from lib.health import answers, kubectl
@@ -20,6 +21,7 @@ NAMESPACE = "dino-s3"
 SERVICE = "s3"
 SECRET = "s3-credentials"
 PORT = 9000
+BUCKET = "dino"  # of the examples
 REGION = "us-east-1"
 LETTERS = string.ascii_letters + string.digits
 
@@ -45,6 +47,7 @@ def up(*, as_json: bool) -> None:
         wait_for("the API server", answers(f"{FULL.server}/readyz"))
         images.load_program(image, build.S3.binary, "/s3")
         apply(image)
+        make_bucket(FULL.root / "s3")
         found = describe()
         wait_for("the S3 server", answers(f"{found.endpoint}/healthz"), pods)
     show(found, as_json=as_json)
@@ -80,6 +83,11 @@ def make_credentials() -> None:
     kubectl(FULL, "create", "-f", "-", given=json.dumps(secret))
 
 
+def make_bucket(folder: Path) -> None:
+    """The bucket to which the examples point. To the server every folder there is one."""
+    (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+
+
 def credentials() -> dict[str, str]:
     """The server's keys, empty when it was never started."""
     command = ("get", "secret", SECRET, "-n", NAMESPACE, "-o", "json", "--ignore-not-found")
@@ -112,4 +120,5 @@ def show(found: Endpoint, *, as_json: bool) -> None:
     print(f"export AWS_REGION={found.region}")
     print(f"export AWS_ACCESS_KEY_ID={found.accessKey}")
     print(f"export AWS_SECRET_ACCESS_KEY={found.secretKey}")
-    say(f"The keys lie in Secret {SECRET} of namespace {NAMESPACE}. Buckets are addressed by path.")
+    say(f"The keys lie in Secret {SECRET} of namespace {NAMESPACE}.")
+    say(f"Buckets are addressed by path; the examples' bucket, {BUCKET}, is there.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import yaml
 
-from demo.digits import SCENES
+from demo.digits import WITH_TEST
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
 from dino_trainer.storage.s3_settings import Settings as StoreSettings
@@ -64,11 +64,11 @@ def test_the_way_in_makes_what_its_manifest_needs() -> None:
     assert f"kubectl create namespace {meta['namespace']} " in BLOCK
     assert f"kubectl -n {meta['namespace']} create secret generic" in BLOCK
     (to,) = re.findall(r"make sample-dataset TO=(\S+)", BLOCK)
-    train, val = (f"{to}/{split}" for split in SCENES)
+    train, val, _ = (f"{to}/{split}" for split in WITH_TEST)
     assert data == {"train": [{"uri": train}], "validation": [{"uri": val}]}
     assert f"kubectl apply -f {meta['name']}.yaml" in BLOCK
     assert f"-n {meta['namespace']} wait --for=condition=Complete dinojob/{meta['name']}" in BLOCK
-    count = sum(SCENES.values())
+    count = sum(WITH_TEST.values())
     assert f"{count} pictures" in BLOCK
 
 

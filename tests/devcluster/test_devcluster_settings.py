@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -109,3 +110,18 @@ def test_s3_prints_what_scripts_read(capsys: pytest.CaptureFixture[str]) -> None
     }
     s3.show(found, as_json=False)
     assert "export AWS_ENDPOINT_URL_S3=http://10.178.0.9:9000" in capsys.readouterr().out
+
+
+def test_the_s3_server_has_the_examples_bucket(tmp_path: Path) -> None:
+    """What is in it stays, whenever the server is started again."""
+    s3.make_bucket(tmp_path / "s3")
+    kept = tmp_path / "s3" / s3.BUCKET / "digits"
+    kept.mkdir()
+    s3.make_bucket(tmp_path / "s3")
+    assert kept.is_dir()
+    named = {
+        bucket
+        for path in (MANIFESTS.parents[1] / "examples").glob("*.yaml")
+        for bucket in re.findall(r"uri: s3://([\w.-]+)/", path.read_text())
+    }
+    assert s3.BUCKET in named

@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from tests.e2e.jobs import Lab, is_true, small_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
-
-
-def test_warnings_and_the_report_are_there_before_training(lab: Lab, tmp_path: Path) -> None:
-    """Findings stand in the status while the training still runs."""
-    job = small_job("checked", epochs=1)
-    datasets = job["spec"]["datasets"]
-    datasets["validation"] = datasets["train"]
-    lab.apply(job)
-
-    status = lab.wait("checked", 120, lambda s: is_true(s, "DataReady"), "checked data")
-
-    assert status["dataset"]["images"] == 24
-    assert status["dataset"]["numClasses"] == 11, "0 is never used"
-    assert any("validation" in text for text in status["dataset"]["warnings"])
-    lab.complete("checked", seconds=400)
-    base = "s3://dino/test-results/checked/preflight"
-    report = json.loads(lab.fetch(f"{base}/report.json", tmp_path / "report.json"))
-    assert [one["id"] for one in report["findings"]]
-    page = lab.fetch(f"{base}/report.html", tmp_path / "report.html").decode()
-    assert "<html" in page
-    assert "data:image/" in page, "the grid of samples is part of the page"
-    names = {one["name"] for one in lab.status("checked")["artifacts"]}
-    assert {"preflight/report.html", "preflight/report.json"} <= names
 
 
 def test_bad_data_never_asks_for_a_gpu(lab: Lab) -> None:

@@ -14,19 +14,49 @@ from tests.e2e.jobs import Lab, Object, is_true, sha256, small_job, step_of, tra
 pytestmark = [pytest.mark.cluster, pytest.mark.level0]
 
 
+def once_job() -> Object:
+    """It is validated on what it trains on, which is allowed and odd."""
+    job = small_job("once")
+    job["spec"]["datasets"]["validation"] = job["spec"]["datasets"]["train"]
+    return job
+
+
 @pytest.fixture(scope="module")
-def once(lab: Lab) -> Object:
-    """The status of a training at its end, for which `kubectl wait` waits."""
-    lab.apply(small_job("once"))
+def checked(lab: Lab) -> Object:
+    """The status of a training as soon as its data was found good."""
+    lab.apply(once_job())
+    return lab.wait("once", 120, lambda s: is_true(s, "DataReady"), "checked data")
+
+
+@pytest.fixture(scope="module")
+def once(lab: Lab, checked: Object) -> Object:
+    """The status of that training at its end, for which `kubectl wait` waits."""
     lab.kubectl("wait", "--for=condition=Complete", "dinojob/once", "--timeout=30m")
     return lab.status("once")
+
+
+def test_warnings_and_the_report_are_there_before_training(
+    lab: Lab, checked: Object, once: Object, tmp_path: Path
+) -> None:
+    """Findings stand in the status while the training still runs."""
+    assert checked["dataset"]["images"] == 24
+    assert checked["dataset"]["numClasses"] == 11, "0 is never used"
+    assert any("validation" in text for text in checked["dataset"]["warnings"])
+    base = "s3://dino/test-results/once/preflight"
+    report = json.loads(lab.fetch(f"{base}/report.json", tmp_path / "report.json"))
+    assert [one["id"] for one in report["findings"]]
+    page = lab.fetch(f"{base}/report.html", tmp_path / "report.html").decode()
+    assert "<html" in page
+    assert "data:image/" in page, "the grid of samples is part of the page"
+    names = {one["name"] for one in once["artifacts"]}
+    assert {"preflight/report.html", "preflight/report.json"} <= names
 
 
 def test_a_finished_job_is_not_trained_twice(lab: Lab, once: Object) -> None:
     """The same spec and output report the same result at once."""
     lab.delete("once", "--wait=true")
 
-    lab.apply(small_job("once"))
+    lab.apply(once_job())
     second = lab.complete("once", seconds=300)
 
     assert second["checkpoint"] == once["checkpoint"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.patience import LONG
+from tests.pages import blocks, environment, indented, run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "first-model.md").read_text()
-BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = blocks(PAGE)
 PICTURE = (96, 64)
-# What a developer may have set: another server, hidden GPUs, other folders.
-OWN = ("AWS_", "CUDA_", "DINO_")
 COLOURS = {"ball": (220, 40, 40), "box": (40, 60, 220)}
 # Imported before the program's first line: whoever has the runtime alone has none of these.
 WITHOUT = """
@@ -64,26 +61,8 @@ def a_shell(folder: Path) -> dict[str, str]:
     python.write_text(f'#!/bin/sh\n{start} "{code}" "$@"\n')
     python.chmod(0o755)
     programs = f"{python.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-    env |= {"PATH": programs, "DINO_WORK_DIR": str(folder / "work")}
-    return {**env, "AWS_EC2_METADATA_DISABLED": "true"}
-
-
-def run(block: str, folder: Path, env: dict[str, str]) -> str:
-    """What a shell prints that ends at the first command which fails."""
-    done = subprocess.run(
-        ["sh", "-e"],
-        input=block,
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=3 * LONG,  # a training, or the export, whose minute is ten on a busy machine
-        check=False,
-    )
-    assert done.returncode == 0, f"{block}{done.stdout}"
-    return done.stdout
+    own = {"PATH": programs, "DINO_WORK_DIR": str(folder / "work")}
+    return {**environment(), **own, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the page is for Linux")
@@ -91,11 +70,11 @@ def test_the_page_leads_to_boxes(tmp_path: Path) -> None:
     a_voc_folder(tmp_path / "photos")
     env = a_shell(tmp_path)
     said: dict[str, str] = {}
-    for language, block in BLOCKS:
-        if language == "python":
-            (tmp_path / "boxes.py").write_text(block)
+    for each in BLOCKS:
+        if each.file:
+            (tmp_path / each.file).write_text(each.text)
         else:
-            said[block.split()[0] + " " + block.split()[1]] = run(block, tmp_path, env)
+            said[" ".join(each.text.split()[:2])] = run(each.text, tmp_path, env)
     assert "0 kinds of errors" in said["dino preflight"]
     lines = said["python boxes.py"].splitlines()
     pictures = sorted((tmp_path / "coco/test/images").iterdir())
@@ -126,11 +105,11 @@ def test_the_program_has_neither_torch_nor_the_trainer(tmp_path: Path) -> None:
 def test_every_step_of_the_page_is_run() -> None:
     """A block of another language would be left out without a word."""
     assert PAGE.count("```") == 2 * len(BLOCKS)
-    fenced = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
-    not_run = [line.split()[:2] for line in fenced.splitlines() if line.startswith("    ")]
+    assert {each.language for each in BLOCKS if not each.file} == {"sh"}
+    not_run = [line.split()[:2] for line in indented(PAGE)]
     assert not_run == [["make", "setup"], ["dino", "train"]], "those that the page says are not run"
     assert "but for the installations and the training in earnest" in PAGE
-    assert [language for language, _ in BLOCKS].count("python") == 1
-    words = " ".join(block for _, block in BLOCKS)
+    assert [each.file for each in BLOCKS if each.file] == ["boxes.py"]
+    words = " ".join(each.text for each in BLOCKS)
     for step in ("doctor", "convert", "init", "preflight", "train", "export", "boxes.py"):
         assert step in words

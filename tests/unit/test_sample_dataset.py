@@ -8,17 +8,15 @@ import pytest
 import yaml
 from durability import Place
 
-from demo import digits, sample
+from demo import sample
 from dino_trainer.storage.opening import open_store
 
-FEW = {"train": 3, "val": 2}
+FEW = {"train": 3, "val": 2, "test": 1}
 
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "SCENES", FEW)
-    make = digits.make_digits
-    monkeypatch.setattr(sample, "make_digits", lambda folder: make(folder, FEW))
+    monkeypatch.setattr(sample, "WITH_TEST", FEW)
 
 
 def test_what_it_prints_is_where_the_data_is(
@@ -29,6 +27,7 @@ def test_what_it_prints_is_where_the_data_is(
     assert told == {
         "train": [{"uri": f"{s3_place.results_dir}/train"}],
         "validation": [{"uri": f"{s3_place.results_dir}/val"}],
+        "test": [{"uri": f"{s3_place.results_dir}/test"}],
     }
     for (source,) in told.values():
         kept = {entry.key for entry in open_store(source["uri"]).list()}
