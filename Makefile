@@ -17,6 +17,7 @@ EXAMPLES ?= 10000
 # What `make audit` runs, in versions as fixed as those of uv.lock.
 PIP_AUDIT := pip-audit==2.10.1
 ZIZMOR := zizmor==1.32.0
+WALKS ?= 50
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -119,13 +120,19 @@ test-e2e: setup ## Real trainings and failures on the cluster (brings it up, bui
 
 # Each machine's episodes in parts of different seeds, so that every core has some. docs/reliability.md says more.
 .PHONY: proof
-proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=8 deep, PLANS=all spoiled moments, every mutant, and a naive operator beside it
+proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=8 deep, PLANS=all spoiled moments, every mutant, every operation, a naive operator beside it
 	DINO_MODEL_EPISODES=$(EPISODES) DINO_MODEL_PARTS=16 DINO_MODEL_DEPTH=$(DEPTH) OMP_NUM_THREADS=1 \
 	  $(PYTEST) -rP -n auto tests/unit/test_plan_model.py tests/unit/test_namespace_model.py \
 	  tests/unit/test_search_plan_model.py tests/unit/test_exhaustive_model.py
 	DINO_FAULT_PLANS=$(PLANS) $(PYTEST) -rP tests/api/test_faults.py
 	$(RUN) python -m tests.proof.mutants
 	$(RUN) python -m tests.proof.naive $(filter-out all,$(PLANS))
+	$(MAKE) --no-print-directory proof-operations
+
+.PHONY: proof-operations
+proof-operations: setup ## Every operation on the CRDs' properties and WALKS=50 walks of edits, in memory and before the API server
+	DINO_OPERATIONS=all DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/proof/test_operations.py
+	DINO_OPERATIONS=all DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/api/test_operations.py
 
 # One process for each core: each test runs its examples by itself.
 .PHONY: fuzz

@@ -18,12 +18,15 @@ NAME = 63
 SHORT = 256
 URI = 1024
 REPORTED_URI = 1536
-"""Of a file below the longest output."""
+"""Of a file below the longest output, or the longest folder of data."""
 TEXT = 4096
 
 NO_NULL: dict[str, JsonValue] = {"nullable": True}
 """Of a choice: the API server then keeps null, and refuses it as no choice, in place of dropping it
 without a word. kubectl apply drops it itself; `resources/null_keys.py` is for that."""
+NOT_BLANK: dict[str, JsonValue] = {"minLength": 1}
+"""Of a text that names something: empty, it would be taken for none without a word. The API
+server's alone: an object that it took before it asked for this can still be read."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,33 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec.parent",
         "must have a name or a uri",
     ),
+    "an output that leaves no room for trials": (
+        "spec",
+        {
+            **{key: VALID["spec"][key] for key in ("action", "datasets")},
+            "output": {"uri": f"s3://bucket/{'x' * 1000}"},
+        },
+        "spec.output.uri",
+        "must have at most 1000 characters where a search runs for the job",
+    ),
+    "a parent whose name is empty": (
+        "spec.parent",
+        {"name": ""},
+        "spec.parent.name",
+        "at least 1 chars long",
+    ),
+    "a cache whose claim is empty": (
+        "spec.cache",
+        {"claimName": ""},
+        "spec.cache.claimName",
+        "at least 1 chars long",
+    ),
+    "annotations of no name": (
+        "spec.datasets.train.0.annotations",
+        "",
+        "spec.datasets.train[0].annotations",
+        "at least 1 chars long",
+    ),
     "a kind of file": (
         "spec.parent",
         {"kind": "DinoJob", "uri": "s3://bucket/best.pth"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .clients import HOME
-from .operator_cluster import ACCOUNT
+from .operator_cluster import ACCOUNT, WRITES
 
 VARIABLE = "DINO_TEST_AUDIT_LOG"
 """Where the log of another API server lies."""
@@ -63,3 +64,17 @@ def _request(line: bytes) -> Iterator[Request]:
     decision = entry.get("annotations", {}).get("authorization.k8s.io/decision")
     name = about.get("name", "")
     yield Request(about.get("apiGroup", ""), resource, entry["verb"], name, decision == "allow")
+
+
+def writes(since: int, namespace: str) -> list[str]:
+    """What the operator of that namespace wrote after the log had that size, but its Lease."""
+    found = []
+    with log().open("rb") if log().exists() else io.BytesIO() as text:
+        text.seek(since)
+        for line in text:
+            entry: dict[str, Any] = json.loads(line)
+            about = entry.get("objectRef") or {}
+            ours = entry["user"]["username"] == f"{OURS}{namespace}:{ACCOUNT}"
+            if ours and entry["verb"] in WRITES and about.get("resource") != "leases":
+                found.append(f"{entry['verb']} {about.get('resource')} {about.get('name', '')}")
+    return found

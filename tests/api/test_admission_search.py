@@ -33,6 +33,16 @@ EXPERIMENT = "spec.template.experiment"
 
 # sentence: (changes, field named by the refusal, part of its message)
 BAD: dict[str, tuple[Changes, str, str]] = {
+    "an output that leaves no room for trials": (
+        (("spec.template.output.uri", f"s3://bucket/{'x' * 1000}"),),
+        "spec.template.output.uri",
+        "must have at most 1000 characters",
+    ),
+    "a search of no name to start from": (
+        (("spec.warmStartFrom", [{"name": ""}]),),
+        "spec.warmStartFrom[0].name",
+        "at least 1 chars long",
+    ),
     "a reversed range": (
         (("spec.search", [LR | {"min": 0.1, "max": 0.01}]),),
         "spec.search[0].min",

@@ -152,6 +152,16 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
     "half a step": ("range-whole", "step", spec([over("model.enc_layers", 2, 6, step=0.5)])),
     "a step with log": ("step-linear", "scale log", spec([LR | {"step": 1e-4}])),
     "a step wider than the range": ("step-fits", "0.3", spec([DROPOUT | {"step": 0.5}])),
+    "a step beyond all counting": (
+        "step-fits",
+        "a billionth of max - min",
+        spec([DROPOUT | {"step": 5e-324}]),
+    ),
+    "a grid of steps beyond all counting": (
+        "step-fits",
+        "Leave it out",
+        spec([DROPOUT | {"step": 5e-324}], algorithm={"name": "grid"}),
+    ),
     "neither range nor choices": (
         "range-or-choices",
         "min and max",

@@ -133,6 +133,14 @@ def test_what_is_not_known_is_no_answer(text: str) -> None:
 
 
 OTHERWISE: dict[str, tuple[Object, str]] = {
+    "a whole number beyond 64 bits, which has no bounds here": (
+        changed(("spec.podTemplate.tolerations", [{"tolerationSeconds": 2**63}])),
+        "must be a whole number of 64 bits (given 9223372036854775808)",
+    ),
+    "a rule that ends in an error": (
+        changed(("spec.experiment.dataset.augmentation.zoom_crop", [])),
+        "spec.experiment.dataset.augmentation: index out of bounds: 0 evaluating rule: zoom_crop",
+    ),
     "an apiVersion of another release": (
         changed(("apiVersion", "dino-operator.io/v1")),
         "is not for this operator",
@@ -170,6 +178,12 @@ OTHERWISE: dict[str, tuple[Object, str]] = {
 @pytest.mark.parametrize(("manifest", "said"), OTHERWISE.values(), ids=OTHERWISE.keys())
 def test_what_else_is_refused(manifest: Object, said: str) -> None:
     assert said in "\n".join(map(str, refusals(manifest)))
+
+
+def test_of_a_text_that_is_too_long_nothing_else_is_said() -> None:
+    found = refusals(of(Action.QUANTIZE, ("spec.experiment.quantize.device", "x" * 64)))
+    device = [each.message for each in found if each.field.endswith("device")]
+    assert device == ["Too long: may not be more than 63 bytes"]
 
 
 @pytest.mark.parametrize(

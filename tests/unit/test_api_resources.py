@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dino_api.base import SHORT, URI
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.resources.dinojob import DinoJob, resolve
@@ -237,3 +238,15 @@ def test_the_comparison_of_a_gate_survives_the_longest_uris_and_messages() -> No
 @pytest.mark.parametrize("text", ["", "Traceback ...", "[]", '{"metrics": 3}', "null"])
 def test_another_message_is_no_result(text: str) -> None:
     assert Result.from_termination_message(text) is None
+
+
+def test_paths_below_the_longest_uris_are_taken() -> None:
+    """What the CRD lets in is not refused for a key of the experiment that nobody wrote."""
+    longest = f"s3://b/{'x' * (URI - 7)}"
+    source = {"uri": longest, "images": "i" * SHORT, "annotations": "a" * SHORT}
+    job = a_job(datasets={"train": [source]}, output={"uri": longest})
+    spec, _ = load(resolve(job))
+    assert len(spec.dataset.train_data_sources[0].image_dir) == URI + 1 + SHORT
+    pictures = {"uri": longest, "images": "i" * SHORT, "classmap": "c" * SHORT}
+    job = a_job(action="inference", datasets={"inference": pictures}, output={"uri": longest})
+    load(resolve(job), action=Action.INFERENCE)

@@ -269,3 +269,18 @@ def test_what_a_job_says_goes_before_the_installation() -> None:
     variables = [each for each in pod["containers"][0]["env"] if each["name"] == "NO_PROXY"]
     assert variables == [{"name": "NO_PROXY", "value": ".mine"}]
     assert pod["imagePullSecrets"] == [{"name": "mine"}]
+
+
+@EACH_ATTEMPT
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HOME"])
+def test_a_variable_that_a_job_sets_is_not_ours(attempt: pods.Attempt, name: str) -> None:
+    """It was dropped without a word where the operator has a value for it, too."""
+    job = asks(cpu="8").spec(podTemplate={"env": [{"name": name, "value": "1"}]})
+    found = [each for each in pod_of(job, attempt)["containers"][0]["env"] if each["name"] == name]
+    assert found == [{"name": name, "value": "1"}]
+
+
+def test_a_variable_of_an_older_release_that_is_ours_stays_ours() -> None:
+    """Admission refuses its prefix; the operator does not take it from whoever got past that."""
+    job = a_job().spec(podTemplate={"env": [{"name": "DINO_JOB_NAME", "value": "other"}]})
+    assert env(pod_of(job))["DINO_JOB_NAME"] == "x"

@@ -451,3 +451,17 @@ def test_the_report_of_500_trials_fits_in_a_configmap() -> None:
 def test_a_draw_that_somebody_edited_counts_as_none(text: str) -> None:
     notes = {Annotation.PARAMETERS.value: text}
     assert parameters_of(DinoJob({"metadata": {"annotations": notes}})) == {}
+
+
+@pytest.mark.parametrize("choice", [{}, [1], None])
+def test_a_choice_that_is_no_value_is_refused_in_our_own_words(choice: object) -> None:
+    """The API server lets any choice in: values of several types have no schema there."""
+    world = World(search=[DROPOUT, {"path": "model.aux_loss", "choices": [True, choice]}])
+    world.settle()
+    assert world.says("Failed") == (
+        "True",
+        "InvalidSpec",
+        "spec.search[1].choices[1]: must be a number, true or false, or text. Correct or remove "
+        "it; `kubectl explain` shows what it can hold.",
+    )
+    assert not world.dinojobs

@@ -10,7 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dino_api.base import NAME, SHORT, URI, Bool, Float, Int, IsWhole, Note, Section, key
+from dino_api.base import (
+    NAME,
+    REPORTED_URI,
+    SHORT,
+    URI,
+    Bool,
+    Float,
+    Int,
+    IsWhole,
+    Note,
+    Section,
+    key,
+)
 from dino_api.experiment.dataset import Folders, Side
 from dino_api.experiment.model import ModelConfig
 
@@ -25,7 +37,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES chooses the device"
 
 def model_key(text: str) -> Any:
     """A file of a model, which in a DinoJob is the parent's."""
-    return key("", text, resource=_PARENT, size=URI)
+    return key("", text, resource=_PARENT, size=REPORTED_URI)
 
 
 def results_key(action: str) -> Any:

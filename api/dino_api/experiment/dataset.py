@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dino_api.actions import Data, reading
-from dino_api.base import URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
+from dino_api.base import REPORTED_URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
 
 Side = Annotated[int, Field(ge=32, le=8192), IsWhole]
 Mean = Annotated[float, Field(ge=0, le=1), IsNumber]
@@ -16,7 +16,7 @@ Fraction = Annotated[float, Field(gt=0, le=1), IsNumber]
 Classes = Annotated[int, Field(ge=1, le=100000), IsWhole]
 Crop = Annotated[int, Field(ge=1, le=8192), IsWhole]
 ClassId = Annotated[int, Field(ge=0, le=100000), IsWhole]
-Path = Annotated[str, Field(max_length=URI)]
+Path = Annotated[str, Field(max_length=REPORTED_URI)]
 
 PIXELS = ("input_mean", "input_std")
 """Keys of `dataset.augmentation` that normalise an image, for training and detecting alike."""
@@ -30,9 +30,9 @@ class DataSource(Section):
     """One folder or archive of images with its COCO annotation file."""
 
     image_dir: str = key(
-        "", "Folder or archive (.tar.gz, .tgz, .tar) of images; local or s3://.", size=URI
+        "", "Folder or archive (.tar.gz, .tgz, .tar) of images; local or s3://.", size=REPORTED_URI
     )
-    json_file: str = key("", "COCO annotation file; local or s3://.", size=URI)
+    json_file: str = key("", "COCO annotation file; local or s3://.", size=REPORTED_URI)
 
 
 def _as_list(value: Any) -> Any:
@@ -53,7 +53,7 @@ class InferDataSource(Section):
     classmap: str = key(
         "",
         "Text file with one class name a line, in the order of the category ids; local or s3://.",
-        size=URI,
+        size=REPORTED_URI,
     )
 
 

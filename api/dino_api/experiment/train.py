@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import SHORT, URI, Bool, Float, Int, IsWhole, Section, key
+from dino_api.base import REPORTED_URI, SHORT, URI, Bool, Float, Int, IsWhole, Section, key
 
 Device = Annotated[int, Field(ge=0, le=1024), IsWhole]
 Epoch = Annotated[int, Field(ge=1, le=100000), IsWhole]
@@ -179,7 +179,7 @@ class TrainConfig(Section):
         "",
         "A whole detector to start from: a path or an s3:// URI of a checkpoint of this trainer, "
         "of TAO or of the published code. Layers of another shape are skipped with a warning.",
-        size=URI,
+        size=REPORTED_URI,
     )
     resume_training_checkpoint_path: str = key(
         "",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from dino_api.base import SHORT, URI, Camel
+from dino_api.base import NOT_BLANK, SHORT, URI, Camel
 
 _FORMAT = (
     "coco (default): images are one archive. coco_raw: single files in a folder, slower to fetch."
@@ -30,6 +30,7 @@ class DatasetSource(Camel):
     annotations: str = Field(
         "annotations.json",
         max_length=SHORT,
+        json_schema_extra=NOT_BLANK,
         description="COCO annotation file below uri. Default: annotations.json.",
     )
 
@@ -58,6 +59,7 @@ class InferenceSource(Camel):
     images: str | None = Field(None, max_length=SHORT, description=_IMAGES)
     classmap: str = Field(
         max_length=SHORT,
+        json_schema_extra=NOT_BLANK,
         description="Text file below uri with one class name a line. Required.",
     )
 

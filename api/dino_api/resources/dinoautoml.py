@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from dino_api.base import NAME, NO_NULL, SHORT, URI, Camel
+from dino_api.base import NAME, NO_NULL, NOT_BLANK, SHORT, URI, Camel
 from dino_api.names import METRIC
 from dino_api.resources.dinojob import TrainingSpec
 from dino_api.resources.status import Condition
@@ -18,7 +18,17 @@ Value = bool | int | float | str
 """A drawn value: a flag, a number or a name."""
 Assignment = dict[str, Value]
 """Dotted path of the experiment spec -> drawn value."""
-Choices = Annotated[list[Value], Field(min_length=1, max_length=64)]
+
+
+def _single(value: object) -> object:
+    """Refuses what is no single value in one sentence; pydantic has one for each type of them."""
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("must be a number, true or false, or text")
+    return value
+
+
+Choice = Annotated[Value, BeforeValidator(_single)]
+Choices = Annotated[list[Choice], Field(min_length=1, max_length=64)]
 
 
 TrialState = Literal["Pending", "Running", "Succeeded", "Pruned", "Failed", "Stopped"]
@@ -129,7 +139,11 @@ class Follower(Camel):
 class SearchReference(Camel):
     """Another DinoAutoML of the namespace."""
 
-    name: str = Field(max_length=253, description="Its name; its search must have ended.")
+    name: str = Field(
+        max_length=253,
+        json_schema_extra=NOT_BLANK,
+        description="Its name; its search must have ended.",
+    )
 
 
 class DinoAutoMLSpec(Camel):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dino_api.actions import ACTIONS, Data
-from dino_api.base import NAME, NO_NULL, URI, Camel, NumberOrString
+from dino_api.base import NAME, NO_NULL, NOT_BLANK, URI, Camel, NumberOrString
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.resources.datasets import Datasets, DatasetSource
 from dino_api.resources.pod_template import PodTemplate
@@ -111,6 +111,7 @@ class Cache(Camel):
 
     claim_name: str = Field(
         max_length=253,
+        json_schema_extra=NOT_BLANK,
         description="PersistentVolumeClaim in the job's namespace. Jobs that name the same one "
         "fetch the same data once; ReadWriteMany where pods run on several nodes.",
     )
@@ -160,7 +161,10 @@ class Parent(Camel):
         "DinoJob", description="DinoJob (default), or DinoAutoML for the winner of its search."
     )
     name: str | None = Field(
-        None, max_length=253, description="Its name, in the same namespace. It is waited for."
+        None,
+        max_length=253,
+        json_schema_extra=NOT_BLANK,
+        description="Its name, in the same namespace. It is waited for.",
     )
     uri: str | None = Field(
         None,

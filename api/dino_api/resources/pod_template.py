@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dino_api.base import NAME, SHORT, TEXT, Camel
+from dino_api.base import NAME, NOT_BLANK, SHORT, TEXT, Camel
 
 LabelKey = Annotated[str, Field(max_length=317)]
 LabelValue = Annotated[str, Field(max_length=NAME)]
@@ -85,7 +85,9 @@ class EnvVar(Camel):
 class SecretName(Camel):
     """A secret in the job's namespace."""
 
-    name: str = Field(max_length=253, description="Name of the secret.")
+    name: str = Field(
+        max_length=253, json_schema_extra=NOT_BLANK, description="Name of the secret."
+    )
 
 
 class PodTemplate(Camel):

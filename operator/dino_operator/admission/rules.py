@@ -38,9 +38,9 @@ def _names_old(node: Any) -> bool:
 
 
 def _asked(value: Any, rule: Schema, at: Loc) -> Iterator[Refusal]:
-    where = named(at) + rule.get("fieldPath", "")
     try:
         if not evaluate(rule["rule"], {"self": value, "oldSelf": ABSENT}):
+            where = named(at) + rule.get("fieldPath", "")
             yield Refusal(where.lstrip("."), rule["message"])
-    except Failed as error:
-        yield Refusal(where.lstrip("."), f"{rule['message']} ({error})")
+    except Failed as error:  # which the API server says of the place of the rule
+        yield Refusal(named(at), f"{error} evaluating rule: {rule['message']}")

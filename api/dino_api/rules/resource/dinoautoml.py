@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_api.actions import taking_only
-from dino_api.names import LONGEST_SEARCH_NAME
+from dino_api.names import LONGEST_SEARCH_NAME, LONGEST_SEARCHED_OUTPUT
 from dino_api.resources.dinoautoml import DinoAutoMLSpec
 from dino_api.rules.resource.dinojob import TEMPLATE_RULES, immutable
 from dino_api.rules.resource.rule import ResourceRule
@@ -114,6 +114,14 @@ SEARCH_CEL: tuple[ResourceRule, ...] = (
         f"must have at most {LONGEST_SEARCH_NAME} characters",
         "the names of its trials add to it",
         f"size(self.metadata.name) <= {LONGEST_SEARCH_NAME}",
+    ),
+    ResourceRule(
+        "search-output-length",
+        "spec.template.output",
+        "uri",
+        f"must have at most {LONGEST_SEARCHED_OUTPUT} characters",
+        "the folders of its trials add to it",
+        f"size(self.uri) <= {LONGEST_SEARCHED_OUTPUT}",
     ),
     ResourceRule(
         "range-or-choices",

@@ -6,7 +6,7 @@ latter; their scopes are those of a DinoJob. See `dinoautoml` for the rest of it
 
 from __future__ import annotations
 
-from dino_api.names import LONGEST_JOB_NAME
+from dino_api.names import LONGEST_JOB_NAME, LONGEST_SEARCHED_OUTPUT
 from dino_api.rules.resource.by_action import ACTION_JOB_RULES, ACTION_TEMPLATE_RULES, SOURCE_RULES
 from dino_api.rules.resource.rule import S3, ResourceRule, is_s3
 
@@ -106,6 +106,15 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "self.?automlPolicy.orValue('Auto') != 'Disabled'",
     ),
     _classes("self.action != 'train' || "),
+    ResourceRule(
+        "searched-output-length",
+        "spec",
+        "output.uri",
+        f"must have at most {LONGEST_SEARCHED_OUTPUT} characters where a search runs for the job",
+        "the folders of its trials add to it; shorten it, or set automlPolicy: Disabled",
+        "self.action != 'train' || self.?automlPolicy.orValue('Auto') == 'Disabled' || "
+        f"size(self.output.uri) <= {LONGEST_SEARCHED_OUTPUT}",
+    ),
     *ACTION_JOB_RULES,
     ResourceRule(
         "stop-for-good",

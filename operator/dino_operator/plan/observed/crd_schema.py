@@ -16,6 +16,7 @@ from dino_operator.plan.model import Object
 
 KINDS = {kind.kind: kind for kind in crd.KINDS}
 EXPERIMENT = "experiment"
+LARGEST = 2**63
 SAFE = 2**53
 """Larger numbers with an exponent are no whole numbers to the API server."""
 _WANTED = {
@@ -122,7 +123,8 @@ def mistyped_at(value: Any, schema: Object, at: Loc = ()) -> Iterator[tuple[Loc,
         return
     if wanted is not None and not _fits(value, wanted):
         given = "nothing" if value is None else _as_written(value)
-        yield at, f"must be {_WANTED[wanted]} (given {given}).{_remedy(value, wanted)}"
+        size = " of 64 bits" if wanted == "integer" and _is_too_large(value) else ""
+        yield at, f"must be {_WANTED[wanted]}{size} (given {given}).{_remedy(value, wanted)}"
         return
     for name, item in value.items() if isinstance(value, dict) else ():
         yield from mistyped_at(item, _of_key(name, schema), (*at, name))
@@ -135,8 +137,15 @@ def _fits(value: Any, wanted: str) -> bool:
         return wanted == "boolean"
     if isinstance(value, float) and wanted == "integer":
         return value.is_integer() and abs(value) < SAFE
+    if wanted == "integer" and _is_too_large(value):
+        return False
     kinds = {"array": list, "object": dict, "string": str, "integer": int, "number": int | float}
     return wanted in kinds and isinstance(value, kinds[wanted])
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether the API server reads a whole number as one with a fraction."""
+    return isinstance(value, int) and not -LARGEST <= value < LARGEST
 
 
 def _as_written(value: Any) -> str:

@@ -114,10 +114,12 @@ def _container(
     resource: DinoJob, resolved: Resolved, attempt: Attempt, settings: Settings
 ) -> Object:
     spec = resolved.job.spec
-    ours = _environment(resource, spec, attempt, settings)
-    taken = {each["name"] for each in ours}
-    wished = [each.to_dict() for each in spec.pod_template.env if each.name not in taken]
-    taken |= {each["name"] for each in wished}
+    environment = _environment(resource, spec, attempt, settings)
+    fixed = {each["name"] for each in environment if _is_ours(each["name"])}
+    wished = [each.to_dict() for each in spec.pod_template.env if each.name not in fixed]
+    given = {each["name"] for each in wished}
+    ours = [each for each in environment if each["name"] not in given]
+    taken = given.union(each["name"] for each in ours)
     common = [{"name": n, "value": v} for n, v in settings.trainer_env if n not in taken]
     return {
         "name": CONTAINER,
@@ -134,6 +136,12 @@ def _container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(spec, attempt, settings),
     }
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the operator alone sets the variable. The others of its own are what holds where
+    nobody says otherwise, such as how many threads a process has."""
+    return name.startswith(("DINO_", "AWS_"))
 
 
 def _resources(resolved: Resolved, attempt: Attempt, settings: Settings) -> Object:

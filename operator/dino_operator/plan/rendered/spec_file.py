@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,13 +11,14 @@ import yaml
 from pydantic import ValidationError
 
 from dino_api.actions import ActionFacts
+from dino_api.base import note_of
 from dino_api.experiment import ExperimentSpec, digest
-from dino_api.experiment.paths import without_nulls
-from dino_api.formats import INT8
+from dino_api.experiment.paths import dotted, field_at, is_set, without_nulls
+from dino_api.formats import INT8, endings, format_of
 from dino_api.kubectl_yaml.writer import Dumper
 from dino_api.loading import left_out, load
 from dino_api.names import Action
-from dino_api.problem import Problem, SpecErrors, render
+from dino_api.problem import Problem, SpecErrors, render, show
 from dino_api.resources import dinojob
 from dino_api.rules.experiment.model import RANDOM_START
 from dino_operator.plan.observed import queue_labels
@@ -43,9 +44,21 @@ NO_RANGES = (
     "INT8, and the parent's model {uri} is in {precision}. Add images to take value ranges from, "
     "or name a quantize job in spec.parent."
 )
+UNKNOWN_FILE = (
+    "spec.parent.uri: must end in {}, by which the kind of model is known (given {}). Give the "
+    "model its ending, or name the job that left it in spec.parent.name."
+)
+REFERENCE = (
+    "{}: has a reference, ${{…}}, which is followed in spec.experiment alone (given {}). Write out "
+    "what it stands for."
+)
 NO_GPU = (
     "spec.resources.gpus: 0 is given, and a TensorRT engine is built and run on a GPU. Set it to 1."
 )
+
+_OF_OURS = "Value error, "
+"""What pydantic puts before our own sentences."""
+_CORRECT = "Correct or remove it; `kubectl explain` shows what it can hold."
 
 
 class InvalidSpec(ValueError):
@@ -121,21 +134,25 @@ def _read(whole: _Given) -> Resolved:
     if two := queue_labels.conflict(resource):
         raise InvalidSpec([two])
     action, inherited = job.spec.action, inheritance.inherited_by(resource)
+    _demand_format(resource)
     weights, facts = resource.quantizes_weights, resource.facts
     _demand_data(job, facts)
     given = dinojob.resolve(job)
+    _demand_plain(given, job.spec.experiment)
     mapping = _inherit(without_nulls(given), inherited, action, weights)
     try:
         spec, warnings = load(mapping, action=action)
     except SpecErrors as error:
-        raise InvalidSpec(_sentences(error.problems)) from error
+        raise InvalidSpec(_sentences(error.problems, job.spec.experiment)) from error
     _demand_ranges(spec, inherited, action)
     batch = _batch(spec, facts)
     return Resolved(
         job=job,
         mapping=mapping,
         digest=digest(spec, action),
-        warnings=tuple(_sentences([*left_out(given), *_heeded(warnings, job)])),
+        warnings=tuple(
+            _sentences([*left_out(given), *_heeded(warnings, job)], job.spec.experiment)
+        ),
         batch=batch,
         per_step=batch * spec.train.accumulate_grad_batches,
         engine=_needs_engine(job, inherited),
@@ -212,21 +229,76 @@ def _needs_engine(job: dinojob.DinoJob, inherited: Inherited | None) -> bool:
     return True
 
 
+def _demand_format(resource: DinoJob) -> None:
+    """Raises InvalidSpec for a model file of which nobody knows what it is. Admission refuses it;
+    an older CRD may not."""
+    uri = resource.parent.uri
+    if uri and format_of(uri) is None and not resource.status.inherited:
+        raise InvalidSpec([UNKNOWN_FILE.format(", ".join(endings()), show(uri))])
+
+
+def _demand_plain(mapping: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises InvalidSpec where what the resource decides has a reference in it: the trainer would
+    follow it, and the operator would look for results elsewhere. own: the user's experiment."""
+    found = [
+        REFERENCE.format(place, show(text))
+        for path, text in _texts(mapping, "")
+        if "${" in text and not (place := _place(path, own)).startswith("spec.experiment.")
+    ]
+    if found:
+        raise InvalidSpec(list(dict.fromkeys(found)))
+
+
+def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text below, and its dotted path."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _texts(value, f"{path}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(value, f"{path}[{index}]")
+    elif isinstance(node, str):
+        yield path, node
+
+
+def _place(path: str, own: Mapping[str, Any]) -> str:
+    """Where users write what stands at a path of the resolved spec: what the resource decides has
+    a field of its own. own: their experiment, in which it may stand, too."""
+    at = ""
+    for part in path.split("."):
+        name, bracket, index = part.partition("[")
+        at = f"{at}.{name}".lstrip(".")
+        by = _decided_by(at)
+        if by and not is_set(own, at):
+            return f"{by}{bracket}{index}"
+    return f"spec.experiment.{path}"
+
+
+def _decided_by(path: str) -> str:
+    """The field of the resource that decides a key; empty where none does."""
+    try:
+        note = note_of(field_at(path)).resource
+    except KeyError:
+        return ""
+    return note.partition(" ")[0] if note.startswith("spec.") else ""
+
+
 def refuse(problems: list[Problem]) -> None:
     """Raises InvalidSpec where there are any."""
     if problems:
         raise InvalidSpec(_sentences(problems))
 
 
-def _sentences(problems: list[Problem]) -> list[str]:
-    """Sentences with the paths of the resource."""
-    return [render(replace(each, path=f"spec.experiment.{each.path}")) for each in problems]
+def _sentences(problems: list[Problem], own: Mapping[str, Any] | None = None) -> list[str]:
+    """Sentences with the paths of the resource. own: the user's experiment; None: it is all."""
+    places = (f"spec.experiment.{e.path}" if own is None else _place(e.path, own) for e in problems)
+    return [render(replace(e, path=at)) for e, at in zip(problems, places, strict=True)]
 
 
 def problems_of(error: ValidationError, below: str = "") -> list[str]:
     """A sentence for each field that the model does not take. below: the path of the whole."""
-    places = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors())
-    return [f"{below}{path}: {message}." for path, message in places]
+    said = ((dotted(each["loc"]), each["msg"].removeprefix(_OF_OURS)) for each in error.errors())
+    return [f"{below}{path}: {message}. {_CORRECT}" for path, message in said]
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:

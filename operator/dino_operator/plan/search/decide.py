@@ -23,6 +23,7 @@ from dino_operator.plan.observed import dropped_keys, failure
 from dino_operator.plan.observed.children import Children
 from dino_operator.plan.observed.failure import Cause
 from dino_operator.plan.observed.resource import DinoAutoML, DinoJob
+from dino_operator.plan.rendered import spec_file
 from dino_operator.plan.reported import conditions, refusals
 from dino_operator.plan.search import ends, status, warm_start
 from dino_operator.plan.search.after import completion
@@ -66,11 +67,18 @@ def _plan_of(resource: DinoAutoML, children: Children, now: datetime, settings: 
     try:
         view = view_of(resource, children, now, settings)
     except (InvalidSearch, ValidationError) as error:
-        cause = failure.cause(FailureReason.INVALID_SPEC, str(error))
+        cause = failure.cause(FailureReason.INVALID_SPEC, _in_words(error))
         return _invalid(resource, now, cause)
     if view.is_over:
         return completion.the_search(view)
     return status.warned(view, _plan(view))
+
+
+def _in_words(error: InvalidSearch | ValidationError) -> str:
+    """Every sentence about what is wrong with a search."""
+    if isinstance(error, InvalidSearch):
+        return str(error)
+    return "\n".join(spec_file.problems_of(error, "spec."))
 
 
 def _unchanged(resource: DinoAutoML, children: Children, now: datetime, settings: Settings) -> Plan:
