@@ -13,6 +13,10 @@ URL ?=
 EPISODES ?= 10000
 DEPTH ?= 8
 PLANS ?= all
+EXAMPLES ?= 10000
+# What `make audit` runs, in versions as fixed as those of uv.lock.
+PIP_AUDIT := pip-audit==2.10.1
+ZIZMOR := zizmor==1.32.0
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -77,7 +81,7 @@ test-fast: setup ## test-unit, with test-api and test-model, test-cluster beside
 # One thread: the models of these tests are so small that a second one only costs.
 .PHONY: test-unit
 test-unit: setup ## Unit tests; no cluster needed
-	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/proof tests/chart tests/devcluster -m "not cluster" $(BESIDE)
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit tests/proof tests/fuzz tests/chart tests/devcluster -m "not cluster" $(BESIDE)
 
 .PHONY: test-model
 test-model: setup ## The detector against the published model's numbers
@@ -117,6 +121,19 @@ proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=
 	  tests/unit/test_search_plan_model.py tests/unit/test_exhaustive_model.py
 	DINO_FAULT_PLANS=$(PLANS) $(PYTEST) -rP tests/api/test_faults.py
 	$(RUN) python -m tests.proof.mutants
+
+# One process for each core: each test runs its examples by itself.
+.PHONY: fuzz
+fuzz: setup ## Spoiled input for every reader of what others wrote: EXAMPLES=10000 of each test, in bounded memory
+	DINO_FUZZ_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal tests/fuzz
+
+# It asks for advisories, which are newer than a lock file; of the network it needs PyPI alone.
+.PHONY: audit
+audit: $(UV) ## Known vulnerabilities of the locked packages (pip-audit), and faults of the workflows (zizmor)
+	@mkdir -p build
+	@$(UV) export --quiet --frozen --all-extras --no-emit-project --output-file build/requirements.txt >/dev/null
+	$(UV) tool run $(PIP_AUDIT) --requirement build/requirements.txt --require-hashes --disable-pip --strict
+	$(UV) tool run $(ZIZMOR) --offline .github/workflows
 
 .PHONY: cluster-up
 cluster-up: ## Bring up the one-node development cluster with S3 (Debian, root)

@@ -19,6 +19,7 @@ from .test_version import VERSION
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")
 ASKED = {
+    "audit.yml": {"contents": "read"},
     "ci.yml": {"contents": "read"},
     "image.yml": {"contents": "read"},
     "release.yml": {"contents": "read", "packages": "write"},
@@ -43,7 +44,7 @@ def steps(workflow: Workflow) -> list[Workflow]:
     return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
 
 
-def test_there_are_three() -> None:
+def test_there_are_these() -> None:
     assert [path.name for path in WORKFLOWS] == sorted(ASKED)
 
 
@@ -97,10 +98,26 @@ def test_ci_is_what_ci_runs() -> None:
     assert script.endswith("bash .ci/run")
 
 
+def test_what_is_installed_and_who_runs_it_are_audited_each_week() -> None:
+    """New advisories come without a commit; what asks for them is of a fixed version."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/audit.yml").read_text())
+    events = workflow[True]
+    assert len(events["schedule"]) == 1
+    for event in ("push", "pull_request"):
+        assert {"uv.lock", ".github/workflows/*"} <= set(events[event]["paths"])
+    assert [step["run"] for step in steps(workflow) if "run" in step] == ["make audit"]
+    recipe = subprocess.run(
+        ["make", "-n", "audit"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r" tool run pip-audit==\d+\.\d+\.\d+ .*--require-hashes .*--strict\n", recipe)
+    assert re.search(r" tool run zizmor==\d+\.\d+\.\d+ .*\.github/workflows", recipe)
+    assert "--frozen --all-extras" in recipe
+
+
 def test_nothing_is_published_before_the_tests_have_passed() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     assert jobs["publish"]["needs"] == "test"
-    assert jobs["test"] == {"uses": "./.github/workflows/ci.yml"}
+    assert jobs["test"] == {"uses": "$/.github/workflows/ci.yml"}
 
 
 def checked(tag: str, folder: Path) -> subprocess.CompletedProcess[str]:
