@@ -1,7 +1,7 @@
 """What was found once: each file of `corpus`, by the reader that it is named after.
 
-A text `@deep-N@` in it stands for N levels of brackets: nothing is kept that another program could be
-harmed by.
+A text `@deep-N@` in it stands for N levels of brackets: nothing is kept that another program could
+be harmed by.
 """
 
 from __future__ import annotations
