@@ -9,11 +9,11 @@ import uuid
 from collections import defaultdict
 from pathlib import Path
 
+from dino_trainer.data import image_facts
+from dino_trainer.data.image_facts import Facts, ImageToCheck
 from dino_trainer.data.stage import StagedSource
-from dino_trainer.preflight import images
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.grouped_flaws import add_names
-from dino_trainer.preflight.images import Facts, ImageToCheck
 from dino_trainer.preflight.sources import Source
 from dino_trainer.storage.store import Say
 
@@ -71,11 +71,11 @@ def _facts(
     say: Say,
     stop: threading.Event | None,
 ) -> list[Facts]:
-    note = kept / f"{staged.digest}-{images.VERSION}.json"
+    note = kept / f"{staged.digest}-{image_facts.VERSION}.json"
     if staged.fixed and (known := _read(note, len(looks))):
         say(f"The {len(looks)} images of {staged.annotations} were checked before.")
         return known
-    facts = images.look_at_all(looks, say, stop)
+    facts = image_facts.look_at_all(looks, say, stop)
     if staged.fixed:
         _write(note, facts)
     return facts

@@ -14,12 +14,12 @@ from dino_api.names import FailureReason
 from dino_trainer.data.coco_entries import Entries, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
 from dino_trainer.data.coco_json import NotCoco
+from dino_trainer.data.image_facts import Facts
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
-from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
