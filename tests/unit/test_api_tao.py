@@ -50,6 +50,7 @@ ADDED = {
     "dataset.augmentation.fixed_size",
     "dataset.augmentation.planned_sizes",
     "dataset.augmentation.zoom_crop",
+    "dataset.skip_unreadable",
     "evaluate.onnx_file",
     "evaluate.num_processes",
     "inference.onnx_file",

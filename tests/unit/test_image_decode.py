@@ -22,12 +22,12 @@ from dino_api.experiment import AugmentationConfig
 from dino_api.names import FailureReason
 from dino_trainer.data import decode, transforms
 from dino_trainer.data.decode import UnreadableImage, open_image
+from dino_trainer.data.image_facts import ImageToCheck, look
 from dino_trainer.data.image_metadata import exif_orientation
 from dino_trainer.data.image_store import Held
 from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.inference.stream import Images, Opened, Unreadable
-from dino_trainer.preflight.images import ImageToCheck, look
 
 SOURCE = Path(decode.__file__).parents[1]
 MUTANTS = int(os.environ.get("DINO_TEST_MUTANTS", "100"))

@@ -126,6 +126,17 @@ def put(name: str, content: bytes) -> Spoil:
     return lambda lab: lab.train.put(name, content)
 
 
+def skipping(*damaged: int) -> Spoil:
+    """Images that are no images, of which one may be left out."""
+
+    def spoil(lab: Lab) -> None:
+        lab.spec["dataset"]["skip_unreadable"] = 0.2
+        for id in damaged:
+            lab.train.put(f"{id}.jpg", bytes(id))
+
+    return spoil
+
+
 def rename(lab: Lab) -> None:
     lab.train.image()["file_name"] = "1.png"
     lab.train.put("1.png", encoded(picture(1)))
@@ -300,6 +311,9 @@ FAULTS = (
     Fault("image-unreadable", put("1.jpg", b"no image at all"), "(it is a text)"),
     Fault("image-unreadable", put("1.jpg", encoded(picture(1))[:-60]), "truncated"),
     Fault("image-unreadable", put("1.jpg", b""), "train 1.jpg (it holds nothing)"),
+    Fault("image-skipped", skipping(1), "train 1.jpg (it holds nothing but zeros)"),
+    Fault("skip-exceeded", skipping(1, 2), "train: 2 of 6 images are damaged, and",
+          also=("image-unreadable",)),
     Fault("image-size-differs", put("1.jpg", encoded(picture(1, (20, 20)))),
           "train 1.jpg (is 20x20, annotated 40x30)"),
     Fault("image-mislabelled", rename, "train 1.png (is JPEG)"),

@@ -12,7 +12,7 @@ from preflight_lab import SIZE, Lab, encoded, lab, picture
 from s3_server import BUCKET, S3Server
 
 from dino_api.rules.data import DATA_RULES
-from dino_trainer.preflight import images as preflight_images
+from dino_trainer.data import image_facts
 from dino_trainer.preflight.causes import (
     FOLLOWS,
     LEFT_OUT,
@@ -279,8 +279,8 @@ def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a picture is opened")
 
-    monkeypatch.setattr(preflight_images, "look_at_all", refuse)
-    for user in ("data.measured", "preflight.images", "preflight.tokens"):
+    monkeypatch.setattr(image_facts, "look_at_all", refuse)
+    for user in ("data.measured", "data.image_facts", "preflight.tokens"):
         monkeypatch.setattr(f"dino_trainer.{user}.open_image", refuse)
 
 

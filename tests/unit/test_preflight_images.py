@@ -13,10 +13,10 @@ from PIL import Image
 from preflight_lab import Lab, encoded, lab, picture
 
 from dino_api.rules.data import data_rule
+from dino_trainer.data import image_facts
+from dino_trainer.data.image_facts import ImageToCheck, look, look_at_all
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
-from dino_trainer.preflight import images
-from dino_trainer.preflight.images import ImageToCheck, look, look_at_all
 
 __all__ = ["lab"]
 WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)
@@ -95,7 +95,7 @@ def test_many_images_are_looked_at_by_several_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, and as one process would."""
-    monkeypatch.setattr(images, "_FEW", 50)
+    monkeypatch.setattr(image_facts, "_FEW", 50)
     looks = []
     for n in range(70):
         path = tmp_path / f"{n}.jpg"
@@ -128,7 +128,7 @@ def test_an_archive_is_looked_at_in_place_and_shown_as_its_folder_is(
     with tarfile.open(lab.folder / name, "w:gz" if name.endswith("gz") else "w") as tar:
         tar.add(lab.train.folder / "images", "images")
     lab.spec["dataset"]["train_data_sources"][0]["image_dir"] = str(lab.folder / name)
-    monkeypatch.setattr(images, "_FEW", 4)
+    monkeypatch.setattr(image_facts, "_FEW", 4)
     assert lab.run() == 65
     archive = json.loads((lab.reports / "report.json").read_text())
     assert archive["findings"] == folder["findings"]

@@ -21,9 +21,9 @@ from s3_server import BUCKET, S3Server
 
 from dino_api.names import Stage
 from dino_trainer.command.cli import main
+from dino_trainer.data import image_facts
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.stage import stage
-from dino_trainer.preflight import images
 from dino_trainer.storage.opening import open_store
 
 __all__ = ["lab"]
@@ -232,13 +232,13 @@ def test_an_archive_is_looked_into_once(lab: Lab, monkeypatch: pytest.MonkeyPatc
     assert lab.run() == 65
     first = lab.findings
     looked: list[int] = []
-    original = images.look_at_all
+    original = image_facts.look_at_all
 
     def watched(looks: Any, *rest: Any) -> Any:
         looked.append(len(looks))
         return original(looks, *rest)
 
-    monkeypatch.setattr(images, "look_at_all", watched)
+    monkeypatch.setattr(image_facts, "look_at_all", watched)
     assert lab.run("model.num_queries=1", "model.num_select=1") == 65
     assert looked == [3], "the validation folder may have changed in place, the archive not"
     assert "were checked before" in lab.out

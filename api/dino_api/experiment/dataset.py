@@ -24,6 +24,14 @@ GEOMETRY = ("fixed_size", "test_random_resize", "random_resize_max_size", "fixed
 """Those that give an image its size where a trained model detects."""
 
 _DATASETS = "spec.datasets"
+# Whoever reads images with annotations.
+_ANNOTATED = tuple(
+    dict.fromkeys(
+        action
+        for part in (Data.TRAIN, Data.VALIDATION, Data.TEST, Data.CALIBRATION)
+        for action in reading(part)
+    )
+)
 
 
 class DataSource(Section):
@@ -203,6 +211,15 @@ class DatasetConfig(Section):
     )
     pin_memory: Bool = key(
         True, "Page-locked memory for faster copies to a GPU; no effect on CPU.", decides=False
+    )
+    skip_unreadable: Float = key(
+        0.0,
+        "The share of the images of each source that may be damaged: 0.01 leaves out up to one in "
+        "a hundred, each named in skipped_*.json and in the report. More end the action, as one "
+        "does by default. It decodes all images before it begins.",
+        only=_ANNOTATED,
+        ge=0,
+        le=0.5,
     )
     eval_class_ids: list[ClassId] | None = key(
         None,

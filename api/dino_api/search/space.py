@@ -27,6 +27,7 @@ HELD = {
     "model.pre_norm": "only false is built",
     "train.max_detections": "trials are compared by one measure",
     "train.checkpointer.monitor": "the best checkpoint goes by the objective of the search",
+    "dataset.skip_unreadable": "trials are compared on the same images",
 }
 _BACKBONE, _LEVELS = "model.backbone", "model.return_interm_indices"
 _QUERIES, _QUERY_STEP = (100, 900), 50

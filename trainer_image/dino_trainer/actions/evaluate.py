@@ -15,6 +15,7 @@ from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.data.splits import read_split
 from dino_trainer.data.transforms import read_image
+from dino_trainer.data.unreadable import skipped_in_words
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation import page, pictures
@@ -33,6 +34,10 @@ from dino_trainer.scoring.matching import BoxSet
 from dino_trainer.scoring.scorer import Scorer, curves
 from dino_trainer.scoring.statistics import Accumulated, Statistics, Truth, detection_statistics
 from dino_trainer.scoring.verdict import confused_at, mistaken
+
+_TEST = "test_data_sources"
+# Images that are left out: as many are named in the report, each of them in a file beside it.
+_ON_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
             annotations=dataset.annotations,
             class_names=list(info.class_names),
             digest=dataset.digest,
-            warnings=task.warnings,
+            warnings=[*skipped_in_words(dataset.skips, _TEST), *task.warnings],
         ),
     )
 
@@ -99,8 +104,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
 def prepare_evaluation(spec: ExperimentSpec, context: RunContext) -> EvaluationTask:
     """Opens the model, reads the data, and refuses what does not fit before anything is run."""
     detector = open_model(model_uri(spec, Action.EVALUATE), spec, context)
-    with context.world.first_here():
-        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
+    share = spec.dataset.skip_unreadable
+    dataset = read_split(spec.dataset.test_data_sources, _TEST, context, share)
     config = config_for(detector.info, spec, spec.evaluate)
     warnings = [*dataset.warnings, *check_classes(detector.info, dataset)]
     classes = scored_classes(spec.dataset.eval_class_ids, dataset)
@@ -185,7 +190,9 @@ def write_files(
     ]
     shown = _gallery(task, outcome)
     verdict = _verdict(task, outcome, spec)
-    made = page.evaluation_page(verdict, task.warnings, outcome.metrics, outcome.statistics, shown)
+    left_out = skipped_in_words(task.dataset.skips, _TEST, _ON_PAGE)
+    warnings = [*left_out, *task.warnings]
+    made = page.evaluation_page(verdict, warnings, outcome.metrics, outcome.statistics, shown)
     return [*artifacts, context.output.publish_text(REPORT_FILE, made)]
 
 

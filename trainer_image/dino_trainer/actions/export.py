@@ -70,9 +70,8 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
                 "export.opset_version or another size, or report it with the spec.",
                 kept=result,
             )
-        done = publish_model(
-            path, candidate.info.file, result, onnx_gate.summary(comparison), context
-        )
+        note = f"{onnx_gate.summary(comparison)}{shown.note}"
+        done = publish_model(path, candidate.info.file, result, note, context)
         _copy(spec.export.onnx_file, context)
         return done
     finally:

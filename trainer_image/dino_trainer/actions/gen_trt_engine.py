@@ -100,7 +100,7 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
         if problems := engine_gate.problems(comparison, spec.gen_trt_engine.tensorrt.data_type):
             withdraw((ENGINE_FILE, DESCRIPTION), context)
             raise _failed(comparison, shown.description, problems, spec, context)
-        return _published(made, comparison, spec, context)
+        return _published(made, comparison, shown.note, spec, context)
     finally:
         unchecked.unlink(missing_ok=True)
 
@@ -214,9 +214,13 @@ def _failed(
 
 
 def _published(
-    made: BuiltEngine, comparison: Comparison, spec: ExperimentSpec, context: RunContext
+    made: BuiltEngine,
+    comparison: Comparison,
+    note: str,
+    spec: ExperimentSpec,
+    context: RunContext,
 ) -> Result:
-    """The engine and its description, with the latencies."""
+    """The engine and its description, with the latencies. note: what is added to the gate's."""
     timings = time_batches(made.detector, latency.CLOCK)
     for line in latency.table(timings):
         context.reporter.event(line)
@@ -228,9 +232,8 @@ def _published(
     # Its description comes first: an engine without one is of no use.
     described = context.output.publish_text(DESCRIPTION, known.to_json())
     result = Result(action=Action.GEN_TRT_ENGINE, comparison=comparison, artifacts=[described])
-    done = publish_model(
-        made.path, made.detector.info.file, result, engine_gate.summary(comparison), context
-    )
+    note = f"{engine_gate.summary(comparison)}{note}"
+    done = publish_model(made.path, made.detector.info.file, result, note, context)
     _copy(spec.gen_trt_engine.trt_engine, context)
     return done
 

@@ -23,11 +23,18 @@ from dino_api.names import (
 from dino_api.result import Comparison, ModelFile, Result
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
+from dino_trainer.data.unreadable import without
 from dino_trainer.detectors.onnx_detector import EXACT, OnnxDetector, open_onnx
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.errors import TrainerError, invalid_spec
-from dino_trainer.gates.compare import ComparisonSettings, Pictures, compare_in_run, scores
+from dino_trainer.gates.compare import (
+    ComparisonSettings,
+    Pictures,
+    all_of,
+    compare_in_run,
+    scores,
+)
 from dino_trainer.gates.onnx_gate import pictures
 from dino_trainer.gates.publishing import publish_model, withdraw
 from dino_trainer.gates.scoring import Scoring, scoring
@@ -47,12 +54,19 @@ _CALIBRATION, _TEST = "quant_calibration_data_sources", "test_data_sources"
 
 @dataclass(frozen=True)
 class QuantizationTask:
-    """The ONNX file that was given, and the images. compared_on: which ones, in words."""
+    """The ONNX file that was given, and the images. shown: those that both files are run on."""
 
     reference: OnnxDetector
     calibration: CocoDataset
     settings: ComparisonSettings
-    compared_on: str
+    shown: Pictures
+
+    @property
+    def on(self) -> str:
+        """What both are run on, and what the calibration lacks, for the page."""
+        left_out = without(self.calibration.skips)
+        calibrated = f"; the calibration goes{left_out[1:]}" if left_out else ""
+        return f"{self.shown.description}{calibrated}"
 
 
 @dataclass(frozen=True)
@@ -101,20 +115,20 @@ def computing(spec: ExperimentSpec, context: RunContext, path: Path) -> Quantize
     task = prepare_quantization(spec, context)
     done = make(task, spec, context, path)
     candidate = open_onnx(path, file_at(path, context.output.uri(QUANTIZED_FILE)))
-    context.reporter.event(f"Comparing on {task.compared_on}.")
+    context.reporter.event(f"Comparing on {task.shown.description}.")
     comparison = compare_in_run(task.reference, candidate, task.settings, context)
     if not done.for_cpu:
         context.reporter.event(elsewhere())
     return QuantizedFile(
         candidate.info.file,
         comparison,
-        comparison_in_words(comparison, spec.quantize.device),
+        f"{comparison_in_words(comparison, spec.quantize.device)}{task.shown.note}",
         _remedy(
             comparison,
             "Give more calibration images that look like the test data, set quantize.algorithm: "
             "entropy, keep",
         ),
-        lambda verdict, passed: layers_page(verdict, passed, comparison, done, task.compared_on),
+        lambda verdict, passed: layers_page(verdict, passed, comparison, done, task.on),
     )
 
 
@@ -145,7 +159,7 @@ def stored(spec: ExperimentSpec, context: RunContext, path: Path) -> QuantizedFi
         candidate.info.file,
         comparison,
         f"{_scores('Checkpoint and INT8 weights', comparison)} The file is {sizes[0]}, {sizes[1]} "
-        "before; it computes as before.",
+        f"before; it computes as before.{shown.note}",
         _remedy(comparison, "Keep"),
         lambda verdict, passed: weight_only.weights_page(
             verdict, passed, comparison, done, shown.description
@@ -168,14 +182,15 @@ def prepare_quantization(spec: ExperimentSpec, context: RunContext) -> Quantizat
             f"{uri} is in {reference.info.file.precision}, and fp32 is quantized.",
             "Name the file that `dino export` made.",
         )
-    whole = read_split(spec.dataset.quant_calibration_data_sources, _CALIBRATION, context)
-    calibration = spread(whole)
+    given = spec.dataset
+    sources, share = given.quant_calibration_data_sources, given.skip_unreadable
+    calibration = spread(read_split(sources, _CALIBRATION, context, share))
     if warning := check_count(len(calibration.images)):
         context.reporter.event(warning)
     shown = _tested(calibration, spec, context)
     scored = scoring(spec, reference.info, shown.dataset, context)
     settings = settings_of(reference.info, shown, scored, spec)
-    return QuantizationTask(reference, calibration, settings, shown.description)
+    return QuantizationTask(reference, calibration, settings, shown)
 
 
 def settings_of(
@@ -189,14 +204,14 @@ def settings_of(
 def _tested(calibration: CocoDataset, spec: ExperimentSpec, context: RunContext) -> Pictures:
     sources = spec.dataset.test_data_sources
     if sources:
-        tested = read_split(sources, _TEST, context)
-        return Pictures(tested, f"all {len(tested.images)} images of dataset.{_TEST}")
+        tested = read_split(sources, _TEST, context, spec.dataset.skip_unreadable)
+        return Pictures(tested, all_of(tested, _TEST))
     context.reporter.event(
         f"Warning: dataset.{_TEST} is not set, so the loss is measured on the calibration images. "
         "That flatters it: the ranges were made for them."
     )
-    description = f"the {len(calibration.images)} calibration images, for want of test data"
-    return Pictures(calibration, description)
+    count = f"the {len(calibration.images)} calibration images{without(calibration.skips)}"
+    return Pictures(calibration, f"{count}, for want of test data")
 
 
 def make(

@@ -41,8 +41,7 @@ def run(
     """
     devices.tune(spec.train.cudnn)
     world = context.world
-    with world.first_here():
-        data = load_data(spec, context)
+    data = load_data(spec, context)
     objective = aim(data) if aim else None
     training = prepare_run(spec, context, data, saved_state(spec, context, data), objective)
     announce_training(training, context)

@@ -18,7 +18,7 @@ from dino_trainer.preflight.examples import example_pictures
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.page import preflight_page
 from dino_trainer.preflight.samples import sample_sheet
-from dino_trainer.preflight.statistics import dataset_statistics
+from dino_trainer.preflight.statistics import dataset_statistics, skipped_images
 from dino_trainer.report.reporter import RESULT_FILE, folder_of, write_termination
 from dino_trainer.report.terminal import open_terminal
 from dino_trainer.results.output import Output
@@ -110,6 +110,8 @@ def _publish(
         "dataset": dataset_status(checked).to_dict(),
         "statistics": dataset_statistics(checked.splits),
     }
+    if left_out := skipped_images(checked.splits):
+        content["skipped"] = left_out
     augmented = checked.action in TRAINS
     first = checked.splits[0] if checked.splits else None
     sheet = sample_sheet(spec, first, augmented=augmented) if first else None

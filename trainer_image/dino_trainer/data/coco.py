@@ -17,6 +17,7 @@ dropped and counted in `CocoDataset.warnings`. Decisions:
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from dino_trainer.data.coco_file import CocoFile, read_coco
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
+from dino_trainer.data.unreadable import SkipList
 from dino_trainer.errors import invalid_dataset
 
 _SHOWN = 5
@@ -57,13 +59,15 @@ class CocoDataset:
     """All sources of one split, in the order of the files.
 
     categories: name by id. digest: changes with the images and annotations, not with their place.
-    warnings: what is odd and was not an error, one sentence each.
+    warnings: what is odd and was not an error, one sentence each. skips: the images that are left
+    out, for each source; empty where none were looked for.
     """
 
     images: tuple[CocoImage, ...]
     categories: dict[int, str]
     sources: tuple[StagedSource, ...]
     warnings: tuple[str, ...] = ()
+    skips: tuple[SkipList, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -82,8 +86,8 @@ class CocoDataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the sources' digests, in hex."""
-        return digest_of(self.sources)
+        """SHA-256 over the sources' digests, in hex, and over what is left out."""
+        return digest_of(self.sources, self.skips)
 
 
 def class_names(categories: Mapping[int, str], count: int) -> list[str]:
@@ -91,19 +95,26 @@ def class_names(categories: Mapping[int, str], count: int) -> list[str]:
     return [categories.get(label, "") for label in range(count)]
 
 
-def digest_of(sources: Iterable[StagedSource]) -> str:
-    """SHA-256 over the digests of all sources of a split, in hex."""
+def digest_of(sources: Iterable[StagedSource], skips: Iterable[SkipList] = ()) -> str:
+    """SHA-256 over the digests of all sources of a split, in hex, and over what is left out."""
     joined = "\n".join(source.digest for source in sources)
+    left_out = [[image.name for image in one.images] for one in skips]
+    if any(left_out):
+        joined = f"{joined}\nwithout {json.dumps(left_out)}"
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
-    """Reads and checks all sources of one split. Raises InvalidDataset; see the module."""
+def load_coco(staged: Sequence[StagedSource], skips: Sequence[SkipList] = ()) -> CocoDataset:
+    """Reads and checks all sources of one split. Raises InvalidDataset; see the module.
+
+    skips: for each source the images that are left out; none where it is empty.
+    """
     images: list[CocoImage] = []
     categories: dict[int, str] = {}
     warnings: list[str] = []
-    for source in staged:
-        parsed = read_coco(source.annotations, source.images)
+    left_out = [one.names for one in skips] or [frozenset[str]()] * len(staged)
+    for source, skipped in zip(staged, left_out, strict=True):
+        parsed = read_coco(source.annotations, source.images, skipped)
         _merge_categories(categories, parsed, source)
         warnings += [f"{source.annotations.name}: {warning}" for warning in parsed.warnings]
         images += _images(parsed, source)
@@ -115,7 +126,7 @@ def load_coco(staged: Sequence[StagedSource]) -> CocoDataset:
     if max(Counter(image.id for image in images).values()) > 1:
         warnings.append("image ids repeat across the sources; all were numbered anew")
         images = [replace(image, id=number) for number, image in enumerate(images, start=1)]
-    return CocoDataset(tuple(images), categories, tuple(staged), tuple(warnings))
+    return CocoDataset(tuple(images), categories, tuple(staged), tuple(warnings), tuple(skips))
 
 
 def _merge_categories(known: dict[int, str], parsed: CocoFile, source: StagedSource) -> None:

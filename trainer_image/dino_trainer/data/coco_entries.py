@@ -6,6 +6,7 @@ preflight notes it, goes on without the entry, and so finds the rest.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,16 +55,24 @@ class Entries:
     area_odd: NDArray[np.bool_]
 
 
-def read_entries(path: Path, note: Note, store: ImageStore | None = None) -> Entries:
+def read_entries(
+    path: Path, note: Note, store: ImageStore | None = None, without: Collection[str] = ()
+) -> Entries:
     """Reads `path`; hears of flaws through `note`. store: shows what entries of images leave out.
+
+    without: file names of images that are left out with their boxes, as of `read_images`.
 
     Raises InvalidDataset where there is nothing to read entries from, and InputNotFound.
     """
-    return entries_of(read_json(path), path, note, store)
+    return entries_of(read_json(path), path, note, store, without)
 
 
 def entries_of(
-    document: dict[str, Any], path: Path, note: Note, store: ImageStore | None = None
+    document: dict[str, Any],
+    path: Path,
+    note: Note,
+    store: ImageStore | None = None,
+    without: Collection[str] = (),
 ) -> Entries:
     """The same of a document that was read. path: what flaws call it."""
     images, categories = (list_in(document, name, path) for name in ("images", "categories"))
@@ -72,7 +81,7 @@ def entries_of(
         largest = class_in_words(large[0], classes[large[0]])
         note(Flaw("category-id-large", "", f"{path}: the largest category id is {largest}."))
         store = Unseen()  # no image is opened for a file that is to be written anew
-    ids, names, sizes, skipped, measured = read_images(images, path, note, store)
+    ids, names, sizes, skipped, measured = read_images(images, path, note, store, without)
     annotations = _annotations(document, path, note)
     if flaw := shifted(classes, annotations, str(path)):
         note(flaw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,14 @@ class Oddities:
     empty: NDArray[np.bool_]
 
 
-def read_coco(path: Path, store: ImageStore | None = None) -> CocoFile:
-    """Reads `path`. store: as of `read_entries`.
+def read_coco(
+    path: Path, store: ImageStore | None = None, without: Collection[str] = ()
+) -> CocoFile:
+    """Reads `path`. store, without: as of `read_entries`.
 
     Raises InvalidDataset naming the entry that is wrong, InputNotFound.
     """
-    entries = read_entries(path, refuse, store)
+    entries = read_entries(path, refuse, store, without)
     odd = odd_boxes(entries)
     refuse_wrong_form(entries, path)
     kept = np.flatnonzero(odd.usable)

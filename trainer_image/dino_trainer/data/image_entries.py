@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,17 +25,31 @@ def _is_size(value: Any) -> bool:
 
 
 def read_images(
-    items: list[Any], path: Path, note: Note, store: ImageStore | None
+    items: list[Any],
+    path: Path,
+    note: Note,
+    store: ImageStore | None,
+    without: Collection[str] = (),
 ) -> tuple[list[int], list[str], NDArray[np.int64], set[int], list[int]]:
-    """Ids, file names and sizes of usable entries, the ids of the others, measured positions."""
-    ids: dict[int, None] = {}
+    """Ids, file names and sizes of usable entries, the ids of the others, measured positions.
+
+    without: file names, as `plain_name` has them, whose entries are left out. Their files are not
+    opened, and their ids are taken all the same.
+    """
+    ids: list[int] = []
+    taken: set[int] = set()
     names: list[str] = []
     sizes = np.empty((len(items), 2), np.int64)
     skipped: set[int] = set()
     measured: list[int] = []
     for i, entry in enumerate(items):
         where, item = f"images[{i}]", with_file_name(entry, store)
-        size = _image_flaw(item, ids, path, where) or _size(item, path, where, store)
+        flaw = _image_flaw(item, taken, path, where)
+        if without and flaw is None and plain_name(item["file_name"]) in without:
+            taken.add(item["id"])
+            skipped.add(item["id"])
+            continue
+        size = flaw or _size(item, path, where, store)
         if isinstance(size, Flaw):
             note(size)
             if isinstance(item, dict) and is_int(item.get("id")):
@@ -43,9 +58,10 @@ def read_images(
         if item.get("width") is None:
             measured.append(len(names))
         sizes[len(names)] = size
-        names.append(_plain(item["file_name"]))
-        ids[item["id"]] = None
-    return list(ids), names, sizes[: len(names)], skipped, measured
+        names.append(plain_name(item["file_name"]))
+        ids.append(item["id"])
+        taken.add(item["id"])
+    return ids, names, sizes[: len(names)], skipped, measured
 
 
 def is_unsized(item: Any) -> bool:
@@ -53,7 +69,7 @@ def is_unsized(item: Any) -> bool:
     return isinstance(item, dict) and item.get("width") is None and item.get("height") is None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Without ./ and //, as stores find it. Of a URI those are a part."""
     return name if "://" in name else str(PurePosixPath(name))
 
@@ -66,7 +82,7 @@ def _size(
     if _is_size(width) and _is_size(height):
         return int(item["width"]), int(item["height"])
     if store and is_unsized(item):
-        measured = size_of(_plain(item["file_name"]), store)
+        measured = size_of(plain_name(item["file_name"]), store)
         if not isinstance(measured, Unmeasured):
             return measured
         what = (
@@ -79,7 +95,7 @@ def _size(
     return lacking("image-size-absent", WrittenEntry(path, where, item), field, need, want)
 
 
-def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw | None:
+def _image_flaw(item: Any, taken: Container[int], path: Path, where: str) -> Flaw | None:
     entry = WrittenEntry(path, where, item)
     if not isinstance(item, dict) or not is_int(item.get("id")):
         return lacking("image-entry", entry, "id", "an integer id", "an integer")
@@ -90,7 +106,7 @@ def _image_flaw(item: Any, ids: dict[int, None], path: Path, where: str) -> Flaw
     if parts.is_absolute() or ".." in parts.parts:
         what = f"{path}: {where} has the file_name {name!r}, which leaves the image folder."
         return Flaw("image-name-unsafe", f"{where} ({name})", what, name=name)
-    if item["id"] in ids:
+    if item["id"] in taken:
         what = f"{path}: two images have the id {item['id']}."
         return Flaw("image-id-repeats", f"{where} (id {item['id']})", what, id=item["id"])
     return None

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from dino_api.experiment import DataSource, ExperimentSpec
 from dino_trainer.data.coco import CocoDataset, class_names, load_coco
 from dino_trainer.data.scorable import check_scored
-from dino_trainer.data.stage import stage
+from dino_trainer.data.skipping import agreed_skips, refuse_other_data, tell_skipped
+from dino_trainer.data.stage import StagedSource, stage
+from dino_trainer.data.unreadable import skipped_in_words
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
+
+_TRAIN, _VALIDATION = "train_data_sources", "val_data_sources"
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,17 @@ class Data:
 
 
 def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
-    """Stage and read both splits; without validation data, training data stands in for it."""
-    train = read_split(spec.dataset.train_data_sources, "train_data_sources", context)
+    """Stage and read both splits; without validation data, training data stands in for it.
+
+    For all processes to call.
+    """
+    share = spec.dataset.skip_unreadable
+    train = read_split(spec.dataset.train_data_sources, _TRAIN, context, share)
     warnings = list(train.warnings)
+    left_out = skipped_in_words(train.skips, _TRAIN)
     if spec.dataset.val_data_sources:
-        validation = read_split(spec.dataset.val_data_sources, "val_data_sources", context)
+        validation = read_split(spec.dataset.val_data_sources, _VALIDATION, context, share)
+        left_out += skipped_in_words(validation.skips, _VALIDATION)
         warnings += [text for text in validation.warnings if text not in warnings]
     else:
         validation = train
@@ -43,17 +53,35 @@ def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     num_classes = count_classes(spec.dataset.num_classes, train)
     for text in warnings:
         context.reporter.event(f"Warning: {text}")
-    return Data(train, validation, num_classes, warnings)
+    return Data(train, validation, num_classes, [*left_out, *warnings])
 
 
-def read_split(sources: Sequence[DataSource] | None, key: str, context: RunContext) -> CocoDataset:
-    """One split, copied to this machine if it is elsewhere."""
+def read_split(
+    sources: Sequence[DataSource] | None, key: str, context: RunContext, share: float
+) -> CocoDataset:
+    """One split, copied to this machine if it is elsewhere. For all processes to call.
+
+    key: of the data in the spec's `dataset`. share: of the images of each source that are left out
+    where they are damaged, the same ones by all processes; what is left out is said here.
+    """
     if not sources:
         raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
+    world = context.world
+    with world.first_here():
+        staged = _staged(sources, context)
+    skips = agreed_skips(staged, share, context)
+    with world.first_here():
+        dataset = load_coco(staged, skips)
+    if share:
+        refuse_other_data(dataset, world)
+        tell_skipped(dataset, key, context)
+    return dataset
+
+
+def _staged(sources: Sequence[DataSource], context: RunContext) -> list[StagedSource]:
     into = context.work_dir / "data"
     with context.staging():
-        staged = stage(sources, into, context.reporter.say, context.stop)
-    return load_coco(staged)
+        return stage(sources, into, context.reporter.say, context.stop)
 
 
 def count_classes(asked: int | None, train: CocoDataset) -> int:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dino_api.result import Metrics, ModelFile
 from dino_trainer.data.coco import CocoDataset
+from dino_trainer.data.unreadable import skipped
 from dino_trainer.scoring.detection import MOST_DETECTIONS
 from dino_trainer.scoring.operating import OperatingPoint
 from dino_trainer.scoring.statistics import AT_50, AT_75, RECALLS, ClassScore, Statistics
@@ -72,6 +73,8 @@ def _data(dataset: CocoDataset) -> dict[str, object]:
         "digest": dataset.digest,
         "warnings": list(dataset.warnings),
     }
+    if left_out := skipped(dataset.skips):
+        data["skipped"] = [image._asdict() for image in left_out]
     if len(dataset.sources) > 1:  # ids may have been given anew: names say which image is meant
         data["imageFiles"] = {str(image.id): image.file.name for image in dataset.images}
     return data

@@ -20,6 +20,7 @@ from dino_api.names import FailureReason
 from dino_api.result import Comparison, Metrics, Scored
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.loader import Batch
+from dino_trainer.data.unreadable import skipped, without
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates.scoring import Scoring
 from dino_trainer.model.targets import Targets
@@ -44,6 +45,17 @@ class Pictures:
 
     dataset: CocoDataset | None
     description: str
+
+    @property
+    def note(self) -> str:
+        """A sentence behind that of a gate, where damaged images are left out; else ""."""
+        left_out = self.dataset is not None and skipped(self.dataset.skips)
+        return f" Compared on {self.description}." if left_out else ""
+
+
+def all_of(dataset: CocoDataset, key: str) -> str:
+    """The images of a split, in words. key: of the data in the spec's `dataset`."""
+    return f"all {len(dataset.images)} images of dataset.{key}{without(dataset.skips)}"
 
 
 @dataclass(frozen=True)

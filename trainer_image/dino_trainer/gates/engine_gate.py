@@ -9,7 +9,7 @@ from dino_api.actions import Data
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Comparison
 from dino_trainer.data.splits import read_split
-from dino_trainer.gates.compare import Pictures, likeness_in_words
+from dino_trainer.gates.compare import Pictures, all_of, likeness_in_words
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import sources_of
 
@@ -43,8 +43,8 @@ def pictures(spec: ExperimentSpec, context: RunContext) -> Pictures:
     """
     for part in _SOURCES:
         if sources := sources_of(spec.dataset, part):
-            dataset = read_split(sources, part.key, context)
-            return Pictures(dataset, f"all {len(dataset.images)} images of dataset.{part.key}")
+            dataset = read_split(sources, part.key, context, spec.dataset.skip_unreadable)
+            return Pictures(dataset, all_of(dataset, part.key))
     return Pictures(
         None,
         "random pictures: no mAP is compared. Name real ones as dataset.test_data_sources "

@@ -11,8 +11,9 @@ from dino_api.names import FailureReason
 from dino_api.result import Comparison
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.splits import read_split
+from dino_trainer.data.unreadable import without
 from dino_trainer.errors import TrainerError
-from dino_trainer.gates.compare import Pictures, likeness_in_words
+from dino_trainer.gates.compare import Pictures, all_of, likeness_in_words
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.classes import check_classes
@@ -20,6 +21,7 @@ from dino_trainer.spec.sections import sources_of
 
 # float32 against float32: anything beyond is not rounding.
 MAX_LOSS, LEAST_MATCHED = 0.0005, 0.99
+_TEST = "test_data_sources"
 # Of data that the user has not asked to be compared on.
 MOST_IMAGES = 100
 # The training's data may have moved since; that is no reason not to export.
@@ -36,28 +38,31 @@ def pictures(spec: ExperimentSpec, info: ModelInfo, context: RunContext) -> Pict
     """Real pictures if there are any.
 
     All of `dataset.test_data_sources`; else at most 100 of the validation or training data that the
-    checkpoint's own spec names, if it still has the classes of ``info``; else random ones.
+    checkpoint's own spec names, if it still has the classes of ``info``; else random ones. Damaged
+    ones are left out as far as the spec that names the data allows it.
 
     Raises:
         TrainerError: those of reading `test_data_sources`, which the user has asked for.
     """
     if spec.dataset.test_data_sources:
-        dataset = read_split(spec.dataset.test_data_sources, "test_data_sources", context)
-        return Pictures(dataset, f"all {len(dataset.images)} images of dataset.test_data_sources")
-    why = "the checkpoint names no data"
+        given = spec.dataset
+        dataset = read_split(given.test_data_sources, _TEST, context, given.skip_unreadable)
+        return Pictures(dataset, all_of(dataset, _TEST))
+    why, share = "the checkpoint names no data", info.spec.dataset.skip_unreadable
     for part in (Data.VALIDATION, Data.TRAIN):
         sources = sources_of(info.spec.dataset, part)
         if not sources:
             continue
         try:
-            dataset = _some(read_split(sources, part.key, context))
+            dataset = _some(read_split(sources, part.key, context, share))
             check_classes(info, dataset, "training's data")
         except TrainerError as error:
             if error.reason not in _NOT_REACHED:
                 raise
             why = f"the data of its training cannot be used ({error.message})"
             continue
-        return Pictures(dataset, f"{len(dataset.images)} images of the training's {part.key}")
+        count = f"{len(dataset.images)} images of the training's {part.key}"
+        return Pictures(dataset, f"{count}{without(dataset.skips)}")
     return Pictures(
         None,
         f"random pictures, since {why}: no mAP is compared. Name real ones as "

@@ -15,7 +15,7 @@ from dino_api.reported import shortened
 from dino_api.result import Dataset
 from dino_trainer.data.coco import class_names, digest_of
 from dino_trainer.data.pictures import Picture, find_pictures
-from dino_trainer.data.stage import data_root
+from dino_trainer.data.source_facts import Looking
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.preflight.annotations import (
     check_boxes_per_image,
@@ -34,6 +34,7 @@ from dino_trainer.preflight.model_data import (
     check_pictures,
 )
 from dino_trainer.preflight.named_models import check_made, check_named
+from dino_trainer.preflight.skipping import Skipping
 from dino_trainer.preflight.sources import Source, Split, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
@@ -84,7 +85,9 @@ def check(
     findings, into = Findings(), work_dir / "data"
     wanted = _sources(spec, action)
     stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
-    read = partial(read_split_for_check, stage_one=stage_one, findings=findings)
+    looking = Looking(into, say, stop)
+    skipping = Skipping(spec.dataset.skip_unreadable, looking)
+    read = partial(read_split_for_check, stage_one=stage_one, findings=findings, skipping=skipping)
     splits = tuple(read(name, sources) for name, sources in wanted)
     for source in (source for split in splits for source in split.sources):
         check_source(source, findings)
@@ -92,10 +95,10 @@ def check(
     _check_annotations(spec, action, splits, model, findings)
     check_tokens(spec, action, splits, model, findings)
     if any(findings.has(rule) for rule in WHOLE_FILE):
-        say("No image was looked at: annotations come first that are to be written anew.")
+        begin = "What images hold is not told" if skipping.share else "No image was looked at"
+        say(f"{begin}: annotations come first that are to be written anew.")
     else:
-        kept = data_root(into) / "checked"
-        look = partial(check_files, kept=kept, findings=findings, say=say, stop=stop)
+        look = partial(check_files, looking=looking, findings=findings)
         _check_images(action, splits, look, findings)
     infer = spec.dataset.infer_data_sources
     pictures: list[Picture] = []
@@ -170,6 +173,11 @@ def _num_classes(spec: ExperimentSpec, splits: Sequence[Split], findings: Findin
     return spec.dataset.num_classes or (largest and largest + 1)
 
 
+def _digest(split: Split) -> str:
+    """As of the data that the action reads."""
+    return digest_of((source.staged for source in split.sources), split.skips)
+
+
 def dataset_status(checked: Checked) -> Dataset:
     """What the resource's status says about the data: that of the first split."""
     warnings = [shortened(one.message, _LONGEST) for one in checked.findings.warnings]
@@ -181,6 +189,6 @@ def dataset_status(checked: Checked) -> Dataset:
         images=first.images,
         annotations=first.boxes,
         class_names=class_names(first.categories, count or 0),
-        digest=digest_of(source.staged for source in first.sources) if first.complete else None,
+        digest=_digest(first) if first.complete else None,
         warnings=warnings,
     )

@@ -34,6 +34,7 @@ def preflight_page(report: Mapping[str, Any], sheet: bytes | None, gallery: Gall
         splits=[(name, _split(name, split)) for name, split in splits.items()],
         classes=classes,
         most=max((one[split] for one in classes for split in splits), default=0) or 1,
+        skipped=[(one["source"], one["image"], one["why"]) for one in report.get("skipped", ())],
         sheet=sheet,
     )
 

@@ -14,13 +14,15 @@ from dino_api.names import FailureReason
 from dino_trainer.data.coco_entries import Entries, read_entries
 from dino_trainer.data.coco_file import Oddities, odd_boxes
 from dino_trainer.data.coco_json import NotCoco
+from dino_trainer.data.image_facts import Facts
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.stage import StagedSource
+from dino_trainer.data.unreadable import SkipList
 from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
-from dino_trainer.preflight.images import Facts
 from dino_trainer.preflight.places import At
+from dino_trainer.preflight.skipping import LeftOut, Skipping
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
 AS_FINDING: Mapping[str, str] = {
@@ -38,6 +40,7 @@ class Source:
     are several).
     flaws: of entries that are left out.
     facts: what is in each of the i image files; None where it was not looked at or is missing.
+    skips: images that are left out, which none of these has; None where nobody looked for any.
     """
 
     split: str
@@ -47,6 +50,7 @@ class Source:
     odd: Oddities
     flaws: GroupedFlaws
     facts: list[Facts | None] = field(default_factory=list)
+    skips: SkipList | None = None
 
     @property
     def at(self) -> At:
@@ -111,6 +115,11 @@ class Split:
         return known
 
     @property
+    def skips(self) -> list[SkipList]:
+        """What is left out of each source; none where nobody looked."""
+        return [one.skips for one in self.sources if one.skips]
+
+    @property
     def images(self) -> int:
         """Number of images that can be used."""
         return sum(len(source.entries.file_names) for source in self.sources)
@@ -132,27 +141,38 @@ class Split:
 
 
 def read_split_for_check(
-    name: str, sources: Sequence[DataSource], stage_one: StageOne, findings: Findings
+    name: str,
+    sources: Sequence[DataSource],
+    stage_one: StageOne,
+    findings: Findings,
+    skipping: Skipping | None = None,
 ) -> Split:
     """Reads what can be read of a split; `findings` hears of the rest.
+
+    skipping: how damaged images are left out; None: they are not.
 
     Raises TrainerError for what is no flaw of the data: no access, a full disk, a store away.
     """
     read: list[Source] = []
     for number, source in enumerate(sources):
         label = name if len(sources) == 1 else f"{name}[{number}]"
-        one = _read(GroupedFlaws(name, label), source, stage_one, findings)
+        one = _read(GroupedFlaws(name, label), source, stage_one, findings, skipping)
         read += [one] if one else []
     whole = all(one.staged.digest for one in read)
     return Split(name, read, complete=whole and len(read) == len(sources))
 
 
 def _read(
-    flaws: GroupedFlaws, source: DataSource, stage_one: StageOne, findings: Findings
+    flaws: GroupedFlaws,
+    source: DataSource,
+    stage_one: StageOne,
+    findings: Findings,
+    skipping: Skipping | None,
 ) -> Source | None:
     try:
         staged = stage_one(source)
-        entries = read_entries(staged.annotations, flaws.note, staged.images)
+        left_out = skipping.of(staged, flaws.at, findings) if skipping else LeftOut()
+        entries = read_entries(staged.annotations, flaws.note, staged.images, left_out.names)
     except TrainerError as error:
         rule = AS_FINDING.get(error.reason)
         if rule is None:
@@ -162,7 +182,9 @@ def _read(
         message = f"{flaws.label}: {error.message}"
         findings.add_sentences(rule, message, advice=Advice(own), at=flaws.at)
         return None
-    read = Source(flaws.split, flaws.label, staged, entries, odd_boxes(entries), flaws)
+    facts = left_out.facts_of(len(entries.file_names))
+    odd = odd_boxes(entries)
+    read = Source(flaws.split, flaws.label, staged, entries, odd, flaws, facts, left_out.skips)
     positions = {id: place for place, id in enumerate(entries.image_ids)}
     flaws.add_to(findings, lambda name: read.nearby.hint(name), positions)
     return read

@@ -22,6 +22,16 @@ def dataset_statistics(splits: Sequence[Split]) -> dict[str, Any]:
     return {"classes": _classes(splits), "splits": {split.name: _split(split) for split in splits}}
 
 
+def skipped_images(splits: Sequence[Split]) -> list[dict[str, str]]:
+    """Each image that is left out: [{"source", "image", "why"}, …]."""
+    return [
+        {"source": source.name, "image": image.name, "why": image.why}
+        for split in splits
+        for source in split.sources
+        for image in (source.skips.images if source.skips else ())
+    ]
+
+
 def _classes(splits: Sequence[Split]) -> list[dict[str, Any]]:
     names: dict[int, str] = {}
     for split in splits:

@@ -62,7 +62,8 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
             "Name some as dataset.quant_calibration_data_sources (datasets.calibration of a "
             "DinoJob), or quantize the file first: `dino quantize`.",
         )
-    dataset = read_split(sources, "quant_calibration_data_sources", context)
+    share = spec.dataset.skip_unreadable
+    dataset = read_split(sources, "quant_calibration_data_sources", context, share)
     return [image.file for image in dataset.images]
 
 

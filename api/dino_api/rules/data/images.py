@@ -27,9 +27,21 @@ IMAGE_RULES = (
         "the annotations.",
     ),
     error(
+        "skip-exceeded",
+        "More damaged images than dataset.skip_unreadable allows to leave out",
+        "Replace the files, or raise dataset.skip_unreadable, at most to 0.5.",
+    ),
+    error(
         "image-unreadable",
         "Images that are damaged, end early or are no images",
-        "Replace the files, or remove them and their entries in the annotations.",
+        "Replace the files, or remove them and their entries in the annotations. To go on without "
+        "a few of them: dataset.skip_unreadable, the share that may be left out.",
+    ),
+    warning(
+        "image-skipped",
+        "Images that are damaged and left out, as dataset.skip_unreadable allows",
+        "Replace the files: their boxes are not learned, and not scored. The report names each of "
+        "them.",
     ),
     error(
         "image-size-differs",
