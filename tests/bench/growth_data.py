@@ -53,6 +53,7 @@ def loading(folder: Path, shape: Shape) -> Run:
 def preflight(folder: Path, shape: Shape) -> Run:
     """All that it asks of the annotations of one split, its report's numbers, and of digests."""
     from dino_api.experiment import DataSource
+    from dino_trainer.data.image_facts import Facts
     from dino_trainer.data.image_store import ArchivedImages, Index
     from dino_trainer.data.stage import StagedSource
     from dino_trainer.preflight.annotations import (
@@ -61,7 +62,6 @@ def preflight(folder: Path, shape: Shape) -> Run:
         check_source,
     )
     from dino_trainer.preflight.findings import Findings
-    from dino_trainer.preflight.images import Facts
     from dino_trainer.preflight.sources import read_split_for_check
     from dino_trainer.preflight.splits import check_contents, check_leakage, check_splits
     from dino_trainer.preflight.statistics import dataset_statistics

@@ -22,8 +22,9 @@ from torch import nn
 from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import AugmentationConfig
-from dino_trainer.data import nearby, scorable
+from dino_trainer.data import image_facts, nearby, scorable
 from dino_trainer.data.coco import load_coco
+from dino_trainer.data.image_facts import Facts, ImageToCheck, look_at_chunks
 from dino_trainer.data.image_store import Folder, Held
 from dino_trainer.data.nearby import Nearby
 from dino_trainer.data.random_streams import AUGMENT, Draws
@@ -36,11 +37,9 @@ from dino_trainer.evaluation import pictures
 from dino_trainer.evaluation.summary import LARGEST_MATRIX, _confusion
 from dino_trainer.inference.objects import Objects
 from dino_trainer.inference.tally import Tally
-from dino_trainer.preflight import images as preflight_images
 from dino_trainer.preflight import places as preflight_places
 from dino_trainer.preflight.annotations import check_source
 from dino_trainer.preflight.findings import Findings
-from dino_trainer.preflight.images import Facts, ImageToCheck, look_at_chunks
 from dino_trainer.preflight.sources import Split, read_split_for_check
 from dino_trainer.preflight.splits import check_contents, check_leakage, check_splits
 from dino_trainer.scoring.detection import NOTHING
@@ -237,7 +236,7 @@ def test_few_chunks_of_images_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         waited.append(len(jobs))
         return wait(jobs, **options)
 
-    monkeypatch.setattr(preflight_images, "wait", noted)
+    monkeypatch.setattr(image_facts, "wait", noted)
     looks = [ImageToCheck(Held(f"{n}.jpg", str(n).encode()), 1, 1, 10) for n in range(120)]
     chunks = [(looks[at : at + 3], 30) for at in range(0, 120, 3)]
     moved: list[int] = []
@@ -245,7 +244,7 @@ def test_few_chunks_of_images_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         found = look_at_chunks(pool, chunks, 5, moved.append)
     assert max(waited) <= 5
     assert sum(moved) == 1200
-    in_order = [preflight_images.look(one).digest for one in looks]
+    in_order = [image_facts.look(one).digest for one in looks]
     assert [facts.digest for chunk in found for facts in chunk] == in_order
 
 
