@@ -106,11 +106,11 @@ def look_at_all(
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(workers, context, initializer=_quiet) as pool:
         try:
-            found = look_at_chunks(pool, counted, _AHEAD * workers, meter)
+            examined = look_at_chunks(pool, counted, _AHEAD * workers, meter)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [facts for chunk in found for facts in chunk]
+    return [facts for chunk in examined for facts in chunk]
 
 
 def look_at_chunks(
@@ -124,18 +124,18 @@ def look_at_chunks(
     To wait for the first of many jobs takes as long as there are jobs: of all of a million images
     it would cost the square of their number. chunks: with their bytes, which the meter hears of.
     """
-    left, found = enumerate(chunks), dict[int, list[Facts]]()
+    left, facts = enumerate(chunks), dict[int, list[Facts]]()
     under_way: dict[Future[list[Facts]], tuple[int, int]] = {}
     while True:
         for place, (chunk, weight) in islice(left, most - len(under_way)):
             under_way[pool.submit(_look_at, chunk)] = place, weight
         if not under_way:
-            return [found[place] for place in range(len(found))]
+            return [facts[place] for place in range(len(facts))]
         done, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
         moved = 0
         for job in done:
             place, weight = under_way.pop(job)
-            found[place], moved = job.result(), moved + weight
+            facts[place], moved = job.result(), moved + weight
         meter(moved)
 
 

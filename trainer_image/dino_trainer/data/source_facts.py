@@ -38,8 +38,8 @@ class Looking:
             for file, (width, height), name in zip(files, sizes, names, strict=True)
             if file
         ]
-        found = iter(self._facts(staged, looks))
-        return [next(found) if file else None for file in files]
+        facts = iter(self._facts(staged, looks))
+        return [next(facts) if file else None for file in files]
 
     def _facts(self, staged: StagedSource, looks: list[ImageToCheck]) -> list[Facts]:
         kept = data_root(self.into) / "checked"

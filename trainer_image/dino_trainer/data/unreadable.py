@@ -106,14 +106,14 @@ def examine(staged: StagedSource, looking: Looking) -> Examined:
     entries = read_entries(staged.annotations, flaws.append, staged.images)
     facts = _facts(staged, entries, looking)
     unsized = [plain_name(flaw.name) for flaw in flaws if flaw.rule == _RULE]
-    found: list[tuple[str, Facts | None]] = [
+    looked_at: list[tuple[str, Facts | None]] = [
         *zip(entries.file_names, facts, strict=True),
         *((name, _again(staged, name, 1, 1)) for name in unsized),
     ]
     damaged = [
-        SkippedImage(name, why) for name, one in found if one and (why := _damage(one)) is not None
+        SkippedImage(name, why) for name, one in looked_at if one and (why := _damage(one)) is not None
     ]
-    return Examined(len(found), tuple(damaged), entries.file_names, facts)
+    return Examined(len(looked_at), tuple(damaged), entries.file_names, facts)
 
 
 def skip_list(staged: StagedSource, share: float, looking: Looking) -> SkipList:
@@ -167,7 +167,7 @@ def without(skips: Sequence[SkipList]) -> str:
 
 def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[Facts | None]:
     """Of each entry; a file whose content did not come is tried once more."""
-    found = zip(
+    rows = zip(
         entries.file_names,
         entries.sizes.tolist(),
         looking.facts_of(staged, entries),
@@ -175,7 +175,7 @@ def _facts(staged: StagedSource, entries: Entries, looking: Looking) -> list[Fac
     )
     return [
         one if one is None or one.digest else _again(staged, name, *size)
-        for name, size, one in found
+        for name, size, one in rows
     ]
 
 

@@ -110,7 +110,7 @@ def _confusion(statistics: Statistics) -> dict[str, object]:
     confusion, ids = statistics.confusion, [one.id for one in statistics.classes]
     known = [*ids, None]
     pairs = zip(confusion.rows, confusion.columns, confusion.counts.tolist(), strict=True)
-    told: dict[str, object] = {
+    counted: dict[str, object] = {
         "iou": 0.5,
         "threshold": statistics.threshold,
         "rows": "true class, last: nothing there",
@@ -119,8 +119,8 @@ def _confusion(statistics: Statistics) -> dict[str, object]:
         "pairs": [[known[row], known[column], count] for row, column, count in pairs],
     }
     if len(ids) <= LARGEST_MATRIX:
-        told["matrix"] = confusion.table().tolist()
-    return told
+        counted["matrix"] = confusion.table().tolist()
+    return counted
 
 
 def _curves(statistics: Statistics) -> dict[str, object]:

@@ -149,8 +149,8 @@ def _tensors_in(path: Path, content: Any) -> dict[str, Tensor]:
     try:
         state = find_tensors(content)
     except (ValueError, RecursionError) as error:
-        said = "It is nested too deeply." if isinstance(error, RecursionError) else error
-        raise ValueError(f"{path} is not a readable checkpoint. {said} {REMEDY}") from error
+        why = "It is nested too deeply." if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path} is not a readable checkpoint. {why} {REMEDY}") from error
     size = sum(value.numel() * value.element_size() for value in state.values())
     if size > file_kind.most_within(path):
         raise ValueError(

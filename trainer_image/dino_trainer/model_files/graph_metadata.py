@@ -128,17 +128,17 @@ class GraphMetadata:
     def _from_content(cls, content: Mapping[str, Any]) -> GraphMetadata:
         if content["schema"] != GRAPH_SCHEMA:
             raise ValueError("another schema")
-        said = _Content.model_validate(content)
+        read = _Content.model_validate(content)
         return cls(
-            spec=said.spec,
-            class_names=said.class_names,
-            input_size=said.input_size,
-            batch_size=said.batch_size,
-            num_select=said.num_select,
-            variant=said.variant,
-            precision=said.precision,
-            checkpoint_sha256=said.checkpoint_sha256,
-            headroom=said.quantization.get(HEADROOM) is True,
+            spec=read.spec,
+            class_names=read.class_names,
+            input_size=read.input_size,
+            batch_size=read.batch_size,
+            num_select=read.num_select,
+            variant=read.variant,
+            precision=read.precision,
+            checkpoint_sha256=read.checkpoint_sha256,
+            headroom=read.quantization.get(HEADROOM) is True,
         )
 
     def info(self, file: ModelFile) -> ModelInfo:

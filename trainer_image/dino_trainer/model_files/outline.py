@@ -80,8 +80,8 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
         TrainerError: InvalidSpec where another release wrote it, whose keys differ.
     """
     # What other actions were told then is nothing to this one.
-    said = content["spec"] if isinstance(content["spec"], Mapping) else {}
-    parts = {name: said.get(name) for name in ("model", "dataset", "train")}
+    keys = content["spec"] if isinstance(content["spec"], Mapping) else {}
+    parts = {name: keys.get(name) for name in ("model", "dataset", "train")}
     kept = {name: {} if part is None else part for name, part in parts.items()}
     try:
         spec = ExperimentSpec.model_validate(kept)

@@ -104,8 +104,8 @@ class ConfusionMatrix:
     def of(cls, classes: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Self:
         """Counts pairs of a true and a found class."""
         keys, counts = np.unique(rows * (classes + 1) + columns, return_counts=True)
-        true, found = np.divmod(keys, classes + 1)
-        return cls(classes, true, found, counts)
+        true, detected = np.divmod(keys, classes + 1)
+        return cls(classes, true, detected, counts)
 
     def table(self) -> NDArray[np.int64]:
         """All of it, int64[c + 1, c + 1]; for few classes."""

@@ -240,13 +240,13 @@ def _demand_format(resource: DinoJob) -> None:
 def _demand_plain(mapping: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Raises InvalidSpec where what the resource decides has a reference in it: the trainer would
     follow it, and the operator would look for results elsewhere. own: the user's experiment."""
-    found = [
+    problems = [
         REFERENCE.format(place, show(text))
         for path, text in _texts(mapping, "")
         if "${" in text and not (place := _place(path, own)).startswith("spec.experiment.")
     ]
-    if found:
-        raise InvalidSpec(list(dict.fromkeys(found)))
+    if problems:
+        raise InvalidSpec(list(dict.fromkeys(problems)))
 
 
 def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -297,8 +297,8 @@ def _sentences(problems: list[Problem], own: Mapping[str, Any] | None = None) ->
 
 def problems_of(error: ValidationError, below: str = "") -> list[str]:
     """A sentence for each field that the model does not take. below: the path of the whole."""
-    said = ((dotted(each["loc"]), each["msg"].removeprefix(_OF_OURS)) for each in error.errors())
-    return [f"{below}{path}: {message}. {_CORRECT}" for path, message in said]
+    errors = ((dotted(one["loc"]), one["msg"].removeprefix(_OF_OURS)) for one in error.errors())
+    return [f"{below}{path}: {message}. {_CORRECT}" for path, message in errors]
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
