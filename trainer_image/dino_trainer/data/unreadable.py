@@ -106,14 +106,14 @@ def examine(staged: StagedSource, looking: Looking) -> Examined:
     entries = read_entries(staged.annotations, flaws.append, staged.images)
     facts = _facts(staged, entries, looking)
     unsized = [plain_name(flaw.name) for flaw in flaws if flaw.rule == _RULE]
-    looked_at: list[tuple[str, Facts | None]] = [
+    images: list[tuple[str, Facts | None]] = [
         *zip(entries.file_names, facts, strict=True),
         *((name, _again(staged, name, 1, 1)) for name in unsized),
     ]
     damaged = [
-        SkippedImage(name, why) for name, one in looked_at if one and (why := _damage(one)) is not None
+        SkippedImage(name, why) for name, one in images if one and (why := _damage(one)) is not None
     ]
-    return Examined(len(looked_at), tuple(damaged), entries.file_names, facts)
+    return Examined(len(images), tuple(damaged), entries.file_names, facts)
 
 
 def skip_list(staged: StagedSource, share: float, looking: Looking) -> SkipList:
