@@ -51,7 +51,7 @@ def _no_resource(manifest: Any) -> Refusal | None:
     if not isinstance(meta, dict) or not (meta.get("name") or meta.get("generateName")):
         return Refusal("metadata.name", "is missing. Give the resource a name.")
     if not isinstance(manifest.get("spec"), dict):
-        remedy = f"kubectl explain {kind.lower()}.spec says what is in it."
+        remedy = f"kubectl explain {str(kind).lower()}.spec says what is in it."
         return Refusal("spec", f"is missing. {remedy}")
     return None
 
