@@ -26,7 +26,7 @@ from demo.errors import DemoError
 from demo.plan import DEV_HOME
 from dino_api.names import PREDICTIONS_FILE
 from dino_trainer.errors import TrainerError
-from dino_trainer.inference.drawing import own_colour
+from dino_trainer.pages.marks import class_colour
 from dino_trainer.storage.opening import open_store
 
 Object = dict[str, Any]
@@ -131,7 +131,7 @@ def _jpeg(image: Image.Image, wide: float) -> str:
 def _box(found: Found, scale: float, name: str) -> str:
     """A rectangle, and above it, or within where there is no room, the class and the score."""
     left, top, wide, high = (side * scale for side in found.box)
-    colour = "#{:02x}{:02x}{:02x}".format(*own_colour(found.label))
+    colour = "#{:02x}{:02x}{:02x}".format(*class_colour(found.label))
     text = f"{name} {found.score:.2f}"
     base = top - 2 if top >= 12 else top + 10
     return (

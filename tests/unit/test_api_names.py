@@ -37,7 +37,7 @@ WITHIN = (names.METRIC, names.TERMINATION_LOG, names.DEFAULT_REGION)
 OPERATOR, TRAINER = "operator/dino_operator", "trainer_image/dino_trainer"
 THE_PROJECT = {"dino-operator"}
 """Names a package, a program and a user agent as well."""
-OF_OTHERS = {"--version", "/apis/", "/namespaces/", "Content-Type", "utf-8"}
+OF_OTHERS = {"--version", "-c", "/apis/", "/namespaces/", "Content-Type", "utf-8"}
 OF_OTHERS |= {"application/apply-patch+yaml"}
 """Are agreed on by more than operator and trainer: Kubernetes, HTTP, Python."""
 OF_KUBECTL = re.compile(r"operator/dino_operator/kubectl/terminal\.py:\d+: '--output'")

@@ -97,7 +97,7 @@ def typed(text: str) -> Iterator[tuple[str, list[str]]]:
     """The lines of a page that run one of our programs: which, and its words."""
     for line in text.splitlines():
         bare = re.split(r" {2,}| #", line.strip().removeprefix("$ "))[0].rstrip(" \\")
-        for part in re.split(r" && | \| ", bare):
+        for part in re.split(r" && | \|\| | \| ", bare):
             if found := PROGRAM.fullmatch(part.partition(" > ")[0].strip()):
                 yield found[1], shlex.split(found[2])
 

@@ -14,6 +14,7 @@ from dino_api.experiment.spec import OTHER_SECTIONS, ExperimentSpec
 from dino_api.loading import unread
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.problem import render
+from dino_api.search.checks.queries import BACKBONE
 from dino_operator.admission import Refusal
 from dino_operator.kubectl.tao_paths import NoBucket, Places, source
 from dino_operator.plan.model import Object
@@ -42,7 +43,7 @@ OF_THE_TEACHER = (
     "the teacher's structure comes with its checkpoint, spec.parent; TAO's say none, and are "
     "teachers where this key counts: without Kubernetes"
 )
-BACKBONE, BACKBONE_WEIGHTS = "model.backbone", "model.pretrained_backbone_path"
+BACKBONE_WEIGHTS = "model.pretrained_backbone_path"
 
 
 @dataclass(frozen=True)
