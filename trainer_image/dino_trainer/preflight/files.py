@@ -27,8 +27,8 @@ def check_files(source: Source, looking: Looking, findings: Findings) -> None:
         positions, examples = zip(*flawed, strict=True)
         findings.add_places(id, examples, str, source.at_images(positions))
     unread = source.flaws.of("image-unreadable")
-    examples = (f"{source.name} {flaw.where}{_bracketed(flaw.fault)}" for flaw in unread)
-    findings.add_all("image-unreadable", examples, source.at)
+    named = (f"{source.name} {flaw.where}{_bracketed(flaw.fault)}" for flaw in unread)
+    findings.add_all("image-unreadable", named, source.at)
 
 
 def _missing(source: Source, absent: list[str], findings: Findings) -> None:
