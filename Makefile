@@ -13,11 +13,12 @@ URL ?=
 EPISODES ?= 10000
 DEPTH ?= 8
 PLANS ?= all
+WALKS ?= 50
+OPERATIONS ?= all
 EXAMPLES ?= 10000
 # What `make audit` runs, in versions as fixed as those of uv.lock.
 PIP_AUDIT := pip-audit==2.10.1
 ZIZMOR := zizmor==1.32.0
-WALKS ?= 50
 
 # uv comes from the machine if it is 0.9 or newer, or else from PyPI into a folder of its own.
 UV_HOME := $(DINO_DEVCLUSTER_HOME)/uv
@@ -130,9 +131,9 @@ proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=
 	$(MAKE) --no-print-directory proof-operations
 
 .PHONY: proof-operations
-proof-operations: setup ## Every operation on the CRDs' properties and WALKS=50 walks of edits, in memory and before the API server
-	DINO_OPERATIONS=all DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/proof/test_operations.py
-	DINO_OPERATIONS=all DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/api/test_operations.py
+proof-operations: setup ## Every operation (OPERATIONS=all) on the CRDs' properties and WALKS=50 walks of edits, in memory and before the API server
+	DINO_OPERATIONS=$(OPERATIONS) DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/proof/test_operations.py
+	DINO_OPERATIONS=$(OPERATIONS) DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/api/test_operations.py
 
 # One process for each core: each test runs its examples by itself.
 .PHONY: fuzz

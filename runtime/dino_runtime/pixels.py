@@ -16,7 +16,8 @@ Picture = str | Path | Image.Image | NDArray[np.uint8]
 def upright(picture: Picture) -> Image.Image:
     """8-bit RGB as viewers show it: turned by its EXIF, 16 bits cut to the upper eight.
 
-    An array is uint8[height, width, 3] in RGB. Raises OSError for a file that is no picture.
+    An array is uint8[height, width, 3] in RGB. Raises OSError for a file that is no picture, and
+    Pillow's DecompressionBombError for one that says to be far too large.
     """
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture).convert("RGB")

@@ -30,9 +30,9 @@ EMBEDDED_ALONE = ("algorithm", "pruning", "warmStartFrom", "then")
 def jobs() -> list[dict[str, Any]]:
     """The Jobs of every example, also those that Katib makes of its template."""
     made: list[dict[str, Any]] = []
-    for path in sorted((ROOT / "examples").glob("*.yaml")):
+    for path in sorted((ROOT / "examples").rglob("*.yaml")):
         for manifest in yaml.safe_load_all(path.read_text()):
-            if manifest["kind"] not in ("DinoJob", "DinoAutoML"):
+            if not manifest or manifest.get("kind") not in ("DinoJob", "DinoAutoML"):
                 continue
             made += preview(manifest, SETTINGS).objects
             if manifest["kind"] == "DinoAutoML":

@@ -24,7 +24,8 @@ CURVES = (
     "## Growth\n",
     "Seconds of the processor and megabytes of memory at each size, and the exponents with which",
     "the last sizes grow: 1 is in proportion, 2 with the square. What small sizes take of memory",
-    "that was free already is not seen, which raises the exponent of memory.\n",
+    "that was free already is not seen, which raises the exponent of memory. Fixed costs are",
+    "within: an exponent near 0 says that what grows is small at these sizes, not how it grows.\n",
     "| curve | of | sizes | seconds | MB | exponent of time | of memory | promised |",
     "|---|---|--:|--:|--:|--:|--:|---|",
 )

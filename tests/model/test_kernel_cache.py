@@ -103,3 +103,11 @@ def test_another_kind_of_cpu_is_compiled_for_as_numba_would(
     facts.write_text("processor\t: 0\nFeatures\t: fp asimd evtstrm\n")
     monkeypatch.setattr(kernel_cache, "CPU_FACTS", facts)
     assert chosen({Env.KERNELS: str(tmp_path)}) == {}
+
+
+def test_an_image_for_another_kind_of_cpu_is_built_without_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    kernel_cache.make(tmp_path / "kernels")
+    assert list((tmp_path / "kernels").iterdir()) == []
