@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dino_api.names import Env
-from dino_trainer.model import kernel_cache
-from dino_trainer.model.kernel_cache import (
+from dino_trainer.kernels import shipped
+from dino_trainer.kernels.shipped import (
     CACHE_DIR,
     COMPILE,
     CPU_NAME,
@@ -31,12 +31,13 @@ needs_level = pytest.mark.skipif(
 # Samples and differentiates once, and says how often a kernel was found and how often compiled.
 SAMPLE = """
 import torch
+from dino_trainer.kernels.sampling import backward_kernel, forward_kernel
 from dino_trainer.model import sampling_cpu
 value, shapes = torch.randn(1, 6, 64), [2, 3]
 places, weights = torch.rand(1, 5, 2, 1, 2, 2), torch.rand(1, 5, 2, 2)
 out = sampling_cpu.forward(value, shapes, places, weights)
 sampling_cpu.backward(out, value, shapes, places, weights)
-for kernel in (sampling_cpu._forward(32), sampling_cpu._backward(32)):
+for kernel in (forward_kernel(32), backward_kernel(32)):
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 
@@ -60,13 +61,13 @@ def test_the_level_is_the_best_that_the_cpu_has_whole(
 @needs_level
 def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     level = LEVEL or ""
-    shipped, scratch = tmp_path / "shipped", tmp_path / "scratch"
+    image, scratch = tmp_path / "image", tmp_path / "scratch"
     scratch.mkdir()
     plain = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    of_level = target(level) | {CACHE_DIR: str(shipped / level)}
+    of_level = target(level) | {CACHE_DIR: str(image / level)}
     subprocess.run([sys.executable, "-c", COMPILE], env=plain | of_level, check=True)
 
-    pod = plain | {Env.KERNELS: str(shipped), Env.WORK_DIR: str(scratch)}
+    pod = plain | {Env.KERNELS: str(image), Env.WORK_DIR: str(scratch)}
     ran = subprocess.run(
         [sys.executable, "-c", SAMPLE], env=pod, check=True, capture_output=True, text=True
     )
@@ -96,12 +97,28 @@ def test_what_is_set_is_left_alone(tmp_path: Path) -> None:
     assert chosen(image | {CACHE_DIR: "/mine"}) == target(LEVEL or "")
 
 
+@needs_level
+def test_processes_share_one_copy(tmp_path: Path) -> None:
+    image, scratch = tmp_path / "image", tmp_path / "scratch"
+    kernels = image / (LEVEL or "") / "model"
+    kernels.mkdir(parents=True)
+    scratch.mkdir()
+    (kernels / "one.nbi").write_text("compiled")
+    pod = {Env.KERNELS: str(image), Env.WORK_DIR: str(scratch)}
+
+    first, second = chosen(pod), chosen(pod)
+
+    assert first == second == target(LEVEL or "") | {CACHE_DIR: str(scratch / f"kernels-{LEVEL}")}
+    assert [path.name for path in scratch.iterdir()] == [f"kernels-{LEVEL}"]
+    assert (scratch / f"kernels-{LEVEL}" / "model" / "one.nbi").read_text() == "compiled"
+
+
 def test_another_kind_of_cpu_is_compiled_for_as_numba_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = tmp_path / "cpuinfo"
     facts.write_text("processor\t: 0\nFeatures\t: fp asimd evtstrm\n")
-    monkeypatch.setattr(kernel_cache, "CPU_FACTS", facts)
+    monkeypatch.setattr(shipped, "CPU_FACTS", facts)
     assert chosen({Env.KERNELS: str(tmp_path)}) == {}
 
 
@@ -109,5 +126,5 @@ def test_an_image_for_another_kind_of_cpu_is_built_without_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    kernel_cache.make(tmp_path / "kernels")
+    shipped.make(tmp_path / "kernels")
     assert list((tmp_path / "kernels").iterdir()) == []

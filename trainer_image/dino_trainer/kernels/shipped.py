@@ -5,6 +5,8 @@ others, and to compile takes seconds, which every pod would spend before its fir
 tuning for some CPUs costs: for znver4, which it takes an EPYC of 2024 for, the gradient takes 1.5
 times as long as for x86-64-v3 or -v4 on that very CPU. A CPU below all levels, or another kind,
 is compiled for as numba would.
+
+`python -m dino_trainer.kernels.shipped FOLDER` makes the sets when an image is built.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ LEVELS = {"x86-64-v4": _V4, "x86-64-v3": _V3}
 # Variables of numba's own.
 CPU_NAME, CPU_FEATURES, CACHE_DIR = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_CACHE_DIR"
 CPU_FACTS = Path("/proc/cpuinfo")
-COMPILE = "from dino_trainer.model.sampling_cpu import precompile; precompile()"
+COMPILE = "from dino_trainer.kernels.sampling import precompile; precompile()"
 
 
 def cpu_flags() -> frozenset[str]:
@@ -50,21 +52,37 @@ def level_of(flags: Collection[str]) -> str | None:
 def choose_target(environment: MutableMapping[str, str] = os.environ) -> None:
     """Have numba compile for the CPU's level and find what DINO_KERNELS holds for it.
 
-    Call before numba is imported. numba takes a cache only from a folder that it may write to, and
-    an image's are read-only: the files, some hundred kilobytes, are copied to the scratch space.
-    Where that cannot be done they are compiled. What is set already stays.
+    Call before numba is imported. What is set already stays.
     """
-    level, shipped = level_of(cpu_flags()), environment.get(Env.KERNELS)
+    level = level_of(cpu_flags())
     if level is None or CPU_NAME in environment:
         return
     environment.update(target(level))
-    if not shipped or CACHE_DIR in environment:
+    shipped, scratch = environment.get(Env.KERNELS), environment.get(Env.WORK_DIR)
+    if not shipped or not scratch or CACHE_DIR in environment:
         return
-    with suppress(OSError):
-        scratch = environment.get(Env.WORK_DIR) or tempfile.gettempdir()
-        copy = tempfile.mkdtemp(prefix="kernels-", dir=scratch)
-        shutil.copytree(Path(shipped) / level, copy, dirs_exist_ok=True)
-        environment[CACHE_DIR] = copy
+    with suppress(OSError):  # they are compiled where they cannot be copied
+        environment[CACHE_DIR] = str(_copied(Path(shipped) / level, Path(scratch)))
+
+
+def _copied(kernels: Path, scratch: Path) -> Path:
+    """Return the copy of the kernels in the scratch space, which all processes there share.
+
+    numba takes a cache only from a folder that it may write to, and an image's are read-only; they
+    are some hundred kilobytes. It finds by itself if a copy is of other sources.
+
+    Raises:
+        OSError: if there are no such kernels, or no room.
+    """
+    copy = scratch / f"kernels-{kernels.name}"
+    if not copy.is_dir() and kernels.is_dir():
+        with tempfile.TemporaryDirectory(prefix="kernels-", dir=scratch) as aside:
+            shutil.copytree(kernels, Path(aside) / kernels.name)
+            with suppress(OSError):  # another process was faster
+                (Path(aside) / kernels.name).rename(copy)
+    if not copy.is_dir():
+        raise FileNotFoundError(copy)
+    return copy
 
 
 def target(level: str) -> dict[str, str]:
@@ -84,3 +102,7 @@ def make(folder: Path) -> None:
     for level in LEVELS if platform.machine() == "x86_64" else ():
         of_level = {**target(level), CACHE_DIR: str(folder / level)}
         subprocess.run([sys.executable, "-c", COMPILE], env={**os.environ, **of_level}, check=True)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))
