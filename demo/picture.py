@@ -62,7 +62,7 @@ def photographs(predictions: Object, archive: bytes, names: Sequence[str]) -> li
     by_name = {one["file_name"]: one["id"] for one in predictions["images"]}
     taken = []
     for name in names or list(by_name)[:3]:
-        whole = next((each for each in by_name if each.endswith(name)), "")
+        whole = next((each for each in by_name if _is_called(each, name)), "")
         if not whole:
             raise DemoError(f"the job has seen no image {name}")
         found = [
@@ -74,10 +74,15 @@ def photographs(predictions: Object, archive: bytes, names: Sequence[str]) -> li
     return taken
 
 
+def _is_called(path: str, name: str) -> bool:
+    """Whether a path is that name, or ends in it behind a folder."""
+    return path == name or path.endswith(f"/{name}")
+
+
 def _image(archive: bytes, name: str) -> Image.Image:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
-            content = tar.extractfile(member) if member.name.endswith(name) else None
+            content = tar.extractfile(member) if _is_called(member.name, name) else None
             if content:
                 image = Image.open(io.BytesIO(content.read()))
                 return ImageOps.exif_transpose(image).convert("RGB")

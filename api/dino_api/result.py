@@ -19,7 +19,9 @@ from dino_api.reported import Reported
 TERMINATION_LIMIT = message.LIMIT
 SCHEMA_VERSION = 1
 
-MOST_CLASSES, MOST_WARNINGS, MOST_ARTIFACTS = 20_000, 100, 64
+MOST_CLASSES = 20_000
+"""Of a model: what a status, a checkpoint and an exported file hold the names of."""
+MOST_WARNINGS, MOST_ARTIFACTS = 100, 64
 Line = Annotated[str, Field(max_length=URI)]
 
 

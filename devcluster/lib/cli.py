@@ -20,6 +20,7 @@ A real one-node Kubernetes on this machine, built from its Go modules. No contai
   devcluster/cluster up                        the whole cluster: pods run
   devcluster/cluster up --control-plane-only   API server, controllers, scheduler: ready in seconds,
                                                for tests; runs beside the whole one, needs no root
+  devcluster/cluster up --played-jobs          the same without the Job controller, for benches
   eval "$(devcluster/cluster env)"             point kubectl at it and put kubectl and helm in PATH
   devcluster/cluster build-image NAME DIR      build an image with buildah ...
   devcluster/cluster load NAME                 ... and give it to the cluster
@@ -28,7 +29,8 @@ A real one-node Kubernetes on this machine, built from its Go modules. No contai
 """
 EPILOGUE = """\
 State lies in $DINO_DEVCLUSTER_HOME (default ~/.cache/dino-devcluster): programs, images, objects,
-logs, kubeconfigs (node/kubeconfig for the whole cluster, api/kubeconfig for the control plane).
+logs, kubeconfigs (node/kubeconfig for the whole cluster, api/kubeconfig for the control plane,
+played/kubeconfig for the one of --played-jobs).
 CLUSTER=current with KUBECONFIG: `up`, `env` and `status` use your own cluster, nothing is started.
 """
 

@@ -163,7 +163,9 @@ def drop_state(instance: Instance) -> None:
 
 def label(instance: Instance) -> str:
     """How messages call an instance."""
-    return "cluster" if instance is FULL else "control plane"
+    if instance.has_node:
+        return "cluster"
+    return "control plane" if instance.works_on_jobs else "control plane of played Jobs"
 
 
 def instances() -> tuple[Instance, ...]:

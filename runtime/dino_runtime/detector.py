@@ -114,12 +114,20 @@ def _check_graph(
     """Refuses what the metadata does not describe, such as another graph under it."""
     wanted = [INPUT], END_TO_END_OUTPUTS if about.end_to_end else RAW_OUTPUTS
     names = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
-    if names != wanted or list(session.get_inputs()[0].shape[2:]) != list(about.size):
-        graph = " -> ".join(map(", ".join, names))
-        raise NotADetector(f"{path} has another graph ({graph}) than it says.")
-    classes = session.get_outputs()[0].shape[2:]
-    if not about.end_to_end and classes != [len(about.class_names)]:
-        raise NotADetector(f"{path} tells other classes than it names.")
+    if names != wanted:
+        graph, other = (" -> ".join(map(", ".join, each)) for each in (names, wanted))
+        raise NotADetector(f"{path} has the graph {graph}, and says {other}.")
+    size = session.get_inputs()[0].shape[2:]
+    if size != list(about.size):
+        raise NotADetector(f"{path} takes pictures of {_by(size)}, and says {_by(about.size)}.")
+    classes, named = session.get_outputs()[0].shape[2:], len(about.class_names)
+    if not about.end_to_end and classes != [named]:
+        raise NotADetector(f"{path} tells {_by(classes)} classes, and names {named}.")
+
+
+def _by(sides: Sequence[object]) -> str:
+    """Writes `64x96`, of a graph also what it calls a side that it leaves open."""
+    return "x".join(map(str, sides)) or "?"
 
 
 def _session(

@@ -68,6 +68,23 @@ def test_names_scores_and_the_terminal_are_as_they_were_said() -> None:
     assert said == ["<odd & name> 0.50", "cell 0.91", *SAID.splitlines()]
 
 
+def test_a_name_is_not_the_end_of_another() -> None:
+    """Neither among those that the job has seen nor in the archive."""
+    names = ("images/15.png", "images/5.png")
+    seen = {
+        "images": [{"id": at, "file_name": name} for at, name in enumerate(names)],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.9}],
+    }
+    (photo,) = picture.photographs(seen, archive(*names), ["5.png"])
+    assert [each.label for each in photo.found] == [1]
+    with pytest.raises(DemoError, match=r"seen no image ages/5\.png"):
+        picture.photographs(seen, archive(*names), ["ages/5.png"])
+    without_folder = {"images": [{"id": 1, "file_name": "5.png"}], "annotations": []}
+    assert picture.photographs(without_folder, archive("images/5.png"), [])
+    with pytest.raises(DemoError, match=r"5\.png is not in the archive"):
+        picture.photographs(without_folder, archive("images/15.png"), [])
+
+
 def test_photographs_are_within_the_file_and_upright() -> None:
     photos = picture.photographs(PREDICTIONS, BOTH, ["b.jpg"])
     svg = picture.picture(photos, CLASSES, SAID, notice="(c) <somebody>")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lib import certs, control_plane, node, s3
+from lib import certs, cli, control_plane, node, s3, up
 from lib.paths import API_ONLY, FULL, MANIFESTS, PLAYED
 
 needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
@@ -61,6 +61,16 @@ def test_jobs_are_played_where_no_controller_works_on_them(state: Path) -> None:
     for other in (FULL, API_ONLY):
         command = control_plane.controller_manager(other).command
         assert not any(word.startswith("--controllers") for word in command)
+
+
+def test_each_instance_is_told_from_the_others() -> None:
+    """By what messages call it, and by where the help says that its kubeconfig lies."""
+    assert len({up.label(one) for one in up.instances()}) == len(up.instances())
+    shown = cli.parser().format_help()
+    for one in up.instances():
+        assert f"{one.name}/kubeconfig" in shown
+    assert "--control-plane-only" in shown
+    assert "--played-jobs" in shown
 
 
 @pytest.mark.parametrize("upstream", [True, False])

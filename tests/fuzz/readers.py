@@ -147,7 +147,8 @@ def onnx(content: bytes, folder: Path) -> None:
     path = laid(content, folder, "model.onnx")
     outline_of(str(path))
     try:
-        Detector.open(path)
+        # A thread for each of many cores would reserve more than there is room for.
+        Detector.open(path, threads=1)
     finally:
         open_onnx(path, _file_at(path))
 

@@ -14,7 +14,8 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from dino_api.rules.experiment.model import BACKBONE, MODEL_RULES, NOT_BUILT
-from dino_trainer.model import check_backbone, load_backbone_weights
+from dino_trainer.errors import failure_of
+from dino_trainer.model import check_backbone, load_backbone_weights, pretrained
 from dino_trainer.model.backbone import Backbone, build_backbone
 from dino_trainer.model.backbone_names import RESNETS, TAO, recipe_of
 from dino_trainer.model.pretrained import _convert
@@ -260,8 +261,28 @@ def test_patches_of_another_size_are_resampled(tmp_path: Path) -> None:
 def test_positions_that_cannot_be_resized_are_refused(tmp_path: Path) -> None:
     state = a_file_of("vit_tiny_patch16_224") | {"pos_embed": torch.ones(3)}
     torch.save(state, tmp_path / "vit.pth")
-    with pytest.raises(ValueError, match=r"cannot be brought to the size of model\.backbone"):
+    refusal = (
+        r"cannot be brought to the size of model\.backbone \(.*pos_embed|not enough values.*\)"
+    )
+    with pytest.raises(ValueError, match=refusal):
         load_backbone_weights(a_detector(backbone=VIT), tmp_path / "vit.pth")
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: not enough memory: you"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(NO_MEMORY)], ids=["python", "torch"])
+def test_too_little_memory_is_no_flaw_of_the_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pretrained, "convert_vit", convert)
+    torch.save(a_file_of("vit_tiny_patch16_224"), tmp_path / "vit.pth")
+    with pytest.raises(type(error)) as raised:
+        load_backbone_weights(a_detector(backbone=VIT), tmp_path / "vit.pth")
+    assert failure_of(raised.value).reason == "OutOfMemory"
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

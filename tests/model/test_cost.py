@@ -9,7 +9,7 @@ import torch
 from small import a_detector, images, published, targets
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dino_trainer.model import Criterion, attention, dino, layers
+from dino_trainer.model import Criterion, attention, dino, layers, losses
 from dino_trainer.model.dino import ProposalHead
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import WAITS, Count, activation_bytes, count_operations
@@ -104,6 +104,60 @@ def test_the_model_compiles_without_a_graph_break() -> None:
     tokens = locate(maps, mask)
     outputs = decode(encode(maps, tokens), tokens, model._denoise(targets(3, 1), None))
     assert outputs.denoising is not None
+
+
+class Choosing(torch.nn.Module):
+    """The choice of queries alone."""
+
+    def __init__(self, proposals: ProposalHead) -> None:
+        super().__init__()
+        self.proposals = proposals
+
+    def forward(self, embedded: torch.Tensor) -> torch.Tensor:
+        assert self.proposals.class_head is not None
+        return self.proposals._chosen(self.proposals.class_head, embedded)
+
+
+def test_an_exported_graph_takes_any_batch_whatever_its_classes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is computed with the size of the batch bounds the batches that a graph takes."""
+    monkeypatch.setattr(dino, "LOGITS_AT_ONCE", 4 * 5000)
+    proposals = a_detector(classes=5000).eval().proposals
+    assert isinstance(proposals, ProposalHead)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    embedded = torch.zeros(2, 30, proposals.project.out_features)
+    graph = torch.export.export(Choosing(proposals), (embedded,), dynamic_shapes=({0: batch},))
+    assert graph.module()(embedded.repeat(4, 1, 1)).shape == (8, proposals.queries)
+
+
+class Sizes(TorchDispatchMode):
+    """Counts what operators give, by their numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.made.append(made.numel())
+        return made
+
+
+def test_slopes_are_computed_for_a_training_alone() -> None:
+    """A validation asks for the loss, too, and nothing of it is differentiated."""
+    logits = torch.randn(2, 1, 5, 7)
+    positive = torch.rand(1, 5, 7) < 0.1
+    counts, sums = {}, {}
+    for trained in (True, False):
+        x = logits.clone().requires_grad_(trained)
+        with Sizes() as sizes:
+            sums[trained] = losses._focal_sums(x, positive, 0.25)
+        counts[trained] = sum(made == logits.numel() for made in sizes.made)
+        assert (sums[trained].grad_fn is not None) == trained
+    assert torch.equal(sums[True], sums[False])
+    assert counts[True] - counts[False] >= 7, counts
 
 
 def test_queries_are_chosen_among_classes_a_few_tokens_at_a_time(

@@ -16,6 +16,7 @@ from dino_api.kubectl_yaml.reader import read
 from dino_api.loading import load
 from dino_api.names import Action
 from dino_api.problem import Problem, SpecErrors, render
+from dino_api.result import MOST_CLASSES
 from dino_api.rules.experiment import RULES
 from tests.unit.api_rule_cases import CASES, Case
 
@@ -42,6 +43,15 @@ def test_an_empty_spec_has_tao_s_defaults() -> None:
     assert spec.train.optim.lr == 2e-4
     assert spec.train.clip_grad_norm == 0.1
     assert spec.dataset.augmentation.fixed_random_crop is None
+
+
+def test_no_model_has_more_classes_than_its_file_may_name() -> None:
+    """Else a training of hours would end in a checkpoint that no action takes."""
+    most = {"num_classes": MOST_CLASSES, "eval_class_ids": [MOST_CLASSES - 1]}
+    assert load({"dataset": most})[0].dataset.num_classes == MOST_CLASSES
+    for key, value in (("num_classes", MOST_CLASSES + 1), ("eval_class_ids", [MOST_CLASSES])):
+        paths = [each.path for each in problems_of({"dataset": {key: value}})]
+        assert any(path.startswith(f"dataset.{key}") for path in paths), paths
 
 
 def test_an_empty_file_is_an_empty_spec() -> None:

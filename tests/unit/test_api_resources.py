@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dino_api.base import SHORT, URI
 from dino_api.loading import load
@@ -13,6 +15,7 @@ from dino_api.names import Action
 from dino_api.resources.dinojob import DinoJob, resolve
 from dino_api.resources.status import DinoJobStatus
 from dino_api.result import (
+    MOST_CLASSES,
     TERMINATION_LIMIT,
     Artifact,
     Checkpoint,
@@ -26,6 +29,8 @@ from dino_api.result import (
     Scored,
 )
 
+CHART_VALUES = Path(__file__).parents[2] / "charts" / "dino-operator" / "values.schema.json"
+
 
 def a_job(**spec: Any) -> DinoJob:
     base = {
@@ -35,6 +40,14 @@ def a_job(**spec: Any) -> DinoJob:
         "output": {"uri": "s3://b/out"},
     }
     return DinoJob.model_validate({"metadata": {"name": "x"}, "spec": base | spec})
+
+
+def test_a_resource_asks_for_no_more_classes_than_a_model_may_name() -> None:
+    assert resolve(a_job(numClasses=MOST_CLASSES))["dataset"]["num_classes"] == MOST_CLASSES
+    with pytest.raises(ValidationError, match="numClasses"):
+        a_job(numClasses=MOST_CLASSES + 1)
+    profile = json.loads(CHART_VALUES.read_text())["properties"]["automl"]["properties"]["profile"]
+    assert profile["properties"]["numClasses"]["maximum"] == MOST_CLASSES
 
 
 def test_the_resolved_spec_is_the_user_s_with_what_the_resource_decides() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,13 @@ def test_the_page_is_a_program_that_runs(
     assert {row[:2] for row in wanted} <= {row[:2] for row in said}
 
 
+def said_to_be_large(side: int) -> bytes:
+    """The beginning of a PNG of so many pixels a side, none of which is there."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    length, checksum = struct.pack(">I", len(header) - 4), struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + length + header + checksum + struct.pack(">I", 9) + b"IDAT"
+
+
 def test_the_service_of_the_page_answers_with_boxes(
     made: Exported, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,11 +207,14 @@ def test_the_service_of_the_page_answers_with_boxes(
             assert answer.status == 200, "the probe"
         with pytest.raises(HTTPError) as refused:
             urlopen(address, b"no picture")
+        with pytest.raises(HTTPError, match="400") as too_large:
+            urlopen(address, said_to_be_large(20_000))
         server.shutdown()
     wanted = Detector.open(made.path).detect(photo, 0.001)
     assert [each["name"] for each in found] == [one.name for one in wanted]
     assert found[0]["box"] == pytest.approx(wanted[0].box, abs=0.1)
     assert refused.value.code == 400
+    assert "decompression bomb" in json.load(too_large.value)["error"]
 
 
 def test_threads_are_limited_where_asked(made: Exported) -> None:
@@ -250,9 +262,19 @@ def test_metadata_of_any_other_kind_is_refused_in_words(key: str, made: Exported
 
 def test_another_graph_under_the_metadata_is_refused(made: Exported, tmp_path: Path) -> None:
     """Else a label would stand for no class, or for another."""
-    for key, value in (("class_names", '["a"]'), ("input_size", "[32, 32]")):
+    other = tmp_path / "other.onnx"
+    for key, value, differs in (
+        ("class_names", '["a"]', f"tells {len(NAMES)} classes, and names 1."),
+        ("input_size", "[32, 32]", "takes pictures of 64x96, and says 32x32."),
+        (
+            "variant",
+            '"end_to_end"',
+            "has the graph inputs -> pred_logits, pred_boxes, and says inputs -> boxes, scores, "
+            "labels.",
+        ),
+    ):
         proto = onnx.load(made.path)
         next(one for one in proto.metadata_props if one.key == PREFIX + key).value = value
-        onnx.save(proto, tmp_path / "other.onnx")
-        with pytest.raises(NotADetector, match=r"another graph|other classes"):
-            Detector.open(tmp_path / "other.onnx")
+        onnx.save(proto, other)
+        with pytest.raises(NotADetector, match=re.escape(f"{other} {differs}")):
+            Detector.open(other)

@@ -127,6 +127,10 @@ def test_files_of_other_trainers_take_the_structure_of_the_spec(
     [
         (b"no checkpoint at all", "is no checkpoint"),
         ({"model": {"weight": torch.ones(1)}}, "holds no detector"),
+        (
+            {"model": {"transformer.decoder.class_embed.0.bias": torch.zeros(21_841)}},
+            r"odd\.pth tells 21,841 classes, of 20,000 at most\.",
+        ),
         ({"model": {}, "spec": {"model": {"colour": 1}}, "class_names": []}, "another release"),
     ],
 )

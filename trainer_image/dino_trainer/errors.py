@@ -118,12 +118,12 @@ def failure_of(error: BaseException) -> TrainerError:
     if _is_device_memory(error):
         return TrainerError(
             FailureReason.DEVICE_OUT_OF_MEMORY,
-            f"The GPU ran out of memory: {_first_line(error)}",
+            f"The GPU ran out of memory: {first_line(error)}",
             f"{memory.of_any(FailureReason.DEVICE_OUT_OF_MEMORY)} Outside of a DinoJob, "
             f"{Env.MICRO_BATCH} set to half of the batch takes half as many images at a time, with "
             "the same result.",
         )
-    if isinstance(error, MemoryError) or _is_host_memory(error):
+    if is_of_memory(error):
         return TrainerError(FailureReason.OUT_OF_MEMORY, "The process ran out of host memory.")
     if isinstance(error, OSError) and (error.errno in _FULL or "[Errno 28]" in str(error)):
         return TrainerError(
@@ -132,17 +132,17 @@ def failure_of(error: BaseException) -> TrainerError:
     if isinstance(error, OSError) and _is_refusal(error) and error.filename:
         return from_os_error(error, str(error.filename))
     if _is_unfit(error):
-        return invalid_spec(_first_line(error), data_rule("queries-over-tokens").remedy)
+        return invalid_spec(first_line(error), data_rule("queries-over-tokens").remedy)
     if _is_lost_peer(error):
         return TrainerError(
             FailureReason.PEER_LOST,
-            f"Another process of the training is gone: {_first_line(error)}",
+            f"Another process of the training is gone: {first_line(error)}",
         )
     if isinstance(error, KeyboardInterrupt):
         return TrainerError(FailureReason.PREEMPTED, "Stopped at once, at the user's request.")
     return TrainerError(
         FailureReason.INTERNAL_ERROR,
-        f"Unexpected {type(error).__name__} in {_place(error)}: {_first_line(error)}",
+        f"Unexpected {type(error).__name__} in {_place(error)}: {first_line(error)}",
     )
 
 
@@ -163,6 +163,11 @@ def _is_unfit(error: BaseException) -> bool:
 def _is_device_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, of the host or of a GPU, whatever was asked of it."""
+    return isinstance(error, MemoryError) or _is_host_memory(error) or _is_device_memory(error)
 
 
 def _is_host_memory(error: BaseException) -> bool:
@@ -193,6 +198,7 @@ def _place(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, of 300 characters at most."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else "no message"

@@ -8,14 +8,15 @@ from pydantic import BeforeValidator, Field
 
 from dino_api.actions import Data, reading
 from dino_api.base import REPORTED_URI, Bool, Float, Int, IsNumber, IsWhole, Section, key
+from dino_api.result import MOST_CLASSES
 
 Side = Annotated[int, Field(ge=32, le=8192), IsWhole]
 Mean = Annotated[float, Field(ge=0, le=1), IsNumber]
 Deviation = Annotated[float, Field(gt=0, le=10), IsNumber]
 Fraction = Annotated[float, Field(gt=0, le=1), IsNumber]
-Classes = Annotated[int, Field(ge=1, le=100000), IsWhole]
+Classes = Annotated[int, Field(ge=1, le=MOST_CLASSES), IsWhole]
 Crop = Annotated[int, Field(ge=1, le=8192), IsWhole]
-ClassId = Annotated[int, Field(ge=0, le=100000), IsWhole]
+ClassId = Annotated[int, Field(ge=0, le=MOST_CLASSES - 1), IsWhole]
 Path = Annotated[str, Field(max_length=REPORTED_URI)]
 
 PIXELS = ("input_mean", "input_std")

@@ -16,6 +16,7 @@ from dino_api.names import API_VERSION, KIND, TRAINS, Action
 from dino_api.resources.datasets import Datasets, DatasetSource
 from dino_api.resources.pod_template import PodTemplate
 from dino_api.resources.status import DinoJobStatus
+from dino_api.result import MOST_CLASSES
 
 # A number with an optional suffix, as Kubernetes writes CPUs and memory; never negative.
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$"
@@ -182,7 +183,7 @@ class TrainingSpec(Camel):
     num_classes: int | None = Field(
         None,
         ge=1,
-        le=100000,
+        le=MOST_CLASSES,
         description="Number of classes: the largest category id plus one. Absent: the parent's, or "
         "derived from the training annotations.",
     )

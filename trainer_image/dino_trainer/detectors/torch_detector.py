@@ -138,10 +138,15 @@ def _foreign(
 ) -> tuple[ExperimentSpec, tuple[str, ...]]:
     """The structure of the user's spec, and as many classes as the head has."""
     heads = [v for name, v in state.items() if our_name(name) == _HEAD and v.ndim == 1]
-    if not heads or len(heads[0]) > MOST_CLASSES:
+    if not heads:
         raise invalid_spec(
             f"{uri} holds no detector: it has no head that tells classes.",
             "Name a .pth file of a DINO detector, of this project, of TAO, or a published one.",
         )
     count = len(heads[0])
+    if count > MOST_CLASSES:
+        raise invalid_spec(
+            f"{uri} tells {count:,} classes, of {MOST_CLASSES:,} at most.",
+            "Name a .pth file of a DINO detector of fewer classes.",
+        )
     return with_classes(spec, count), ("",) * count

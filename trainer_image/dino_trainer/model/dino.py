@@ -114,8 +114,10 @@ class ProposalHead(nn.Module):
         Of thousands of classes not all logits are held at once: of 10,000 those of two large images
         would take two gigabytes.
         """
+        if torch.compiler.is_exporting():  # what is computed with the batch would bound the graph's
+            return self.choose(head(embedded))
         tokens = max(1, LOGITS_AT_ONCE // (self.classes * embedded.shape[0]))
-        if torch.compiler.is_exporting() or tokens >= embedded.shape[1]:
+        if tokens >= embedded.shape[1]:
             return self.choose(head(embedded))
         best = [head(part).amax(-1) for part in embedded.split(tokens, dim=1)]
         return self.choose(torch.cat(best, dim=1)[..., None])

@@ -189,11 +189,15 @@ class _FocalSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, positive: Tensor, alpha: float) -> Tensor:
-        slopes = torch.empty_like(x)
         sets = max(1, LOGITS_AT_ONCE // max(1, x[0].numel()))
-        parts = zip(*(t.split(sets) for t in (x, positive.expand_as(x), slopes)), strict=True)
-        sums = torch.cat([_focal(logits, high, alpha, into) for logits, high, into in parts])
-        ctx.save_for_backward(slopes)
+        logits = x.split(sets)
+        # A validation needs the sums alone.
+        slopes = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        into = (None,) * len(logits) if slopes is None else slopes.split(sets)
+        parts = zip(logits, positive.expand_as(x).split(sets), into, strict=True)
+        sums = torch.cat([_focal(each, high, alpha, to) for each, high, to in parts])
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
         return sums
 
     @staticmethod
@@ -203,8 +207,9 @@ class _FocalSums(torch.autograd.Function):
         return grad[:, None, None, None] * slopes, None, None
 
 
-def _focal(x: Tensor, positive: Tensor, alpha: float, slopes: Tensor) -> Tensor:
-    """Return float32[g], the sums of ``x`` [g, b, q, c], and write their gradient to ``slopes``.
+def _focal(x: Tensor, positive: Tensor, alpha: float, slopes: Tensor | None) -> Tensor:
+    """Return float32[g], the sums of ``x`` [g, b, q, c], and write their gradient to ``slopes``,
+    where somebody asks for it.
 
     With p = sigmoid and s = softplus of a logit: (p^2 s)' = p^2 (2 (1 - p) s + p).
     """
@@ -213,6 +218,8 @@ def _focal(x: Tensor, positive: Tensor, alpha: float, slopes: Tensor) -> Tensor:
     p = wrong.sigmoid_()
     scale = torch.where(positive, alpha, 1 - alpha).mul_(p.square())
     sums = (scale * cost).sum((1, 2, 3))
+    if slopes is None:
+        return sums
     slope = (1 - p).mul_(cost).mul_(2).add_(p).mul_(scale)
     torch.where(positive, -slope, slope, out=slopes)
     return sums

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn as convert_vit
 from torch import Tensor, nn
 
 from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
+from dino_trainer.errors import first_line, is_of_memory
 from dino_trainer.model.dino import Dino
 from dino_trainer.model.pyramid import VitBody
 from dino_trainer.model.weights import (
@@ -119,6 +120,10 @@ def _convert(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
             used = {k: v for k, v in state.items() if not k.endswith(BIAS_TABLE) or k in own}
             return convert_swin(used, body.net)
     except Exception as error:  # timm says nothing of a tensor that it cannot resize
+        if is_of_memory(error):
+            raise
         what = "positions or windows that cannot be brought to the size of model.backbone"
-        raise ValueError(f"The file of backbone weights has {what}. Check the file.") from error
+        raise ValueError(
+            f"The file of backbone weights has {what} ({first_line(error)}). Check the file."
+        ) from error
     return state

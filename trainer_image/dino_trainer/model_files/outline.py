@@ -79,6 +79,7 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
     Raises:
         TrainerError: InvalidSpec where another release wrote it, whose keys differ.
     """
+    names = _own_names(content, uri)
     # What other actions were told then is nothing to this one.
     keys = content["spec"] if isinstance(content["spec"], Mapping) else {}
     parts = {name: keys.get(name) for name in ("model", "dataset", "train")}
@@ -92,6 +93,10 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
             f"{uri} was made by another release: its {key} cannot be read ({first['msg']}).",
             _OTHER,
         ) from error
+    return with_classes(spec, len(names)), names
+
+
+def _own_names(content: Mapping[str, Any], uri: str) -> tuple[str, ...]:
     names = content.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise invalid_spec(
@@ -101,7 +106,7 @@ def own_spec(content: Mapping[str, Any], uri: str) -> tuple[ExperimentSpec, tupl
         raise invalid_spec(
             f"{uri} has {len(names):,} classes, of {MOST_CLASSES:,} at most.", _OTHER
         )
-    return with_classes(spec, len(names)), tuple(names)
+    return tuple(names)
 
 
 def with_classes(spec: ExperimentSpec, count: int) -> ExperimentSpec:
