@@ -20,9 +20,12 @@ from dino_api.loading import load
 from dino_api.names import Action, FailureReason
 from dino_api.result import Comparison, Result, Scored
 from dino_trainer.actions import gen_trt_engine
+from dino_trainer.data import splits
+from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors.opening import open_model
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates import engine_gate
+from dino_trainer.quantize import engine_calibration
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import output_folder
@@ -178,6 +181,26 @@ def test_int8_takes_ranges_from_calibration_data(world: double.World, tmp_path: 
     result, recorder = calibrated(tmp_path, spec)
     check_int8(world, result)
     assert "Calibrating INT8 on 8 images." in recorder.events
+
+
+def test_calibration_data_that_stand_in_for_test_data_are_read_once(
+    world: double.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = a_spec(tmp_path)
+    spec.dataset.quant_calibration_data_sources = spec.dataset.test_data_sources
+    spec.dataset.test_data_sources = None
+    plain, keys = splits.read_split, []
+
+    def counted(sources: Any, key: str, *rest: Any) -> CocoDataset:
+        keys.append(key)
+        return plain(sources, key, *rest)
+
+    for module in (engine_gate, engine_calibration):
+        monkeypatch.setattr(module, "read_split", counted)
+    result, recorder = calibrated(tmp_path, spec)
+    check_int8(world, result)
+    assert "Calibrating INT8 on 8 images." in recorder.events
+    assert keys == ["quant_calibration_data_sources"]
 
 
 def test_int8_takes_ranges_from_taos_folders_of_images(world: double.World, tmp_path: Path) -> None:

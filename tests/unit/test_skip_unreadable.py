@@ -25,6 +25,8 @@ from training_builders import (
     Recorder,
     a_context,
     a_dataset,
+    interrupted,
+    latest,
     load_folder,
     run,
     source,
@@ -44,9 +46,10 @@ from dino_trainer.data.image_store import Folder, Member
 from dino_trainer.data.source_facts import Looking
 from dino_trainer.data.splits import load_data
 from dino_trainer.data.stage import StagedSource, stage
-from dino_trainer.data.unreadable import SkipList, skip_list
+from dino_trainer.data.unreadable import SkipList, skip_list, skipped_in_words, without
 from dino_trainer.errors import TrainerError
 from dino_trainer.gates import engine_gate, onnx_gate
+from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.quantize import engine_calibration
 
@@ -166,6 +169,24 @@ def test_an_image_whose_size_only_its_file_knows_is_listed_too(tmp_path: Path) -
     data = load_coco([staged(folder)], [found])
     assert [image.file.name for image in data.images] == [f"{n}.png" for n in (1, 2, 3, 4, 6, 7, 8)]
     assert (data.images[1].width, data.images[1].height) == SIZE
+
+
+def test_two_entries_of_one_file_count_twice_wherever_they_are_counted(tmp_path: Path) -> None:
+    folder = a_dataset(tmp_path / "train")
+    path = folder / "annotations.json"
+    document = json.loads(path.read_text())
+    document["images"].append({**document["images"][4], "id": 90})
+    path.write_text(json.dumps(document))
+    damage(folder, "5.png")
+    with pytest.raises(TrainerError, match="2 of 9 images are damaged") as caught:
+        listed(folder, 0.12)
+    assert caught.value.message.endswith("leaves out 1 at most: 5.png (it is a text).")
+    found = listed(folder, 0.3)
+    assert (found.listed, found.entries, len(found.images)) == (9, 2, 1)
+    [said] = skipped_in_words([found], "train_data_sources")
+    assert "2 of 9 images are damaged and left out" in said
+    assert without([found]) == ", without 2 that are damaged (5.png)"
+    assert len(load_coco([staged(folder)], [found]).images) == 7
 
 
 def test_what_is_left_out_leaves_no_box_and_no_id_behind(tmp_path: Path) -> None:
@@ -387,15 +408,18 @@ def test_every_image_is_decoded_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert looked == [6, 3]
 
 
-def test_annotations_that_are_to_be_written_anew_come_first(lab: Lab) -> None:
+def test_annotations_that_are_to_be_written_anew_come_first(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any image is looked into, as without the key."""
+    monkeypatch.setattr(image_facts, "look_at_all", mock.Mock(side_effect=AssertionError))
     damage(lab.train.folder, "1.jpg")
     for side in lab.sides:
         for box in side.coco["annotations"]:
             box["bbox"] = [0.1, 0.1, 0.2, 0.2]
     assert lab.run(f"{KEY}=0.2") == 65
-    assert set(lab.findings) == {"boxes-normalised", "image-skipped"}
-    assert "No image was looked at" not in lab.out
-    assert "What images hold is not told" in lab.out
+    assert set(lab.findings) == {"boxes-normalised"}
+    assert "No image was looked at" in lab.out
 
 
 def test_the_preflight_tells_the_digest_of_what_is_read(lab: Lab) -> None:
@@ -486,11 +510,59 @@ def test_a_repaired_image_makes_other_data(tmp_path: Path) -> None:
     sound = image.read_bytes()
     whole = load_data(spec, a_context(spec, Recorder())).train
     damage(tmp_path / "train", "5.png")
-    without = load_data(spec, a_context(spec, Recorder())).train
+    shorter = load_data(spec, a_context(spec, Recorder())).train
     image.write_bytes(sound)
     again = load_data(spec, a_context(spec, Recorder())).train
     assert whole.digest == again.digest == digest_of(whole.sources)
-    assert without.digest != whole.digest
+    assert shorter.digest != whole.digest
+
+
+def left_out_of(spec: ExperimentSpec, key: str) -> list[str]:
+    """What the list beside the results has."""
+    path = Path(spec.results_dir) / "train" / f"skipped_{key}.json"
+    [one] = json.loads(path.read_text())["sources"]
+    return [image["name"] for image in one["skipped"]]
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_a_training_that_would_go_on_without_other_images_says_which(
+    side: str, tmp_path: Path
+) -> None:
+    """The list of the training that is there stays as it is; put back, they let it go on."""
+    a_dataset(tmp_path / "train", 9 if side == "train" else 8)
+    a_dataset(tmp_path / "val", 4, seed=1)
+    spec = spec_for(tmp_path, f"{KEY}=0.5")
+    key = f"{side}_data_sources"
+    image = tmp_path / side / "images/3.png"
+    sound = image.read_bytes()
+    damage(tmp_path / side, "3.png")
+    broken = image.read_bytes()
+    interrupted(spec, 6)
+    assert latest(spec)["left_out"][key] == [["3.png"]]
+    image.write_bytes(sound)
+    with pytest.raises(TrainerError, match=r"3\.png was left out then and can be read now") as why:
+        run(spec)
+    assert why.value.reason == "InvalidDataset"
+    assert f"dataset.{key} is not the data" in why.value.message
+    assert "as they were when the training began" in why.value.remedy
+    assert left_out_of(spec, key) == ["3.png"]
+    image.write_bytes(broken)
+    damage(tmp_path / side, "2.png")
+    with pytest.raises(TrainerError, match=r"2\.png was read then and cannot be now"):
+        run(spec)
+    assert left_out_of(spec, key) == ["3.png"]
+
+
+def test_a_checkpoint_of_an_earlier_release_is_resumed_without_its_list(tmp_path: Path) -> None:
+    spec = spec_for(tmp_path, f"{KEY}=0.5")
+    damage(tmp_path / "val", "3.png")
+    interrupted(spec, 6)
+    content = latest(spec)
+    del content["left_out"]
+    checkpoint.write(content, Path(spec.results_dir) / "train" / checkpoint.LATEST)
+    recorder = Recorder()
+    run(spec, recorder)
+    assert "Resuming after step 6." in recorder.events
 
 
 def test_an_evaluation_says_it_wherever_its_numbers_are(
@@ -527,8 +599,8 @@ def test_a_gate_says_what_it_goes_without(tmp_path: Path) -> None:
     spec, recorder = export_spec(tmp_path), Recorder()
     context = a_context(spec, recorder, action=Action.EXPORT)
     shown = onnx_gate.pictures(spec, info, context)
-    without = "without one that is damaged (2.png)"
-    assert shown.description == f"3 images of the training's val_data_sources, {without}"
+    left_out = "without one that is damaged (2.png)"
+    assert shown.description == f"3 images of the training's val_data_sources, {left_out}"
     assert shown.note == f" Compared on {shown.description}."
     assert [event for event in recorder.events if "2.png (it is a text)" in event]
     entry = json.dumps(source(tmp_path / "val"))
@@ -537,7 +609,7 @@ def test_a_gate_says_what_it_goes_without(tmp_path: Path) -> None:
     assert strict.description == "all 4 images of dataset.test_data_sources"
     assert strict.note == ""
     given = export_spec(tmp_path, data, f"{KEY}=0.25")
-    said = f"all 3 images of dataset.test_data_sources, {without}"
+    said = f"all 3 images of dataset.test_data_sources, {left_out}"
     assert onnx_gate.pictures(given, info, context).description == said
     assert engine_gate.pictures(given, context).description == said
 

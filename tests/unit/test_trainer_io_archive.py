@@ -192,12 +192,19 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path) -> None:
     assert caught.value.exit_code == 74
 
 
-def test_a_header_of_gigabytes_does_not_fill_the_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize(
+    "size", [1 << 32, -(1 << 62), -512], ids=["large", "far below 0", "a block below 0"]
+)
+def test_a_header_of_gigabytes_does_not_fill_the_memory(
+    size: int, kind: bytes, tmp_path: Path
+) -> None:
+    """Nor one below nothing, which would make room for it in what is counted."""
     info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
+    info.type, info.size = kind, size
     with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
-    with pytest.raises(TrainerError, match="a header of 4294967296 bytes") as caught:
+    with pytest.raises(TrainerError, match=f"a header of {size} bytes") as caught:
         take_in(tmp_path / "a.tar.gz", tmp_path / "out")
     assert caught.value.exit_code == 65
 

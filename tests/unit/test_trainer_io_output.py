@@ -140,6 +140,17 @@ def test_a_failed_attempt_without_checkpoint_does_not_own_the_place(place: Place
     assert set(place.open().published()) == {"dino_model_latest.pth"}
 
 
+def test_what_a_failed_attempt_left_out_is_not_said_of_another_spec(place: Place) -> None:
+    """Which may leave nothing out, and then writes no list."""
+    name, output = "skipped_train_data_sources.json", place.open()
+    output.claim("digest one")
+    save(output, name, b"{}")
+    place.open().claim("digest one")
+    assert place.open().exists(name)
+    place.open().claim("digest two")
+    assert not place.open().exists(name)
+
+
 def test_a_failed_upload_keeps_the_file_and_says_where(
     own_s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from onnxscript import ir
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import COMPARISON_FILE, ENGINE_FILE, Action, FailureReason
 from dino_api.result import Comparison, ModelFile, Progress, Result
+from dino_trainer.data.coco import CocoDataset
 from dino_trainer.detectors.engine_detector import EngineDetector, as_detector
 from dino_trainer.detectors.onnx_detector import OnnxDetector
 from dino_trainer.detectors.opening import open_model
@@ -93,7 +94,9 @@ def run(spec: ExperimentSpec, context: RunContext) -> Result:
     )
     unchecked = context.output.dir / _UNCHECKED
     try:
-        made = _make(spec, context, reference, target, unchecked)
+        # Without test data that is what the gate has read.
+        calibration = None if spec.dataset.test_data_sources else shown.dataset
+        made = _make(spec, context, reference, target, unchecked, calibration)
         context.reporter.event(f"Comparing with ONNX Runtime on {shown.description}.")
         comparison = compare_in_run(reference, made.detector, settings, context)
         context.reporter.event(engine_gate.summary(comparison))
@@ -124,15 +127,16 @@ def _make(
     reference: OnnxDetector,
     target: EngineTarget,
     into: Path,
+    calibration: CocoDataset | None,
 ) -> BuiltEngine:
-    """Builds the engine as the file `into`, and loads it."""
+    """Builds the engine as the file `into`, and loads it. calibration: as of `quantized`."""
     config, info, here = spec.gen_trt_engine.tensorrt, reference.info, target.gpu
     graph = ir.load(reference.path)
     build.check_precision(graph, config.data_type, info.file.uri)
     batches = build.batches_for(config, info.batch_size, info.file.uri)
     profile = build.profile_of(graph, batches, info.file.uri)
     if config.data_type == "INT8" and not is_quantized(graph):
-        graph = quantized(reference, spec, context)
+        graph = quantized(reference, spec, context, calibration)
     props = dict(graph.metadata_props)
     context.reporter.event(build.lowered(graph, config.data_type))
     described = EngineMetadata(

@@ -7,7 +7,7 @@ from dino_api.experiment import ExperimentSpec
 from dino_api.names import PICTURE_FILE, FailureReason
 from dino_api.result import Artifact, Checkpoint, Dataset, Metrics, ModelFile, Result
 from dino_trainer.data.loader import train_loader
-from dino_trainer.data.splits import Data, load_data
+from dino_trainer.data.splits import Data, load_data, tell_left_out
 from dino_trainer.detectors.torch_detector import in_training
 from dino_trainer.errors import TrainerError
 from dino_trainer.evaluation.grid import draw_grid
@@ -43,7 +43,9 @@ def run(
     world = context.world
     data = load_data(spec, context)
     objective = aim(data) if aim else None
-    training = prepare_run(spec, context, data, saved_state(spec, context, data), objective)
+    saved = saved_state(spec, context, data)
+    tell_left_out(data, context)
+    training = prepare_run(spec, context, data, saved, objective)
     announce_training(training, context)
     pin = training.device.type == "cuda"
     steps = train_loader(data.train, spec.dataset, training.plan, world.rank, pin=pin)
@@ -59,7 +61,7 @@ def run(
 def saved_state(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
     """The checkpoint to go on from, read by one process for all."""
     world = context.world
-    saved = state.find_resumable(spec, context, data.train.digest) if world.is_main else None
+    saved = state.find_resumable(spec, context, data) if world.is_main else None
     return world.broadcast(saved)
 
 

@@ -287,22 +287,25 @@ class _Forward:
         self._source, self._file = source, file
         self._rest = memoryview(b"")
         self._at = 0
-        self._last: bytes | memoryview = b""
+        self._last = b""
         self._header = 0
 
     def tell(self) -> int:
         return self._at
 
     def read(self, size: int) -> bytes:
+        # It would be taken off what was counted, and make room for gigabytes.
+        if size < 0:
+            raise tarfile.ReadError(f"a header of {size} bytes")
         self._header += size
         if self._header > _MAX_HEADER:
             raise tarfile.ReadError(f"a header of {max(size, self._header - size)} bytes")
-        data = bytes(self._read(size))
+        data = bytearray()
         while len(data) < size and (more := self._read(size - len(data))):
             data += more
         # TarFile reads headers as whole blocks: the last one is the end mark, or nothing.
-        self._last = data
-        return data
+        self._last = bytes(data)
+        return self._last
 
     def passed_header(self) -> None:
         """What is read from here on is of the next member."""
@@ -316,7 +319,7 @@ class _Forward:
 
     def finish(self) -> None:
         """Checks the end mark, then reads on so that gzip compares its checksum."""
-        if not self._last or bytes(self._last).strip(b"\0"):
+        if not self._last or self._last.strip(b"\0"):
             raise EOFError("the end mark is missing")
         padding = 0
         while block := self._read(_BLOCK):

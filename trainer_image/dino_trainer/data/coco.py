@@ -85,6 +85,13 @@ class CocoDataset:
         return sum(len(image.labels) for image in self.images)
 
     @property
+    def left_out(self) -> list[list[str]]:
+        """The names of the images that are left out, by source; empty where none were looked for.
+
+        Plain, as a checkpoint keeps them."""
+        return [[image.name for image in one.images] for one in self.skips]
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the sources' digests, in hex, and over what is left out."""
         return digest_of(self.sources, self.skips)
@@ -97,8 +104,12 @@ def class_names(categories: Mapping[int, str], count: int) -> list[str]:
 
 def digest_of(sources: Iterable[StagedSource], skips: Iterable[SkipList] = ()) -> str:
     """SHA-256 over the digests of all sources of a split, in hex, and over what is left out."""
+    return digest_without(sources, [[image.name for image in one.images] for one in skips])
+
+
+def digest_without(sources: Iterable[StagedSource], left_out: Sequence[Sequence[str]]) -> str:
+    """The same of the names of the images that are left out, by source."""
     joined = "\n".join(source.digest for source in sources)
-    left_out = [[image.name for image in one.images] for one in skips]
     if any(left_out):
         joined = f"{joined}\nwithout {json.dumps(left_out)}"
     return hashlib.sha256(joined.encode()).hexdigest()

@@ -12,7 +12,7 @@ from dino_trainer.data.unreadable import skipped_in_words
 from dino_trainer.errors import invalid_dataset, invalid_spec
 from dino_trainer.run import RunContext
 
-_TRAIN, _VALIDATION = "train_data_sources", "val_data_sources"
+TRAIN, VALIDATION = "train_data_sources", "val_data_sources"
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,27 @@ class Data:
         """Name by label, "" where none is known, for all `num_classes`."""
         return class_names(self.train.categories, self.num_classes)
 
+    @property
+    def by_key(self) -> dict[str, CocoDataset]:
+        """What was read, by its key in the spec's `dataset`."""
+        if self.validation is self.train:
+            return {TRAIN: self.train}
+        return {TRAIN: self.train, VALIDATION: self.validation}
+
 
 def load_data(spec: ExperimentSpec, context: RunContext) -> Data:
     """Stage and read both splits; without validation data, training data stands in for it.
 
-    For all processes to call.
+    For all processes to call. What is left out is not said yet: the lists beside the results are
+    those of the training that is there, until it is known that this one goes on with it.
     """
     share = spec.dataset.skip_unreadable
-    train = read_split(spec.dataset.train_data_sources, _TRAIN, context, share)
+    train = _read(spec.dataset.train_data_sources, TRAIN, context, share)
     warnings = list(train.warnings)
-    left_out = skipped_in_words(train.skips, _TRAIN)
+    left_out = skipped_in_words(train.skips, TRAIN)
     if spec.dataset.val_data_sources:
-        validation = read_split(spec.dataset.val_data_sources, _VALIDATION, context, share)
-        left_out += skipped_in_words(validation.skips, _VALIDATION)
+        validation = _read(spec.dataset.val_data_sources, VALIDATION, context, share)
+        left_out += skipped_in_words(validation.skips, VALIDATION)
         warnings += [text for text in validation.warnings if text not in warnings]
     else:
         validation = train
@@ -64,6 +72,16 @@ def read_split(
     key: of the data in the spec's `dataset`. share: of the images of each source that are left out
     where they are damaged, the same ones by all processes; what is left out is said here.
     """
+    dataset = _read(sources, key, context, share)
+    if share:
+        tell_skipped(dataset, key, context)
+    return dataset
+
+
+def _read(
+    sources: Sequence[DataSource] | None, key: str, context: RunContext, share: float
+) -> CocoDataset:
+    """`read_split`, of which nothing is said."""
     if not sources:
         raise invalid_spec(f"dataset.{key} is empty.", "Name a folder and an annotation file.")
     world = context.world
@@ -74,8 +92,14 @@ def read_split(
         dataset = load_coco(staged, skips)
     if share:
         refuse_other_data(dataset, world)
-        tell_skipped(dataset, key, context)
     return dataset
+
+
+def tell_left_out(data: Data, context: RunContext) -> None:
+    """Says what both splits go without, and writes the lists beside the results."""
+    for key, dataset in data.by_key.items():
+        if dataset.skips:
+            tell_skipped(dataset, key, context)
 
 
 def _staged(sources: Sequence[DataSource], context: RunContext) -> list[StagedSource]:

@@ -48,10 +48,15 @@ class SkippedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class SkipList:
-    """The images of one source that are left out. listed: how many its annotations have in all."""
+    """The images of one source that are left out.
+
+    listed: how many entries its annotations have in all. entries: how many of these are left out,
+    which is more than there are images where two entries name one file.
+    """
 
     listed: int
     images: tuple[SkippedImage, ...] = ()
+    entries: int = 0
 
     @property
     def names(self) -> frozenset[str]:
@@ -78,14 +83,15 @@ class Examined:
         if len(self.damaged) <= most:
             return ""
         return (
-            f"{_counted(self.damaged, self.listed)} damaged, and {KEY} = {share:g} leaves out "
+            f"{_counted(len(self.damaged), self.listed)} damaged, and {KEY} = {share:g} leaves out "
             f"{most} at most"
         )
 
     @property
     def skips(self) -> SkipList:
         """The list of them, each name once."""
-        return SkipList(self.listed, tuple(dict.fromkeys(self.damaged)))
+        images = tuple(dict.fromkeys(self.damaged))
+        return SkipList(self.listed, images, len(self.damaged))
 
     @property
     def other_facts(self) -> list[Facts | None]:
@@ -124,7 +130,7 @@ def skip_list(staged: StagedSource, share: float, looking: Looking) -> SkipList:
     examined = examine(staged, looking)
     if why := examined.exceeding(share):
         raise invalid_dataset(
-            f"{staged.annotations}: {why}: {_named(examined.damaged, _NAMED)}.",
+            f"{staged.annotations}: {why}: {_named(examined.skips.images, _NAMED)}.",
             data_rule("skip-exceeded").remedy,
         )
     return examined.skips
@@ -148,7 +154,7 @@ def skipped_in_words(skips: Sequence[SkipList], key: str, most: int = _NAMED) ->
     images = skipped(skips)
     if not images:
         return []
-    counted = _counted(images, sum(one.listed for one in skips))
+    counted = _counted(_entries(skips), sum(one.listed for one in skips))
     return [
         f"dataset.{key}: {counted} damaged and left out ({KEY}): {_named(images, most)}. "
         f"{skipped_file(key)} has each."
@@ -161,7 +167,8 @@ def without(skips: Sequence[SkipList]) -> str:
     if not images:
         return ""
     names = ", ".join(image.name for image in images[:_FEW])
-    count = "one that is" if len(images) == 1 else f"{len(images)} that are"
+    entries = _entries(skips)
+    count = "one that is" if entries == 1 else f"{entries} that are"
     return f", without {count} damaged ({names}{_more(images, _FEW)})"
 
 
@@ -198,9 +205,14 @@ def _damage(facts: Facts) -> str | None:
     return dict(facts.flaws).get(_RULE)
 
 
-def _counted(images: Sequence[SkippedImage], listed: int) -> str:
+def _entries(skips: Sequence[SkipList]) -> int:
+    """How many images they are, counted as the annotations list them."""
+    return sum(one.entries for one in skips)
+
+
+def _counted(entries: int, listed: int) -> str:
     """`2 of 8 images are`, to go on with what they are."""
-    return f"{len(images)} of {listed} images {'is' if len(images) == 1 else 'are'}"
+    return f"{entries} of {listed} images {'is' if entries == 1 else 'are'}"
 
 
 def _named(images: Sequence[SkippedImage], most: int) -> str:

@@ -35,7 +35,7 @@ from dino_trainer.preflight.model_data import (
 )
 from dino_trainer.preflight.named_models import check_made, check_named
 from dino_trainer.preflight.skipping import Skipping
-from dino_trainer.preflight.sources import Source, Split, read_split_for_check
+from dino_trainer.preflight.sources import Source, Split, StageOne, read_split_for_check
 from dino_trainer.preflight.splits import (
     check_contents,
     check_eval_ids,
@@ -82,20 +82,18 @@ def check(
     check_named(spec, action)
     model = given_model(spec, action)
     check_made(model, spec, action)
-    findings, into = Findings(), work_dir / "data"
+    into = work_dir / "data"
     wanted = _sources(spec, action)
     stage_one = one_by_one([s for _, sources in wanted for s in sources], into, say, stop)
     looking = Looking(into, say, stop)
-    skipping = Skipping(spec.dataset.skip_unreadable, looking)
-    read = partial(read_split_for_check, stage_one=stage_one, findings=findings, skipping=skipping)
-    splits = tuple(read(name, sources) for name, sources in wanted)
-    for source in (source for split in splits for source in split.sources):
-        check_source(source, findings)
-    check_splits(splits, findings)
-    _check_annotations(spec, action, splits, model, findings)
-    check_tokens(spec, action, splits, model, findings)
-    if any(findings.has(rule) for rule in WHOLE_FILE):
-        begin = "What images hold is not told" if skipping.share else "No image was looked at"
+    annotated = partial(_annotated, spec, action, model, wanted, stage_one)
+    splits, findings = annotated(None)
+    share, begin = spec.dataset.skip_unreadable, "No image was looked at"
+    if share and not _to_write_anew(findings):
+        # Everything is counted without the images that are left out.
+        splits, findings = annotated(Skipping(share, looking))
+        begin = "What images hold is not told"
+    if _to_write_anew(findings):
         say(f"{begin}: annotations come first that are to be written anew.")
     else:
         look = partial(check_files, looking=looking, findings=findings)
@@ -109,6 +107,31 @@ def check(
         check_tokens_of_pictures(spec, pictures, model, findings)
     classes = _num_classes(spec, splits, findings)
     return Checked(action, splits, findings, classes, len(pictures))
+
+
+def _annotated(
+    spec: ExperimentSpec,
+    action: Action,
+    model: ModelInfo | None,
+    wanted: Sequence[tuple[str, Sequence[DataSource]]],
+    stage_one: StageOne,
+    skipping: Skipping | None,
+) -> tuple[tuple[Split, ...], Findings]:
+    """The splits, and what their annotations show. skipping: as of `read_split_for_check`."""
+    findings = Findings()
+    read = partial(read_split_for_check, stage_one=stage_one, findings=findings, skipping=skipping)
+    splits = tuple(read(name, sources) for name, sources in wanted)
+    for source in (source for split in splits for source in split.sources):
+        check_source(source, findings)
+    check_splits(splits, findings)
+    _check_annotations(spec, action, splits, model, findings)
+    check_tokens(spec, action, splits, model, findings)
+    return splits, findings
+
+
+def _to_write_anew(findings: Findings) -> bool:
+    """Whether whole files of annotations are, for which images wait."""
+    return any(findings.has(rule) for rule in WHOLE_FILE)
 
 
 def _check_annotations(

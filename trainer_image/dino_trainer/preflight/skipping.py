@@ -49,6 +49,6 @@ class Skipping:
             findings.add("skip-exceeded", f"{at.source}: {why}", at=at)
             return LeftOut(SkipList(examined.listed), list(examined.facts))
         skips = examined.skips
-        examples = [f"{at.source} {image.in_words}" for image in skips.images]
+        examples = [f"{at.source} {image.in_words}" for image in examined.damaged]
         findings.add_places("image-skipped", examples, str, at)
         return LeftOut(skips, examined.other_facts)

@@ -24,8 +24,9 @@ def one_by_one(
 ) -> StageOne:
     """Takes the annotations of all sources at once; returns what takes the images of one of them.
 
-    Where any file has category ids that no model can have, that takes no image. It raises what came
-    of the source's annotations, or comes of its images. What is no flaw of the data is raised here.
+    Where any file has category ids that no model can have, that takes no image. It takes each once,
+    however often it is asked, and raises what came of the source's annotations, or comes of its
+    images. What is no flaw of the data is raised here.
     """
     work = staging(into, say, stop)
     known: dict[int, StagedAnnotations | TrainerError] = {}
@@ -38,11 +39,16 @@ def one_by_one(
             known[id(source)] = error
     read = [one for one in known.values() if isinstance(one, StagedAnnotations)]
     useless = any(one.outline.large for one in read)
+    whole: dict[int, StagedSource] = {}
 
     def stage_one(source: DataSource) -> StagedSource:
         staged = known[id(source)]
         if isinstance(staged, TrainerError):
             raise staged
-        return staged.without_images if useless else stage_images(staged, work)
+        if useless:
+            return staged.without_images
+        if id(source) not in whole:
+            whole[id(source)] = stage_images(staged, work)
+        return whole[id(source)]
 
     return stage_one

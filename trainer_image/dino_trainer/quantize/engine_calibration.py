@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxscript import ir
 
 from dino_api.experiment import DatasetConfig, ExperimentSpec
+from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.image_store import ImageFile
 from dino_trainer.data.loader import normalise
 from dino_trainer.data.pictures import find_pictures
@@ -26,15 +27,22 @@ from dino_trainer.run import RunContext
 BATCH = 8
 
 
-def quantized(reference: OnnxDetector, spec: ExperimentSpec, context: RunContext) -> ir.Model:
+def quantized(
+    reference: OnnxDetector,
+    spec: ExperimentSpec,
+    context: RunContext,
+    calibration: CocoDataset | None = None,
+) -> ir.Model:
     """The graph of the file with Q/DQ nodes, their ranges from the calibration images.
+
+    calibration: `quant_calibration_data_sources`, where they were read before.
 
     Raises:
         TrainerError: InvalidSpec where no images are named; those of reading them.
     """
     from dino_trainer.quantize.static import quantize_onnx  # its library is slow to import
 
-    files = _files(spec, context)
+    files = _files(spec, context, calibration)
     context.reporter.event(f"Calibrating INT8 on {len(files)} images.")
     into = context.work_dir / "calibrated" / reference.path.name
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +52,9 @@ def quantized(reference: OnnxDetector, spec: ExperimentSpec, context: RunContext
     return ir.load(into)
 
 
-def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
+def _files(
+    spec: ExperimentSpec, context: RunContext, calibration: CocoDataset | None = None
+) -> Sequence[ImageFile]:
     """The images that `quant_calibration_data_sources` or TAO's `cal_image_dir` name."""
     folders = spec.gen_trt_engine.tensorrt.calibration.cal_image_dir
     if folders:
@@ -62,9 +72,10 @@ def _files(spec: ExperimentSpec, context: RunContext) -> Sequence[ImageFile]:
             "Name some as dataset.quant_calibration_data_sources (datasets.calibration of a "
             "DinoJob), or quantize the file first: `dino quantize`.",
         )
-    share = spec.dataset.skip_unreadable
-    dataset = read_split(sources, "quant_calibration_data_sources", context, share)
-    return [image.file for image in dataset.images]
+    if calibration is None:
+        share = spec.dataset.skip_unreadable
+        calibration = read_split(sources, "quant_calibration_data_sources", context, share)
+    return [image.file for image in calibration.images]
 
 
 def engine_inputs(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from threading import Event
 
-from dino_api.names import LATEST_CHECKPOINT, Env, FailureReason
+from dino_api.names import LATEST_CHECKPOINT, SKIPPED_FILE, Env, FailureReason
 from dino_api.result import Artifact
 from dino_trainer.errors import TrainerError, invalid_spec
 from dino_trainer.results.published import PublishedFiles
@@ -92,6 +92,10 @@ class Output:
             )
         # What an attempt without a checkpoint left behind says nothing about this experiment.
         manifest.own(digest, {} if theirs else files)
+        for name in files if theirs else ():
+            # A list of images that this one does not leave out, and may never write.
+            if name.startswith(SKIPPED_FILE):
+                self._published.erase(name)
 
     def published(self) -> dict[str, Stored]:
         """What the manifest lists, by name."""

@@ -25,7 +25,7 @@ from dino_trainer.storage import s3_region
 from dino_trainer.storage.files import named, replacing, sha256_of
 from dino_trainer.storage.s3_errors import translate
 from dino_trainer.storage.s3_settings import Settings
-from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed
+from dino_trainer.storage.store import Entry, Moved, Say, Stored, changed, not_that_part
 
 if TYPE_CHECKING:
     from dino_trainer.storage.s3_types import Body, Client, Future, Head, Listing, Transfers
@@ -133,6 +133,9 @@ class S3Store:
         answer = s3.get_object(Bucket=self.bucket, Key=self.prefix + entry.key, Range=span)
         if answer["ETag"].strip('"') != entry.etag:
             raise changed(self.uri(entry.key))
+        if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+            answer["Body"].close()
+            raise not_that_part(self.uri(entry.key), span)
         return answer["Body"]
 
     def write_bytes(self, data: bytes, key: str) -> Stored:

@@ -30,6 +30,7 @@ class Got(TypedDict):
 
     ETag: str
     Body: Body
+    ContentRange: NotRequired[str]
 
 
 class Item(TypedDict):

@@ -103,3 +103,12 @@ def changed(what: str) -> TrainerError:
         f"{what} was replaced while it was downloaded.",
         "If that was meant, run again, which reads the new one.",
     )
+
+
+def not_that_part(what: str, span: str) -> TrainerError:
+    """A server answered with other bytes than it was asked for, which must not be put together."""
+    return TrainerError(
+        FailureReason.STORAGE_UNAVAILABLE,
+        f"The server does not send the part of {what} that it was asked for ({span}).",
+        "Ask the store's operator whether a proxy before it takes the Range header away.",
+    )

@@ -20,6 +20,14 @@ class About(TypedDict):
     versions: dict[str, str]
 
 
+class ReadData(TypedDict):
+    """What a training reads. dataset_digest: of the training data. left_out: the names of images
+    that are left out, by the key of the data and by source."""
+
+    dataset_digest: str
+    left_out: dict[str, list[list[str]]]
+
+
 class Validated(About):
     """The weights that were validated, and how they did."""
 
@@ -30,13 +38,15 @@ class Validated(About):
 
 
 class Absent(TypedDict, total=False):
-    """What a checkpoint to resume from may lack. extra: what was trained beside the model."""
+    """What a checkpoint to resume from may lack. extra: what was trained beside the model.
+    left_out: as of `ReadData`."""
 
     spec: dict[str, Any]
     class_names: list[str]
     versions: dict[str, str]
     epoch: int
     extra: State
+    left_out: dict[str, list[list[str]]]
 
 
 class Resumable(Absent, StandingContent):

@@ -8,7 +8,7 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results.output import Output
 from dino_trainer.train import state
 from dino_trainer.train.best import Kept, Standing
-from dino_trainer.train.checkpoint_content import About
+from dino_trainer.train.checkpoint_content import About, ReadData
 from dino_trainer.train.run import Run
 
 
@@ -16,16 +16,16 @@ from dino_trainer.train.run import Run
 class OutputKeeper:
     """What the loop asks to be kept. Files are written at once and uploaded beside the training.
 
-    about: what every checkpoint says about itself. dataset_digest: of the training data.
+    about: what every checkpoint says about itself. read: what is read, as of `same_data.read`.
     """
 
     output: Output
     about: About
-    dataset_digest: str
+    read: ReadData
 
     def latest(self, run: Run) -> None:
         """All that resuming needs; the one before it is kept too."""
-        content = state.resumable_content(run, self.about, self.dataset_digest)
+        content = state.resumable_content(run, self.about, self.read)
         checkpoint.write(content, self.output.dir / LATEST, self.output.dir / PREVIOUS)
         self.output.publish_soon(LATEST, PREVIOUS)
 

@@ -23,7 +23,7 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.spec.micro_batch import in_batches_of, micro_batch_size
-from dino_trainer.train import resuming, state, weights
+from dino_trainer.train import resuming, same_data, state, weights
 from dino_trainer.train.checkpoint_content import Resumable
 from dino_trainer.train.ema import Ema
 from dino_trainer.train.keeper import OutputKeeper
@@ -65,7 +65,7 @@ def prepare_run(
         device
     )
     about = state.about_run(spec, context.digest, data.class_names)
-    keeper = OutputKeeper(context.output, about, data.train.digest)
+    keeper = OutputKeeper(context.output, about, same_data.read(data))
     training = Run(
         spec=spec,
         plan=plan,

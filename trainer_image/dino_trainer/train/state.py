@@ -14,14 +14,15 @@ import torchvision
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.experiment.digest import differences, in_words
-from dino_trainer.errors import invalid_dataset, invalid_spec
+from dino_trainer.data.splits import Data
+from dino_trainer.errors import invalid_spec
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import Content
 from dino_trainer.model_files.fetching import fetch
 from dino_trainer.run import RunContext
-from dino_trainer.train import resuming
+from dino_trainer.train import resuming, same_data
 from dino_trainer.train.best import Standing
-from dino_trainer.train.checkpoint_content import NEEDED, About, Resumable, Validated
+from dino_trainer.train.checkpoint_content import NEEDED, About, ReadData, Resumable, Validated
 from dino_trainer.train.optim import take_over
 from dino_trainer.train.run import Run
 
@@ -43,12 +44,12 @@ def about_run(spec: ExperimentSpec, digest: str, class_names: list[str]) -> Abou
     }
 
 
-def resumable_content(run: Run, about: About, dataset_digest: str) -> Resumable:
+def resumable_content(run: Run, about: About, read: ReadData) -> Resumable:
     """All that exact resume needs."""
     return {
         **about,
         **run.standing.plain(),
-        "dataset_digest": dataset_digest,
+        **read,
         "seed": run.plan.seed,
         "step": run.step,
         "epoch": run.epoch,
@@ -119,9 +120,7 @@ def _load(module: torch.nn.Module, state: Mapping[str, Any]) -> None:
     module.load_state_dict(state)
 
 
-def find_resumable(
-    spec: ExperimentSpec, context: RunContext, dataset_digest: str
-) -> Resumable | None:
+def find_resumable(spec: ExperimentSpec, context: RunContext, data: Data) -> Resumable | None:
     """The checkpoint to go on from: the one the spec names, else the newest whole one.
 
     Raises:
@@ -132,12 +131,7 @@ def find_resumable(
     saved = _read_named(named, context) if named else _newest_of_this(spec, context)
     if saved is None:
         return None
-    if saved["dataset_digest"] != dataset_digest:
-        raise invalid_dataset(
-            "The training data is not the data that the checkpoint was trained on.",
-            "Put the data back; or choose another output and name the checkpoint as "
-            "train.pretrained_model_path.",
-        )
+    same_data.refuse_other(saved, data, same_spec=saved["spec_digest"] == context.digest)
     context.reporter.event(f"Resuming after step {saved['step']}.")
     return saved
 

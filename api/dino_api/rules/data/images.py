@@ -40,8 +40,8 @@ IMAGE_RULES = (
     warning(
         "image-skipped",
         "Images that are damaged and left out, as dataset.skip_unreadable allows",
-        "Replace the files: their boxes are not learned, and not scored. The report names each of "
-        "them.",
+        "Replace the files: their boxes are not learned, and not scored. Do it before a training "
+        "begins, not between its attempts. The report names each of them.",
     ),
     error(
         "image-size-differs",
