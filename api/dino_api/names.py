@@ -25,8 +25,9 @@ LONGEST_JOB_NAME: Final = 50
 """The names of its Jobs and pods add to it, and may have 63 characters."""
 LONGEST_SEARCH_NAME: Final = 40
 """The names of its trials add to it."""
-LONGEST_SEARCHED_OUTPUT: Final = 1000
-"""The folders of its trials add to it, and a DinoJob's output may have 1024 characters."""
+LONGEST_SEARCHED_OUTPUT: Final = 960
+"""The folders of its trials add up to 54 to it, which Katib's do, and an output may have 1024
+characters."""
 
 FIELD_MANAGER: Final = "dino-operator"
 PROGRESS_FIELD_MANAGER: Final = "dino-trainer"

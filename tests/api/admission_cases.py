@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
-from dino_api.names import Action
+from dino_api.names import LONGEST_SEARCHED_OUTPUT, Action
 
 GONE = object()
 
@@ -114,10 +114,10 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "spec",
         {
             **{key: VALID["spec"][key] for key in ("action", "datasets")},
-            "output": {"uri": f"s3://bucket/{'x' * 1000}"},
+            "output": {"uri": f"s3://bucket/{'x' * (LONGEST_SEARCHED_OUTPUT - 11)}"},
         },
         "spec.output.uri",
-        "must have at most 1000 characters where a search runs for the job",
+        "must have at most 960 characters where a search may run for the job (automlPolicy is not",
     ),
     "a parent whose name is empty": (
         "spec.parent",

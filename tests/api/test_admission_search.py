@@ -9,6 +9,7 @@ import kubernetes
 import pytest
 from kubernetes.client import ApiException
 
+from dino_api.names import LONGEST_SEARCHED_OUTPUT
 from dino_api.rules.resource.dinoautoml import EDITABLE, immutables
 from dino_api.search import searchable
 from tests.api.admission_cases import GONE, SOURCE, VALID, Changes, causes, changed, is_refused
@@ -34,9 +35,9 @@ EXPERIMENT = "spec.template.experiment"
 # sentence: (changes, field named by the refusal, part of its message)
 BAD: dict[str, tuple[Changes, str, str]] = {
     "an output that leaves no room for trials": (
-        (("spec.template.output.uri", f"s3://bucket/{'x' * 1000}"),),
+        (("spec.template.output.uri", f"s3://bucket/{'x' * (LONGEST_SEARCHED_OUTPUT - 11)}"),),
         "spec.template.output.uri",
-        "must have at most 1000 characters",
+        "must have at most 960 characters",
     ),
     "a search of no name to start from": (
         (("spec.warmStartFrom", [{"name": ""}]),),

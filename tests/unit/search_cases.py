@@ -154,8 +154,13 @@ BAD: dict[str, tuple[str, str, DinoAutoMLSpec]] = {
     "a step wider than the range": ("step-fits", "0.3", spec([DROPOUT | {"step": 0.5}])),
     "a step beyond all counting": (
         "step-fits",
-        "a billionth of max - min",
+        "a millionth of max - min",
         spec([DROPOUT | {"step": 5e-324}]),
+    ),
+    "a step of more values than anybody tells apart": (
+        "step-fits",
+        "a millionth of max - min",
+        spec([DROPOUT | {"step": 1e-8}]),
     ),
     "a grid of steps beyond all counting": (
         "step-fits",

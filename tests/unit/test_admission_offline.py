@@ -13,7 +13,7 @@ from dino_api.generate import crd
 from dino_api.names import Action
 from dino_api.rules.experiment import RULES
 from dino_api.rules.experiment.rule import Rule
-from dino_operator.admission import cel, refusals
+from dino_operator.admission import cel, keywords, refusals
 from dino_operator.admission.cel_values import ABSENT, Failed
 from tests.api import test_admission_search as searches
 from tests.api.admission_cases import BAD, BAD_OF, CHOICE, NULLS, Changes, changed, of
@@ -184,6 +184,16 @@ def test_of_a_text_that_is_too_long_nothing_else_is_said() -> None:
     found = refusals(of(Action.QUANTIZE, ("spec.experiment.quantize.device", "x" * 64)))
     device = [each.message for each in found if each.field.endswith("device")]
     assert device == ["Too long: may not be more than 63 bytes"]
+
+
+def test_nor_of_one_that_is_too_short() -> None:
+    """The API server's validator of a text ends with the first keyword that is broken."""
+    known = {"type": "string", "minLength": 2, "pattern": "^a"}
+    assert [each.message for each in keywords.broken("b", known, ("x",))] == [
+        "should be at least 2 chars long"
+    ]
+    (pattern,) = keywords.broken("ba", known, ("x",))
+    assert "should match '^a'" in pattern.message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dino_api.names import Label
+from dino_api.base import URI
+from dino_api.names import LONGEST_SEARCHED_OUTPUT, Label
 from dino_operator.plan.model import Settings
 from dino_operator.plan.rendered import children, spec_file
 from dino_operator.plan.rendered.pods import Attempt
@@ -39,6 +40,13 @@ def test_its_name_is_that_of_the_uid_and_has_at_most_40_characters() -> None:
     other = a_search()
     other["metadata"]["uid"] = "1f3e5a52-7b1d-4c55-9e0a-5a3f2f9f4b11"
     assert experiment.to_create(a_view(other))[-1]["metadata"]["name"] != name
+
+
+def test_the_longest_output_leaves_room_for_the_folder_of_a_trial() -> None:
+    """Katib adds a hyphen and eight letters to the Experiment's name."""
+    longest = "s3://results/".ljust(LONGEST_SEARCHED_OUTPUT, "x")
+    view = a_view(a_search(template={"output": {"uri": longest}}))
+    assert len(experiment.output(view, f"{NAME}-12345678")) <= URI
 
 
 def test_it_is_ours_and_goes_with_the_dinoautoml() -> None:

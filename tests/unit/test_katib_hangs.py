@@ -8,6 +8,7 @@ import pytest
 
 from dino_api.names import KUEUE_QUEUE_LABEL
 from dino_operator.plan.annotations import Annotation
+from dino_operator.plan.rendered import deadline
 from dino_operator.plan.search.engines.katib import hangs, katib_trials
 from dino_operator.plan.search.engines.katib.hangs import Hang
 from tests.builders import Object, at, later
@@ -65,6 +66,33 @@ def test_an_image_that_cannot_be_pulled(kind: str) -> None:
         late = look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))
         assert stopped_for(late) == ["ImagePullFailed"]
         assert late.failure is None, "Katib counts the trial as failed, and goes on or fails"
+
+
+def test_a_job_that_is_left_to_run_hides_nothing_of_its_pods() -> None:
+    """One that someone else resumes each time that it is suspended."""
+    trial, job = a_running()
+    job["metadata"]["annotations"] = {Annotation.HOLDS.value: "3"}
+    insists = look(EARLY, trial, jobs=(job,), pods=(a_pod(job),)).message
+    assert insists.startswith(f"someone else resumed Job {job['metadata']['name']}")
+    assert look(EARLY, trial, jobs=(job,)).message == insists, "it has no pod yet"
+    assert look(SAID, trial, jobs=(job,)).message.startswith("no pod of Job")
+    pod = a_pod(job, "Pending", **waits("ImagePullBackOff", "manifest unknown"))
+    assert "manifest unknown" in look(EARLY, trial, jobs=(job,), pods=(pod,)).message
+    assert stopped_for(look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))) == ["ImagePullFailed"]
+
+
+@pytest.mark.parametrize("count", ["", "²", "9" * 5000, "three", "-1"])
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_count_that_is_none_crashes_no_plan(count: str, suspended: bool) -> None:
+    """Anybody may write an annotation."""
+    trial, job = a_running(suspend=suspended)
+    job["metadata"]["annotations"] = {Annotation.HOLDS.value: count, Annotation.HELD.value: "true"}
+    assert look(EARLY, trial, jobs=(job,)) == Hang()
+    view = a_view(experiment=an_experiment(), katib_trials=(trial,), jobs=(job,))
+    (found,) = katib_trials.existing(view)
+    assert found.job is not None
+    noted = deadline.suspension(view, found.job)["metadata"]["annotations"]
+    assert noted[Annotation.HOLDS.value] == "2", "as if it was suspended once"
 
 
 def test_a_container_that_cannot_be_made() -> None:

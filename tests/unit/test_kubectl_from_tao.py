@@ -11,8 +11,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dino_api.command_line import parsed
 from dino_api.names import Action
-from dino_operator.kubectl import main
+from dino_operator.kubectl import main, parser
+from dino_operator.kubectl.from_tao import CHANGES
 from dino_operator.kubectl.tao import NotTranslated, Translation, action_of, leaves, translate
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Settings
@@ -199,6 +201,12 @@ BECOMES: dict[str, tuple[Object, str, str, str]] = {
         "still to be given",
     ),
     "no GPU": (a_spec(train={"num_gpus": 0}), "train.num_gpus", "moved", "spec.resources.gpus: 0"),
+    "no GPU of those that are named": (
+        a_spec(train={"num_gpus": 0, "gpu_ids": [0]}),
+        "train.gpu_ids",
+        "dropped",
+        "num_gpus is 0 beside it",
+    ),
     "no node": (a_spec(train={"num_nodes": 0}), "train.num_nodes", "dropped", "no number of them"),
     "text for a number": (
         a_spec(train={"num_epochs": "ten"}),
@@ -217,6 +225,13 @@ def test_what_becomes_of_a_key(spec: Object, key: str, did: str, why: str) -> No
     assert why in found[1]
     assert made.refused == ()
     assert verdict_of("cells", made.manifest, Settings("trainer:1")).refused == ()
+
+
+def test_no_gpu_wins_over_the_devices_whichever_comes_first() -> None:
+    for train in ({"num_gpus": 0, "gpu_ids": [0]}, {"gpu_ids": [0], "num_gpus": 0}):
+        made = translated(a_spec(train=train))
+        assert made.manifest["spec"]["resources"] == {"gpus": 0}
+        assert said(made)["train.num_gpus"] == ("moved", "spec.resources.gpus: 0")
 
 
 def test_data_of_a_machine_goes_to_the_bucket_of_the_output() -> None:
@@ -461,3 +476,46 @@ def test_keys_beside_the_spec_are_those_of_taos_command_line(
     assert "numClasses" not in manifest["spec"]
     assert main(["from-tao", str(file), "train.num_gpus"]) == 64
     assert "an override has the form key=value" in capsys.readouterr().err
+
+
+def test_they_may_stand_behind_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cells.yaml"
+    file.write_text(yaml.safe_dump(a_spec()))
+    words = ["train.num_gpus=4", "--uri", "s3://bkt/r", "train.seed=7", "--name", "x"]
+    assert main(["from-tao", str(file), *words, "train.seed=8"]) == 0
+    (manifest,) = yaml.safe_load_all(capsys.readouterr().out)
+    assert manifest["spec"]["resources"] == {"gpus": 4}
+    assert manifest["spec"]["experiment"]["train"]["seed"] == 8, "the last one wins"
+    assert (manifest["metadata"]["name"], manifest["spec"]["output"]["uri"]) == ("x", "s3://bkt/r")
+    assert main(["from-tao", str(file), "--uri", "s3://bkt/r", "train.num_gpus=2"]) == 0
+    (manifest,) = yaml.safe_load_all(capsys.readouterr().out)
+    assert manifest["spec"]["resources"] == {"gpus": 2}
+
+
+@pytest.mark.parametrize(
+    "words, options",
+    [
+        (["cells", "--name", "x", "a=1"], {"job": "cells", "name": "x", "changes": ["a=1"]}),
+        (["cells", "a=1", "--dry-run", "b=2"], {"dry_run": True, "changes": ["a=1", "b=2"]}),
+        (["--name", "x", "cells", "a=1"], {"job": "cells", "changes": ["a=1"]}),
+        (["cells", "--dry-run"], {"changes": []}),
+    ],
+)
+def test_those_of_again_as_well(words: list[str], options: Object) -> None:
+    found = vars(parsed(parser({}), ["again", *words], CHANGES))
+    assert {key: found[key] for key in options} == options
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["again", "cells", "--nmae", "x", "a=1"],
+        ["again", "cells", "a=1", "--from-scratch", "-x"],
+        ["validate", "-f", "x.yaml", "a=1"],
+    ],
+)
+def test_what_no_command_has_is_refused(words: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 64
+    assert "unrecognized arguments: " in capsys.readouterr().err

@@ -110,18 +110,21 @@ async def test_after_a_request_was_cut_off_the_next_one_asks_again() -> None:
     assert await reads.answer("group", "a") == (2, ("a",))
 
 
+LISTED: Object = {"metadata": {"resourceVersion": "7"}}
+
+
 class Listing(Client):
     """A client whose lists are made of these, as an API server would answer."""
 
-    def __init__(self, things: Sequence[Object]) -> None:
-        self._things = things
+    def __init__(self, things: Sequence[Object], about: Object = LISTED) -> None:
+        self._things, self._about = things, about
         self.selectors: list[str] = []
         self._lists = SharedReads(self._list_alike)
         self._children = SharedReads(self._list_labelled)
 
     async def request(self, verb: str, where: str, **more: Any) -> Object:
         self.selectors.append(more["query"].get("labelSelector", ""))
-        return {"metadata": {"resourceVersion": "7"}, "items": list(self._things)}
+        return {**self._about, "items": list(self._things)}
 
 
 def a_job(owner: str) -> Object:
@@ -144,3 +147,15 @@ async def test_the_same_list_is_asked_for_once() -> None:
     assert client.selectors == [""]
     await client.list_all("limitranges", "team")
     assert len(client.selectors) == 2, "what was read before is not remembered"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{}, {"metadata": None}, {"metadata": {}}, {"metadata": {"resourceVersion": "new"}}],
+    ids=str,
+)
+async def test_an_answer_that_is_no_list_is_the_api_servers_failure(about: Object) -> None:
+    """Of a proxy, say. An empty list would mean that all are gone."""
+    with pytest.raises(ApiError, match="no list of limitranges") as answer:
+        await Listing([], about).list_all("limitranges", "team")
+    assert answer.value.may_pass

@@ -38,6 +38,14 @@ def succeed(_spec: Any, context: RunContext) -> Result:
     return Result(metrics=Metrics(mAP=0.5), checkpoint=Checkpoint(uri=stored.uri))
 
 
+def test_overrides_may_stand_on_both_sides_of_an_option(command: Command) -> None:
+    command.acts(succeed)
+    spec = str(command.spec_path)
+    assert main(["train", "train.num_epochs=3", "-e", spec, "train.seed=5"]) == 0
+    written = yaml.safe_load((command.results / "experiment.yaml").read_text())["train"]
+    assert (written["num_epochs"], written["seed"]) == (3, 5)
+
+
 def test_a_run_leaves_spec_status_result_and_termination_message(command: Command) -> None:
     command.acts(succeed)
     assert command.run("train.num_epochs=3") == 0

@@ -62,6 +62,8 @@ def paths(sources: list[str], work: Path) -> list[str]:
 def test_all_images_below_a_folder_in_natural_order(folder: Path, tmp_path: Path) -> None:
     assert paths([str(folder)], tmp_path / "work") == ORDER
     assert natural_order(["b", "a10", "A2", "a02", "1"]) == ["1", "A2", "a02", "a10", "b"]
+    odd = ["1", "1²2", "9" * 5000]
+    assert natural_order(reversed(odd)) == odd, "digits that are no numbers of Python's"
     assert not is_picture("jpg")
 
 

@@ -101,7 +101,7 @@ SEARCH_RULES: tuple[SearchRule, ...] = (
     ),
     SearchRule(
         "step-fits",
-        "step must not exceed max - min, nor be less than a billionth of it",
+        "step must not exceed max - min, nor be less than a millionth of it",
         "Lower it, or leave the key out of the search.",
     ),
     SearchRule(

@@ -64,10 +64,10 @@ def _of_its_type(value: Any, known: Schema) -> Iterator[Problem]:
 def _of_text(value: str, known: Schema) -> Iterator[Problem]:
     if len(value) > known.get("maxLength", len(value)):
         yield f"Too long: may not be more than {known['maxLength']} bytes", True
-        return  # of its pattern nothing is said then
-    if len(value) < known.get("minLength", 0):
+    elif len(value) < known.get("minLength", 0):
         yield f"should be at least {known['minLength']} chars long", False
-    if "pattern" in known and not matches(value, known["pattern"]):
+    # Of its pattern nothing is said where its length is wrong.
+    elif "pattern" in known and not matches(value, known["pattern"]):
         yield f"Invalid value: {json.dumps(value)}: should match '{known['pattern']}'", False
 
 

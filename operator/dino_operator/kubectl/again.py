@@ -16,6 +16,7 @@ from dino_api.problem import render
 from dino_operator.kubectl import manifests
 from dino_operator.kubectl.cluster import Cluster, add_cluster, add_job
 from dino_operator.kubectl.ending import USAGE, Ended
+from dino_operator.kubectl.from_tao import CHANGES
 from dino_operator.kubectl.terminal import add_output, print_data
 from dino_operator.kubectl.validate import verdict_of
 from dino_operator.plan.model import Object, Settings
@@ -44,7 +45,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     )
     add_job(made, "the DinoJob's name")
     changes: Any = made.add_argument(
-        "changes", nargs="*", metavar="KEY=VALUE", help="of the experiment, or spec.FIELD=VALUE"
+        CHANGES, nargs="*", metavar="KEY=VALUE", help="of the experiment, or spec.FIELD=VALUE"
     )
     changes.completer = lambda **_: [f"{key}=" for key in keys_of(ExperimentSpec)]
     made.add_argument("--name", help="of the new one (default: JOB-2, or what comes next)")

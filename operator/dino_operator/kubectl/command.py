@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
+from dino_api.command_line import parsed
 from dino_api.reported import print_any_text
 from dino_operator.kubectl import (
     again,
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_text(sys.stdout, sys.stderr)
     made = parser(os.environ)
     completion.answer_shell(made)
-    options = made.parse_args(arguments)
+    options = parsed(made, arguments, from_tao.CHANGES)
     try:
         code = int(options.run(options))
         sys.stdout.flush()

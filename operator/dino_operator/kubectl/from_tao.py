@@ -28,7 +28,7 @@ dropped, and why.
 EPILOG = """\
 examples:
   kubectl dino from-tao spec.yaml --uri s3://bucket/results/cells > cells.yaml
-  kubectl dino from-tao spec.yaml train.num_gpus=4 dataset.batch_size=2 --uri s3://bucket/r
+  kubectl dino from-tao spec.yaml --uri s3://bucket/r train.num_gpus=4 dataset.batch_size=2
   kubectl dino from-tao spec.yaml --uri s3://bucket/r --action evaluate | kubectl apply -f -
   kubectl dino from-tao spec.yaml --uri s3://bucket/r -o json    manifest and account as data
 
@@ -38,6 +38,8 @@ default counts; with a backbone go its weights. What is left to mend is said at 
 
 Exit code 64: the spec cannot be read, 65: the manifest is still refused, 66: there is no file.
 """
+CHANGES = "changes"
+"""KEY=VALUE of this command and of `again`."""
 _COLOURS: dict[Did, Colour] = {
     "taken": "dim",
     "moved": "green",
@@ -56,7 +58,7 @@ def add(commands: Any, environ: Mapping[str, str]) -> None:
     )
     made.add_argument("spec", metavar="SPEC", help="the spec file; - reads standard input")
     made.add_argument(
-        "changes",
+        CHANGES,
         nargs="*",
         metavar="KEY=VALUE",
         help="as on the command line of TAO, such as train.num_gpus=4",

@@ -195,7 +195,7 @@ class _Translator:
             self.spec["numClasses"] = now
             return "moved", "spec.numClasses"
         if leaf in ("num_gpus", "gpu_ids", "num_nodes", "num_processes"):
-            return self._resources(leaf, now)
+            return self._resources(path, now)
         if leaf == "cal_image_dir":
             return self._calibration(now)
         if note.resource.startswith("spec.parent"):
@@ -239,7 +239,10 @@ class _Translator:
             "spec.datasets.calibration; annotations.json is expected beside the images",
         )
 
-    def _resources(self, leaf: str, now: Any) -> tuple[Did, str]:
+    def _resources(self, path: tuple[str, ...], now: Any) -> tuple[Did, str]:
+        leaf, beside = path[-1], _at(self.resolved, (*path[:-1], "num_gpus"))
+        if leaf == "gpu_ids" and beside == 0 and not isinstance(beside, bool):
+            return "dropped", "num_gpus is 0 beside it, and asks for none of them"
         name = {"num_nodes": "nodes", "num_processes": "processes"}.get(leaf, "gpus")
         count = len(now) if isinstance(now, list) else now
         alone = self.action not in TRAINS if name == "nodes" else not ACTIONS[self.action].several

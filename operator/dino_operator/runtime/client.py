@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +62,8 @@ _SELECTORS: dict[str, str] = {
     Kind.JOBS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
     Kind.PODS: f"{MANAGED_BY_LABEL}={MANAGED_BY}",
 }
+_VERSION = re.compile(r"[0-9]{1,20}")
+"""Of a list; who answers in the API server's place has none."""
 _List = tuple[str, str | None, str]
 """Kind, namespace, and selector or label of a list."""
 _Listed = tuple[list[Object], int]
@@ -208,13 +211,17 @@ class Client:
         """Page by page."""
         chosen = ",".join(part for part in (_SELECTORS.get(kind, ""), selector) if part)
         query = {"limit": str(PAGE), **({"labelSelector": chosen} if chosen else {})}
-        objects: list[Object] = []
+        things: list[Object] = []
         while True:
             page = await self.request("GET", path(kind, namespace), query=query)
-            objects += page.get("items") or []
-            token = page["metadata"].get("continue")
+            about = objects.mapping(page.get("metadata"))
+            version = str(about.get("resourceVersion", ""))
+            if not _VERSION.fullmatch(version):
+                raise ApiError(0, "", f"the API server's answer is no list of {kind}")
+            things += page.get("items") or []
+            token = about.get("continue")
             if not token:
-                return objects, int(page["metadata"]["resourceVersion"])
+                return things, int(version)
             query["continue"] = token
 
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from dino_api.command_line import parsed
 from dino_api.failures import exit_code
 from dino_api.names import SPEC_KEY, TRAINS, Action, Env, FailureReason, Option, Stage
 from dino_api.reported import print_any_text
@@ -37,6 +38,7 @@ SPIN_COUNT = "1000"  # turns, some microseconds
 RENUMBER, CONVERT, WEIGHTS, INIT = "renumber", "convert", "weights", "init"
 DOCTOR = "doctor"
 _WITHOUT_SPEC = (RENUMBER, CONVERT, WEIGHTS, INIT, DOCTOR)
+_OVERRIDES = "overrides"
 _GOODBYE = "finishing this step, then saving a checkpoint"
 _GOODBYE_UNSAVED = "stopping"
 
@@ -270,7 +272,7 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
         help="the experiment spec (YAML)",
     )
     parser.add_argument(
-        "overrides",
+        _OVERRIDES,
         nargs="*",
         metavar="key=value",
         help="overrides of the spec: dotted key, YAML value",
@@ -291,7 +293,7 @@ def share_cores(env: MutableMapping[str, str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     print_any_text(sys.stdout, sys.stderr)
-    arguments = build_parser().parse_args(argv)
+    arguments = parsed(build_parser(), argv, _OVERRIDES)
     share_cores(os.environ)
     if arguments.action == "rules":
         return print_rules(arguments.json)

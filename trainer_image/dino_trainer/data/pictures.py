@@ -28,7 +28,8 @@ from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Say
 from dino_trainer.storage.uris import is_remote, local_path
 
-_NUMBER = re.compile(r"(\d+)")
+_NUMBER = re.compile(r"(\d{1,4000})")
+"""As many digits as Python reads at once."""
 _NAMED = 5
 
 
@@ -123,7 +124,7 @@ def natural_order(paths: Iterable[str]) -> list[str]:
 
 def _key(path: str) -> tuple[list[tuple[int, int, str]], str]:
     parts = _NUMBER.split(path.casefold())
-    keyed = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+    keyed = [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
     return keyed, path  # the path itself, where only the case or zeros differ
 
 

@@ -110,7 +110,8 @@ JOB_RULES: tuple[ResourceRule, ...] = (
         "searched-output-length",
         "spec",
         "output.uri",
-        f"must have at most {LONGEST_SEARCHED_OUTPUT} characters where a search runs for the job",
+        f"must have at most {LONGEST_SEARCHED_OUTPUT} characters where a search may run for the "
+        "job (automlPolicy is not Disabled)",
         "the folders of its trials add to it; shorten it, or set automlPolicy: Disabled",
         "self.action != 'train' || self.?automlPolicy.orValue('Auto') == 'Disabled' || "
         f"size(self.output.uri) <= {LONGEST_SEARCHED_OUTPUT}",

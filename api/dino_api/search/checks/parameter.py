@@ -12,8 +12,8 @@ from dino_api.search.assignment import typed
 from dino_api.search.limits import refusal, shown
 from dino_api.search.space import kind_of, unsearchable
 
-MOST_STEPS = 1e9
-"""Of a range. Values are drawn with 12 digits; beyond all bounds there is no number of steps."""
+MOST_STEPS = 1_000_000
+"""Of a range: no search tells more values apart, and whoever counts them must come to an end."""
 
 
 def check_parameter(one: SearchParameter, at: str) -> list[Problem]:
@@ -101,6 +101,6 @@ def _step(one: SearchParameter, width: float, at: str) -> Iterator[Problem]:
         must = f"step of {one.path} must not exceed max - min, {shown(width)}"
         yield BY_ID["step-fits"].problem(f"{at}.step", one.step, must)
     elif width > one.step * MOST_STEPS:
-        must = f"step of {one.path} must be at least a billionth of max - min"
+        must = f"step of {one.path} must be at least a millionth of max - min"
         remedy = "Leave it out: then any value may be drawn."
         yield BY_ID["step-fits"].problem(f"{at}.step", one.step, must, remedy)

@@ -14,7 +14,7 @@ from dino_api import rfc3339
 from dino_api.names import FailureReason
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.model import Object, Patch
-from dino_operator.plan.observed import active_time
+from dino_operator.plan.observed import active_time, objects
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.job_view import JobView
 from dino_operator.plan.observed.status import Status
@@ -49,8 +49,8 @@ def is_used_up(view: Limited, job: Job) -> bool:
 
 def _holds(job: Job) -> int:
     """How often the operator has suspended the Job since it wishes so."""
-    counted = job.note(Annotation.HOLDS)
-    return int(counted) if counted.isdigit() else int(bool(job.note(Annotation.HELD)))
+    counted = objects.digits(job.note(Annotation.HOLDS))
+    return int(bool(job.note(Annotation.HELD))) if counted is None else counted
 
 
 def is_given_up(job: Job) -> bool:

@@ -133,8 +133,11 @@ def going(view: SearchView, step: Step, trials: Sequence[Trial]) -> State:
 def _stopping(view: SearchView, obstacle: str) -> str:
     """What still runs of a search that is held, and what keeps it from stopping; else nothing."""
     busy = still_running(view)
-    stops = f"{_names(busy)} save checkpoints and stop"
-    return "; ".join(filter(None, [stops, obstacle])) if busy else ""
+    if not busy:
+        return ""
+    if obstacle:
+        return f"{_names(busy)} still run; {obstacle}"
+    return f"{_names(busy)} save checkpoints and stop"
 
 
 def ending(message: str) -> State:

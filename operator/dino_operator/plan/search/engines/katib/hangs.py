@@ -95,9 +95,10 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
         return _no_collector(view, bare)
     if each.job.is_suspended:
         return _held(each.job)
-    if deadline.is_given_up(each.job):
+    hang = _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
+    if hang is None and deadline.is_given_up(each.job):
         return Hang(_resumed(each.job))
-    return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
+    return hang
 
 
 def _overdue(view: SearchView, since: datetime, message: str) -> Hang | None:
@@ -144,7 +145,8 @@ def _held(job: Job) -> Hang | None:
 
 
 def is_ours(job: Job) -> bool:
-    """Whether the operator suspended it: by its mark, which it makes in the same write."""
+    """Whether the operator suspended it: by its mark, which it makes in the same write. What one
+    before the mark suspended is said as someone else's, and how to resume it."""
     return bool(job.note(Annotation.HELD))
 
 

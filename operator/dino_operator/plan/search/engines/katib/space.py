@@ -75,13 +75,15 @@ def feasible(one: SearchParameter) -> tuple[str, dict[str, Any]]:
     low, high = float(one.min or 0), float(one.max or 0)
     whole = kind_of(one.path) == "int"
     if one.step is not None and not _is_on_grid(one):
-        return "categorical", {"list": [_number(value, whole) for value in _values(one)]}
+        values = (_value(one, index) for index in range(_count(one)))
+        return "categorical", {"list": [_number(value, whole) for value in values]}
     space = {"min": _number(low, whole), "max": _number(high, whole), "distribution": "uniform"}
     if one.scale == "log":
         space["distribution"] = "logUniform"
     if one.step is not None:
         # Katib rounds to the nearest multiple, which may lie above a max that is none.
-        space |= {"max": _number(_values(one)[-1], whole), "step": _number(one.step, whole)}
+        last = _value(one, _count(one) - 1)
+        space |= {"max": _number(last, whole), "step": _number(one.step, whole)}
     return ("int" if whole else "double"), space
 
 
@@ -104,10 +106,13 @@ def _count(one: SearchParameter) -> int:
     return floor((float(one.max or 0) - float(one.min or 0)) / float(one.step or 1) + 1e-9) + 1
 
 
-def _values(one: SearchParameter) -> list[float]:
-    """The values, in decimal arithmetic: the third tenth is 0.3 and not 0.30000000000000004."""
+def _value(one: SearchParameter, index: int) -> float:
+    """One of them, in decimal arithmetic: the third tenth is 0.3 and not 0.30000000000000004.
+
+    A range may have a million: only of few are all made.
+    """
     low, step = (Decimal(repr(float(part or 0))) for part in (one.min, one.step))
-    return [float(low + index * step) for index in range(_count(one))]
+    return float(low + index * step)
 
 
 def _is_on_grid(one: SearchParameter) -> bool:
