@@ -192,7 +192,7 @@ def _with_data(status: Object) -> list[Object]:
 
 
 def _invalid(job: JobBuilder) -> Plan:
-    said = "spec.output.uri: Field required."
+    said = "spec.output.uri: must be given; `kubectl explain` shows what it can hold."
     failure = {"reason": "InvalidSpec", "message": said, "remedy": by_reason("InvalidSpec").remedy}
     plan_ = failed("InvalidSpec", said, failure, specDigest=None, image=None)
     plan_.status.pop("specDigest"), plan_.status.pop("image")

@@ -58,6 +58,7 @@ NO_GPU = (
 
 _OF_OURS = "Value error, "
 """What pydantic puts before our own sentences."""
+_MISSING = "must be given; `kubectl explain` shows what it can hold."
 _CORRECT = "Correct or remove it; `kubectl explain` shows what it can hold."
 
 
@@ -297,8 +298,15 @@ def _sentences(problems: list[Problem], own: Mapping[str, Any] | None = None) ->
 
 def problems_of(error: ValidationError, below: str = "") -> list[str]:
     """A sentence for each field that the model does not take. below: the path of the whole."""
-    errors = ((dotted(one["loc"]), one["msg"].removeprefix(_OF_OURS)) for one in error.errors())
-    return [f"{below}{path}: {message}. {_CORRECT}" for path, message in errors]
+    return [
+        f"{below}{dotted(one['loc'])}: "
+        + (
+            _MISSING
+            if one["type"] == "missing"
+            else f"{one['msg'].removeprefix(_OF_OURS)}. {_CORRECT}"
+        )
+        for one in error.errors()
+    ]
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
