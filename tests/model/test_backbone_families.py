@@ -261,9 +261,7 @@ def test_patches_of_another_size_are_resampled(tmp_path: Path) -> None:
 def test_positions_that_cannot_be_resized_are_refused(tmp_path: Path) -> None:
     state = a_file_of("vit_tiny_patch16_224") | {"pos_embed": torch.ones(3)}
     torch.save(state, tmp_path / "vit.pth")
-    refusal = (
-        r"cannot be brought to the size of model\.backbone \(.*pos_embed|not enough values.*\)"
-    )
+    refusal = r"cannot be brought to the size of model\.backbone \(.+\)\. Check the file"
     with pytest.raises(ValueError, match=refusal):
         load_backbone_weights(a_detector(backbone=VIT), tmp_path / "vit.pth")
 

@@ -208,7 +208,7 @@ def test_the_service_of_the_page_answers_with_boxes(
         with pytest.raises(HTTPError) as refused:
             urlopen(address, b"no picture")
         with pytest.raises(HTTPError, match="400") as too_large:
-            urlopen(address, said_to_be_large(20_000))
+            urlopen(address, said_to_be_large(30_000))
         server.shutdown()
     wanted = Detector.open(made.path).detect(photo, 0.001)
     assert [each["name"] for each in found] == [one.name for one in wanted]
