@@ -182,6 +182,15 @@ def test_yolo_outlines_become_boxes_and_key_points_are_not_read(convert: Convert
     assert "Polygons, ellipses and masks became the boxes around them: 2." in convert.out
 
 
+@pytest.mark.parametrize("shape", ['["²", 3]', f'["{"9" * 5000}", 3]', "[2]", "two", "[a, b]"])
+def test_a_strange_number_of_key_points_is_none(convert: Converter, shape: str) -> None:
+    put(convert.source / "data.yaml", f"train: images\nnames: [zebra, ant]\nkpt_shape: {shape}\n")
+    put_image(convert.source / "images/a.jpg")
+    put(convert.source / "labels/a.txt", ANT)
+    assert convert.run("yolo") == 0, convert.err
+    assert convert.boxes("train") == {"a.jpg": [IS_ANT]}
+
+
 def test_yolo_is_measured_as_viewers_show_the_image(convert: Converter) -> None:
     """Orientation 6: 80 x 40 in the file, 40 x 80 on the screen of whoever drew the box."""
     exif = Image.Exif()

@@ -8,6 +8,7 @@ beside labels (Label Studio, LabelImg). A line is `class x y width height` with 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ _NO_LABELS = ("classes.txt", "labels.txt", "notes.txt", "train.txt", "val.txt", 
               "test.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt")  # fmt: skip
 _SPLITS = ("train", "val", "valid", "test")
 # Tools round shares to six digits or fewer, and boxes at the edge end a little beyond it.
+_COUNT = re.compile(r"[0-9]{1,4}")
 _SLACK = 0.01
 _FORM = "A line is: class x_centre y_centre width height, as shares of the image from 0 to 1."
 
@@ -165,7 +167,8 @@ def _yaml_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
 def _key_points(document: dict[str, Any]) -> int:
     """Numbers of key points that follow the box in each line (kpt_shape: [17, 3])."""
     shape = document.get("kpt_shape")
-    if not isinstance(shape, list) or len(shape) != 2 or not all(str(n).isdigit() for n in shape):
+    counts = [_COUNT.fullmatch(str(each)) for each in shape] if isinstance(shape, list) else []
+    if len(counts) != 2 or not all(counts):
         return 0
     return int(shape[0]) * int(shape[1])
 
