@@ -167,10 +167,10 @@ def _yaml_names(document: dict[str, Any], file: Path) -> tuple[str, ...]:
 def _key_points(document: dict[str, Any]) -> int:
     """Numbers of key points that follow the box in each line (kpt_shape: [17, 3])."""
     shape = document.get("kpt_shape")
-    counts = [_COUNT.fullmatch(str(each)) for each in shape] if isinstance(shape, list) else []
-    if len(counts) != 2 or not all(counts):
+    counts = [str(each) for each in shape] if isinstance(shape, list) else []
+    if len(counts) != 2 or not all(map(_COUNT.fullmatch, counts)):
         return 0
-    return int(shape[0]) * int(shape[1])
+    return int(counts[0]) * int(counts[1])
 
 
 class _Splits:
