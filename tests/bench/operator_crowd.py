@@ -24,15 +24,14 @@ from dino_api.result import Progress, Validation
 from tests.api.operator_cluster import a_manifest
 from tests.api.operator_process import Process
 from tests.bench import operator_requests as requests
+from tests.bench.control_plane import PLAYED_JOBS, administrator, peak_mib
 from tests.bench.harness import Bench, machine
 from tests.bench.job_player import JobPlayer
 from tests.bench.operator_scale import create, wait_for
 from tests.bench.operator_sides import (
     Side,
-    administrator,
     audit_log,
     ours,
-    peak_mib,
     rests,
 )
 from tests.bench.search_load_player import APPLY, Api, connect, stamp
@@ -224,7 +223,7 @@ def restart(side: Side) -> Restart:
 def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        ours(administrator(), Path(folder) / "crowd") as side,
+        ours(administrator(PLAYED_JOBS, "600s"), Path(folder) / "crowd") as side,
     ):
         began = time.monotonic()
         staying = asyncio.run(populate(side, JOBS, PUSHING))

@@ -21,9 +21,10 @@ from typing import Any
 from dino_api import names
 from tests.api.operator_cluster import a_manifest
 from tests.bench import operator_requests as requests
+from tests.bench.control_plane import PLAYED_JOBS, administrator
 from tests.bench.harness import Bench, machine
 from tests.bench.job_player import JobPlayer
-from tests.bench.operator_sides import Side, administrator, audit_log, naive, ours
+from tests.bench.operator_sides import Side, audit_log, naive, ours
 from tests.bench.search_load_player import Api, Object, connect
 from tests.patience import Patience
 
@@ -145,7 +146,7 @@ def rounds(size: int) -> int:
 
 def turns(size: int, stack: ExitStack, folder: Path) -> dict[str, list[Lived]]:
     """Both sides in turns, each time with a new process and namespace."""
-    kubectl = administrator()
+    kubectl = administrator(PLAYED_JOBS, "600s")
     found: dict[str, list[Lived]] = {name: [] for name in SIDES}
     for number in range(rounds(size)):
         order = list(SIDES) if number % 2 == 0 else list(reversed(SIDES))
@@ -158,7 +159,9 @@ def turns(size: int, stack: ExitStack, folder: Path) -> dict[str, list[Lived]]:
 
 def trainings(size: int, stack: ExitStack, folder: Path) -> Lived:
     """Ours with trainings, each after its preflight."""
-    side = stack.enter_context(ours(administrator(), folder / f"trainings-{size}"))
+    side = stack.enter_context(
+        ours(administrator(PLAYED_JOBS, "600s"), folder / f"trainings-{size}")
+    )
     lived = asyncio.run(live(side, size, a_manifest))
     side.end()
     return lived

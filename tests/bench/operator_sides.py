@@ -20,16 +20,15 @@ from pathlib import Path
 import kubernetes
 import yaml
 
-from tests.api.clients import CRDS, HOME, ROOT, Kubectl
+from tests.api.clients import HOME, ROOT, Kubectl
 from tests.api.operator_cluster import ACCOUNT, operated
 from tests.api.operator_process import MODULE, Process
-from tests.bench.harness import cannot_run
+from tests.bench.control_plane import PLAYED_JOBS, cpu_seconds
 from tests.patience import LONG
 
 NAIVE = "naive-operator"
 QUIET = 3
 """Looks at which nothing has changed."""
-TICKS = os.sysconf("SC_CLK_TCK")
 EVERYTHING = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
 
 
@@ -61,42 +60,11 @@ class Side:
         self.process.wait(timeout=LONG)
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process and its threads have used of the processors."""
-    text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(text[11]) + int(text[12])) / TICKS
-
-
-def peak_mib(pid: int) -> float:
-    """The largest resident memory of a process until now."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
-
-
-def find_kubeconfig() -> Path:
-    """Of a control plane whose Jobs are played; starts it where it does not run."""
-    if os.environ.get("CLUSTER") == "current":
-        return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-    command = [str(ROOT / "devcluster" / "cluster"), "up", "--played-jobs"]
-    up = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    if up.returncode:
-        cannot_run(f"The control plane does not start: {(up.stderr or up.stdout).strip()}")
-    return HOME / "played" / "kubeconfig"
-
-
 def audit_log() -> Path:
     """Where that API server writes who asked for what."""
-    return Path(os.environ.get("DINO_TEST_AUDIT_LOG") or HOME / "played" / "logs" / "audit.log")
-
-
-def administrator() -> Kubectl:
-    """kubectl, with the CRDs installed."""
-    kubectl = Kubectl(str(HOME / "bin" / "kubectl"), find_kubeconfig())
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    assert applied.returncode == 0, applied.stderr
-    waited = kubectl("wait", "--for=condition=Established", "--timeout=600s", "-f", str(CRDS))
-    assert waited.returncode == 0, waited.stderr
-    return kubectl
+    return Path(
+        os.environ.get("DINO_TEST_AUDIT_LOG") or HOME / PLAYED_JOBS.folder / "logs" / "audit.log"
+    )
 
 
 @contextmanager

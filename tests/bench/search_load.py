@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -24,10 +23,10 @@ import kubernetes
 from prometheus_client.parser import text_string_to_metric_families
 
 from dino_api import names
-from tests.api.clients import CRDS, HOME, ROOT, Kubectl
 from tests.api.operator_cluster import Cluster, operated
 from tests.api.operator_process import Process
-from tests.bench.harness import Bench, cannot_run, machine
+from tests.bench.control_plane import OF_TESTS, administrator, cpu_seconds, peak_mib
+from tests.bench.harness import Bench, machine
 from tests.bench.search_load_checks import Ran, faults
 from tests.bench.search_load_player import TAINT, Api, Player, connect
 
@@ -36,7 +35,6 @@ SEARCHES = int(os.environ.get("DINO_BENCH_SEARCHES", "200"))
 TRIALS, PARALLEL = 10, 2
 LIMIT = 1800.0  # seconds until all must have ended
 LOOK = 1.0  # seconds between two looks at the operator's metrics
-TICKS = os.sysconf("SC_CLK_TCK")
 REQUESTS, RECONCILES = "dino_operator_apiserver_requests", "dino_operator_reconcile"
 
 LR = {"path": "train.optim.lr", "min": 1e-5, "max": 5e-4, "scale": "log"}
@@ -198,35 +196,14 @@ def look_again(cluster: Cluster, ran: Ran, searches: int) -> list[str]:
 def used(process: Process) -> tuple[float, float]:
     """CPU seconds and the largest resident memory in MiB of the operator until now."""
     assert process.process is not None
-    proc = Path("/proc") / str(process.process.pid)
-    fields = (proc / "stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    lines = (proc / "status").read_text().splitlines()
-    peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
-    return ticks / TICKS, int(peak) / 1024
-
-
-def find_kubeconfig() -> Path:
-    """As tests/api finds it: of its control plane, or KUBECONFIG where CLUSTER=current."""
-    if os.environ.get("CLUSTER") == "current":
-        return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-    command = [str(ROOT / "devcluster" / "cluster"), "up", "--control-plane-only"]
-    up = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    if up.returncode:
-        cannot_run(f"The control plane does not start: {(up.stderr or up.stdout).strip()}")
-    return HOME / "api" / "kubeconfig"
+    return cpu_seconds(process.process.pid), peak_mib(process.process.pid)
 
 
 @contextmanager
 def control_plane() -> Iterator[tuple[Cluster, Process]]:
     """A namespace and an operator of its own."""
-    kubeconfig = find_kubeconfig()
-    kubectl = Kubectl(str(HOME / "bin" / "kubectl"), kubeconfig)
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    assert applied.returncode == 0, applied.stderr
-    waited = kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    assert waited.returncode == 0, waited.stderr
-    client = kubernetes.config.new_client_from_config(config_file=str(kubeconfig))
+    kubectl = administrator(OF_TESTS, "30s")
+    client = kubernetes.config.new_client_from_config(config_file=str(kubectl.kubeconfig))
     with (
         tempfile.TemporaryDirectory() as folder,
         operated(kubectl, client, Path(folder)) as both,

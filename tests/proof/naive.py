@@ -31,8 +31,8 @@ from dino_operator.plan.model import Object
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.metrics import Metrics
 from tests import naive_operator
-from tests.api.clients import CRDS, HOME, Kubectl
-from tests.bench.search_load import find_kubeconfig
+from tests.api.clients import Kubectl
+from tests.bench.control_plane import OF_TESTS, administrator
 from tests.patience import LONG, Patience
 from tests.proof.fault_proxy import FaultProxy
 from tests.proof.faults import (
@@ -300,9 +300,7 @@ async def run(kubectl: Kubectl, folder: Path, most: int | None) -> list[Row]:
 def main(arguments: Sequence[str]) -> int:
     """Prints both rows. Returns 1 where ours has a violation."""
     _FORKED.set_forkserver_preload(["__main__"])
-    kubectl = Kubectl(str(HOME / "bin" / "kubectl"), find_kubeconfig())
-    applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    assert applied.returncode == 0, applied.stderr
+    kubectl = administrator(OF_TESTS, "600s")
     with tempfile.TemporaryDirectory() as folder:
         most = int(arguments[0]) if arguments else None
         rows = asyncio.run(run(kubectl, Path(folder), most))
