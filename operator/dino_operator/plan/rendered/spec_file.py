@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dino_api.actions import ActionFacts
 from dino_api.base import note_of
@@ -298,15 +299,13 @@ def _sentences(problems: list[Problem], own: Mapping[str, Any] | None = None) ->
 
 def problems_of(error: ValidationError, below: str = "") -> list[str]:
     """A sentence for each field that the model does not take. below: the path of the whole."""
-    return [
-        f"{below}{dotted(one['loc'])}: "
-        + (
-            _MISSING
-            if one["type"] == "missing"
-            else f"{one['msg'].removeprefix(_OF_OURS)}. {_CORRECT}"
-        )
-        for one in error.errors()
-    ]
+    return [f"{below}{dotted(one['loc'])}: {_complaint(one)}" for one in error.errors()]
+
+
+def _complaint(one: ErrorDetails) -> str:
+    if one["type"] == "missing":
+        return _MISSING
+    return f"{one['msg'].removeprefix(_OF_OURS)}. {_CORRECT}"
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
