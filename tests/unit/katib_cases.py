@@ -181,6 +181,14 @@ def a_pod(job: Object, phase: str = "Running", collector: bool = True, **state: 
     }
 
 
+def unplaced(pod: Object) -> Object:
+    """The pod, of which the scheduler says that no node takes it."""
+    placed = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    words = "0/1 nodes are available: 1 Insufficient cpu."
+    told = {**placed, "message": words, "lastTransitionTime": at(20)}
+    return {**pod, "status": {**pod["status"], "conditions": [told]}}
+
+
 def waits(reason: str, message: str = "") -> Object:
     """The state of a container that cannot start."""
     return {"waiting": {"reason": reason, "message": message}}

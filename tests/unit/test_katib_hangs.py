@@ -21,6 +21,7 @@ from tests.unit.katib_cases import (
     an_experiment,
     complete,
     observed,
+    unplaced,
     waits,
 )
 
@@ -79,6 +80,25 @@ def test_a_job_that_is_left_to_run_hides_nothing_of_its_pods() -> None:
     pod = a_pod(job, "Pending", **waits("ImagePullBackOff", "manifest unknown"))
     assert "manifest unknown" in look(EARLY, trial, jobs=(job,), pods=(pod,)).message
     assert stopped_for(look(GIVEN_UP, trial, jobs=(job,), pods=(pod,))) == ["ImagePullFailed"]
+
+
+def test_what_hangs_does_not_hide_who_resumes_a_job() -> None:
+    """Be it of the same trial or of an older one: only the one tells why a search is not held."""
+    first, waiting = a_running(suspend=True)
+    waiting["metadata"]["labels"][KUEUE_QUEUE_LABEL] = "default"
+    trial = a_trial("b", "Running", born=1)
+    job = a_job(trial)
+    job["metadata"]["annotations"] = {Annotation.HOLDS.value: "3"}
+    resumed = f"; someone else resumed Job {job['metadata']['name']} each of the 3 times"
+    for pod in (a_pod(job), unplaced(a_pod(job, "Pending"))):
+        message = look(EARLY, first, trial, jobs=(waiting, job), pods=(pod,)).message
+        assert message.startswith(f"Job {waiting['metadata']['name']} waits in queue default")
+        assert resumed in message
+    alone = look(SAID, trial, jobs=(job,), pods=(unplaced(a_pod(job, "Pending")),)).message
+    assert alone.startswith("0/1 nodes have what the pod needs: Insufficient cpu. Remedy: ")
+    assert resumed in alone
+    job["status"]["conditions"] = [complete(0)]
+    assert "resumed" not in look(SAID, trial, jobs=(job,)).message, "it has ended"
 
 
 @pytest.mark.parametrize("count", ["", "²", "9" * 5000, "three", "-1"])

@@ -23,6 +23,7 @@ from tests.unit.katib_cases import (
     failed,
     observed,
     running,
+    unplaced,
     waits,
 )
 
@@ -171,6 +172,11 @@ def test_a_job_that_someone_else_resumes_is_said_while_the_search_is_suspended()
     assert (going.is_true, going.reason) == (False, "Suspending")
     still = f"{pod['metadata']['name']} still run; someone else resumed Job {NAME}-a each of the 3"
     assert going.message.startswith(still), "and not that it stops"
+    pod["status"]["phase"] = "Pending"
+    story.plan(pods=(unplaced(pod),))
+    going = Condition.of(story.resource, "Suspended") or Condition(True)
+    assert "0/1 nodes have what the pod needs" in going.message
+    assert f"; someone else resumed Job {NAME}-a each of the 3" in going.message, "the obstacle"
 
 
 def test_what_katib_never_says_is_said_in_the_condition() -> None:

@@ -52,13 +52,19 @@ class Hang:
 
 
 def worst(view: SearchView, katib_trials: Sequence[KatibTrial]) -> Hang:
-    """The worst hang of a search that Katib has not ended. katib_trials: oldest first."""
+    """The worst hang of a search that Katib has not ended. katib_trials: oldest first.
+
+    A Job that someone else resumes each time is said beside it: what hangs does not tell why the
+    search is not suspended.
+    """
     open_ones = [each for each in katib_trials if not each.is_over]
     hangs = [hang for each in open_ones if (hang := _of_trial(view, each))]
     if not open_ones and (idle := _of_search(view, katib_trials)):
         hangs.append(idle)
     fatal = next((hang.failure for hang in hangs if hang.failure), None)
-    message = next((hang.message for hang in hangs if hang.message), "")
+    first = next((hang.message for hang in hangs if hang.message), "")
+    resumed = next((_resumed(job) for each in open_ones if (job := _left_to_run(each))), "")
+    message = "; ".join(filter(None, [first.rstrip(".") if resumed else first, resumed]))
     asks = tuple(uid for hang in hangs for uid in hang.asks)
     return Hang(message, tuple(patch for hang in hangs for patch in hang.patches), fatal, asks)
 
@@ -95,10 +101,14 @@ def _of_trial(view: SearchView, each: KatibTrial) -> Hang | None:
         return _no_collector(view, bare)
     if each.job.is_suspended:
         return _held(each.job)
-    hang = _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
-    if hang is None and deadline.is_given_up(each.job):
-        return Hang(_resumed(each.job))
-    return hang
+    return _of_pods(view, each.job, live) if live else _no_pod(view, each.job, each.pods)
+
+
+def _left_to_run(each: KatibTrial) -> Job | None:
+    """Its Job, if someone else resumed it each time that it was suspended."""
+    if each.job is None or each.job.is_finished or each.stopped_for:
+        return None
+    return each.job if deadline.is_given_up(each.job) else None
 
 
 def _overdue(view: SearchView, since: datetime, message: str) -> Hang | None:
