@@ -17,7 +17,7 @@ from demo.screen import Screen, clock
 from demo.stages import Runner, Stage, Timing, table
 
 BUILD = Path("build") / "demo"
-MINUTES_FIRST, MINUTES_AGAIN = 11, 4
+MINUTES_FIRST, MINUTES_AGAIN = 10, 3
 
 
 def main(arguments: list[str] | None = None) -> int:

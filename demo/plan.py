@@ -120,7 +120,7 @@ def dev(folder: Path, data: Path | None) -> tuple[Demo, list[Stage]]:
         return lambda work: work.run([images.CLUSTER, *words])
 
     stages = [
-        Stage("programs", "etcd, Kubernetes, kubectl, Helm, S3", 300, 1, command("build")),
+        Stage("programs", "etcd, Kubernetes, kubectl, Helm, S3", 400, 1, command("build")),
         Stage("base image", "Debian with Python", 60, 1, command("base-image")),
         Stage("dataset", data_does(data), 10, 10, demo.make_data),
         Stage(
@@ -186,7 +186,7 @@ def data_does(data: Path | None) -> str:
 def training(stages: list[Stage]) -> Stage:
     """The last step, which follows all stages and is shown by itself."""
     return Stage(
-        "training", f"in namespace {NAMESPACE}, shown live", 190, 190, lambda work: None,
+        "training", f"in namespace {NAMESPACE}, shown live", 150, 150, lambda work: None,
         tuple(stage.name for stage in stages),
     )  # fmt: skip
 
