@@ -263,6 +263,7 @@ def small_job(name: str, epochs: int = 2, **spec: Any) -> Object:
     """The demo's training made to take seconds: 24 small pictures, a detector of one layer each."""
     experiment = demo_job.example()["spec"]["experiment"]
     experiment["model"].update(SMALL_MODEL)
+    experiment["dataset"]["batch_size"] = 4
     experiment["dataset"]["augmentation"]["fixed_size"] = [96, 128]
     experiment["train"] = {"num_epochs": epochs, "validation_interval": 1}
     return {

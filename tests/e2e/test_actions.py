@@ -38,7 +38,9 @@ def manifests() -> dict[str, Object]:
     jobs = chain("scenes", "inference.yaml")
     experiment = jobs["chain-train"]["spec"]["experiment"] = demo.example()["spec"]["experiment"]
     experiment["dataset"]["augmentation"]["fixed_size"] = [160, 224]
+    experiment["dataset"]["batch_size"] = 4
     experiment["train"].update(num_epochs=4, validation_interval=2)
+    experiment["train"]["optim"]["lr"] = 0.0004
     calibration = jobs["chain-quantize"]["spec"]["datasets"]["calibration"]
     calibration[0]["uri"] = "s3://dino/scenes/val"  # fewer pictures
     inference = jobs["bccd-inference"]["spec"]

@@ -137,7 +137,9 @@ class Kubelet:
             }
             for name in names
         ]
-        body = {"status": {"phase": phase, "containerStatuses": containers}}
+        # Without it the scheduler's word stays: there is no node here.
+        placed = [{"type": "PodScheduled", "status": "True"}]
+        body = {"status": {"phase": phase, "conditions": placed, "containerStatuses": containers}}
         try:
             self.core.patch_namespaced_pod_status(pod["metadata"]["name"], self.namespace, body)
         except kubernetes.client.ApiException as error:
