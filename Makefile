@@ -16,6 +16,7 @@ PLANS ?= all
 WALKS ?= 50
 OPERATIONS ?= all
 EXAMPLES ?= 10000
+MINUTES ?= 30
 # What `make audit` runs, in versions as fixed as those of uv.lock.
 PIP_AUDIT := pip-audit==2.10.1
 ZIZMOR := zizmor==1.32.0
@@ -134,6 +135,10 @@ proof: setup ## The operator against an adversary: EPISODES=10000, orders DEPTH=
 proof-operations: setup ## Every operation (OPERATIONS=all) on the CRDs' properties and WALKS=50 walks of edits, in memory and before the API server
 	DINO_OPERATIONS=$(OPERATIONS) DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/proof/test_operations.py
 	DINO_OPERATIONS=$(OPERATIONS) DINO_WALKS=$(WALKS) $(PYTEST) -rP tests/api/test_operations.py
+
+.PHONY: chaos
+chaos: setup ## SIGKILL at random on the dev cluster under trainings and a search, MINUTES=30 of it: all must end, once, from their checkpoints
+	$(RUN) python -m tests.proof.chaos --minutes $(MINUTES)
 
 # One process for each core: each test runs its examples by itself.
 .PHONY: fuzz
