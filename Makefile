@@ -89,7 +89,7 @@ test-unit: setup ## Unit tests; no cluster needed
 .PHONY: test-model
 test-model: setup ## The detector against the published model's numbers
 	OMP_NUM_THREADS=1 $(PYTEST) tests/model
-	$(RUN) python tests/model/golden.py
+	$(RUN) python -m tests.model.golden
 
 .PHONY: test-api
 test-api: setup ## Admission and the operator against a real API server, without kubelet

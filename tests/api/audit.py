@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .clients import HOME
-from .operator_cluster import ACCOUNT, WRITES
+from tests.api.clients import HOME
+from tests.api.operator_cluster import ACCOUNT, WRITES
 
 VARIABLE = "DINO_TEST_AUDIT_LOG"
 """Where the log of another API server lies."""

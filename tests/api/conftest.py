@@ -18,11 +18,11 @@ import kubernetes
 import pytest
 import yaml
 
-from . import audit
-from .clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
-from .older_crds import install
-from .operator_cluster import Cluster, Operating, operated
-from .operator_process import MODULE, Process
+from tests.api import audit
+from tests.api.clients import CRDS, HOME, ROOT, DinoJobs, Kubectl
+from tests.api.older_crds import install
+from tests.api.operator_cluster import Cluster, Operating, operated
+from tests.api.operator_process import MODULE, Process
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,9 +14,8 @@ import yaml
 
 from dino_api import names
 from dino_api.generate.crd import KINDS, crd
-
-from .clients import Kubectl
-from .operator_process import eventually
+from tests.api.clients import Kubectl
+from tests.api.operator_process import eventually
 
 Object = dict[str, Any]
 LATELY = "validation must be given"

@@ -25,11 +25,10 @@ from dino_api.names import Label
 from dino_operator.plan.model import is_finished
 from dino_operator.plan.observed.objects import CONTAINER
 from dino_operator.plan.observed.pod import Pod
+from tests.api.clients import CHART, DinoJobs, Kubectl, helm
+from tests.api.operator_process import MODULE, PATIENCE, Process, eventually
+from tests.api.slow_requests import slowed, wanted
 from tests.builders import SOUND
-
-from .clients import CHART, DinoJobs, Kubectl, helm
-from .operator_process import MODULE, PATIENCE, Process, eventually
-from .slow_requests import slowed, wanted
 
 Object = dict[str, Any]
 ACCOUNT = "dino-operator"

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from aiohttp import web
 
-from .slow_requests import WRITES, Delays, Proxy
+from tests.api.slow_requests import WRITES, Delays, Proxy
 
 
 @dataclass(frozen=True)

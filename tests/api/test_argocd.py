@@ -7,9 +7,8 @@ from typing import Any
 import yaml
 
 from dino_api import names
-
-from .clients import ROOT, DinoJobs, Kubectl
-from .operator_cluster import a_manifest
+from tests.api.clients import ROOT, DinoJobs, Kubectl
+from tests.api.operator_cluster import a_manifest
 
 Object = dict[str, Any]
 # Numbers and quantities as people write them, which the API server keeps as it likes.

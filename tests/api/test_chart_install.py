@@ -9,12 +9,11 @@ import sys
 import pytest
 import yaml
 
+from tests.api import clients
+from tests.api.clients import ROOT, Kubectl
+from tests.api.clients import helm as run_helm
+from tests.api.operator_process import eventually
 from tests.patience import LONG
-
-from . import clients
-from .clients import ROOT, Kubectl
-from .clients import helm as run_helm
-from .operator_process import eventually
 
 CHART = str(clients.CHART)
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from dino_operator.plan.annotations import LAST_APPLIED
-
-from .operator_cluster import Cluster, a_manifest
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import Cluster, a_manifest
+from tests.api.operator_process import Process, eventually
 
 STRICTLY = "Argo CD with the sync option ServerSideApply=true"
 TRAIN = {"train": {"num_epoch": 1}}

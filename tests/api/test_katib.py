@@ -18,13 +18,12 @@ import pytest
 from dino_api.names import Label
 from dino_operator.plan.annotations import Annotation
 from dino_operator.plan.rendered import names
+from tests.api.clients import ROOT, Kubectl
+from tests.api.job_webhook import urging_jobs
+from tests.api.operator_cluster import Cluster, Operating, condition_of, stamp
+from tests.api.operator_process import Process, eventually
 from tests.katib.double import Double
 from tests.katib.kubelet import Ending, Kubelet, scored
-
-from .clients import ROOT, Kubectl
-from .job_webhook import urging_jobs
-from .operator_cluster import Cluster, Operating, condition_of, stamp
-from .operator_process import Process, eventually
 
 Object = dict[str, Any]
 pytestmark = pytest.mark.alone

@@ -23,18 +23,17 @@ from dino_api.rules.resource.dinoautoml import EDITABLE
 from dino_operator.admission import refusals
 from dino_operator.plan.model import Settings
 from dino_operator.plan.observed import crd_schema
+from tests.api import audit
+from tests.api.admission_cases import causes
+from tests.api.clients import DinoJobs
+from tests.api.operator_cluster import Cluster, Operating, condition_of
+from tests.api.operator_process import Process, eventually
+from tests.api.test_validate import agree, told
 from tests.proof.operation_bases import BASES, EVERYTHING
 from tests.proof.operation_oracles import Judged, without_words
 from tests.proof.operation_share import API_WALKS, chosen
 from tests.proof.operations import Operation, operations
 from tests.unit.plan_store import copied
-
-from . import audit
-from .admission_cases import causes
-from .clients import DinoJobs
-from .operator_cluster import Cluster, Operating, condition_of
-from .operator_process import Process, eventually
-from .test_validate import agree, told
 
 Object = dict[str, Any]
 SETTINGS = Settings("trainer:1")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .clients import ROOT
-from .operator_cluster import RESULT, Cluster, Object, a_manifest
-from .operator_process import Process, eventually
+from tests.api.clients import ROOT
+from tests.api.operator_cluster import RESULT, Cluster, Object, a_manifest
+from tests.api.operator_process import Process, eventually
 
 CHAIN = ROOT / "examples" / "chain.yaml"
 TEST = [{"uri": "s3://bucket/test"}]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from .operator_cluster import RESULT, Cluster, a_manifest
-from .operator_process import eventually
+from tests.api.operator_cluster import RESULT, Cluster, a_manifest
+from tests.api.operator_process import eventually
 
 
 def told(reason: str, remedy: str = "Do it.") -> dict[str, Any]:

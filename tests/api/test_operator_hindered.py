@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from .operator_cluster import Cluster, Object, a_manifest, condition_of, stamp
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import Cluster, Object, a_manifest, condition_of, stamp
+from tests.api.operator_process import Process, eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
 QUIET: Object = {"maxRetries": 0}

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from .operator_cluster import Cluster, Object, Operating, a_manifest
-from .operator_process import Process, eventually
-from .recorded_requests import Record, recorded
+from tests.api.operator_cluster import Cluster, Object, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
+from tests.api.recorded_requests import Record, recorded
 
 SECONDS = 10
 FAILOVER = 20.0

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.api import audit
+from tests.api.operator_cluster import ACCOUNT, RESULT, Cluster, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
 from tests.bench import operator_requests
 from tests.bench.operator_scale import without_data
-
-from . import audit
-from .operator_cluster import ACCOUNT, RESULT, Cluster, Operating, a_manifest
-from .operator_process import Process, eventually
 
 WRITE_BUDGET = 10
 TO_THE_JOB = [

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from dino_operator.plan.job.lost_pods import OUT_OF_SERVICE, PATIENCE
-
-from .operator_cluster import RESULT, Cluster, Object, a_manifest, stamp
-from .operator_process import eventually
+from tests.api.operator_cluster import RESULT, Cluster, Object, a_manifest, stamp
+from tests.api.operator_process import eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
 SILENT = PATIENCE.total_seconds() + 120

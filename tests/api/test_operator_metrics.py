@@ -6,9 +6,8 @@ import re
 from datetime import UTC, datetime
 
 from dino_api import rfc3339
-
-from .operator_cluster import RESULT, Cluster, a_manifest, condition_of, stamp
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import RESULT, Cluster, a_manifest, condition_of, stamp
+from tests.api.operator_process import Process, eventually
 
 NAME = "costly"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from . import old_installation
-from .operator_cluster import Cluster, Operating, a_manifest
-from .operator_process import Process, eventually
+from tests.api import old_installation
+from tests.api.operator_cluster import Cluster, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
 
 LEASE = 5
 """Seconds."""

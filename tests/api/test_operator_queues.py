@@ -12,11 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from .clients import Kubectl
-from .job_webhook import QUEUE, taking_jobs
-from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest, condition_of, stamp
-from .operator_process import Process, eventually
-from .test_operator_stages import set_suspend
+from tests.api.clients import Kubectl
+from tests.api.job_webhook import QUEUE, taking_jobs
+from tests.api.operator_cluster import (
+    RESULT,
+    Cluster,
+    Object,
+    Operating,
+    a_manifest,
+    condition_of,
+    stamp,
+)
+from tests.api.operator_process import Process, eventually
+from tests.api.test_operator_stages import set_suspend
 
 pytestmark = pytest.mark.alone
 RECHECK = 1

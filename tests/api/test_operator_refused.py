@@ -15,9 +15,9 @@ import kubernetes
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from .clients import DinoJobs
-from .operator_cluster import Cluster, Object, a_manifest
-from .operator_process import Process, eventually
+from tests.api.clients import DinoJobs
+from tests.api.operator_cluster import Cluster, Object, a_manifest
+from tests.api.operator_process import Process, eventually
 
 CLOSED = "https://127.0.0.1:9/"
 NEEDED = "a label team is needed"

@@ -8,11 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from dino_api.result import Dataset
+from tests.api.operator_cluster import RESULT, Cluster, a_manifest
+from tests.api.operator_process import Process, eventually
 from tests.unit.termination import kept
 from tests.unit.test_api_message import a_result
-
-from .operator_cluster import RESULT, Cluster, a_manifest
-from .operator_process import Process, eventually
 
 FOLDER = "s3://bucket/out/train"
 WHERE = f"{FOLDER}/result.json"

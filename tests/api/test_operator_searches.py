@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
 
 BEST = RESULT["checkpoint"]["uri"]
 WORDS = {

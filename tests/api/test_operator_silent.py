@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .operator_cluster import Cluster, Operating, a_manifest
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import Cluster, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
 
 OLD = 3
 SHARED = ("serviceaccount/dino-trainer", "rolebinding/dino-trainer-progress")

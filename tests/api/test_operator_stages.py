@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from .operator_cluster import CHECKED, RESULT, Cluster, Object, a_manifest
-from .operator_process import Process, eventually
+from tests.api.operator_cluster import CHECKED, RESULT, Cluster, Object, a_manifest
+from tests.api.operator_process import Process, eventually
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 NO_KUEUE = "QueueUnavailable"

@@ -14,9 +14,8 @@ import pytest
 
 from charts import generate
 from charts.generate import Right
-
-from . import audit
-from .audit import Request
+from tests.api import audit
+from tests.api.audit import Request
 
 
 def allows(right: Right, request: Request) -> bool:

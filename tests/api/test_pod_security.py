@@ -15,8 +15,7 @@ import yaml
 from dino_api.names import Action
 from dino_operator.plan.model import Settings
 from dino_operator.preview import preview
-
-from .clients import ROOT, Kubectl
+from tests.api.clients import ROOT, Kubectl
 
 LABEL = "pod-security.kubernetes.io/warn=restricted"
 SETTINGS = Settings(

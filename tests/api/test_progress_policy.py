@@ -18,9 +18,8 @@ from dino_api import names
 from dino_api.resources.status import DinoJobStatus
 from dino_api.result import Progress
 from dino_trainer.report.cluster import PushError, Target, push
-
-from .clients import CHART, ROOT, DinoJobs, Kubectl, helm
-from .operator_process import eventually
+from tests.api.clients import CHART, ROOT, DinoJobs, Kubectl, helm
+from tests.api.operator_process import eventually
 
 FORBIDDEN, UNPROCESSABLE = 403, 422
 POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")

@@ -6,9 +6,8 @@ import pytest
 
 from dino_api import rfc3339
 from dino_api.names import FIELD_MANAGER
-
-from .operator_cluster import Object, Operating, a_manifest
-from .slow_requests import VARIABLE
+from tests.api.operator_cluster import Object, Operating, a_manifest
+from tests.api.slow_requests import VARIABLE
 
 
 def test_a_late_status_comes_after_the_job_that_it_tells_of(

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
-from .admission_cases import causes
-from .clients import DinoJobs, Kubectl
-from .older_crds import LATELY, in_force, install, older, ours
-from .operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
-from .operator_process import Process, eventually
+from tests.api.admission_cases import causes
+from tests.api.clients import DinoJobs, Kubectl
+from tests.api.older_crds import LATELY, in_force, install, older, ours
+from tests.api.operator_cluster import RESULT, Cluster, Object, Operating, a_manifest
+from tests.api.operator_process import Process, eventually
 
 pytestmark = pytest.mark.alone
 DATA = {"train": [{"uri": "s3://bucket/train"}]}

@@ -14,10 +14,9 @@ import pytest
 import yaml
 
 from dino_api import names
-
-from .clients import CHART, Kubectl, helm
-from .operator_cluster import a_manifest
-from .operator_process import eventually
+from tests.api.clients import CHART, Kubectl, helm
+from tests.api.operator_cluster import a_manifest
+from tests.api.operator_process import eventually
 
 READ = {"get", "list", "watch"}
 WRITE = {"create", "update", "patch", "delete", "deletecollection"}

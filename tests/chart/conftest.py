@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,6 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "dino-operator"
-sys.path.insert(0, str(ROOT))  # for the demo, which is run as `python -m demo` from there
 KUBE_VERSION = "1.34.0"
 Objects = list[dict[str, Any]]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]

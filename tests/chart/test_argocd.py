@@ -26,11 +26,10 @@ from tests.builders import (
     around,
     later,
 )
+from tests.chart.conftest import CHART, EVERYTHING, ROOT, Helm, Objects
 from tests.statuses import CHECKED, COMPLETE, QUEUED, RUNNING, STOPPING
 from tests.unit.plan_cases import HOLD, SETTINGS
 from tests.unit.search_world import World
-
-from .conftest import CHART, EVERYTHING, ROOT, Helm, Objects
 
 Object = dict[str, Any]
 Render = Callable[..., Objects]

@@ -13,8 +13,7 @@ from charts import generate
 from dino_api import names
 from dino_operator import main, options
 from dino_operator.plan.model import Settings
-
-from .conftest import CHART, KUBE_VERSION, ROOT, Helm, Objects
+from tests.chart.conftest import CHART, KUBE_VERSION, ROOT, Helm, Objects
 
 Render = Callable[..., Objects]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import EVERYTHING, Objects
+from tests.chart.conftest import EVERYTHING, Objects
 
 FOLDER = Path(__file__).parent / "golden"
 SETS: dict[str, tuple[str, ...]] = {

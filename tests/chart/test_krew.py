@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT
-from .test_version import VERSION
+from tests.chart.conftest import ROOT
+from tests.chart.test_version import VERSION
 
 KREW = ROOT / "operator" / "krew"
 PACK = runpy.run_path(str(KREW / "pack.py"))

@@ -15,9 +15,8 @@ import yaml
 
 from dino_api.names import AUTOML_KIND, KIND, Phase
 from dino_operator.runtime.metrics import Metrics
-
-from . import prometheus
-from .conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
+from tests.chart import prometheus
+from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, Helm, Objects
 
 Render = Callable[..., Objects]
 Object = dict[str, Any]

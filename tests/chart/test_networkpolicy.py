@@ -10,10 +10,9 @@ import pytest
 from dino_api.names import RENDEZVOUS_PORT
 from dino_operator.plan.job.decide import plan
 from tests.builders import a_job, around, later
+from tests.chart.conftest import Objects
 from tests.statuses import CHECKED
 from tests.unit.plan_cases import SETTINGS
-
-from .conftest import Objects
 
 Render = Callable[..., Objects]
 Object = dict[str, Any]

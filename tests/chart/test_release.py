@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT
-from .test_images import DOCKERFILES, instructions, locked_for, only_gpu
-from .test_version import VERSION
+from tests.chart.conftest import ROOT
+from tests.chart.test_images import DOCKERFILES, instructions, locked_for, only_gpu
+from tests.chart.test_version import VERSION
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")

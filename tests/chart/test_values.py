@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from charts import generate
-
-from .conftest import CHART, KUBE_VERSION, MONITORING, Helm
+from tests.chart.conftest import CHART, KUBE_VERSION, MONITORING, Helm
 
 VALUES = {key: json.loads(default) for key, _, default, _ in generate.values()}
 PEERS = [{"ipBlock": {"cidr": "10.1.0.0/16"}}]

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from charts import generate
-
-from .conftest import CHART, ROOT, Objects
+from tests.chart.conftest import CHART, ROOT, Objects
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 OURS = re.compile(r"dino-(?:operator|trainer):(\d+\.\d+\.\d+)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import bounded_memory
+from tests.fuzz.harness import bounded_memory
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dino_trainer.data import decode
-
-from . import seeds
-from .harness import ends, fuzzed
-from .readers import MOST_PIXELS, READERS
-from .spoiling import spoiled
+from tests.fuzz import seeds
+from tests.fuzz.harness import ends, fuzzed
+from tests.fuzz.readers import MOST_PIXELS, READERS
+from tests.fuzz.spoiling import spoiled
 
 
 @pytest.fixture(autouse=True)

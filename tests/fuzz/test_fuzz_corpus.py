@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .harness import ends
-from .readers import READERS
-from .spoiling import DEEP, DEPTHS
+from tests.fuzz.harness import ends
+from tests.fuzz.readers import READERS
+from tests.fuzz.spoiling import DEEP, DEPTHS
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())

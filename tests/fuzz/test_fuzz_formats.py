@@ -21,11 +21,10 @@ from dino_runtime.exported_file import described
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.graph_metadata import KEY_PREFIX, GraphMetadata
 from dino_trainer.model_files.int8_weights import read_int8_weights
-
-from . import seeds
-from .harness import ends, fuzzed
-from .readers import READERS, packed
-from .spoiling import Draw, as_json, others, texts
+from tests.fuzz import seeds
+from tests.fuzz.harness import ends, fuzzed
+from tests.fuzz.readers import READERS, packed
+from tests.fuzz.spoiling import Draw, as_json, others, texts
 
 BLOCK, CHECKSUM = 512, slice(148, 156)
 

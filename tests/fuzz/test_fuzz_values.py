@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from dino_api.loading import load
 from dino_api.problem import SpecErrors
-
-from . import seeds
-from .harness import ends, fuzzed
-from .readers import READERS
-from .spoiling import as_json, others, texts, values
-from .words import looked_at
+from tests.fuzz import seeds
+from tests.fuzz.harness import ends, fuzzed
+from tests.fuzz.readers import READERS
+from tests.fuzz.spoiling import as_json, others, texts, values
+from tests.fuzz.words import looked_at
 
 SHALLOW = ("katib", "notes")
 """An answer of the API server, and so what is in it, was read before: `answer` has its depth."""

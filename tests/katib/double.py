@@ -24,8 +24,7 @@ from kubernetes.aio import config
 from dino_api import rfc3339
 from dino_operator.runtime.client import ApiError, Client
 from dino_operator.runtime.metrics import Metrics
-
-from . import experiment as katib
+from tests.katib import experiment as katib
 
 Object = dict[str, Any]
 BASE = "/apis/kubeflow.org/v1beta1"

@@ -1,6 +1,6 @@
 """Does our DINO compute the published model's numbers?
 
-    uv run python tests/model/golden.py [FOLDER …]
+    uv run python -m tests.model.golden [FOLDER …]
 
 Each folder holds what the published code computed for one small configuration (see README.md
 here). Without folders: those beside this file, and ../shared/golden next to the checkout if it
@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from golden_case import Case
-from golden_compare import Check, compare
-from golden_ties import run_with_ties
+from tests.model.golden_case import Case
+from tests.model.golden_compare import Check, compare
+from tests.model.golden_ties import run_with_ties
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared" / "golden"

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import golden_inputs
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from dino_trainer.model import (
     load_checkpoint_weights,
     postprocess,
 )
+from tests.model import golden_inputs
 
 # Keys of the published configuration that we name otherwise.
 RENAMED = {"dropout": "dropout_ratio"}

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from golden_case import Case, Result
-from golden_diagnostics import diagnostics
 from torch import Tensor
 
 from dino_trainer.model import Detections, Outputs, Predictions
 from dino_trainer.model.matching import pairing_cost
 from dino_trainer.model.position import image_positions
 from dino_trainer.model.weights import our_name
+from tests.model.golden_case import Case, Result
+from tests.model.golden_diagnostics import diagnostics
 
 OUTPUT, LOSS, GRADIENT = 1e-4, 1e-5, 5e-3
 # Relative errors of values below these are taken relative to these: there, rounding decides.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from golden_case import Result
 from torch import Tensor
 
 from dino_trainer.model import Predictions, Targets
+from tests.model.golden_case import Result
 
 
 @torch.no_grad()

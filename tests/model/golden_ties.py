@@ -9,11 +9,11 @@ Shapes: b batch, s tokens, q queries, c classes.
 from __future__ import annotations
 
 import torch
-from golden_case import Case, Result
 from torch import Tensor
 
 from dino_trainer.model import Dino
 from dino_trainer.model.dino import ProposalHead
+from tests.model.golden_case import Case, Result
 
 # Scores that differ by less may swap ranks. Float32 rounding reaches about 1e-5 here.
 TIE = 1e-4

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import timm
 import torch
-from small import a_detector, images, small
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from dino_trainer.model.backbone import Backbone, build_backbone
 from dino_trainer.model.backbone_names import RESNETS, TAO, recipe_of
 from dino_trainer.model.pretrained import _convert
 from dino_trainer.model.windows import _attend, neighbours
+from tests.model.small import a_detector, images, small
 
 VIT = "timm/vit_tiny_patch16_224"
 FAMILIES = ("swin_tiny_224_1k", "gc_vit_xxtiny", "efficientvit_b0", VIT)

@@ -12,11 +12,11 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
-from small import a_detector, small
 from torch import nn
 
 from dino_trainer.model import check_backbone, list_backbones, load_backbone_weights
 from dino_trainer.model.backbone import FrozenBatchNorm2d, build_backbone
+from tests.model.small import a_detector, small
 
 LITE0 = "timm/tf_efficientnet_lite0"
 

@@ -25,7 +25,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import a_detector
 from torch import Tensor, nn
 
 from dino_api.formats import PACKED
@@ -41,6 +40,7 @@ from dino_trainer.model.weights import our_name
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.int8_weights import read_int8_weights
 from dino_trainer.model_files.outline import outline_of, own_spec
+from tests.model.small import a_detector
 
 RAN: list[str] = []
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from small import a_detector, images, published, targets
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dino_trainer.model import Criterion, attention, dino, layers, losses
@@ -14,6 +13,7 @@ from dino_trainer.model.dino import ProposalHead
 from tests.bench.train_step_batch import Size
 from tests.bench.train_step_counts import WAITS, Count, activation_bytes, count_operations
 from tests.bench.train_step_ours import OurStep
+from tests.model.small import a_detector, images, published, targets
 
 
 def test_a_training_step_never_asks_the_device_for_a_number() -> None:

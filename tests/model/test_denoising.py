@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import a_detector, images, small, targets
 from torch import Tensor, nn
 
 from dino_trainer.model.boxes import cxcywh_to_xyxy, inverse_sigmoid
 from dino_trainer.model.denoising import allow_attention, count_groups, make_denoising
+from tests.model.small import a_detector, images, small, targets
 
 EMBED = nn.Embedding(6, 8)
 COUNTS = {"mixed": (3, 1), "even": (7, 7), "one empty": (1, 0), "many": (12, 5, 0, 3)}

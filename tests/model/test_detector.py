@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from small import a_detector, images, published, small, targets
 
 from dino_trainer.model import Criterion, Targets, build_dino, postprocess
+from tests.model.small import a_detector, images, published, small, targets
 
 SIZES = ((96, 128), (64, 100))
 

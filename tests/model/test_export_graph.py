@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from small import a_detector
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.export.opset import lower
+from tests.model.small import a_detector
 
 
 def test_geometry_that_was_computed_before_changes_nothing() -> None:

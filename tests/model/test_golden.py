@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-import golden
-import golden_inputs
 import numpy as np
 import pytest
 import torch
-from golden_case import Case, to_config
-from golden_compare import compare
-from golden_ties import Replay
+
+from tests.model import golden, golden_inputs
+from tests.model.golden_case import Case, to_config
+from tests.model.golden_compare import compare
+from tests.model.golden_ties import Replay
 
 FOLDERS = golden.default_folders()
 FOUR_SCALE = golden.HERE / "golden" / "four_scale"
@@ -77,7 +77,7 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
     return made.hexdigest()
 
 
-@pytest.mark.parametrize("generator", generators(), ids=lambda module: module.__name__)
+@pytest.mark.parametrize("generator", generators(), ids=lambda one: one.__name__.split(".")[-1])
 def test_weights_and_inputs_are_those_of_the_fixture(generator: ModuleType) -> None:
     """To the last bit: `inputs.json` has the digests of what the published fixtures' code makes."""
     case = Case(FOUR_SCALE)

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
-from small import a_detector, images, small, targets
 from torch import Tensor
 from torchvision.ops import generalized_box_iou, sigmoid_focal_loss
 
@@ -16,6 +15,7 @@ from dino_trainer.model import Criterion, Outputs, Predictions, Targets, losses
 from dino_trainer.model.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 from dino_trainer.model.dino import DenoisingOutputs
 from dino_trainer.model.matching import match
+from tests.model.small import a_detector, images, small, targets
 
 COSTS = (2.0, 5.0, 2.0)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from small import a_detector, images, targets
 from torch import Tensor, nn
 
 from dino_trainer.model import Criterion, Dino
 from dino_trainer.model.attention import DeformableAttention, SelfAttention
 from dino_trainer.model.layers import FeedForward, GroupNorm, LayerNorm
+from tests.model.small import a_detector, images, targets
 
 HALF = (torch.bfloat16, torch.float16)
 SIZES = ((96, 128), (64, 100))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import HERE
-from golden_case import Case
-from small import a_detector
 from torch import Tensor
 
 from dino_trainer.model import Dino, load_checkpoint_weights, read_state
 from dino_trainer.model.weights import our_name
+from tests.model.golden import HERE
+from tests.model.golden_case import Case
+from tests.model.small import a_detector
 
 
 def published_state() -> dict[str, Tensor]:

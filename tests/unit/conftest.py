@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import s3_server as server_module
-from durability import Place
-from s3_proxy import S3Proxy
-from s3_server import BUCKET, S3Server
-from trainer_command import Command
 
 from dino_operator.plan.search import ends
 from dino_trainer.report import reporter
+from tests.unit import s3_server as server_module
+from tests.unit.durability import Place
+from tests.unit.s3_proxy import S3Proxy
+from tests.unit.s3_server import BUCKET, S3Server
+from tests.unit.trainer_command import Command
 
 if TYPE_CHECKING:
-    from durable_runs import Dino
+    from tests.unit.durable_runs import Dino
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +152,6 @@ def dino(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Dino:
     """`dino train` in this process, with a real training."""
-    from durable_runs import Dino  # and with it torch
+    from tests.unit.durable_runs import Dino  # and with it torch
 
     return Dino(tmp_path, capsys, monkeypatch)

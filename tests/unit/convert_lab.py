@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight_lab import encoded, picture
 
 from dino_trainer.command.cli import main
+from tests.unit.preflight_lab import encoded, picture
 
 Told = dict[str, list[tuple[Any, ...]]]
 SIZE = (80, 40)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_builders import Recorder, a_context, source
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.experiment.actions import DistillBinding
@@ -19,6 +18,7 @@ from dino_trainer.data.loader import Batch
 from dino_trainer.model import Dino, Targets, build_dino
 from dino_trainer.model_files.checkpoint import write
 from dino_trainer.train import state
+from tests.unit.training_builders import Recorder, a_context, source
 
 NAMES = ["", "red", "", "blue"]
 TINY: dict[str, Any] = {

@@ -8,10 +8,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from s3_proxy import S3Proxy
-from s3_server import BUCKET, S3Server
-
 from dino_trainer.results.output import Output
+from tests.unit.s3_proxy import S3Proxy
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 class Place:

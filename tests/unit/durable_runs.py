@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from durability import Place
-from training_builders import Recorder, spec_for
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_trainer.actions import train
@@ -21,6 +19,8 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.report import reporter as reporter_module
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from tests.unit.durability import Place
+from tests.unit.training_builders import Recorder, spec_for
 
 EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=step")
 EVERY_TWO = ("train.checkpoint_interval=2", "train.checkpoint_interval_unit=step")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from training_builders import Recorder
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -25,6 +24,7 @@ from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import output_folder
+from tests.unit.training_builders import Recorder
 
 NAMES = ("", "red", "", "blue")
 ORIENTATION = 0x0112

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from preflight_lab import Lab, lab
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.storage.opening import open_store
+from tests.unit.preflight_lab import Lab, lab
+from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
 Make = Callable[[Path], object]

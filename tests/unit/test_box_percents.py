@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from preflight_lab import Lab, encoded, lab, picture
-from training_builders import a_dataset, load_folder
 
 from dino_trainer.data.box_form import wrong_form
 from dino_trainer.errors import TrainerError
+from tests.unit.preflight_lab import Lab, encoded, lab, picture
+from tests.unit.training_builders import a_dataset, load_folder
 
 __all__ = ["lab"]
 

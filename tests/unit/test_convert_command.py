@@ -8,12 +8,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from convert_lab import Converter, convert, put, put_image, put_json
 
 from dino_trainer.command import convert as command
 from dino_trainer.command.cli import main
 from dino_trainer.convert.splitting import drawn, shares_of
 from dino_trainer.data.archive import take_in
+from tests.unit.convert_lab import Converter, convert, put, put_image, put_json
 
 __all__ = ["convert"]
 

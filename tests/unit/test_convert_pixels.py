@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from convert_lab import Converter, convert, put, put_image
 from PIL import Image
 
 from dino_trainer.convert.coco_writer import with_own_names
 from dino_trainer.convert.records import LabelledImage
 from dino_trainer.errors import TrainerError
+from tests.unit.convert_lab import Converter, convert, put, put_image
 
 __all__ = ["convert"]
 ANT = "1 0.5 0.5 0.25 0.5\n"  # of 80 x 40: 20 wide and 20 high around (40, 20)

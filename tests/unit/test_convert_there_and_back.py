@@ -14,15 +14,15 @@ from typing import Any
 
 import hotcoco
 import pytest
-from convert_lab import put, put_image, put_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from preflight_lab import SIZE, Lab, Side, lab
 
 from dino_trainer.command.cli import main
 from dino_trainer.convert import formats
 from dino_trainer.convert.records import Box, Source
+from tests.unit.convert_lab import put, put_image, put_json
+from tests.unit.preflight_lab import SIZE, Lab, Side, lab
 
 __all__ = ["lab"]
 NAMES = {1: "cell", 2: "dot"}

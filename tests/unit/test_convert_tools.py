@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convert_lab import Converter, convert, put, put_image, put_json
 from pycocotools import mask
+
+from tests.unit.convert_lab import Converter, convert, put, put_image, put_json
 
 __all__ = ["convert"]
 TURNED = "Turned boxes became the upright boxes around them: 1."

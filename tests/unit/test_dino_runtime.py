@@ -20,7 +20,6 @@ import onnx
 import pytest
 import torch
 from PIL import Image
-from test_export_action import NAMES, SIZE, Pooled, a_checkpoint, opened, spec_of
 
 from dino_api.result import ModelFile
 from dino_runtime import Detector, NotADetector
@@ -32,6 +31,7 @@ from dino_trainer.detectors import onnx_detector
 from dino_trainer.detectors.torch_detector import TorchDetector, open_checkpoint
 from dino_trainer.export.onnx_model import GraphForm, export_onnx
 from dino_trainer.model_files import graph_metadata
+from tests.unit.test_export_action import NAMES, SIZE, Pooled, a_checkpoint, opened, spec_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from distill_builders import PREDICTIONS, TINY, a_batch, a_model, bindings
 from scipy.optimize import linear_sum_assignment
 
 from dino_api.loading import load
@@ -23,6 +22,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.model import Targets
 from dino_trainer.train.step import StepLosses
 from tests.bench.train_step_counts import WAITS, Count, copies_to_host
+from tests.unit.distill_builders import PREDICTIONS, TINY, a_batch, a_model, bindings
 
 WIDER: dict[str, Any] = {"hidden_dim": 64, "num_queries": 14}
 FEATURES = [("input_proj", "L2", 1.0), ("encoder", "L2", 1.0)]

@@ -8,15 +8,6 @@ from threading import Event
 
 import pytest
 import torch
-from distill_builders import (
-    NAMES,
-    a_model,
-    a_spec,
-    run,
-    save_teacher,
-)
-from ranks import World, in_ranks
-from training_builders import Recorder, a_context, a_dataset, assert_same
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import Action
@@ -24,6 +15,15 @@ from dino_trainer.actions import distill
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
+from tests.unit.distill_builders import (
+    NAMES,
+    a_model,
+    a_spec,
+    run,
+    save_teacher,
+)
+from tests.unit.ranks import World, in_ranks
+from tests.unit.training_builders import Recorder, a_context, a_dataset, assert_same
 
 WIDER = {"hidden_dim": 64, "num_queries": 14, "backbone": "resnet_18"}
 

@@ -11,10 +11,8 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from ranks import World, in_ranks
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import DatasetConfig
 from dino_trainer.data.coco import CocoDataset
@@ -25,6 +23,8 @@ from dino_trainer.model import build_dino
 from dino_trainer.model_files.info import Detector
 from dino_trainer.report.pace import Watch
 from dino_trainer.scoring.detection import DetectionSet, detect
+from tests.unit.ranks import World, in_ranks
+from tests.unit.training_builders import a_dataset, a_spec, load_folder
 
 
 def talk(world: World, folder: Path) -> object:

@@ -14,8 +14,6 @@ from threading import Event
 
 import pytest
 import yaml
-from ranks import World, in_ranks
-from training_builders import Recorder, a_context, a_dataset, a_spec, assert_same
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
@@ -24,6 +22,8 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.train import loop
 from dino_trainer.train.run import Run
+from tests.unit.ranks import World, in_ranks
+from tests.unit.training_builders import Recorder, a_context, a_dataset, a_spec, assert_same
 
 
 def a_run(folder: Path, name: str, *overrides: str) -> ExperimentSpec:

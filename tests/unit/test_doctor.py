@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import BUCKET, S3Server, free_port
 
 from dino_api.failures import exit_code
 from dino_api.names import Env, FailureReason
@@ -24,6 +23,7 @@ from dino_trainer.doctor.line import Line, State
 from dino_trainer.doctor.s3 import s3_lines
 from dino_trainer.doctor.software import onnx_runtime_line, tensorrt_line
 from dino_trainer.machine.inventory import Gpu
+from tests.unit.s3_server import BUCKET, S3Server, free_port
 
 GIB = 1 << 30
 L4 = Gpu("NVIDIA L4", 23 * GIB, (8, 9))

@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from durability import Place, said_by
-from durable_runs import EVERY_TWO, Dino, checkpoint_of, context_at, spec_at, train_at
-from training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import MANIFEST_FILE
@@ -19,6 +16,9 @@ from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results.output import Output
 from dino_trainer.train import loss as loss_module
+from tests.unit.durability import Place, said_by
+from tests.unit.durable_runs import EVERY_TWO, Dino, checkpoint_of, context_at, spec_at, train_at
+from tests.unit.training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 DAMAGE = {
     "a truncated upload": (LATEST, lambda data: data[:4000], 2),

@@ -7,7 +7,6 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from durability import Place, said_by
 
 from dino_api.names import MANIFEST_FILE
 from dino_trainer.errors import TrainerError
@@ -16,6 +15,7 @@ from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.results import output as output_module
 from dino_trainer.results.output import Output
 from tests.patience import LONG
+from tests.unit.durability import Place, said_by
 
 
 def save(output: Output, step: int) -> None:

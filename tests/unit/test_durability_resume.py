@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dino_process import Dino
-from s3_server import BUCKET
-from training_builders import a_dataset, a_spec, assert_same
 
 from dino_api.result import Result
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
 from dino_trainer.results.output import Output
+from tests.unit.dino_process import Dino
+from tests.unit.s3_server import BUCKET
+from tests.unit.training_builders import a_dataset, a_spec, assert_same
 
 PLAIN = ("dataset.batch_size=2",)
 PARTS = (

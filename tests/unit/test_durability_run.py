@@ -8,15 +8,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dino_process import Dino as DinoProcess
-from durability import Place, said_by
-from durable_runs import EVERY_STEP, EVERY_TWO, Dino, at_step, checkpoint_of, spec_at, train_at
-from training_builders import Recorder, latest, run, spec_for
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from tests.patience import LONG
+from tests.unit.dino_process import Dino as DinoProcess
+from tests.unit.durability import Place, said_by
+from tests.unit.durable_runs import (
+    EVERY_STEP,
+    EVERY_TWO,
+    Dino,
+    at_step,
+    checkpoint_of,
+    spec_at,
+    train_at,
+)
+from tests.unit.training_builders import Recorder, latest, run, spec_for
 
 
 def test_steps_go_on_while_an_upload_hangs(slow_place: Place, tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from ranks import in_ranks
-from training_builders import Recorder, a_dataset, a_spec, load_folder
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.names import Action
@@ -44,6 +42,8 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.spec.sections import output_folder
+from tests.unit.ranks import in_ranks
+from tests.unit.training_builders import Recorder, a_dataset, a_spec, load_folder
 
 NAMES = ("", "red", "", "blue")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_scoring_coco import a_coco_dataset, found_in, random_case
 
 from dino_trainer.evaluation import pictures
 from dino_trainer.scoring.detection import DetectionSet, join
@@ -31,6 +30,7 @@ from dino_trainer.scoring.verdict import (
     mistaken,
     mistakes,
 )
+from tests.unit.test_scoring_coco import a_coco_dataset, found_in, random_case
 
 CLASSES = [1, 3, 7]
 NAMES = {1: "one", 3: "three", 7: "seven"}

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from preflight_lab import Lab, encoded, lab, picture
 
 import dino_trainer
 from dino_trainer.command import preflight
@@ -34,6 +33,7 @@ from dino_trainer.pages.marks import (
 from dino_trainer.preflight import examples
 from dino_trainer.preflight.findings import Finding
 from dino_trainer.preflight.sources import Split
+from tests.unit.preflight_lab import Lab, encoded, lab, picture
 
 __all__ = ["lab"]
 

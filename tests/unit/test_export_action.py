@@ -15,7 +15,6 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
-from training_builders import Recorder, a_context, a_dataset, a_spec, load_folder
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -38,6 +37,7 @@ from dino_trainer.model_files.info import config_for
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import DetectionSet, detect
 from dino_trainer.spec.micro_batch import in_batches_of
+from tests.unit.training_builders import Recorder, a_context, a_dataset, a_spec, load_folder
 
 NAMES = ("", "red", "", "blue")
 SIZE = (64, 96)

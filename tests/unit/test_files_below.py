@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from coco_builders import jpeg
 
 from dino_trainer.data.folder_files import files_below
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.pictures import find_pictures
 from dino_trainer.errors import TrainerError
+from tests.unit.coco_builders import jpeg
 
 NOBODY = 65534
 

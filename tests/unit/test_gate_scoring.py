@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from quantize_graphs import a_graph
-from test_export_action import a_checkpoint
-from training_builders import Recorder, a_context, a_dataset, load_folder, source
 
 from dino_api.experiment import ExperimentSpec, digest
 from dino_api.loading import load
@@ -31,6 +28,9 @@ from dino_trainer.model import Detections
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.run import RunContext
 from tests.tensorrt import engines, models
+from tests.unit.quantize_graphs import a_graph
+from tests.unit.test_export_action import a_checkpoint
+from tests.unit.training_builders import Recorder, a_context, a_dataset, load_folder, source
 
 MANY = 300
 NAMES = ("", "red", "", "blue")

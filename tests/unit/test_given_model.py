@@ -14,9 +14,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from preflight_lab import Lab, check, lab
-from quantize_graphs import a_graph
-from s3_server import BUCKET, S3Server
 
 from dino_api.experiment import digest
 from dino_api.experiment.model import IMAGENET, SHIPPED_BACKBONE
@@ -30,6 +27,9 @@ from dino_trainer.spec.file import read_spec_file
 from dino_trainer.storage import stored_file
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
+from tests.unit.preflight_lab import Lab, check, lab
+from tests.unit.quantize_graphs import a_graph
+from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
 NAMES = ("", "cell", "dot")

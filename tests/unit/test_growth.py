@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_builders import a_document
 from torch import nn
-from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data import image_facts, nearby, scorable
@@ -54,6 +52,8 @@ from dino_trainer.scoring.verdict import (
     confusion_matrix,
 )
 from dino_trainer.train import setup
+from tests.unit.coco_builders import a_document
+from tests.unit.training_builders import a_dataset, a_spec, load_folder
 
 # Twice the data is twice the work, and a little more for what does not grow in step with it.
 TWICE = 2.2

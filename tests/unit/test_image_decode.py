@@ -12,10 +12,8 @@ import warnings
 import zlib
 from pathlib import Path
 
-import image_oddities as odd
 import numpy as np
 import pytest
-from image_oddities import SIDEWAYS, SIZE, SOUND, chunk, encoded, exif, jpeg, picture, segment
 from PIL import Image
 
 from dino_api.experiment import AugmentationConfig
@@ -28,6 +26,18 @@ from dino_trainer.data.image_store import Held
 from dino_trainer.data.random_streams import Draws
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.inference.stream import Images, Opened, Unreadable
+from tests.unit import image_oddities as odd
+from tests.unit.image_oddities import (
+    SIDEWAYS,
+    SIZE,
+    SOUND,
+    chunk,
+    encoded,
+    exif,
+    jpeg,
+    picture,
+    segment,
+)
 
 SOURCE = Path(decode.__file__).parents[1]
 MUTANTS = int(os.environ.get("DINO_TEST_MUTANTS", "100"))

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from coco_builders import pack
-from inference_lab import NAMES, Lab, an_image, image_bytes
 from PIL import Image
-from s3_server import BUCKET, S3Server
 
 from dino_api.loading import load
 from dino_trainer.actions import inference
@@ -25,6 +22,9 @@ from dino_trainer.inference import files
 from dino_trainer.inference.stream import stream
 from dino_trainer.model import build_dino
 from dino_trainer.model_files import checkpoint
+from tests.unit.coco_builders import pack
+from tests.unit.inference_lab import NAMES, Lab, an_image, image_bytes
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 @pytest.fixture

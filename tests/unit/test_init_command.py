@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_builders import a_document, an_archive
-from convert_lab import put, put_image, put_json
 
 from dino_api.loading import load
 from dino_trainer.command import init
@@ -19,6 +17,8 @@ from dino_trainer.command.cli import main
 from dino_trainer.machine import inventory
 from dino_trainer.machine.inventory import Gpu, Machine
 from dino_trainer.spec.file import read_mapping, read_spec_file
+from tests.unit.coco_builders import a_document, an_archive
+from tests.unit.convert_lab import put, put_image, put_json
 
 GIB = 1 << 30
 CPU = Machine(2, 8 * GIB, frozenset())

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from kubectl_resources import a_job, a_search
 from kubernetes.client import ApiException
 
 from dino_api.names import Label
@@ -23,6 +22,7 @@ from dino_operator.kubectl.ending import NO_PERMISSION, Ended
 from dino_operator.kubectl.secret_text import REMOVED
 from tests import statuses
 from tests.builders import Object, at
+from tests.unit.kubectl_resources import a_job, a_search
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----"
 

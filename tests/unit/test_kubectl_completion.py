@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubectl_resources import a_job, a_search
 
 from dino_operator.kubectl import cluster, command, completion, main, parser
 from dino_operator.kubectl.ending import Ended
 from tests import statuses
 from tests.patience import LONG
+from tests.unit.kubectl_resources import a_job, a_search
 
 BESIDE = Path(sys.executable).parent
 VARIABLES = (

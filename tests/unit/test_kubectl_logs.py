@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubectl_resources import a_job
 from urllib3.exceptions import ProtocolError
 
 from dino_api.names import Label
@@ -17,6 +16,7 @@ from dino_operator.kubectl.ending import Ended
 from tests import statuses
 from tests.builders import Object, at
 from tests.patience import LONG
+from tests.unit.kubectl_resources import a_job
 
 
 def test_logs_say_which_pod_speaks() -> None:

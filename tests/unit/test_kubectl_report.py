@@ -10,8 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubectl_resources import a_job, a_search
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 from dino_api.names import Env, Label
 from dino_operator.kubectl import main, report, stored
@@ -19,6 +17,8 @@ from dino_operator.kubectl.cluster import Cluster
 from dino_operator.kubectl.ending import Ended
 from tests import statuses
 from tests.builders import Object, at
+from tests.unit.kubectl_resources import a_job, a_search
+from tests.unit.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 KEYS = (Env.S3_ACCESS_KEY, Env.S3_SECRET_KEY)
 REFERENCE = {"secretKeyRef": {"name": "dino-s3", "key": Env.S3_ACCESS_KEY.value}}

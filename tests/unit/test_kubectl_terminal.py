@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from kubectl_resources import a_job, a_search
 
 from dino_api.names import Phase
 from dino_operator.kubectl import again, diff, ending, main, parser, status
 from tests import statuses
 from tests.api.admission_cases import changed
 from tests.builders import Object
+from tests.unit.kubectl_resources import a_job, a_search
 
 ESCAPE = "\x1b["
 PAGE = (Path(__file__).parents[2] / "docs" / "kubectl-dino.md").read_text()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from kubectl_resources import a_job, a_search
 
 from dino_api.names import KUEUE_QUEUE_LABEL, Label
 from dino_operator.kubectl import again, diff, job_text, policy
@@ -15,6 +14,7 @@ from dino_operator.kubectl.ending import Ended
 from dino_operator.kubectl.terminal import table
 from tests import statuses
 from tests.builders import Object, at, later
+from tests.unit.kubectl_resources import a_job, a_search
 
 CURVE = [{"epoch": n, "mAP50": value} for n, value in ((1, 0.1), (2, 0.62), (3, 0.5))]
 RUNNING = {

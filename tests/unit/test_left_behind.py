@@ -20,11 +20,11 @@ from uuid import uuid4
 import pytest
 import torch
 import yaml
-from dino_process import SERVER
-from preflight_lab import picture
-from training_builders import a_dataset, a_spec, source
 
 from dino_trainer.data.loader import quiet_worker
+from tests.unit.dino_process import SERVER
+from tests.unit.preflight_lab import picture
+from tests.unit.training_builders import a_dataset, a_spec, source
 
 _LONGEST = 240.0
 MARK = "DINO_TEST_MARK"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from training_builders import a_dataset, a_spec
 
 from dino_trainer.command.cli import main
+from tests.unit.training_builders import a_dataset, a_spec
 
 
 def lvis(folder: Path) -> dict[str, Any]:

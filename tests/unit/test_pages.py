@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from html_page import Page
 from jinja2 import UndefinedError
-from pages_made import EVIL, PAGES, inference, preflight, quantization
 
 from dino_trainer import pages
 from dino_trainer.pages import Head, render
+from tests.unit.html_page import Page
+from tests.unit.pages_made import EVIL, PAGES, inference, preflight, quantization
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
 

@@ -12,12 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pages_made import PAGES, inference
 
 from dino_trainer import pages
 from dino_trainer.inference.writer import MOST_SHOWN
 from dino_trainer.pages.gallery import MOST_LINKS, Gallery, GalleryPicture
 from dino_trainer.pages.plot import TONES
+from tests.unit.pages_made import PAGES, inference
 
 STYLE = (Path(pages.__file__).parent / "templates" / "style.css").read_text()
 NAME = r"--([\w-]+): (#[0-9a-f]{6})"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from preflight_lab import Lab, check, encoded, lab, picture
 
 from dino_api.names import Action
 from dino_api.rules.data.images import MODEL_RULES
+from tests.unit.preflight_lab import Lab, check, encoded, lab, picture
 
 __all__ = ["lab"]
 

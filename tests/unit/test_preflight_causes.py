@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from preflight_lab import Lab, lab
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.storage.opening import open_store
+from tests.unit.preflight_lab import Lab, lab
+from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
 Rename = Callable[[str], str]

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight_lab import SIZE, Lab, encoded, lab, picture
-from training_builders import run, spec_for
 
 from dino_api.rules.data.rule import FORM
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.rotated_boxes import is_rotated
 from dino_trainer.data.stage import stage
 from dino_trainer.errors import TrainerError
+from tests.unit.preflight_lab import SIZE, Lab, encoded, lab, picture
+from tests.unit.training_builders import run, spec_for
 
 __all__ = ["lab"]
 GONE = object()

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from preflight_lab import Lab, Side, encoded, lab, picture
-from training_builders import Recorder, a_spec
-from training_builders import run as train
 
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST
+from tests.unit.preflight_lab import Lab, Side, encoded, lab, picture
+from tests.unit.training_builders import Recorder, a_spec
+from tests.unit.training_builders import run as train
 
 __all__ = ["lab"]
 FILES = Path(__file__).parent / "exports"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from preflight_lab import SIZE, Lab, encoded, lab, picture
 
 from dino_api.rules.data import DATA_RULES, data_rule
 from dino_api.rules.data.images import MODEL_RULES
+from tests.unit.preflight_lab import SIZE, Lab, encoded, lab, picture
 
 __all__ = ["lab"]
 Spoil = Callable[[Lab], Any]

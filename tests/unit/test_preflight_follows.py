@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from preflight_lab import SIZE, Lab, encoded, lab, picture
-from s3_server import BUCKET, S3Server
 
 from dino_api.rules.data import DATA_RULES
 from dino_trainer.data import image_facts
@@ -24,6 +22,8 @@ from dino_trainer.preflight.causes import (
 from dino_trainer.preflight.findings import Findings
 from dino_trainer.preflight.places import At
 from dino_trainer.storage.opening import open_store
+from tests.unit.preflight_lab import SIZE, Lab, encoded, lab, picture
+from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
 PAIRS = sorted(pairs())

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from preflight_lab import Lab, encoded, lab, picture
 
 from dino_api.rules.data import data_rule
 from dino_trainer.data import image_facts
 from dino_trainer.data.image_facts import ImageToCheck, look, look_at_all
 from dino_trainer.data.transforms import read_image
 from dino_trainer.errors import TrainerError
+from tests.unit.preflight_lab import Lab, encoded, lab, picture
 
 __all__ = ["lab"]
 WIDE, TALL, SQUARE = (48, 32), (32, 48), (40, 40)

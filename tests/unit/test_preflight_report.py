@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coco_builders import pack
-from html_page import Page
 from PIL import Image
-from preflight_lab import Lab, encoded, lab, picture
-from s3_server import BUCKET, S3Server
 
 from dino_api.names import Stage
 from dino_trainer.command.cli import main
@@ -25,6 +21,10 @@ from dino_trainer.data import image_facts
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.stage import stage
 from dino_trainer.storage.opening import open_store
+from tests.unit.coco_builders import pack
+from tests.unit.html_page import Page
+from tests.unit.preflight_lab import Lab, encoded, lab, picture
+from tests.unit.s3_server import BUCKET, S3Server
 
 __all__ = ["lab"]
 

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from preflight_lab import Lab, encoded, lab, picture
-from training_builders import Recorder, run, spec_for
 
 from dino_api.experiment import AugmentationConfig, ExperimentSpec
 from dino_api.rules.data import data_rule
@@ -19,6 +17,8 @@ from dino_trainer.model.config import ModelConfig
 from dino_trainer.model.dino import UnfitImages
 from dino_trainer.preflight.tokens import least_side
 from dino_trainer.token_count import level_shapes, token_counts, too_few
+from tests.unit.preflight_lab import Lab, encoded, lab, picture
+from tests.unit.training_builders import Recorder, run, spec_for
 
 __all__ = ["lab"]
 RULE = "queries-over-tokens"

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from quantize_graphs import a_graph
-from training_builders import Recorder, a_dataset, load_folder, source
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -28,6 +26,8 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.spec.micro_batch import in_batches_of
 from dino_trainer.spec.sections import output_folder
+from tests.unit.quantize_graphs import a_graph
+from tests.unit.training_builders import Recorder, a_dataset, load_folder, source
 
 MADE = "dino_model_int8.onnx"
 

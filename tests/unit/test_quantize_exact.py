@@ -16,7 +16,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from quantize_graphs import a_graph
 
 from dino_api.result import ModelFile
 from dino_trainer.actions.quantize import elsewhere
@@ -24,6 +23,7 @@ from dino_trainer.detectors.onnx_detector import EXACT, open_onnx
 from dino_trainer.model_files.graph_metadata import NOTE
 from dino_trainer.quantize import QuantizationOptions, headroom, this_cpu
 from dino_trainer.quantize.static import quantize_onnx
+from tests.unit.quantize_graphs import a_graph
 
 WEIGHTED = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 

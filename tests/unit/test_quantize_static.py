@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone
 
 from dino_api.loading import load
 from dino_api.result import Comparison, ModelFile, Scored
@@ -22,6 +21,7 @@ from dino_trainer.quantize import QuantizationOptions
 from dino_trainer.quantize.layers import choose_layers
 from dino_trainer.quantize.page import layers_page
 from dino_trainer.quantize.static import NOTE, quantize_onnx
+from tests.unit.quantize_graphs import EARLY, LAST, NODES, QUANTIZED, a_graph, deep_backbone
 
 MODEL = {
     "backbone": "timm/test_efficientnet", "return_interm_indices": [2, 3],

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from training_builders import Recorder, a_dataset, a_spec, load_folder, source
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -32,6 +31,7 @@ from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.train.weights import load_initial
+from tests.unit.training_builders import Recorder, a_dataset, a_spec, load_folder, source
 
 MADE = "dino_model_int8.pth"
 NAMES = ("", "red", "", "blue")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight_lab import Lab, lab
 
 from dino_trainer.command.cli import main
 from dino_trainer.data.coco_file import read_coco
+from tests.unit.preflight_lab import Lab, lab
 
 __all__ = ["lab"]
 

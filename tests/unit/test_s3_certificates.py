@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from s3_answers import OK, Answer, S3Answers
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage import s3
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
+from tests.unit.s3_answers import OK, Answer, S3Answers
+from tests.unit.s3_server import BUCKET, S3Server
 
 Open = Callable[..., tuple[Store, S3Answers, list[str]]]
 ASKED, RIGHT = "us-west-2", "eu-central-1"

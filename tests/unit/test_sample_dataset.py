@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from durability import Place
 
 from demo import sample
 from dino_trainer.storage.opening import open_store
+from tests.unit.durability import Place
 
 FEW = {"train": 3, "val": 2, "test": 1}
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_builders import a_dataset, load_folder
 
 from dino_trainer.data.coco import CocoDataset
 from dino_trainer.data.scorable import check_scored
 from dino_trainer.errors import TrainerError
 from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.scorer import Scorer
+from tests.unit.training_builders import a_dataset, load_folder
 
 KEY = "evaluate.max_detections"
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from training_builders import a_dataset, a_spec, load_folder
 
 from dino_trainer.data.coco import CocoDataset, CocoImage, load_coco
 from dino_trainer.data.image_store import Folder
@@ -24,6 +23,7 @@ from dino_trainer.report.pace import Watch
 from dino_trainer.scoring.detection import DetectionSet, detect, join
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.spec.micro_batch import in_batches_of
+from tests.unit.training_builders import a_dataset, a_spec, load_folder
 
 CATEGORIES = [1, 3, 7]
 

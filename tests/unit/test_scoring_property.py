@@ -29,7 +29,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from test_scoring_coco import pycocotools_statistics
 
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
@@ -37,6 +36,7 @@ from dino_trainer.data.stage import StagedSource
 from dino_trainer.evaluation.predictions import write_predictions
 from dino_trainer.scoring.detection import DetectionSet
 from dino_trainer.scoring.scorer import Scorer
+from tests.unit.test_scoring_coco import pycocotools_statistics
 
 EXAMPLES = int(os.environ.get("DINO_SCORER_EXAMPLES", "200"))
 SIDE, MOST_IMAGES = 200, 5

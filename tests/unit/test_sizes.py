@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.loader import Batch, train_loader
@@ -18,6 +17,7 @@ from dino_trainer.data.random_streams import AUGMENT, Draws
 from dino_trainer.data.sizes import by_size, padding, planned
 from dino_trainer.data.transforms import draw_train
 from tests.bench.padding import a_plan, both
+from tests.unit.training_builders import a_dataset, a_spec, load_folder
 
 
 def test_padding_on_a_coco_like_mix() -> None:

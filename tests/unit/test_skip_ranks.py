@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from ranks import World, in_ranks
-from training_builders import Recorder, a_context, spec_for
-
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.actions import train
 from dino_trainer.data import skipping
 from dino_trainer.data.splits import load_data
+from tests.unit.ranks import World, in_ranks
+from tests.unit.training_builders import Recorder, a_context, spec_for
 
 KEY = "dataset.skip_unreadable"
 

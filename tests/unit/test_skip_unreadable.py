@@ -14,24 +14,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from coco_builders import pack
-from html_page import Page
-from preflight_lab import Lab, Side, check, encoded, lab, picture
-from test_evaluate_action import painted, written
-from test_preflight_actions import given
-from test_quantize_action import Lab as Quantization
-from training_builders import (
-    SIZE,
-    Recorder,
-    a_context,
-    a_dataset,
-    interrupted,
-    latest,
-    load_folder,
-    run,
-    source,
-    spec_for,
-)
 
 from dino_api.actions import ACTIONS
 from dino_api.experiment import ExperimentSpec
@@ -52,6 +34,24 @@ from dino_trainer.gates import engine_gate, onnx_gate
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.info import ModelInfo
 from dino_trainer.quantize import engine_calibration
+from tests.unit.coco_builders import pack
+from tests.unit.html_page import Page
+from tests.unit.preflight_lab import Lab, Side, check, encoded, lab, picture
+from tests.unit.test_evaluate_action import painted, written
+from tests.unit.test_preflight_actions import given
+from tests.unit.test_quantize_action import Lab as Quantization
+from tests.unit.training_builders import (
+    SIZE,
+    Recorder,
+    a_context,
+    a_dataset,
+    interrupted,
+    latest,
+    load_folder,
+    run,
+    source,
+    spec_for,
+)
 
 __all__ = ["lab"]
 KEY = "dataset.skip_unreadable"

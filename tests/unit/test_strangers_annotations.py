@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight_lab import document
 
 from dino_api.experiment.paths import nearest
 from dino_api.loading import load
@@ -17,6 +16,7 @@ from dino_api.problem import SpecErrors
 from dino_trainer.data.coco_json import NotCoco, read_json
 from dino_trainer.data.name_forms import apart
 from dino_trainer.data.shifted_ids import shifted
+from tests.unit.preflight_lab import document
 
 TEXT = json.dumps(document(1, 3)).encode()
 SAID: dict[str, tuple[Callable[[bytes], bytes], str]] = {

@@ -20,8 +20,6 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_scoring_property import put_right
-from training_builders import Recorder, a_context, a_dataset, a_spec, run, source
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -30,6 +28,8 @@ from dino_api.result import Metrics, Result
 from dino_trainer.actions import evaluate
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files.checkpoint import LATEST
+from tests.unit.test_scoring_property import put_right
+from tests.unit.training_builders import Recorder, a_context, a_dataset, a_spec, run, source
 
 QUERIES = 160
 Document = dict[str, Any]

@@ -11,8 +11,6 @@ from threading import Event
 from typing import Any
 
 import pytest
-from s3_server import BUCKET, S3Server
-from trainer_command import Command
 
 from dino_api import failures
 from dino_api.loading import load
@@ -28,6 +26,8 @@ from dino_trainer.report.quiet_reporter import SilentTerminal
 from dino_trainer.run import RunContext
 from dino_trainer.spec.sections import shape_section
 from dino_trainer.storage.opening import open_store
+from tests.unit.s3_server import BUCKET, S3Server
+from tests.unit.trainer_command import Command
 
 
 class Evaluation(Command):

@@ -11,13 +11,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from coco_builders import an_archive, jpeg, member, pack
 
 from dino_trainer.data.archive import take_in
 from dino_trainer.data.archive_root import image_root
 from dino_trainer.data.image_store import ArchivedImages, Index, Member
 from dino_trainer.data.packing import is_archive, stem
 from dino_trainer.errors import TrainerError
+from tests.unit.coco_builders import an_archive, jpeg, member, pack
 
 
 @pytest.mark.parametrize("name", ["images.tar.gz", "images.tgz", "images.tar"])

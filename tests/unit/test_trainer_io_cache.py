@@ -22,8 +22,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ResponseStreamingError
-from coco_builders import a_folder, an_archive, jpeg, pack
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.data import lock as lock_module
 from dino_trainer.data.archive import take_in
@@ -36,6 +34,8 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.s3 import S3Store
 from dino_trainer.storage.store import Entry
+from tests.unit.coco_builders import a_folder, an_archive, jpeg, pack
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 class Source:

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from s3_server import BUCKET, S3Server
-from trainer_command import Command
 
 from dino_api import failures
 from dino_api.loading import load
@@ -23,6 +21,8 @@ from dino_trainer.command.cli import SPIN_COUNT, main
 from dino_trainer.errors import TrainerError
 from dino_trainer.results.output import Output
 from dino_trainer.run import RunContext
+from tests.unit.s3_server import BUCKET, S3Server
+from tests.unit.trainer_command import Command
 
 DINO = [
     sys.executable,

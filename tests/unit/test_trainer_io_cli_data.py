@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from coco_builders import an_archive
-from s3_server import BUCKET, S3Server, free_port
-from trainer_command import Command
 
 from tests.patience import LONG
+from tests.unit.coco_builders import an_archive
+from tests.unit.s3_server import BUCKET, S3Server, free_port
+from tests.unit.trainer_command import Command
 
 DINO = [
     sys.executable,

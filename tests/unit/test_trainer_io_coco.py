@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_builders import a_document, a_folder, jpeg
 
 from dino_trainer.data.coco import CocoDataset, load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.errors import TrainerError
+from tests.unit.coco_builders import a_document, a_folder, jpeg
 
 
 def load(*folders: Path) -> CocoDataset:

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from durability import Place
-from s3_server import BUCKET, S3Server
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.names import MANIFEST_FILE, Action
 from dino_trainer.errors import TrainerError
 from dino_trainer.results.output import Output
 from dino_trainer.spec.sections import output_folder
+from tests.unit.durability import Place
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 def save(output: Output, name: str, data: bytes) -> None:

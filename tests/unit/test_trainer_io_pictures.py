@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from coco_builders import pack
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.data.pictures import (
     Picture,
@@ -18,6 +16,8 @@ from dino_trainer.data.pictures import (
 )
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
+from tests.unit.coco_builders import pack
+from tests.unit.s3_server import BUCKET, S3Server
 
 FILES = ("a/img10.JPG", "a/img2.jpeg", "b/deep/z.webp", "b/x.png", "top.bmp")
 OTHERS = (

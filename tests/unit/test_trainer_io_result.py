@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import BUCKET, S3Server
-from test_trainer_io_cli import succeed
-from trainer_command import Command
 
 from dino_api.result import Checkpoint, Dataset, Metrics, Result, Validation
 from dino_trainer.command.cli import main
 from dino_trainer.run import RunContext
+from tests.unit.s3_server import BUCKET, S3Server
+from tests.unit.test_trainer_io_cli import succeed
+from tests.unit.trainer_command import Command
 
 
 def result(command: Command, *more: str) -> int:

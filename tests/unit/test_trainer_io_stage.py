@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from coco_builders import a_folder, an_archive, jpeg
-from s3_server import BUCKET, S3Server
 
 from dino_trainer.data.coco import load_coco
 from dino_trainer.data.image_store import Folder
 from dino_trainer.data.stage import StagedSource, stage
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
+from tests.unit.coco_builders import a_folder, an_archive, jpeg
+from tests.unit.s3_server import BUCKET, S3Server
 
 
 @dataclass

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.storage.opening import open_store
 from dino_trainer.storage.store import Store
 from dino_trainer.storage.uris import split
+from tests.unit.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 LARGE = 40 * 1024 * 1024
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_builders import Recorder, a_context, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.data.loader import train_loader
@@ -20,6 +19,7 @@ from dino_trainer.spec.micro_batch import micro_batch_size
 from dino_trainer.train import step
 from dino_trainer.train.run import Run
 from dino_trainer.train.setup import prepare_run
+from tests.unit.training_builders import Recorder, a_context, interrupted, latest, run, spec_for
 
 # Denoising draws its noise batch by batch. Plain SGD keeps small differences small.
 PLAIN = ("model.use_dn=false", "train.optim.optimizer=SGD", "train.num_epochs=1")

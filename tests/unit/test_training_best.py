@@ -7,7 +7,6 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from training_builders import Recorder, a_context, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec, TrainConfig
 from dino_api.names import PICTURE_FILE
@@ -20,6 +19,15 @@ from dino_trainer.storage.files import sha256_of
 from dino_trainer.train import loop
 from dino_trainer.train.best import Kept, Standing
 from dino_trainer.train.keeper import OutputKeeper
+from tests.unit.training_builders import (
+    Recorder,
+    a_context,
+    assert_same,
+    interrupted,
+    latest,
+    run,
+    spec_for,
+)
 
 STILL = ("train.optim.lr=1e-9", "train.optim.lr_backbone=1e-9", "train.ema.enabled=false")
 PATIENT = ("train.early_stopping.enabled=true", "train.early_stopping.patience=2")

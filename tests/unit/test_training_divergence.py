@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_builders import Recorder, latest, run, spec_for
 
 from dino_trainer.errors import TrainerError
 from dino_trainer.train import loss as loss_module
 from dino_trainer.train import step
+from tests.unit.training_builders import Recorder, latest, run, spec_for
 
 EVERY_STEP = ("train.checkpoint_interval=1", "train.checkpoint_interval_unit=step")
 

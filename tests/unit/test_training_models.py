@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_builders import Recorder, a_context, a_spec, latest, load_folder, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.loading import load
@@ -25,6 +24,15 @@ from dino_trainer.run import RunContext
 from dino_trainer.scoring.detection import detect
 from dino_trainer.scoring.scorer import Scorer
 from dino_trainer.storage.files import sha256_of
+from tests.unit.training_builders import (
+    Recorder,
+    a_context,
+    a_spec,
+    latest,
+    load_folder,
+    run,
+    spec_for,
+)
 
 
 @pytest.fixture(scope="module")

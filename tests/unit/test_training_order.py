@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_builders import a_dataset, a_spec, load_folder
 
 from dino_api.experiment import AugmentationConfig
 from dino_trainer.data.loader import (
@@ -28,6 +27,7 @@ from dino_trainer.data.loader import (
 from dino_trainer.data.plan import Position, SampleKey, TrainPlan
 from dino_trainer.data.random_streams import Draws
 from dino_trainer.data.sampler import ORDER, generator_for, seed_of
+from tests.unit.training_builders import a_dataset, a_spec, load_folder
 
 
 def indices(steps: Iterable[list[list[SampleKey]]]) -> list[int]:

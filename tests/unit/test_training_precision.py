@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import TrainConfig
 from dino_trainer.errors import TrainerError
 from dino_trainer.model import Criterion, Dino, precision
 from dino_trainer.model.precision import doubts, grad_scaler
 from dino_trainer.train import loop
+from tests.unit.training_builders import Recorder, assert_same, interrupted, latest, run, spec_for
 
 CPU = torch.device("cpu")
 

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_builders import Recorder, a_dataset, assert_same, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec, OptimConfig
 from dino_trainer.errors import TrainerError
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST, PREVIOUS
 from dino_trainer.train.optim import build_optimizer, take_over
+from tests.unit.training_builders import (
+    Recorder,
+    a_dataset,
+    assert_same,
+    interrupted,
+    latest,
+    run,
+    spec_for,
+)
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from training_builders import Recorder, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_trainer.errors import TrainerError, failure_of
 from dino_trainer.model_files import checkpoint
 from dino_trainer.model_files.checkpoint import BEST, LATEST
+from tests.unit.training_builders import Recorder, interrupted, latest, run, spec_for
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import yaml
-from training_builders import a_dataset, a_spec
 
 from tests.patience import LONG, Patience
+from tests.unit.training_builders import a_dataset, a_spec
 
 
 def test_a_signal_to_the_whole_group_keeps_the_workers_and_saves(tmp_path: Path) -> None:

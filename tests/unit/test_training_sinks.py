@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_builders import Recorder, a_context, interrupted, latest, run, spec_for
 
 from dino_api.experiment import ExperimentSpec
 from dino_api.result import Metrics, Progress
@@ -22,6 +21,7 @@ from dino_trainer.recorders.sinks import recorded
 from dino_trainer.recorders.tensorboard_sink import TensorBoardSink
 from dino_trainer.report.meter import LossParts
 from tests.patience import LONG
+from tests.unit.training_builders import Recorder, a_context, interrupted, latest, run, spec_for
 
 TAUGHT = LossParts(shares={"detection": 1.25, "encoder": 0.25})
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from coco_builders import a_folder
 
 from dino_api.experiment import digest
 from dino_api.loading import load
@@ -17,6 +16,7 @@ from dino_api.result import Result
 from dino_trainer.command import launch
 from dino_trainer.command.cli import main
 from dino_trainer.run import RunContext
+from tests.unit.coco_builders import a_folder
 
 
 class Command:
