@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dino_operator.plan.annotations import Annotation
-from dino_operator.plan.model import Object, is_finished
+from dino_operator.plan.model import Object
 from dino_operator.plan.observed import objects, queue_labels
+from dino_operator.plan.observed.api_object import ApiObject
 from dino_operator.plan.observed.children import KueueAccess
 from dino_operator.plan.observed.job import Job
 from dino_operator.plan.observed.workload import Workload
@@ -20,7 +21,7 @@ from dino_operator.runtime.client import KUEUE_VERSIONS, ApiError
 from dino_operator.runtime.discovery import Discovery, ServedKind
 
 
-class Reader(Discovery, Protocol):
+class KueueApi(Discovery, Protocol):
     """What is asked of the API server."""
 
     async def list_in(self, group: str, plural: str, space: str, selector: str) -> list[Object]: ...
@@ -39,7 +40,7 @@ class Kueue:
     """Reads for one DinoJob at a time, and keeps each answer for half the time between polls."""
 
     def __init__(
-        self, api: Reader, poll: float, clock: Callable[[], float] = time.monotonic
+        self, api: KueueApi, poll: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._poll, self._clock = api, poll, clock
         self._seen: dict[str, tuple[str, HeldJob]] = {}
@@ -51,7 +52,7 @@ class Kueue:
         Nothing is read unless an unfinished Job of it was suspended by someone else.
         """
         owner = objects.uid_of(resource)
-        job = None if is_finished(resource) else _held(owner, jobs)
+        job = None if ApiObject(resource).is_finished else _held(owner, jobs)
         if job is None:
             self._seen.pop(owner, None)
             return HeldJob()

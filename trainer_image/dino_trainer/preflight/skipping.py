@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dino_trainer.data.image_facts import Facts
+from dino_trainer.data.image_facts import ImageFacts
 from dino_trainer.data.source_facts import Looking
 from dino_trainer.data.stage import StagedSource
 from dino_trainer.data.unreadable import SkipList, examine
@@ -20,14 +20,14 @@ class LeftOut:
     """
 
     skips: SkipList | None = None
-    facts: list[Facts | None] = field(default_factory=list)
+    facts: list[ImageFacts | None] = field(default_factory=list)
 
     @property
     def names(self) -> frozenset[str]:
         """Of the images that are left out."""
         return self.skips.names if self.skips else frozenset()
 
-    def facts_of(self, count: int) -> list[Facts | None]:
+    def facts_of(self, count: int) -> list[ImageFacts | None]:
         """Those of so many entries; none where entries came or went since."""
         return self.facts if len(self.facts) == count else []
 

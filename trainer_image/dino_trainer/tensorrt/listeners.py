@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dino_trainer.storage.store import Say
 
 if TYPE_CHECKING:
-    from dino_trainer.tensorrt.protocols import Logger, Monitor, Named
+    from dino_trainer.tensorrt.protocols import EnumMember, Logger, Monitor
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def _log_class(trt: Any) -> Callable[[Heard, bool], Logger]:
             self._bad = (severity.INTERNAL_ERROR, severity.ERROR)
             self._shown = (*self._bad, severity.WARNING)
 
-        def log(self, severity: Named, msg: str) -> None:
+        def log(self, severity: EnumMember, msg: str) -> None:
             shown = self._verbose or severity in self._shown
             self._heard.message(msg.strip(), severity in self._bad, shown)
 

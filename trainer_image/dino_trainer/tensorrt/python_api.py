@@ -32,7 +32,7 @@ TensorShape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Profile:
+class InputShapes:
     """The shapes of one input that an engine takes, and the one that it is tuned for."""
 
     min: TensorShape
@@ -51,7 +51,7 @@ class Request:
 
     onnx: bytes
     name: str
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, InputShapes]
     workspace: int
     timing: bytes = b""
 
@@ -72,7 +72,7 @@ class TensorInfo:
     dtype: str  # as TensorRT names it: FLOAT, HALF, INT64, UINT8, …
     shape: TensorShape
     is_input: bool
-    profile: Profile | None  # of inputs
+    profile: InputShapes | None  # of inputs
 
 
 def load() -> types.TensorRT:
@@ -183,7 +183,7 @@ def _add_profile(
     builder: types.Builder,
     network: types.Network,
     config: types.BuilderConfig,
-    profiles: Mapping[str, Profile],
+    profiles: Mapping[str, InputShapes],
 ) -> None:
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
@@ -197,7 +197,7 @@ def _add_profile(
         raise _bad_profile(profiles, "they are not valid")
 
 
-def _bad_profile(profiles: Mapping[str, Profile], why: str) -> TrainerError:
+def _bad_profile(profiles: Mapping[str, InputShapes], why: str) -> TrainerError:
     shapes = "; ".join(f"{n} {p.min}, {p.opt}, {p.max}" for n, p in profiles.items())
     return invalid_spec(
         f"TensorRT refuses the shapes {shapes} (smallest, tuned for, largest): {why}.",
@@ -274,7 +274,7 @@ class Engine:
             profile = None
             if is_input:
                 low, tuned, high = map(tuple, engine.get_tensor_profile_shape(name, 0))
-                profile = Profile(low, tuned, high)
+                profile = InputShapes(low, tuned, high)
             dtype, shape = engine.get_tensor_dtype(name).name, tuple(engine.get_tensor_shape(name))
             yield TensorInfo(name, dtype, shape, is_input, profile)
 

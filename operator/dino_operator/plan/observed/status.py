@@ -75,7 +75,7 @@ class ModelFile(Part):
         return INT8 if packed else self.format
 
 
-class Inherited(Part):
+class Inheritance(Part):
     """status.inherited: what the job took over from its parent."""
 
     @property
@@ -221,10 +221,10 @@ class JobStatus(Status, Leaves):
         return passes
 
     @property
-    def inherited(self) -> Inherited | None:
+    def inherited(self) -> Inheritance | None:
         """What it took over from its parent."""
         inherited = self.raw.get("inherited")
-        return Inherited(inherited) if inherited else None
+        return Inheritance(inherited) if inherited else None
 
     @property
     def best_mAP50(self) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_api import names as api
-from dino_api.actions import ACTIONS, Data
+from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.experiment.paths import value_at
 from dino_api.names import TRAINS, Action, Phase
 from dino_api.resources.dinoautoml import Follower
@@ -61,7 +61,7 @@ def _data(view: SearchView, experiment: Object, action: Action) -> Object:
     """What the action reads of the template's. An engine takes value ranges for INT8 only."""
     given = view.search.template.to_dict().get("datasets", {})
     if action is Action.GEN_TRT_ENGINE and value_at(experiment, DATA_TYPE) != "INT8":
-        given.pop(Data.CALIBRATION, None)
+        given.pop(DatasetSplit.CALIBRATION, None)
     return {key.value: given[key] for key in ACTIONS[action].reads if given.get(key)}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.search import active
 from dino_operator.plan.search.samplers.observations import Observation, Space, ordered
-from dino_operator.plan.search.samplers.prior import Axis, choices_of
+from dino_operator.plan.search.samplers.prior import Dimension, choices_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -41,7 +41,7 @@ def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
     if parameter.choices is not None:
         values = choices_of(parameter)
         return values[asked.suggest_categorical(parameter.path, range(len(values)))]
-    return Axis(parameter).value(asked.suggest_float(parameter.path, 0, 1))
+    return Dimension(parameter).value(asked.suggest_float(parameter.path, 0, 1))
 
 
 def _frozen(space: Space, observation: Observation) -> FrozenTrial:
@@ -57,7 +57,7 @@ def _frozen(space: Space, observation: Observation) -> FrozenTrial:
             shares[each.path] = values.index(value)
             kinds[each.path] = CategoricalDistribution(range(len(values)))
         else:
-            shares[each.path] = Axis(each).share(float(value))
+            shares[each.path] = Dimension(each).share(float(value))
             kinds[each.path] = FloatDistribution(0, 1)
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(

@@ -75,7 +75,7 @@ def as_job(view: SearchView) -> DinoJob:
     return DinoJob(made)
 
 
-def config_map(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def config_map(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The template's resolved spec and the search space; `dino train` makes the trial of both."""
     searched = {"space": [one.to_dict() for one in view.search.space]}
     data = {
@@ -95,7 +95,7 @@ def _config_name(view: SearchView, data: dict[str, str]) -> str:
     return names.fit(f"{view.name}-search-{names.short_hash(view.uid, *data.values())}")
 
 
-def _service(view: SearchView, job: DinoJob, resolved: spec_file.Resolved) -> Object:
+def _service(view: SearchView, job: DinoJob, resolved: spec_file.ResolvedSpec) -> Object:
     """The Service by which pods of a trial meet, under the name of its first one."""
     made = children.service(job, resolved)
     made["metadata"] = view.metadata(made["metadata"]["name"])
@@ -103,7 +103,7 @@ def _service(view: SearchView, job: DinoJob, resolved: spec_file.Resolved) -> Ob
     return made
 
 
-def experiment(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def experiment(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The Experiment, by Katib's own models, as JSON types."""
     # The models cost a second and 40 MB; most operators never need them.
     from kubeflow_katib_api import models  # type: ignore[import-untyped]
@@ -161,7 +161,7 @@ def _parameter(models: Any, one: Any) -> Any:
     )
 
 
-def _trial_template(models: Any, view: SearchView, resolved: spec_file.Resolved) -> Any:
+def _trial_template(models: Any, view: SearchView, resolved: spec_file.ResolvedSpec) -> Any:
     """Every parameter is referenced, and the trial's own name, which its output is under."""
     named = [(one.path, one.path) for one in view.search.space]
     named.append((NAME_PARAMETER, "${trialSpec.Name}"))
@@ -180,7 +180,7 @@ def _trial_template(models: Any, view: SearchView, resolved: spec_file.Resolved)
     )
 
 
-def trial_job(view: SearchView, resolved: spec_file.Resolved) -> Object:
+def trial_job(view: SearchView, resolved: spec_file.ResolvedSpec) -> Object:
     """The Job of a trial, without a name: Katib gives it that of the Trial."""
     left = view.search.template.run_policy.active_deadline_seconds
     made = children.job(as_job(view), resolved, Attempt(1, seconds_left=left), view.settings)
@@ -195,7 +195,7 @@ def _pod_labels(view: SearchView) -> dict[str, str]:
     return {**view.labels, Label.ACTION.value: Action.TRAIN.value}
 
 
-def _adapt(view: SearchView, template: Object, resolved: spec_file.Resolved) -> None:
+def _adapt(view: SearchView, template: Object, resolved: spec_file.ResolvedSpec) -> None:
     """Changes the pod of a DinoJob to that of a trial."""
     gone = (Label.JOB.value, Label.JOB_UID.value, Label.ATTEMPT.value)
     kept = {key: text for key, text in template["metadata"]["labels"].items() if key not in gone}
