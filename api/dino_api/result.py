@@ -23,13 +23,18 @@ MOST_CLASSES = 20_000
 """Of a model: what a status, a checkpoint and an exported file hold the names of."""
 MOST_WARNINGS, MOST_ARTIFACTS = 100, 64
 Line = Annotated[str, Field(max_length=URI)]
+ModelFormat = Annotated[Format, Field(description="checkpoint, onnx, or engine (TensorRT).")]
+Sha256 = Annotated[str | None, Field(max_length=64, description="SHA-256 of the file, in hex.")]
+FileSize = Annotated[int | None, Field(ge=0, description="Size of the file.")]
+MeanAP = Annotated[float | None, Field(description="AP averaged over IoU 0.50 to 0.95.")]
+MeanAP50 = Annotated[float | None, Field(description="AP at IoU 0.50.")]
 
 
 class Metrics(ReportPart):
     """The 12 COCO statistics of the validation set, 0..1; -1 where nothing of that kind exists."""
 
-    mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
-    mAP50: float | None = Field(None, description="AP at IoU 0.50.")
+    mAP: MeanAP = None
+    mAP50: MeanAP50 = None
     mAP75: float | None = Field(None, description="AP at IoU 0.75.")
     mAPSmall: float | None = Field(None, description="AP of boxes under 32 x 32 pixels.")
     mAPMedium: float | None = Field(None, description="AP of boxes of 32 x 32 to 96 x 96 pixels.")
@@ -107,33 +112,33 @@ class Checkpoint(ReportPart):
     )
     epoch: int | None = Field(None, ge=0, description="The epoch after which it was saved.")
     metric: float | None = Field(None, description="Its validation mAP.")
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
 class ModelFile(ReportPart):
     """One file of a model, in the form that a later job goes on from."""
 
     uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
-    format: Format = Field(description="checkpoint, onnx, or engine (TensorRT).")
+    format: ModelFormat
     precision: str | None = Field(
         None, max_length=NAME, description="Number format: fp32, fp16, bf16 or int8."
     )
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
 class ScoredModel(ReportPart):
     """One of two models that were run on the same images."""
 
-    format: Format = Field(description="checkpoint, onnx or engine.")
+    format: ModelFormat
     precision: str | None = Field(None, max_length=NAME, description="Number format.")
-    mAP: float | None = Field(None, description="AP averaged over IoU 0.50 to 0.95.")
-    mAP50: float | None = Field(None, description="AP at IoU 0.50.")
+    mAP: MeanAP = None
+    mAP50: MeanAP50 = None
     latency_ms: float | None = Field(
         None, ge=0, description="Median milliseconds of one image at batch 1."
     )
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    bytes: FileSize = None
 
 
 class ModelComparison(ReportPart):
@@ -161,8 +166,8 @@ class Artifact(ReportPart):
 
     name: str = Field(max_length=SHORT, description="File name, unique in the job.")
     uri: str = Field(max_length=REPORTED_URI, description="Where it lies.")
-    sha256: str | None = Field(None, max_length=64, description="SHA-256 of the file, in hex.")
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
+    sha256: Sha256 = None
+    bytes: FileSize = None
 
 
 class Dataset(ReportPart):

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from dino_api.actions import ACTIONS, DatasetSplit
 from dino_api.base import NAME, NO_NULL, NOT_BLANK, URI, Camel, NumberOrString
 from dino_api.names import API_VERSION, KIND, TRAINS, Action
-from dino_api.resources.datasets import Datasets, DatasetSource
+from dino_api.resources.datasets import Datasets, DatasetSource, InferenceSource
 from dino_api.resources.pod_template import PodTemplate
 from dino_api.resources.status import DinoJobStatus
 from dino_api.result import MOST_CLASSES
@@ -293,13 +293,14 @@ def resolve(job: DinoJob) -> dict[str, Any]:
 
 def _data(data: Datasets) -> dict[str, Any]:
     """The keys of `dataset` for what is given. Admission saw to it that the action reads it."""
-    lists = {
-        each: getattr(data, each) for each in DatasetSplit if each is not DatasetSplit.INFERENCE
-    }
-    dataset: dict[str, Any] = {part.key: _sources(given) for part, given in lists.items() if given}
-    if (one := data.inference) is not None:
-        images, names = [one.image_dir()], one.classmap_file()
-        dataset[DatasetSplit.INFERENCE.key] = {"image_dir": images, "classmap": names}
+    dataset: dict[str, Any] = {}
+    for part in DatasetSplit:
+        given = data.of(part)
+        if isinstance(given, InferenceSource):
+            images, names = [given.image_dir()], given.classmap_file()
+            dataset[part.key] = {"image_dir": images, "classmap": names}
+        elif given:
+            dataset[part.key] = _sources(given)
     return dataset
 
 

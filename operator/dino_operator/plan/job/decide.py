@@ -122,7 +122,7 @@ def _after_the_end(view: JobView) -> Plan:
     Only now: were the Job deleted before its end is written here, it would be run once more.
     """
     patches = []
-    ttl = view.policy.get("ttlSecondsAfterFinished")
+    ttl = view.policy.ttl_seconds_after_finished
     ours = [*view.own_jobs, *view.readers]
     for job in ours:
         if ttl is not None and job.time_to_live != ttl:

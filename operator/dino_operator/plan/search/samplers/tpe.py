@@ -7,7 +7,7 @@ parameters go together, and conditional ones are missing from some trials.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dino_api.resources.dinoautoml import Assignment, SearchParameter, Value
 from dino_api.search import active
@@ -46,10 +46,10 @@ def _suggest(asked: Trial, parameter: SearchParameter) -> Value:
 
 def _frozen(space: Space, observation: Observation) -> FrozenTrial:
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    shares: dict[str, Any] = {}
-    kinds: dict[str, Any] = {}
+    shares: dict[str, float] = {}
+    kinds: dict[str, BaseDistribution] = {}
     for each in (one for one in space if one.path in observation.parameters):
         value = observation.parameters[each.path]
         if each.choices is not None:

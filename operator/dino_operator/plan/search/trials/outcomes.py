@@ -78,7 +78,7 @@ def of_row(row: dinoautoml.TrialRecord, job: DinoJob | None = None) -> Trial:
 def of_job(number: int, job: DinoJob) -> Trial:
     """A trial as its DinoJob shows it."""
     status, progress = job.status, job.status.progress
-    curve = tuple(Point(each["epoch"], each["mAP50"]) for each in progress.curve)
+    curve = tuple(Point(each.epoch, each.mAP50) for each in progress.curve)
     state = _state(job)
     return Trial(
         number=number,

@@ -8,10 +8,11 @@ resources, security context, data staging and failure policy are the same on bot
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import ModuleType
 
 from dino_api import names as api
 from dino_api.names import METRIC, TERMINATION_LOG, Action, Env, Label, Option
+from dino_api.resources.dinoautoml import SearchParameter
 from dino_operator.plan.model import Object
 from dino_operator.plan.observed import queue_labels
 from dino_operator.plan.observed.objects import CONTAINER, INDEX_LABEL
@@ -152,7 +153,7 @@ def trial_counts(view: SearchView) -> dict[str, int]:
     }
 
 
-def _parameter(models: Any, one: Any) -> Any:
+def _parameter(models: ModuleType, one: SearchParameter) -> object:
     kind, feasible = space.feasible(one)
     return models.V1beta1ParameterSpec(
         name=one.path,
@@ -161,7 +162,9 @@ def _parameter(models: Any, one: Any) -> Any:
     )
 
 
-def _trial_template(models: Any, view: SearchView, resolved: spec_file.ResolvedSpec) -> Any:
+def _trial_template(
+    models: ModuleType, view: SearchView, resolved: spec_file.ResolvedSpec
+) -> object:
     """Every parameter is referenced, and the trial's own name, which its output is under."""
     named = [(one.path, one.path) for one in view.search.space]
     named.append((NAME_PARAMETER, "${trialSpec.Name}"))
