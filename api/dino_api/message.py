@@ -178,10 +178,15 @@ def _one_file(line: Object) -> Object:
     return _without("checkpoint")(line) if "model" in line else line
 
 
+def left_out(count: int) -> str:
+    """What stands in the place of so many warnings."""
+    return f"and {count} more, in the report"
+
+
 def _few_warnings(data: Object) -> Object:
     warnings = data.get("warnings", [])
     cut = [shortened(text, _WARNING) for text in warnings]
-    more = [f"and {len(cut) - _WARNINGS} more, in the report"] if len(cut) > _WARNINGS else []
+    more = [left_out(len(cut) - _WARNINGS)] if len(cut) > _WARNINGS else []
     return {**data, "warnings": cut[:_WARNINGS] + more}
 
 

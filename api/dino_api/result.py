@@ -205,7 +205,7 @@ class Dataset(ReportPart):
         """Says how many warnings are left out."""
         if name != "warnings":
             return super().cut(name, items, most)
-        return [*items[: most - 1], f"and {len(items) - most + 1} more, in the report"]
+        return [*items[: most - 1], message.left_out(len(items) - most + 1)]
 
 
 class Failure(ReportPart):

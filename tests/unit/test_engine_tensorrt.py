@@ -39,7 +39,7 @@ def request(model: onnx.ModelProto | None = None, **changes: Any) -> Request:
     return Request(**(values | changes))
 
 
-def build(asked: Request | None = None, **options: Any) -> python_api.Built:
+def build(asked: Request | None = None, **options: Any) -> python_api.BuildOutput:
     """Builds and lets nobody listen."""
     values = {"watch": lambda *_: True, "say": lambda _: None}
     return python_api.build(asked or request(), **(values | options))

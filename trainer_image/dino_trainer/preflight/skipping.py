@@ -13,7 +13,7 @@ from dino_trainer.preflight.places import At
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Omissions:
     """What a source goes without, and what is in the files of its other images.
 
     skips: None where nobody looked. facts: of the entries that are left, in their order.
@@ -39,16 +39,16 @@ class Skipping:
     share: float
     looking: Looking
 
-    def of(self, staged: StagedSource, at: At, findings: Findings) -> LeftOut:
+    def of(self, staged: StagedSource, at: At, findings: Findings) -> Omissions:
         """What the action will leave out of a source, by the same look at it; nothing of one that
         has more of them, which the files' own check then tells. Raises as `examine`."""
         if not self.share:
-            return LeftOut()
+            return Omissions()
         examined = examine(staged, self.looking)
         if why := examined.exceeding(self.share):
             findings.add("skip-exceeded", f"{at.source}: {why}", at=at)
-            return LeftOut(SkipList(examined.listed), list(examined.facts))
+            return Omissions(SkipList(examined.listed), list(examined.facts))
         skips = examined.skips
         examples = [f"{at.source} {image.in_words}" for image in examined.damaged]
         findings.add_places("image-skipped", examples, str, at)
-        return LeftOut(skips, examined.other_facts)
+        return Omissions(skips, examined.other_facts)

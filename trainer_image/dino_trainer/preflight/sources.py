@@ -22,7 +22,7 @@ from dino_trainer.errors import TrainerError
 from dino_trainer.preflight.findings import Advice, Findings
 from dino_trainer.preflight.grouped_flaws import GroupedFlaws
 from dino_trainer.preflight.places import At
-from dino_trainer.preflight.skipping import LeftOut, Skipping
+from dino_trainer.preflight.skipping import Omissions, Skipping
 
 # How a failure of staging reads as a finding. Others, such as a store that is away, end the run.
 AS_FINDING: Mapping[str, str] = {
@@ -171,7 +171,7 @@ def _read(
 ) -> PreflightSource | None:
     try:
         staged = stage_one(source)
-        left_out = skipping.of(staged, flaws.at, findings) if skipping else LeftOut()
+        left_out = skipping.of(staged, flaws.at, findings) if skipping else Omissions()
         entries = read_entries(staged.annotations, flaws.note, staged.images, left_out.names)
     except TrainerError as error:
         rule = AS_FINDING.get(error.reason)

@@ -20,8 +20,8 @@ from dino_trainer.storage.store import Say
 from dino_trainer.tensorrt import protocols as types
 from dino_trainer.tensorrt.listeners import (
     LAST_ERRORS,
-    Heard,
     PhaseListener,
+    TensorRtMessages,
     make_log,
     make_monitor,
 )
@@ -57,7 +57,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildOutput:
     """A serialized engine (None where the build was stopped), and all tactics measured so far."""
 
     plan: bytes | None
@@ -96,7 +96,7 @@ def load() -> types.TensorRT:
     return cast(types.TensorRT, module)
 
 
-def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = False) -> Built:
+def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = False) -> BuildOutput:
     """Builds an engine for the current CUDA device.
 
     watch: hears of every step, and stops the build by False; say: hears warnings, all with
@@ -107,7 +107,7 @@ def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = Fals
             read the graph or build it; DeviceOutOfMemory.
     """
     trt = load()
-    heard = Heard(say, watch)
+    heard = TensorRtMessages(say, watch)
     log, monitor = make_log(trt, heard, verbose), make_monitor(trt, heard)
     trt.init_libnvinfer_plugins(log, "")
     builder = _started(lambda: trt.Builder(log), heard)
@@ -128,10 +128,10 @@ def build(request: Request, watch: PhaseListener, say: Say, verbose: bool = Fals
         raise _build_failure(heard.last(), request.workspace)
     measured = config.get_timing_cache()
     timing = bytes(memoryview(measured.serialize())) if measured else b""
-    return Built(None if plan is None else bytes(memoryview(plan)), timing)
+    return BuildOutput(None if plan is None else bytes(memoryview(plan)), timing)
 
 
-def _started(make: Callable[[], Created], heard: Heard) -> Created:
+def _started(make: Callable[[], Created], heard: TensorRtMessages) -> Created:
     """Builder or Runtime. The bindings raise TypeError where CUDA cannot be used."""
     try:
         return make()
@@ -244,7 +244,7 @@ class Engine:
         DeviceOutOfMemory where it does not fit.
         """
         trt = load()
-        self._heard = Heard(say)
+        self._heard = TensorRtMessages(say)
         self._log = make_log(trt, self._heard)
         trt.init_libnvinfer_plugins(self._log, "")
         self._runtime = _started(lambda: trt.Runtime(self._log), self._heard)
